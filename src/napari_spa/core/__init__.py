@@ -1,0 +1,1 @@
+"""Pure functions of the method: arrays in, arrays out."""

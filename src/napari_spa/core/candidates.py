@@ -1,0 +1,100 @@
+"""Representative segmentations: group the samples, one member for each group (paper 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """Groups of samples.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (N,)
+        int64, the group of each sample, ordered by mean area.
+    representatives : tuple of int
+        For each group the sample nearest to its centre.
+    weights : tuple of float
+        For each group its share of the samples.
+    """
+
+    labels: NDArray[np.int64]
+    representatives: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:
+    """Coordinates of N maps in the at most N - 1 dimensions in which they differ.
+
+    Rows of ``U S`` of the centred Gram matrix; distances, and so K-means labels, are the
+    same as between the maps themselves.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, h, w)
+        float32.
+
+    Returns
+    -------
+    ndarray of shape (N, N)
+        float64.
+    """
+    flat = probabilities.reshape(len(probabilities), -1)
+    flat = flat - flat.mean(axis=0)
+    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    coordinates: NDArray[np.float64] = vectors * np.sqrt(np.maximum(values, 0.0))
+    return coordinates
+
+
+def cluster_samples(probabilities: FloatArray, count: int, *, seed: int = 0) -> Clusters:
+    """Group sampled maps by K-means and choose a representative of each group.
+
+    Groups are ordered by the area of their representative, smallest first, so that a
+    place on the screen keeps its meaning from round to round.  Fewer distinct masks than
+    ``count`` give fewer groups; two groups never have the same representative mask.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, h, w)
+        float32 in [0, 1].
+    count : int
+        Number K of groups at most.
+    seed : int
+        Seed of K-means.
+
+    Returns
+    -------
+    Clusters
+    """
+    from sklearn.cluster import KMeans  # heavy to import
+
+    hard = (probabilities > 0.5).reshape(len(probabilities), -1)
+    distinct = len(np.unique(np.packbits(hard, axis=1), axis=0))
+    count = min(count, distinct)
+    coordinates = gram_coordinates(probabilities)
+    means = KMeans(count, n_init=3, random_state=seed).fit(coordinates)
+    distance = ((coordinates[:, None] - means.cluster_centers_) ** 2).sum(axis=2)  # (N, K)
+    chosen: list[int] = []
+    kept: list[int] = []
+    for group in range(count):
+        members = np.flatnonzero(means.labels_ == group)
+        if not len(members):
+            continue
+        best = int(members[distance[members, group].argmin()])
+        if not any(np.array_equal(hard[best], hard[other]) for other in chosen):
+            chosen.append(best)
+            kept.append(group)
+    order = sorted(range(len(chosen)), key=lambda k: (int(hard[chosen[k]].sum()), chosen[k]))
+    # Samples of a group that was dropped as a duplicate join the nearest kept group.
+    labels = distance[:, [kept[k] for k in order]].argmin(axis=1).astype(np.int64)
+    weights = tuple(float((labels == k).mean()) for k in range(len(order)))
+    return Clusters(labels, tuple(chosen[k] for k in order), weights)

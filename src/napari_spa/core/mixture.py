@@ -1,0 +1,223 @@
+"""The preference distribution: sampling a Gaussian mixture and learning from picks.
+
+Pure functions on small float64 arrays; all randomness comes from an explicit generator,
+so a session replays bit for bit whatever device decodes the samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp
+
+from napari_spa.core.types import DoubleArray, MixtureParameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MIN_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateConfig:
+    """The conjugate prior's strength when a pick arrives, in pseudo-picks.
+
+    Attributes
+    ----------
+    mean_strength : float
+        ``kappa``: how many picks the present mean counts for (Normal part).
+    variance_strength : float
+        ``nu``: how many picks the present variance counts for (inverse-gamma part).
+    weight_strength : float
+        ``alpha``: how many picks the present weights count for (Dirichlet part).
+    variance_floor : float
+        A variance never falls below this share of the initial one.
+    """
+
+    mean_strength: float = 0.5
+    variance_strength: float = 1.0
+    weight_strength: float = 1.0
+    variance_floor: float = 0.02
+
+
+def sample_mixture(
+    mixture: MixtureParameters, count: int, rng: np.random.Generator
+) -> tuple[DoubleArray, NDArray[np.int64]]:
+    """Draw ``z_n = mu_m + sigma_m * eps_n`` with systematic allocation (paper eq. 1).
+
+    Component m receives ``count * pi_m`` draws up to one, whatever the generator says,
+    so what is on offer does not depend on sampling luck.
+
+    Parameters
+    ----------
+    mixture : MixtureParameters
+        M components in D channels.
+    count : int
+        Number N of draws.
+    rng : numpy Generator
+        All randomness.
+
+    Returns
+    -------
+    latents : ndarray of shape (N, D)
+        float64.
+    components : ndarray of shape (N,)
+        int64, the component of each draw, in ascending order.
+    """
+    strata = (np.arange(count) + rng.random()) / count
+    edges = np.cumsum(mixture.weights)
+    components = np.searchsorted(edges / edges[-1], strata, side="right")
+    components = np.minimum(components, mixture.components - 1).astype(np.int64)
+    noise = rng.standard_normal((count, mixture.dimension))
+    latents = mixture.means[components] + np.sqrt(mixture.variances[components]) * noise
+    return latents, components
+
+
+def sample_weighted_sum(
+    mixture: MixtureParameters, count: int, rng: np.random.Generator
+) -> DoubleArray:
+    """Draw ``z_n = sum_m pi_m (mu_m + sigma_m eps_n)``, one ``eps`` for all components.
+
+    What the paper's public code does: a single Gaussian.  Only for checkpoints that
+    were trained with it.
+
+    Parameters
+    ----------
+    mixture : MixtureParameters
+        M components in D channels.
+    count : int
+        Number N of draws.
+    rng : numpy Generator
+        All randomness.
+
+    Returns
+    -------
+    ndarray of shape (N, D)
+        float64.
+    """
+    noise = rng.standard_normal((count, mixture.dimension))
+    mean = mixture.weights @ mixture.means
+    deviation = mixture.weights @ np.sqrt(mixture.variances)
+    return mean + deviation * noise
+
+
+def responsibilities(mixture: MixtureParameters, latents: DoubleArray) -> DoubleArray:
+    """Posterior of the components for each latent: the E-step (design 2.5).
+
+    ``gamma_nm = pi_m N(z_n | m) / sum_m' pi_m' N(z_n | m')``.
+
+    Parameters
+    ----------
+    mixture : MixtureParameters
+        M components in D channels.
+    latents : ndarray of shape (N, D)
+        float64.
+
+    Returns
+    -------
+    ndarray of shape (N, M)
+        float64, rows sum to one.
+    """
+    square = (latents[:, None] - mixture.means) ** 2 / mixture.variances
+    log_density = -0.5 * (square + np.log(2 * np.pi * mixture.variances)).sum(axis=2)
+    joint = np.log(mixture.weights) + log_density
+    return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
+
+
+def pixel_responsibilities(mixture: MixtureParameters, values: NDArray[np.floating]) -> DoubleArray:
+    """Explain a mask's pixel values by the components, as the paper's public code does.
+
+    Parameters
+    ----------
+    mixture : MixtureParameters
+        M components; the first channel is used, since theirs are scalars.
+    values : ndarray of any shape
+        The picked mask's pixel values.
+
+    Returns
+    -------
+    ndarray of shape (M,)
+        float64, sums to one.
+    """
+    levels, counts = np.unique(np.round(values.ravel().astype(np.float64), 3), return_counts=True)
+    scalar = MixtureParameters(mixture.weights, mixture.means[:, :1], mixture.variances[:, :1])
+    posterior = responsibilities(scalar, levels[:, None].astype(np.float64))
+    return np.asarray(counts @ posterior / counts.sum())
+
+
+def update_mixture(
+    mixture: MixtureParameters,
+    picked: DoubleArray,
+    initial: MixtureParameters,
+    config: UpdateConfig = UpdateConfig(),
+) -> MixtureParameters:
+    """Move the mixture towards a pick: E-step, then a MAP M-step.
+
+    The pick counts as one observation, spread over the samples of its cluster.  With the
+    present parameters as a Normal-inverse-gamma and Dirichlet prior of the configured
+    strength, the means walk to the person's component as picks accumulate (paper,
+    section 7), and one pick cannot collapse the spread.
+
+    Parameters
+    ----------
+    mixture : MixtureParameters
+        Before the pick; M components in D channels.
+    picked : ndarray of shape (n, D)
+        float64, latents of the picked cluster, n >= 1.
+    initial : MixtureParameters
+        Before any pick; its variances set the floor.
+    config : UpdateConfig
+        Strengths.
+
+    Returns
+    -------
+    MixtureParameters
+    """
+    gamma = responsibilities(mixture, picked) / len(picked)  # (n, M), sums to one
+    mass = gamma.sum(axis=0)  # (M,)
+    weights = (config.weight_strength * mixture.weights + mass) / (config.weight_strength + 1)
+    # A component of little mass must still follow: its share of the pick is counted
+    # relative to its own weight, so components near the pick move as one.
+    share = np.minimum(1.0, mass / np.maximum(mixture.weights, _MIN_WEIGHT))[:, None]  # (M, 1)
+    safe = np.maximum(mass, 1e-12)[:, None]
+    centre = gamma.T @ picked / safe  # (M, D)
+    spread = gamma.T @ picked**2 / safe - centre**2
+    kappa, nu = config.mean_strength, config.variance_strength
+    means = (kappa * mixture.means + share * centre) / (kappa + share)
+    shift = kappa * share / (kappa + share) * (centre - mixture.means) ** 2
+    variances = (nu * mixture.variances + share * np.maximum(spread, 0) + shift) / (nu + share)
+    variances = np.maximum(variances, config.variance_floor * initial.variances)
+    variances = np.minimum(variances, initial.variances)
+    return MixtureParameters(_normalised(weights), means, variances)
+
+
+def blend_mixtures(
+    prior: MixtureParameters, learnt: MixtureParameters, share: float
+) -> MixtureParameters:
+    """Mix two mixtures component by component, in proportion to evidence (design 2.6).
+
+    Parameters
+    ----------
+    prior, learnt : MixtureParameters
+        Of the same shape.
+    share : float
+        Weight of ``learnt``, in [0, 1].
+
+    Returns
+    -------
+    MixtureParameters
+    """
+    keep = 1.0 - share
+    return MixtureParameters(
+        _normalised(keep * prior.weights + share * learnt.weights),
+        keep * prior.means + share * learnt.means,
+        keep * prior.variances + share * learnt.variances,
+    )
+
+
+def _normalised(weights: DoubleArray) -> DoubleArray:
+    weights = np.maximum(weights, _MIN_WEIGHT)
+    normalised: DoubleArray = weights / weights.sum()
+    return normalised

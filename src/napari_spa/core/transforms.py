@@ -1,0 +1,157 @@
+"""Pixels and coordinates between an image and a model's square input.
+
+The one place that knows row, column against x, y, and how an image of any size and type
+becomes ``(3, S, S)`` floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOW, _HIGH = 0.1, 99.9
+_SAMPLE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityRange:
+    """How an image's values become three channels in [0, 1].
+
+    Attributes
+    ----------
+    low, high : float
+        Values that become 0 and 1.
+    """
+
+    low: float
+    high: float
+
+    def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Bring pixels of the image to three channels in [0, 1].
+
+        Grey is repeated; two channels become red and green; a fourth channel (alpha) and
+        further ones are left out.  Pixels that are not finite become 0, or 1 for +inf.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (h, w) or (h, w, C)
+            Any part of the image that the range was fitted to.
+
+        Returns
+        -------
+        ndarray of shape (h, w, 3)
+            float32 in [0, 1].
+        """
+        array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+        if self.high > self.low:
+            with np.errstate(over="ignore", invalid="ignore"):
+                unit = (array.astype(np.float64) - self.low) / (self.high - self.low)
+            unit = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0)
+            scaled: NDArray[np.float32] = np.clip(unit, 0.0, 1.0).astype(np.float32)
+        else:
+            scaled = np.zeros(array.shape, dtype=np.float32)
+        channels = scaled.shape[-1]
+        if channels == 1:
+            scaled = np.repeat(scaled, 3, axis=-1)
+        elif channels == 2:
+            scaled = np.concatenate([scaled, np.zeros_like(scaled[..., :1])], axis=-1)
+        return scaled
+
+
+def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
+    """Find the range in which an image's values lie.
+
+    Bytes and booleans keep their scale; everything else is stretched between the 0.1st
+    and the 99.9th percentile of (a regular sample of) its finite values.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, C)
+        Any bool, integer or float type.
+
+    Returns
+    -------
+    IntensityRange
+
+    Raises
+    ------
+    InputError
+        When the image is empty, not 2D, not real or has no finite pixel.
+    """
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {image.shape}.")
+    if image.dtype.kind not in "biuf":
+        raise InputError(f"an image must hold real numbers, not {image.dtype}.")
+    if image.dtype == np.uint8:
+        return IntensityRange(0.0, 255.0)
+    if image.dtype == bool:
+        return IntensityRange(0.0, 1.0)
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / _SAMPLE)))
+    sample = _finite(image[::step, ::step])
+    if sample.size == 0:
+        sample = _finite(image)
+    if sample.size == 0:
+        raise InputError("the image has no finite pixel; there is nothing to segment.")
+    low, high = np.percentile(sample, [_LOW, _HIGH])
+    if high <= low:
+        low, high = sample.min(), sample.max()
+    return IntensityRange(float(low), float(high))
+
+
+def to_unit_rgb(image: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Bring a whole image to three channels in [0, 1]; see :func:`fit_intensity`.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, C)
+        Any bool, integer or float type.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        float32 in [0, 1].
+
+    Raises
+    ------
+    InputError
+        As :func:`fit_intensity`.
+    """
+    array = np.asarray(image)
+    return fit_intensity(array).apply(array)
+
+
+def _finite(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
+    colours = pixels[..., :3] if pixels.ndim == 3 else pixels
+    values = colours.astype(np.float64).ravel()
+    return values[np.isfinite(values)]
+
+
+def standardise(pixels: NDArray[np.float32], *, limit: float = 5.0) -> NDArray[np.float32]:
+    """Bring a window to zero mean and unit deviation over all its channels.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (S, S, 3)
+        float32.
+    limit : float
+        Values are clipped to this many deviations.
+
+    Returns
+    -------
+    ndarray of shape (S, S, 3)
+        float32; zeros for a constant window.
+    """
+    mean, deviation = float(pixels.mean()), float(pixels.std())
+    if deviation < 1e-6:
+        return np.zeros_like(pixels)
+    scaled: NDArray[np.float32] = np.clip((pixels - mean) / deviation, -limit, limit).astype(
+        np.float32
+    )
+    return scaled

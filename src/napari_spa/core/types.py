@@ -1,0 +1,261 @@
+"""The values that cross boundaries: prompts, mixtures, candidates, proposals.
+
+All are frozen.  Coordinates are (row, column) in image pixels, pixel centres at whole
+numbers.  Masks are kept as the rectangle in which they can be true (a ``Region``), so an
+object of 20 pixels costs 20 pixels in an image of 20,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+DoubleArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A point prompt.
+
+    Attributes
+    ----------
+    row, column : float
+        Position in image pixels.
+    label : int
+        1 on the object, 0 on the background.
+    """
+
+    row: float
+    column: float
+    label: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box prompt; the first corner is above and left of the second.
+
+    Attributes
+    ----------
+    row0, column0, row1, column1 : float
+        Corners in image pixels.
+    """
+
+    row0: float
+    column0: float
+    row1: float
+    column1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of whole pixels inside an image.
+
+    Attributes
+    ----------
+    row, column : int
+        First row and column.
+    height, width : int
+        Extent in pixels.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices into the image."""
+        return (
+            slice(self.row, self.row + self.height),
+            slice(self.column, self.column + self.width),
+        )
+
+    def paste(self, local: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+        """Place a local array into a full image of zeros.
+
+        Parameters
+        ----------
+        local : ndarray of shape (height, width)
+            Any dtype.
+        shape : (int, int)
+            Rows and columns of the image.
+
+        Returns
+        -------
+        ndarray of shape ``shape``
+            Same dtype as ``local``.
+        """
+        full = np.zeros(shape, dtype=local.dtype)
+        full[self.slices] = local
+        return full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """Everything a person has said about one object so far.
+
+    Attributes
+    ----------
+    clicks : tuple of Click
+        In the order they were made.
+    box : Box or None
+        Box prompt.
+    mask : ndarray of shape (H, W) or None
+        bool, a rough mask to refine.
+    """
+
+    clicks: tuple[Click, ...] = ()
+    box: Box | None = None
+    mask: BoolArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixtureParameters:
+    """A Gaussian mixture over the latent preference (paper eq. 1).
+
+    Attributes
+    ----------
+    weights : ndarray of shape (M,)
+        float64, positive, sum 1: ``pi_m``.
+    means : ndarray of shape (M, D)
+        float64: ``mu_m``.  The paper's scalar ``mu_m`` is the same value in each of the
+        D channels; an update from picks may move channels apart.
+    variances : ndarray of shape (M, D)
+        float64, positive: ``sigma_m^2``.
+    """
+
+    weights: DoubleArray
+    means: DoubleArray
+    variances: DoubleArray
+
+    @property
+    def components(self) -> int:
+        """Number M of components."""
+        return int(self.means.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """Number D of latent channels."""
+        return int(self.means.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One representative mask and its difference to the recommendation.
+
+    Attributes
+    ----------
+    local_mask, local_recommended : ndarray of shape (region.height, region.width)
+        bool, the candidate and the recommendation inside the region.
+    region : Region
+        Where they lie in the image.
+    shape : (int, int)
+        Rows and columns of the image.
+    weight : float
+        Share of the samples that this candidate stands for, in (0, 1].
+    """
+
+    local_mask: BoolArray
+    local_recommended: BoolArray
+    region: Region
+    shape: tuple[int, int]
+    weight: float
+
+    @property
+    def mask(self) -> BoolArray:
+        """The candidate in the whole image, (H, W) bool."""
+        return self._full(self.local_mask)
+
+    @property
+    def added(self) -> BoolArray:
+        """What it adds to the recommendation, (H, W) bool."""
+        return self._full(self.local_added)
+
+    @property
+    def removed(self) -> BoolArray:
+        """What it takes from the recommendation, (H, W) bool."""
+        return self._full(self.local_removed)
+
+    @property
+    def local_added(self) -> BoolArray:
+        """What it adds, inside the region."""
+        return self.local_mask & ~self.local_recommended
+
+    @property
+    def local_removed(self) -> BoolArray:
+        """What it removes, inside the region."""
+        return self.local_recommended & ~self.local_mask
+
+    @property
+    def added_area(self) -> int:
+        """Number of added pixels."""
+        return int(self.local_added.sum())
+
+    @property
+    def removed_area(self) -> int:
+        """Number of removed pixels."""
+        return int(self.local_removed.sum())
+
+    def _full(self, local: BoolArray) -> BoolArray:
+        return self.region.paste(local, self.shape).astype(bool, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """What a round shows: the recommended mask and up to four candidates.
+
+    Attributes
+    ----------
+    local_probability : ndarray of shape (region.height, region.width)
+        float32 in [0, 1], the mean probability inside the region; zero outside it.
+    region : Region
+        The field of view, clipped to the image.
+    shape : (int, int)
+        Rows and columns of the image.
+    threshold : float
+        The recommended mask is where the mean probability is above it.
+    uncertainty : float
+        In [0, 1]: one minus the mean Dice of the samples with the recommendation.
+    round : int
+        1 after the first prompt, 2 after the first pick or click, ...
+    candidates : tuple of Candidate
+        Most removed first, most added last; fewer than four when the model is certain.
+    """
+
+    local_probability: FloatArray
+    region: Region
+    shape: tuple[int, int]
+    threshold: float
+    uncertainty: float
+    round: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def local_mask(self) -> BoolArray:
+        """The recommended mask inside the region, bool."""
+        return self.local_probability > self.threshold
+
+    @property
+    def mask(self) -> BoolArray:
+        """The recommended mask in the whole image, (H, W) bool."""
+        return self.region.paste(self.local_mask, self.shape).astype(bool, copy=False)
+
+    @property
+    def probability(self) -> FloatArray:
+        """The mean probability in the whole image, (H, W) float32."""
+        return self.region.paste(self.local_probability, self.shape).astype(np.float32, copy=False)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels of the recommended mask."""
+        return int(self.local_mask.sum())
+
+    @property
+    def certain(self) -> bool:
+        """Whether the samples agree so far that there is nothing left to pick."""
+        return len(self.candidates) < 2

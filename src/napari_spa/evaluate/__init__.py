@@ -1,0 +1,1 @@
+"""Evaluation: the protocol, its baselines and the report."""

@@ -1,0 +1,303 @@
+"""Preference heads: how a latent becomes mask logits (design 2.5).
+
+One interface, :class:`PreferenceHead`: an initial mixture from the prompts, samples from
+a mixture, their decoding, and the update from a pick.  ``latent`` conditions the image
+embedding; ``logit`` shifts the boundary of the decoder's own hypotheses and so works with
+any SAM-family checkpoint; ``both`` is one mixture over ``z = (z_shape, delta)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_spa.core import mixture as gmm
+from napari_spa.core.types import DoubleArray, FloatArray, MixtureParameters
+from napari_spa.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_spa.model.spa import HeadKind, ImageEmbedding, PromptEmbedding, Spa
+
+Step = Callable[[float], None]
+"""Called with the share of samples decoded so far; may raise to stop."""
+
+OFFSET_DEVIATION = 0.5
+"""Initial deviation of a boundary offset, in units of the logits' spread."""
+
+_TOKENS = 4
+_CACHE_ELEMENTS = 8 * 16 * 16
+"""Samples x tokens per decoder chunk that stay in a CPU's cache (benchmarks/rounds.py)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """Latents drawn from a mixture.
+
+    Attributes
+    ----------
+    latents : ndarray of shape (N, D)
+        float64.
+    components : ndarray of shape (N,)
+        int64, the component each came from.
+    """
+
+    latents: DoubleArray
+    components: NDArray[np.int64]
+
+
+class PreferenceHead(Protocol):
+    """What a session needs from a head."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of latent channels of its mixture."""
+        ...
+
+    def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
+        """Return the mixture before any pick."""
+        ...
+
+    def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
+        """Draw latents."""
+        ...
+
+    def decode(
+        self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
+    ) -> FloatArray:
+        """Return mask logits ``(N, 4h, 4w)`` float32."""
+        ...
+
+    def update(
+        self,
+        mixture: MixtureParameters,
+        initial: MixtureParameters,
+        picked: DoubleArray,
+        logits: FloatArray,
+    ) -> MixtureParameters:
+        """Return the mixture after a pick of the given latents and picked mask logits."""
+        ...
+
+
+def build_head(
+    spa: Spa,
+    kind: HeadKind,
+    *,
+    start: MixtureParameters | None = None,
+    update: gmm.UpdateConfig | None = None,
+) -> PreferenceHead:
+    """Return a model's preference head.
+
+    Parameters
+    ----------
+    spa : Spa
+        The network.
+    kind : {"latent", "logit", "both"}
+        Which head.
+    start : MixtureParameters or None
+        An initial mixture that came with the checkpoint, instead of the prior network's.
+    update : UpdateConfig or None
+        Strengths of the closed-form update.
+
+    Returns
+    -------
+    PreferenceHead
+
+    Raises
+    ------
+    ModelError
+        When the network has no latent part.
+    """
+    strengths = update or gmm.UpdateConfig()
+    if kind == "logit":
+        return LogitHead(spa, strengths)
+    if not spa.config.latent_dim:
+        raise ModelError(
+            f"{spa.config.name} has no trained latent head; use head='logit' or train one."
+        )
+    return LatentHead(spa, strengths, offsets=kind == "both", start=start)
+
+
+class LatentHead:
+    """The paper's head: a latent joined to the image embedding.
+
+    Parameters
+    ----------
+    spa : Spa
+        Network with a latent part.
+    update : UpdateConfig
+        Strengths of the closed-form update.
+    offsets : bool
+        Add a boundary offset as one more latent channel (head ``both``).
+    start : MixtureParameters or None
+        Initial mixture instead of the prior network's.
+    """
+
+    def __init__(
+        self,
+        spa: Spa,
+        update: gmm.UpdateConfig,
+        *,
+        offsets: bool = False,
+        start: MixtureParameters | None = None,
+    ) -> None:
+        self.spa, self.strengths, self.offsets, self.start = spa, update, offsets, start
+
+    @property
+    def dimension(self) -> int:
+        """Number of latent channels, the offset included."""
+        return self.spa.config.latent_dim + self.offsets
+
+    def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
+        """Return the prior network's mixture (paper 3.4), the same mean in every channel."""
+        if self.start is not None:
+            return self.start
+        means, log_variances = self.spa.initial_mixture(prompt)
+        d = self.spa.config.latent_dim
+        mean = np.repeat(means[0].double().cpu().numpy()[:, None], d, axis=1)
+        variance = np.repeat(log_variances[0].double().exp().cpu().numpy()[:, None], d, axis=1)
+        if self.offsets:
+            column = np.ones((len(mean), 1))
+            mean = np.hstack([mean, 0 * column])
+            variance = np.hstack([variance, OFFSET_DEVIATION**2 * column])
+        return MixtureParameters(np.full(len(mean), 1 / len(mean)), mean, variance)
+
+    def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
+        """Draw latents by the model's declared sampler (design 2.1)."""
+        if self.spa.config.sampler == "weighted-sum":
+            latents = gmm.sample_weighted_sum(mixture, count, rng)
+            return Draws(latents, np.zeros(count, dtype=np.int64))
+        return Draws(*gmm.sample_mixture(mixture, count, rng))
+
+    def decode(
+        self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
+    ) -> FloatArray:
+        """Decode each latent; chunks bound memory and stay in cache."""
+        d = self.spa.config.latent_dim
+        latents = torch.from_numpy(draws.latents[:, :d]).float().to(self.spa.device)
+        size = chunk_size(self.spa)
+        parts: list[Tensor] = []
+        for start in range(0, len(latents), size):
+            logits, _ = self.spa.decode(image, prompt, latents[start : start + size])
+            parts.append(logits[:, 0])
+            step(min(1.0, (start + size) / len(latents)))
+        logits = torch.cat(parts)
+        if self.offsets:
+            offset = torch.from_numpy(draws.latents[:, d]).float().to(logits.device)
+            logits = logits + (offset * logit_spread(logits))[:, None, None]
+        return logits.float().cpu().numpy()
+
+    def update(
+        self,
+        mixture: MixtureParameters,
+        initial: MixtureParameters,
+        picked: DoubleArray,
+        logits: FloatArray,
+    ) -> MixtureParameters:
+        """Update in closed form, or through the weight network for the paper's checkpoints."""
+        if self.spa.config.responsibilities == "latent":
+            return gmm.update_mixture(mixture, picked, initial, self.strengths)
+        values = 1 / (1 + np.exp(-logits))
+        gamma = torch.from_numpy(gmm.pixel_responsibilities(mixture, values)).float()
+        with torch.inference_mode():
+            weights = self.spa.weight_network(gamma[None].to(self.spa.device))[0]
+        return MixtureParameters(weights.double().cpu().numpy(), mixture.means, mixture.variances)
+
+
+class LogitHead:
+    """Ours: boundary offsets on the decoder's own hypotheses; needs no SPA training.
+
+    Component m is (output token t, offset delta_m); sample n is
+    ``sigmoid(logits_t + delta_n)`` with the offset in units of the token's logit spread.
+    A round costs one decoder pass.
+
+    Parameters
+    ----------
+    spa : Spa
+        Any network of the SAM family.
+    update : UpdateConfig
+        Strengths of the closed-form update.
+    """
+
+    def __init__(self, spa: Spa, update: gmm.UpdateConfig) -> None:
+        self.spa, self.strengths = spa, update
+
+    @property
+    def dimension(self) -> int:
+        """One offset, and one indicator channel per output token."""
+        return 1 + _TOKENS
+
+    def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
+        """Spread the components over output tokens and offsets."""
+        per_token = max(1, self.spa.config.components // _TOKENS)
+        offsets = np.linspace(-1.5, 1.5, per_token) * OFFSET_DEVIATION
+        token = np.repeat(np.arange(_TOKENS), per_token)
+        m = len(token)
+        # The token is a discrete coordinate; a fixed narrow variance keeps it one.
+        means = np.hstack([np.tile(offsets, _TOKENS)[:, None], np.eye(_TOKENS)[token]])
+        spread = np.full((m, 1), (0.6 * OFFSET_DEVIATION) ** 2)
+        variances = np.hstack([spread, np.full((m, _TOKENS), 0.01)])
+        weights = np.where(token == 0, 2.0, 1.0)
+        return MixtureParameters(weights / weights.sum(), means, variances)
+
+    def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
+        """Draw offsets; the token is that of the component."""
+        draws = Draws(*gmm.sample_mixture(mixture, count, rng))
+        token = mixture.means[draws.components, 1:].argmax(axis=1)
+        latents = np.hstack([draws.latents[:, :1], np.eye(_TOKENS)[token]])
+        return Draws(latents, draws.components)
+
+    def decode(
+        self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
+    ) -> FloatArray:
+        """Decode the hypotheses once and shift them."""
+        logits, _ = self.spa.decode(image, prompt, None, tokens=range(_TOKENS))
+        hypotheses = logits[0]  # (T, 4h, 4w)
+        token = torch.from_numpy(draws.latents[:, 1:].argmax(axis=1)).to(hypotheses.device)
+        offset = torch.from_numpy(draws.latents[:, 0]).float().to(hypotheses.device)
+        shift = offset * logit_spread(hypotheses)[token]
+        step(1.0)
+        shifted: FloatArray = (hypotheses[token] + shift[:, None, None]).float().cpu().numpy()
+        return shifted
+
+    def update(
+        self,
+        mixture: MixtureParameters,
+        initial: MixtureParameters,
+        picked: DoubleArray,
+        logits: FloatArray,
+    ) -> MixtureParameters:
+        """Update offsets and weights in closed form; tokens stay what they are."""
+        moved = gmm.update_mixture(mixture, picked, initial, self.strengths)
+        means = np.hstack([moved.means[:, :1], mixture.means[:, 1:]])
+        variances = np.hstack([moved.variances[:, :1], mixture.variances[:, 1:]])
+        return MixtureParameters(moved.weights, means, variances)
+
+
+def logit_spread(logits: Tensor) -> Tensor:
+    """Deviation of each map's logits, clipped so that sure pixels do not dominate.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(N, h, w)`` float.
+
+    Returns
+    -------
+    Tensor
+        ``(N,)`` float, at least 0.1.
+    """
+    return logits.clamp(-6, 6).flatten(1).std(dim=1).clamp(min=0.1)
+
+
+def chunk_size(spa: Spa) -> int:
+    """Return the samples per decoder pass: what stays in a CPU's cache, or all on a GPU."""
+    if spa.device.type != "cpu":
+        return 48
+    return max(1, _CACHE_ELEMENTS * 3 // spa.config.grid**2)

@@ -1,0 +1,189 @@
+"""SAM's network parts, and a mask decoder that pairs one embedding with each sample.
+
+``segment_anything/__init__.py`` imports torchvision, which this package never needs and
+which often does not import beside a CPU build of torch (``ModuleNotFoundError`` without
+it, ``RuntimeError: operator torchvision::nms does not exist`` with a mismatched one).
+``segment_anything.modeling`` itself needs none of it.  So the parts are imported through
+a package of another name whose ``__path__`` is segment-anything's own folder: nothing of
+``segment_anything/__init__.py`` is executed and ``sys.modules["segment_anything"]`` is
+left to whoever imports it properly.  This is the only place that does so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from napari_spa.errors import ModelError
+
+_ALIAS = "_napari_spa_segment_anything"
+
+
+def import_modeling() -> ModuleType:
+    """Import ``segment_anything.modeling`` without running its package's ``__init__``.
+
+    Returns
+    -------
+    module
+        The module with ``PromptEncoder``, ``MaskDecoder``, ``TwoWayTransformer`` and
+        ``ImageEncoderViT``.
+
+    Raises
+    ------
+    ModelError
+        When segment-anything is not installed.
+    """
+    if _ALIAS not in sys.modules:
+        spec = importlib.util.find_spec("segment_anything")
+        if spec is None or spec.submodule_search_locations is None:
+            raise ModelError("segment-anything is not installed; run: pip install segment-anything")
+        package = ModuleType(_ALIAS)
+        package.__path__ = list(spec.submodule_search_locations)
+        sys.modules[_ALIAS] = package
+    return importlib.import_module(f"{_ALIAS}.modeling")
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        TwoWayTransformer,
+    )
+else:
+    _modeling = import_modeling()
+    ImageEncoderViT = _modeling.ImageEncoderViT
+    MaskDecoder = _modeling.MaskDecoder
+    PromptEncoder = _modeling.PromptEncoder
+    TwoWayTransformer = _modeling.TwoWayTransformer
+
+__all__ = [
+    "ImageEncoderViT",
+    "PairedMaskDecoder",
+    "PromptEncoder",
+    "TwoWayTransformer",
+    "import_modeling",
+]
+
+
+class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
+    """SAM's mask decoder for N embeddings paired with N prompts, with optional skips.
+
+    SAM's own ``predict_masks`` repeats one image embedding for every prompt, so N
+    embeddings with N prompts would become N x N.  Here row n of every argument belongs
+    together.  ``skip_channels`` adds fine encoder features to the two upscaling steps
+    (the idea of HQ-SAM and SAM 2); without it the state dict is exactly SAM's.
+
+    Parameters
+    ----------
+    transformer_dim : int
+        Embedding width C.
+    transformer : nn.Module
+        A two-way transformer.
+    num_multimask_outputs : int
+        Number of ambiguity-aware output tokens beside token 0.
+    iou_head_hidden_dim : int
+        Width of the quality head.
+    skip_channels : sequence of int
+        Channels of the encoder features at twice and four times the embedding's
+        resolution; empty for plain SAM.
+    """
+
+    def __init__(
+        self,
+        *,
+        transformer_dim: int,
+        transformer: nn.Module,
+        num_multimask_outputs: int = 3,
+        iou_head_hidden_dim: int = 256,
+        skip_channels: Sequence[int] = (),
+    ) -> None:
+        super().__init__(
+            transformer_dim=transformer_dim,
+            transformer=transformer,
+            num_multimask_outputs=num_multimask_outputs,
+            iou_head_hidden_dim=iou_head_hidden_dim,
+        )
+        widths = (transformer_dim // 4, transformer_dim // 8)
+        if skip_channels:
+            self.skip_projections = nn.ModuleList(
+                nn.Conv2d(channels, width, kernel_size=1)
+                for channels, width in zip(skip_channels, widths, strict=True)
+            )
+
+    def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Project the encoder's fine features once per image.
+
+        Parameters
+        ----------
+        skips : sequence of Tensor
+            ``(B, S_i, 2h, 2w)`` and ``(B, S_j, 4h, 4w)`` float features, or empty.
+
+        Returns
+        -------
+        tuple of Tensor
+            ``(B, C / 4, 2h, 2w)`` and ``(B, C / 8, 4h, 4w)``, or empty.
+        """
+        if not skips:
+            return ()
+        return tuple(layer(skip) for layer, skip in zip(self.skip_projections, skips, strict=True))
+
+    def forward(
+        self,
+        embedding: Tensor,
+        position: Tensor,
+        sparse: Tensor,
+        *,
+        skips: Sequence[Tensor] = (),
+        tokens: Sequence[int] = (0,),
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N paired embeddings and prompts into mask logits.
+
+        Parameters
+        ----------
+        embedding : Tensor
+            ``(N, C, h, w)`` float, the image embedding with the dense prompt added.
+        position : Tensor
+            ``(1, C, h, w)`` float positional encoding.
+        sparse : Tensor
+            ``(N, P, C)`` float prompt tokens.
+        skips : sequence of Tensor
+            Projected fine features of :meth:`project_skips`, with 1 or N rows.
+        tokens : sequence of int
+            Which output tokens to turn into masks.
+
+        Returns
+        -------
+        logits : Tensor
+            ``(N, len(tokens), 4h, 4w)`` float.
+        quality : Tensor
+            ``(N, len(tokens))`` float, predicted IoU of each mask.
+        """
+        n, c, h, w = embedding.shape
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
+        queries = torch.cat([output_tokens.expand(n, -1, -1), sparse], dim=1)
+        hidden, source = self.transformer(embedding, position.expand(n, -1, -1, -1), queries)
+        fine = self._upscale(source.transpose(1, 2).reshape(n, c, h, w), skips)  # (N, C/8, 4h, 4w)
+        weights = torch.stack(
+            [self.output_hypernetworks_mlps[t](hidden[:, 1 + t]) for t in tokens], dim=1
+        )  # (N, T, C/8)
+        logits = (weights @ fine.flatten(2)).view(n, len(tokens), *fine.shape[-2:])
+        quality: Tensor = self.iou_prediction_head(hidden[:, 0])[:, list(tokens)]
+        return logits, quality
+
+    def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        first, norm, activation, second, last = self.output_upscaling
+        if not skips:
+            upscaled: Tensor = self.output_upscaling(source)
+            return upscaled
+        coarse = activation(norm(first(source)) + skips[0])
+        fine: Tensor = last(second(coarse) + skips[1])
+        return fine

@@ -1,0 +1,161 @@
+"""Recognise a SAM-family state dict by its tensors.
+
+SAM ViT-B, L and H, MedSAM and micro-sam's models share one layout.  Depth, width, heads,
+input size and decoder width are read off the tensors' shapes, so smaller and larger
+relatives of the same layout are models as well.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from napari_spa.errors import CheckpointError
+from napari_spa.model.spa import SpaConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_ANCHOR = "image_encoder.patch_embed.proj.weight"
+_TINY_VIT = "image_encoder.patch_embed.seq.0.c.weight"
+_WINDOW, _PATCH = 14, 16
+_PIXEL_MEAN, _PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def sam_prefix(names: Mapping[str, object]) -> str | None:
+    """Find what a wrapper put before SAM's names, such as ``sam.`` or ``module.``.
+
+    Parameters
+    ----------
+    names : mapping of str
+        Tensor names.
+
+    Returns
+    -------
+    str or None
+        The prefix, empty for plain SAM; None when this is no SAM-family ViT.
+    """
+    prefixes = (n.removesuffix(_ANCHOR) for n in names if n.endswith(_ANCHOR))
+    return min(prefixes, key=len, default=None)
+
+
+def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
+    """Read the network's shape off a SAM-family state dict.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        A state dict, possibly with a wrapper's prefix and a further decoder.
+
+    Returns
+    -------
+    config : SpaConfig
+        For the logit head, with SAM's own preprocessing.
+    state : dict
+        The tensors under SAM's plain names.
+
+    Raises
+    ------
+    CheckpointError
+        When it is no SAM-family ViT.
+    """
+    prefix = sam_prefix(tensors)
+    if prefix is None:
+        raise CheckpointError(_what_else(tensors))
+    state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    _check_pixels(state)
+    # micro-sam trains a decoder for automatic segmentation beside SAM; it is not used here.
+    foreign = [n for n in tensors if not n.startswith((prefix, "decoder."))]
+    state = {n: t for n, t in state.items() if not n.startswith(("decoder.", "pixel_"))}
+    foreign += [n for n in state if not n.startswith(PARTS)]
+    if foreign:
+        raise CheckpointError(f"it is of another network: it has unknown {sorted(foreign)[0]}")
+    return sam_config(state), state
+
+
+def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
+    """Derive the configuration from tensors under SAM's plain names.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Without prefix.
+
+    Returns
+    -------
+    SpaConfig
+
+    Raises
+    ------
+    CheckpointError
+        When a tensor that decides the shape is missing or odd.
+    """
+    width, channels, *patch = _shape(state, _ANCHOR, 4)
+    _, rows, columns, _ = _shape(state, "image_encoder.pos_embed", 4)
+    if channels != 3 or patch != [_PATCH, _PATCH] or rows != columns:
+        raise CheckpointError("its encoder is not SAM's (patch, channels or grid differ)")
+    blocks = [re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in state]
+    depth = 1 + max((int(found[1]) for found in blocks if found), default=-1)
+    tables = [_shape(state, f"image_encoder.blocks.{b}.attn.rel_pos_h", 2) for b in range(depth)]
+    if not tables or tables[0][1] == 0:
+        raise CheckpointError("its encoder is not SAM's (it has no relative positions)")
+    return SpaConfig(
+        name=_family(width, depth),
+        encoder="vit",
+        image_size=_PATCH * rows,
+        embed_dim=_shape(state, "image_encoder.neck.0.weight", 4)[0],
+        vit_dim=width,
+        vit_depth=depth,
+        vit_heads=width // tables[0][1],
+        vit_global=_global_blocks([length for length, _ in tables]),
+        decoder_mlp=_shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
+        multimask_outputs=_shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
+        latent_dim=0,
+        head="logit",
+        frame="pad",
+        normalise="sam",
+    )
+
+
+def _shape(state: Mapping[str, Tensor], name: str, ndim: int) -> list[int]:
+    if name not in state or state[name].is_nested or state[name].ndim != ndim:
+        raise CheckpointError(f"it is of another network: it lacks {name} as SAM has it")
+    return list(state[name].shape)
+
+
+def _global_blocks(lengths: list[int]) -> tuple[int, ...]:
+    window = 2 * _WINDOW - 1
+    found = tuple(b for b, length in enumerate(lengths) if length != window)
+    if found:
+        return found
+    # On a 14 x 14 grid both kinds look and act alike; at another size they would not, so
+    # take SAM's pattern: the last block of each quarter.
+    quarter = max(1, len(lengths) // 4)
+    return tuple(range(quarter - 1, len(lengths), quarter))
+
+
+def _family(width: int, depth: int) -> str:
+    known = {(768, 12): "sam-vit-b", (1024, 24): "sam-vit-l", (1280, 32): "sam-vit-h"}
+    return known.get((width, depth), f"sam-vit-{width}x{depth}")
+
+
+def _check_pixels(state: Mapping[str, Tensor]) -> None:
+    for name, usual in (("pixel_mean", _PIXEL_MEAN), ("pixel_std", _PIXEL_STD)):
+        if name in state and not torch.allclose(
+            state[name].flatten().float(), torch.tensor(usual), atol=0.01
+        ):
+            raise CheckpointError(f"it was trained with another {name} than SAM's")
+
+
+def _what_else(tensors: Mapping[str, Tensor]) -> str:
+    if not tensors:
+        return "it holds no named tensors"
+    if any(name.endswith(_TINY_VIT) for name in tensors):
+        return "it is a TinyViT (mobile) SAM, which is not supported"
+    if any(name.startswith(("image_encoder.trunk.", "sam_mask_decoder.")) for name in tensors):
+        return "it is a SAM 2 network, which is not supported"
+    return f"it is of another network: it has {next(iter(tensors))}, which SAM has not"

@@ -1,0 +1,345 @@
+"""The SPA network: encode an image once, decode many preferences (paper section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from napari_spa.model.encoder import ConvEncoder
+from napari_spa.model.preference import (
+    Conditioner,
+    PaperPriorNetwork,
+    PriorNetwork,
+    WeightNetwork,
+)
+from napari_spa.model.sam import (
+    ImageEncoderViT,
+    PairedMaskDecoder,
+    PromptEncoder,
+    TwoWayTransformer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EncoderKind = Literal["conv", "vit"]
+HeadKind = Literal["latent", "logit", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaConfig:
+    """Everything that decides the network's shape and how its inputs are meant.
+
+    Attributes
+    ----------
+    name : str
+        The model's name.
+    encoder : {"conv", "vit"}
+        Image encoder family.
+    image_size : int
+        Side S of the square input in pixels.
+    embed_dim : int
+        Embedding width C.
+    widths, depths, layers : ints
+        Shape of the convolutional encoder.
+    vit_dim, vit_depth, vit_heads, vit_global : ints
+        Shape of the ViT encoder.
+    decoder_mlp : int
+        Width of the two-way transformer's MLP.
+    multimask_outputs : int
+        Output tokens beside token 0; 3 in SAM.
+    latent_dim : int
+        Number D of latent channels; 0 for a network without a latent head.
+    components : int
+        Number M of mixture components.
+    residual : bool
+        Whether the conditioner adds to the embedding (ours) or replaces it.
+    paper_prior : bool
+        Whether the prior network has the layout of the paper's public code.
+    head : {"latent", "logit", "both"}
+        The preference head used unless asked otherwise.
+    sampler : {"mixture", "weighted-sum"}
+        How latents are drawn (design 2.1).
+    responsibilities : {"latent", "pixel"}
+        How a pick is explained by components (design 2.5).
+    frame : {"window", "squash", "pad"}
+        How an image gets into the square input: an automatic field of view, a plain
+        resize, or SAM's longest side with padding.
+    normalise : {"standardise", "sam", "unit"}
+        Per-window standardisation, SAM's mean and deviation, or plain [0, 1].
+    point_order : {"xy", "rc"}
+        The order in which the prompt encoder was trained to read points.
+    mean_of : {"probability", "logit"}
+        What is averaged into the recommended mask.
+    threshold : float
+        Threshold on that mean.
+    """
+
+    name: str = "spa-tiny"
+    encoder: EncoderKind = "conv"
+    image_size: int = 128
+    embed_dim: int = 128
+    widths: tuple[int, int, int] = (24, 64, 128)
+    depths: tuple[int, int, int] = (1, 1, 2)
+    layers: int = 2
+    vit_dim: int = 768
+    vit_depth: int = 12
+    vit_heads: int = 12
+    vit_global: tuple[int, ...] = (2, 5, 8, 11)
+    decoder_mlp: int = 256
+    multimask_outputs: int = 3
+    latent_dim: int = 16
+    components: int = 16
+    residual: bool = True
+    paper_prior: bool = False
+    head: HeadKind = "both"
+    sampler: Literal["mixture", "weighted-sum"] = "mixture"
+    responsibilities: Literal["latent", "pixel"] = "latent"
+    frame: Literal["window", "squash", "pad"] = "window"
+    normalise: Literal["standardise", "sam", "unit"] = "standardise"
+    point_order: Literal["xy", "rc"] = "xy"
+    mean_of: Literal["probability", "logit"] = "probability"
+    threshold: float = 0.5
+
+    @property
+    def grid(self) -> int:
+        """Side of the embedding's grid in tokens."""
+        return self.image_size // (8 if self.encoder == "conv" else 16)
+
+
+class ImageEmbedding(NamedTuple):
+    """What is computed once per image and kept.
+
+    Attributes
+    ----------
+    tokens : Tensor
+        ``(B, C, h, w)`` float, ``e_x``.
+    projected : Tensor
+        ``(B, C, h, w)`` float, the conditioner's image part ``W_x e_x``.
+    skips : tuple of Tensor
+        Projected fine features, or empty.
+    """
+
+    tokens: Tensor
+    projected: Tensor
+    skips: tuple[Tensor, ...]
+
+    def row(self, index: int) -> ImageEmbedding:
+        """Return the embedding of one image of the batch, with B = 1."""
+        rows = slice(index, index + 1)
+        return ImageEmbedding(
+            self.tokens[rows], self.projected[rows], tuple(skip[rows] for skip in self.skips)
+        )
+
+    def repeat(self, times: int) -> ImageEmbedding:
+        """Repeat each image ``times`` times in place: B becomes B x times."""
+        return ImageEmbedding(
+            self.tokens.repeat_interleave(times, 0),
+            self.projected.repeat_interleave(times, 0),
+            tuple(skip.repeat_interleave(times, 0) for skip in self.skips),
+        )
+
+
+class PromptEmbedding(NamedTuple):
+    """The interaction embedding ``e_u``.
+
+    Attributes
+    ----------
+    sparse : Tensor
+        ``(B, P, C)`` float.
+    dense : Tensor
+        ``(B, C, h, w)`` float.
+    """
+
+    sparse: Tensor
+    dense: Tensor
+
+
+class Spa(nn.Module):
+    """Image encoder, prompt encoder, mask decoder and preference networks.
+
+    The state dict follows SAM: ``image_encoder``, ``prompt_encoder``, ``mask_decoder``;
+    the preference networks are ``conditioner``, ``prior`` and ``weight_network``.
+
+    Parameters
+    ----------
+    config : SpaConfig
+        The network's shape.
+    """
+
+    def __init__(self, config: SpaConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, dim, grid = config.image_size, config.embed_dim, config.grid
+        skip_channels: tuple[int, ...] = ()
+        if config.encoder == "conv":
+            encoder = ConvEncoder(
+                image_size=size, widths=config.widths, depths=config.depths, layers=config.layers
+            )
+            self.image_encoder: nn.Module = encoder
+            skip_channels = encoder.skip_channels
+        else:
+            self.image_encoder = _build_vit(config)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(size, size),
+            mask_in_chans=16,
+        )
+        self.mask_decoder = PairedMaskDecoder(
+            transformer_dim=dim,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=dim, mlp_dim=config.decoder_mlp, num_heads=8
+            ),
+            num_multimask_outputs=config.multimask_outputs,
+            skip_channels=skip_channels,
+        )
+        if config.latent_dim:
+            self.conditioner = Conditioner(
+                embed_dim=dim, latent_dim=config.latent_dim, residual=config.residual
+            )
+            self.prior: nn.Module = (PaperPriorNetwork if config.paper_prior else PriorNetwork)(
+                embed_dim=dim, components=config.components
+            )
+            self.weight_network = WeightNetwork(components=config.components)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+    def encode(self, pixels: Tensor) -> ImageEmbedding:
+        """Encode normalised pixels once per image.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            ``(B, 3, S, S)`` float.
+
+        Returns
+        -------
+        ImageEmbedding
+        """
+        encoded = self.image_encoder(pixels)
+        tokens, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
+        projected = self.conditioner.project_image(tokens) if self.config.latent_dim else tokens
+        return ImageEmbedding(tokens, projected, self.mask_decoder.project_skips(skips))
+
+    def embed_prompts(
+        self,
+        points: Tensor | None,
+        labels: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+    ) -> PromptEmbedding:
+        """Embed points, boxes and masks (SAM's prompt encoder).
+
+        Parameters
+        ----------
+        points : Tensor or None
+            ``(B, P, 2)`` float in input pixels, in the model's declared point order.
+        labels : Tensor or None
+            ``(B, P)``: 1 object, 0 background, -1 padding.
+        boxes : Tensor or None
+            ``(B, 4)`` float, two corners in the model's point order.
+        mask_logits : Tensor or None
+            ``(B, 1, 4h, 4w)`` float.
+        has_mask : Tensor or None
+            ``(B,)`` bool: rows whose mask counts; all of them by default.
+
+        Returns
+        -------
+        PromptEmbedding
+        """
+        pair = None if points is None else (points, labels)
+        sparse, dense = self.prompt_encoder(points=pair, boxes=boxes, masks=mask_logits)
+        if mask_logits is not None and has_mask is not None:
+            none = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+            dense = torch.where(has_mask.view(-1, 1, 1, 1), dense, none)
+        return PromptEmbedding(sparse, dense)
+
+    def initial_mixture(self, prompt: PromptEmbedding) -> tuple[Tensor, Tensor]:
+        """Predict the mixture's means and log variances from the prompts (paper 3.4).
+
+        Parameters
+        ----------
+        prompt : PromptEmbedding
+            Batch of B interaction embeddings.
+
+        Returns
+        -------
+        means, log_variances : Tensor
+            ``(B, M)`` float each.
+        """
+        if self.config.paper_prior:
+            return self.prior(prompt.sparse, self.position())  # type: ignore[no-any-return]
+        return self.prior(prompt.sparse, prompt.dense)  # type: ignore[no-any-return]
+
+    def position(self) -> Tensor:
+        """Return the grid's positional encoding, ``(1, C, h, w)`` float."""
+        position: Tensor = self.prompt_encoder.get_dense_pe()
+        return position
+
+    def decode(
+        self,
+        image: ImageEmbedding,
+        prompt: PromptEmbedding,
+        latents: Tensor | None = None,
+        *,
+        tokens: Sequence[int] = (0,),
+    ) -> tuple[Tensor, Tensor]:
+        """Decode paired rows of image, prompt and latent into mask logits.
+
+        Parameters
+        ----------
+        image : ImageEmbedding
+            1 or N rows.
+        prompt : PromptEmbedding
+            1 or N rows.
+        latents : Tensor or None
+            ``(N, D)`` float; without it the plain SAM decoder's hypotheses.
+        tokens : sequence of int
+            Output tokens to decode.
+
+        Returns
+        -------
+        logits : Tensor
+            ``(N, len(tokens), 4h, 4w)`` float.
+        quality : Tensor
+            ``(N, len(tokens))`` float, predicted IoU.
+        """
+        embedding = image.tokens
+        if latents is not None:
+            embedding = self.conditioner(image.tokens, image.projected, latents)
+        embedding = embedding + prompt.dense
+        sparse = prompt.sparse.expand(len(embedding), -1, -1)
+        return self.mask_decoder(  # type: ignore[no-any-return]
+            embedding, self.position(), sparse, skips=image.skips, tokens=tokens
+        )
+
+
+def _build_vit(config: SpaConfig) -> nn.Module:
+    vit: nn.Module = ImageEncoderViT(
+        depth=config.vit_depth,
+        embed_dim=config.vit_dim,
+        img_size=config.image_size,
+        mlp_ratio=4,
+        norm_layer=_layer_norm,
+        num_heads=config.vit_heads,
+        patch_size=16,
+        qkv_bias=True,
+        use_rel_pos=True,
+        global_attn_indexes=config.vit_global,
+        window_size=14,
+        out_chans=config.embed_dim,
+    )
+    return vit
+
+
+def _layer_norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=1e-6)

@@ -1,0 +1,1 @@
+"""The application without a toolkit: prediction, state and session."""

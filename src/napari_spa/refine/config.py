@@ -1,0 +1,72 @@
+"""What one may choose about the engine; light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from napari_spa.core.mixture import UpdateConfig
+
+Progress = Callable[[float, str], None]
+"""Called with the share done and a message; may raise ``Cancelled`` to stop."""
+
+
+def silent(share: float, message: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramingConfig:
+    """Sizes of the search for a field of view.
+
+    Attributes
+    ----------
+    smallest : float
+        Side of the smallest window, in image pixels.
+    ratio : float
+        From one window's side to the next.
+    context : float
+        Side of the final view in extents of the object.
+    refinements : int
+        How often the view is centred anew on what it shows.
+    agreement : float
+        Weight of a window's agreement with its neighbours in the pyramid.
+    """
+
+    smallest: float = 24.0
+    ratio: float = 1.5
+    context: float = 2.2
+    refinements: int = 2
+    agreement: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How many samples and candidates, and what a pick carries to the next round.
+
+    Attributes
+    ----------
+    samples : int
+        N, masks sampled per round.
+    candidates : int
+        K, differences on offer.
+    feedback_point : bool
+        Add the representative point of a pick to the prompts.
+    feedback_mask : bool
+        Give the picked logits to SAM's mask branch.
+    head : {"latent", "logit", "both"} or None
+        Another head than the model's own.
+    update : UpdateConfig
+        Strengths of the closed-form update.
+    framing : FramingConfig
+        Sizes of the search for a field of view.
+    """
+
+    samples: int = 48
+    candidates: int = 4
+    feedback_point: bool = False
+    feedback_mask: bool = False
+    head: Literal["latent", "logit", "both"] | None = None
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    framing: FramingConfig = field(default_factory=FramingConfig)

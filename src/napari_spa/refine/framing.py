@@ -1,0 +1,281 @@
+"""Choose the field of view around a click by itself.
+
+A pyramid of windows around the first point goes through the network as one batch.  The
+window whose mask the quality head trusts most, that holds the object whole and at a size
+at which boundaries are fine, says where the object is; the field of view is then centred
+on that object.  So a 20-pixel nucleus in a 2048-pixel image is as easy as an optic disc
+that fills a third of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from napari_spa.refine.config import FramingConfig
+from napari_spa.refine.view import Canvas, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.core.types import BoolArray, Prompts
+    from napari_spa.model.spa import Spa
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glimpse:
+    """What the network sees in one window of the pyramid.
+
+    Attributes
+    ----------
+    view : View
+        The window.
+    mask : ndarray of shape (h, w)
+        bool, the connected part of its mask at the point.
+    quality : float
+        Predicted IoU.
+    """
+
+    view: View
+    mask: BoolArray
+    quality: float
+
+    @property
+    def share(self) -> float:
+        """The mask's share of the window."""
+        return float(self.mask.mean())
+
+    @property
+    def border(self) -> float:
+        """Share of the window's outline that the mask touches."""
+        m = self.mask
+        edge = np.concatenate([m[0], m[-1], m[:, 0], m[:, -1]])
+        return float(edge.mean())
+
+    def object_view(self, context: float) -> View | None:
+        """Return a square view of the object with its surroundings, or None if empty."""
+        if not self.mask.any():
+            return None
+        size = self.mask.shape[0]
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        top, left = self.view.to_image(float(columns[0]) - 0.5, float(rows[0]) - 0.5, size)
+        bottom, right = self.view.to_image(float(columns[-1]) + 0.5, float(rows[-1]) + 0.5, size)
+        extent = 0.65 * max(bottom - top, right - left) + 0.35 * min(bottom - top, right - left)
+        extent = max(extent, 0.75 * max(bottom - top, right - left))
+        return View.around((top + bottom) / 2 + 0.5, (left + right) / 2 + 0.5, context * extent)
+
+
+def frame_prompts(
+    spa: Spa,
+    canvas: Canvas,
+    prompts: Prompts,
+    config: FramingConfig,
+    *,
+    step: Callable[[float], None] = lambda share: None,
+) -> View:
+    """Choose the field of view for the first prompts.
+
+    Parameters
+    ----------
+    spa : Spa
+        A network whose frame is ``window``.
+    canvas : Canvas
+        The image.
+    prompts : Prompts
+        With a box or a mask the view is set from its extent; else from the clicks.
+    config : FramingConfig
+        Sizes of the search.
+    step : callable
+        Called with the share done; may raise to stop.
+
+    Returns
+    -------
+    View
+    """
+    extent = _given_extent(prompts)
+    if extent is not None:
+        row, column, side = extent
+        return View.around(row, column, max(config.smallest, config.context * side)).inside(
+            canvas.shape
+        )
+    anchor = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
+    views = [
+        View.around(anchor.row + 0.5, anchor.column + 0.5, side).inside(canvas.shape)
+        for side in window_sides(canvas.shape, config)
+    ]
+    glimpses = look(spa, canvas, views, prompts)
+    step(0.6)
+    best = glimpses[int(np.argmax(score(glimpses, config)))]
+    for _ in range(config.refinements):
+        view = best.object_view(config.context)
+        if view is None:
+            break
+        side = min(max(view.height, config.smallest), 1.5 * max(canvas.shape))
+        centre = (view.row + view.height / 2, view.column + view.width / 2)
+        view = _keep(View.around(*centre, side), prompts).inside(canvas.shape)
+        refined = look(spa, canvas, [view], prompts)[0]
+        step(0.8)
+        if not refined.mask.any() or refined.quality < 0.6 * best.quality:
+            break
+        best = refined
+    return best.view
+
+
+def window_sides(shape: tuple[int, int], config: FramingConfig) -> list[float]:
+    """Sides of the pyramid's windows, from the smallest to one that holds the image."""
+    largest = float(max(shape))
+    sides = [min(config.smallest, max(largest, 8.0))]
+    while sides[-1] * config.ratio < largest:
+        sides.append(sides[-1] * config.ratio)
+    if len(sides) > 1 and largest < 1.2 * sides[-1]:
+        sides.pop()
+    if largest > sides[-1]:
+        sides.append(largest)
+    return sides
+
+
+@torch.inference_mode()
+def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[Glimpse]:
+    """Pass windows through the network as one batch.
+
+    Parameters
+    ----------
+    spa : Spa
+        The network.
+    canvas : Canvas
+        The image.
+    views : list of View
+        Windows; each must hold the first positive click.
+    prompts : Prompts
+        Clicks.
+
+    Returns
+    -------
+    list of Glimpse
+    """
+    size = spa.config.image_size
+    pixels = np.stack([canvas.pixels(view, size) for view in views])
+    image = spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device))
+    points = torch.tensor(
+        [[view.to_model(c.row, c.column, size) for c in prompts.clicks] for view in views]
+    ).float()
+    labels = torch.tensor([[float(c.label) for c in prompts.clicks]]).repeat(len(views), 1)
+    outside = ((points < -0.5) | (points > size - 0.5)).any(dim=2)
+    labels = torch.where(outside, -1.0, labels)
+    prompt = spa.embed_prompts(points.to(spa.device), labels.to(spa.device))
+    logits, quality = spa.decode(image, prompt, None, tokens=(0,))
+    scale = logits.shape[-1] / size
+    return [
+        Glimpse(view, _at_points(logits[i, 0], points[i], labels[i], scale), float(quality[i, 0]))
+        for i, view in enumerate(views)
+    ]
+
+
+def score(glimpses: list[Glimpse], config: FramingConfig) -> list[float]:
+    """Score each window of a pyramid; the highest is where the object is seen best."""
+    scores = []
+    for index, glimpse in enumerate(glimpses):
+        near = [glimpses[j] for j in (index - 1, index + 1) if 0 <= j < len(glimpses)]
+        agree = max((_agreement(glimpse, other) for other in near), default=0.0)
+        size = _size_preference(glimpse.share)
+        whole = 1.0 - min(1.0, 2.0 * glimpse.border)
+        quality = float(np.clip(glimpse.quality, 0.0, 1.0))
+        scores.append((quality + config.agreement * agree) * size * whole)
+    return scores
+
+
+def _size_preference(share: float) -> float:
+    """Prefer masks that fill 2 % to 45 % of the window; nothing counts at the extremes."""
+    if share <= 0.0:
+        return 0.0
+    low = min(1.0, share / 0.02)
+    high = float(np.clip((0.85 - share) / 0.4, 0.0, 1.0))
+    return low * high
+
+
+def _agreement(first: Glimpse, second: Glimpse) -> float:
+    """IoU of two windows' masks, both sampled on the smaller window's grid."""
+    small, large = sorted((first, second), key=lambda g: g.view.height)
+    size = small.mask.shape[0]
+    steps = np.arange(size)
+    rows = np.array([small.view.to_image(0.0, float(s), size)[0] for s in steps])
+    columns = np.array([small.view.to_image(float(s), 0.0, size)[1] for s in steps])
+    y = np.array([large.view.to_model(r, 0, size)[1] for r in rows]).round().astype(int)
+    x = np.array([large.view.to_model(0, c, size)[0] for c in columns]).round().astype(int)
+    other = large.mask[np.ix_(np.clip(y, 0, size - 1), np.clip(x, 0, size - 1))]
+    union = (small.mask | other).sum()
+    return float((small.mask & other).sum() / union) if union else 0.0
+
+
+def _at_points(logits: Tensor, points: Tensor, labels: Tensor, scale: float) -> BoolArray:
+    """Return the connected parts of a mask that hold, or are nearest to, positive points."""
+    mask: BoolArray = (logits > 0).cpu().numpy()
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    size = mask.shape[0]
+    wanted = set()
+    for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+        if label == 1:
+            row = int(np.clip((y + 0.5) * scale, 0, size - 1))
+            column = int(np.clip((x + 0.5) * scale, 0, size - 1))
+            near = parts[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+            wanted |= set(np.unique(near)) - {0}
+    return np.isin(parts, list(wanted)) if wanted else mask
+
+
+def _given_extent(prompts: Prompts) -> tuple[float, float, float] | None:
+    """Centre and side of what a box or a rough mask prompt covers."""
+    if prompts.box is not None:
+        box = prompts.box
+        rows, columns = (box.row0, box.row1), (box.column0, box.column1)
+    elif prompts.mask is not None and prompts.mask.any():
+        row, column = np.flatnonzero(prompts.mask.any(1)), np.flatnonzero(prompts.mask.any(0))
+        rows, columns = (row[0], row[-1] + 1), (column[0], column[-1] + 1)
+    else:
+        return None
+    side = float(max(rows[1] - rows[0], columns[1] - columns[0]))
+    return float(rows[0] + rows[1]) / 2, float(columns[0] + columns[1]) / 2, side
+
+
+def _keep(view: View, prompts: Prompts) -> View:
+    """Grow a view until it holds every click with a small margin."""
+    rows = [c.row + 0.5 for c in prompts.clicks]
+    columns = [c.column + 0.5 for c in prompts.clicks]
+    row, column = view.row + view.height / 2, view.column + view.width / 2
+    reach = max(max(abs(r - row) for r in rows), max(abs(c - column) for c in columns))
+    return View.around(row, column, max(view.height, 2.2 * reach))
+
+
+def widen(view: View, prompts: Prompts, shape: tuple[int, int]) -> View:
+    """Return a view that also holds the latest prompts; the same one when it already does.
+
+    Parameters
+    ----------
+    view : View
+        The present view.
+    prompts : Prompts
+        With at least one click or a box.
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    View
+    """
+    corners = [(c.row, c.column) for c in prompts.clicks]
+    if prompts.box is not None:
+        box = prompts.box
+        corners += [(box.row0, box.column0), (box.row1, box.column1)]
+    if all(view.contains(row, column) for row, column in corners):
+        return view
+    rows = [view.row, view.row + view.height, *(r + 0.5 for r, _ in corners)]
+    columns = [view.column, view.column + view.width, *(c + 0.5 for _, c in corners)]
+    side = 1.1 * max(max(rows) - min(rows), max(columns) - min(columns))
+    centre = ((max(rows) + min(rows)) / 2, (max(columns) + min(columns)) / 2)
+    return View.around(*centre, side).inside(shape)

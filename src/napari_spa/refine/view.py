@@ -1,0 +1,158 @@
+"""Fields of view: square windows of an image that a model looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_spa.core.transforms import IntensityRange, fit_intensity, standardise
+from napari_spa.core.types import FloatArray, Region
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_READ = 8
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A rectangle of the image that fills a model's square input.
+
+    It may reach over the image's edge.  Square for windows; a whole image that is
+    squashed or padded into the input is a view too.
+
+    Attributes
+    ----------
+    row, column : float
+        Upper left corner, in pixels from the image's corner (a pixel is 1 x 1).
+    height, width : float
+        Extent in image pixels.
+    """
+
+    row: float
+    column: float
+    height: float
+    width: float
+
+    @classmethod
+    def around(cls, row: float, column: float, side: float) -> View:
+        """Return the square window of a side around a centre."""
+        return cls(row - side / 2, column - side / 2, side, side)
+
+    def inside(self, shape: tuple[int, int]) -> View:
+        """Shift into the image where it fits; centre over the image where it does not."""
+
+        def shift(start: float, extent: float, limit: int) -> float:
+            if extent >= limit:
+                return (limit - extent) / 2
+            return float(np.clip(start, 0, limit - extent))
+
+        return View(
+            shift(self.row, self.height, shape[0]),
+            shift(self.column, self.width, shape[1]),
+            self.height,
+            self.width,
+        )
+
+    def region(self, shape: tuple[int, int]) -> Region:
+        """Return the whole pixels of the image that the view touches."""
+        top, left = max(0, int(np.floor(self.row))), max(0, int(np.floor(self.column)))
+        bottom = min(shape[0], int(np.ceil(self.row + self.height)))
+        right = min(shape[1], int(np.ceil(self.column + self.width)))
+        return Region(top, left, bottom - top, right - left)
+
+    def to_model(self, row: float, column: float, size: int) -> tuple[float, float]:
+        """Map an image position to (x, y) in model pixels, pixel centres at whole numbers."""
+        x = (column + 0.5 - self.column) / self.width * size - 0.5
+        y = (row + 0.5 - self.row) / self.height * size - 0.5
+        return x, y
+
+    def to_image(self, x: float, y: float, size: int) -> tuple[float, float]:
+        """Map (x, y) in model pixels to an image position (row, column)."""
+        row = (y + 0.5) / size * self.height + self.row - 0.5
+        column = (x + 0.5) / size * self.width + self.column - 0.5
+        return row, column
+
+    def contains(self, row: float, column: float, *, margin: float = 0.0) -> bool:
+        """Whether a position lies in the view, a share of its extent from the edge."""
+        rows, columns = margin * self.height, margin * self.width
+        return (
+            self.row + rows <= row + 0.5 <= self.row + self.height - rows
+            and self.column + columns <= column + 0.5 <= self.column + self.width - columns
+        )
+
+
+class Canvas:
+    """An image that is read window by window at the model's resolution.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, C)
+        Any bool, integer or float type; kept by reference, never changed.
+
+    Raises
+    ------
+    InputError
+        When the image is empty, not 2D, not real or without a finite pixel.
+    """
+
+    def __init__(self, image: NDArray[np.generic]) -> None:
+        self.image = np.asarray(image)
+        self.intensity: IntensityRange = fit_intensity(self.image)
+        self.shape: tuple[int, int] = (self.image.shape[0], self.image.shape[1])
+
+    def read(self, view: View, size: int) -> FloatArray:
+        """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
+
+        Parameters
+        ----------
+        view : View
+            What to look at.
+        size : int
+            Side S of the result.
+
+        Returns
+        -------
+        ndarray of shape (S, S, 3)
+            float32 in [0, 1].
+        """
+        # A far view is read with a stride, then averaged down to between one and two
+        # times the size, then sampled bilinearly: the same as in training.
+        rows, row_step = self._positions(view.row, view.height, size, self.shape[0])
+        columns, column_step = self._positions(view.column, view.width, size, self.shape[1])
+        pixels = self.intensity.apply(self.image[np.ix_(rows, columns)])
+        stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        factors = (max(1, len(rows) // size), max(1, len(columns) // size))
+        h, w = len(rows) // factors[0] * factors[0], len(columns) // factors[1] * factors[1]
+        stack = functional.avg_pool2d(stack[..., :h, :w], factors)
+        steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        y = (view.row + steps * view.height - float(rows_start(view.row))) / (row_step * h) * 2 - 1
+        left = float(rows_start(view.column))
+        x = (view.column + steps * view.width - left) / (column_step * w) * 2 - 1
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None].float()
+        out = functional.grid_sample(stack, grid, padding_mode="border", align_corners=False)
+        result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
+        return result
+
+    def pixels(self, view: View, size: int) -> FloatArray:
+        """Read a view and standardise it, ``(S, S, 3)`` float32."""
+        return standardise(self.read(view, size))
+
+    @staticmethod
+    def _positions(
+        start: float, extent: float, size: int, limit: int
+    ) -> tuple[NDArray[np.int64], int]:
+        first = rows_start(start)
+        last = int(np.ceil(start + extent)) + 1
+        step = max(1, int(extent / (_MOST_READ * size)))
+        positions = np.arange(first, max(last, first + 1), step, dtype=np.int64)
+        return np.clip(positions + step // 2, 0, limit - 1), step
+
+
+def rows_start(start: float) -> int:
+    """Return the first whole pixel that bilinear sampling of a view touches."""
+    return int(np.floor(start)) - 1

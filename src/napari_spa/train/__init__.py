@@ -1,0 +1,1 @@
+"""Training: data, generator and loop."""

@@ -1,0 +1,188 @@
+"""Training sources: objects with the masks of several raters, drawn one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import imageio.v3 as iio
+import numpy as np
+
+from napari_spa.core.objects import split_objects
+from napari_spa.core.transforms import to_unit_rgb
+from napari_spa.errors import DataError
+from napari_spa.io.multirater import open_folder
+from napari_spa.train import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_DIAMETER = 96
+"""Objects larger than this many pixels are stored reduced: a window never needs more."""
+
+CONTEXT = 10.0
+"""How many diameters of surroundings a stored object keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedObject:
+    """One object, its surroundings and what each rater says it is.
+
+    Attributes
+    ----------
+    image : ndarray of shape (H, W, 3)
+        uint8.
+    masks : ndarray of shape (R, H, W)
+        bool; none is empty.
+    """
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """A set of objects that training draws from."""
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        ...
+
+    def __getitem__(self, index: int) -> RatedObject:
+        """Return one object."""
+        ...
+
+
+class SyntheticSource:
+    """Procedural objects, made on first use and kept.
+
+    Parameters
+    ----------
+    count : int
+        Number of different objects.
+    seed : int
+        Seed of the first; object i is made from ``(seed, i)`` alone.
+    size : int
+        Side of the rendered scene in pixels.
+    """
+
+    def __init__(self, count: int, *, seed: int = 0, size: int = 192) -> None:
+        self.count, self.seed, self.size = count, seed, size
+        self._made = lru_cache(maxsize=count)(self._make)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> RatedObject:
+        return self._made(index)
+
+    def _make(self, index: int) -> RatedObject:
+        sample = synthetic.generate(np.random.default_rng([self.seed, index]), size=self.size)
+        image = np.clip(sample.image * 255.0, 0, 255).astype(np.uint8)
+        return RatedObject(image, sample.masks)
+
+
+class FolderSource:
+    """The objects of a multi-rater folder (design section 6).
+
+    Parameters
+    ----------
+    folder : Path
+        Any layout that :func:`napari_spa.io.multirater.open_folder` knows.
+    split : str or None
+        Only the cases of this split.
+    objects : bool
+        Split each mask into the connected components of the raters' union, as objects
+        of their own (a field of many nuclei in one mask).
+
+    Raises
+    ------
+    DataError
+        When the folder holds no case of that split.
+    """
+
+    def __init__(self, folder: Path, *, split: str | None = None, objects: bool = False) -> None:
+        self.objects = objects
+        self.folder = open_folder(folder)
+        self.names = self.folder.names(split)
+        if not self.names:
+            raise DataError(f"{folder} holds no image of the split {split!r}; check split.csv.")
+        self._items: list[RatedObject] = []
+        for name in self.names:
+            self._items.extend(self._read(name))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> RatedObject:
+        return self._items[index]
+
+    def _read(self, name: str) -> list[RatedObject]:
+        case = self.folder.read(name)
+        rgb = (to_unit_rgb(case.image) * 255).astype(np.uint8)
+        targets = split_objects(case.masks) if self.objects else [case.masks]
+        marked = [masks[masks.any(axis=(1, 2))] for masks in targets]
+        return [cut_object(rgb, masks) for masks in marked if len(masks)]
+
+
+class LabelSource:
+    """Single-rater instance labels as training objects.
+
+    Parameters
+    ----------
+    pairs : sequence of (image, labels)
+        Paths of an image and of its integer label image.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        self._items: list[RatedObject] = []
+        for image_path, label_path in pairs:
+            rgb = (to_unit_rgb(iio.imread(image_path)) * 255).astype(np.uint8)
+            labels = iio.imread(label_path)
+            for index in np.unique(labels)[1:]:
+                mask = labels == index
+                if mask.sum() >= 30:
+                    self._items.append(cut_object(rgb, mask[None]))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> RatedObject:
+        return self._items[index]
+
+
+def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObject:
+    """Cut an object with its surroundings, reduced when it is large.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W, 3)
+        uint8.
+    masks : ndarray of shape (R, H, W)
+        bool.
+
+    Returns
+    -------
+    RatedObject
+    """
+    union = masks.any(axis=0)
+    diameter = 2 * np.sqrt(masks.sum(axis=(1, 2)).mean() / np.pi)
+    rows, columns = np.nonzero(union)
+    half = int(CONTEXT / 2 * diameter) + 8
+    row, column = int(rows.mean()), int(columns.mean())
+    cut = (
+        slice(max(row - half, 0), row + half),
+        slice(max(column - half, 0), column + half),
+    )
+    image, masks = image[cut], masks[:, *cut]
+    step = int(diameter // MAX_DIAMETER) + 1
+    if step > 1:
+        h, w = (side // step * step for side in masks.shape[1:])
+        blocks = image[:h, :w].reshape(h // step, step, w // step, step, 3)
+        image = blocks.mean(axis=(1, 3)).astype(np.uint8)
+        shares = masks[:, :h, :w].reshape(-1, h // step, step, w // step, step).mean(axis=(2, 4))
+        masks = shares >= 0.5
+    return RatedObject(np.ascontiguousarray(image), np.ascontiguousarray(masks))

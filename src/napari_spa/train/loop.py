@@ -1,0 +1,332 @@
+"""The training loop: seeded, resumable, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from napari_spa.io.atomic import atomic_path
+from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.train.steps import Batch, StepConfig, step_loss
+from napari_spa.train.windows import Window, WindowConfig, draw_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_spa.train.data import Source
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How long and how fast to learn.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps in all.
+    batch : int
+        Windows per step.
+    learning_rate : float
+        AdamW's peak rate.
+    weight_decay : float
+        AdamW's decay.
+    warmup : int
+        Steps of linear warm-up.
+    decay : float
+        Share of the steps at the end over which the rate falls to zero.
+    average : float
+        Decay of the exponential average of the weights that is saved.
+    seed : int
+        Seed of everything random.
+    save_every : int
+        Steps between checkpoints and between rows of the log.
+    workers : int
+        Processes that draw windows.
+    model, step, window
+        Shapes and weights of the parts.
+    """
+
+    steps: int = 4000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup: int = 150
+    decay: float = 0.3
+    average: float = 0.998
+    seed: int = 0
+    save_every: int = 100
+    workers: int = 1
+    model: SpaConfig = field(default_factory=SpaConfig)
+    step: StepConfig = field(default_factory=StepConfig)
+    window: WindowConfig = field(default_factory=WindowConfig)
+
+
+class Log(Protocol):
+    """Where metrics go besides the CSV file (a TensorBoard ``SummaryWriter`` fits)."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Record one figure."""
+        ...
+
+
+class WindowStream(IterableDataset[Window]):
+    """An endless stream of windows from weighted sources.
+
+    Parameters
+    ----------
+    sources : sequence of (Source, float)
+        Sources and their shares.
+    config : WindowConfig
+        How windows are drawn.
+    seed, start : int
+        Window i is drawn from ``(seed, i)`` alone, so a resumed run goes on as if it
+        had not stopped.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Source, float]],
+        config: WindowConfig,
+        *,
+        seed: int = 0,
+        start: int = 0,
+    ) -> None:
+        self.sources = [source for source, _ in sources]
+        shares = np.array([share for _, share in sources], dtype=np.float64)
+        self.shares = shares / shares.sum()
+        self.config, self.seed, self.start = config, seed, start
+
+    def __iter__(self) -> Iterator[Window]:
+        info = torch.utils.data.get_worker_info()
+        first, step = (0, 1) if info is None else (info.id, info.num_workers)
+        index = self.start + first
+        while True:
+            rng = np.random.default_rng([self.seed, index])
+            source = self.sources[rng.choice(len(self.sources), p=self.shares)]
+            yield draw_window(source[int(rng.integers(len(source)))], self.config, rng)
+            index += step
+
+
+def collate(windows: Sequence[Window]) -> Batch:
+    """Stack windows into a batch.
+
+    Parameters
+    ----------
+    windows : sequence of Window
+        B windows of one size.
+
+    Returns
+    -------
+    Batch
+    """
+    return Batch(
+        torch.stack([w.pixels for w in windows]),
+        torch.stack([w.targets for w in windows]),
+        torch.stack([w.point for w in windows]),
+        torch.stack([w.visible for w in windows]),
+    )
+
+
+def learning_rate_factor(step: int, config: TrainConfig) -> float:
+    """Warm up, hold, and fall along a half cosine.
+
+    Parameters
+    ----------
+    step : int
+        Step counted from 0.
+    config : TrainConfig
+        Lengths of the phases.
+
+    Returns
+    -------
+    float
+        Factor on the peak rate, in (0, 1].
+    """
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    start = config.steps * (1 - config.decay)
+    if step < start:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - start) / (config.steps - start + 1))))
+
+
+class Trainer:
+    """A model in training: weights, their average, the optimiser and where it stands.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Everything that decides the run.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.model = Spa(config.model).to(device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        self.step = 0
+
+    def advance(self, batch: Batch) -> dict[str, float]:
+        """Take one step on a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            On any device.
+
+        Returns
+        -------
+        dict
+            The step's metrics.
+        """
+        config = self.config
+        rate = config.learning_rate * learning_rate_factor(self.step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        self.model.train()
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            loss, metrics = step_loss(self.model, batch, config.step, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        self._update_average()
+        return {"loss": loss.item(), "gradient": norm.item(), "rate": rate} | metrics
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that :meth:`resume` continues from.
+
+        Parameters
+        ----------
+        path : Path
+            File to write, atomically.
+        """
+        state = {
+            "step": self.step,
+            "config": asdict(self.config.model),
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+            File of :meth:`save`.
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        self.step = int(state["step"])
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def train(
+    sources: Sequence[tuple[Source, float]],
+    folder: Path,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    logs: Sequence[Log] = (),
+) -> Trainer:
+    """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder.
+
+    Parameters
+    ----------
+    sources : sequence of (Source, float)
+        Where windows come from, and their shares.
+    folder : Path
+        Made if needed.
+    config : TrainConfig
+        Everything that decides the run.
+    device : torch.device
+        Where to compute.
+    resume : bool
+        Go on from ``last.pt`` when it is there.
+    logs : sequence of Log
+        Further receivers of the metrics.
+
+    Returns
+    -------
+    Trainer
+        At its last step.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "last.pt"
+    trainer = Trainer(config, device)
+    if resume and checkpoint.exists():
+        trainer.resume(checkpoint)
+    stream = WindowStream(
+        sources, config.window, seed=config.seed, start=trainer.step * config.batch
+    )
+    loader = DataLoader(
+        stream,
+        batch_size=config.batch,
+        collate_fn=collate,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+    )
+    running: dict[str, float] = {}
+    first = trainer.step
+    progress = tqdm(total=config.steps, initial=first, unit="step", mininterval=5.0)
+    for batch in loader:
+        if trainer.step >= config.steps:
+            break
+        for name, value in trainer.advance(batch).items():
+            keep = 0.98 if name in running else 0.0
+            running[name] = keep * running.get(name, 0.0) + (1 - keep) * value
+        progress.update()
+        if trainer.step % config.save_every == 0 or trainer.step == config.steps:
+            _record(folder / "metrics.csv", trainer.step, running, logs)
+            trainer.save(checkpoint)
+            shown = {k: f"{running[k]:.3f}" for k in ("loss", "dice_1", "dice_2", "pairwise_dice")}
+            progress.set_postfix(shown)
+    progress.close()
+    return trainer
+
+
+def _record(path: Path, step: int, metrics: dict[str, float], logs: Sequence[Log]) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["step", *metrics])
+        if fresh:
+            writer.writeheader()
+        writer.writerow({"step": step} | {k: round(v, 6) for k, v in metrics.items()})
+    for log in logs:
+        for name, value in metrics.items():
+            log.add_scalar(name, value, step)

@@ -1,0 +1,122 @@
+"""Fixtures that hold for every test: clean user folders, no leaked windows or threads."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch: spinning OpenMP threads of two processes slow
+# each other ten times and more.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("napari-spa", deadline=None)
+hypothesis.settings.load_profile("napari-spa")
+
+THREAD_PREFIX = "napari-spa"  # every thread of ours carries it
+VIEWER_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy"}
+GUI_FIXTURES = {"qapp", "qtbot", *VIEWER_FIXTURES}
+USER_FOLDERS = {
+    # Linux
+    "XDG_CACHE_HOME": "cache",
+    "XDG_CONFIG_HOME": "config",
+    "XDG_DATA_HOME": "data",
+    "XDG_STATE_HOME": "state",
+    # macOS
+    "HOME": "home",
+    # Windows, as platformdirs reads them
+    "WIN_PD_OVERRIDE_APPDATA": "data",
+    "WIN_PD_OVERRIDE_LOCAL_APPDATA": "data",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run: windows without a display, GPU tests without a GPU."""
+    if not _has_display():
+        reason = "no display: run scripts/test.sh, or xvfb-run -a pytest"
+        _skip(items, reason, lambda item: GUI_FIXTURES & set(getattr(item, "fixturenames", ())))
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_gpu():
+        _skip(items, "no GPU", lambda item: item.get_closest_marker("gpu"))
+
+
+def _skip(items, reason, applies) -> None:
+    for item in filter(applies, items):
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _redirect(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    for variable, name in USER_FOLDERS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv(variable, str(folder / name))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep fixtures that live longer than a test away from the user's real folders."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("session-user")
+        _redirect(monkeypatch, folder)
+        # Written once a session; a fresh font cache in each test would take seconds.
+        monkeypatch.setenv("MPLCONFIGDIR", str(folder / "matplotlib"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test empty user folders (cache, config, data, state); return their parent."""
+    folder = tmp_path_factory.mktemp("user")
+    _redirect(monkeypatch, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves one of our threads running."""
+
+    def ours() -> set[threading.Thread]:
+        return {t for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX)}
+
+    before = ours()
+    yield
+    deadline = time.monotonic() + 5
+    while (leaked := ours() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not leaked, f"close the session or dock that owns {sorted(t.name for t in leaked)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_widgets(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a top-level widget; napari's own fixtures check theirs."""
+    used = set(request.fixturenames)
+    if not GUI_FIXTURES & used or VIEWER_FIXTURES & used or not _has_display():
+        yield
+        return
+    application = request.getfixturevalue("qapp")
+    before = set(application.topLevelWidgets())
+    yield
+    from qtpy.QtCore import QEvent
+
+    application.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    application.processEvents()
+    leaked = [w for w in application.topLevelWidgets() if w not in before and w.parent() is None]
+    assert not leaked, f"give these to qtbot.add_widget or a parent: {leaked}"

@@ -1,0 +1,68 @@
+"""Unit tests of what happens to pixels of any type."""
+
+import numpy as np
+import pytest
+
+from napari_spa.core.transforms import fit_intensity, standardise, to_unit_rgb
+from napari_spa.errors import InputError
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int16, np.int64, np.float16, float])
+def test_any_real_type_becomes_three_channels_in_range(dtype):
+    image = (np.arange(600).reshape(20, 30) % 200).astype(dtype)
+    unit = to_unit_rgb(image)
+    assert unit.shape == (20, 30, 3)
+    assert unit.dtype == np.float32
+    assert unit.min() >= 0
+    assert unit.max() <= 1
+    assert unit.std() > 0
+
+
+def test_bytes_keep_their_scale_and_hounsfield_is_stretched():
+    np.testing.assert_allclose(to_unit_rgb(np.full((2, 2), 51, np.uint8)), 0.2, rtol=1e-6)
+    hounsfield = np.linspace(-1000, 3000, 10_000).reshape(100, 100).astype(np.int16)
+    unit = to_unit_rgb(hounsfield)
+    assert unit.min() == 0
+    assert unit.max() == 1
+
+
+def test_pixels_that_are_not_finite_do_not_spread():
+    image = np.linspace(0, 1, 400).reshape(20, 20)
+    dirty = image.copy()
+    dirty[3, 3], dirty[4, 4], dirty[5, 5] = np.nan, np.inf, -np.inf
+    clean = to_unit_rgb(image)
+    unit = to_unit_rgb(dirty)
+    assert np.isfinite(unit).all()
+    assert unit[4, 4, 0] == 1
+    assert unit[5, 5, 0] == 0
+    keep = np.isfinite(dirty)
+    np.testing.assert_allclose(unit[keep], clean[keep], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((4, 4, 1), 0.2), ((4, 4, 2), 0.0), ((4, 4, 4), 0.2), ((4, 4, 9), 0.2)]
+)
+def test_channels(shape, expected):
+    unit = to_unit_rgb(np.full(shape, 51, np.uint8))
+    assert unit.shape == (4, 4, 3)
+    assert unit[0, 0, 2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((0, 3)), np.zeros(5), np.zeros((2, 2, 2, 2)), np.full((3, 3), np.nan),
+     np.zeros((3, 3), complex), np.array([["a"]])],
+)  # fmt: skip
+def test_refuses_in_one_sentence(image):
+    with pytest.raises(InputError) as error:
+        fit_intensity(image)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(".")
+
+
+def test_standardise():
+    rng = np.random.default_rng(0)
+    out = standardise(rng.normal(3, 2, (16, 16, 3)).astype(np.float32))
+    assert out.mean() == pytest.approx(0, abs=1e-4)
+    assert out.std() == pytest.approx(1, abs=1e-2)
+    assert not standardise(np.full((4, 4, 3), 0.3, np.float32)).any()

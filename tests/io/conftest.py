@@ -1,0 +1,127 @@
+"""Small networks and files of every layout that can be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_spa.model.sam import import_modeling
+from napari_spa.model.spa import Spa, SpaConfig
+
+TINY = SpaConfig(
+    name="tiny",
+    image_size=32,
+    embed_dim=32,
+    widths=(8, 16, 32),
+    depths=(1, 1, 1),
+    layers=1,
+    decoder_mlp=32,
+    latent_dim=4,
+    components=3,
+)
+
+
+@torch.no_grad()
+def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give every tensor values that a mix-up would show; SAM starts many at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in module.state_dict().values():
+        value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+    return module
+
+
+@pytest.fixture
+def tiny_spa() -> Spa:
+    """Return a network of our own layout with a few thousand weights."""
+    return randomised(Spa(TINY)).eval()
+
+
+@pytest.fixture
+def make_sam():
+    """Return a builder of segment-anything's own ``Sam`` with a small ViT."""
+
+    def build(*, image_size: int = 64, depth: int = 4, width: int = 32, outputs: int = 3):
+        parts = import_modeling()
+        grid = image_size // 16
+        return randomised(
+            parts.Sam(
+                image_encoder=parts.ImageEncoderViT(
+                    img_size=image_size,
+                    depth=depth,
+                    embed_dim=width,
+                    num_heads=4,
+                    out_chans=32,
+                    norm_layer=lambda channels: torch.nn.LayerNorm(channels, eps=1e-6),
+                    qkv_bias=True,
+                    use_rel_pos=True,
+                    window_size=14,
+                    global_attn_indexes=(1, 3),
+                ),
+                prompt_encoder=parts.PromptEncoder(
+                    embed_dim=32,
+                    image_embedding_size=(grid, grid),
+                    input_image_size=(image_size, image_size),
+                    mask_in_chans=16,
+                ),
+                mask_decoder=parts.MaskDecoder(
+                    num_multimask_outputs=outputs,
+                    transformer=parts.TwoWayTransformer(
+                        depth=2, embedding_dim=32, mlp_dim=48, num_heads=8
+                    ),
+                    transformer_dim=32,
+                ),
+            )
+        ).eval()
+
+    return build
+
+
+@pytest.fixture
+def sam_file(make_sam, tmp_path: Path) -> Path:
+    """Write a plain SAM state dict."""
+    path = tmp_path / "little_sam.pth"
+    torch.save(make_sam().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def paper_content(make_sam) -> dict[str, object]:
+    """Return what the paper's training script saves, at a small size: M = 16, D = 64."""
+    shapes = {"image_encoder.fcomb.layers.0": (32, 32 + 64, 1, 1)}
+    shapes |= {f"image_encoder.fcomb.layers.{n}": (32, 32, 1, 1) for n in (2, 4)}
+    widths = (16, 64, 128, 256, 128, 64, 16)
+    shapes |= {f"EM_weights.fc{n}": (widths[n], widths[n - 1]) for n in range(1, 7)}
+    shapes |= {
+        f"EM_mean_variance.{name}": shape
+        for name, shape in {
+            "conv1d_1": (128, 32, 3),
+            "conv1d_2": (64, 128, 3),
+            "conv1": (128, 32, 3, 3),
+            "conv2": (64, 128, 3, 3),
+            "conv3": (32, 64, 3, 3),
+            "fc1": (128, 192),
+            "fc2": (64, 128),
+            "fc3": (32, 64),
+        }.items()
+    }
+    generator = torch.Generator().manual_seed(1)
+    state = dict(make_sam().state_dict())
+    for name, shape in shapes.items():
+        state[f"{name}.weight"] = 0.2 * torch.randn(shape, generator=generator)
+        state[f"{name}.bias"] = 0.2 * torch.randn(shape[0], generator=generator)
+    rng = np.random.default_rng(0)
+    weights = rng.random(16)
+    return {
+        "epoch": 7,
+        "model": "sam",
+        "state_dict": state,
+        "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]},
+        "path_helper": {"ckpt_path": "logs/run/Model"},
+        "best_tol": np.float64(0.25),
+        "EM_weights": weights / weights.sum(),
+        "EM_means": rng.uniform(-100, 100, 16),
+        "EM_variances": rng.uniform(0.1, 10, 16),
+    }

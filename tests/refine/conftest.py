@@ -1,0 +1,36 @@
+"""A tiny random network of the real architecture, fast enough for every test."""
+
+import pytest
+import torch
+
+from napari_spa.io.checkpoints import LoadedModel
+from napari_spa.io.identity import ModelIdentity
+from napari_spa.model.spa import Spa, SpaConfig
+
+
+def make_model(head="both", seed=0, **changes):
+    torch.manual_seed(seed)
+    config = SpaConfig(
+        name="tiny-random",
+        image_size=32,
+        embed_dim=32,
+        widths=(8, 16, 32),
+        depths=(1, 1, 1),
+        layers=1,
+        decoder_mlp=32,
+        latent_dim=4,
+        head=head,
+        **changes,
+    )
+    spa = Spa(config).eval()
+    # A random decoder hardly listens to its latent; make it, so that samples differ.
+    with torch.no_grad():
+        spa.conditioner.layers[0].weight[:, 32:] *= 8
+        spa.conditioner.layers[4].weight *= 4
+    identity = ModelIdentity("tiny-random", "0" * 64, head, config.sampler, config.latent_dim)
+    return LoadedModel(spa, identity, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def model():
+    return make_model()

@@ -1,0 +1,64 @@
+"""Unit tests of the choice of a field of view, with glimpses made by hand."""
+
+import numpy as np
+import pytest
+
+from napari_spa.core.types import Box, Click, Prompts
+from napari_spa.refine.config import FramingConfig
+from napari_spa.refine.framing import Glimpse, frame_prompts, score, widen, window_sides
+from napari_spa.refine.view import Canvas, View
+
+
+def glimpse(side, diameter, quality=0.9, size=64):
+    """Look at a disc of some diameter through a window of some side around its centre."""
+    r = np.hypot(*(np.indices((size, size)) - (size - 1) / 2)) * side / size
+    return Glimpse(View.around(100, 100, side), r < diameter / 2, quality)
+
+
+def test_windows_reach_from_small_to_the_whole_image():
+    sides = window_sides((1411, 1000), FramingConfig())
+    assert sides[0] == 24
+    assert sides[-1] == 1411
+    assert window_sides((5, 3), FramingConfig()) == [8.0]
+
+
+def test_prefers_the_window_that_holds_the_object_whole_and_large():
+    glimpses = [glimpse(side, 40) for side in (24, 36, 54, 81, 121, 182, 273, 410)]
+    best = glimpses[int(np.argmax(score(glimpses, FramingConfig())))]
+    assert 54 <= best.view.height <= 182
+
+
+def test_does_not_trust_what_the_quality_head_does_not():
+    glimpses = [glimpse(60, 30, quality=0.2), glimpse(90, 30, quality=0.9)]
+    scores = score(glimpses, FramingConfig())
+    assert scores[1] > scores[0]
+
+
+def test_nothing_seen_scores_nothing():
+    assert score([glimpse(60, 0)], FramingConfig()) == [0.0]
+
+
+def test_object_view_is_centred_on_the_object():
+    view = glimpse(100, 30).object_view(2.0)
+    assert view.row + view.height / 2 == pytest.approx(100, abs=1)
+    assert view.height == pytest.approx(60, rel=0.1)
+
+
+def test_box_and_mask_set_the_view_without_looking():
+    canvas = Canvas(np.zeros((200, 300), np.uint8))
+    box = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    assert box.contains(50, 60)
+    assert box.contains(89, 119)
+    mask = np.zeros((200, 300), bool)
+    mask[50:90, 60:120] = True
+    assert frame_prompts(None, canvas, Prompts(mask=mask), FramingConfig()) == box
+
+
+def test_widen_keeps_a_view_that_holds_the_prompts_and_grows_one_that_does_not():
+    view = View(50, 50, 40, 40)
+    inside = Prompts((Click(60, 60),))
+    assert widen(view, inside, (500, 500)) is view
+    outside = Prompts((Click(60, 60), Click(200, 70)))
+    grown = widen(view, outside, (500, 500))
+    assert grown.contains(200, 70)
+    assert grown.contains(50, 50)
