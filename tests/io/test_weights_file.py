@@ -7,6 +7,7 @@ import os
 import pickle
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_arrays_written_by_numpy_1_are_read(tmp_path) -> None:
 )
 def test_arrays_of_anything_but_numbers_are_refused(tmp_path, array) -> None:
     torch.save({"array": array}, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="odd.pth"):
+    with pytest.raises(CheckpointError, match=r"odd\.pth"):
         read_weights_file(tmp_path / "odd.pth")
 
 
@@ -172,6 +173,16 @@ def test_an_unusable_file_is_one_sentence(tmp_path, kind, says, suffix) -> None:
     assert str(path) in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+def test_files_are_read_side_by_side(tmp_path) -> None:
+    """PyTorch's allow-list is shared by all threads; one must not close it for another."""
+    paths = [tmp_path / f"{n}.pth" for n in range(8)]
+    for n, path in enumerate(paths):
+        torch.save({"means": np.full(3, n)}, path)
+    with ThreadPoolExecutor(4) as pool:
+        files = list(pool.map(read_weights_file, paths * 4))
+    assert [int(file.content["means"].values[0]) for file in files] == list(range(8)) * 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")

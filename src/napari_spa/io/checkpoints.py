@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_spa.errors import CheckpointError, DeviceError, InputError, ModelError
 from napari_spa.io.devices import resolve_device
@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 Head = Literal["latent", "logit", "both"]
+_SAM_OUTPUTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,13 +243,17 @@ def _declared(weights: Weights, entry: ModelEntry) -> SpaConfig:
 
 
 def _checked_head(config: SpaConfig, head: str | None) -> Head:
-    if head is None:
-        return config.head
-    if head not in get_args(Head):
+    chosen = config.head if head is None else head
+    if chosen not in get_args(Head):
         raise InputError(f"unknown head {head!r}; use latent, logit or both.")
-    if head != "logit" and not config.latent_dim:
+    if chosen != "logit" and not config.latent_dim:
         raise ModelError(f"{config.name} has no latent head; use head 'logit'.")
-    return head  # type: ignore[return-value]  # one of Head, checked above
+    if chosen == "logit" and config.multimask_outputs != _SAM_OUTPUTS:
+        raise ModelError(
+            f"{config.name} has {config.multimask_outputs + 1} output tokens; the logit head needs "
+            f"SAM's {_SAM_OUTPUTS + 1}."
+        )
+    return cast("Head", chosen)
 
 
 def _to_device(spa: Spa, device: torch.device) -> Spa:

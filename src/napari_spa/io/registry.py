@@ -125,7 +125,7 @@ def find_model(name_or_path: str | Path) -> ModelEntry:
     if not text:
         raise ModelError("no model was named; 'spa-tiny' comes with napari-spa.")
     path = Path(text).expanduser()
-    looks_like_path = not isinstance(name_or_path, str) or len(path.parts) > 1
+    looks_like_path = not isinstance(name_or_path, str) or bool(os.path.dirname(text))
     if looks_like_path or path.suffix in SUFFIXES or os.path.lexists(path):
         known = next((known for known in KNOWN if path.name in known.files), None)
         return ModelEntry(path.stem, "imported", path, "by path", known)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Step = Callable[[float], None]
 """Called with the share of samples decoded so far; may raise to stop."""
 
-OFFSET_DEVIATION = 0.5
+OFFSET_DEVIATION = 0.4
 """Initial deviation of a boundary offset, in units of the logits' spread."""
 
 _TOKENS = 4

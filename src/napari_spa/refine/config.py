@@ -34,9 +34,9 @@ class FramingConfig:
         Weight of a window's agreement with its neighbours in the pyramid.
     """
 
-    smallest: float = 24.0
+    smallest: float = 16.0
     ratio: float = 1.5
-    context: float = 2.2
+    context: float = 1.9
     refinements: int = 2
     agreement: float = 0.5
 
@@ -51,6 +51,8 @@ class EngineConfig:
         N, masks sampled per round.
     candidates : int
         K, differences on offer.
+    focus : int
+        At most so many samples of the picked group, those nearest to the pick, explain it.
     feedback_point : bool
         Add the representative point of a pick to the prompts.
     feedback_mask : bool
@@ -65,7 +67,8 @@ class EngineConfig:
 
     samples: int = 48
     candidates: int = 4
-    feedback_point: bool = False
+    focus: int = 48
+    feedback_point: bool = True
     feedback_mask: bool = False
     head: Literal["latent", "logit", "both"] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)

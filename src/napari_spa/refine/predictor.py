@@ -240,7 +240,7 @@ class SpaPredictor:
         proposal, order = self._build(view, logits, probabilities, clusters, number)
         feedback = tuple(
             Feedback(
-                draws.latents[clusters.labels == k],
+                draws.latents[self._members(probabilities, clusters, k)],
                 logits[clusters.representatives[k]],
                 self._point(
                     view, representative_point(probabilities, clusters, k, rng), probabilities
@@ -255,6 +255,15 @@ class SpaPredictor:
     ) -> MixtureParameters:
         """Return the mixture after a pick."""
         return self.head.update(mixture, initial, feedback.latents, feedback.logits)
+
+    def _members(
+        self, probabilities: FloatArray, clusters: Clusters, group: int
+    ) -> NDArray[np.int64]:
+        """Return the samples that explain a pick: its group's, the nearest ones first."""
+        members = np.flatnonzero(clusters.labels == group)
+        picked = probabilities[clusters.representatives[group]]
+        distance = ((probabilities[members] - picked) ** 2).sum(axis=(1, 2))
+        return members[np.argsort(distance, kind="stable")][: self.config.focus]
 
     def _pixels(self, view: View) -> FloatArray:
         config = self.spa.config

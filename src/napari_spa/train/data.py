@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-import imageio.v3 as iio
 import numpy as np
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError
+from napari_spa.io.images import read_image
 from napari_spa.io.multirater import open_folder
 from napari_spa.train import synthetic
 
@@ -134,15 +134,24 @@ class LabelSource:
     Parameters
     ----------
     pairs : sequence of (image, labels)
-        Paths of an image and of its integer label image.
+        Paths of an image and of its integer label image; 0 is background.
+
+    Raises
+    ------
+    DataError
+        When an image and its labels differ in size.
     """
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
         self._items: list[RatedObject] = []
         for image_path, label_path in pairs:
-            rgb = (to_unit_rgb(iio.imread(image_path)) * 255).astype(np.uint8)
-            labels = iio.imread(label_path)
-            for index in np.unique(labels)[1:]:
+            rgb = (to_unit_rgb(read_image(image_path)[0]) * 255).astype(np.uint8)
+            labels, _ = read_image(label_path)
+            if labels.shape != rgb.shape[:2]:
+                raise DataError(
+                    f"{label_path} has {labels.shape} pixels, {image_path.name} {rgb.shape[:2]}."
+                )
+            for index in np.setdiff1d(labels, 0):
                 mask = labels == index
                 if mask.sum() >= 30:
                     self._items.append(cut_object(rgb, mask[None]))

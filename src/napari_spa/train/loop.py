@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
+from napari_spa.errors import CheckpointError
 from napari_spa.io.atomic import atomic_path
+from napari_spa.io.weights_file import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
@@ -246,13 +248,24 @@ class Trainer:
         ----------
         path : Path
             File of :meth:`save`.
+
+        Raises
+        ------
+        CheckpointError
+            When it is damaged or of another network.
         """
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        self.step = int(state["step"])
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        state: Any = read_weights_file(path).content
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.step = int(state["step"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} is of another network or no training checkpoint; train into another "
+                "folder, or with the configuration it was begun with."
+            ) from error
 
 
 def train(

@@ -1,0 +1,168 @@
+"""Training recipes: a TOML file to everything that decides a run.
+
+Keys at the top are those of :class:`~napari_spa.train.loop.TrainConfig`; the tables
+``[model]``, ``[step]`` and ``[window]`` hold its parts; each ``[sources.NAME]`` says how
+much of the data set NAME is shown, and how it is read.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from napari_spa.errors import InputError
+from napari_spa.train.loop import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecipe:
+    """How one data set takes part.
+
+    Attributes
+    ----------
+    share : float
+        Its share of the windows, relative to the others.
+    split : str or None
+        Only this split of a multi-rater folder.
+    objects : bool
+        Each connected object of the masks is an object of its own.
+    images, labels : str or None
+        File or folder of single-rater instance labels, inside the data set.
+    count : int
+        Number of different objects of the generator.
+    seed : int
+        Of the generator.
+    """
+
+    share: float = 1.0
+    split: str | None = "train"
+    objects: bool = False
+    images: str | None = None
+    labels: str | None = None
+    count: int = 6000
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A training run.
+
+    Attributes
+    ----------
+    train : TrainConfig
+        Network, losses, windows, optimiser.
+    sources : mapping of str to SourceRecipe
+        By the name of the data set's folder; ``synthetic`` is the generator.
+    """
+
+    train: TrainConfig
+    sources: Mapping[str, SourceRecipe]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or a key or value is none of ours.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = tomllib.load(stream)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        return parse_recipe(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def parse_recipe(content: Mapping[str, Any]) -> Recipe:
+    """Check the content of a recipe.
+
+    Parameters
+    ----------
+    content : mapping
+        As TOML gives it.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    InputError
+        When a key or value is none of ours.
+    """
+    rest = dict(content)
+    tables = rest.pop("sources", {})
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise InputError("[sources] holds one table per data set, as [sources.lidc].")
+    sources = {
+        name: _build(SourceRecipe, table, f"[sources.{name}]") for name, table in tables.items()
+    }
+    return Recipe(_build(TrainConfig, rest, "the top"), sources)
+
+
+def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass of numbers, texts and further dataclasses from a table."""
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    unknown = [key for key in table if key not in known]
+    if unknown:
+        raise InputError(
+            f"unknown {unknown[0]!r} in {where}; known there are {', '.join(sorted(known))}."
+        )
+    values = {}
+    for key, value in table.items():
+        hint = hints[key]
+        if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise InputError(f"{key!r} is a table: write [{key}].")
+            values[key] = _build(hint, value, f"[{key}]")
+        else:
+            values[key] = _checked(key, value, hint)
+    return kind(**values)
+
+
+def _checked(key: str, value: object, hint: Any) -> object:  # noqa: ANN401  a type form
+    """Return a value if it is of the type that a field declares."""
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise InputError(f"{key} is one of {', '.join(map(repr, get_args(hint)))}, not {value!r}.")
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if isinstance(value, list) and (Ellipsis in kinds or len(kinds) == len(value)):
+            return tuple(_checked(key, item, kinds[0]) for item in value)
+        raise InputError(f"{key} is a list of {len(kinds)} numbers, not {value!r}.")
+    kinds = get_args(hint) or (hint,)  # a union, or a plain type
+    plain = tuple(kind for kind in kinds if isinstance(kind, type))
+    if isinstance(value, int) and not isinstance(value, bool) and float in plain:
+        return float(value)
+    fits = isinstance(value, plain) and (bool in plain or not isinstance(value, bool))
+    if not fits:
+        names = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
+        raise InputError(f"{key} is a value of type {names}, not {value!r}.")
+    if isinstance(value, int) and value < 0:
+        raise InputError(f"{key} must not be negative, but is {value}.")
+    return value

@@ -1,0 +1,106 @@
+"""Data sets on disk, and the generator, to the weighted sources of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.train.config import SourceRecipe
+from napari_spa.train.data import FolderSource, LabelSource, Source, SyntheticSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GENERATOR = "synthetic"
+"""The word for the procedural generator, where data sets are named."""
+
+
+def open_sources(
+    data: Sequence[str], recipes: Mapping[str, SourceRecipe]
+) -> list[tuple[Source, float]]:
+    """Open the data sets that a run draws from.
+
+    Parameters
+    ----------
+    data : sequence of str
+        Folders, and ``synthetic``.  A folder may also hold several data sets that the
+        recipe names.
+    recipes : mapping of str to SourceRecipe
+        How data sets take part, by folder name.  Empty: all of ``data``, in equal
+        shares.
+
+    Returns
+    -------
+    list of (Source, float)
+        Sources and their shares.
+
+    Raises
+    ------
+    InputError
+        When a data set is missing or not in the recipe.
+    DataError
+        When one cannot be read or is empty.
+    """
+    places = {name: Path(name) for name in data if name != GENERATOR}
+    missing = [name for name, place in places.items() if not place.is_dir()]
+    if missing:
+        raise InputError(f"{missing[0]} is not a folder; name a data set, or {GENERATOR!r}.")
+    if not recipes:
+        return [(_open(Path(name), SourceRecipe()), 1.0) for name in dict.fromkeys(data)]
+    used: set[Path] = set()
+    opened = []
+    for name, recipe in recipes.items():
+        place = Path(name)
+        if name != GENERATOR:
+            place, argument = _find(name, list(places.values()))
+            used.add(argument)
+        opened.append((_open(place, recipe), recipe.share))
+    unused = [str(place) for place in places.values() if place not in used]
+    if unused:
+        raise InputError(
+            f"{unused[0]} is not in the recipe; add [sources.{Path(unused[0]).name}] to it."
+        )
+    return opened
+
+
+def _find(name: str, places: Sequence[Path]) -> tuple[Path, Path]:
+    """Return the folder of a named data set, and the argument it came from."""
+    for place in places:
+        if place.resolve().name == name:
+            return place, place
+    for place in places:
+        if (place / name).is_dir():
+            return place / name, place
+    raise InputError(f"the recipe asks for {name!r}; give its folder, or the folder that holds it.")
+
+
+def _open(place: Path, recipe: SourceRecipe) -> Source:
+    if recipe.share <= 0:
+        raise InputError(f"the share of {place.name} must be above 0, not {recipe.share:g}.")
+    if place == Path(GENERATOR):
+        return SyntheticSource(max(1, recipe.count), seed=recipe.seed)
+    source: Source
+    if recipe.labels is None and not (place / "labels").is_dir():
+        source = FolderSource(place, split=recipe.split, objects=recipe.objects)
+    else:
+        source = LabelSource(_label_pairs(place, recipe))
+    if not len(source):
+        raise DataError(f"{place} holds no marked object to learn from.")
+    return source
+
+
+def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
+    """Pair images with label images: two files, or two folders with equal stems."""
+    images, labels = place / (recipe.images or "images"), place / (recipe.labels or "labels")
+    if images.is_file() and labels.is_file():
+        return [(images, labels)]
+    if not (images.is_dir() and labels.is_dir()):
+        raise DataError(f"{place} needs {images.name} and {labels.name}, two files or two folders.")
+    by_stem = {path.stem: path for path in sorted(labels.iterdir()) if path.is_file()}
+    pairs = []
+    for image in sorted(path for path in images.iterdir() if path.is_file()):
+        if image.stem not in by_stem:
+            raise DataError(f"{labels} holds no labels for {image.name}.")
+        pairs.append((image, by_stem[image.stem]))
+    return pairs
