@@ -17,7 +17,7 @@ def glimpse(side, diameter, quality=0.9, size=64):
 
 def test_windows_reach_from_small_to_the_whole_image():
     sides = window_sides((1411, 1000), FramingConfig())
-    assert sides[0] == 24
+    assert sides[0] == 16
     assert sides[-1] == 1411
     assert window_sides((5, 3), FramingConfig()) == [8.0]
 

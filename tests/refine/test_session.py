@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny_model import make_model
 
 from napari_spa.core.mixture import responsibilities
 from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError
@@ -10,10 +11,14 @@ from napari_spa.refine.config import EngineConfig
 from napari_spa.refine.session import RefinementSession
 from napari_spa.refine.state import Phase
 
-from .conftest import make_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
 CONFIG = EngineConfig(samples=12)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
 
 
 @pytest.fixture

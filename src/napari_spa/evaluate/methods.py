@@ -96,8 +96,7 @@ class Stage:
     def __init__(
         self, model: LoadedModel, image: NDArray[np.generic], config: EngineConfig, seed: int
     ) -> None:
-        self._session = RefinementSession(model, seed=seed, config=config)
-        self._session.set_image(image)
+        self._session, self._image = RefinementSession(model, seed=seed, config=config), image
         self._click: Click | None = None
         self._seconds = 0.0
 
@@ -120,6 +119,7 @@ class Stage:
         """
         session = self._session
         if click != self._click:
+            session.set_image(self._image)  # anew, so no target's seeds depend on another's
             session.start(points=[(click.row, click.column)], labels=[click.label])
             self._click, self._seconds = click, sum(session.seconds.values())
         while session.can_undo:

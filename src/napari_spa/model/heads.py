@@ -74,6 +74,10 @@ class PreferenceHead(Protocol):
         """Return mask logits ``(N, 4h, 4w)`` float32."""
         ...
 
+    def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
+        """Return the mixture after new prompts, before any update from a pick."""
+        ...
+
     def update(
         self,
         mixture: MixtureParameters,
@@ -101,7 +105,7 @@ def build_head(
     kind : {"latent", "logit", "both"}
         Which head.
     start : MixtureParameters or None
-        An initial mixture that came with the checkpoint, instead of the prior network's.
+        A mixture that came with a checkpoint of the paper's code.
     update : UpdateConfig or None
         Strengths of the closed-form update.
 
@@ -136,7 +140,8 @@ class LatentHead:
     offsets : bool
         Add a boundary offset as one more latent channel (head ``both``).
     start : MixtureParameters or None
-        Initial mixture instead of the prior network's.
+        A mixture that came with a checkpoint of the paper's code: its weights, through
+        the weight network, are the first round's; its means are not used there either.
     """
 
     def __init__(
@@ -156,8 +161,6 @@ class LatentHead:
 
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
         """Return the prior network's mixture (paper 3.4), the same mean in every channel."""
-        if self.start is not None:
-            return self.start
         means, log_variances = self.spa.initial_mixture(prompt)
         d = self.spa.config.latent_dim
         mean = np.repeat(means[0].double().cpu().numpy()[:, None], d, axis=1)
@@ -166,7 +169,17 @@ class LatentHead:
             column = np.ones((len(mean), 1))
             mean = np.hstack([mean, 0 * column])
             variance = np.hstack([variance, OFFSET_DEVIATION**2 * column])
-        return MixtureParameters(np.full(len(mean), 1 / len(mean)), mean, variance)
+        weights = np.full(len(mean), 1 / len(mean))
+        if self.start is not None:
+            weights = self._predict_weights(self.start.weights)
+        return MixtureParameters(weights, mean, variance)
+
+    def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
+        """Keep what was learnt; the paper's code predicts means and variances anew."""
+        if not self.spa.config.paper_prior:
+            return mixture
+        predicted = self.initial(prompt)
+        return MixtureParameters(mixture.weights, predicted.means, predicted.variances)
 
     def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
         """Draw latents by the model's declared sampler (design 2.1)."""
@@ -204,10 +217,14 @@ class LatentHead:
         if self.spa.config.responsibilities == "latent":
             return gmm.update_mixture(mixture, picked, initial, self.strengths)
         values = 1 / (1 + np.exp(-logits))
-        gamma = torch.from_numpy(gmm.pixel_responsibilities(mixture, values)).float()
-        with torch.inference_mode():
-            weights = self.spa.weight_network(gamma[None].to(self.spa.device))[0]
-        return MixtureParameters(weights.double().cpu().numpy(), mixture.means, mixture.variances)
+        weights = self._predict_weights(gmm.pixel_responsibilities(mixture, values))
+        return MixtureParameters(weights, mixture.means, mixture.variances)
+
+    @torch.inference_mode()
+    def _predict_weights(self, gamma: DoubleArray) -> DoubleArray:
+        row = torch.from_numpy(gamma).float()[None].to(self.spa.device)
+        weights: DoubleArray = self.spa.weight_network(row)[0].double().cpu().numpy()
+        return weights / weights.sum()
 
 
 class LogitHead:
@@ -245,6 +262,10 @@ class LogitHead:
         variances = np.hstack([spread, np.full((m, _TOKENS), 0.01)])
         weights = np.where(token == 0, 2.0, 1.0)
         return MixtureParameters(weights / weights.sum(), means, variances)
+
+    def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
+        """Keep what was learnt: offsets do not depend on the prompts."""
+        return mixture
 
     def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
         """Draw offsets; the token is that of the component."""

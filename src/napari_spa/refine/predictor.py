@@ -250,6 +250,13 @@ class SpaPredictor:
         )
         return Round(proposal, feedback)
 
+    @torch.inference_mode()
+    def refresh(
+        self, mixture: MixtureParameters, view: View, prompts: Prompts, last: Feedback | None
+    ) -> MixtureParameters:
+        """Return the mixture after new prompts; most heads keep what was learnt."""
+        return self.head.refresh(mixture, self._embed(view, prompts, last))
+
     def update(
         self, mixture: MixtureParameters, initial: MixtureParameters, feedback: Feedback
     ) -> MixtureParameters:

@@ -244,12 +244,13 @@ class RefinementSession:
                 else "the model is certain and offers no candidate; click or accept."
             )
         feedback = state.round.feedback[int(index)]
-        mixture = state.mixture
-        if self.adapt:
-            mixture = self._predictor.update(mixture, state.initial, feedback)
         prompts = state.prompts
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_click(prompts, feedback.point)
+        mixture = state.mixture
+        if self.adapt:
+            mixture = self._predictor.refresh(mixture, state.view, prompts, feedback)
+            mixture = self._predictor.update(mixture, state.initial, feedback)
         return self._go(
             "pick", state, prompts, mixture, pick=int(index), last=feedback, progress=progress
         )
@@ -282,7 +283,8 @@ class RefinementSession:
         """
         state = self._choosing("click")
         prompts = add_click(state.prompts, check_click(point, label, self._predictor.canvas.shape))
-        return self._go("click", state, prompts, state.mixture, progress=progress)
+        mixture = self._predictor.refresh(state.mixture, state.view, prompts, state.last)
+        return self._go("click", state, prompts, mixture, progress=progress)
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent

@@ -132,7 +132,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise InputError(
             f"unknown {unknown[0]!r} in {where}; known there are {', '.join(sorted(known))}."
         )
-    values = {}
+    values: dict[str, object] = {}
     for key, value in table.items():
         hint = hints[key]
         if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):

@@ -67,10 +67,14 @@ class SyntheticSource:
         Seed of the first; object i is made from ``(seed, i)`` alone.
     size : int
         Side of the rendered scene in pixels.
+    kind : str or None
+        Only this kind of object; any of ``synthetic.KINDS`` without it.
     """
 
-    def __init__(self, count: int, *, seed: int = 0, size: int = 192) -> None:
-        self.count, self.seed, self.size = count, seed, size
+    def __init__(
+        self, count: int, *, seed: int = 0, size: int = 192, kind: str | None = None
+    ) -> None:
+        self.count, self.seed, self.size, self.kind = count, seed, size, kind
         self._made = lru_cache(maxsize=count)(self._make)
 
     def __len__(self) -> int:
@@ -80,7 +84,8 @@ class SyntheticSource:
         return self._made(index)
 
     def _make(self, index: int) -> RatedObject:
-        sample = synthetic.generate(np.random.default_rng([self.seed, index]), size=self.size)
+        rng = np.random.default_rng([self.seed, index])
+        sample = synthetic.generate(rng, size=self.size, kind=self.kind)
         image = np.clip(sample.image * 255.0, 0, 255).astype(np.uint8)
         return RatedObject(image, sample.masks)
 

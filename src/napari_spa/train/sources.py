@@ -104,3 +104,37 @@ def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
             raise DataError(f"{labels} holds no labels for {image.name}.")
         pairs.append((image, by_stem[image.stem]))
     return pairs
+
+
+def with_generator(
+    sources: Sequence[tuple[Source, float]], *, count: int, share: float
+) -> list[tuple[Source, float]]:
+    """Add the generator so that it makes up a share of all windows.
+
+    Parameters
+    ----------
+    sources : sequence of (Source, float)
+        The others; possibly none.
+    count : int
+        Number of different objects.
+    share : float
+        Above 0, and below 1 when there are others.
+
+    Returns
+    -------
+    list of (Source, float)
+
+    Raises
+    ------
+    InputError
+        When the share or the count is impossible.
+    """
+    most = 1.0 if not sources else 0.999
+    if not 0 < share <= most or count < 1:
+        raise InputError(
+            f"the generator takes 1 or more objects and a share between 0 and 1, "
+            f"not {count} and {share:g}."
+        )
+    others = sum(weight for _, weight in sources)
+    weight = share / (1 - share) * others if sources else 1.0
+    return [*sources, (SyntheticSource(count, seed=SourceRecipe().seed), weight)]

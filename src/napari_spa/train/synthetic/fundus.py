@@ -41,7 +41,7 @@ def disc(stage: Stage) -> Target:
         The disc, or the cup.
     """
     rng, size, radius = stage.rng, stage.size, stage.radius
-    cup_asked = stage.chance(0.4)
+    cup_asked = stage.chance(0.15)
     disc_radius = radius / stage.uniform(0.35, 0.8) if cup_asked else radius
     cup_radius = radius if cup_asked else radius * stage.uniform(0.3, 0.75)
     stage.ground(
@@ -49,8 +49,9 @@ def disc(stage: Stage) -> Target:
     )
     angle = rng.uniform(0, np.pi)
     sdf = _oval(stage, stage.centre, disc_radius, stage.uniform(1.0, 1.25), angle)
-    shift = 0.0 if cup_asked else 0.2 * (disc_radius - cup_radius) * rng.standard_normal()
-    place = stage.beside(shift, rng.uniform(0, 2 * np.pi))
+    temporal = rng.uniform(0, 2 * np.pi)
+    shift = 0.0 if cup_asked else stage.uniform(-0.1, 0.7) * (disc_radius - cup_radius)
+    place = stage.beside(shift, temporal)
     cup_sdf = _oval(stage, place, cup_radius, stage.uniform(0.9, 1.25), angle)
     if stage.chance(0.3):
         stage.add(
@@ -63,6 +64,11 @@ def disc(stage: Stage) -> Target:
     if cup_asked and stage.chance(0.75):
         pale = stage.uniform(0.4, 0.75)
         stage.add(np.float32(pale) * ramp(sdf, -1.5, 1.5 + whole.penumbra), "object", skin)
+    elif not cup_asked and stage.chance(0.6):
+        # The nasal rim is pink, near the background's colour, under the vessels' trunk.
+        rim = np.float32(stage.uniform(0.25, 0.7)) + _towards(stage, temporal, disc_radius)
+        edge = ramp(sdf, -1.5, 1.5 + whole.penumbra)
+        stage.add(np.minimum(rim, np.float32(1)) * edge, "object", skin)
     else:
         soft_body(stage, whole, skin, "inner" if cup_asked else "object")
     strength = 1.0 if cup_asked else stage.uniform(0.0, 1.0)
@@ -75,6 +81,14 @@ def disc(stage: Stage) -> Target:
     if stage.chance(0.25):
         _round_field(stage)
     return cup if cup_asked else whole
+
+
+def _towards(stage: Stage, bearing: float, reach: float) -> Field:
+    """Ramp from 0 to 1 across the target in a direction, shape (size, size)."""
+    yy, xx = grid_warp(stage, 0.0, 1.0)
+    along = (yy - stage.centre[0]) * np.sin(bearing) + (xx - stage.centre[1]) * np.cos(bearing)
+    start = stage.uniform(-0.6, 0.2) * reach
+    return np.clip((along - start) / (0.6 * reach), 0, 1).astype(np.float32)
 
 
 def _oval(

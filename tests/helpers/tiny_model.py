@@ -1,6 +1,5 @@
 """A tiny random network of the real architecture, fast enough for every test."""
 
-import pytest
 import torch
 
 from napari_spa.io.checkpoints import LoadedModel
@@ -29,8 +28,3 @@ def make_model(head="both", seed=0, **changes):
         spa.conditioner.layers[4].weight *= 4
     identity = ModelIdentity("tiny-random", "0" * 64, head, config.sampler, config.latent_dim)
     return LoadedModel(spa, identity, torch.device("cpu"))
-
-
-@pytest.fixture(scope="session")
-def model():
-    return make_model()

@@ -1,0 +1,75 @@
+"""The command line ``napari-spa``: one file for each command.
+
+Exit status: 0 done, 1 the work failed (or a part of it), 2 the call is wrong, 130 stopped
+by the keyboard.  Results go to stdout, progress and errors to stderr; an error is one
+sentence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from napari_spa import __version__
+from napari_spa.cli import demo, evaluate, models, segment, train
+from napari_spa.cli.arguments import Parser, join_negative_values
+from napari_spa.cli.output import CallError, say
+from napari_spa.errors import DataError, SpaError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+FAILED, WRONG_CALL, STOPPED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    # Its remarks on damaged files would come before our own sentence.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except DataError as error:
+        say(f"napari-spa: {error}")
+        return FAILED
+    except (CallError, SpaError) as error:
+        say(f"napari-spa: {error}")
+        return WRONG_CALL
+    except KeyboardInterrupt:
+        say("napari-spa: stopped.")
+        return STOPPED
+    except BrokenPipeError:
+        # The reader of stdout is gone (| head); keep the interpreter's exit quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="napari-spa",
+        description="Segment by picking: one click, one recommended mask, four differences.",
+        epilog="Start with: napari-spa demo",
+    )
+    parser.add_argument("--version", action="version", version=f"napari-spa {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (segment, evaluate, train, models, demo):
+        command.add_parser(commands)
+    return parser

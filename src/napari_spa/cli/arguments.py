@@ -1,0 +1,147 @@
+"""Parsing that the commands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from napari_spa.cli.output import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Commands = argparse._SubParsersAction["Parser"]  # noqa: SLF001  the only name there is
+
+_NEGATIVE = re.compile(r"-\d[\d.,eE+-]*")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one sentence, raised instead of printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the call.
+
+        Raises
+        ------
+        CallError
+            Always.
+        """
+        raise CallError(f"{message}; see {self.prog} --help.")
+
+
+def add_command(commands: Commands, name: str, *, about: str, example: str) -> Parser:
+    """Add a command with an example in its help.
+
+    Parameters
+    ----------
+    commands : subparsers
+        Of the main parser.
+    name : str
+        The command.
+    about : str
+        One sentence.
+    example : str
+        Shown under the help, ready to paste.
+
+    Returns
+    -------
+    Parser
+    """
+    return commands.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--device``."""
+    parser.add_argument(
+        "--model",
+        default="spa-tiny",
+        metavar="NAME|PATH",
+        help="a name of 'napari-spa models list', or a weights file (default: spa-tiny)",
+    )
+    add_device_option(parser)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
+    )
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def point(text: str) -> tuple[float, float]:
+    """Parse ``ROW,COL``."""
+    row, column = _numbers(text, 2, "ROW,COL, as 120,80")
+    return row, column
+
+
+def box(text: str) -> tuple[float, float, float, float]:
+    """Parse ``R0,C0,R1,C1``."""
+    row0, column0, row1, column1 = _numbers(text, 4, "R0,C0,R1,C1, as 20,30,180,200")
+    return row0, column0, row1, column1
+
+
+def slice_index(text: str) -> tuple[int, ...]:
+    """Parse the slice of a stack, ``Z`` or ``T,Z``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, as 12") from error
+
+
+def words(text: str) -> list[str]:
+    """Parse words with commas between them."""
+    return [word for word in text.split(",") if word]
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return number
+
+
+def existing_folder(text: str) -> Path:
+    """Parse the path of a folder that is there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return path
+
+
+def _numbers(text: str, count: int, form: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+    return values
+
+
+def join_negative_values(arguments: Sequence[str]) -> list[str]:
+    """Write ``--point -5,3`` as ``--point=-5,3``, which argparse takes for an option else."""
+    joined: list[str] = []
+    for argument in arguments:
+        before = joined[-1] if joined else ""
+        if _NEGATIVE.fullmatch(argument) and "," in argument and re.fullmatch("--[a-z-]+", before):
+            joined[-1] = f"{before}={argument}"
+        else:
+            joined.append(argument)
+    return joined

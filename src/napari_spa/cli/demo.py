@@ -1,0 +1,264 @@
+"""``napari-spa demo``: segment the pictures that come with scikit-image."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.cli.arguments import add_command, add_json_option, add_model_options
+from napari_spa.cli.output import model_facts, progress_bar, say, show, show_json, show_table
+from napari_spa.errors import DataError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from numpy.typing import NDArray
+
+    from napari_spa.cli.arguments import Commands
+    from napari_spa.cli.panel import Shown
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.session import RefinementSession
+
+ROUNDS = 3
+PICKER = "The script picks the candidate whose outline runs along the strongest edges."
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One picture of the demo.
+
+    Attributes
+    ----------
+    name : str
+        The function of ``skimage.data`` that gives it.
+    title : str
+        What is segmented.
+    point : (float, float)
+        The click, row and column.
+    """
+
+    name: str
+    title: str
+    point: tuple[float, float]
+
+
+SCENES = (
+    Scene("retina", "Optic disc in a fundus photograph", (660, 250)),
+    Scene("cell", "A cell in phase contrast", (375, 425)),
+    Scene("immunohistochemistry", "A nucleus in stained tissue", (355, 188)),
+)
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "demo",
+        about="Segment a fundus, a cell and a tissue picture, and open napari with the dock.",
+        example="napari-spa demo -o demo --no-viewer",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("napari-spa-demo"),
+        metavar="DIR",
+        help="folder for the panel pictures and masks (default: napari-spa-demo)",
+    )
+    parser.add_argument("--no-viewer", action="store_true", help="open no window")
+    add_model_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from napari_spa.io.checkpoints import load_model
+    from napari_spa.refine.session import RefinementSession
+
+    model = load_model(options.model, device=options.device)
+    played: dict[str, list[Shown]] = {}
+    seconds: dict[str, list[float]] = {}
+    missing: list[str] = []
+    for scene in SCENES:
+        try:
+            image = read_scene(scene)
+        except DataError as error:
+            missing.append(scene.name)
+            say(f"napari-spa: {error}")
+            continue
+        session = RefinementSession(model)
+        played[scene.name], seconds[scene.name] = _play(session, image, scene)
+        _write(options.output, scene, image, played[scene.name])
+    if not played:
+        raise DataError("none of the demo's pictures is here; reinstall scikit-image.")
+    _report(options, played, seconds, model_facts(model))
+    if not options.no_viewer:
+        _open_viewer(next(scene for scene in SCENES if scene.name in played))
+    return 1 if missing else 0
+
+
+def read_scene(scene: Scene) -> NDArray[np.generic]:
+    """Read a picture of scikit-image.
+
+    Parameters
+    ----------
+    scene : Scene
+        Which one.
+
+    Returns
+    -------
+    ndarray of shape (H, W) or (H, W, 3)
+        uint8.
+
+    Raises
+    ------
+    DataError
+        When it is not installed and cannot be downloaded.
+    """
+    from skimage import data
+
+    try:
+        # All of them are in its wheel; some distributions leave them out, and then
+        # scikit-image tries a download.
+        image: NDArray[np.generic] = getattr(data, scene.name)()
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(
+            f"scikit-image's picture {scene.name!r} is not installed and cannot be downloaded."
+        ) from error
+    return image
+
+
+def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return how fast an image's brightness changes at each pixel.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, C)
+        Any real type.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        float32.
+    """
+    from scipy import ndimage
+
+    from napari_spa.core.transforms import to_unit_rgb
+
+    grey = to_unit_rgb(image).mean(axis=2)
+    return np.asarray(ndimage.gaussian_gradient_magnitude(grey, 2.0), dtype=np.float32)
+
+
+def pick_by_edges(proposal: Proposal, edges: NDArray[np.float32]) -> int:
+    """Pick the candidate with the greatest mean edge strength along its outline.
+
+    Parameters
+    ----------
+    proposal : Proposal
+        With at least one candidate.
+    edges : ndarray of shape (H, W)
+        From :func:`edge_strength`.
+
+    Returns
+    -------
+    int
+        Index of the candidate.
+    """
+    from scipy import ndimage
+
+    def score(mask: NDArray[np.bool_]) -> float:
+        outline = mask ^ ndimage.binary_erosion(mask)
+        return float(edges[outline].mean()) if outline.any() else -1.0
+
+    return int(np.argmax([score(candidate.mask) for candidate in proposal.candidates]))
+
+
+def _play(
+    session: RefinementSession, image: NDArray[np.generic], scene: Scene
+) -> tuple[list[Shown], list[float]]:
+    """Return the rounds of one object, and the seconds each took."""
+    from napari_spa.cli.panel import Shown
+
+    edges = edge_strength(image)
+    session.set_image(image)
+    with progress_bar(scene.name) as progress:
+        proposal = session.start(points=[scene.point], progress=progress)
+    rounds: list[Shown] = []
+    seconds = [sum(session.seconds.values())]
+    while proposal.candidates and len(rounds) < ROUNDS - 1:
+        picked = pick_by_edges(proposal, edges)
+        rounds.append(Shown(proposal, picked))
+        proposal = session.pick(picked)
+        seconds.append(sum(session.seconds.values()))
+    return [*rounds, Shown(proposal, None)], seconds
+
+
+def _write(folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[Shown]) -> None:
+    from napari_spa.cli.panel import draw_panel
+    from napari_spa.io.images import ImageInfo, write_labels
+
+    mask = rounds[-1].proposal.mask
+    height, width = mask.shape
+    write_labels(folder / f"{scene.name}_mask.tif", mask, ImageInfo("YX", (height, width)))
+    draw_panel(image, rounds, folder / f"{scene.name}.png", title=scene.title, point=scene.point)
+
+
+def _report(
+    options: argparse.Namespace,
+    played: dict[str, list[Shown]],
+    seconds: dict[str, list[float]],
+    model: dict[str, object],
+) -> None:
+    lines = [
+        {
+            "image": name,
+            "round": shown.proposal.round,
+            "area": shown.proposal.area,
+            "uncertainty": shown.proposal.uncertainty,
+            "candidates": len(shown.proposal.candidates),
+            "picked": shown.picked,
+            "seconds": round(taken, 3),
+        }
+        for name, rounds in played.items()
+        for shown, taken in zip(rounds, seconds[name], strict=True)
+    ]
+    if options.json:
+        show_json({"folder": str(options.output), "rounds": lines, "model": model})
+        return
+    show(PICKER)
+    rows = [
+        [
+            str(line["image"]),
+            str(line["round"]),
+            f"{line['area']} px",
+            f"{line['uncertainty']:.2f}",
+            str(line["candidates"]),
+            "" if line["picked"] is None else str(line["picked"]),
+            f"{line['seconds']:.2f}",
+        ]
+        for line in lines
+    ]
+    header = ["image", "round", "area", "uncertainty", "candidates", "picked", "seconds"]
+    show_table(header, rows)
+    show(f"Pictures of all rounds: {', '.join(str(options.output / f'{n}.png') for n in played)}")
+
+
+def _open_viewer(scene: Scene) -> None:
+    """Open napari with the first picture and the dock, where that is possible."""
+    display = (
+        sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if not display or find_spec("napari") is None:
+        say("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
+        return
+    from napari_spa.viewer.launch import open_window
+
+    say(f"Opening napari; click on the object, for example at {scene.point}.")
+    open_window(read_scene(scene), name=scene.name)

@@ -1,0 +1,102 @@
+"""What the commands print: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from napari_spa.errors import SpaError
+
+if TYPE_CHECKING:
+    from napari_spa.io.checkpoints import LoadedModel
+
+
+class CallError(SpaError):
+    """The command was called in a way that cannot work."""
+
+
+@contextmanager
+def checking_the_call() -> Iterator[None]:
+    """Count what goes wrong in the block as a wrong call, such as a folder of no data."""
+    try:
+        yield
+    except SpaError as error:
+        raise CallError(str(error)) from error
+
+
+def say(message: str) -> None:
+    """Print a line to stderr."""
+    print(message, file=sys.stderr)
+
+
+def show(message: str) -> None:
+    """Print a line of the result."""
+    print(message)
+
+
+def show_json(content: Mapping[str, object]) -> None:
+    """Print the result as one JSON object; what is not a number becomes null."""
+    print(json.dumps(_plain(content), allow_nan=False))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with aligned columns; numbers to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def model_facts(model: LoadedModel) -> dict[str, object]:
+    """Say which model worked where, as every ``--json`` does."""
+    identity = model.identity
+    return {
+        "name": identity.name,
+        "sha256": identity.sha256,
+        "head": identity.head,
+        "device": str(model.device),
+    }
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar on stderr while someone watches.
+
+    Parameters
+    ----------
+    title : str
+        Before the bar.
+
+    Yields
+    ------
+    callable
+        Called with the share done and a message.
+    """
+    from tqdm import tqdm
+
+    shape = "{desc}: {percentage:3.0f}%|{bar}|"
+    with tqdm(total=1.0, desc=title, bar_format=shape, disable=None, leave=False) as bar:
+
+        def update(share: float, message: str) -> None:
+            bar.set_description(f"{title}: {message}", refresh=False)
+            bar.update(max(0.0, min(share, 1.0) - bar.n))
+
+        yield update

@@ -1,0 +1,189 @@
+"""``napari-spa segment``: one object of one image."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.cli.arguments import (
+    add_command,
+    add_json_option,
+    add_model_options,
+    box,
+    point,
+    slice_index,
+)
+from napari_spa.cli.output import CallError, model_facts, progress_bar, say, show, show_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_spa.cli.arguments import Commands
+    from napari_spa.core.types import BoolArray, Proposal
+    from napari_spa.io.images import ImageInfo
+    from napari_spa.refine.session import RefinementSession
+
+_TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "segment",
+        about="Segment the object under a point, and pick among candidate differences.",
+        example="napari-spa segment fundus.jpg --point 620,1130 --pick 2 -o disc.tif",
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG or .npy")
+    parser.add_argument(
+        "--point",
+        type=point,
+        action="append",
+        default=[],
+        metavar="ROW,COL",
+        help="a point in pixels, rows first; again for more points",
+    )
+    parser.add_argument(
+        "--label",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="0|1",
+        help="for each point: 1 on the object (default), 0 on the background",
+    )
+    parser.add_argument("--box", type=box, metavar="R0,C0,R1,C1", help="a box around the object")
+    parser.add_argument(
+        "--slice", type=slice_index, metavar="Z", help="which slice of a stack; T,Z for two axes"
+    )
+    parser.add_argument(
+        "--pick",
+        type=int,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="K",
+        help="pick candidate K (0 is the first) and go on to the next round; again for more",
+    )
+    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
+    parser.add_argument(
+        "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add_model_options(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        metavar="DIR",
+        help="write each candidate of the last round: its mask, what it adds and removes",
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    _check_output(options.output, options.image)
+    if not options.point and options.box is None:
+        raise CallError("nothing to start from; give --point ROW,COL or --box R0,C0,R1,C1.")
+    from napari_spa.io.images import read_image
+
+    image, info = read_image(options.image, index=options.slice)
+    session, loading = _session(options)
+    with progress_bar("segment") as progress:
+        session.set_image(image)
+        proposal = session.start(
+            points=options.point, labels=options.label, box=options.box, progress=progress
+        )
+        encoding = session.seconds["encode"]
+        for index in options.pick:
+            proposal = session.pick(index, progress=progress)
+    proposing = session.seconds["propose"]
+    result = session.accept()
+    if options.candidates is not None:
+        _write_candidates(options.candidates, proposal, info)
+    _write_mask(options.output, result.mask, info)
+    if options.save_profile is not None:
+        result.profile.save(options.save_profile)
+    if not proposal.area:
+        say("the mask is empty; point at another part of the object, or give a box.")
+    seconds = {"load": loading, "encode": encoding, "propose": proposing}
+    _report(options, proposal, seconds, session)
+    return 0
+
+
+def _session(options: argparse.Namespace) -> tuple[RefinementSession, float]:
+    """Return a session, and the seconds that loading its model took."""
+    from napari_spa.io.checkpoints import load_model
+    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.session import RefinementSession
+
+    begun = time.perf_counter()
+    model = load_model(options.model, device=options.device)
+    loading = time.perf_counter() - begun
+    profile = None if options.profile is None else PreferenceProfile.load(options.profile)
+    return RefinementSession(model, profile, seed=options.seed), loading
+
+
+def _check_output(output: Path, image: Path) -> None:
+    if output.suffix.lower() not in _TIFF | _PICTURE:
+        raise CallError(f"the mask is written as .tif or .png, not as {output.name}.")
+    if output.is_dir():
+        raise CallError(f"{output} is a folder; give a file name.")
+    if output.resolve() == image.resolve():
+        raise CallError("the mask would overwrite the image; choose another name.")
+
+
+def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
+    from napari_spa.io.images import write_labels, write_picture
+
+    if path.suffix.lower() in _PICTURE:
+        write_picture(path, np.where(mask, 255, 0).astype(np.uint8))
+    else:
+        write_labels(path, mask, info)
+
+
+def _write_candidates(folder: Path, proposal: Proposal, info: ImageInfo) -> None:
+    for number, candidate in enumerate(proposal.candidates):
+        _write_mask(folder / f"candidate_{number}_mask.tif", candidate.mask, info)
+        _write_mask(folder / f"candidate_{number}_added.tif", candidate.added, info)
+        _write_mask(folder / f"candidate_{number}_removed.tif", candidate.removed, info)
+
+
+def _report(
+    options: argparse.Namespace,
+    proposal: Proposal,
+    seconds: dict[str, float],
+    session: RefinementSession,
+) -> None:
+    candidates = [
+        {"added": c.added_area, "removed": c.removed_area, "weight": c.weight}
+        for c in proposal.candidates
+    ]
+    if options.json:
+        show_json(
+            {
+                "mask": str(options.output),
+                "area": proposal.area,
+                "round": proposal.round,
+                "uncertainty": proposal.uncertainty,
+                "candidates": candidates,
+                "seconds": {name: round(value, 4) for name, value in seconds.items()},
+                "model": model_facts(session.model),
+            }
+        )
+        return
+    show(
+        f"{options.output}: {proposal.area} px, round {proposal.round}, "
+        f"uncertainty {proposal.uncertainty:.2f}"
+    )
+    for number, c in enumerate(proposal.candidates):
+        show(
+            f"  candidate {number}: +{c.added_area} px, -{c.removed_area} px, "
+            f"{c.weight:.0%} of the samples"
+        )

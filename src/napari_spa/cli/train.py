@@ -1,0 +1,152 @@
+"""``napari-spa train``: train a model on folders with several raters' masks."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spa.cli.arguments import add_command, add_device_option, add_json_option, positive
+from napari_spa.cli.output import CallError, checking_the_call, say, show, show_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_spa.cli.arguments import Commands
+    from napari_spa.train.config import Recipe
+    from napari_spa.train.data import Source
+    from napari_spa.train.loop import Log, Trainer
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "train",
+        about="Train a model on multi-rater data sets and the procedural generator.",
+        example="napari-spa train lidc cfos synthetic --steps 4000 -o my-model",
+    )
+    parser.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="folders with images/NAME and raters/RATER/NAME (or a folder of such folders, "
+        "when the recipe names them), and the word synthetic",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the run"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="TOML",
+        help="a recipe: a file, or spa-tiny for the recipe of the packaged model",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where DIR stopped")
+    parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
+    add_device_option(parser)
+    parser.add_argument(
+        "--synthetic",
+        nargs=2,
+        metavar=("N", "SHARE"),
+        help="N different generated objects make up SHARE (0 to 1) of what is shown",
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    # Threads that spin while they wait slow the processes that draw windows ten times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from napari_spa.io.checkpoints import export_checkpoint, resolve_device
+    from napari_spa.train.loop import train
+
+    checkpoint = options.output / "last.pt"
+    if checkpoint.exists() and not options.resume:
+        raise CallError(f"{options.output} holds a run; add --resume, or choose another folder.")
+    device = resolve_device(options.device)
+    recipe = _recipe(options)
+    config = recipe.train
+    with checking_the_call():
+        sources = _open(options, recipe)
+    for source, share in sources:
+        say(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
+    with ExitStack() as stack:
+        trainer = train(
+            sources,
+            options.output,
+            config,
+            device=device,
+            resume=options.resume,
+            logs=_logs(options.output, stack),
+        )
+    weights = options.output / "spa.safetensors"
+    export_checkpoint(checkpoint, weights, _card(options, recipe))
+    _report(options, trainer, weights)
+    return 0
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    from napari_spa.train.config import Recipe, read_recipe
+    from napari_spa.train.loop import TrainConfig
+
+    recipe = Recipe(TrainConfig(), {})
+    if options.config == "spa-tiny":
+        packaged = resources.files("napari_spa.train").joinpath("recipes", "spa-tiny.toml")
+        with resources.as_file(packaged) as path:
+            recipe = read_recipe(path)
+    elif options.config is not None:
+        recipe = read_recipe(Path(options.config))
+    if options.steps is not None:
+        recipe = replace(recipe, train=replace(recipe.train, steps=options.steps))
+    return recipe
+
+
+def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, float]]:
+    from napari_spa.train.sources import GENERATOR, open_sources, with_generator
+
+    if options.synthetic is None:
+        return open_sources(options.data, recipe.sources)
+    try:
+        count, share = int(options.synthetic[0]), float(options.synthetic[1])
+    except ValueError as error:
+        raise CallError(
+            "--synthetic takes a number of objects and a share, as 6000 0.4."
+        ) from error
+    others = [name for name in options.data if name != GENERATOR]
+    kept = {name: source for name, source in recipe.sources.items() if name != GENERATOR}
+    return with_generator(open_sources(others, kept), count=count, share=share)
+
+
+def _logs(folder: Path, stack: ExitStack) -> list[Log]:
+    """Log to TensorBoard when it is installed; the CSV file is always written."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return []
+    return [stack.enter_context(SummaryWriter(str(folder)))]
+
+
+def _card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
+    from napari_spa import __version__
+
+    names = list(recipe.sources) or [Path(name).name for name in options.data]
+    return {"made_with": f"napari-spa {__version__}", "data": names, "seed": recipe.train.seed}
+
+
+def _report(options: argparse.Namespace, trainer: Trainer, weights: Path) -> None:
+    if options.json:
+        show_json(
+            {
+                "model": str(weights),
+                "checkpoint": str(options.output / "last.pt"),
+                "metrics": str(options.output / "metrics.csv"),
+                "steps": trainer.step,
+                "device": str(trainer.device),
+            }
+        )
+    else:
+        show(f"{weights}: trained for {trainer.step} steps")

@@ -1,0 +1,87 @@
+"""Small pictures of a candidate: the image with what would be added and removed drawn in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, Candidate, FloatArray
+
+ADDED_COLOUR = (0, 145, 255)
+REMOVED_COLOUR = (220, 38, 127)
+OUTLINE_COLOUR = (255, 255, 255)
+"""Blue, magenta and white: told apart with any kind of colour vision."""
+
+
+def difference_picture(
+    window: FloatArray, candidate: Candidate, *, opacity: float = 0.55
+) -> NDArray[np.uint8]:
+    """Draw a candidate's difference into the image under its region.
+
+    Parameters
+    ----------
+    window : ndarray of shape (region.height, region.width, 3)
+        float32 in [0, 1], the image under the candidate's region.
+    candidate : Candidate
+        What to draw.
+    opacity : float
+        Of the two colours.
+
+    Returns
+    -------
+    ndarray of shape (region.height, region.width, 3)
+        uint8.
+    """
+    low, high = np.percentile(window, [0.5, 99.5])
+    picture = np.clip((window - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    for mask, colour in (
+        (candidate.local_added, ADDED_COLOUR),
+        (candidate.local_removed, REMOVED_COLOUR),
+    ):
+        picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(colour)
+    picture[outline(candidate.local_mask)] = OUTLINE_COLOUR
+    return picture.astype(np.uint8)
+
+
+def outline(mask: BoolArray) -> BoolArray:
+    """Return the pixels just inside a mask's border.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (H, W)
+        bool.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        bool.
+    """
+    border: BoolArray = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    return border
+
+
+def describe_difference(candidate: Candidate) -> str:
+    """Say in words what a candidate would change.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        What to describe.
+
+    Returns
+    -------
+    str
+        As ``"+312 px, −40 px · 38 %"``.
+    """
+    parts = []
+    if candidate.added_area:
+        parts.append(f"+{candidate.added_area:,} px")
+    if candidate.removed_area:
+        parts.append(f"\N{MINUS SIGN}{candidate.removed_area:,} px")
+    change = ", ".join(parts) or "no change"
+    return f"{change} · {100 * candidate.weight:.0f} %"

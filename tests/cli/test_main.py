@@ -1,0 +1,90 @@
+"""Tests of the command line as a whole: help, wrong calls, exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from napari_spa import __version__, cli
+from napari_spa.cli import main
+from napari_spa.errors import DataError, ModelError
+
+COMMANDS = [
+    ["segment"],
+    ["evaluate"],
+    ["train"],
+    ["models"],
+    ["models", "list"],
+    ["models", "info"],
+    ["models", "import"],
+    ["demo"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_of_each_command_shows_an_example(command, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert f"Example:\n  napari-spa {' '.join(command)}" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_example_is_a_call_that_parses(command, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    example = capsys.readouterr().out.split("Example:\n")[1].split()
+    if command not in (["evaluate"], ["models"]):  # needs a folder; a group of actions
+        assert cli._parser().parse_args(example[1:]).run
+
+
+def test_version(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.strip() == f"napari-spa {__version__}"
+
+
+def test_wrong_calls_are_one_sentence(refuses) -> None:
+    assert "COMMAND" in refuses()
+    assert "invalid choice: 'segmnet'" in refuses("segmnet")
+    assert "--help" in refuses("segment", "--nothing")
+    assert "not ROW,COL" in refuses("segment", "a.png", "--point", "3", "-o", "m.tif")
+    assert "not a folder" in refuses("evaluate", "no-such-folder", "-o", "report")
+    assert "above 0" in refuses("train", "a", "-o", "b", "--steps", "0")
+
+
+def test_negative_coordinates_reach_the_command(image_file, model_file, refuses, tmp_path) -> None:
+    sentence = refuses(
+        "segment", image_file, "--model", model_file, "--point", "-5,3", "-o", tmp_path / "m.tif"
+    )
+    assert "(-5, 3) lies outside the image" in sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(DataError("the disk is full."), 1), (ModelError("unknown."), 2), (KeyboardInterrupt(), 130)],
+)
+def test_exit_status(error, status, monkeypatch, refuses) -> None:
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli.models, "run_list", fail)
+    refuses("models", "list", status=status)
+
+
+def test_help_and_wrong_calls_import_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from napari_spa.cli import main\n"
+        "main(['segment', 'a.png'])\n"
+        "heavy = {'torch', 'sklearn', 'skimage', 'matplotlib', 'napari', 'qtpy', 'scipy'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"

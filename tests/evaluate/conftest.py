@@ -1,0 +1,63 @@
+"""A tiny random network, and a data set of two images that three raters marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from napari_spa.io.checkpoints import LoadedModel
+from napari_spa.io.identity import ModelIdentity
+from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.refine.config import EngineConfig
+
+ENGINE = EngineConfig(samples=8)
+
+
+@pytest.fixture(scope="session")
+def model() -> LoadedModel:
+    torch.manual_seed(0)
+    config = SpaConfig(
+        name="tiny-random",
+        image_size=32,
+        embed_dim=32,
+        widths=(8, 16, 32),
+        depths=(1, 1, 1),
+        layers=1,
+        decoder_mlp=32,
+        latent_dim=4,
+    )
+    spa = Spa(config).eval()
+    with torch.no_grad():  # a random decoder hardly listens to its latent
+        spa.conditioner.layers[0].weight[:, 32:] *= 8
+        spa.conditioner.layers[4].weight *= 4
+    identity = ModelIdentity("tiny-random", "0" * 64, "both", config.sampler, config.latent_dim)
+    return LoadedModel(spa, identity, torch.device("cpu"))
+
+
+def disc(row: int, column: int, radius: int, shape: tuple[int, int] = (40, 56)) -> np.ndarray:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images with two objects each; ``blank`` marked nothing on the first one."""
+    rng = np.random.default_rng(0)
+    for name, shift in [("a", 0), ("b", 4)]:
+        image = rng.integers(0, 60, (40, 56)).astype(np.uint8)
+        for rater, radius in [("tight", 5), ("loose", 8), ("blank", 6)]:
+            mask = disc(14 + shift, 14, radius) | disc(20, 40 + shift, radius)
+            if (name, rater) == ("a", "blank"):
+                mask[:] = False
+            image[mask] += 50
+            path = tmp_path / "data" / "raters" / rater / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            iio.imwrite(path, mask.astype(np.uint8) * 255)
+        path = tmp_path / "data" / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        iio.imwrite(path, image)
+    return tmp_path / "data"

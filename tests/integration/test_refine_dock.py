@@ -1,0 +1,255 @@
+"""The dock in a real viewer: clicks, picks, keys, stacks, layers that vanish, closing."""
+
+import numpy as np
+import pytest
+from tiny_model import make_model
+
+from napari_spa.errors import InputError
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.session import RefinementSession
+from napari_spa.viewer.keys import ACCEPT_KEY, PICK_KEYS, TOGGLE_KEYS, UNDO_KEY
+from napari_spa.widgets.refine_dock import RefineDock
+
+MODEL = make_model()
+
+
+def make_session(name):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def open_dock(viewer, qtbot):
+    docks = []
+
+    def open_it(factory=make_session):
+        dock = RefineDock(viewer, factory)
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        return dock
+
+    yield open_it
+    for dock in docks:
+        dock.release()
+
+
+def image(shape=(60, 70), seed=0):
+    return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def play(qtbot, dock, act):
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+        act()
+    return signal.args[0]
+
+
+def press(viewer, key):
+    """Resolve a key as napari does: the active layer first, then the viewer."""
+    from app_model.types import KeyBinding
+
+    binding = KeyBinding.from_str(key.replace("-", "+"))
+    active = viewer.layers.selection.active
+    for keymap in ([] if active is None else [active.keymap, type(active).class_keymap]):
+        assert binding not in keymap, f"{key} is taken by {type(active).__name__}"
+    viewer.keymap[binding](viewer)
+
+
+def preview(dock):
+    return dock.refiner._layers.labels.data
+
+
+def test_click_pick_undo_accept(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    first = play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    np.testing.assert_array_equal(preview(dock) == 1, first.mask)
+    assert [c.isEnabled() for c in dock.grid.cards] == [
+        k < len(first.candidates) for k in range(4)
+    ]
+    second = play(qtbot, dock, dock.grid.cards[0].button.click)
+    assert second.round == 2
+    np.testing.assert_array_equal(preview(dock) == 1, second.mask)
+    back = play(qtbot, dock, dock.undo.click)
+    np.testing.assert_array_equal(back.mask, first.mask)
+    again = play(qtbot, dock, dock.redo.click)
+    np.testing.assert_array_equal(again.mask, second.mask)
+    dock.accept.click()
+    np.testing.assert_array_equal(preview(dock) == 1, second.mask)
+    assert not dock.refiner.choosing
+    dock.refiner._layers.labels.undo()
+    assert not preview(dock).any()  # napari's own undo takes the object back
+
+
+def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    first = play(qtbot, dock, lambda: dock.refiner.click((30, 35))).mask
+    dock.accept.click()
+    second = play(qtbot, dock, lambda: dock.refiner.click((32, 30))).mask
+    np.testing.assert_array_equal(preview(dock) == 1, first)
+    dock.accept.click()
+    np.testing.assert_array_equal(preview(dock) == 1, first)
+    np.testing.assert_array_equal(preview(dock) == 2, second & ~first)
+
+
+def test_discard_leaves_nothing(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    dock.discard.click()
+    assert not preview(dock).any()
+    assert len(viewer.layers) == 2  # the image and the mask
+
+
+@pytest.mark.parametrize(
+    ("shape", "rgb", "order"),
+    [((60, 70, 3), True, None), ((5, 60, 70), False, None), ((5, 60, 70), False, (0, 2, 1)),
+     ((60, 5, 70), False, (1, 0, 2))],
+    ids=["rgb", "stack", "transposed", "other axis"],
+)  # fmt: skip
+def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rgb, order):
+    scale = (2.5, 0.7, 0.7)[-2 if rgb else -3 :]
+    data = image(shape)
+    layer = viewer.add_image(data, rgb=rgb, scale=scale, translate=[4.0] * len(scale))
+    if order:
+        viewer.dims.order = order
+    if not rgb:
+        axis = viewer.dims.not_displayed[0]
+        viewer.dims.set_current_step(axis, 3)
+    dock = open_dock()
+    inside = np.array([30, 35] if rgb else [3, 30, 35])
+    if order == (1, 0, 2):
+        inside = np.array([30, 3, 35])
+    world = tuple(layer.data_to_world(inside))
+    proposal = play(qtbot, dock, lambda: dock.refiner.click(world))
+    labels = dock.refiner._layers.labels
+    np.testing.assert_allclose(labels.scale, layer.scale)
+    np.testing.assert_allclose(labels.translate, layer.translate)
+    if rgb:
+        plane = labels.data
+    else:
+        axis = 1 if order == (1, 0, 2) else 0
+        plane = np.take(labels.data, 3, axis)
+        assert np.delete(labels.data, 3, axis).sum() == 0
+    np.testing.assert_array_equal(plane == 1, proposal.mask)
+    reference = make_session("")
+    reference.set_image(data if rgb else np.take(data, 3, 1 if order == (1, 0, 2) else 0))
+    np.testing.assert_array_equal(reference.start([(30, 35)]).mask, proposal.mask)
+    shapes = [s for s in dock.refiner._layers._candidates if s is not None and len(s.data)]
+    assert shapes
+    if not rgb:
+        axis = 1 if order == (1, 0, 2) else 0
+        assert all((polygon[:, axis] == 3).all() for s in shapes for polygon in s.data)
+
+
+def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
+    viewer.add_image(image(), name="image")
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    viewer.add_shapes(name="theirs")
+    kinds = set()
+    for layer in list(viewer.layers):
+        if layer not in viewer.layers:
+            continue
+        viewer.layers.selection.active = layer
+        kinds.add(type(layer).__name__)
+        assert play(qtbot, dock, lambda: press(viewer, PICK_KEYS[0])).round >= 2
+        play(qtbot, dock, lambda: press(viewer, UNDO_KEY))
+    assert {"Image", "Labels", "Points", "Shapes"} <= kinds
+    press(viewer, TOGGLE_KEYS[0])
+    assert dock.refiner._layers._candidates[0].visible
+    press(viewer, ACCEPT_KEY)
+    assert not dock.refiner.choosing
+
+
+def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
+    viewer.add_image(image(), name="image")
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    for layer in list(viewer.layers):
+        layer.name = f"renamed {layer.name}"
+    play(qtbot, dock, lambda: dock.refiner.pick(0))
+    for layer in [x for x in viewer.layers if dock.refiner._layers.owns(x)]:
+        viewer.layers.remove(layer)
+    proposal = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    np.testing.assert_array_equal(preview(dock) == 1, proposal.mask)
+
+
+def test_deleting_the_image_drops_the_object_and_late_answers(viewer, open_dock, qtbot):
+    layer = viewer.add_image(image())
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    dock.refiner.pick(0)
+    viewer.layers.remove(layer)
+    qtbot.wait(500)
+    assert not dock.refiner.choosing
+    assert "removed" in dock.status.text()
+    viewer.add_image(image(seed=1))
+    assert play(qtbot, dock, lambda: dock.refiner.click((20, 20))).round == 1
+
+
+def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
+    def broken(name):
+        raise InputError("the model file is broken.")
+
+    dock = open_dock(broken)
+    dock.refiner.click((1, 1))
+    assert "no image" in dock.status.text()
+    viewer.add_image(image())
+    dock.refiner.click((500, 1))
+    assert "outside" in dock.status.text()
+    with qtbot.waitSignal(dock.refiner.failed, timeout=10_000):
+        dock.refiner.click((5, 5))
+    assert dock.status.text() == "The model file is broken."
+    assert not dock.refiner.worker.busy
+    dock.refiner._factory = make_session
+    assert play(qtbot, dock, lambda: dock.refiner.click((5, 5))).round == 1
+
+
+def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
+    viewer.add_image(image((4, 60, 70)))
+    viewer.dims.set_current_step(0, 1)
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((1, 30, 35)))
+    viewer.dims.set_current_step(0, 2)
+    dock.refiner.click((2, 30, 35))
+    assert "another slice" in dock.status.text()
+    dock.accept.click()
+    labels = dock.refiner._layers.labels.data
+    assert labels[1].any()
+    assert not labels[[0, 2, 3]].any()
+
+
+def test_closing_gives_everything_back(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    dock.accept.click()
+    dock.close()
+    assert dict(viewer.keymap) == keys
+    assert list(viewer.mouse_drag_callbacks) == callbacks
+    assert [layer.name for layer in viewer.layers][-1] == "SPA mask"
+
+
+def test_two_viewers_do_not_collide(make_napari_viewer, qtbot):
+    viewers = [make_napari_viewer(), make_napari_viewer()]
+    docks = [RefineDock(v, make_session) for v in viewers]
+    try:
+        for seed, (v, dock) in enumerate(zip(viewers, docks, strict=True)):
+            qtbot.addWidget(dock)
+            v.add_image(image(seed=seed))
+        first = play(qtbot, docks[0], lambda: docks[0].refiner.click((30, 35)))
+        second = play(qtbot, docks[1], lambda: docks[1].refiner.click((20, 25)))
+        np.testing.assert_array_equal(preview(docks[0]) == 1, first.mask)
+        np.testing.assert_array_equal(preview(docks[1]) == 1, second.mask)
+        press(viewers[0], ACCEPT_KEY)
+        assert docks[1].refiner.choosing
+        assert not docks[0].refiner.choosing
+    finally:
+        for dock in docks:
+            dock.release()
