@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 from skimage import data, io
 
-import napari
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DISC = (650.0, 215.0)  # row, column in skimage.data.retina()
 

@@ -1,5 +1,7 @@
 """Unit tests of the preference distribution, against independent references."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
@@ -95,7 +97,7 @@ def test_picks_converge_to_the_user():
         nearest = np.argsort(np.linalg.norm(z - user, axis=1))[:12]
         mixture = update_mixture(mixture, z[nearest], initial)
     assert distance[-1] < 0.5 * distance[0]
-    assert all(after < before + 0.05 for before, after in zip(distance, distance[1:], strict=False))
+    assert all(after < before + 0.05 for before, after in itertools.pairwise(distance))
 
 
 def test_one_pick_cannot_collapse_the_spread():

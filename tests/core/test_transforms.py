@@ -7,7 +7,9 @@ from napari_spa.core.transforms import fit_intensity, standardise, to_unit_rgb
 from napari_spa.errors import InputError
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int16, np.int64, np.float16, float])
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.uint16, np.int16, np.int64, np.float16, float]
+)
 def test_any_real_type_becomes_three_channels_in_range(dtype):
     image = (np.arange(600).reshape(20, 30) % 200).astype(dtype)
     unit = to_unit_rgb(image)

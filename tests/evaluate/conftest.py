@@ -7,35 +7,14 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import torch
+from tiny_model import make_model
 
 from napari_spa.io.checkpoints import LoadedModel
-from napari_spa.io.identity import ModelIdentity
-from napari_spa.model.spa import Spa, SpaConfig
-from napari_spa.refine.config import EngineConfig
-
-ENGINE = EngineConfig(samples=8)
 
 
 @pytest.fixture(scope="session")
 def model() -> LoadedModel:
-    torch.manual_seed(0)
-    config = SpaConfig(
-        name="tiny-random",
-        image_size=32,
-        embed_dim=32,
-        widths=(8, 16, 32),
-        depths=(1, 1, 1),
-        layers=1,
-        decoder_mlp=32,
-        latent_dim=4,
-    )
-    spa = Spa(config).eval()
-    with torch.no_grad():  # a random decoder hardly listens to its latent
-        spa.conditioner.layers[0].weight[:, 32:] *= 8
-        spa.conditioner.layers[4].weight *= 4
-    identity = ModelIdentity("tiny-random", "0" * 64, "both", config.sampler, config.latent_dim)
-    return LoadedModel(spa, identity, torch.device("cpu"))
+    return make_model()
 
 
 def disc(row: int, column: int, radius: int, shape: tuple[int, int] = (40, 56)) -> np.ndarray:

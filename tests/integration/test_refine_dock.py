@@ -53,7 +53,7 @@ def press(viewer, key):
 
     binding = KeyBinding.from_str(key.replace("-", "+"))
     active = viewer.layers.selection.active
-    for keymap in ([] if active is None else [active.keymap, type(active).class_keymap]):
+    for keymap in [] if active is None else [active.keymap, type(active).class_keymap]:
         assert binding not in keymap, f"{key} is taken by {type(active).__name__}"
     viewer.keymap[binding](viewer)
 
@@ -67,9 +67,7 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     dock = open_dock()
     first = play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
     np.testing.assert_array_equal(preview(dock) == 1, first.mask)
-    assert [c.isEnabled() for c in dock.grid.cards] == [
-        k < len(first.candidates) for k in range(4)
-    ]
+    assert [c.isEnabled() for c in dock.grid.cards] == [k < len(first.candidates) for k in range(4)]
     second = play(qtbot, dock, dock.grid.cards[0].button.click)
     assert second.round == 2
     np.testing.assert_array_equal(preview(dock) == 1, second.mask)

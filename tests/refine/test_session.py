@@ -11,7 +11,6 @@ from napari_spa.refine.config import EngineConfig
 from napari_spa.refine.session import RefinementSession
 from napari_spa.refine.state import Phase
 
-
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
 CONFIG = EngineConfig(samples=12)
 

@@ -53,4 +53,5 @@ def test_nothing_and_a_single_pixel():
 
 def test_origin_shifts():
     mask = blob(0)
-    np.testing.assert_allclose(mask_outline(mask, (10, 20)), mask_outline(mask) + [10, 20])
+    shift = np.array([10, 20])
+    np.testing.assert_allclose(mask_outline(mask, (10, 20)), mask_outline(mask) + shift)

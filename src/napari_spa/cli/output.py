@@ -30,17 +30,17 @@ def checking_the_call() -> Iterator[None]:
 
 def say(message: str) -> None:
     """Print a line to stderr."""
-    print(message, file=sys.stderr)
+    sys.stderr.write(f"{message}\n")
 
 
 def show(message: str) -> None:
     """Print a line of the result."""
-    print(message)
+    sys.stdout.write(f"{message}\n")
 
 
 def show_json(content: Mapping[str, object]) -> None:
     """Print the result as one JSON object; what is not a number becomes null."""
-    print(json.dumps(_plain(content), allow_nan=False))
+    show(json.dumps(_plain(content), allow_nan=False))
 
 
 def _plain(value: object) -> object:
@@ -62,7 +62,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
             for cell, width in zip(line, widths, strict=True)
         ]
-        print("  ".join(cells).rstrip())
+        show("  ".join(cells).rstrip())
 
 
 def model_facts(model: LoadedModel) -> dict[str, object]:

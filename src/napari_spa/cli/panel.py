@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import BoolArray, Candidate, FloatArray, Proposal, Region
 from napari_spa.io.atomic import atomic_path
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-# Okabe and Ito's blue and orange, told apart by colour-blind people too.
-ADDED, REMOVED = "#0072b2", "#e69f00"
+ADDED, REMOVED = ("#{:02x}{:02x}{:02x}".format(*c) for c in (ADDED_COLOUR, REMOVED_COLOUR))
 _COLUMNS = 5
 _MARGIN = 0.2
 _SMALLEST = 48
@@ -136,9 +136,9 @@ def _pixels(area: int) -> str:
 def _draw_difference(axes: Axes, crop: FloatArray, region: Region, candidate: Candidate) -> None:
     # In grey and a little lighter, so that the two colours are the only ones.
     grey = np.repeat(crop.mean(axis=2, keepdims=True) * 0.8 + 0.2, 3, axis=2)
-    for part, colour in ((candidate.added, ADDED), (candidate.removed, REMOVED)):
+    for part, colour in ((candidate.added, ADDED_COLOUR), (candidate.removed, REMOVED_COLOUR)):
         inside = part[region.slices]
-        grey[inside] = 0.35 * grey[inside] + 0.65 * _rgb(colour)
+        grey[inside] = 0.35 * grey[inside] + 0.65 * np.array(colour) / 255
     axes.imshow(grey, interpolation="nearest", vmin=0, vmax=1)
     recommended = candidate.region.paste(candidate.local_recommended, candidate.shape)
     _outline(axes, recommended[region.slices].astype(bool), "white", 1.0)
@@ -167,7 +167,3 @@ def _outline(axes: Axes, mask: BoolArray, colour: str, width: float) -> None:
 def _plain(axes: Axes) -> None:
     height, width = axes.images[0].get_size()
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _rgb(colour: str) -> FloatArray:
-    return np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)], dtype=np.float32)

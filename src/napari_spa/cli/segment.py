@@ -38,6 +38,27 @@ def add_parser(commands: Commands) -> None:
         example="napari-spa segment fundus.jpg --point 620,1130 --pick 2 -o disc.tif",
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG or .npy")
+    _add_prompts(parser)
+    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
+    parser.add_argument(
+        "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add_model_options(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        metavar="DIR",
+        help="write each candidate of the last round: its mask, what it adds and removes",
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--point",
         type=point,
@@ -67,23 +88,6 @@ def add_parser(commands: Commands) -> None:
         metavar="K",
         help="pick candidate K (0 is the first) and go on to the next round; again for more",
     )
-    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
-    parser.add_argument(
-        "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    add_model_options(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"
-    )
-    parser.add_argument(
-        "--candidates",
-        type=Path,
-        metavar="DIR",
-        help="write each candidate of the last round: its mask, what it adds and removes",
-    )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

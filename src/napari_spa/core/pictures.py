@@ -45,7 +45,8 @@ def difference_picture(
     ):
         picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(colour)
     picture[outline(candidate.local_mask)] = OUTLINE_COLOUR
-    return picture.astype(np.uint8)
+    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
+    return drawn
 
 
 def outline(mask: BoolArray) -> BoolArray:
@@ -76,7 +77,7 @@ def describe_difference(candidate: Candidate) -> str:
     Returns
     -------
     str
-        As ``"+312 px, −40 px · 38 %"``.
+        Pixels added, pixels removed, and the share of the samples.
     """
     parts = []
     if candidate.added_area:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import tokenize
 import warnings
@@ -16,29 +15,13 @@ from numpy.typing import NDArray
 
 from napari_spa.errors import InputError
 from napari_spa.io.atomic import atomic_path
+from napari_spa.io.pixel_size import pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tifffile import TiffFile
 
 _TIFF = {".tif", ".tiff"}
-_MICROMETRES = {
-    "m": 1e6,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "um": 1.0,
-    "µm": 1.0,  # micro sign, as OME writes it
-    "\u03bcm": 1.0,  # Greek letter mu
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "inch": 25400.0,
-}
 # What the decoders raise on damaged files, besides their own ValueError and OSError.
 _FAULTS = (
     OSError,
@@ -55,7 +38,6 @@ _FAULTS = (
     tokenize.TokenError,
     zlib.error,
 )
-_RESOLUTION_UNITS = {2: 25400.0, 3: 1e4}  # TIFF's inch and centimetre
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +94,7 @@ def read_image(
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     try:
-        array, axes, pixel_size = _read(path)
+        array, axes, size = _read(path)
     except _FAULTS as error:
         raise InputError(f"{path} cannot be read as an image: {_first_line(error)}.") from error
     if array.size == 0:
@@ -121,7 +103,7 @@ def read_image(
         raise InputError(f"{path} holds {array.dtype} values; an image holds real numbers.")
     plane, plane_axes, taken = _take_plane(array, axes, index, path)
     height, width = plane.shape[:2]
-    return plane, ImageInfo(plane_axes, (height, width), pixel_size, taken)
+    return plane, ImageInfo(plane_axes, (height, width), size, taken)
 
 
 def _first_line(error: BaseException) -> str:
@@ -173,40 +155,7 @@ def _read_tiff(path: Path) -> _Read:
         series = tiff.series[0]
         array = np.asarray(series.asarray())
         axes = series.axes.replace("S", "C")
-        return array, axes, _pixel_size(tiff)
-
-
-def _pixel_size(tiff: TiffFile) -> tuple[float, float] | None:
-    """Return a TIFF's (height, width) of a pixel in micrometres."""
-    if tiff.ome_metadata:
-        return _ome_pixel_size(tiff.ome_metadata)
-    tags = tiff.pages.first.tags
-    per_pixel = []
-    for name in ("YResolution", "XResolution"):
-        numerator, denominator = tags.valueof(name, default=(0, 1))
-        per_pixel.append(denominator / numerator if numerator else 0.0)
-    unit = _MICROMETRES.get(str((tiff.imagej_metadata or {}).get("unit", "")).lower())
-    if unit is None:
-        unit = _RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", default=1)), 0.0)
-    return _positive(per_pixel[0] * unit, per_pixel[1] * unit)
-
-
-def _ome_pixel_size(xml: str) -> tuple[float, float] | None:
-    from xml.etree import ElementTree
-
-    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
-    if pixels is None:
-        return None
-    sizes = []
-    for axis in "YX":
-        unit = _MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 0.0)
-        sizes.append(float(pixels.get(f"PhysicalSize{axis}", 0.0)) * unit)
-    return _positive(sizes[0], sizes[1])
-
-
-def _positive(height: float, width: float) -> tuple[float, float] | None:
-    usable = all(math.isfinite(side) and side > 0 for side in (height, width))
-    return (height, width) if usable else None
+        return array, axes, pixel_size(tiff)
 
 
 def _take_plane(

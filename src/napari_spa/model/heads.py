@@ -224,7 +224,8 @@ class LatentHead:
     def _predict_weights(self, gamma: DoubleArray) -> DoubleArray:
         row = torch.from_numpy(gamma).float()[None].to(self.spa.device)
         weights: DoubleArray = self.spa.weight_network(row)[0].double().cpu().numpy()
-        return weights / weights.sum()
+        normalised: DoubleArray = weights / weights.sum()
+        return normalised
 
 
 class LogitHead:

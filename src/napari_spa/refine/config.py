@@ -30,15 +30,20 @@ class FramingConfig:
         Side of the final view in extents of the object.
     refinements : int
         How often the view is centred anew on what it shows.
-    agreement : float
-        Weight of a window's agreement with its neighbours in the pyramid.
+    alone : float
+        What a window counts for that agrees with neither neighbour in the pyramid; full
+        agreement adds one.
+    size_prior : float
+        Exponent on the object's extent relative to the image: between two windows that
+        are seen equally well, the larger object is meant.
     """
 
     smallest: float = 16.0
     ratio: float = 1.5
     context: float = 1.9
     refinements: int = 2
-    agreement: float = 0.5
+    alone: float = 0.3
+    size_prior: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

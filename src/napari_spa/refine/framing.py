@@ -17,7 +17,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_spa.refine.config import FramingConfig
 from napari_spa.refine.view import Canvas, View
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Prompts
     from napari_spa.model.spa import Spa
+    from napari_spa.refine.config import FramingConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +171,11 @@ def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[
     logits, quality = spa.decode(image, prompt, None, tokens=(0,))
     scale = logits.shape[-1] / size
     return [
-        Glimpse(view, _at_points(logits[i, 0], points[i], labels[i], scale), float(quality[i, 0]))
+        Glimpse(
+            view,
+            _at_points(logits[i, 0], points[i], labels[i], scale),
+            float(quality[i, 0]),
+        )
         for i, view in enumerate(views)
     ]
 
@@ -179,13 +183,17 @@ def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[
 def score(glimpses: list[Glimpse], config: FramingConfig) -> list[float]:
     """Score each window of a pyramid; the highest is where the object is seen best."""
     scores = []
+    largest = max(glimpse.view.height for glimpse in glimpses)
     for index, glimpse in enumerate(glimpses):
         near = [glimpses[j] for j in (index - 1, index + 1) if 0 <= j < len(glimpses)]
-        agree = max((_agreement(glimpse, other) for other in near), default=0.0)
+        agree = sum(_agreement(glimpse, other) for other in near) / max(len(near), 1)
         size = _size_preference(glimpse.share)
         whole = 1.0 - min(1.0, 2.0 * glimpse.border)
         quality = float(np.clip(glimpse.quality, 0.0, 1.0))
-        scores.append((quality + config.agreement * agree) * size * whole)
+        # Texture looks like small objects; a person zooms in on what is really small.
+        extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
+        likely = float(extent**config.size_prior)
+        scores.append(quality * (config.alone + agree) * size * whole * likely)
     return scores
 
 
@@ -213,20 +221,19 @@ def _agreement(first: Glimpse, second: Glimpse) -> float:
 
 
 def _at_points(logits: Tensor, points: Tensor, labels: Tensor, scale: float) -> BoolArray:
-    """Return the connected parts of a mask that hold, or are nearest to, positive points."""
+    """Return the connected parts of a mask that hold a positive point, or touch its pixel."""
     mask: BoolArray = (logits > 0).cpu().numpy()
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
+    parts, _ = ndimage.label(mask)
     size = mask.shape[0]
     wanted = set()
     for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
         if label == 1:
             row = int(np.clip((y + 0.5) * scale, 0, size - 1))
             column = int(np.clip((x + 0.5) * scale, 0, size - 1))
-            near = parts[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
-            wanted |= set(np.unique(near)) - {0}
-    return np.isin(parts, list(wanted)) if wanted else mask
+            near = parts[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+            here = parts[row, column]
+            wanted |= {here} if here else set(np.unique(near)) - {0}
+    return np.isin(parts, list(wanted))
 
 
 def _given_extent(prompts: Prompts) -> tuple[float, float, float] | None:

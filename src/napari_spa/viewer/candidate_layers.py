@@ -6,7 +6,7 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from napari_spa.viewer.polygons import mask_outline
+from napari_spa.viewer.polygons import mask_outline, shaken
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -81,9 +81,8 @@ def draw_difference(layer: Shapes, plane: Plane, outlines: Outlines, *, width: f
         try:
             _add(layer, polygon, colour, width)
         except RuntimeError:  # napari's word for a triangulation that failed
-            _logger.warning("a difference could not be drawn exactly; drawing it coarsely.")
-            coarse = polygon[:: max(1, len(polygon) // 100)]
-            _add(layer, coarse, colour, width)
+            _logger.info("a difference is drawn with its vertices shaken.")
+            _add_shaken(layer, polygon, colour, width)
 
 
 def clear_shapes(layer: Shapes) -> None:
@@ -102,3 +101,10 @@ def _add(layer: Shapes, polygon: DoubleArray, colour: str, width: float) -> None
         edge_color=colour,
         face_color=colour + _FILL,
     )
+
+
+def _add_shaken(layer: Shapes, polygon: DoubleArray, colour: str, width: float) -> None:
+    try:
+        _add(layer, shaken(polygon), colour, width)
+    except RuntimeError:
+        _logger.warning("a difference cannot be drawn in the viewer; its thumbnail shows it.")

@@ -6,6 +6,7 @@ or delete any of them at any time; what is missing is made again when it is need
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Candidate, Prompts, Proposal
 
+_logger = logging.getLogger(__name__)
+
 MASK_NAME, PROMPTS_NAME, CANDIDATE_NAME = "SPA mask", "SPA prompts", "SPA candidate {}"
-_MOST_VERTICES = 400
+_VERTICES = (400, 200, 100, 50, 25)  # a coarser outline is tried where napari refuses one
 _LABEL_SEED = 0.95522  # the first objects are green, violet and pink: seen on most images
 _POSITIVE, _NEGATIVE = "#0072b2", "#d55e00"
 
@@ -120,7 +123,8 @@ class ObjectLayers:
         region = self._region_index(plane, proposal)
         free = proposal.local_mask & (self.labels.data[region] == 0)
         rows, columns = np.nonzero(free)
-        where = np.stack([rows + proposal.region.row, columns + proposal.region.column], axis=1)
+        corner = (proposal.region.row, proposal.region.column)
+        where = np.stack([rows, columns], axis=1).astype(np.float64) + corner
         if len(where):
             indices = plane.points(where).astype(np.intp)
             self.labels.data_setitem(tuple(indices.T), number)
@@ -206,10 +210,17 @@ class ObjectLayers:
         corner: tuple[int, int],
         colour: tuple[int, int, int],
     ) -> None:
-        outline = mask_outline(mask, corner, most_vertices=_MOST_VERTICES)
-        if outline is not None:
-            rgb = np.array([*colour, 255]) / 255
-            layer.add_polygons([plane.points(outline)], face_color=rgb, edge_width=0)
+        rgb = np.array([*colour, 255]) / 255
+        for most in _VERTICES:
+            outline = mask_outline(mask, corner, most_vertices=most)
+            if outline is None:
+                return
+            try:
+                layer.add_polygons([plane.points(outline)], face_color=rgb, edge_width=0)
+            except RuntimeError:  # napari's triangulation gives up on some ragged outlines
+                continue
+            return
+        _logger.warning("one difference could not be drawn in the image; its picture shows it")
 
     def _add(self, layer: Any) -> Any:
         """Add a layer of ours without taking the selection away from the person's."""

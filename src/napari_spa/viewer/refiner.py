@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.layers import ObjectLayers
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     SessionFactory = Callable[[str], RefinementSession]
 
 HINT_START = "Click on an object in the image."
-HINT_CHOOSE = (
-    "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
-)
+HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
 _DRAG_PIXELS = 4.0
 
 

@@ -1,151 +1,114 @@
-"""One background thread for one dock, and the way back to the main thread."""
+"""One background thread for everything slow, and the way back to the main thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import Cancelled
 
-Progress = Callable[[float, str], None]
-Job = Callable[[Progress], Any]
-Answer = Callable[[Any], None]
-Failure = Callable[[BaseException], None]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
-    """A job under way, and who waits for it."""
-
-    generation: int
-    answer: Answer
-    failure: Failure
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    from napari_spa.refine.config import Progress
 
 
 class Worker(QObject):
-    """Run one job after another in a thread of its own.
+    """Run jobs one after another; only the latest one's answer counts.
 
-    .. code-block:: text
+    Each job has a generation number.  Submitting or cancelling raises the number, so the
+    answer of an older job is dropped when it arrives.
 
-        submit -> [thread: job(progress)] -> Qt signal -> [main thread: answer or failure]
-
-    Each request carries a generation number.  ``drop`` moves the number on, so the answer
-    to what was asked before is thrown away when it comes; ``cancel`` asks the running job
-    to stop, which it does at its next call of ``progress``.
-
-    Parameters
+    Attributes
     ----------
-    inline : bool
-        Wait for each job in ``submit``: for tests.
-    parent : QObject or None
-        Owner.
+    finished, failed : Signal(object)
+        Result or exception of the latest job; emitted in the main thread.
+    progressed : Signal(float, str)
+        Share done and message of the latest job; in the main thread.
+    busy_changed : Signal(bool)
+        Whether a job that counts is under way.
     """
 
-    busy_changed = Signal(bool)
+    finished = Signal(object)
+    failed = Signal(object)
     progressed = Signal(float, str)
-    _finished = Signal(object, object)
-    _reported = Signal(object, float, str)
+    busy_changed = Signal(bool)
+    _ended = Signal(int, object, object)
+    _advanced = Signal(int, float, str)
 
-    def __init__(self, *, inline: bool = False, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._inline = inline
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-spa")
         self._generation = 0
-        self._current: _Request | None = None
-        self._closed = False
-        self._executor: ThreadPoolExecutor | None = None
-        # Emitted in the worker's thread, these arrive in this object's thread.
-        self._finished.connect(self._on_finished)
-        self._reported.connect(self._on_reported)
+        self._busy = False
+        self._closed = threading.Event()
+        # Emitted in the worker thread, so Qt queues them into this object's thread.
+        self._ended.connect(self._on_ended)
+        self._advanced.connect(self._on_advanced)
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is awaited."""
-        return self._current is not None
+        """Whether a job that counts is under way."""
+        return self._busy
 
-    def submit(self, job: Job, answer: Answer, failure: Failure) -> None:
-        """Run a job; what was asked before is cancelled and its answer dropped.
+    def submit(self, job: Callable[[Progress], Any]) -> None:
+        """Run a job in the background; an earlier one that still runs is cancelled.
 
         Parameters
         ----------
         job : callable
-            Called in the thread with a progress callback, which raises ``Cancelled`` when
-            the job should stop; must not touch Qt or napari.
-        answer : callable
-            Called in the main thread with what the job returned.
-        failure : callable
-            Called in the main thread with what the job raised.
+            Takes a progress callback, which raises ``Cancelled`` once the job does not
+            count any more, and returns the result.
         """
-        if self._closed:
-            return
-        self.drop()
-        request = _Request(self._generation, answer, failure)
-        self._current = request
-        self.busy_changed.emit(True)
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-worker")
-        future = self._executor.submit(job, self._reporter(request))
-        if self._inline:
-            wait([future])
-            self._on_finished(request, future)
-        else:
-            future.add_done_callback(lambda done: self._hand_over(request, done))
+        self._generation += 1
+        self._set_busy(True)
+        self._executor.submit(self._run, self._generation, job)
 
     def cancel(self) -> None:
-        """Ask the running job to stop; it answers with ``Cancelled`` or, if late, its result."""
-        if self._current is not None:
-            self._current.cancelled.set()
-
-    def drop(self) -> None:
-        """Stop waiting: cancel what runs and throw its answer away."""
+        """Drop the running job: it stops at its next progress report."""
         self._generation += 1
-        if self._current is not None:
-            self._current.cancelled.set()
-            self._current = None
-            self.busy_changed.emit(False)
+        self._set_busy(False)
 
     def close(self) -> None:
-        """Drop everything and end the thread once the running job has stopped."""
-        self._closed = True
-        self._generation += 1
-        current, self._current = self._current, None
-        if current is not None:
-            current.cancelled.set()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+        """Stop: cancel what runs and wait for the thread to end."""
+        self._closed.set()
+        self.cancel()
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _reporter(self, request: _Request) -> Progress:
-        def report(share: float, message: str) -> None:
-            if request.cancelled.is_set():
-                raise Cancelled("the work was cancelled.")
-            if not self._closed:
-                self._reported.emit(request, share, message)
+    def _run(self, generation: int, job: Callable[[Progress], Any]) -> None:
+        def progress(share: float, message: str) -> None:
+            if generation != self._generation:
+                raise Cancelled("the work was stopped.")
+            self._advanced.emit(generation, share, message)
 
-        return report
+        result: object = None
+        error: Exception | None = None
+        try:
+            if generation == self._generation:
+                result = job(progress)
+        except Exception as caught:  # noqa: BLE001  reported in the main thread, never lost
+            error = caught
+        if not self._closed.is_set():
+            self._ended.emit(generation, result, error)
 
-    def _hand_over(self, request: _Request, future: Future[Any]) -> None:
-        # Called in the thread: when the dock is gone, so may be this object's Qt half.
-        if not self._closed and not future.cancelled():
-            self._finished.emit(request, future)
+    def _on_ended(self, generation: int, result: object, error: Exception | None) -> None:
+        if generation != self._generation:
+            return
+        self._set_busy(False)
+        if error is None:
+            self.finished.emit(result)
+        elif not isinstance(error, Cancelled):
+            self.failed.emit(error)
 
-    def _on_reported(self, request: _Request, share: float, message: str) -> None:
-        if request is self._current:
+    def _on_advanced(self, generation: int, share: float, message: str) -> None:
+        if generation == self._generation:
             self.progressed.emit(share, message)
 
-    def _on_finished(self, request: _Request, future: Future[Any]) -> None:
-        if request is not self._current or request.generation != self._generation:
-            return
-        self._current = None
-        self.busy_changed.emit(False)
-        error = future.exception()
-        if error is None:
-            request.answer(future.result())
-        else:
-            request.failure(error)
-
+    def _set_busy(self, busy: bool) -> None:
+        if busy != self._busy:
+            self._busy = busy
+            if not self._closed.is_set():
+                self.busy_changed.emit(busy)

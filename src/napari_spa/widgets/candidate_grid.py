@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QEvent,
+    QObject,
+    QSize,
+    Qt,
+    Signal,
+)
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
+    QLabel,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -80,7 +88,7 @@ class CandidateCard(QFrame):
         self.button.setToolTip("Nothing to pick yet.")
         self.setEnabled(False)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Preview while the pointer rests on the picture."""
         if event is not None and self.isEnabled():
             if event.type() == QEvent.Type.Enter:
@@ -125,9 +133,9 @@ class CandidateGrid(QWidget):
         layout.setSpacing(4)
         for index, (pick, toggle) in enumerate(zip(pick_keys, toggle_keys, strict=True)):
             card = CandidateCard(pick, toggle)
-            card.chosen.connect(lambda k=index: self.candidate_chosen.emit(k))
-            card.toggled.connect(lambda on, k=index: self.candidate_toggled.emit(k, on))
-            card.previewed.connect(lambda on, k=index: self.candidate_previewed.emit(k, on))
+            card.chosen.connect(partial(self.candidate_chosen.emit, index))
+            card.toggled.connect(partial(self.candidate_toggled.emit, index))
+            card.previewed.connect(partial(self.candidate_previewed.emit, index))
             layout.addWidget(card, *divmod(index, 2))
             self.cards.append(card)
 
@@ -164,8 +172,6 @@ class LegendRow(QWidget):
         entries: Sequence[tuple[tuple[int, int, int], str]],
         parent: QWidget | None = None,
     ) -> None:
-        from qtpy.QtWidgets import QLabel
-
         super().__init__(parent)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(2, 0, 2, 0)
@@ -182,7 +188,7 @@ def _to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
     """Scale a picture into a square thumbnail, its shape kept."""
     height, width = picture.shape[:2]
     data = np.ascontiguousarray(picture)
-    image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
     return QPixmap.fromImage(image.copy()).scaled(
         THUMBNAIL,
         THUMBNAIL,

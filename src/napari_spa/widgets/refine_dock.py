@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
@@ -163,7 +164,7 @@ class RefineDock(QWidget):
             DISCARD_KEY: self.refiner.discard,
         }
         for index, (pick, toggle) in enumerate(zip(PICK_KEYS, TOGGLE_KEYS, strict=True)):
-            acts[pick] = lambda k=index: self.refiner.pick(k)
+            acts[pick] = partial(self.refiner.pick, index)
             acts[toggle] = self.grid.cards[index].toggle.toggle
         return acts
 
@@ -235,12 +236,12 @@ class RefineDock(QWidget):
 
     # ------------------------------------------------------------------ living
 
-    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Take the height there is: napari caps docks at their size hint."""
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         super().showEvent(event)
 
-    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
+    def closeEvent(self, event: QCloseEvent | None) -> None:
         """Release keys, callbacks and the thread."""
         self.release()
         super().closeEvent(event)

@@ -88,7 +88,8 @@ def _towards(stage: Stage, bearing: float, reach: float) -> Field:
     yy, xx = grid_warp(stage, 0.0, 1.0)
     along = (yy - stage.centre[0]) * np.sin(bearing) + (xx - stage.centre[1]) * np.cos(bearing)
     start = stage.uniform(-0.6, 0.2) * reach
-    return np.clip((along - start) / (0.6 * reach), 0, 1).astype(np.float32)
+    share: Field = np.clip((along - start) / (0.6 * reach), 0, 1).astype(np.float32)
+    return share
 
 
 def _oval(

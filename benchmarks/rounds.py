@@ -1,0 +1,228 @@
+"""How long a round takes: spa-tiny against its bars, ViT-B against the naive procedure.
+
+    python benchmarks/rounds.py                 # everything, about two minutes on two cores
+    python benchmarks/rounds.py --skip-vit      # spa-tiny only
+    python benchmarks/rounds.py --chunks        # also which decoder chunk is quickest
+
+All figures are medians; both sides of a ratio come from the same run, the same weights
+and the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+# Threads that spin while they wait slow everything else on the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from skimage import data
+from sklearn.cluster import KMeans
+from torch.nn import functional
+
+from napari_spa import RefinementSession, load_model
+from napari_spa.io.checkpoints import LoadedModel
+from napari_spa.io.identity import ModelIdentity
+from napari_spa.model.heads import chunk_size
+from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.refine.config import EngineConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAMPLES, CANDIDATES = 48, 4
+FIRST_BAR, LATER_BAR, RATIO_BAR = 1.0, 0.25, 5.0
+DISC = (660.0, 250.0)
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
+    parser.add_argument("--repeats", type=int, default=5, help="of each figure (default: 5)")
+    parser.add_argument("--model", default="spa-tiny")
+    parser.add_argument("--skip-vit", action="store_true", help="leave the ViT-B comparison out")
+    parser.add_argument("--chunks", action="store_true", help="time decoder chunks")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {options.threads} threads, CPU, medians")
+    model = load_model(options.model, device="cpu")
+    time_small(model, options.repeats)
+    if options.chunks:
+        time_chunks(model, options.repeats)
+    if not options.skip_vit:
+        vit = random_vit()
+        compare(vit, options.repeats)
+        if options.chunks:
+            time_chunks(vit, max(1, options.repeats // 2))
+
+
+def median_of(repeats: int, work: Callable[[], object]) -> float:
+    """Return the median seconds of some work, after one run to warm up."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
+
+
+def time_small(model: LoadedModel, repeats: int) -> None:
+    """Print the first mask and the later rounds on a 1024-pixel fundus picture."""
+    image = data.retina()[:1024, :1024]
+    session = RefinementSession(model)
+    session.set_image(image)
+    session.start(points=[DISC])  # warm up
+    setting, encoding, proposing, later = [], [], [], []
+    for repeat in range(repeats):
+        session = RefinementSession(model, seed=repeat)
+        begun = time.perf_counter()
+        session.set_image(image)
+        setting.append(time.perf_counter() - begun)
+        proposal = session.start(points=[DISC])
+        encoding.append(session.seconds["encode"])
+        proposing.append(session.seconds["propose"])
+        for number in range(5):
+            if proposal.candidates:
+                proposal = session.pick(number % len(proposal.candidates))
+                later.append(session.seconds["propose"])
+    first = [e + p for e, p in zip(encoding, proposing, strict=True)]
+    print(f"\n{model.identity.name}, {model.identity.head} head, 1024 x 1024 px, {SAMPLES} samples")
+    print(f"  take the image          {statistics.median(setting):7.3f} s")
+    print(f"  find and encode         {statistics.median(encoding):7.3f} s")
+    print(f"  propose                 {statistics.median(proposing):7.3f} s")
+    print_bar("first mask after a click", statistics.median(first), FIRST_BAR)
+    print_bar("each later round", statistics.median(later), LATER_BAR)
+
+
+def print_bar(name: str, seconds: float, bar: float) -> None:
+    """Print a figure beside its bar."""
+    verdict = "met" if seconds <= bar else "NOT met"
+    print(f"  {name:<24}{seconds:6.3f} s   (bar {bar:.2f} s: {verdict})")
+
+
+def random_vit() -> LoadedModel:
+    """Return SAM's ViT-B at 512 px with the paper's additions and random weights."""
+    torch.manual_seed(0)
+    config = SpaConfig(
+        name="vit-b",
+        encoder="vit",
+        image_size=512,
+        embed_dim=256,
+        decoder_mlp=2048,
+        latent_dim=64,
+        components=16,
+        residual=False,
+        head="latent",
+        frame="squash",
+        normalise="unit",
+    )
+    spa = Spa(config).eval().requires_grad_(False)
+    identity = ModelIdentity("vit-b", "0" * 64, "latent", config.sampler, config.latent_dim)
+    return LoadedModel(spa, identity, torch.device("cpu"))
+
+
+def compare(model: LoadedModel, repeats: int) -> None:
+    """Print one later round of ours against the naive procedure, on the same network."""
+    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3)).astype(np.uint8)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    point = torch.tensor([[[256.0, 256.0]]])
+    latents = torch.randn(SAMPLES, model.config.latent_dim, generator=torch.manual_seed(1))
+    difference = check_equal(model.spa, pixels, point, latents)
+    naive = median_of(max(1, repeats // 2), lambda: naive_round(model.spa, pixels, point, latents))
+    print(f"\nViT-B at 512 px, random weights, {SAMPLES} samples, one later round")
+    print(f"  the logits of both ways differ by at most {difference:.1e}")
+    print(f"  naive: encode again, decode one by one, K-means on pixels  {naive:6.2f} s")
+    for head in ("latent", "logit"):
+        session = RefinementSession(model, config=EngineConfig(head=head))
+        session.set_image(image)
+        session.start(points=[(256, 256)])
+        ours = median_of(repeats, lambda session=session: pick_and_return(session))
+        verdict = "met" if naive / ours >= RATIO_BAR else "NOT met"
+        print(
+            f"  ours, {head + ' head:':<12} {ours:6.2f} s, {naive / ours:5.1f} x faster "
+            f"(bar {RATIO_BAR:.0f} x: {verdict})"
+        )
+
+
+def pick_and_return(session: RefinementSession) -> None:
+    """Play one later round and undo it, so that each repetition does the same."""
+    session.pick(0)
+    session.undo()
+
+
+@torch.inference_mode()
+def naive_round(
+    spa: Spa, pixels: torch.Tensor, point: torch.Tensor, latents: torch.Tensor
+) -> np.ndarray:
+    """Play a round as the paper's procedure is written: nothing kept, nothing batched."""
+    size = spa.config.image_size
+    prompt = spa.embed_prompts(point, torch.ones(1, 1))
+    means, _ = spa.initial_mixture(prompt)
+    spa.weight_network(torch.softmax(means, dim=-1))
+    maps = []
+    for logits in naive_logits(spa, pixels, point, latents):
+        full = functional.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
+        maps.append(full[0, 0].sigmoid().numpy())
+    stack = np.stack(maps)
+    labels = KMeans(CANDIDATES, random_state=0).fit(stack.reshape(len(stack), -1)).labels_
+    centres = np.stack([stack[labels == k].mean(axis=0) for k in range(labels.max() + 1)])
+    others = stack[labels != 0].mean(axis=0) if (labels != 0).any() else 0.0
+    np.argpartition(np.abs(centres[0] - others).ravel(), -20)[-20:]  # the representative point
+    return stack.mean(axis=0) > 0.5
+
+
+def naive_logits(
+    spa: Spa, pixels: torch.Tensor, point: torch.Tensor, latents: torch.Tensor
+) -> list[torch.Tensor]:
+    """Encode the image and decode each sample on its own, its latent tiled and joined."""
+    tokens = spa.image_encoder(pixels)
+    prompt = spa.embed_prompts(point, torch.ones(1, 1))
+    decoded = []
+    for latent in latents:
+        tiled = latent.view(1, -1, 1, 1).expand(1, -1, *tokens.shape[-2:])
+        embedding = spa.conditioner.layers(torch.cat([tokens, tiled], dim=1))
+        logits, _ = spa.mask_decoder(embedding + prompt.dense, spa.position(), prompt.sparse)
+        decoded.append(logits)
+    return decoded
+
+
+@torch.inference_mode()
+def check_equal(
+    spa: Spa, pixels: torch.Tensor, point: torch.Tensor, latents: torch.Tensor
+) -> float:
+    """Return how far our batched logits are from the naive ones, for a few latents."""
+    naive = torch.cat(naive_logits(spa, pixels, point, latents[:4]))
+    prompt = spa.embed_prompts(point, torch.ones(1, 1))
+    ours, _ = spa.decode(spa.encode(pixels), prompt, latents[:4])
+    return float((naive - ours).abs().max())
+
+
+@torch.inference_mode()
+def time_chunks(model: LoadedModel, repeats: int) -> None:
+    """Print how long all samples take to decode, by the number decoded at once."""
+    spa = model.spa
+    size = spa.config.image_size
+    embedding = spa.encode(torch.randn(1, 3, size, size))
+    prompt = spa.embed_prompts(torch.tensor([[[size / 2, size / 2]]]), torch.ones(1, 1))
+    latents = torch.randn(SAMPLES, spa.config.latent_dim)
+
+    def decode(chunk: int) -> None:
+        for start in range(0, SAMPLES, chunk):
+            spa.decode(embedding, prompt, latents[start : start + chunk])
+
+    print(f"\n{model.identity.name}: {SAMPLES} samples on {spa.config.grid} x {spa.config.grid}")
+    for chunk in (1, 4, 8, 12, 16, 24, 48):
+        print(f"  {chunk:2} at once {median_of(repeats, lambda chunk=chunk: decode(chunk)):7.3f} s")
+    print(f"  used: {chunk_size(spa)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Tests of ``napari-spa evaluate`` in this process, on a tiny random network."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three images, one in the training split, with two raters' squares."""
+    folder = tmp_path / "data"
+    for name in ("a", "b", "c"):
+        for rater, size in (("tight", 10), ("loose", 14)):
+            mask = np.zeros((40, 50), np.uint8)
+            mask[12 : 12 + size, 15 : 15 + size] = 255
+            path = folder / "raters" / rater / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            iio.imwrite(path, mask)
+        path = folder / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        iio.imwrite(
+            path, mask // 2 + np.random.default_rng(0).integers(0, 99, mask.shape, np.uint8)
+        )
+    (folder / "split.csv").write_text("name,split\na,val\nb,val\nc,train\n")
+    return folder
+
+
+@pytest.fixture
+def call(model_file: str, data: Path, tmp_path: Path) -> list[object]:
+    return ["evaluate", data, "--model", model_file, "--rounds", 2, "-o", tmp_path / "report"]
+
+
+def test_the_report_is_written_and_summed_up(run, call, tmp_path: Path) -> None:
+    answer = run(*call, "--json")
+    assert answer.status == 0, answer.err
+    said = answer.json
+    assert (said["images"], said["users"], said["rows"]) == (2, 2, 2 * 2 * 3 * 2)
+    assert said["failed"] == []
+    with (tmp_path / "report" / "rows.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == said["rows"]
+    means = {
+        (s["method"], s["round"]): s["value"]["mean"]
+        for s in said["summary"]
+        if s["metric"] == "dice"
+    }
+    chosen = [float(r["dice"]) for r in rows if (r["method"], r["round"]) == ("spa", "2")]
+    assert means["spa", 2] == pytest.approx(np.mean(chosen), abs=1e-5)
+    assert {d["name"] for d in said["differences"]} >= {"spa - frozen", "spa - random"}
+    assert len(list((tmp_path / "report").iterdir())) == 5
+
+
+def test_without_json_the_report_is_printed(run, call, tmp_path: Path) -> None:
+    answer = run(*call, "--limit", 1, "--methods", "spa,frozen")
+    assert answer.status == 0
+    assert (tmp_path / "report" / "report.md").read_text() in answer.out
+    assert "| spa | both |" in answer.out
+    assert "random" not in answer.out
+
+
+def test_splits_heads_and_objects(run, call) -> None:
+    said = run(
+        *call, "--split", "all", "--methods", "spa", "--heads", "logit", "both", "--json"
+    ).json
+    assert said["images"] == 3
+    assert {s["head"] for s in said["summary"]} == {"logit", "both"}
+    assert run(*call, "--split", "train", "--objects", "--json").json["images"] == 1
+
+
+def test_a_broken_image_is_named_and_the_rest_is_done(run, call, data: Path) -> None:
+    (data / "images" / "a.png").write_bytes(b"broken")
+    answer = run(*call, "--json")
+    assert answer.status == 1
+    assert answer.json["images"] == 1
+    assert [failed["image"] for failed in answer.json["failed"]] == ["a"]
+    assert "a was left out" in answer.err
+
+
+def test_wrong_calls_are_one_sentence(refuses, call, data: Path, tmp_path: Path) -> None:
+    assert "unknown method magic" in refuses(*call, "--methods", "magic")
+    assert "unknown head third" in refuses(*call, "--heads", "third")
+    assert "no image of the split 'test'" in refuses(*call, "--split", "test")
+    assert "unknown device" in refuses(*call, "--device", "abacus")
+    (tmp_path / "empty").mkdir()
+    assert "not a multi-rater data set" in refuses("evaluate", tmp_path / "empty", "-o", "r")
+    assert not (tmp_path / "report").exists()
+
+
+def test_when_nothing_could_be_played_it_fails(run, call, data: Path, tmp_path: Path) -> None:
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"broken")
+    answer = run(*call)
+    assert answer.status == 1
+    assert "no image" in answer.err.splitlines()[-1]
+    assert not (tmp_path / "report").exists()

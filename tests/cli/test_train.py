@@ -1,0 +1,91 @@
+"""Tests of ``napari-spa train`` in this process: a tiny network, a few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+RECIPE = """
+steps = 2
+batch = 2
+workers = 0
+save_every = 1
+[model]
+image_size = 32
+embed_dim = 32
+widths = [8, 16, 32]
+depths = [1, 1, 1]
+layers = 1
+decoder_mlp = 32
+latent_dim = 4
+components = 4
+[window]
+size = 32
+targets = 2
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    image = np.zeros((60, 60), np.uint8)
+    image[20:40, 20:40] = 255
+    for part in ("images", "raters/x", "raters/y"):
+        path = tmp_path / "squares" / part / "a.png"
+        path.parent.mkdir(parents=True)
+        iio.imwrite(path, image)
+    return tmp_path / "squares"
+
+
+@pytest.fixture
+def call(data: Path, tmp_path: Path) -> list[object]:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    options = ["--config", tmp_path / "tiny.toml", "--device", "cpu", "-o", tmp_path / "run"]
+    return ["train", data, *options]
+
+
+def test_a_run_leaves_a_usable_model_and_a_log(run, call, tmp_path: Path, image_file) -> None:
+    answer = run(*call, "--json")
+    assert answer.status == 0, answer.err
+    said = answer.json
+    assert said["steps"] == 2
+    assert said["model"] == str(tmp_path / "run" / "spa.safetensors")
+    assert {"last.pt", "metrics.csv", "spa.safetensors"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    assert "FolderSource: 1 objects" in answer.err
+    segment = ["segment", image_file, "--point", "35,45", "--model", said["model"]]
+    assert run(*segment, "-o", tmp_path / "mask.tif").status == 0
+    card = run("models", "info", said["model"], "--json").json["card"]
+    assert card["data"] == ["squares"]
+    assert card["steps"] == 2
+
+
+def test_resume_goes_on_and_a_run_is_not_overwritten(run, refuses, call, tmp_path: Path) -> None:
+    assert run(*call).status == 0
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    assert "add --resume" in refuses(*call)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+    assert run(*call, "--steps", 3, "--resume", "--json").json["steps"] == 3
+    assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 4
+
+
+def test_the_generator_takes_its_share(run, call) -> None:
+    answer = run(*call, "--synthetic", 3, 0.25, "--steps", 1)
+    assert answer.status == 0, answer.err
+    assert "SyntheticSource: 3 objects, share 0.333" in answer.err
+
+
+def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
+    assert "share between 0 and 1" in refuses(*call, "--synthetic", 3, 2)
+    assert "number of objects and a share" in refuses(*call, "--synthetic", "many", "some")
+    assert "unknown device" in refuses(*call, "--device", "abacus")
+    assert "is not a folder" in refuses("train", tmp_path / "none", "-o", tmp_path / "run")
+    (tmp_path / "bad.toml").write_text("stepz = 3")
+    assert "unknown 'stepz'" in refuses(*call, "--config", tmp_path / "bad.toml")
+    assert "asks for 'lidc'" in refuses(*call, "--config", "spa-tiny")
+    (tmp_path / "empty").mkdir()
+    assert "not a multi-rater" in refuses("train", tmp_path / "empty", "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,73 @@
+"""spa-tiny on real images: one click, first round, against outlines drawn by eye.
+
+How the outlines were drawn is written in ``tests/data/outlines.json``.
+"""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage import data
+
+import napari_spa
+from napari_spa.core.metrics import dice
+
+
+@pytest.fixture(scope="module")
+def model():
+    return napari_spa.load_model("spa-tiny", device="cpu")
+
+
+def first_rounds(model, image, point):
+    session = napari_spa.RefinementSession(model, seed=0)
+    session.set_image(image)
+    return session.start(points=[point])
+
+
+def scores(model, name, outlines, *, innermost_only=False):
+    image = getattr(data, name)()
+    found = {}
+    for outline in outlines(name):
+        points = [outline.innermost]
+        if not innermost_only:
+            points += list(outline.points)
+        found[outline.name] = [dice(first_rounds(model, image, p).mask, outline.mask) for p in points]
+    return found
+
+
+def test_the_optic_disc_from_a_point_anywhere_in_it(model, outlines):
+    (disc,) = outlines("retina")
+    for point in (disc.innermost, *disc.points):
+        mask = first_rounds(model, data.retina(), point).mask
+        assert ndimage.label(mask)[1] == 1
+        assert dice(mask, disc.mask) >= 0.85
+
+
+def test_the_cell(model, outlines):
+    found = scores(model, "cell", outlines)
+    assert min(found["cell"]) >= 0.85
+
+
+def test_ten_coins(model, outlines):
+    found = scores(model, "coins", outlines, innermost_only=True)
+    assert len(found) == 10
+    assert np.mean([d for row in found.values() for d in row]) >= 0.90
+
+
+def test_ten_nuclei(model, outlines):
+    found = scores(model, "immunohistochemistry", outlines, innermost_only=True)
+    assert len(found) == 10
+    assert np.mean([d for row in found.values() for d in row]) >= 0.75
+
+
+def test_candidates_differ_and_a_round_learns(model):
+    session = napari_spa.RefinementSession(model, seed=0)
+    session.set_image(data.coins())
+    proposal = session.start(points=[(150, 195)])
+    assert len(proposal.candidates) == 4
+    areas = [c.mask.sum() for c in proposal.candidates]
+    assert areas[-1] > 1.1 * areas[0]
+    largest, before = proposal.candidates[-1].mask, proposal.mask
+    for _ in range(2):
+        proposal = session.pick(len(proposal.candidates) - 1)
+    assert proposal.mask.sum() > before.sum()
+    assert dice(proposal.mask, largest) > dice(before, largest)

@@ -1,0 +1,91 @@
+"""Unit tests of training recipes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from napari_spa.errors import InputError
+from napari_spa.train.config import parse_recipe, read_recipe
+from napari_spa.train.loop import TrainConfig
+
+
+def test_an_empty_recipe_is_the_default() -> None:
+    recipe = parse_recipe({})
+    assert recipe.train == TrainConfig()
+    assert recipe.sources == {}
+
+
+def test_values_reach_their_places() -> None:
+    recipe = parse_recipe(
+        {
+            "steps": 7,
+            "learning_rate": 1,
+            "model": {"widths": [8, 16, 32], "residual": False},
+            "step": {"temperature": 3},
+            "window": {"near": [1, 2.5]},
+            "sources": {"lidc": {"share": 2, "objects": True}},
+        }
+    )
+    assert recipe.train.steps == 7
+    assert recipe.train.learning_rate == 1.0
+    assert isinstance(recipe.train.learning_rate, float)
+    assert recipe.train.model.widths == (8, 16, 32)
+    assert recipe.train.model.residual is False
+    assert recipe.train.step.temperature == 3.0
+    assert recipe.train.window.near == (1.0, 2.5)
+    assert recipe.sources["lidc"].objects
+    assert recipe.train.batch == TrainConfig().batch
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"stepz": 3}, "unknown 'stepz' in the top"),
+        ({"model": {"depht": 3}}, r"unknown 'depht' in \[model\]"),
+        ({"sources": {"a": {"weight": 3}}}, r"unknown 'weight' in \[sources\.a\]"),
+        ({"steps": "many"}, "steps is a value of type int, not 'many'"),
+        ({"steps": 3.5}, "steps is a value of type int"),
+        ({"steps": True}, "steps is a value of type int"),
+        ({"steps": -1}, "must not be negative"),
+        ({"learning_rate": "fast"}, "learning_rate is a value of type float"),
+        ({"model": {"widths": [1, 2]}}, "widths is a list of 3 numbers"),
+        ({"model": {"widths": ["a", "b", "c"]}}, "widths is a value of type int"),
+        ({"model": {"encoder": "magic"}}, "encoder is one of 'conv', 'vit'"),
+        ({"model": {"residual": 1}}, "residual is a value of type bool"),
+        ({"model": 3}, "'model' is a table"),
+        ({"sources": {"a": 3}}, "one table per data set"),
+        ({"sources": 3}, "one table per data set"),
+        ({"sources": {"a": {"split": 3}}}, "split is a value of type str"),
+    ],
+)
+def test_what_is_not_ours_is_one_sentence(content, sentence) -> None:
+    with pytest.raises(InputError, match=sentence):
+        parse_recipe(content)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "a.toml").write_text("steps = = 3")
+    with pytest.raises(InputError, match="not valid TOML"):
+        read_recipe(tmp_path / "a.toml")
+    (tmp_path / "b.toml").write_text("stepz = 3")
+    with pytest.raises(InputError, match=r"b\.toml: unknown 'stepz'"):
+        read_recipe(tmp_path / "b.toml")
+
+
+def test_the_packaged_recipe_spells_out_the_defaults() -> None:
+    """A changed default must not silently change how spa-tiny is made."""
+    packaged = resources.files("napari_spa.train") / "recipes" / "spa-tiny.toml"
+    with resources.as_file(packaged) as path:
+        recipe = read_recipe(path)
+    told = {"steps", "save_every"}
+    ours, default = asdict(recipe.train), asdict(TrainConfig())
+    assert {k: v for k, v in ours.items() if k not in told} == {
+        k: v for k, v in default.items() if k not in told
+    }
+    assert sum(source.share for source in recipe.sources.values()) == pytest.approx(1.0)

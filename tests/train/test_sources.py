@@ -1,0 +1,78 @@
+"""Unit tests of how data sets on the command line become weighted sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.train.config import SourceRecipe
+from napari_spa.train.data import FolderSource, LabelSource, SyntheticSource
+from napari_spa.train.sources import open_sources, with_generator
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of two data sets: ``rated`` with two raters, ``labelled`` with labels."""
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 255
+    for part in ("rated/images", "rated/raters/x", "rated/raters/y", "labelled/images"):
+        path = tmp_path / part / "a.png"
+        path.parent.mkdir(parents=True)
+        iio.imwrite(path, mask)
+    (tmp_path / "labelled" / "labels").mkdir()
+    iio.imwrite(tmp_path / "labelled" / "labels" / "a.tif", mask)
+    return tmp_path
+
+
+def test_without_a_recipe_all_take_part_in_equal_shares(data: Path) -> None:
+    opened = open_sources([str(data / "rated"), str(data / "labelled"), "synthetic"], {})
+    assert [type(source) for source, _ in opened] == [FolderSource, LabelSource, SyntheticSource]
+    assert {share for _, share in opened} == {1.0}
+    assert [len(source) for source, _ in opened][:2] == [1, 1]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_recipe_finds_its_data_sets_by_name(data: Path, together: bool) -> None:
+    recipes = {
+        "labelled": SourceRecipe(share=0.3, images="images/a.png", labels="labels/a.tif"),
+        "rated": SourceRecipe(share=0.5),
+        "synthetic": SourceRecipe(share=0.2, count=9, seed=4),
+    }
+    given = [str(data)] if together else [str(data / "rated"), str(data / "labelled")]
+    opened = open_sources(given, recipes)
+    assert [type(source) for source, _ in opened] == [LabelSource, FolderSource, SyntheticSource]
+    assert [share for _, share in opened] == [0.3, 0.5, 0.2]
+    generator = opened[2][0]
+    assert (len(generator), generator.seed) == (9, 4)
+
+
+def test_what_does_not_fit_is_one_sentence(data: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        open_sources([str(data / "none")], {})
+    with pytest.raises(InputError, match="asks for 'lidc'"):
+        open_sources([str(data)], {"lidc": SourceRecipe()})
+    with pytest.raises(InputError, match=r"not in the recipe; add \[sources\.labelled\]"):
+        open_sources([str(data / "rated"), str(data / "labelled")], {"rated": SourceRecipe()})
+    with pytest.raises(InputError, match="share of rated must be above 0"):
+        open_sources([str(data)], {"rated": SourceRecipe(share=0)})
+    with pytest.raises(DataError, match="needs images and none"):
+        open_sources([str(data)], {"labelled": SourceRecipe(labels="none")})
+    (data / "labelled" / "labels" / "a.tif").unlink()
+    with pytest.raises(DataError, match=r"no labels for a\.png"):
+        open_sources([str(data / "labelled")], {})
+
+
+def test_the_generator_makes_up_its_share(data: Path) -> None:
+    others = [(SyntheticSource(1), 0.5), (SyntheticSource(1), 1.0)]
+    added = with_generator(others, count=50, share=0.4)
+    shares = [share for _, share in added]
+    assert shares[2] / sum(shares) == pytest.approx(0.4)
+    assert len(added[2][0]) == 50
+    assert with_generator([], count=5, share=1.0)[0][1] > 0
+    for count, share in [(5, 0), (5, 1.0), (5, -1), (0, 0.5), (5, float("nan"))]:
+        with pytest.raises(InputError, match="share between 0 and 1"):
+            with_generator(others, count=count, share=share)

@@ -1,0 +1,91 @@
+"""Unit tests of training windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_spa.train.data import RatedObject
+from napari_spa.train.windows import WindowConfig, draw_users, draw_window
+
+CONFIG = WindowConfig(size=64)
+
+
+def disc(radius: int, size: int = 160) -> np.ndarray:
+    rows, columns = np.ogrid[:size, :size]
+    return (rows - size // 2) ** 2 + (columns - size // 2) ** 2 <= radius**2
+
+
+@pytest.fixture
+def item() -> RatedObject:
+    masks = np.stack([disc(12), disc(18)])
+    image = np.repeat(np.where(masks[1], 220, 30).astype(np.uint8)[..., None], 3, axis=2)
+    return RatedObject(image, masks)
+
+
+def windows(item: RatedObject, config: WindowConfig, count: int):
+    return [draw_window(item, config, np.random.default_rng([3, k])) for k in range(count)]
+
+
+def test_shapes_types_and_ranges(item) -> None:
+    for window in windows(item, CONFIG, 20):
+        assert window.pixels.shape == (3, 64, 64)
+        assert window.pixels.dtype == torch.float32
+        assert torch.isfinite(window.pixels).all()
+        assert window.targets.shape == (4, 32, 32)
+        assert 0 <= window.targets.min() <= window.targets.max() <= 1
+        assert ((window.point >= 0) & (window.point < 64)).all()
+        assert 0 <= window.visible <= 1
+
+
+def test_it_is_seeded(item) -> None:
+    first, again = windows(item, CONFIG, 3), windows(item, CONFIG, 3)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.pixels, b.pixels)
+        assert torch.equal(a.targets, b.targets)
+        assert torch.equal(a.point, b.point)
+    assert not torch.equal(first[0].pixels, first[1].pixels)
+
+
+def test_the_click_lies_where_all_agree(item) -> None:
+    config = replace(CONFIG, far_share=0.0)
+    for window in windows(item, config, 30):
+        column, row = (window.point / 2).long().tolist()
+        near = window.targets[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        assert near.amax(dim=(1, 2)).min() > 0.5
+
+
+def test_targets_lie_on_the_object_in_the_pixels(item) -> None:
+    """Image and masks go through the same geometry: the bright disc is under the mask."""
+    for window in windows(item, replace(CONFIG, far_share=0.0), 30):
+        covered = window.targets.amax(dim=0) > 0.9
+        grey = window.pixels.mean(0).reshape(32, 2, 32, 2).mean(dim=(1, 3))
+        outside = window.targets.amax(dim=0) < 0.1
+        if not (covered.any() and outside.any()):
+            continue
+        contrast = abs(float(grey[covered].mean() - grey[outside].mean()))
+        assert contrast > 3 * float(grey[outside].std().clamp(min=0.1))
+
+
+def test_visible_is_the_share_in_sight(item) -> None:
+    whole = windows(item, replace(CONFIG, near=(4.0, 5.0), far_share=0.0), 10)
+    cut = windows(item, replace(CONFIG, near=(0.4, 0.5), far_share=0.0), 10)
+    assert min(float(w.visible) for w in whole) > 0.9
+    assert max(float(w.visible) for w in cut) < 0.7
+
+
+def test_users_are_raters_and_combinations_of_them() -> None:
+    masks = np.stack([disc(8), disc(12), disc(16)])
+    rng = np.random.default_rng(0)
+    users = np.concatenate([draw_users(masks, 4, rng) for _ in range(50)])
+    assert users.shape == (200, 160, 160)
+    assert users.any(axis=(1, 2)).all()
+    single = [any(np.array_equal(user, mask) for mask in masks) for user in users]
+    assert np.mean(single) > 0.6
+    union, core = masks.any(axis=0), masks.all(axis=0)
+    assert all((user & ~union).sum() == 0 and (core & ~user).sum() == 0 for user in users)
+    one = draw_users(masks[:1], 3, rng)
+    assert all(np.array_equal(user, masks[0]) for user in one)
