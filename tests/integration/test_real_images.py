@@ -30,7 +30,9 @@ def scores(model, name, outlines, *, innermost_only=False):
         points = [outline.innermost]
         if not innermost_only:
             points += list(outline.points)
-        found[outline.name] = [dice(first_rounds(model, image, p).mask, outline.mask) for p in points]
+        found[outline.name] = [
+            dice(first_rounds(model, image, p).mask, outline.mask) for p in points
+        ]
     return found
 
 

@@ -39,6 +39,8 @@ class SourceRecipe:
         Number of different objects of the generator.
     seed : int
         Of the generator.
+    kind : str or None
+        Only this kind of generated object.
     """
 
     share: float = 1.0
@@ -48,6 +50,7 @@ class SourceRecipe:
     labels: str | None = None
     count: int = 6000
     seed: int = 1
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Recipe:
     train : TrainConfig
         Network, losses, windows, optimiser.
     sources : mapping of str to SourceRecipe
-        By the name of the data set's folder; ``synthetic`` is the generator.
+        By the name of the data set's folder; ``synthetic``, or ``synthetic-ANYTHING``, is
+        the generator.
     """
 
     train: TrainConfig

@@ -52,7 +52,7 @@ def open_sources(
     opened = []
     for name, recipe in recipes.items():
         place = Path(name)
-        if name != GENERATOR:
+        if not _is_generator(name):
             place, argument = _find(name, list(places.values()))
             used.add(argument)
         opened.append((_open(place, recipe), recipe.share))
@@ -62,6 +62,11 @@ def open_sources(
             f"{unused[0]} is not in the recipe; add [sources.{Path(unused[0]).name}] to it."
         )
     return opened
+
+
+def _is_generator(name: str) -> bool:
+    """Tell ``synthetic`` and ``synthetic-ANYTHING`` from folders."""
+    return name.split("-")[0] == GENERATOR
 
 
 def _find(name: str, places: Sequence[Path]) -> tuple[Path, Path]:
@@ -78,8 +83,8 @@ def _find(name: str, places: Sequence[Path]) -> tuple[Path, Path]:
 def _open(place: Path, recipe: SourceRecipe) -> Source:
     if recipe.share <= 0:
         raise InputError(f"the share of {place.name} must be above 0, not {recipe.share:g}.")
-    if place == Path(GENERATOR):
-        return SyntheticSource(max(1, recipe.count), seed=recipe.seed)
+    if _is_generator(place.name):
+        return SyntheticSource(max(1, recipe.count), seed=recipe.seed, kind=recipe.kind)
     source: Source
     if recipe.labels is None and not (place / "labels").is_dir():
         source = FolderSource(place, split=recipe.split, objects=recipe.objects)

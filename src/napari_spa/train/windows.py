@@ -41,7 +41,7 @@ class WindowConfig:
     targets: int = 4
     near: tuple[float, float] = (1.4, 5.0)
     far: tuple[float, float] = (0.5, 12.0)
-    far_share: float = 0.2
+    far_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -93,6 +94,7 @@ class RefineDock(QWidget):
         self._list_models()
         self._compose()
         self._connect()
+        self._activity: activity | None = None
         self._keys = KeyBindings(viewer, self._acts())
         self._closed = False
         self._refresh()
@@ -201,6 +203,10 @@ class RefineDock(QWidget):
     def _on_progressed(self, share: float, message: str) -> None:
         self.progress.setValue(round(share * _PROGRESS_STEPS))
         self.progress.setFormat(message)
+        if self._activity is None:
+            self._activity = activity(total=_PROGRESS_STEPS, desc="SPA")
+        # The last thing done here: napari lets the window live inside, and the job may end.
+        self._activity.update(max(0, round(share * _PROGRESS_STEPS) - self._activity.n))
 
     def _on_previewed(self, index: int, on: bool) -> None:
         kept = self.grid.cards[index].toggle.isChecked()
@@ -225,6 +231,7 @@ class RefineDock(QWidget):
         self.progress.setEnabled(busy)
         self.cancel.setEnabled(busy)
         if not busy:
+            self._end_activity()
             self.progress.setValue(0)
             self.progress.setFormat("ready")
         self.grid.setEnabled(choosing and not busy)
@@ -233,6 +240,11 @@ class RefineDock(QWidget):
         self.redo.setEnabled(self.refiner.can_redo and not busy)
         self.discard.setEnabled(choosing)
         self.model.setEnabled(not busy)
+
+    def _end_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
 
     # ------------------------------------------------------------------ living
 
@@ -250,6 +262,7 @@ class RefineDock(QWidget):
         """Let go of the viewer; may be called twice."""
         if not self._closed:
             self._closed = True
+            self._end_activity()
             self._keys.release()
             self.refiner.close()
 

@@ -171,9 +171,7 @@ def _read_nifti(path: Path) -> NDArray[np.float64]:
     try:
         import nibabel
     except ImportError as error:
-        raise DataError(
-            f"{path.name} is NIfTI: install nibabel (pip install nibabel) to read it."
-        ) from error
+        raise DataError(f"{path.name} is NIfTI: install nibabel (pip install nibabel).") from error
     try:
         values = np.asarray(nibabel.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
