@@ -125,6 +125,9 @@ def random_vit() -> LoadedModel:
         normalise="unit",
     )
     spa = Spa(config).eval().requires_grad_(False)
+    # A random decoder hardly listens to its latent; make it, so that K-means has work to do.
+    spa.conditioner.layers[0].weight[:, config.embed_dim :] *= 8
+    spa.conditioner.layers[4].weight *= 8
     identity = ModelIdentity("vit-b", "0" * 64, "latent", config.sampler, config.latent_dim)
     return LoadedModel(spa, identity, torch.device("cpu"))
 

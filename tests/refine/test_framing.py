@@ -22,20 +22,40 @@ def test_windows_reach_from_small_to_the_whole_image():
     assert window_sides((5, 3), FramingConfig()) == [8.0]
 
 
+CLICK = Click(99.5, 99.5)
+
+
+def scores(glimpses, centred=None):
+    return score(glimpses, centred or glimpses, CLICK, FramingConfig())
+
+
 def test_prefers_the_window_that_holds_the_object_whole_and_large():
     glimpses = [glimpse(side, 40) for side in (24, 36, 54, 81, 121, 182, 273, 410)]
-    best = glimpses[int(np.argmax(score(glimpses, FramingConfig())))]
+    best = glimpses[int(np.argmax(scores(glimpses)))]
     assert 54 <= best.view.height <= 182
 
 
 def test_does_not_trust_what_the_quality_head_does_not():
     glimpses = [glimpse(60, 30, quality=0.2), glimpse(90, 30, quality=0.9)]
-    scores = score(glimpses, FramingConfig())
-    assert scores[1] > scores[0]
+    low, high = scores(glimpses)
+    assert high > low
+
+
+def test_an_object_is_found_again_from_its_own_middle():
+    glimpses = [glimpse(60, 30), glimpse(60, 30)]
+    texture, thing = scores(glimpses, [glimpse(60, 30, quality=0.3), glimpse(60, 30)])
+    assert thing > 2 * texture
+
+
+def test_what_does_not_hold_the_click_hardly_counts():
+    elsewhere = Click(150.0, 150.0)
+    held = score([glimpse(60, 30)], [glimpse(60, 30)], CLICK, FramingConfig())
+    missed = score([glimpse(60, 30)], [glimpse(60, 30)], elsewhere, FramingConfig())
+    assert held[0] > 3 * missed[0] > 0
 
 
 def test_nothing_seen_scores_nothing():
-    assert score([glimpse(60, 0)], FramingConfig()) == [0.0]
+    assert scores([glimpse(60, 0)]) == [0.0]
 
 
 def test_object_view_is_centred_on_the_object():
@@ -46,12 +66,13 @@ def test_object_view_is_centred_on_the_object():
 
 def test_box_and_mask_set_the_view_without_looking():
     canvas = Canvas(np.zeros((200, 300), np.uint8))
-    box = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    box, anchor = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    assert anchor is None
     assert box.contains(50, 60)
     assert box.contains(89, 119)
     mask = np.zeros((200, 300), bool)
     mask[50:90, 60:120] = True
-    assert frame_prompts(None, canvas, Prompts(mask=mask), FramingConfig()) == box
+    assert frame_prompts(None, canvas, Prompts(mask=mask), FramingConfig())[0] == box
 
 
 def test_widen_keeps_a_view_that_holds_the_prompts_and_grows_one_that_does_not():

@@ -107,11 +107,21 @@ class Prompts:
         Box prompt.
     mask : ndarray of shape (H, W) or None
         bool, a rough mask to refine.
+    anchor : Click or None
+        The middle of the object that the clicks were taken to mean, when the choice of
+        a field of view found that a click alone (on a vessel of the optic disc, say)
+        does not say which.
     """
 
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
     mask: BoolArray | None = None
+    anchor: Click | None = None
+
+    @property
+    def points(self) -> tuple[Click, ...]:
+        """All points for the prompt encoder: the clicks, then the anchor."""
+        return self.clicks if self.anchor is None else (*self.clicks, self.anchor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,8 +39,8 @@ class FramingConfig:
     """
 
     smallest: float = 16.0
-    ratio: float = 1.5
-    context: float = 1.9
+    ratio: float = 1.4
+    context: float = 2.0
     refinements: int = 2
     alone: float = 0.3
     size_prior: float = 0.05

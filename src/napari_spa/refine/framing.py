@@ -1,10 +1,11 @@
 """Choose the field of view around a click by itself.
 
-A pyramid of windows around the first point goes through the network as one batch.  The
-window whose mask the quality head trusts most, that holds the object whole and at a size
-at which boundaries are fine, says where the object is; the field of view is then centred
-on that object.  So a 20-pixel nucleus in a 2048-pixel image is as easy as an optic disc
-that fills a third of the picture.
+A pyramid of windows around the first point goes through the network as one batch; then
+each window's object once more, alone and asked for by its own middle, because a thing is
+an object if it is found again from there.  The window that the quality head trusts in both
+looks, that agrees with its neighbours and holds the object whole, says where the object
+is; the field of view is centred on it.  So a 20-pixel nucleus in a 2048-pixel image is as
+easy as an optic disc that fills a third of the picture.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from napari_spa.core.types import Click
 from napari_spa.refine.view import Canvas, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_spa.core.types import BoolArray, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.config import FramingConfig
+
+
+_SAME_OBJECT = 0.5
+"""IoU above which two masks show the same object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +63,14 @@ class Glimpse:
         edge = np.concatenate([m[0], m[-1], m[:, 0], m[:, -1]])
         return float(edge.mean())
 
+    def holds(self, click: Click) -> bool:
+        """Whether the mask holds a click or touches its pixel."""
+        size = self.mask.shape[0]
+        x, y = self.view.to_model(click.row, click.column, size)
+        row, column = round(y), round(x)
+        near = self.mask[max(row - 1, 0) : max(row + 2, 0), max(column - 1, 0) : max(column + 2, 0)]
+        return bool(near.any())
+
     def object_view(self, context: float) -> View | None:
         """Return a square view of the object with its surroundings, or None if empty."""
         if not self.mask.any():
@@ -77,7 +91,7 @@ def frame_prompts(
     config: FramingConfig,
     *,
     step: Callable[[float], None] = lambda share: None,
-) -> View:
+) -> tuple[View, Click | None]:
     """Choose the field of view for the first prompts.
 
     Parameters
@@ -95,35 +109,75 @@ def frame_prompts(
 
     Returns
     -------
-    View
+    view : View
+        The field of view.
+    anchor : Click or None
+        The middle of the object, where the clicks in that view would mean another one.
     """
     extent = _given_extent(prompts)
     if extent is not None:
         row, column, side = extent
-        return View.around(row, column, max(config.smallest, config.context * side)).inside(
-            canvas.shape
-        )
-    anchor = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
+        side = max(config.smallest, config.context * side)
+        return View.around(row, column, side).inside(canvas.shape), None
+    first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
     views = [
-        View.around(anchor.row + 0.5, anchor.column + 0.5, side).inside(canvas.shape)
+        View.around(first.row + 0.5, first.column + 0.5, side).inside(canvas.shape)
         for side in window_sides(canvas.shape, config)
     ]
-    glimpses = look(spa, canvas, views, prompts)
-    step(0.6)
-    best = glimpses[int(np.argmax(score(glimpses, config)))]
+    glimpses = look(spa, canvas, views, [prompts.clicks] * len(views))
+    step(0.4)
+    # Each window's object once more: alone, centred, asked for by its own middle.
+    middles = [_middle(glimpse, canvas.shape) for glimpse in glimpses]
+    centred = look(
+        spa,
+        canvas,
+        [_centred(glimpse, prompts, config, canvas.shape) for glimpse in glimpses],
+        [(middle,) for middle in middles],
+    )
+    step(0.7)
+    index = int(np.argmax(score(glimpses, centred, first, config)))
+    best = _follow(spa, canvas, prompts, centred[index], config)
+    step(0.9)
+    asked = look(spa, canvas, [best], [prompts.clicks])[0]
+    if _agreement(asked, centred[index]) >= _SAME_OBJECT:
+        return best, None
+    return best, middles[index]
+
+
+def _follow(
+    spa: Spa, canvas: Canvas, prompts: Prompts, glimpse: Glimpse, config: FramingConfig
+) -> View:
+    """Centre the view anew on what it shows, as long as the network trusts it."""
     for _ in range(config.refinements):
-        view = best.object_view(config.context)
-        if view is None:
+        view = _centred(glimpse, prompts, config, canvas.shape)
+        following = look(spa, canvas, [view], [(_middle(glimpse, canvas.shape),)])[0]
+        if not following.mask.any() or following.quality < 0.8 * glimpse.quality:
             break
-        side = min(max(view.height, config.smallest), 1.5 * max(canvas.shape))
-        centre = (view.row + view.height / 2, view.column + view.width / 2)
-        view = _keep(View.around(*centre, side), prompts).inside(canvas.shape)
-        refined = look(spa, canvas, [view], prompts)[0]
-        step(0.8)
-        if not refined.mask.any() or refined.quality < 0.6 * best.quality:
-            break
-        best = refined
-    return best.view
+        glimpse = following
+    return glimpse.view
+
+
+def _centred(
+    glimpse: Glimpse, prompts: Prompts, config: FramingConfig, shape: tuple[int, int]
+) -> View:
+    """Return the view of a glimpse's object that holds the clicks too."""
+    view = glimpse.object_view(config.context)
+    if view is None:
+        return glimpse.view
+    side = min(max(view.height, config.smallest), 1.5 * max(shape))
+    centre = (view.row + view.height / 2, view.column + view.width / 2)
+    return _keep(View.around(*centre, side), prompts).inside(shape)
+
+
+def _middle(glimpse: Glimpse, shape: tuple[int, int]) -> Click:
+    """Return a click where a glimpse's mask is thickest; its window's middle if empty."""
+    size = glimpse.mask.shape[0]
+    depth = ndimage.distance_transform_edt(np.pad(glimpse.mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    if not glimpse.mask.any():
+        y = x = np.intp(size // 2)
+    row, column = glimpse.view.to_image(float(x), float(y), size)
+    return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)), 1)
 
 
 def window_sides(shape: tuple[int, int], config: FramingConfig) -> list[float]:
@@ -140,7 +194,9 @@ def window_sides(shape: tuple[int, int], config: FramingConfig) -> list[float]:
 
 
 @torch.inference_mode()
-def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[Glimpse]:
+def look(
+    spa: Spa, canvas: Canvas, views: list[View], clicks: Sequence[Sequence[Click]]
+) -> list[Glimpse]:
     """Pass windows through the network as one batch.
 
     Parameters
@@ -150,9 +206,9 @@ def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[
     canvas : Canvas
         The image.
     views : list of View
-        Windows; each must hold the first positive click.
-    prompts : Prompts
-        Clicks.
+        Windows.
+    clicks : sequence of sequence of Click
+        For each window as many clicks; those outside of it are left out.
 
     Returns
     -------
@@ -161,39 +217,55 @@ def look(spa: Spa, canvas: Canvas, views: list[View], prompts: Prompts) -> list[
     size = spa.config.image_size
     pixels = np.stack([canvas.pixels(view, size) for view in views])
     image = spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device))
+    pairs = list(zip(views, clicks, strict=True))
     points = torch.tensor(
-        [[view.to_model(c.row, c.column, size) for c in prompts.clicks] for view in views]
+        [[view.to_model(c.row, c.column, size) for c in row] for view, row in pairs]
     ).float()
-    labels = torch.tensor([[float(c.label) for c in prompts.clicks]]).repeat(len(views), 1)
+    labels = torch.tensor([[float(c.label) for c in row] for row in clicks])
     outside = ((points < -0.5) | (points > size - 0.5)).any(dim=2)
     labels = torch.where(outside, -1.0, labels)
     prompt = spa.embed_prompts(points.to(spa.device), labels.to(spa.device))
     logits, quality = spa.decode(image, prompt, None, tokens=(0,))
     scale = logits.shape[-1] / size
     return [
-        Glimpse(
-            view,
-            _at_points(logits[i, 0], points[i], labels[i], scale),
-            float(quality[i, 0]),
-        )
+        Glimpse(view, _at_points(logits[i, 0], points[i], labels[i], scale), float(quality[i, 0]))
         for i, view in enumerate(views)
     ]
 
 
-def score(glimpses: list[Glimpse], config: FramingConfig) -> list[float]:
-    """Score each window of a pyramid; the highest is where the object is seen best."""
+def score(
+    glimpses: Sequence[Glimpse], centred: Sequence[Glimpse], click: Click, config: FramingConfig
+) -> list[float]:
+    """Score each window of a pyramid; the highest is where the object is seen best.
+
+    Parameters
+    ----------
+    glimpses : sequence of Glimpse
+        The pyramid, from the smallest window to the largest.
+    centred : sequence of Glimpse
+        Each one's object seen alone, asked for by its own middle.
+    click : Click
+        The person's first click.
+    config : FramingConfig
+        Weights.
+
+    Returns
+    -------
+    list of float
+    """
     scores = []
     largest = max(glimpse.view.height for glimpse in glimpses)
-    for index, glimpse in enumerate(glimpses):
+    for index, (glimpse, alone) in enumerate(zip(glimpses, centred, strict=True)):
         near = [glimpses[j] for j in (index - 1, index + 1) if 0 <= j < len(glimpses)]
         agree = sum(_agreement(glimpse, other) for other in near) / max(len(near), 1)
-        size = _size_preference(glimpse.share)
-        whole = 1.0 - min(1.0, 2.0 * glimpse.border)
-        quality = float(np.clip(glimpse.quality, 0.0, 1.0))
+        whole = (1.0 - min(1.0, 2.0 * glimpse.border)) * (1.0 - min(1.0, 2.0 * alone.border))
+        seen = float(np.clip(glimpse.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0))
+        held = 1.0 if alone.holds(click) else 0.2
         # Texture looks like small objects; a person zooms in on what is really small.
         extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
         likely = float(extent**config.size_prior)
-        scores.append(quality * (config.alone + agree) * size * whole * likely)
+        size = _size_preference(glimpse.share)
+        scores.append(seen * held * (config.alone + agree) * size * whole * likely)
     return scores
 
 

@@ -125,7 +125,7 @@ class SpaPredictor:
         self._embeddings.clear()
 
     @torch.inference_mode()
-    def frame(self, prompts: Prompts, progress: Progress = silent) -> View:
+    def frame(self, prompts: Prompts, progress: Progress = silent) -> tuple[View, Click | None]:
         """Choose the field of view for a new object's prompts.
 
         Parameters
@@ -137,13 +137,15 @@ class SpaPredictor:
 
         Returns
         -------
-        View
+        view : View
+        anchor : Click or None
+            See :class:`napari_spa.core.types.Prompts`.
         """
         height, width = self.canvas.shape
         if self.spa.config.frame == "squash":
-            return View(0, 0, height, width)
+            return View(0, 0, height, width), None
         if self.spa.config.frame == "pad":
-            return View(0, 0, max(height, width), max(height, width))
+            return View(0, 0, max(height, width), max(height, width)), None
         progress(0.0, "looking for the object")
         return frame_prompts(
             self.spa,
@@ -295,9 +297,9 @@ class SpaPredictor:
             return (y, x) if swap else (x, y)
 
         points = labels = boxes = mask = None
-        if prompts.clicks:
-            points = torch.tensor([[place(c.row, c.column) for c in prompts.clicks]]).float()
-            labels = torch.tensor([[float(c.label) for c in prompts.clicks]])
+        if prompts.points:
+            points = torch.tensor([[place(c.row, c.column) for c in prompts.points]]).float()
+            labels = torch.tensor([[float(c.label) for c in prompts.points]])
             points, labels = points.to(device), labels.to(device)
         if prompts.box is not None:
             box = prompts.box

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
-from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal
-
 if TYPE_CHECKING:
+    from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.predictor import Feedback, Round
     from napari_spa.refine.view import View
@@ -122,4 +121,4 @@ class RefinementResult:
 
 def add_click(prompts: Prompts, click: Click) -> Prompts:
     """Return the prompts with one more click."""
-    return Prompts((*prompts.clicks, click), prompts.box, prompts.mask)
+    return replace(prompts, clicks=(*prompts.clicks, click))
