@@ -140,41 +140,48 @@ def _string_pulled(crossings: DoubleArray, span: tuple[float, float]) -> list[tu
 def _furthest(
     row: float, column: float, gates: list[tuple[float, ...]], at: int
 ) -> tuple[int, tuple[float, float]]:
-    """Return the last gate that one straight line reaches through all before it, and where."""
-    low: tuple[float, float] | None = None
-    high = low
-    reach, vertex = at, (gates[at][0], gates[at][1])
+    """Return the last gate that one straight line reaches through all before it, and where.
+
+    The place is on the side to which the contour turns next: the shortest way round.
+    """
+    low = high = (0.0, 0.0)
+    reach, edge = at, None
     for number in range(at, len(gates)):
         r0, c0, r1, c1 = gates[number]
         a, b = (r0 - row, c0 - column), (r1 - row, c1 - column)
-        if a[0] * b[1] - a[1] * b[0] < 0:
+        if _cross(a, b) < 0:
             a, b = b, a
-        if low is None or high is None:
+        if number == at:
             low, high = a, b
-        elif low[0] * a[0] + low[1] * a[1] <= 0 or high[0] * b[0] + high[1] * b[1] <= 0:
+            continue
+        if low[0] * a[0] + low[1] * a[1] <= 0 or high[0] * b[0] + high[1] * b[1] <= 0:
             break  # behind: the contour has turned back
-        else:
-            low = a if low[0] * a[1] - low[1] * a[0] > 0 else low
-            high = b if high[0] * b[1] - high[1] * b[0] < 0 else high
-        if low[0] * high[1] - low[1] * high[0] < 0:
+        if _cross(low, b) < 0 or _cross(high, a) > 0:
+            edge = low if _cross(low, b) < 0 else high
             break
-        reach, vertex = number, _middle(row, column, low, high, gates[number])
-    return reach, vertex
+        low = a if _cross(low, a) > 0 else low
+        high = b if _cross(high, b) < 0 else high
+        reach = number
+    directions = (low, high) if edge is None else (edge, edge)
+    return reach, _place(row, column, directions, gates[reach])
 
 
-def _middle(
+def _cross(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return a[0] * b[1] - a[1] * b[0]
+
+
+def _place(
     row: float,
     column: float,
-    low: tuple[float, float],
-    high: tuple[float, float],
+    directions: tuple[tuple[float, float], tuple[float, float]],
     gate: tuple[float, ...],
 ) -> tuple[float, float]:
     """Return the middle of the part of a gate that lies between two directions."""
     r0, c0, r1, c1 = gate
     places = []
-    for direction in (low, high):
-        slope = direction[0] * (c1 - c0) - direction[1] * (r1 - r0)
-        offset = direction[0] * (c0 - column) - direction[1] * (r0 - row)
+    for direction in directions:
+        slope = _cross(direction, (r1 - r0, c1 - c0))
+        offset = _cross(direction, (r0 - row, c0 - column))
         places.append(min(max(-offset / slope, 0.0), 1.0) if slope else 0.5)
     place = sum(places) / 2
     return r0 + place * (r1 - r0), c0 + place * (c1 - c0)
