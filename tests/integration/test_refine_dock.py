@@ -234,6 +234,18 @@ def test_closing_gives_everything_back(viewer, open_dock, qtbot):
     assert [layer.name for layer in viewer.layers][-1] == "SPA mask"
 
 
+def test_removing_the_dock_gives_everything_back(viewer, qtbot):
+    viewer.add_image(image())
+    keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
+    dock = RefineDock(viewer, make_session)
+    viewer.window.add_dock_widget(dock, name="SPA Refine")
+    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    viewer.window.remove_dock_widget(dock)
+    assert dict(viewer.keymap) == keys
+    assert list(viewer.mouse_drag_callbacks) == callbacks
+    dock.deleteLater()
+
+
 def test_two_viewers_do_not_collide(make_napari_viewer, qtbot):
     viewers = [make_napari_viewer(), make_napari_viewer()]
     docks = [RefineDock(v, make_session) for v in viewers]

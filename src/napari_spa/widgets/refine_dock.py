@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -70,6 +70,7 @@ class RefineDock(QWidget):
         session_factory: SessionFactory = make_session,
     ) -> None:
         super().__init__()
+        self._docked = False
         self.refiner = Refiner(viewer, session_factory, self)
         self._viewer = viewer
         self.status = QLabel(HINT_START)
@@ -252,6 +253,15 @@ class RefineDock(QWidget):
         """Take the height there is: napari caps docks at their size hint."""
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         super().showEvent(event)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Let go when napari takes the widget out of its dock, which closes nothing."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            docked = self.parent() is not None
+            if self._docked and not docked:
+                self.release()
+            self._docked = docked
+        return super().event(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Release keys, callbacks and the thread."""
