@@ -7,20 +7,28 @@ Usage, with a display (or under ``xvfb-run -a -s "-screen 0 1600x1000x24"``)::
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# The pictures' work is nobody's work: keep it out of the person's folders.
+for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+    os.environ[_name] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
+
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
-from skimage import data, io
+from qtpy.QtWidgets import QApplication, QWidget
+from skimage import io
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DISC = (650.0, 215.0)  # row, column in skimage.data.retina()
+    from napari_spa.widgets.refine_dock import RefineDock
+
+DISC = (650.0, 215.0)  # row, column in the sample "fundus"
 
 
 def settle(seconds: float = 0.4) -> None:
@@ -51,39 +59,106 @@ def save(viewer: napari.Viewer, path: Path) -> None:
     Image.open(path).quantize(256).save(path, optimize=True)
 
 
-def main(folder: Path) -> None:
-    """Play a short session on a fundus image and save each state."""
-    folder.mkdir(parents=True, exist_ok=True)
-    viewer = napari.Viewer(title="napari-spa")
+def open_dock(viewer: napari.Viewer) -> RefineDock:
+    """Open the dock in a window of the size of the docs' pictures."""
     viewer.window.resize(1600, 1000)
-    viewer.add_image(data.retina(), name="fundus")
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
-    viewer.camera.center = (0, 650, 320)
-    viewer.camera.zoom = 1.5
     settle(1.5)
+    return dock
+
+
+def do(dock: RefineDock, act: Callable[[], object]) -> None:
+    """Do something with an object and wait until it is shown."""
+    act()
+    settle(0.1)
+    wait(lambda: not dock.refiner.busy)
+
+
+def play_fundus(folder: Path) -> None:
+    """Save the states of one object on a fundus image."""
+    viewer = napari.Viewer(title="napari-spa")
+    viewer.open_sample("napari-spa", "fundus")
+    dock = open_dock(viewer)
+    viewer.scene.camera.center = (0, 650, 320)
+    viewer.scene.camera.zoom = 1.5
     save(viewer, folder / "dock-before.png")
-
-    def idle() -> bool:
-        return not dock.refiner.worker.busy
-
-    dock.refiner.click(DISC)
-    settle(0.2)
-    wait(lambda: idle() and dock.refiner.choosing)
+    do(dock, lambda: dock.prompter.click(DISC))
     save(viewer, folder / "dock-first-round.png")
     for index in range(4):
-        if not dock.grid.cards[index].isEnabled():
-            continue
-        dock.grid.cards[index].toggle.setChecked(True)
-        save(viewer, folder / f"dock-candidate-{index + 1}.png")
-        dock.grid.cards[index].toggle.setChecked(False)
+        card = dock.parts.grid.cards[index]
+        if card.isEnabled():
+            card.toggle.setChecked(True)
+            save(viewer, folder / f"dock-candidate-{index + 1}.png")
+            card.toggle.setChecked(False)
     for index in (2, 1):
-        dock.refiner.pick(index)
-        wait(idle)
+        do(dock, lambda index=index: dock.refiner.pick(index))
     save(viewer, folder / "dock-after-two-picks.png")
-    dock.refiner.undo()
-    wait(idle)
-    save(viewer, folder / "dock-after-undo.png")
+    do(dock, dock.refiner.undo)
+    dock.parts.options.fold.set_open(True)
+    dock.looks.set_framed(True)
+    save(viewer, folder / "dock-options.png")
+    dock.looks.set_framed(False)
+    dock.parts.options.fold.set_open(False)
+    dock.parts.side_by_side.show()
+    settle(1)
+    grab(dock.parts.side_by_side, folder / "side-by-side.png")
+    dock.parts.side_by_side.hide()
+    dock.parts.help.help.show_beside()
+    settle(1)
+    grab(dock.parts.help.help, folder / "keys.png")
+    dock.parts.help.help.hide()
+    dock.store.save(blind=True)
+    do(dock, dock.refiner.redo)
+    save(viewer, folder / "dock-blind.png")
+    dock.store.save(blind=False)
+    dock.refiner.accept()
+    settle()
+    viewer.theme = "light"
+    do(dock, lambda: dock.prompter.click((740.0, 720.0)))
+    save(viewer, folder / "dock-light.png")
     viewer.close()
+
+
+def play_stack(folder: Path) -> None:
+    """Save the states of an object in a stack, and of work that is offered again."""
+    viewer = napari.Viewer(title="napari-spa")
+    viewer.open_sample("napari-spa", "ct")
+    dock = open_dock(viewer)
+    image = dock.refiner.target()
+    click = image.metadata["napari-spa"]["first_click"]
+    world = tuple(image.data_to_world(click))
+    viewer.dims.set_point(0, world[0])
+    settle()
+    save(viewer, folder / "stack-before.png")
+    do(dock, lambda: dock.prompter.click(world))
+    do(dock, lambda: dock.refiner.pick(1))
+    dock.walker.propagate("both")
+    settle(0.2)
+    wait(lambda: not dock.refiner.busy)
+    dock.walker.go(int(click[0]) + 4)
+    save(viewer, folder / "stack-propagated.png")
+    grab(dock.parts.stack, folder / "stack-strip.png")
+    do(dock, lambda: dock.walker.carry(1))
+    dock.refiner.keeper.flush()
+    viewer.close()
+    again = napari.Viewer(title="napari-spa")
+    again.open_sample("napari-spa", "ct")
+    dock = open_dock(again)
+    wait(lambda: dock.parts.recovery.isVisible())
+    save(again, folder / "dock-recovery.png")
+    again.close()
+
+
+def grab(widget: QWidget, path: Path) -> None:
+    """Save a picture of one widget."""
+    widget.grab().save(str(path))
+
+
+def main(folder: Path) -> None:
+    """Play short sessions and save each state."""
+    folder.mkdir(parents=True, exist_ok=True)
+    play_fundus(folder)
+    play_stack(folder)
 
 
 if __name__ == "__main__":

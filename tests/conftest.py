@@ -90,6 +90,18 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 @pytest.fixture(autouse=True)
+def _own_napari_settings(
+    request: pytest.FixtureRequest, user_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep napari's plugin settings, whose folder it fixes when imported, to each test."""
+    if GUI_FIXTURES & set(request.fixturenames) and _has_display():
+        import napari.settings
+
+        monkeypatch.setattr(napari.settings, "_CFG_PATH", str(user_folders / "napari.yaml"))
+        monkeypatch.setattr(napari.settings, "_PLUGIN_SETTINGS", {}, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _no_leaked_threads() -> Iterator[None]:
     """Fail a test that leaves one of our threads running."""
 

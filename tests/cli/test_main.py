@@ -20,6 +20,7 @@ COMMANDS = [
     ["models", "info"],
     ["models", "import"],
     ["demo"],
+    ["replay"],
 ]
 
 

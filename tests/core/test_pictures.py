@@ -22,7 +22,9 @@ def make_candidate():
 def test_colours_mark_what_changes():
     candidate = make_candidate()
     grey = np.random.default_rng(0).random((20, 20, 3)).astype(np.float32) * 0 + 0.5
-    picture = difference_picture(grey, candidate, opacity=1.0)
+    picture = difference_picture(
+        grey, candidate.local_mask, candidate.local_recommended, opacity=1.0
+    )
     assert tuple(picture[14, 8]) == ADDED_COLOUR
     assert tuple(picture[5, 8]) == REMOVED_COLOUR
     assert tuple(picture[8, 8]) == (255, 255, 255)  # its outline

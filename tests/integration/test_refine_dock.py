@@ -7,7 +7,7 @@ from tiny_model import make_model
 from napari_spa.errors import InputError
 from napari_spa.refine.config import EngineConfig
 from napari_spa.refine.session import RefinementSession
-from napari_spa.viewer.keys import ACCEPT_KEY, PICK_KEYS, TOGGLE_KEYS, UNDO_KEY
+from napari_spa.viewer.act_keys import DEFAULT_KEYS
 from napari_spa.widgets.refine_dock import RefineDock
 
 MODEL = make_model()
@@ -59,37 +59,40 @@ def press(viewer, key):
 
 
 def preview(dock):
-    return dock.refiner._layers.labels.data
+    return dock.refiner.current.mask.layer.data
 
 
 def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    first = play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     np.testing.assert_array_equal(preview(dock) == 1, first.mask)
-    assert [c.isEnabled() for c in dock.grid.cards] == [k < len(first.candidates) for k in range(4)]
-    second = play(qtbot, dock, dock.grid.cards[0].button.click)
+    assert [c.isEnabled() for c in dock.parts.grid.cards] == [
+        k < len(first.candidates) for k in range(4)
+    ]
+    second = play(qtbot, dock, dock.parts.grid.cards[0].button.click)
     assert second.round == 2
     np.testing.assert_array_equal(preview(dock) == 1, second.mask)
-    back = play(qtbot, dock, dock.undo.click)
+    back = play(qtbot, dock, dock.parts.acts["undo"].click)
     np.testing.assert_array_equal(back.mask, first.mask)
-    again = play(qtbot, dock, dock.redo.click)
+    again = play(qtbot, dock, dock.parts.acts["redo"].click)
     np.testing.assert_array_equal(again.mask, second.mask)
-    dock.accept.click()
+    dock.parts.acts["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, second.mask)
     assert not dock.refiner.choosing
-    dock.refiner._layers.labels.undo()
+    dock.refiner.current.mask.layer.undo()
     assert not preview(dock).any()  # napari's own undo takes the object back
+    qtbot.waitUntil(lambda: not dock.refiner.current.annotation.objects, timeout=5000)
 
 
 def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    first = play(qtbot, dock, lambda: dock.refiner.click((30, 35))).mask
-    dock.accept.click()
-    second = play(qtbot, dock, lambda: dock.refiner.click((32, 30))).mask
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35))).mask
+    dock.parts.acts["accept"].click()
+    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30))).mask
     np.testing.assert_array_equal(preview(dock) == 1, first)
-    dock.accept.click()
+    dock.parts.acts["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, first)
     np.testing.assert_array_equal(preview(dock) == 2, second & ~first)
 
@@ -97,10 +100,11 @@ def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbo
 def test_discard_leaves_nothing(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
-    dock.discard.click()
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    dock.parts.acts["discard"].click()
     assert not preview(dock).any()
-    assert len(viewer.layers) == 2  # the image and the mask
+    ours = [layer for layer in viewer.layers if dock.refiner.current.owns(layer)]
+    assert all(not len(layer.data) for layer in ours if layer.name != "SPA mask")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +127,8 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
     if order == (1, 0, 2):
         inside = np.array([30, 3, 35])
     world = tuple(layer.data_to_world(inside))
-    proposal = play(qtbot, dock, lambda: dock.refiner.click(world))
-    labels = dock.refiner._layers.labels
+    proposal = play(qtbot, dock, lambda: dock.prompter.click(world))
+    labels = dock.refiner.current.mask.layer
     np.testing.assert_allclose(labels.scale, layer.scale)
     np.testing.assert_allclose(labels.translate, layer.translate)
     if rgb:
@@ -137,7 +141,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
     reference = make_session("")
     reference.set_image(data if rgb else np.take(data, 3, 1 if order == (1, 0, 2) else 0))
     np.testing.assert_array_equal(reference.start([(30, 35)]).mask, proposal.mask)
-    shapes = [s for s in dock.refiner._layers._candidates if s is not None and len(s.data)]
+    shapes = [s for s in dock.refiner.current.candidates.layers if len(s.data)]
     assert shapes
     if not rgb:
         axis = 1 if order == (1, 0, 2) else 0
@@ -147,7 +151,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
 def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
     viewer.add_image(image(), name="image")
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     viewer.add_shapes(name="theirs")
     kinds = set()
     for layer in list(viewer.layers):
@@ -155,23 +159,23 @@ def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
             continue
         viewer.layers.selection.active = layer
         kinds.add(type(layer).__name__)
-        assert play(qtbot, dock, lambda: press(viewer, PICK_KEYS[0])).round >= 2
-        play(qtbot, dock, lambda: press(viewer, UNDO_KEY))
+        assert play(qtbot, dock, lambda: press(viewer, DEFAULT_KEYS["pick_1"])).round >= 2
+        play(qtbot, dock, lambda: press(viewer, DEFAULT_KEYS["undo"]))
     assert {"Image", "Labels", "Points", "Shapes"} <= kinds
-    press(viewer, TOGGLE_KEYS[0])
-    assert dock.refiner._layers._candidates[0].visible
-    press(viewer, ACCEPT_KEY)
+    press(viewer, DEFAULT_KEYS["toggle_1"])
+    assert dock.refiner.current.candidates.layers[0].visible
+    press(viewer, DEFAULT_KEYS["accept"])
     assert not dock.refiner.choosing
 
 
 def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
     viewer.add_image(image(), name="image")
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     for layer in list(viewer.layers):
         layer.name = f"renamed {layer.name}"
     play(qtbot, dock, lambda: dock.refiner.pick(0))
-    for layer in [x for x in viewer.layers if dock.refiner._layers.owns(x)]:
+    for layer in [x for x in viewer.layers if dock.refiner.current.owns(x)]:
         viewer.layers.remove(layer)
     proposal = play(qtbot, dock, lambda: dock.refiner.pick(0))
     np.testing.assert_array_equal(preview(dock) == 1, proposal.mask)
@@ -180,14 +184,14 @@ def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
 def test_deleting_the_image_drops_the_object_and_late_answers(viewer, open_dock, qtbot):
     layer = viewer.add_image(image())
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     dock.refiner.pick(0)
     viewer.layers.remove(layer)
     qtbot.wait(500)
     assert not dock.refiner.choosing
-    assert "removed" in dock.status.text()
+    assert "removed" in dock.parts.status.text()
     viewer.add_image(image(seed=1))
-    assert play(qtbot, dock, lambda: dock.refiner.click((20, 20))).round == 1
+    assert play(qtbot, dock, lambda: dock.prompter.click((20, 20))).round == 1
 
 
 def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
@@ -195,29 +199,29 @@ def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
         raise InputError("the model file is broken.")
 
     dock = open_dock(broken)
-    dock.refiner.click((1, 1))
-    assert "no image" in dock.status.text()
+    dock.prompter.click((1, 1))
+    assert "no image" in dock.parts.status.text()
     viewer.add_image(image())
-    dock.refiner.click((500, 1))
-    assert "outside" in dock.status.text()
+    dock.prompter.click((500, 1))
+    assert "outside" in dock.parts.status.text()
     with qtbot.waitSignal(dock.refiner.failed, timeout=10_000):
-        dock.refiner.click((5, 5))
-    assert dock.status.text() == "The model file is broken."
+        dock.prompter.click((5, 5))
+    assert dock.parts.status.text() == "The model file is broken."
     assert not dock.refiner.worker.busy
     dock.refiner._factory = make_session
-    assert play(qtbot, dock, lambda: dock.refiner.click((5, 5))).round == 1
+    assert play(qtbot, dock, lambda: dock.prompter.click((5, 5))).round == 1
 
 
 def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     viewer.add_image(image((4, 60, 70)))
     viewer.dims.set_current_step(0, 1)
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((1, 30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click((1, 30, 35)))
     viewer.dims.set_current_step(0, 2)
-    dock.refiner.click((2, 30, 35))
-    assert "another slice" in dock.status.text()
-    dock.accept.click()
-    labels = dock.refiner._layers.labels.data
+    dock.prompter.click((2, 30, 35))
+    assert "another slice" in dock.parts.status.text()
+    dock.parts.acts["accept"].click()
+    labels = dock.refiner.current.mask.layer.data
     assert labels[1].any()
     assert not labels[[0, 2, 3]].any()
 
@@ -226,8 +230,8 @@ def test_closing_gives_everything_back(viewer, open_dock, qtbot):
     viewer.add_image(image())
     keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
-    dock.accept.click()
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    dock.parts.acts["accept"].click()
     dock.close()
     assert dict(viewer.keymap) == keys
     assert list(viewer.mouse_drag_callbacks) == callbacks
@@ -239,7 +243,7 @@ def test_removing_the_dock_gives_everything_back(viewer, qtbot):
     keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
     dock = RefineDock(viewer, make_session)
     viewer.window.add_dock_widget(dock, name="SPA Refine")
-    play(qtbot, dock, lambda: dock.refiner.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     viewer.window.remove_dock_widget(dock)
     assert dict(viewer.keymap) == keys
     assert list(viewer.mouse_drag_callbacks) == callbacks
@@ -253,11 +257,11 @@ def test_two_viewers_do_not_collide(make_napari_viewer, qtbot):
         for seed, (v, dock) in enumerate(zip(viewers, docks, strict=True)):
             qtbot.addWidget(dock)
             v.add_image(image(seed=seed))
-        first = play(qtbot, docks[0], lambda: docks[0].refiner.click((30, 35)))
-        second = play(qtbot, docks[1], lambda: docks[1].refiner.click((20, 25)))
+        first = play(qtbot, docks[0], lambda: docks[0].prompter.click((30, 35)))
+        second = play(qtbot, docks[1], lambda: docks[1].prompter.click((20, 25)))
         np.testing.assert_array_equal(preview(docks[0]) == 1, first.mask)
         np.testing.assert_array_equal(preview(docks[1]) == 1, second.mask)
-        press(viewers[0], ACCEPT_KEY)
+        press(viewers[0], DEFAULT_KEYS["accept"])
         assert docks[1].refiner.choosing
         assert not docks[0].refiner.choosing
     finally:

@@ -208,6 +208,21 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
         write_labels(tmp_path / "file" / "a.tif", np.eye(3, dtype=bool), ImageInfo("YX", (3, 3)))
 
 
+def test_an_image_is_still_a_plain_tiff(tmp_path: Path) -> None:
+    labels = np.arange(12, dtype=np.int64).reshape(3, 4)
+    write_labels(tmp_path / "a.tif", labels, ImageInfo("YXC", (3, 4), (0.25, 0.5)))
+    tifffile.imwrite(
+        tmp_path / "b.tif",
+        labels.astype(np.uint8),
+        compression="zlib",
+        photometric="minisblack",
+        metadata={"axes": "YX"},
+        resolution=(2e4, 4e4),
+        resolutionunit="CENTIMETER",
+    )
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
 def test_picture(tmp_path: Path) -> None:
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     write_picture(tmp_path / "a.png", picture)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_spa.refine.predictor import resize_to_region
+from napari_spa.refine.proposing import resize_to_region
 from napari_spa.refine.view import Canvas, View
 
 

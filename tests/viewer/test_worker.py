@@ -37,10 +37,9 @@ def test_a_late_answer_is_dropped(qtbot, worker):
     assert results == ["new"]
 
 
-def test_cancel_stops_at_the_next_report(qtbot, worker):
-    started, gate, done, results = threading.Event(), threading.Event(), threading.Event(), []
-    worker.finished.connect(results.append)
-    worker.failed.connect(results.append)
+def blocked_job(results):
+    """Return a job that waits at a gate before its progress report, and its events."""
+    started, gate, done = threading.Event(), threading.Event(), threading.Event()
 
     def job(progress):
         started.set()
@@ -51,14 +50,84 @@ def test_cancel_stops_at_the_next_report(qtbot, worker):
             done.set()
         results.append("went on")
 
+    return job, started, gate, done
+
+
+def test_a_dropped_job_ends_at_its_next_report_unheard(qtbot, worker):
+    results = []
+    worker.finished.connect(results.append)
+    worker.failed.connect(results.append)
+    job, started, gate, done = blocked_job(results)
     worker.submit(job)
     assert started.wait(10)
-    worker.cancel()
+    worker.drop()
     assert not worker.busy
     gate.set()
     assert done.wait(10)
     qtbot.wait(50)
     assert results == []
+
+
+def test_a_stopped_job_is_waited_for(qtbot, worker):
+    results = []
+    job, started, gate, _ = blocked_job(results)
+    worker.submit(job)
+    assert started.wait(10)
+    worker.stop()
+    assert worker.busy
+    with qtbot.waitSignal(worker.stopped):
+        gate.set()
+    assert results == []
+    assert not worker.busy
+
+
+def test_a_stopped_job_that_was_done_already_counts(qtbot, worker):
+    started, gate = threading.Event(), threading.Event()
+
+    def job(progress):
+        started.set()
+        return gate.wait(10) and "done"
+
+    worker.submit(job)
+    assert started.wait(10)
+    worker.stop()
+    with qtbot.waitSignal(worker.finished) as finished:
+        gate.set()
+    assert finished.args == ["done"]
+
+
+def test_what_a_job_gives_on_the_way_arrives_in_order_before_its_end(qtbot, worker):
+    seen = []
+    worker.yielded.connect(seen.append)
+    worker.finished.connect(seen.append)
+
+    def job(progress):
+        for number in range(3):
+            worker.report(number)
+        return "end"
+
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(job)
+    assert seen == [0, 1, 2, "end"]
+
+
+def test_idle_work_never_delays_a_job_and_its_errors_are_nobodys(qtbot, worker):
+    gate, ended = threading.Event(), threading.Event()
+
+    def ahead(progress):
+        gate.wait(10)
+        try:
+            progress(0.5, "")
+        finally:
+            ended.set()
+        raise AssertionError("idle work went on though a job came")
+
+    worker.submit_idle(ahead)
+    with qtbot.waitSignal(worker.finished, timeout=5000) as finished:
+        worker.submit(lambda progress: "answer")
+    assert finished.args == ["answer"]
+    gate.set()
+    assert ended.wait(10)
 
 
 def test_errors_and_progress_are_reported(qtbot, worker):

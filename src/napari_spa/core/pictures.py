@@ -19,32 +19,34 @@ OUTLINE_COLOUR = (255, 255, 255)
 
 
 def difference_picture(
-    window: FloatArray, candidate: Candidate, *, opacity: float = 0.55
+    window: FloatArray, mask: BoolArray, recommended: BoolArray, *, opacity: float = 0.55
 ) -> NDArray[np.uint8]:
-    """Draw a candidate's difference into the image under its region.
+    """Draw what a mask would change into the image, and its outline.
 
     Parameters
     ----------
-    window : ndarray of shape (region.height, region.width, 3)
-        float32 in [0, 1], the image under the candidate's region.
-    candidate : Candidate
-        What to draw.
+    window : ndarray of shape (h, w, 3)
+        float32 in [0, 1], the image.
+    mask : ndarray of shape (h, w)
+        bool, the candidate.
+    recommended : ndarray of shape (h, w)
+        bool, what it is compared with.
     opacity : float
         Of the two colours.
 
     Returns
     -------
-    ndarray of shape (region.height, region.width, 3)
+    ndarray of shape (h, w, 3)
         uint8.
     """
     low, high = np.percentile(window, [0.5, 99.5])
     picture = np.clip((window - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    for mask, colour in (
-        (candidate.local_added, ADDED_COLOUR),
-        (candidate.local_removed, REMOVED_COLOUR),
+    for part, colour in (
+        (mask & ~recommended, ADDED_COLOUR),
+        (recommended & ~mask, REMOVED_COLOUR),
     ):
-        picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(colour)
-    picture[outline(candidate.local_mask)] = OUTLINE_COLOUR
+        picture[part] = (1 - opacity) * picture[part] + opacity * np.array(colour)
+    picture[outline(mask)] = OUTLINE_COLOUR
     drawn: NDArray[np.uint8] = picture.astype(np.uint8)
     return drawn
 

@@ -26,12 +26,18 @@ class IntensityRange:
 
     Attributes
     ----------
-    low, high : float
-        Values that become 0 and 1.
+    low, high : float or tuple of float
+        Values that become 0 and 1, of all channels or of each.
     """
 
-    low: float
-    high: float
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
+
+    @property
+    def pairs(self) -> tuple[tuple[float, float], ...]:
+        """Low and high of each channel, or one pair for all."""
+        lows, highs = np.atleast_1d(self.low), np.atleast_1d(self.high)
+        return tuple((float(a), float(b)) for a, b in zip(lows, highs, strict=True))
 
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
         """Bring pixels of the image to three channels in [0, 1].
@@ -50,13 +56,12 @@ class IntensityRange:
             float32 in [0, 1].
         """
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
-        if self.high > self.low:
-            with np.errstate(over="ignore", invalid="ignore"):
-                unit = (array.astype(np.float64) - self.low) / (self.high - self.low)
-            unit = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0)
-            scaled: NDArray[np.float32] = np.clip(unit, 0.0, 1.0).astype(np.float32)
-        else:
-            scaled = np.zeros(array.shape, dtype=np.float32)
+        span = np.asarray(self.high, dtype=np.float64) - np.asarray(self.low)
+        varies = span > 0  # a constant channel is black
+        with np.errstate(over="ignore", invalid="ignore"):
+            unit = (array.astype(np.float64) - np.asarray(self.low)) / np.where(varies, span, 1.0)
+        unit = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0) * varies
+        scaled: NDArray[np.float32] = np.clip(unit, 0.0, 1.0).astype(np.float32)
         channels = scaled.shape[-1]
         if channels == 1:
             scaled = np.repeat(scaled, 3, axis=-1)

@@ -67,6 +67,15 @@ class Region:
     height: int
     width: int
 
+    @classmethod
+    def bounding(cls, mask: BoolArray) -> Region:
+        """Return the smallest rectangle that holds a mask; nothing at the corner if empty."""
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            return cls(0, 0, 0, 0)
+        top, left = int(rows[0]), int(columns[0])
+        return cls(top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into the image."""
@@ -96,6 +105,63 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LocalMask:
+    """A mask kept as the rectangle in which it is true.
+
+    Attributes
+    ----------
+    region : Region
+        Where it lies in the image.
+    pixels : ndarray of shape (region.height, region.width)
+        bool.
+    """
+
+    region: Region
+    pixels: BoolArray
+
+    @classmethod
+    def crop(cls, mask: BoolArray, region: Region | None = None) -> LocalMask:
+        """Cut a mask down to its bounding box.
+
+        Parameters
+        ----------
+        mask : ndarray of shape (H, W)
+            bool, of a whole image or of a region of one.
+        region : Region or None
+            That region.
+
+        Returns
+        -------
+        LocalMask
+        """
+        box = Region.bounding(mask)
+        pixels = mask[box.slices].copy()
+        if region is not None:
+            box = Region(box.row + region.row, box.column + region.column, box.height, box.width)
+        return cls(box, pixels)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(self.pixels.sum())
+
+    def within(self, region: Region) -> BoolArray:
+        """Return the part of it in another rectangle, (region.height, region.width) bool."""
+        out = np.zeros((region.height, region.width), dtype=bool)
+        mine = self.region
+        top, left = max(mine.row, region.row), max(mine.column, region.column)
+        bottom = min(mine.row + mine.height, region.row + region.height)
+        right = min(mine.column + mine.width, region.column + region.width)
+        if bottom > top and right > left:
+            out[
+                top - region.row : bottom - region.row, left - region.column : right - region.column
+            ] = self.pixels[
+                top - mine.row : bottom - mine.row, left - mine.column : right - mine.column
+            ]
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
     """Everything a person has said about one object so far.
 
@@ -105,8 +171,8 @@ class Prompts:
         In the order they were made.
     box : Box or None
         Box prompt.
-    mask : ndarray of shape (H, W) or None
-        bool, a rough mask to refine.
+    mask : LocalMask or None
+        A rough mask to refine.
     anchor : Click or None
         The middle of the object that the clicks were taken to mean, when the choice of
         a field of view found that a click alone (on a vessel of the optic disc, say)
@@ -115,7 +181,7 @@ class Prompts:
 
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
-    mask: BoolArray | None = None
+    mask: LocalMask | None = None
     anchor: Click | None = None
 
     @property

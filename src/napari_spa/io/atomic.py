@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_UMASK_LOCK = threading.Lock()
+
+
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success sync it and rename it there.
 
     Parameters
     ----------
     path : Path
         Where the file shall be; its folder is made if needed.
+    sync : bool
+        Wait until it is on the disk; not needed where a torn file is recognised.
 
     Yields
     ------
@@ -45,8 +51,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -56,6 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    with _UMASK_LOCK:  # it can only be read by changing it
+        current = os.umask(0o077)
+        os.umask(current)
     return current

@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 
 from napari_spa.errors import InputError
 from napari_spa.io.atomic import atomic_path
+from napari_spa.io.label_stacks import (
+    LARGEST,
+    label_dtype,
+    needs_bigtiff,
+    write_label_stack,
+)
 from napari_spa.io.pixel_size import pixel_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from napari_spa.core.stacks import PlaneStack
 
 _TIFF = {".tif", ".tiff"}
 # What the decoders raise on damaged files, besides their own ValueError and OSError.
@@ -47,19 +54,23 @@ class ImageInfo:
     Attributes
     ----------
     axes : str
-        Of the array that was returned: ``"YX"`` or ``"YXC"``.
+        Of the array that was returned: ``"YX"`` or ``"YXC"``; of a stack of labels that
+        is to be written, its own, as ``"ZYX"`` or ``"TZCYX"``.
     shape : (int, int)
         Rows and columns.
     pixel_size : (float, float) or None
         Height and width of a pixel in micrometres, where the file says so.
     index : tuple of int
         The slice that was taken from a stack, one number for each stack axis.
+    plane_distance : float or None
+        Distance between neighbouring planes along Z in micrometres, for writing a stack.
     """
 
     axes: str
     shape: tuple[int, int]
     pixel_size: tuple[float, float] | None = None
     index: tuple[int, ...] = ()
+    plane_distance: float | None = None
 
 
 def read_image(
@@ -193,30 +204,50 @@ def _stack_sentence(path: Path, sizes: tuple[int, ...], given: tuple[int, ...]) 
     return f"{path} is a stack of {shape} slices; choose one, for example --slice {example}."
 
 
-def write_labels(path: Path | str, labels: NDArray[np.generic], info: ImageInfo) -> None:
-    """Write a label image as a zlib-compressed TIFF, whole or not at all.
+def write_labels(
+    path: Path | str,
+    labels: NDArray[np.generic] | PlaneStack,
+    info: ImageInfo,
+    *,
+    highest: int | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> None:
+    """Write a label image or stack as a zlib-compressed TIFF, whole or not at all.
 
-    The same labels give the same bytes.
+    The same labels give the same bytes.  An image is a plain TIFF; a stack is an OME-TIFF
+    (BigTIFF where it may need more than 4 GB), read and written plane by plane.
 
     Parameters
     ----------
     path : Path or str
         File to write; its folder is made if needed.
-    labels : ndarray of shape (H, W)
+    labels : ndarray of shape (H, W), or array-like of shape (..., H, W)
         bool (stored as 0 and 1) or non-negative integers; stored in the smallest of
-        uint8, uint16 and uint32 that holds them.
+        uint8, uint16 and uint32 that holds them.  A stack may be a numpy, zarr or dask
+        array.
     info : ImageInfo
-        Of the image; its pixel size is kept.
+        Of the image; its pixel size is kept.  Of a stack also the axes, ``"ZYX"``,
+        ``"TYX"``, ``"TZCYX"``, ..., and the distance of its planes; channels may be
+        missing from the labels.
+    highest : int or None
+        The highest label of a stack, which decides how it is stored; by default the
+        planes are read once more to find it.
+    progress : callable or None
+        Called with the share of a stack that is done and a message; may raise
+        ``Cancelled``.
 
     Raises
     ------
     InputError
-        When the labels are not a 2D array of bool or non-negative integers.
+        When the labels are not bool or non-negative integers, or are not of the axes.
     DataError
         When the file cannot be written.
     """
     import tifffile
 
+    if len(np.shape(labels)) > 2:
+        write_label_stack(Path(path), labels, info, highest=highest, progress=progress)
+        return
     array = _as_labels(labels)
     options: dict[str, Any] = {}
     if info.pixel_size is not None:
@@ -226,6 +257,7 @@ def write_labels(path: Path | str, labels: NDArray[np.generic], info: ImageInfo)
         tifffile.imwrite(
             temporary,
             array,
+            bigtiff=needs_bigtiff(array.shape, array.dtype),
             compression="zlib",
             photometric="minisblack",
             metadata={"axes": "YX"},
@@ -254,16 +286,13 @@ def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
         iio.imwrite(temporary, pixels, extension=".png")
 
 
-def _as_labels(labels: NDArray[np.generic]) -> NDArray[np.generic]:
+def _as_labels(labels: NDArray[np.generic] | PlaneStack) -> NDArray[np.generic]:
     array = np.asarray(labels)
     if array.ndim != 2 or array.dtype.kind not in "bui":
         raise InputError(f"labels must be a 2D array of integers, not {array.shape} {array.dtype}.")
     if array.dtype == bool:
         return array.astype(np.uint8)
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    if low < 0 or high > 0xFFFFFFFF:
+    if low < 0 or high > LARGEST:
         raise InputError(f"labels must be between 0 and 2**32 - 1, not {low} to {high}.")
-    kept: type[np.unsignedinteger[Any]] = np.uint32
-    if high <= 0xFFFF:
-        kept = np.uint8 if high <= 0xFF else np.uint16
-    return array.astype(kept)
+    return array.astype(label_dtype(high))

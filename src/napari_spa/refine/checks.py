@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.types import BoolArray, Box, Click, Prompts
+from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def check_prompts(
     points: Sequence[tuple[float, float]],
     labels: Sequence[int] | None,
     box: tuple[float, float, float, float] | None,
-    mask: ArrayLike | None,
+    mask: ArrayLike | LocalMask | None,
     shape: tuple[int, int],
 ) -> Prompts:
     """Check the prompts that start an object.
@@ -35,7 +35,7 @@ def check_prompts(
         One per point; all 1 by default.
     box : (row0, column0, row1, column1) or None
         Image pixels.
-    mask : array_like of shape (H, W) or None
+    mask : array_like of shape (H, W), LocalMask or None
         Non-zero is the object.
     shape : (int, int)
         Rows and columns of the image.
@@ -57,7 +57,7 @@ def check_prompts(
     given = None if box is None else check_box(box, shape)
     rough = None if mask is None else check_mask(mask, shape)
     if rough is not None and not any(c.label == 1 for c in clicks):
-        clicks = (_interior_click(rough), *clicks)
+        clicks = (interior_click(rough), *clicks)
     if given is None and not any(c.label == 1 for c in clicks):
         raise InputError("nothing to start from; give a point on the object, a box or a mask.")
     return Prompts(clicks, given, rough)
@@ -96,6 +96,73 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
     return Click(row, column, int(label))
 
 
+def check_stroke(
+    path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int], *, extent: float
+) -> tuple[Click, ...]:
+    """Turn a brush stroke into a few clicks along it.
+
+    Parameters
+    ----------
+    path : sequence of (row, column)
+        Image pixels.
+    label : int
+        1 or 0.
+    shape : (int, int)
+        Rows and columns of the image.
+    extent : float
+        Side of the field of view in pixels: one click for each eighth of it, five at most.
+
+    Returns
+    -------
+    tuple of Click
+        At equal distances, the ends a little inside the stroke.
+
+    Raises
+    ------
+    InputError
+        When the stroke has no point, a point cannot be used, or the label not 0 or 1.
+    """
+    points = [check_click(point, label, shape) for point in path]
+    if not points:
+        raise InputError("the stroke has no point; draw over a part of the object.")
+    places = np.array([(c.row, c.column) for c in points])
+    steps = np.hypot(*np.diff(places, axis=0).T) if len(points) > 1 else np.zeros(0)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    count = int(np.clip(np.ceil(along[-1] / (extent / 8)), 1, 5))
+    wanted = (np.arange(count) + 0.5) / count * along[-1]
+    rows = np.interp(wanted, along, places[:, 0])
+    columns = np.interp(wanted, along, places[:, 1])
+    return tuple(Click(float(r), float(c), int(label)) for r, c in zip(rows, columns, strict=True))
+
+
+def check_pick(index: int, offered: int) -> int:
+    """Check the index of a candidate.
+
+    Parameters
+    ----------
+    index : int
+        0-based.
+    offered : int
+        Number of candidates on offer.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        When there is no such candidate.
+    """
+    if isinstance(index, bool) or not 0 <= int(index) < offered:
+        raise InputError(
+            f"there is no candidate {index}; choose 0 to {offered - 1}."
+            if offered
+            else "the model is certain and offers no candidate; click or accept."
+        )
+    return int(index)
+
+
 def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
     """Check a box prompt; corners may come in any order and are cut to the image.
 
@@ -128,32 +195,33 @@ def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
     return Box(row0, column0, row1, column1)
 
 
-def check_mask(mask: ArrayLike, shape: tuple[int, int]) -> BoolArray:
+def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask:
     """Check a rough mask.
 
     Parameters
     ----------
-    mask : array_like of shape (H, W)
+    mask : array_like of shape (H, W), or LocalMask
         Non-zero is the object.
     shape : (int, int)
         Rows and columns of the image.
 
     Returns
     -------
-    ndarray of shape (H, W)
-        bool.
+    LocalMask
 
     Raises
     ------
     InputError
         When the shape differs from the image's or the mask is empty.
     """
-    array: BoolArray = np.asarray(mask) != 0
-    if array.shape != shape:
-        raise InputError(f"the mask has the shape {array.shape}, the image {shape}.")
-    if not array.any():
+    if not isinstance(mask, LocalMask):
+        array: BoolArray = np.asarray(mask) != 0
+        if array.shape != shape:
+            raise InputError(f"the mask has the shape {array.shape}, the image {shape}.")
+        mask = LocalMask.crop(array)
+    if not mask.pixels.any():
         raise InputError("the mask is empty; draw where the object is, roughly.")
-    return array
+    return mask
 
 
 def _numbers(values: Sequence[float], count: int, meaning: str) -> list[float]:
@@ -166,8 +234,19 @@ def _numbers(values: Sequence[float], count: int, meaning: str) -> list[float]:
     return [float(v) for v in array]
 
 
-def _interior_click(mask: BoolArray) -> Click:
-    """Click where a mask is thickest."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), mask.shape)
-    return Click(float(row), float(column), 1)
+def interior_click(mask: LocalMask) -> Click:
+    """Click where a mask is thickest.
+
+    Parameters
+    ----------
+    mask : LocalMask
+        Not empty.
+
+    Returns
+    -------
+    Click
+        Positive, in image pixels.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), mask.pixels.shape)
+    return Click(float(row + mask.region.row), float(column + mask.region.column), 1)

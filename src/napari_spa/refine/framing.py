@@ -117,12 +117,12 @@ def frame_prompts(
     extent = _given_extent(prompts)
     if extent is not None:
         row, column, side = extent
-        side = max(config.smallest, config.context * side)
+        side = max(config.smallest, config.context * min(side, canvas.largest_view))
         return View.around(row, column, side).inside(canvas.shape), None
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
     views = [
         View.around(first.row + 0.5, first.column + 0.5, side).inside(canvas.shape)
-        for side in window_sides(canvas.shape, config)
+        for side in window_sides(canvas.largest_view, config)
     ]
     glimpses = look(spa, canvas, views, [prompts.clicks] * len(views))
     step(0.4)
@@ -131,7 +131,7 @@ def frame_prompts(
     centred = look(
         spa,
         canvas,
-        [_centred(glimpse, prompts, config, canvas.shape) for glimpse in glimpses],
+        [_centred(glimpse, prompts, config, canvas) for glimpse in glimpses],
         [(middle,) for middle in middles],
     )
     step(0.7)
@@ -149,7 +149,7 @@ def _follow(
 ) -> View:
     """Centre the view anew on what it shows, as long as the network trusts it."""
     for _ in range(config.refinements):
-        view = _centred(glimpse, prompts, config, canvas.shape)
+        view = _centred(glimpse, prompts, config, canvas)
         following = look(spa, canvas, [view], [(_middle(glimpse, canvas.shape),)])[0]
         if not following.mask.any() or following.quality < 0.8 * glimpse.quality:
             break
@@ -157,16 +157,14 @@ def _follow(
     return glimpse.view
 
 
-def _centred(
-    glimpse: Glimpse, prompts: Prompts, config: FramingConfig, shape: tuple[int, int]
-) -> View:
+def _centred(glimpse: Glimpse, prompts: Prompts, config: FramingConfig, canvas: Canvas) -> View:
     """Return the view of a glimpse's object that holds the clicks too."""
     view = glimpse.object_view(config.context)
     if view is None:
         return glimpse.view
-    side = min(max(view.height, config.smallest), 1.5 * max(shape))
+    side = min(max(view.height, config.smallest), 1.5 * canvas.largest_view)
     centre = (view.row + view.height / 2, view.column + view.width / 2)
-    return _keep(View.around(*centre, side), prompts).inside(shape)
+    return _keep(View.around(*centre, side), prompts).inside(canvas.shape)
 
 
 def _middle(glimpse: Glimpse, shape: tuple[int, int]) -> Click:
@@ -180,9 +178,8 @@ def _middle(glimpse: Glimpse, shape: tuple[int, int]) -> Click:
     return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)), 1)
 
 
-def window_sides(shape: tuple[int, int], config: FramingConfig) -> list[float]:
-    """Sides of the pyramid's windows, from the smallest to one that holds the image."""
-    largest = float(max(shape))
+def window_sides(largest: float, config: FramingConfig) -> list[float]:
+    """Sides of the pyramid's windows, from the smallest to the largest, all the image."""
     sides = [min(config.smallest, max(largest, 8.0))]
     while sides[-1] * config.ratio < largest:
         sides.append(sides[-1] * config.ratio)
@@ -313,9 +310,10 @@ def _given_extent(prompts: Prompts) -> tuple[float, float, float] | None:
     if prompts.box is not None:
         box = prompts.box
         rows, columns = (box.row0, box.row1), (box.column0, box.column1)
-    elif prompts.mask is not None and prompts.mask.any():
-        row, column = np.flatnonzero(prompts.mask.any(1)), np.flatnonzero(prompts.mask.any(0))
-        rows, columns = (row[0], row[-1] + 1), (column[0], column[-1] + 1)
+    elif prompts.mask is not None:
+        region = prompts.mask.region
+        rows = (float(region.row), float(region.row + region.height))
+        columns = (float(region.column), float(region.column + region.width))
     else:
         return None
     side = float(max(rows[1] - rows[0], columns[1] - columns[0]))

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.special import expit
-from torch.nn import functional
 
 from napari_spa.core.candidates import Clusters, cluster_samples
 from napari_spa.core.clicks import representative_point
-from napari_spa.core.metrics import disagreement
-from napari_spa.core.types import (
-    BoolArray,
-    Candidate,
-    Click,
-    FloatArray,
-    MixtureParameters,
-    Prompts,
-    Proposal,
-)
+from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
+from napari_spa.io.embedding_cache import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.config import EngineConfig, Progress, silent
+from napari_spa.refine.embedder import Embedder
 from napari_spa.refine.framing import frame_prompts, widen
+from napari_spa.refine.prompting import embed_prompts
+from napari_spa.refine.proposing import build_proposal
 from napari_spa.refine.view import Canvas, View
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_spa.io.checkpoints import LoadedModel
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
+    from napari_spa.refine.picture import Picture
 
-_KEPT_EMBEDDINGS = 4
+_CROP = 1024.0
+"""Side of the window of a huge image that a model gets which else sees whole images."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +67,13 @@ class Round:
     proposal: Proposal
     feedback: tuple[Feedback, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes it occupies."""
+        shown = self.proposal
+        maps = shown.local_probability.nbytes + sum(c.local_mask.nbytes for c in shown.candidates)
+        return maps + sum(f.latents.nbytes + f.logits.nbytes for f in self.feedback)
+
 
 class SpaPredictor:
     """Encode views of an image and propose masks; keeps embeddings, no per-round state.
@@ -82,11 +84,19 @@ class SpaPredictor:
         Network, identity and device.
     config : EngineConfig
         Numbers of samples and candidates, head, feedback.
+    cache : EmbeddingCache or None
+        Where embeddings are kept beyond the latest few.
     """
 
-    def __init__(self, model: LoadedModel, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        config: EngineConfig | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
         self.model, self.spa = model, model.spa
         self.config = config or EngineConfig()
+        self.cache = cache
         self.head: PreferenceHead = build_head(
             self.spa,
             self.config.head or self.spa.config.head,
@@ -94,7 +104,7 @@ class SpaPredictor:
             update=self.config.update,
         )
         self._canvas: Canvas | None = None
-        self._embeddings: OrderedDict[View, ImageEmbedding] = OrderedDict()
+        self._embedder = Embedder(model, cache)
 
     @property
     def canvas(self) -> Canvas:
@@ -108,12 +118,12 @@ class SpaPredictor:
         """Whether an image is set."""
         return self._canvas is not None
 
-    def set_image(self, image: NDArray[np.generic]) -> None:
-        """Take an image; embeddings of the previous one are forgotten.
+    def set_image(self, image: ArrayLike | Picture) -> None:
+        """Take an image.
 
         Parameters
         ----------
-        image : ndarray of shape (H, W) or (H, W, C)
+        image : array_like of shape (H, W) or (H, W, C), or Picture
             Any bool, integer or float type.
 
         Raises
@@ -122,7 +132,7 @@ class SpaPredictor:
             When the image cannot be used.
         """
         self._canvas = Canvas(image)
-        self._embeddings.clear()
+        self._embedder.forget()
 
     @torch.inference_mode()
     def frame(self, prompts: Prompts, progress: Progress = silent) -> tuple[View, Click | None]:
@@ -141,19 +151,63 @@ class SpaPredictor:
         anchor : Click or None
             See :class:`napari_spa.core.types.Prompts`.
         """
-        height, width = self.canvas.shape
-        if self.spa.config.frame == "squash":
-            return View(0, 0, height, width), None
-        if self.spa.config.frame == "pad":
-            return View(0, 0, max(height, width), max(height, width)), None
+        whole = self.whole_view(self.canvas, prompts)
+        if whole is not None:
+            return whole, None
         progress(0.0, "looking for the object")
-        return frame_prompts(
+        key = self._frame_key(prompts)
+        known = None if self.cache is None else self.cache.get(key)
+        if known is not None:
+            places = known["anchor"].tolist()
+            anchor = Click(*places[0]) if places else None
+            return View(*known["view"].tolist()), anchor
+        view, anchored = frame_prompts(
             self.spa,
             self.canvas,
             prompts,
             self.config.framing,
             step=lambda share: progress(0.5 * share, "looking for the object"),
         )
+        if self.cache is not None:
+            place = [] if anchored is None else [(anchored.row, anchored.column)]
+            found = {
+                "view": np.array([view.row, view.column, view.height, view.width]),
+                "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
+            }
+            self.cache.put(key, found)
+        return view, anchored
+
+    def whole_view(self, canvas: Canvas, prompts: Prompts) -> View | None:
+        """Return the view of a model that sees whole images; None for the others.
+
+        Of an image too large to be read whole it is a window around the first prompt.
+
+        Parameters
+        ----------
+        canvas : Canvas
+            The image.
+        prompts : Prompts
+            With a click, a box or a mask.
+
+        Returns
+        -------
+        View or None
+        """
+        frame, (height, width) = self.spa.config.frame, canvas.shape
+        if frame == "window":
+            return None
+        if not canvas.picture.small:
+            row, column = _first_place(prompts)
+            return View.around(row + 0.5, column + 0.5, _CROP).inside(canvas.shape)
+        if frame == "squash":
+            return View(0, 0, height, width)
+        return View(0, 0, max(height, width), max(height, width))
+
+    def fit(self, view: View) -> View:
+        """Return a view moved into the image and not larger than may be read."""
+        side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.canvas.largest_view))
+        row, column = view.row + view.height / 2, view.column + view.width / 2
+        return View.around(row, column, side).inside(self.canvas.shape)
 
     def widen(self, view: View, prompts: Prompts) -> View:
         """Return a view that holds the latest prompts too; whole-image frames stay."""
@@ -176,16 +230,33 @@ class SpaPredictor:
         -------
         ImageEmbedding
         """
-        if view in self._embeddings:
-            self._embeddings.move_to_end(view)
-            return self._embeddings[view]
+        known = self._embedder.recall(view)
+        if known is not None:
+            return known
         progress(0.5, "encoding the image")
-        pixels = torch.from_numpy(self._pixels(view)).permute(2, 0, 1)[None]
-        embedding = self.spa.encode(pixels.to(self.spa.device))
-        self._embeddings[view] = embedding
-        while len(self._embeddings) > _KEPT_EMBEDDINGS:
-            self._embeddings.popitem(last=False)
-        return embedding
+        return self._embedder.encode(self.canvas, view)
+
+    @torch.inference_mode()
+    def prefetch(self, image: ArrayLike | Picture, view: View | None) -> None:
+        """Put the embedding of another image's view into the cache, where there is one.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            The image that may be wanted next.
+        view : View or None
+            Where the object is expected; models that see whole images see all of it.
+        """
+        windows = self.spa.config.frame == "window"
+        if self.cache is None or (windows and view is None):
+            return
+        canvas = Canvas(image)
+        if not windows and not canvas.picture.small:
+            return  # the window depends on the click to come
+        whole = None if windows else self.whole_view(canvas, Prompts((Click(0, 0),)))
+        wanted = whole or view
+        if wanted is not None:
+            self._embedder.prefetch(canvas, wanted)
 
     @torch.inference_mode()
     def initial_mixture(
@@ -239,11 +310,19 @@ class SpaPredictor:
         probabilities: FloatArray = expit(logits)
         progress(0.95, "grouping the samples")
         clusters = cluster_samples(probabilities, self.config.candidates, seed=0)
-        proposal, order = self._build(view, logits, probabilities, clusters, number)
+        proposal, order = build_proposal(
+            logits,
+            probabilities,
+            clusters,
+            config=self.spa.config,
+            view=view,
+            shape=self.canvas.shape,
+            number=number,
+        )
         feedback = tuple(
             Feedback(
                 draws.latents[self._members(probabilities, clusters, k)],
-                logits[clusters.representatives[k]],
+                logits[clusters.representatives[k]].copy(),  # a view would keep all samples
                 self._point(
                     view, representative_point(probabilities, clusters, k, rng), probabilities
                 ),
@@ -274,48 +353,20 @@ class SpaPredictor:
         distance = ((probabilities[members] - picked) ** 2).sum(axis=(1, 2))
         return members[np.argsort(distance, kind="stable")][: self.config.focus]
 
-    def _pixels(self, view: View) -> FloatArray:
-        config = self.spa.config
-        if config.normalise == "standardise":
-            return self.canvas.pixels(view, config.image_size)
-        pixels = self.canvas.read(view, config.image_size)
-        if config.normalise == "sam":
-            pixels = (pixels * 255 - _SAM_MEAN) / _SAM_DEVIATION
-        if config.frame == "pad":
-            rows = int(np.ceil(self.canvas.shape[0] / view.height * config.image_size))
-            columns = int(np.ceil(self.canvas.shape[1] / view.width * config.image_size))
-            pixels[rows:], pixels[:, columns:] = 0.0, 0.0
-        return pixels.astype(np.float32)
+    def _frame_key(self, prompts: Prompts) -> str:
+        """Key what a field of view depends on: the plane, its grey values, prompts, weights."""
+        canvas = self.canvas
+        clicks = [(c.row, c.column, c.label) for c in prompts.clicks]
+        box, mask = prompts.box, prompts.mask
+        corners = [] if box is None else [box.row0, box.column0, box.row1, box.column1]
+        rough = [] if mask is None else [*astuple(mask.region)]
+        kind = f"frame {canvas.fingerprint} {canvas.intensity} {self.config.framing}"
+        arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
+        return embedding_key(kind, self.model.identity.sha256, *arrays)
 
-    def _embed(self, view: View, prompts: Prompts, feedback: Feedback | None) -> PromptEmbedding:
-        """Bring prompts into the model's pixels and point order, and embed them."""
-        size, device = self.spa.config.image_size, self.spa.device
-        swap = self.spa.config.point_order == "rc"
-
-        def place(row: float, column: float) -> tuple[float, float]:
-            x, y = view.to_model(row, column, size)
-            return (y, x) if swap else (x, y)
-
-        points = labels = boxes = mask = None
-        if prompts.points:
-            points = torch.tensor([[place(c.row, c.column) for c in prompts.points]]).float()
-            labels = torch.tensor([[float(c.label) for c in prompts.points]])
-            points, labels = points.to(device), labels.to(device)
-        if prompts.box is not None:
-            box = prompts.box
-            corners = (*place(box.row0, box.column0), *place(box.row1, box.column1))
-            boxes = torch.tensor([corners]).float().to(device)
-        if self.config.feedback_mask and feedback is not None:
-            mask = torch.from_numpy(feedback.logits)[None, None].to(device)
-        elif prompts.mask is not None:
-            mask = self._mask_logits(view, prompts.mask).to(device)
-        return self.spa.embed_prompts(points, labels, boxes=boxes, mask_logits=mask)
-
-    def _mask_logits(self, view: View, mask: BoolArray) -> torch.Tensor:
-        """Turn a rough mask into the decoder's kind of logits: about +-4, soft at its edge."""
-        side = 4 * self.spa.config.grid
-        covered = Canvas(mask).read(view, side)[..., 0]
-        return torch.from_numpy(8.0 * covered - 4.0)[None, None]
+    def _embed(self, view: View, prompts: Prompts, last: Feedback | None) -> PromptEmbedding:
+        picked = last.logits if last is not None and self.config.feedback_mask else None
+        return embed_prompts(self.spa, self.canvas.shape, view, prompts, picked)
 
     def _point(
         self, view: View, point: tuple[int, int, int] | None, probabilities: FloatArray
@@ -328,80 +379,12 @@ class SpaPredictor:
             float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1)), point[2]
         )
 
-    def _build(  # the maps at full resolution, and which group each candidate is
-        self,
-        view: View,
-        logits: FloatArray,
-        probabilities: FloatArray,
-        clusters: Clusters,
-        number: int,
-    ) -> tuple[Proposal, list[int]]:
-        config, shape = self.spa.config, self.canvas.shape
-        region = view.region(shape)
-        if config.mean_of == "logit":
-            mean, threshold = logits.mean(axis=0), config.threshold
-            # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
-            mean, threshold = expit(mean), float(expit(threshold))
-        else:
-            mean, threshold = probabilities.mean(axis=0), config.threshold
-        maps = np.concatenate([mean[None], probabilities[list(clusters.representatives)]])
-        full = resize_to_region(maps.astype(np.float32), view, shape)
-        recommended = full[0] > threshold
-        offered = [
-            Candidate(full[1 + k] > 0.5, recommended, region, shape, weight)
-            for k, weight in enumerate(clusters.weights)
-        ]
-        order = _distinct_by_area(offered)
-        proposal = Proposal(
-            local_probability=full[0],
-            region=region,
-            shape=shape,
-            threshold=threshold,
-            uncertainty=disagreement(probabilities, mean > threshold),
-            round=number,
-            candidates=tuple(offered[k] for k in order),
-        )
-        return proposal, order
 
-
-def _distinct_by_area(candidates: list[Candidate]) -> list[int]:
-    """Order candidates by signed area difference; leave out equal masks."""
-    order: list[int] = []
-    for k in sorted(range(len(candidates)), key=lambda k: int(candidates[k].local_mask.sum())):
-        mask = candidates[k].local_mask
-        if not any(np.array_equal(mask, candidates[other].local_mask) for other in order):
-            order.append(k)
-    return order
-
-
-_SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
-_SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
-
-
-def resize_to_region(maps: FloatArray, view: View, shape: tuple[int, int]) -> FloatArray:
-    """Resize probability maps of a view to the image pixels under it (bilinear).
-
-    Parameters
-    ----------
-    maps : ndarray of shape (K, h, w)
-        float32 over the view.
-    view : View
-        Where they lie.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    ndarray of shape (K, region.height, region.width)
-        float32.
-    """
-    region = view.region(shape)
-    rows = (torch.arange(region.height) + region.row + 0.5 - view.row) / view.height * 2 - 1
-    columns = (torch.arange(region.width) + region.column + 0.5 - view.column) / view.width * 2 - 1
-    y, x = torch.meshgrid(rows.float(), columns.float(), indexing="ij")
-    grid = torch.stack([x, y], dim=-1)[None]
-    out = functional.grid_sample(
-        torch.from_numpy(maps)[None], grid, padding_mode="border", align_corners=False
-    )
-    result: FloatArray = out[0].numpy()
-    return result
+def _first_place(prompts: Prompts) -> tuple[float, float]:
+    """Return (row, column) of what a person pointed at first."""
+    if prompts.clicks:
+        return prompts.clicks[0].row, prompts.clicks[0].column
+    if prompts.box is not None:
+        box = prompts.box
+        return (box.row0 + box.row1) / 2, (box.column0 + box.column1) / 2
+    raise SessionError("nothing to look at; give a point, a box or a mask.")

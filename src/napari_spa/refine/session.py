@@ -6,27 +6,32 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_spa.core.mixture import blend_mixtures
-from napari_spa.core.types import MixtureParameters, Prompts, Proposal
+from napari_spa.core.types import Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
-from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.refine.checks import check_box, check_click, check_prompts
+from napari_spa.refine.checks import check_box, check_click, check_pick, check_prompts, check_stroke
 from napari_spa.refine.config import EngineConfig, Progress, silent
-from napari_spa.refine.state import Act, Decision, Phase, RefinementResult, SessionState, add_click
+from napari_spa.refine.learning import learn, start_from
+from napari_spa.refine.moves import Moves, Rounds, first_state
+from napari_spa.refine.state import (
+    Decision,
+    Phase,
+    RefinementResult,
+    SessionState,
+    Timeline,
+    add_clicks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
+    from napari_spa.core.types import LocalMask, MixtureParameters
     from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.refine.predictor import Feedback
-    from napari_spa.refine.view import View
-
-PRIOR_PICKS = 6.0
-"""A profile of this many picks weighs as much as the model's own prior."""
+    from napari_spa.io.embedding_cache import EmbeddingCache
+    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.picture import Picture
+    from napari_spa.refine.view import Canvas, View
 
 
 class RefinementSession:
@@ -36,7 +41,7 @@ class RefinementSession:
 
         NO_IMAGE --set_image--> READY --start--> CHOOSING --accept--> ACCEPTED
                                                  |      ^                |
-                          pick, click, box, undo, redo  |             start
+       pick, click, stroke, box, look, undo, redo  |             start, restore
                                                  +------+  <-------------+
 
     ``set_image`` is allowed at any time and drops the object at hand.  A call that
@@ -55,6 +60,8 @@ class RefinementSession:
         Whether picks update the preference distribution; False freezes it.
     config : EngineConfig or None
         Numbers of samples and candidates, head, feedback.
+    cache : EmbeddingCache or None
+        Where embeddings are kept beyond the latest few.
 
     Raises
     ------
@@ -78,6 +85,7 @@ class RefinementSession:
         *,
         adapt: bool = True,
         config: EngineConfig | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         from napari_spa.refine.predictor import SpaPredictor  # brings torch
 
@@ -86,12 +94,13 @@ class RefinementSession:
         self.model, self.seed, self.adapt = model, seed, adapt
         self.profile = profile
         self.seconds: dict[str, float] = {}
-        self._predictor = SpaPredictor(model, config)
-        self._past: list[SessionState] = []
-        self._future: list[SessionState] = []
-        self._state: SessionState | None = None
+        self._predictor = SpaPredictor(model, config, cache)
+        self._timeline: Timeline | None = None
+        self._rounds = Rounds(self._predictor)
+        self._moves = Moves(self._predictor, self._rounds)
         self._accepted = False
         self._objects = 0
+        self._learnt = 0
 
     # ---------------------------------------------------------------- what it is now
 
@@ -100,29 +109,39 @@ class RefinementSession:
         """Where the session stands."""
         if not self._predictor.has_image:
             return Phase.NO_IMAGE
-        if self._state is None:
+        if self._timeline is None:
             return Phase.READY
         return Phase.ACCEPTED if self._accepted else Phase.CHOOSING
 
     @property
     def proposal(self) -> Proposal | None:
         """What is shown now."""
-        return None if self._state is None else self._state.proposal
+        return None if self._timeline is None else self._rounds.show(self._timeline.state).proposal
 
     @property
     def prompts(self) -> Prompts:
         """All prompts of the object at hand."""
-        return Prompts() if self._state is None else self._state.prompts
+        return Prompts() if self._timeline is None else self._timeline.state.prompts
 
     @property
     def mixture(self) -> MixtureParameters | None:
         """The preference distribution now."""
-        return None if self._state is None else self._state.mixture
+        return None if self._timeline is None else self._timeline.state.mixture
 
     @property
     def view(self) -> View | None:
         """The field of view now."""
-        return None if self._state is None else self._state.view
+        return None if self._timeline is None else self._timeline.state.view
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """The states of the object at hand, undone ones included."""
+        return self._timeline
+
+    @property
+    def canvas(self) -> Canvas:
+        """The image that was set; ``SessionError`` before."""
+        return self._predictor.canvas
 
     @property
     def image_shape(self) -> tuple[int, int] | None:
@@ -132,29 +151,32 @@ class RefinementSession:
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round to go back to."""
-        return self.phase is Phase.CHOOSING and bool(self._past)
+        timeline = self._timeline
+        return timeline is not None and not self._accepted and bool(timeline.past)
 
     @property
     def can_redo(self) -> bool:
         """Whether an undone round can be had again."""
-        return self.phase is Phase.CHOOSING and bool(self._future)
+        timeline = self._timeline
+        return timeline is not None and not self._accepted and bool(timeline.future)
 
     # ---------------------------------------------------------------- what one can do
 
-    def set_image(self, image: ArrayLike) -> None:
+    def set_image(self, image: ArrayLike | Picture) -> None:
         """Take an image and drop the object at hand.
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C)
-            Any bool, integer or float type; C of 1 to 4 channels.
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr;
+            a :class:`~napari_spa.refine.picture.Picture` for pyramids and channels.
 
         Raises
         ------
         InputError
             When the image cannot be used.
         """
-        self._predictor.set_image(np.asarray(image))
+        self._predictor.set_image(image)
         self._forget()
         self._objects = 0
 
@@ -163,8 +185,10 @@ class RefinementSession:
         points: Sequence[tuple[float, float]] = (),
         labels: Sequence[int] | None = None,
         box: tuple[float, float, float, float] | None = None,
-        mask: ArrayLike | None = None,
+        mask: ArrayLike | LocalMask | None = None,
         *,
+        view: View | None = None,
+        mixture: MixtureParameters | None = None,
         progress: Progress = silent,
     ) -> Proposal:
         """Start an object from points, a box or a rough mask.
@@ -179,6 +203,10 @@ class RefinementSession:
             Image pixels.
         mask : array_like of shape (H, W) or None
             Non-zero is the object, roughly.
+        view : View or None
+            Field of view; chosen from the prompts by default.
+        mixture : MixtureParameters or None
+            Preference to start from; the model's and the profile's by default.
         progress : callable
             Called with the share done and a message; may raise ``Cancelled``.
 
@@ -198,21 +226,18 @@ class RefinementSession:
             raise SessionError("no image is set; call set_image(image) first.")
         prompts = check_prompts(points, labels, box, mask, self._predictor.canvas.shape)
         begun = time.perf_counter()
-        view, anchor = self._predictor.frame(prompts, progress)
-        prompts = replace(prompts, anchor=anchor)
+        if view is None:
+            view, anchor = self._predictor.frame(prompts, progress)
+            prompts = replace(prompts, anchor=anchor)
         self._predictor.encode(view, progress)
         encoded = time.perf_counter()
         initial = self._predictor.initial_mixture(view, prompts)
-        mixture = self._with_profile(initial)
-        state = self._advance("start", view, prompts, (initial, mixture), progress=progress)
-        self._forget()
-        self._objects += 1
-        self._state = state
-        self.seconds = {
-            "encode": encoded - begun,
-            "propose": time.perf_counter() - encoded,
-        }
-        return state.proposal
+        blended = start_from(initial, self.profile) if mixture is None else mixture
+        entropy = (self.seed, self._objects + 1)
+        state = first_state(view, prompts, (initial, blended), entropy)
+        proposal = self._begin(Timeline(state), progress, learnt=0)
+        self.seconds = {"encode": encoded - begun, "propose": time.perf_counter() - encoded}
+        return proposal
 
     def pick(self, index: int, *, progress: Progress = silent) -> Proposal:
         """Pick a candidate; the preference distribution learns from it.
@@ -236,25 +261,10 @@ class RefinementSession:
         InputError
             When there is no such candidate.
         """
-        state = self._choosing("pick")
-        offered = state.proposal.candidates
-        if isinstance(index, bool) or not 0 <= int(index) < len(offered):
-            raise InputError(
-                f"there is no candidate {index}; choose 0 to {len(offered) - 1}."
-                if offered
-                else "the model is certain and offers no candidate; click or accept."
-            )
-        feedback = state.round.feedback[int(index)]
-        prompts = state.prompts
-        if self._predictor.config.feedback_point and feedback.point is not None:
-            prompts = add_click(prompts, feedback.point)
-        mixture = state.mixture
-        if self.adapt:
-            mixture = self._predictor.refresh(mixture, state.view, prompts, feedback)
-            mixture = self._predictor.update(mixture, state.initial, feedback)
-        return self._go(
-            "pick", state, prompts, mixture, pick=int(index), last=feedback, progress=progress
-        )
+        state = self._choosing("pick").state
+        offered = self._rounds.show(state, progress).proposal.candidates
+        index = check_pick(index, len(offered))
+        return self._go(self._moves.pick(state, index, progress, adapt=self.adapt), progress)
 
     def click(
         self, point: tuple[float, float], label: int = 1, *, progress: Progress = silent
@@ -282,10 +292,50 @@ class RefinementSession:
         InputError
             When the point or label cannot be used.
         """
-        state = self._choosing("click")
-        prompts = add_click(state.prompts, check_click(point, label, self._predictor.canvas.shape))
-        mixture = self._predictor.refresh(state.mixture, state.view, prompts, state.last)
-        return self._go("click", state, prompts, mixture, progress=progress)
+        state = self._choosing("click").state
+        clicks = [check_click(point, label, self.canvas.shape)]
+        return self._go(
+            self._moves.prompt("click", state, add_clicks(state.prompts, *clicks)), progress
+        )
+
+    def stroke(
+        self,
+        path: Sequence[tuple[float, float]],
+        label: int = 1,
+        *,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Add a brush stroke over a part of the object or of the background.
+
+        A few points along the stroke become prompts, as many as its length in the field
+        of view deserves.
+
+        Parameters
+        ----------
+        path : sequence of (row, column)
+            Where the brush went, in image pixels.
+        label : int
+            1 on the object, 0 on the background.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the stroke or label cannot be used.
+        """
+        state = self._choosing("stroke").state
+        clicks = check_stroke(path, label, self.canvas.shape, extent=state.view.height)
+        return self._go(
+            self._moves.prompt("stroke", state, add_clicks(state.prompts, *clicks)), progress
+        )
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent
@@ -311,12 +361,43 @@ class RefinementSession:
         InputError
             When the box cannot be used.
         """
-        state = self._choosing("box")
-        prompts = replace(state.prompts, box=check_box(box, self._predictor.canvas.shape))
-        return self._go("box", state, prompts, state.mixture, progress=progress)
+        state = self._choosing("box").state
+        prompts = replace(state.prompts, box=check_box(box, self.canvas.shape))
+        return self._go(self._moves.prompt("box", state, prompts), progress)
 
-    def undo(self) -> Proposal:
+    def look(self, view: View, *, progress: Progress = silent) -> Proposal:
+        """Look at the same object through another field of view.
+
+        Parameters
+        ----------
+        view : View
+            Moved into the image, and widened until it holds all prompts.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started, or the model always sees the whole image.
+        """
+        state = self._choosing("look").state
+        if self._predictor.whole_view(self.canvas, state.prompts) is not None:
+            raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
+        fitted = self._predictor.fit(view)
+        return self._go(self._moves.prompt("view", state, state.prompts, fitted), progress)
+
+    def undo(self, *, progress: Progress = silent) -> Proposal:
         """Go back one round; the whole state is restored.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
 
         Returns
         -------
@@ -327,15 +408,18 @@ class RefinementSession:
         SessionError
             When there is nothing to undo.
         """
-        state = self._choosing("undo")
-        if not self._past:
+        timeline = self._choosing("undo")
+        if not timeline.past:
             raise SessionError("there is nothing to undo; this is the first round.")
-        self._future.append(state)
-        self._state = self._past.pop()
-        return self._state.proposal
+        return self._move(timeline.back(), progress)
 
-    def redo(self) -> Proposal:
+    def redo(self, *, progress: Progress = silent) -> Proposal:
         """Take an undone round again.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
 
         Returns
         -------
@@ -346,12 +430,62 @@ class RefinementSession:
         SessionError
             When there is nothing to redo.
         """
-        state = self._choosing("redo")
-        if not self._future:
+        timeline = self._choosing("redo")
+        if not timeline.future:
             raise SessionError("there is nothing to redo.")
-        self._past.append(state)
-        self._state = self._future.pop()
-        return self._state.proposal
+        return self._move(timeline.forth(), progress)
+
+    def restore(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        undone: int = 0,
+        learnt: int = 0,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Play decisions again: an accepted object to refine further, or a recovered one.
+
+        The same image, model and device give the same rounds, bit for bit.
+
+        Parameters
+        ----------
+        decisions : sequence of Decision
+            Of one object, from its start; of each only what the person did, the seed and
+            (of the first) the field of view and the mixture count.
+        undone : int
+            So many of the last rounds are undone; redo brings them back.
+        learnt : int
+            So many picks were put into the profile before, and will not be again.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            Of the round one is at afterwards.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        InputError
+            When the decisions do not fit the image or each other.
+        """
+        if self.phase is Phase.NO_IMAGE:
+            raise SessionError("no image is set; call set_image(image) first.")
+        if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
+            raise InputError("an object's decisions begin with its start; nothing to restore.")
+        first = decisions[0]
+        self._predictor.encode(first.view, progress)
+        initial = self._predictor.initial_mixture(first.view, first.prompts)
+        state = SessionState(first.view, first.prompts, initial, first.mixture, None, (first,))
+        timeline = Timeline(state)
+        for decision in decisions[1:]:
+            following = self._moves.again(timeline.state, decision, progress, adapt=self.adapt)
+            timeline = timeline.push(following)
+        for _ in range(min(undone, len(timeline.past))):
+            timeline = timeline.back()
+        return self._begin(timeline, progress, learnt=learnt)
 
     def accept(self) -> RefinementResult:
         """Accept the recommended mask; what was learnt goes into the profile.
@@ -365,105 +499,54 @@ class RefinementSession:
         SessionError
             When there is nothing to accept.
         """
-        state = self._choosing("accept")
-        self.profile = self._learn(state)
+        state = self._choosing("accept").state
+        self.profile = learn(self.profile, state, self.model.identity, known=self._learnt)
         self._accepted = True
-        return RefinementResult(
-            state.proposal.mask, state.proposal.round, state.decisions, self.profile
-        )
+        proposal = self._rounds.show(state).proposal
+        return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
+
+    def prefetch(self, image: ArrayLike | Picture) -> None:
+        """Have another image's embedding ready, at the field of view of the object at hand.
+
+        Does nothing without a cache, or for a model with fields of view and no object.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            The image that may be wanted next.
+        """
+        self._predictor.prefetch(image, self.view)
 
     # ---------------------------------------------------------------- how it does it
 
-    def _go(
-        self,
-        act: Act,
-        state: SessionState,
-        prompts: Prompts,
-        mixture: MixtureParameters,
-        *,
-        pick: int | None = None,
-        last: Feedback | None = None,
-        progress: Progress,
-    ) -> Proposal:
+    def _go(self, following: SessionState, progress: Progress) -> Proposal:
+        """Show a state, and only then make it the present one."""
         begun = time.perf_counter()
-        view = self._predictor.widen(state.view, prompts)
-        following = self._advance(
-            act,
-            view,
-            prompts,
-            (state.initial, mixture),
-            before=state,
-            pick=pick,
-            last=last or state.last,
-            progress=progress,
-        )
-        self._past.append(state)
-        self._future.clear()
-        self._state = following
+        shown = self._rounds.show(following, progress)
+        if self._timeline is not None:
+            self._timeline = self._timeline.push(following)
         self.seconds = {"encode": 0.0, "propose": time.perf_counter() - begun}
-        return following.proposal
+        return shown.proposal
 
-    def _advance(
-        self,
-        act: Act,
-        view: View,
-        prompts: Prompts,
-        mixtures: tuple[MixtureParameters, MixtureParameters],
-        *,
-        before: SessionState | None = None,
-        pick: int | None = None,
-        last: Feedback | None = None,
-        progress: Progress,
-    ) -> SessionState:
-        number = 1 if before is None else before.proposal.round + 1
-        objects = self._objects + (before is None)
-        seed = int(np.random.SeedSequence([self.seed, objects, number]).generate_state(1)[0])
-        initial, mixture = mixtures
-        shown = self._predictor.propose(
-            view, prompts, mixture, number=number, seed=seed, last=last, progress=progress
-        )
-        offered = () if before is None else before.proposal.candidates
-        decision = Decision(
-            act,
-            number,
-            seed,
-            pick,
-            prompts,
-            tuple((c.added_area, c.removed_area, c.weight) for c in offered),
-            mixture,
-        )
-        earlier = () if before is None else before.decisions
-        return SessionState(view, prompts, initial, mixture, shown, last, (*earlier, decision))
+    def _move(self, timeline: Timeline, progress: Progress) -> Proposal:
+        shown = self._rounds.show(timeline.state, progress)
+        self._timeline = timeline
+        return shown.proposal
 
-    def _with_profile(self, initial: MixtureParameters) -> MixtureParameters:
-        if self.profile is None or not self.profile.picks:
-            return initial
-        share = self.profile.picks / (self.profile.picks + PRIOR_PICKS)
-        return blend_mixtures(initial, self.profile.mixture, share)
-
-    def _learn(self, state: SessionState) -> PreferenceProfile:
-        """Average what was learnt over objects, each in proportion to its picks."""
-        old = self.profile
-        if old is None:
-            return PreferenceProfile(
-                model=self.model.identity,
-                mixture=state.mixture,
-                picks=state.picks,
-                images=1,
-            )
-        total = old.picks + state.picks
-        share = state.picks / total if total else 0.0
-        mixture = blend_mixtures(old.mixture, state.mixture, share)
-        return replace(old, mixture=mixture, picks=total, images=old.images + 1)
+    def _begin(self, timeline: Timeline, progress: Progress, *, learnt: int) -> Proposal:
+        """Show an object, and only then make it the one at hand."""
+        shown = self._rounds.show(timeline.state, progress)
+        self._timeline, self._accepted, self._learnt = timeline, False, learnt
+        self._objects += 1
+        return shown.proposal
 
     def _forget(self) -> None:
-        self._state, self._accepted = None, False
-        self._past.clear()
-        self._future.clear()
+        self._timeline, self._accepted, self._learnt = None, False, 0
+        self._rounds.forget()
 
-    def _choosing(self, act: str) -> SessionState:
-        if self._state is None or self._accepted:
+    def _choosing(self, act: str) -> Timeline:
+        if self._timeline is None or self._accepted:
             if self.phase is Phase.NO_IMAGE:
                 raise SessionError(f"cannot {act} yet; call set_image(image), then start(...).")
             raise SessionError(f"cannot {act} yet; start an object with start(points=...).")
-        return self._state
+        return self._timeline

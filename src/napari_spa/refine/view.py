@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from napari_spa.core.transforms import IntensityRange, fit_intensity, standardise
+from napari_spa.core.transforms import IntensityRange, standardise
 from napari_spa.core.types import FloatArray, Region
+from napari_spa.refine.picture import Picture
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 _MOST_READ = 8
+LARGEST_VIEW = 4096.0
+"""Side of the largest window of an image that is too large to be read whole, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Canvas:
 
     Parameters
     ----------
-    image : ndarray of shape (H, W) or (H, W, C)
+    image : array_like of shape (H, W) or (H, W, C), or Picture
         Any bool, integer or float type; kept by reference, never changed.
 
     Raises
@@ -100,10 +104,23 @@ class Canvas:
         When the image is empty, not 2D, not real or without a finite pixel.
     """
 
-    def __init__(self, image: NDArray[np.generic]) -> None:
-        self.image = np.asarray(image)
-        self.intensity: IntensityRange = fit_intensity(self.image)
-        self.shape: tuple[int, int] = (self.image.shape[0], self.image.shape[1])
+    def __init__(self, image: ArrayLike | Picture) -> None:
+        picture = Picture.of(image)
+        # Of a plane on disk each window would be read anew; all of it is quicker.
+        self.picture = picture.loaded() if picture.small else picture
+        self.intensity: IntensityRange = self.picture.intensity()
+        self.shape: tuple[int, int] = self.picture.shape
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the pixels; see :meth:`Picture.fingerprint`."""
+        return self.picture.fingerprint()
+
+    @property
+    def largest_view(self) -> float:
+        """Side of the largest window that may be read without waiting, in pixels."""
+        side = float(max(self.shape))
+        return side if self.picture.small else min(side, LARGEST_VIEW)
 
     def read(self, view: View, size: int) -> FloatArray:
         """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
@@ -120,11 +137,25 @@ class Canvas:
         ndarray of shape (S, S, 3)
             float32 in [0, 1].
         """
-        # A far view is read with a stride, then averaged down to between one and two
-        # times the size, then sampled bilinearly: the same as in training.
-        rows, row_step = self._positions(view.row, view.height, size, self.shape[0])
-        columns, column_step = self._positions(view.column, view.width, size, self.shape[1])
-        pixels = self.intensity.apply(self.image[np.ix_(rows, columns)])
+        # A far view is read from a coarser level or with a stride, then averaged down to
+        # between one and two times the size, then sampled bilinearly: as in training.
+        level = self.picture.level_for(view.height, view.width, size)
+        row_factor, column_factor = self.picture.factors(level)
+        view = View(
+            view.row / row_factor,
+            view.column / column_factor,
+            view.height / row_factor,
+            view.width / column_factor,
+        )
+        shape = self.picture.levels[level][0].shape
+        rows, row_step = _positions(view.row, view.height, size, shape[0])
+        columns, column_step = _positions(view.column, view.width, size, shape[1])
+        block = self.picture.read(
+            slice(int(rows[0]), int(rows[-1]) + 1),
+            slice(int(columns[0]), int(columns[-1]) + 1),
+            level,
+        )
+        pixels = self.intensity.apply(block[np.ix_(rows - rows[0], columns - columns[0])])
         stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
         factors = (max(1, len(rows) // size), max(1, len(columns) // size))
         h, w = len(rows) // factors[0] * factors[0], len(columns) // factors[1] * factors[1]
@@ -142,15 +173,13 @@ class Canvas:
         """Read a view and standardise it, ``(S, S, 3)`` float32."""
         return standardise(self.read(view, size))
 
-    @staticmethod
-    def _positions(
-        start: float, extent: float, size: int, limit: int
-    ) -> tuple[NDArray[np.int64], int]:
-        first = rows_start(start)
-        last = int(np.ceil(start + extent)) + 1
-        step = max(1, int(extent / (_MOST_READ * size)))
-        positions = np.arange(first, max(last, first + 1), step, dtype=np.int64)
-        return np.clip(positions + step // 2, 0, limit - 1), step
+
+def _positions(start: float, extent: float, size: int, limit: int) -> tuple[NDArray[np.int64], int]:
+    first = rows_start(start)
+    last = int(np.ceil(start + extent)) + 1
+    step = max(1, int(extent / (_MOST_READ * size)))
+    positions = np.arange(first, max(last, first + 1), step, dtype=np.int64)
+    return np.clip(positions + step // 2, 0, limit - 1), step
 
 
 def rows_start(start: float) -> int:

@@ -6,45 +6,61 @@ the viewer and are free on every layer type, so they always arrive.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from napari.components import ViewerModel
 
-PICK_KEYS = ("G", "H", "J", "K")
-TOGGLE_KEYS = ("Alt-1", "Alt-2", "Alt-3", "Alt-4")
-ACCEPT_KEY, UNDO_KEY, REDO_KEY, DISCARD_KEY = "N", "U", "W", "Q"
+_NOBODY = object()
 
 
 class KeyBindings:
-    """Bind keys to acts on a viewer; a key somebody else holds is given back on release.
+    """Bind keys to acts on a viewer; what a key did before, it does again after release.
 
     Parameters
     ----------
     viewer : ViewerModel
         The viewer.
     acts : mapping of str to callable
-        Key, and what it does.
+        Key, and what it does.  A generator function runs to its ``yield`` when the key
+        goes down, and on when it comes up.
     """
 
-    def __init__(self, viewer: ViewerModel, acts: Mapping[str, Callable[[], object]]) -> None:
+    def __init__(self, viewer: ViewerModel, acts: Mapping[str, Callable[[], Any]]) -> None:
         self._viewer = viewer
-        self._before: dict[Any, Any] = dict(viewer.keymap)
+        self._bound: dict[Any, tuple[Any, Any]] = {}
         for key, act in acts.items():
-            viewer.bind_key(key, _ignoring_viewer(act), overwrite=True)
+            before = dict(viewer.keymap)
+            ours = _held(act) if inspect.isgeneratorfunction(act) else _pressed(act)
+            viewer.bind_key(key, ours, overwrite=True)
+            for binding, now in viewer.keymap.items():
+                if before.get(binding, _NOBODY) is not now:
+                    self._bound[binding] = before.get(binding, _NOBODY), now
 
     def release(self) -> None:
-        """Put the viewer's own bindings back."""
-        for key in set(self._viewer.keymap) - set(self._before):
-            self._viewer.keymap.pop(key)
-        self._viewer.keymap.update(self._before)
-        self._before = dict(self._viewer.keymap)
+        """Give the keys back, but for those that somebody else has bound since."""
+        for binding, (before, ours) in self._bound.items():
+            if self._viewer.keymap.get(binding) is not ours:
+                continue
+            if before is _NOBODY:
+                self._viewer.keymap.pop(binding)
+            else:
+                self._viewer.keymap[binding] = before
+        self._bound.clear()
 
 
-def _ignoring_viewer(act: Callable[[], object]) -> Callable[[Any], None]:
+def _pressed(act: Callable[[], Any]) -> Callable[[Any], None]:
     def bound(viewer: Any) -> None:
         act()
+
+    return bound
+
+
+def _held(act: Callable[[], Generator[None, None, None]]) -> Callable[[Any], Any]:
+    def bound(viewer: Any) -> Generator[None, None, None]:
+        yield from act()
 
     return bound

@@ -6,54 +6,49 @@ the worker; everything here runs in the main thread.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import InputError, SpaError
-from napari_spa.viewer.layers import ObjectLayers
-from napari_spa.viewer.planes import Plane, click_in_plane, read_plane, shown_plane, spatial_shape
+from napari_spa.viewer.engine import make_session
+from napari_spa.viewer.keeper import WorkKeeper
+from napari_spa.viewer.planes import (
+    picture_of,
+    shown_plane,
+)
+from napari_spa.viewer.shown import Shown, look_record, make_shown
 from napari_spa.viewer.worker import Worker
+from napari_spa.viewer.works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from napari.components import ViewerModel
-    from numpy.typing import NDArray
 
+    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation import Overlap
     from napari_spa.refine.config import Progress
     from napari_spa.refine.session import RefinementSession
+    from napari_spa.viewer.annotated_image import AnnotatedImage, AtHand
+    from napari_spa.viewer.engine import SessionFactory
 
-    SessionFactory = Callable[[str], RefinementSession]
+    Act = Callable[[RefinementSession, Progress], Proposal]
 
 HINT_START = "Click on an object in the image."
 HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
-_DRAG_PIXELS = 4.0
+BUSY = "Still working on the last step; wait, or press Cancel."
 
 
-def make_session(model: str) -> RefinementSession:
-    """Load a model and return a session for it; slow, for the worker.
-
-    Parameters
-    ----------
-    model : str
-        Name or path.
-
-    Returns
-    -------
-    RefinementSession
-    """
-    from napari_spa.io.checkpoints import load_model
-    from napari_spa.refine.session import RefinementSession
-
-    return RefinementSession(load_model(model))
+_logger = logging.getLogger(__name__)
 
 
 class Refiner(QObject):
-    """Connect clicks and picks in one viewer to a session and its layers.
+    """Connect what a person does in one viewer to a session, objects and layers.
 
     Parameters
     ----------
@@ -61,267 +56,366 @@ class Refiner(QObject):
         The viewer.
     session_factory : callable
         Makes a session from a model's name; called in the worker.
+    parent : QObject or None
+        Qt's parent.
+    work_root : Path or None
+        Where work is kept as it is done; None keeps nothing.
 
     Attributes
     ----------
     proposed : Signal(object, object)
-        A proposal to show and the image under its region, (h, w, 3) float32.
+        A proposal that is shown, and all that goes with it (``Shown``).
     cleared : Signal()
         There is no object at hand any more.
-    said : Signal(str)
-        What happened or what to do next, in one sentence.
-    failed : Signal(str)
-        What went wrong, in one sentence.
+    objects_changed : Signal()
+        Accepted objects changed, or another image is annotated.
+    undo_requested, redo_requested : Signal()
+        There is no round to go to: what was done to objects is meant.
+    said, failed : Signal(str)
+        What happened or what to do next; what went wrong; in one sentence.
     """
 
     proposed = Signal(object, object)
     cleared = Signal()
+    objects_changed = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
     said = Signal(str)
     failed = Signal(str)
+    _troubled = Signal(str)
 
     def __init__(
         self,
         viewer: ViewerModel,
         session_factory: SessionFactory = make_session,
         parent: QObject | None = None,
+        *,
+        work_root: Path | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._factory = viewer, session_factory
+        self.viewer, self._factory = viewer, session_factory
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
+        self.worker.stopped.connect(self._on_stopped)
+        self._then: Callable[[Any], None] = self._show
+        self._troubled.connect(self.failed)
+        self.keeper = WorkKeeper(work_root, self._troubled.emit)
+        self.works = Works(viewer, self.keeper, self)
+        self.works.changed.connect(self.objects_changed)
+        self.works.lost.connect(self._on_lost)
+        self.works.noticed.connect(self.said)
+        self.cleared.connect(self.works.settle)
+        self.overlap: Overlap = "protect"
+        self.selected: int | None = None
         self._model = "spa-tiny"
-        self._session: RefinementSession | None = None
-        self._layers: ObjectLayers | None = None
-        self._plane: Plane | None = None
-        self._pixels: NDArray[Any] | None = None
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        self._loaded: tuple[str, RefinementSession] | None = None
+        self.blind = False
+        self._steps: Iterator[None] | None = None
+        self._shown_last: Shown | None = None
+        self._next_step = QTimer(self)
+        self._next_step.setSingleShot(True)
+        self._next_step.timeout.connect(self._on_next_step)
 
     # ------------------------------------------------------------------ what it is now
 
     @property
+    def current(self) -> AnnotatedImage | None:
+        """The image that is annotated."""
+        return self.works.current
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way that the next act has to wait for."""
+        return self.worker.busy or self._steps is not None
+
+    @property
+    def held(self) -> AtHand | None:
+        """The object at hand."""
+        return None if self.current is None else self.current.at_hand
+
+    @property
     def choosing(self) -> bool:
-        """Whether an object is at hand."""
-        return self._plane is not None and self._session is not None and self._proposal is not None
+        """Whether an object is at hand and shown."""
+        return self.held is not None and self.held.shown is not None
+
+    @property
+    def session(self) -> RefinementSession | None:
+        """The session of the model in use, once it is loaded."""
+        known = self._loaded
+        return known[1] if known is not None and known[0] == self._model else None
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an earlier round."""
-        return self.choosing and self._session is not None and self._session.can_undo
+        """Whether there is an earlier round, or an act on the objects to take back."""
+        if self.choosing:
+            return self.session is not None and self.session.can_undo
+        return self.current is not None and self.current.annotation.last_change is not None
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an undone round."""
-        return self.choosing and self._session is not None and self._session.can_redo
+        """Whether there is an undone round or act."""
+        if self.choosing:
+            return self.session is not None and self.session.can_redo
+        return self.current is not None and self.current.annotation.last_undone is not None
 
-    @property
-    def _proposal(self) -> Proposal | None:
-        return None if self._session is None else self._session.proposal
-
-    # ------------------------------------------------------------------ what one can do
-
-    def set_model(self, model: str) -> None:
-        """Use another model from the next object on; the object at hand is dropped."""
-        if model != self._model:
-            self.discard()
-            self._model, self._session = model, None
-
-    def click(self, position: tuple[float, ...], label: int = 1) -> None:
-        """Start an object at a world position, or say more about the one at hand.
-
-        Parameters
-        ----------
-        position : tuple of float
-            World coordinates.
-        label : int
-            1 on the object, 0 on the background.
-        """
-        if self.worker.busy:
-            self.said.emit("Still working on the last step; wait, or press Cancel.")
-            return
-        try:
-            self._click(position, label)
-        except SpaError as error:
-            self.failed.emit(str(error))
+    # ------------------------------------------------------------------ choosing
 
     def pick(self, index: int) -> None:
         """Pick a candidate, 0-based."""
-        proposal = self._proposal
-        if not self._ready() or proposal is None or index >= len(proposal.candidates):
-            return
-        self._run(lambda session, progress: session.pick(index, progress=progress))
+        if self.ready() and index < len(self.shown().proposal.candidates):
+            self.run(lambda session, progress: session.pick(index, progress=progress))
 
     def undo(self) -> None:
-        """Go back one round."""
-        if self._ready() and self.can_undo:
-            self._run(lambda session, progress: session.undo())
+        """Go back one round; with no object at hand, take the last act on objects back."""
+        if self.busy:
+            self.said.emit(BUSY)
+        elif self.choosing and self.can_undo:
+            self.run(lambda session, progress: session.undo(progress=progress))
+        elif self.choosing:
+            self.said.emit("This is the first round; Discard drops the object.")
+        else:
+            self.undo_requested.emit()
 
     def redo(self) -> None:
-        """Take an undone round again."""
-        if self._ready() and self.can_redo:
-            self._run(lambda session, progress: session.redo())
+        """Take an undone round, or act on objects, again."""
+        if self.busy:
+            self.said.emit(BUSY)
+        elif self.choosing and self.can_redo:
+            self.run(lambda session, progress: session.redo(progress=progress))
+        elif not self.choosing:
+            self.redo_requested.emit()
 
     def accept(self) -> None:
         """Write the recommended mask as an object."""
-        proposal, session = self._proposal, self._session
-        if not self._ready() or session is None or proposal is None:
+        if not self.ready() or self.current is None:
             return
-        if self._layers is None or self._plane is None:
+        work, shown = self.current, self.shown()
+        try:
+            number, area = work.accept(self.overlap)
+        except InputError as error:
+            self.failed.emit(str(error))
             return
-        number = self._layers.commit(self._plane, proposal)
-        session.accept()
-        self._plane = None
+        self.selected = number
+        profile = shown.session.accept().profile
+        self.keeper.save_profile(work, profile)
         self.cleared.emit()
-        self.said.emit(f"Object {number} accepted, {proposal.area:,} px. {HINT_START}")
+        self.objects_changed.emit()
+        self.said.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
 
     def discard(self) -> None:
-        """Drop the object at hand."""
-        self.worker.cancel()
-        if self._layers is not None:
-            self._layers.clear()
-        self._plane = None
+        """Drop the object at hand; an accepted one stays as it was accepted."""
+        self._drop_work()
+        held = self.held
+        if self.current is not None and held is not None:
+            if self.current.journal is not None:
+                self.current.journal.discard(held.number)
+            self.current.drop()
         self.cleared.emit()
         self.said.emit(HINT_START)
 
     def cancel(self) -> None:
-        """Stop what is running; the round before it stays."""
-        self.worker.cancel()
-        if self._proposal is None or not self.choosing:
-            self.discard()
-        self.said.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
+        """Ask what is running to stop; what is done by then counts."""
+        if self.worker.busy:
+            self.worker.stop()
+            self.said.emit("Stopping…")
 
-    def set_candidate_visible(self, index: int, visible: bool) -> None:
-        """Show or hide a candidate in the canvas."""
-        if self._layers is not None:
-            self._layers.set_candidate_visible(index, visible)
+    def set_model(self, model: str) -> None:
+        """Use another model from the next object on; the object at hand is dropped."""
+        if model != self._model:
+            if self.held is not None:
+                self.discard()
+            self._model = model
+
+    # ------------------------------------------------------------------ living
 
     def close(self) -> None:
-        """Let go of the viewer: no callback, layer or thread of ours stays."""
+        """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
+        self._next_step.stop()
+        self._steps = None
         self.worker.close()
-        if self._layers is not None:
-            self._layers.clear()
-        if self._on_mouse in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
-        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.works.close()
 
     def target(self) -> Image | None:
-        """Return the image a click is meant for: the active one, else the topmost shown."""
-        active = self._viewer.layers.selection.active
+        """Return the image a click is meant for.
+
+        The one with an object at hand; else the active one; else the last one annotated;
+        else the topmost shown.
+        """
+        layers = self.viewer.layers
+        if self.current is not None and self.current.at_hand is not None:
+            return self.current.image
+        active = layers.selection.active
         if isinstance(active, Image):
             return active
-        if self._layers is not None and self._layers.image in self._viewer.layers:
-            return self._layers.image
-        shown = [x for x in self._viewer.layers if isinstance(x, Image) and x.visible]
+        if self.current is not None and self.current.image in layers:
+            return self.current.image
+        shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
         return shown[-1] if shown else None
 
     # ------------------------------------------------------------------ how it does it
 
-    def _click(self, position: tuple[float, ...], label: int) -> None:
-        if self.choosing and self._layers is not None and self._plane is not None:
-            plane = shown_plane(self._viewer, self._layers.image)
-            if plane != self._plane:
-                raise InputError("the object at hand is on another slice; accept or discard it.")
-            point = self._inside(self._layers.image, plane, position)
-            self._run(lambda session, progress: session.click(point, label, progress=progress))
-            return
-        image = self.target()
-        if image is None:
-            raise InputError("there is no image; open one first.")
-        if label == 0:
-            raise InputError("click on the object first; Shift+click takes a part away later.")
-        plane = shown_plane(self._viewer, image)
-        point = self._inside(image, plane, position)
-        if self._layers is None or self._layers.image is not image:
-            self._layers = ObjectLayers(self._viewer, image)
-        self._plane, self._pixels = plane, None
-        self._start(image, plane, point)
+    def run(self, act: Act) -> None:
+        """Let the session do something to the object at hand, and show what comes of it."""
+        session = self.session
+        if session is not None:
+            self.submit(lambda progress: make_shown(session, act(session, progress)), self._show)
 
-    @staticmethod
-    def _inside(image: Image, plane: Plane, position: tuple[float, ...]) -> tuple[float, float]:
-        row, column = click_in_plane(image, plane, position)
-        shape = spatial_shape(image)
-        height, width = (shape[axis] for axis in plane.axes)
-        if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
-            raise InputError(f"that is outside {image.name}; click inside the image.")
-        return row, column
+    def submit(self, job: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
+        """Run a job in the worker, and go on with its result in the main thread."""
+        self._then = then
+        self.worker.submit(job)
 
-    def _start(self, image: Image, plane: Plane, point: tuple[float, float]) -> None:
-        factory, model, known = self._factory, self._model, self._session
+    def begin(self, work: AnnotatedImage, held: AtHand, act: Act, *, known: bool = False) -> None:
+        """Make an object the one at hand and start on it in the background.
 
-        def job(progress: Progress) -> tuple[RefinementSession, Proposal, NDArray[Any]]:
-            session = known
+        Parameters
+        ----------
+        work : AnnotatedImage
+            Its image.
+        held : AtHand
+            The object.
+        act : callable
+            What the session does once it has the image.
+        known : bool
+            Whether its decisions are in the log already.
+        """
+        model, factory, loaded = self._model, self._factory, self.session
+        picture = picture_of(work.image, held.plane, work.look)
+
+        def job(progress: Progress) -> Shown:
+            session = loaded
             if session is None:
                 progress(0.0, "loading the model")
                 session = factory(model)
+                self._loaded = (model, session)
             progress(0.05, "reading the image")
-            pixels = read_plane(image, plane)
-            session.set_image(pixels)
-            return session, session.start([point], progress=progress), pixels
+            session.set_image(picture)
+            return make_shown(session, act(session, progress))
 
+        work.take(held)
+        self.selected = held.number
         self.said.emit("Looking…")
-        self.worker.submit(job)
+        self.submit(job, self._show_known if known else self._show)
 
-    def _run(self, act: Callable[[RefinementSession, Progress], Proposal]) -> None:
-        session, pixels = self._session, self._pixels
-        if session is None or pixels is None:
+    def _show_known(self, shown: Shown) -> None:
+        """Show an object whose decisions are in the log already."""
+        if self.current is not None and self.current.journal is not None:
+            self.current.journal.continued(shown.timeline)
+        self._show(shown)
+
+    def _show(self, shown: Shown) -> None:
+        """Show a round step by step; the window may live in between."""
+        work, held = self.current, self.held
+        if work is None or held is None:
             return
-        self.worker.submit(lambda progress: (session, act(session, progress), pixels))
+        self.keeper.begin(work, shown.session.model.identity)
+        if work.journal is not None:
+            work.journal.shown(
+                held.number,
+                held.plane,
+                shown.timeline,
+                look_record(work.look, shown.session.canvas),
+            )
+        self._steps = work.showing(shown, self.overlap, hidden=self.blind)
+        self._shown_last = shown
+        self._next_step.start()
 
-    def _ready(self) -> bool:
-        if self.worker.busy:
-            self.said.emit("Still working on the last step; wait, or press Cancel.")
+    def _on_next_step(self) -> None:
+        shown = self._shown_last
+        if self._steps is None or shown is None:
+            return
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._shown_all(shown)
+        except Exception as error:
+            _logger.exception("a part of a round could not be shown")
+            self._shown_all(shown)
+            self.failed.emit(f"a part could not be drawn ({error}); the dock shows it.")
+        else:
+            self._next_step.start()
+
+    def _shown_all(self, shown: Shown) -> None:
+        self._steps = self._shown_last = None
+        self.proposed.emit(shown.proposal, shown)
+        certain = "The model is certain: accept, or click to correct it."
+        self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
+
+    def image(self) -> Image:
+        """Return the image a click is meant for; ``InputError`` without one."""
+        image = self.target()
+        if image is None:
+            raise InputError("there is no image; open one first.")
+        return image
+
+    def annotate(self, image: Image) -> AnnotatedImage:
+        """Make an image the one that is annotated; ``InputError`` when no plane is shown."""
+        return self.works.annotate(image)
+
+    def plane_of(self, image: Image) -> Plane:
+        """Return the plane of an image that is on show; ``InputError`` when there is none."""
+        return shown_plane(self.viewer, image)
+
+    def shown(self) -> Shown:
+        """Return the round of the object at hand; ``InputError`` without one."""
+        held = self.held
+        if held is None or held.shown is None:
+            raise InputError("there is no object at hand; click on one.")
+        return held.shown
+
+    def _drop_work(self) -> None:
+        """Neither hear nor show what is under way."""
+        self._steps = self._shown_last = None
+        self.worker.drop()
+
+    def ready(self) -> bool:
+        """Tell whether something can be done to the object at hand now; say why not."""
+        if self.busy:
+            self.said.emit(BUSY)
             return False
         return self.choosing
 
-    def _on_finished(self, result: tuple[RefinementSession, Proposal, NDArray[Any]]) -> None:
-        from napari_spa.core.transforms import fit_intensity
+    def free(self) -> bool:
+        """Tell whether another object can be taken up now; say why not."""
+        if self.busy:
+            self.said.emit(BUSY)
+            return False
+        if self.held is not None:
+            self.said.emit("Accept or discard the object at hand first.")
+            return False
+        return True
 
-        session, proposal, self._pixels = result
-        self._session = session
-        if self._layers is None or self._plane is None:
-            return
-        self._layers.show(self._plane, proposal, session.prompts)
-        window = fit_intensity(self._pixels).apply(self._pixels[proposal.region.slices])
-        self.proposed.emit(proposal, window)
-        self.said.emit(
-            "The model is certain: accept, or click to correct it."
-            if proposal.certain
-            else HINT_CHOOSE
-        )
+    # ------------------------------------------------------------------ what happens to it
+
+    def _on_lost(self, work: AnnotatedImage, sentence: str) -> None:
+        """Drop what is under way on an image whose pixels are gone or others now."""
+        if work is self.current:
+            self._drop_work()
+        if work.at_hand is not None:
+            work.drop()
+        self.cleared.emit()
+        self.said.emit(f"{sentence} {HINT_START}")
+
+    def _on_finished(self, result: object) -> None:
+        try:
+            self._then(result)
+        except SpaError as error:
+            self.failed.emit(str(error))
+
+    def _on_stopped(self) -> None:
+        self._unstarted()
+        self.said.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
 
     def _on_failed(self, error: BaseException) -> None:
-        if self._layers is not None and not self._shown():
-            self._plane = None
+        self._unstarted()
         if isinstance(error, SpaError):
             self.failed.emit(str(error))
             return
         self.failed.emit(f"something unexpected went wrong ({type(error).__name__}: {error}).")
 
-    def _shown(self) -> bool:
-        return self._pixels is not None and self._proposal is not None
-
-    def _on_layer_removed(self, event: Any) -> None:
-        if self._layers is None:
-            return
-        if event.value is self._layers.image:
-            self.worker.cancel()
-            self._layers.clear()
-            self._layers, self._plane = None, None
+    def _unstarted(self) -> None:
+        """Drop an object whose first round never came."""
+        if self.current is not None and self.held is not None and self.held.shown is None:
+            self.current.drop()
             self.cleared.emit()
-            self.said.emit(f"The image was removed. {HINT_START}")
-
-    def _on_mouse(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
-        """Tell a click from a drag; only where a click would not paint or select."""
-        active = viewer.layers.selection.active
-        if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
-            return
-        start = np.asarray(event.pos, dtype=float)
-        label = 0 if "Shift" in event.modifiers else 1
-        position = tuple(float(p) for p in event.position)
-        yield
-        while event.type == "mouse_move":
-            if np.abs(np.asarray(event.pos) - start).max() > _DRAG_PIXELS:
-                return
-            yield
-        self.click(position, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,33 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.config import Progress
 
+    Job = Callable[[Progress], Any]
+
+
+_logger = logging.getLogger(__name__)
+
 
 class Worker(QObject):
     """Run jobs one after another; only the latest one's answer counts.
 
-    Each job has a generation number.  Submitting or cancelling raises the number, so the
-    answer of an older job is dropped when it arrives.
+    .. code-block:: text
+
+        IDLE --submit--> BUSY --the job ends--> IDLE
+                          |--stop--> STOPPING --the job ends--> IDLE
+                          |--drop--> IDLE  (the job ends when it can, unheard)
+
+    Each job has a generation number.  Submitting or dropping raises the number, so the
+    answer of an older job is dropped when it arrives.  A stopped job is still heard: it
+    may be done already, and then what it did is what counts.
 
     Attributes
     ----------
     finished, failed : Signal(object)
         Result or exception of the latest job; emitted in the main thread.
+    stopped : Signal()
+        The latest job ended because it was asked to.
+    yielded : Signal(object)
+        What the latest job gave on the way, by ``report``; in the main thread.
     progressed : Signal(float, str)
         Share done and message of the latest job; in the main thread.
     busy_changed : Signal(bool)
@@ -34,19 +51,25 @@ class Worker(QObject):
 
     finished = Signal(object)
     failed = Signal(object)
+    stopped = Signal()
+    yielded = Signal(object)
     progressed = Signal(float, str)
     busy_changed = Signal(bool)
     _ended = Signal(int, object, object)
+    _gave = Signal(int, object)
     _advanced = Signal(int, float, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-spa")
+        self._idle = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-idle")
         self._generation = 0
+        self._unwanted = -1  # the generation that was asked to stop
         self._busy = False
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
+        self._gave.connect(self._on_gave)
         self._advanced.connect(self._on_advanced)
 
     @property
@@ -54,34 +77,70 @@ class Worker(QObject):
         """Whether a job that counts is under way."""
         return self._busy
 
-    def submit(self, job: Callable[[Progress], Any]) -> None:
-        """Run a job in the background; an earlier one that still runs is cancelled.
+    def submit(self, job: Job) -> None:
+        """Run a job in the background; an earlier one that still runs is dropped.
 
         Parameters
         ----------
         job : callable
-            Takes a progress callback, which raises ``Cancelled`` once the job does not
-            count any more, and returns the result.
+            Takes a progress callback, which raises ``Cancelled`` once the job is not
+            wanted any more, and returns the result.
         """
         self._generation += 1
         self._set_busy(True)
         self._executor.submit(self._run, self._generation, job)
 
-    def cancel(self) -> None:
-        """Drop the running job: it stops at its next progress report."""
+    def submit_idle(self, job: Job) -> None:
+        """Run a job nobody waits for, unless there is one that somebody does.
+
+        Parameters
+        ----------
+        job : callable
+            As for :meth:`submit`; its result and its errors are dropped.
+        """
+        if self._busy or self._closed.is_set():
+            return
+        generation = self._generation
+
+        def unheard() -> None:
+            try:
+                self._check(generation)
+                job(lambda share, message: self._check(generation))
+            except Cancelled:
+                pass
+            except Exception:
+                _logger.debug("work ahead failed", exc_info=True)
+
+        # A thread of its own: what somebody waits for must not queue behind it.
+        self._idle.submit(unheard)
+
+    def report(self, value: object) -> None:
+        """Give something on the way; called by the running job, heard in the main thread."""
+        self._gave.emit(self._generation, value)
+
+    def stop(self) -> None:
+        """Ask the running job to end at its next progress report."""
+        self._unwanted = self._generation
+
+    def drop(self) -> None:
+        """Do not wait for the running job, nor hear it."""
         self._generation += 1
         self._set_busy(False)
 
     def close(self) -> None:
-        """Stop: cancel what runs and wait for the thread to end."""
+        """Stop: drop what runs and wait for the thread to end."""
         self._closed.set()
-        self.cancel()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self.drop()
+        for executor in (self._executor, self._idle):
+            executor.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, generation: int, job: Callable[[Progress], Any]) -> None:
+    def _check(self, generation: int) -> None:
+        if generation != self._generation or generation == self._unwanted:
+            raise Cancelled("the work was stopped.")
+
+    def _run(self, generation: int, job: Job) -> None:
         def progress(share: float, message: str) -> None:
-            if generation != self._generation:
-                raise Cancelled("the work was stopped.")
+            self._check(generation)
             self._advanced.emit(generation, share, message)
 
         result: object = None
@@ -100,8 +159,14 @@ class Worker(QObject):
         self._set_busy(False)
         if error is None:
             self.finished.emit(result)
-        elif not isinstance(error, Cancelled):
+        elif isinstance(error, Cancelled):
+            self.stopped.emit()
+        else:
             self.failed.emit(error)
+
+    def _on_gave(self, generation: int, value: object) -> None:
+        if generation == self._generation:
+            self.yielded.emit(value)
 
     def _on_advanced(self, generation: int, share: float, message: str) -> None:
         if generation == self._generation:

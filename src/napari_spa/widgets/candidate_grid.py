@@ -3,117 +3,44 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
-from qtpy.QtCore import (  # type: ignore[attr-defined]
-    QEvent,
-    QObject,
-    QSize,
-    Qt,
-    Signal,
-)
-from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import (
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QLabel, QStackedLayout, QWidget
+
+from napari_spa.widgets.candidate_card import CandidateCard
+from napari_spa.widgets.fields import FramedLabel
+from napari_spa.widgets.layouts import EvenGrid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-THUMBNAIL = 118
-
-
-class CandidateCard(QFrame):
-    """One candidate: a button with its picture, and a switch for its shapes.
-
-    Parameters
-    ----------
-    pick_key, toggle_key : str
-        Keys to show.
-    """
-
-    chosen = Signal()
-    toggled = Signal(bool)
-    previewed = Signal(bool)
-
-    def __init__(self, pick_key: str, toggle_key: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._key = pick_key
-        self.button = QToolButton()
-        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        self.button.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.button.clicked.connect(self.chosen)
-        self.button.installEventFilter(self)
-        self.toggle = QToolButton()
-        self.toggle.setCheckable(True)
-        self.toggle.setText(f"Show in image  [{toggle_key.replace('-', '+')}]")
-        self.toggle.setToolTip("Draw this difference into the image.")
-        self.toggle.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.toggle.toggled.connect(self.toggled)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(2, 2, 2, 2)
-        layout.setSpacing(2)
-        layout.addWidget(self.button)
-        layout.addWidget(self.toggle)
-        self.clear()
-
-    def set_candidate(self, picture: NDArray[np.uint8], words: str) -> None:
-        """Show a picture, (h, w, 3) uint8, and what the candidate would change."""
-        self.button.setIcon(QIcon(_to_pixmap(picture)))
-        self.button.setText(f"[{self._key}]  {words}")
-        self.button.setToolTip(
-            "Pick this one: blue would be added, magenta removed.\n"
-            f"{words} of the model's samples.\nKey: {self._key}"
-        )
-        self.button.setAccessibleName(f"Candidate {self._key}: {words}")
-        self.setEnabled(True)
-
-    def clear(self) -> None:
-        """Show that there is nothing to pick here."""
-        blank = QPixmap(THUMBNAIL, THUMBNAIL)
-        blank.fill(Qt.GlobalColor.transparent)
-        self.button.setIcon(QIcon(blank))
-        self.button.setText(f"[{self._key}]")
-        self.button.setToolTip("Nothing to pick yet.")
-        self.setEnabled(False)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Preview while the pointer rests on the picture."""
-        if event is not None and self.isEnabled():
-            if event.type() == QEvent.Type.Enter:
-                self.previewed.emit(True)
-            elif event.type() == QEvent.Type.Leave:
-                self.previewed.emit(False)
-        return super().eventFilter(watched, event)
+CERTAIN = "Nothing to pick: the model is certain."
+LETTERS = "ABCDEFGHIJ"
 
 
 class CandidateGrid(QWidget):
-    """Two by two candidates.
+    """The candidates, two in a row; three where five fit.
 
     Parameters
     ----------
     pick_keys, toggle_keys : sequence of str
-        Four keys each, shown on the buttons.
+        Four keys each (five for blind reading), shown on the buttons.
 
     Attributes
     ----------
     candidate_chosen : Signal(int)
-        A candidate was picked, 0-based.
+        A candidate was picked: its 0-based place in what ``set_candidates`` was given.
     candidate_toggled : Signal(int, bool)
         A candidate's shapes shall be shown or hidden.
     candidate_previewed : Signal(int, bool)
-        The pointer came onto a candidate or left it.
+        The pointer or the keyboard's focus came onto a candidate or left it.
+    cards : list of CandidateCard
+        In the order on the screen: what the first key picks is ``cards[0]``.
     """
 
     candidate_chosen = Signal(int)
@@ -128,37 +55,102 @@ class CandidateGrid(QWidget):
     ) -> None:
         super().__init__(parent)
         self.cards: list[CandidateCard] = []
-        layout = QGridLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for index, (pick, toggle) in enumerate(zip(pick_keys, toggle_keys, strict=True)):
-            card = CandidateCard(pick, toggle)
-            card.chosen.connect(partial(self.candidate_chosen.emit, index))
-            card.toggled.connect(partial(self.candidate_toggled.emit, index))
-            card.previewed.connect(partial(self.candidate_previewed.emit, index))
-            layout.addWidget(card, *divmod(index, 2))
-            self.cards.append(card)
+        self._order: list[int] = []
+        cells = QWidget()
+        self._cells = EvenGrid((2,), cells, wanted=140)
+        self._message = FramedLabel(space=8)
+        self._message.setWordWrap(True)
+        self._pages = QStackedLayout(self)
+        self._pages.setContentsMargins(0, 0, 0, 0)
+        self._pages.addWidget(cells)
+        self._pages.addWidget(self._message)
+        self._fewest = len(pick_keys)
+        self.set_keys(pick_keys, toggle_keys)
+        self.clear()
 
-    def set_candidates(self, shown: Sequence[tuple[NDArray[np.uint8], str]]) -> None:
-        """Show up to four candidates.
+    def set_keys(self, pick_keys: Sequence[str], toggle_keys: Sequence[str]) -> None:
+        """Show other keys, in the order on the screen; a card without a key shows none."""
+        self._keys = (tuple(pick_keys), tuple(toggle_keys))
+        self._need_cards(len(pick_keys))
+        for position, card in enumerate(self.cards):
+            card.set_keys(*self._keys_at(position))
+
+    def set_candidates(
+        self,
+        shown: Sequence[tuple[NDArray[np.uint8], str]],
+        order: Sequence[int] | None = None,
+        blind: bool = False,
+    ) -> None:
+        """Show up to four candidates, or five when the recommendation is one of them.
 
         Parameters
         ----------
         shown : sequence of (picture, words)
             Picture (h, w, 3) uint8, and what the candidate would change.
+        order : sequence of int, optional
+            Which of ``shown`` comes first on the screen, which second, and so on.
+        blind : bool
+            Say "A", "B", ... instead of the words, and hide the switches.
         """
-        for index, card in enumerate(self.cards):
-            if index < len(shown):
-                card.set_candidate(*shown[index])
+        self._order = list(range(len(shown))) if order is None else list(order)
+        self._need_cards(len(self._order))
+        self._cells.set_columns((3, 2) if len(self._order) > self._fewest else (2,))
+        for position, card in enumerate(self.cards):
+            if position < len(self._order):
+                letter = LETTERS[position] if blind else ""
+                card.set_candidate(*shown[self._order[position]], letter)
             else:
                 card.clear()
+            card.setVisible(position < max(self._fewest, len(self._order)))
+        self._pages.setCurrentIndex(0)
+
+    def set_certain(self, words: str = CERTAIN) -> None:
+        """Say in the candidates' place that there is nothing to pick."""
+        self.set_candidates([])
+        lines = "<br>".join(escape(line) for line in words.splitlines())
+        self._message.setText(f'<p style="font-size: xx-large">✓</p><p>{lines}</p>')
+        self._pages.setCurrentIndex(1)
 
     def clear(self) -> None:
-        """Show that there is nothing to pick."""
+        """Show that there is nothing to pick yet."""
         self.set_candidates([])
 
+    def index_at(self, position: int) -> int | None:
+        """Return which candidate is on a card, or None."""
+        return self._order[position] if 0 <= position < len(self._order) else None
 
-class LegendRow(QWidget):
+    def is_toggled(self, index: int) -> bool:
+        """Return whether a candidate's switch is on."""
+        return index in self._order and self.cards[self._order.index(index)].toggle.isChecked()
+
+    def _keys_at(self, position: int) -> tuple[str, str]:
+        pick, toggle = ((*keys, *[""] * 10)[position] for keys in self._keys)
+        return pick, toggle
+
+    def _need_cards(self, count: int) -> None:
+        for position in range(len(self.cards), count):
+            card = CandidateCard(*self._keys_at(position))
+            card.chosen.connect(partial(self._on_chosen, position))
+            card.toggled.connect(partial(self._on_toggled, position))
+            card.previewed.connect(partial(self._on_previewed, position))
+            self._cells.addWidget(card)
+            self.cards.append(card)
+
+    def _on_chosen(self, position: int) -> None:
+        if position < len(self._order):
+            self.candidate_chosen.emit(self._order[position])
+
+    def _on_previewed(self, position: int, on: bool) -> None:
+        if position < len(self._order):
+            self.candidate_previewed.emit(self._order[position], on)
+
+    def _on_toggled(self, position: int, on: bool) -> None:
+        # A switch may be turned before there is a candidate to show.
+        index = self.index_at(position)
+        self.candidate_toggled.emit(position if index is None else index, on)
+
+
+class LegendRow(QLabel):
     """Say what the two colours mean.
 
     Parameters
@@ -173,25 +165,10 @@ class LegendRow(QWidget):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(2, 0, 2, 0)
-        for colour, word in entries:
-            swatch = QLabel()
-            swatch.setFixedSize(12, 12)
-            swatch.setStyleSheet(f"background-color: rgb{colour}; border-radius: 2px;")
-            layout.addWidget(swatch)
-            layout.addWidget(QLabel(word))
-        layout.addStretch()
-
-
-def _to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
-    """Scale a picture into a square thumbnail, its shape kept."""
-    height, width = picture.shape[:2]
-    data = np.ascontiguousarray(picture)
-    image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QPixmap.fromImage(image.copy()).scaled(
-        THUMBNAIL,
-        THUMBNAIL,
-        Qt.AspectRatioMode.KeepAspectRatio,
-        Qt.TransformationMode.SmoothTransformation,
-    )
+        self.setWordWrap(True)
+        self.setText(
+            " &nbsp; ".join(
+                f'<span style="color: rgb{colour}">■</span>&nbsp;{word.replace(" ", "&nbsp;")}'
+                for colour, word in entries
+            )
+        )

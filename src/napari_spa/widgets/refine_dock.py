@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_spa.core.pictures import (
-    ADDED_COLOUR,
-    REMOVED_COLOUR,
-    describe_difference,
-    difference_picture,
-)
-from napari_spa.viewer.keys import (
-    ACCEPT_KEY,
-    DISCARD_KEY,
-    PICK_KEYS,
-    REDO_KEY,
-    TOGGLE_KEYS,
-    UNDO_KEY,
-    KeyBindings,
-)
-from napari_spa.viewer.refiner import HINT_START, Refiner, make_session
-from napari_spa.widgets.candidate_grid import CandidateGrid, LegendRow
+from napari_spa.errors import SpaError
+from napari_spa.io.work_folders import work_root
+from napari_spa.viewer.keys import KeyBindings
+from napari_spa.viewer.looks import Looks
+from napari_spa.viewer.object_acts import ObjectActs
+from napari_spa.viewer.planes import Look, channel_choices, shown_plane, spatial_shape
+from napari_spa.viewer.prompter import Prompter
+from napari_spa.viewer.recovery import Recovery
+from napari_spa.viewer.refiner import HINT_START, Refiner
+from napari_spa.viewer.settings import SettingsStore
+from napari_spa.viewer.stack_walker import StackWalker
+from napari_spa.widgets.dock_parts import PROGRESS_STEPS, DockParts
+from napari_spa.widgets.object_listing import list_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import napari.viewer
     from qtpy.QtGui import QCloseEvent, QShowEvent
 
     from napari_spa.core.types import Proposal
-    from napari_spa.viewer.refiner import SessionFactory
+    from napari_spa.refine.session import RefinementSession
+    from napari_spa.viewer.annotated_image import AnnotatedImage
+    from napari_spa.viewer.engine import SessionFactory
+    from napari_spa.viewer.settings import Settings
+    from napari_spa.viewer.shown import Shown
 
 _BROWSE = "Open a model file…"
-_PROGRESS_STEPS = 100
 
 
 class RefineDock(QWidget):
@@ -60,187 +48,400 @@ class RefineDock(QWidget):
     ----------
     viewer : ViewerModel
         napari gives it.
-    session_factory : callable
-        Makes a session from a model's name; called in the background.
+    session_factory : callable or None
+        Makes a session from a model's name, in the background; from the settings by
+        default.
     """
 
     def __init__(
         self,
         viewer: napari.viewer.Viewer,
-        session_factory: SessionFactory = make_session,
+        session_factory: SessionFactory | None = None,
     ) -> None:
         super().__init__()
         self._docked = False
-        self.refiner = Refiner(viewer, session_factory, self)
-        self._viewer = viewer
-        self.status = QLabel(HINT_START)
-        self.status.setWordWrap(True)
-        self.status.setMinimumHeight(40)
-        self.status.setAlignment(Qt.AlignmentFlag.AlignVCenter)
-        self.figures = QLabel("")
-        self.figures.setWordWrap(True)
-        self.model = QComboBox()
-        self.model.setToolTip("The model that proposes masks.")
-        self.grid = CandidateGrid(PICK_KEYS, TOGGLE_KEYS)
-        self.progress = QProgressBar()
-        self.progress.setRange(0, _PROGRESS_STEPS)
-        self.progress.setTextVisible(True)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        self.cancel.setMinimumWidth(72)
-        self.accept = self._button("Accept", ACCEPT_KEY, "Keep the recommended mask.")
-        self.undo = self._button("Undo", UNDO_KEY, "Go back one round, with everything in it.")
-        self.redo = self._button("Redo", REDO_KEY, "Take the undone round again.")
-        self.discard = self._button("Discard", DISCARD_KEY, "Drop the object at hand.")
-        self._list_models()
-        self._compose()
-        self._connect()
-        self._activity: activity | None = None
-        self._keys = KeyBindings(viewer, self._acts())
         self._closed = False
+        # napari gives plugins a proxy that makes a new one of each layer it returns; layers
+        # are held by reference here, so they have to be themselves.
+        viewer = getattr(viewer, "__wrapped__", viewer)
+        self._viewer = viewer
+        self.store = SettingsStore()
+        self.settings = self.store.load()
+        root = work_root() if self.settings.autosave else None
+        factory = session_factory or self._make_session
+        self.refiner = Refiner(viewer, factory, self, work_root=root)
+        self.prompter = Prompter(self.refiner)
+        self.looks = Looks(self.refiner)
+        self.objects = ObjectActs(self.refiner)
+        self.walker = StackWalker(self.refiner)
+        self.recovery = Recovery(self.refiner)
+        self.parts = DockParts(self._colour_of)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.parts)
+        self._activity: activity | None = None
+        self._keys: KeyBindings | None = None
+        self._images: list[Image] = []
+        # Many events come in a row; what follows from them is done once, after them.
+        self._target_due = self._later(self._on_target)
+        self._objects_due = self._later(self._on_objects)
+        self._plane_due = self._later(self._on_plane)
+        self._list_models()
+        self._connect()
+        self._apply(self.settings)
+        self.parts.status.setText(HINT_START)
+        self._target_due.start()
         self._refresh()
 
     # ------------------------------------------------------------------ composing
 
-    @staticmethod
-    def _button(text: str, key: str, tip: str) -> QPushButton:
-        button = QPushButton(f"{text}  [{key}]")
-        button.setToolTip(f"{tip}\nKey: {key}")
-        return button
-
-    def _compose(self) -> None:
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(6)
-        top = QHBoxLayout()
-        top.addWidget(QLabel("Model"))
-        top.addWidget(self.model, 1)
-        layout.addLayout(top)
-        layout.addWidget(self.status)
-        busy = QHBoxLayout()
-        busy.addWidget(self.progress, 1)
-        busy.addWidget(self.cancel)
-        layout.addLayout(busy)
-        layout.addWidget(self.grid)
-        legend = LegendRow([(ADDED_COLOUR, "would be added"), (REMOVED_COLOUR, "would be removed")])
-        layout.addWidget(legend)
-        layout.addWidget(self.figures)
-        buttons = QGridLayout()
-        for index, button in enumerate((self.accept, self.discard, self.undo, self.redo)):
-            buttons.addWidget(button, *divmod(index, 2))
-        layout.addLayout(buttons)
-        layout.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+    def _later(self, act: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(0)
+        timer.timeout.connect(act)
+        return timer
 
     def _connect(self) -> None:
-        refiner = self.refiner
+        refiner, walker, parts = self.refiner, self.walker, self.parts
         refiner.proposed.connect(self._on_proposed)
         refiner.cleared.connect(self._on_cleared)
-        refiner.said.connect(self.status.setText)
+        refiner.objects_changed.connect(self._objects_due.start)
+        self.recovery.offered.connect(parts.recovery.set_offers)
+        refiner.works.toggled.connect(self._on_eye)
+        refiner.said.connect(self._on_said)
         refiner.failed.connect(self._on_failed)
         refiner.worker.progressed.connect(self._on_progressed)
         refiner.worker.busy_changed.connect(self._refresh)
-        self.grid.candidate_chosen.connect(refiner.pick)
-        self.grid.candidate_toggled.connect(refiner.set_candidate_visible)
-        self.grid.candidate_previewed.connect(self._on_previewed)
-        self.accept.clicked.connect(refiner.accept)
-        self.undo.clicked.connect(refiner.undo)
-        self.redo.clicked.connect(refiner.redo)
-        self.discard.clicked.connect(refiner.discard)
-        self.cancel.clicked.connect(refiner.cancel)
-        self.model.activated.connect(self._on_model_chosen)
+        parts.grid.candidate_chosen.connect(self._choose)
+        parts.grid.candidate_toggled.connect(self.looks.set_candidate_visible)
+        parts.grid.candidate_previewed.connect(self._on_previewed)
+        parts.side_by_side.candidate_chosen.connect(self._choose)
+        parts.side_by_side.accept_requested.connect(refiner.accept)
+        parts.side_by_side.act_requested.connect(lambda act: self._acts()[act]())
+        for name, button in parts.acts.items():
+            button.clicked.connect(partial(self._press, getattr(refiner, name)))
+        parts.cancel.clicked.connect(partial(self._press, refiner.cancel))
+        parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
+        parts.model.activated.connect(self._on_model_chosen)
+        parts.recovery.restore_requested.connect(self.recovery.recover)
+        parts.recovery.forget_requested.connect(self.recovery.forget)
+        parts.prompts.tool_changed.connect(self._set_tool)
+        parts.prompts.point_requested.connect(self.prompter.point)
+        self.prompter.refine_requested.connect(self.objects.refine_at)
+        parts.stack.carry_requested.connect(walker.carry)
+        parts.stack.propagate_requested.connect(walker.propagate)
+        parts.stack.slice_requested.connect(walker.go)
+        self._connect_options()
+        table = parts.objects
+        table.go_to_requested.connect(self.objects.go_to)
+        table.reopen_requested.connect(self.objects.reopen)
+        table.delete_requested.connect(self.objects.delete)
+        table.refine_requested.connect(partial(self._set_tool, "refine"))
+        table.export_requested.connect(self._on_export)
+        self.store.changed.connect(self._apply)
+        viewer = self._viewer
+        viewer.layers.events.inserted.connect(self._on_viewer)
+        viewer.layers.events.removed.connect(self._on_viewer)
+        viewer.layers.selection.events.active.connect(self._on_viewer)
+        viewer.dims.events.current_step.connect(self._on_slider)
+        viewer.dims.events.order.connect(self._on_slider)
 
-    def _acts(self) -> dict[str, Callable[[], object]]:
-        acts: dict[str, Callable[[], object]] = {
-            ACCEPT_KEY: self.refiner.accept,
-            UNDO_KEY: self.refiner.undo,
-            REDO_KEY: self.refiner.redo,
-            DISCARD_KEY: self.refiner.discard,
+    def _connect_options(self) -> None:
+        options = self.parts.options
+        options.layer_requested.connect(self._on_layer_chosen)
+        options.channels_requested.connect(self._on_channels)
+        options.contrast_requested.connect(lambda name: self._save(contrast=name))
+        options.overlap_requested.connect(lambda name: self._save(overlap=name))
+        options.blind_requested.connect(lambda on: self._save(blind=on))
+        options.field_requested.connect(self._on_field)
+        options.frame_requested.connect(self.looks.set_framed)
+
+    def _acts(self) -> dict[str, Callable[[], Any]]:
+        """Return what each act of :mod:`napari_spa.viewer.act_keys` does."""
+        refiner, walker, parts = self.refiner, self.walker, self.parts
+        acts: dict[str, Callable[[], Any]] = {
+            "accept": refiner.accept,
+            "undo": refiner.undo,
+            "redo": refiner.redo,
+            "discard": refiner.discard,
+            "carry_next": partial(walker.carry, 1),
+            "carry_previous": partial(walker.carry, -1),
+            "propagate": partial(walker.propagate, "both"),
+            "next_object": partial(self.objects.step, 1),
+            "previous_object": partial(self.objects.step, -1),
+            "reopen": partial(self._with_selected, self.objects.reopen),
+            "delete_object": partial(self._with_selected, self.objects.delete),
+            "prompt_sign": partial(self._switch_tool, "remove"),
+            "box": partial(self._switch_tool, "box"),
+            "brush": partial(self._switch_tool, "brush"),
+            "side_by_side": self._toggle_side_by_side,
+            "hide_overlays": self._hide_overlays,
+            "help": parts.help.help.show_beside,
         }
-        for index, (pick, toggle) in enumerate(zip(PICK_KEYS, TOGGLE_KEYS, strict=True)):
-            acts[pick] = partial(self.refiner.pick, index)
-            acts[toggle] = self.grid.cards[index].toggle.toggle
+        for position in range(4):
+            acts[f"pick_{position + 1}"] = self.parts.grid.cards[position].button.click
+            acts[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
         return acts
 
     def _list_models(self) -> None:
         from napari_spa.io.checkpoints import list_models
 
-        self.model.addItems([entry.name for entry in list_models() if entry.path is not None])
-        self.model.addItem(_BROWSE)
+        names = [entry.name for entry in list_models() if entry.path is not None]
+        self.parts.model.addItems([*names, _BROWSE])
 
-    # ------------------------------------------------------------------ answering
+    # ------------------------------------------------------------------ settings
 
-    def _on_proposed(self, proposal: Proposal, window: object) -> None:
-        self.grid.set_candidates(
-            [
-                (difference_picture(window, candidate), describe_difference(candidate))  # type: ignore[arg-type]
-                for candidate in proposal.candidates
-            ]
+    def _apply(self, settings: Settings) -> None:
+        """Work as the settings say; the model from the next object on."""
+        self.settings = settings
+        refiner, parts = self.refiner, self.parts
+        refiner.overlap = settings.overlap
+        self.looks.set_blind(settings.blind)
+        self.looks.set_contrast(settings.contrast)
+        refiner.set_model(settings.model)
+        self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
+        if parts.model.findText(settings.model) < 0:
+            parts.model.insertItem(parts.model.count() - 1, settings.model)
+        parts.model.setCurrentText(settings.model)
+        parts.options.set_overlap(settings.overlap)
+        parts.options.set_contrast(settings.contrast)
+        parts.options.set_blind(settings.blind)
+        parts.set_keys(settings.keys)
+        if self._keys is not None:
+            self._keys.release()
+        acts = self._acts()
+        self._keys = KeyBindings(
+            self._viewer, {key: acts[act] for act, key in settings.keys.items() if act in acts}
         )
-        self.figures.setText(
-            f"Round {proposal.round} · {proposal.area:,} px · {_in_words(proposal.uncertainty)}"
-        )
-        self._refresh()
 
-    def _on_cleared(self) -> None:
-        self.grid.clear()
-        self.figures.setText("")
-        self._refresh()
+    def _save(self, **changes: object) -> None:
+        try:
+            self.store.save(**changes)
+        except SpaError as error:
+            self._on_failed(str(error))
 
-    def _on_failed(self, sentence: str) -> None:
-        self.status.setText(sentence[:1].upper() + sentence[1:])
-        show_warning(sentence)
-        self._refresh()
+    def _make_session(self, model: str) -> RefinementSession:
+        from napari_spa.viewer.engine import make_session
 
-    def _on_progressed(self, share: float, message: str) -> None:
-        self.progress.setValue(round(share * _PROGRESS_STEPS))
-        self.progress.setFormat(message)
-        if self._activity is None:
-            self._activity = activity(total=_PROGRESS_STEPS, desc="SPA")
-        # The last thing done here: napari lets the window live inside, and the job may end.
-        self._activity.update(max(0, round(share * _PROGRESS_STEPS) - self._activity.n))
+        return make_session(model, self.settings)
 
-    def _on_previewed(self, index: int, on: bool) -> None:
-        kept = self.grid.cards[index].toggle.isChecked()
-        self.refiner.set_candidate_visible(index, on or kept)
+    # ------------------------------------------------------------------ asking
+
+    def _with_selected(self, act: Callable[[int], None]) -> None:
+        if self.refiner.selected is None:
+            self.parts.status.setText("Choose an object in the list first.")
+        else:
+            act(self.refiner.selected)
+
+    def _press(self, act: Callable[[], None], _: bool = False) -> None:
+        act()
+
+    def _choose(self, index: int) -> None:
+        """Pick a candidate; among blind ones the recommendation comes last."""
+        held = self.refiner.held
+        shown = None if held is None else held.shown
+        if shown is not None and index == len(shown.proposal.candidates):
+            self.refiner.accept()
+        else:
+            self.refiner.pick(index)
+
+    def _toggle_at(self, position: int) -> None:
+        self.parts.grid.cards[position].toggle.toggle()
+
+    def _set_tool(self, tool: str) -> None:
+        self.prompter.gestures.tool = tool  # type: ignore[assignment]
+        if tool == "refine":
+            self.parts.status.setText("Click on the object to refine, in any labels layer.")
+        else:
+            self.parts.prompts.set_tool(tool)
+
+    def _switch_tool(self, tool: str) -> None:
+        self._set_tool("add" if self.prompter.gestures.tool == tool else tool)
+
+    def _toggle_side_by_side(self) -> None:
+        window = self.parts.side_by_side
+        window.setVisible(not window.isVisible())
+
+    def _hide_overlays(self) -> Generator[None, None, None]:
+        self.looks.set_overlays_hidden(True)
+        yield
+        self.looks.set_overlays_hidden(False)
 
     def _on_model_chosen(self, index: int) -> None:
-        name = self.model.itemText(index)
+        name = self.parts.model.itemText(index)
         if name == _BROWSE:
             name, _ = QFileDialog.getOpenFileName(
                 self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
             )
-            self.model.setCurrentIndex(0)
             if not name:
+                self.parts.model.setCurrentText(self.settings.model)
                 return
-            self.model.insertItem(self.model.count() - 1, name)
-            self.model.setCurrentIndex(self.model.count() - 2)
-        self.refiner.set_model(name)
+        self._save(model=name)
+
+    def _on_layer_chosen(self, place: int) -> None:
+        if 0 <= place < len(self._images):
+            self._viewer.layers.selection.active = self._images[place]
+
+    def _on_channels(self, place: int) -> None:
+        image = self.refiner.target()
+        if image is not None:
+            choice = channel_choices(image)[place]
+            self.looks.set_look(Look(choice, self.settings.contrast))
+
+    def _on_field(self, name: str) -> None:
+        if name == "automatic":
+            self.looks.look_again()
+        else:
+            self.looks.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
+
+    def _on_export(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")
+        if folder:
+            self.objects.export(folder)
+
+    # ------------------------------------------------------------------ answering
+
+    def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
+        parts, blind = self.parts, self.settings.blind
+        pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
+        recommended = (shown.pictures[0], "Recommended")
+        if blind:
+            everything = [*pictures, recommended]
+            order = [len(pictures) if k < 0 else k for k in shown.order]
+            parts.grid.set_candidates(everything, order, blind=True)
+            parts.side_by_side.set_pictures(None, everything, order, blind=True)
+            parts.figures.setText(f"Round {proposal.round}")
+        else:
+            if proposal.certain:
+                parts.grid.set_certain()
+            else:
+                parts.grid.set_candidates(pictures)
+            parts.side_by_side.set_pictures(recommended, pictures)
+            sure = _in_words(proposal.uncertainty)
+            parts.figures.setText(f"Round {proposal.round} · {proposal.area:,} px · {sure}")
+        for index in range(len(pictures)):
+            self.looks.set_candidate_visible(index, not blind and parts.grid.is_toggled(index))
+        view = shown.timeline.state.view
+        parts.options.set_field(f"{view.height:.0f} x {view.width:.0f} px", frame=self.looks.framed)
+        self._refresh()
+
+    def _on_eye(self, index: int, visible: bool) -> None:
+        """Follow napari's eye icon with the switch of the card."""
+        for position, card in enumerate(self.parts.grid.cards):
+            if self.parts.grid.index_at(position) == index:
+                card.toggle.setChecked(visible)
+
+    def _on_cleared(self) -> None:
+        self.parts.grid.clear()
+        self.parts.side_by_side.set_pictures(None, [])
+        self.parts.figures.setText("")
+        self._refresh()
+
+    def _on_said(self, sentence: str) -> None:
+        self.parts.status.setText(sentence)
+        if self.prompter.gestures.tool == "refine":
+            self._set_tool("add")
+        self._refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._on_said(sentence[:1].upper() + sentence[1:])
+        show_warning(sentence)
+
+    def _on_progressed(self, share: float, message: str) -> None:
+        self.parts.progress.setValue(round(share * PROGRESS_STEPS))
+        self.parts.progress.setFormat(message)
+        if self._activity is None:
+            self._activity = activity(total=PROGRESS_STEPS, desc="SPA")
+        # The last thing done here: napari lets the window live inside, and the job may end.
+        self._activity.update(max(0, round(share * PROGRESS_STEPS) - self._activity.n))
+
+    def _on_previewed(self, index: int, on: bool) -> None:
+        if not self.settings.blind:
+            self.looks.preview_candidate(index if on else None)
+
+    def _on_viewer(self, event: Any) -> None:
+        self._target_due.start()
+
+    def _on_slider(self, event: Any) -> None:
+        self._plane_due.start()
+
+    def _on_target(self) -> None:
+        """Show which image is annotated and what may be chosen about it."""
+        options, target = self.parts.options, self.refiner.target()
+        self._images = [x for x in self._viewer.layers if isinstance(x, Image)]
+        names = [image.name for image in self._images]
+        options.set_layers(names, self._images.index(target) if target in self._images else -1)
+        if target is None:
+            options.set_channels((), -1)
+            self.parts.prompts.set_limits(0, 0)
+        else:
+            choices = channel_choices(target)
+            work = self._annotated(target)
+            chosen = 0 if work is None else choices.index(work.look.channels)
+            options.set_channels([choice.name for choice in choices], chosen)
+        self._on_plane()
+        self._on_objects()
+
+    def _annotated(self, image: Image) -> AnnotatedImage | None:
+        """Make an image the one that is annotated; look for work on it, suggest a click."""
+        try:
+            work = self.refiner.annotate(image)
+        except SpaError:  # the viewer shows a volume
+            return None
+        self.recovery.look(work)
+        suggestion = image.metadata.get("napari-spa", {})
+        if work.untouched and suggestion:
+            work.prompts.suggest(suggestion["first_click"])
+            self.parts.status.setText(suggestion["hint"])
+        return work
+
+    def _on_plane(self) -> None:
+        """Show where in the stack one is."""
+        target = self.refiner.target()
+        self.parts.stack.set_slices(*(self.walker.slices() or (1, 0)))
+        self.parts.stack.set_results(self.walker.results())
+        try:
+            plane = None if target is None else shown_plane(self._viewer, target)
+        except SpaError:
+            plane = None
+        if target is not None and plane is not None:
+            shape = spatial_shape(target)
+            height, width = (shape[axis] for axis in plane.axes)
+            self.parts.prompts.set_limits(height, width)
+        self._refresh()
+
+    def _on_objects(self) -> None:
+        """Show the objects of the image that is annotated."""
+        work = self.refiner.current
+        rows = [] if work is None else list_objects(work)
+        self.parts.objects.set_rows(rows)
+        self.parts.objects.select(self.refiner.selected)
+        self.parts.stack.set_results(self.walker.results())
+        self._refresh()
+
+    def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
+        work = self.refiner.current
+        return None if work is None else work.mask.colour(number)
 
     def _refresh(self, _: object = None) -> None:
         """Enable what can be done now."""
-        busy, choosing = self.refiner.worker.busy, self.refiner.choosing
-        self.progress.setEnabled(busy)
-        self.cancel.setEnabled(busy)
+        refiner, parts = self.refiner, self.parts
+        busy, choosing = refiner.busy, refiner.choosing
+        parts.progress.setEnabled(busy)
+        parts.cancel.setEnabled(busy)
         if not busy:
             self._end_activity()
-            self.progress.setValue(0)
-            self.progress.setFormat("ready")
-        self.grid.setEnabled(choosing and not busy)
-        self.accept.setEnabled(choosing and not busy)
-        self.undo.setEnabled(self.refiner.can_undo and not busy)
-        self.redo.setEnabled(self.refiner.can_redo and not busy)
-        self.discard.setEnabled(choosing)
-        self.model.setEnabled(not busy)
+            parts.progress.setValue(0)
+            parts.progress.setFormat("ready")
+        parts.grid.setEnabled(choosing and not busy)
+        parts.acts["accept"].setEnabled(choosing and not busy)
+        parts.acts["discard"].setEnabled(refiner.held is not None)
+        parts.acts["undo"].setEnabled(refiner.can_undo and not busy)
+        parts.acts["redo"].setEnabled(refiner.can_redo and not busy)
+        parts.model.setEnabled(not busy)
+        parts.objects.set_active(not busy)
+        parts.stack.set_active(not busy and (choosing or refiner.selected is not None))
 
     def _end_activity(self) -> None:
         if self._activity is not None:
@@ -270,11 +471,25 @@ class RefineDock(QWidget):
 
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
-        if not self._closed:
-            self._closed = True
-            self._end_activity()
+        if self._closed:
+            return
+        self._closed = True
+        self._end_activity()
+        for timer in (self._target_due, self._objects_due, self._plane_due):
+            timer.stop()
+        viewer = self._viewer
+        viewer.layers.events.inserted.disconnect(self._on_viewer)
+        viewer.layers.events.removed.disconnect(self._on_viewer)
+        viewer.layers.selection.events.active.disconnect(self._on_viewer)
+        viewer.dims.events.current_step.disconnect(self._on_slider)
+        viewer.dims.events.order.disconnect(self._on_slider)
+        if self._keys is not None:
             self._keys.release()
-            self.refiner.close()
+        self.parts.side_by_side.close()
+        self.store.changed.disconnect(self._apply)
+        self.store.close()
+        self.prompter.close()
+        self.refiner.close()
 
 
 def _in_words(uncertainty: float) -> str:

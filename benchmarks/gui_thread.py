@@ -1,0 +1,215 @@
+"""How long the window stands still while the dock works; how much memory a session takes.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/gui_thread.py
+
+A timer of 5 ms runs in the GUI thread; by how much a tick is late is how long the window
+could not answer.  Software rendering counts too: the line "drawing alone" is what a change
+of the view costs on this machine without the plugin doing anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Threads that spin while they wait slow everything else on the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# The work of the benchmark is nobody's work: keep it out of the person's folders.
+_HOME = tempfile.mkdtemp(prefix="napari-spa-benchmark-")
+for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+    os.environ[_name] = _HOME
+
+import napari
+import numpy as np
+import psutil
+from napari.qt import get_qapp
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
+from skimage import data
+
+from napari_spa.core.sample_stacks import ct_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BAR_95, BAR_WORST, BAR_MEMORY = 50.0, 150.0, 50.0
+TICK = 5
+DISC = (650.0, 215.0)
+
+
+class StallMeter:
+    """Tick every 5 ms and remember by how much each tick was late."""
+
+    def __init__(self) -> None:
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(TICK)
+        self._last = time.perf_counter()
+        self.late: list[float] = []
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.late.append(max(0.0, (now - self._last) * 1000 - TICK))
+        self._last = now
+
+    def report(self, name: str) -> None:
+        """Print and forget what was measured so far."""
+        late = np.array(self.late or [0.0])
+        p95, worst = float(np.percentile(late, 95)), float(late.max())
+        verdict = "ok" if p95 < BAR_95 and worst < BAR_WORST else "OVER"
+        print(
+            f"{name:<34} {len(late):6d} ticks   95 %: {p95:6.1f} ms   "
+            f"worst: {worst:6.1f} ms   {verdict}",
+            flush=True,
+        )
+        self.late.clear()
+
+
+def live(seconds: float) -> None:
+    """Let the window live for a while."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.0005)
+
+
+def wait(done: Callable[[], bool], seconds: float = 600) -> None:
+    """Let the window live until something is done."""
+    end = time.perf_counter() + seconds
+    while not done():
+        if time.perf_counter() > end:
+            raise TimeoutError("the dock did not answer")
+        live(0.01)
+
+
+def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
+    """Measure model loading, encoding, sampling, accepting and saving on a fundus image."""
+    viewer = napari.Viewer()
+    viewer.window.resize(*size)
+    viewer.add_image(data.retina(), name="fundus")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    live(2)
+    meter.late.clear()
+    for zoom in (1.0, 1.1, 1.2, 1.1, 1.0):
+        viewer.scene.camera.zoom = zoom
+        live(0.2)
+    meter.report("drawing alone")
+    refiner = dock.refiner
+    idle = lambda: not refiner.worker.busy  # noqa: E731
+    dock.prompter.click(DISC)
+    wait(lambda: idle() and refiner.choosing)
+    meter.report("first click: model, encoding")
+    for number in range(20):
+        refiner.pick(number % max(1, len(refiner.held.shown.proposal.candidates)))
+        wait(idle)
+    meter.report("sampling, 20 rounds")
+    for index in range(4):
+        dock.parts.grid.cards[index].toggle.setChecked(True)
+        live(0.2)
+    for number in range(5):
+        refiner.pick(number % max(1, len(refiner.held.shown.proposal.candidates)))
+        wait(idle)
+    meter.report("sampling, differences in the image")
+    for _ in range(5):
+        refiner.undo()
+        wait(idle)
+    meter.report("undo, 5 rounds")
+    refiner.accept()
+    live(1)
+    meter.report("accepting")
+    with tempfile.TemporaryDirectory() as folder:
+        dock.objects.export(folder)
+        wait(idle)
+    meter.report("saving")
+    viewer.close()
+
+
+def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
+    """Measure propagation through the CT-like sample stack."""
+    viewer = napari.Viewer()
+    viewer.window.resize(*size)
+    viewer.open_sample("napari-spa", "ct")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    live(2)
+    image = dock.refiner.target()
+    click = image.metadata["napari-spa"]["first_click"]
+    world = image.data_to_world(click)
+    viewer.dims.set_point(0, world[0])
+    live(0.5)
+    meter.late.clear()
+    refiner = dock.refiner
+    dock.prompter.click(tuple(world))
+    wait(lambda: not refiner.worker.busy and refiner.choosing)
+    meter.report("first click in a stack")
+    dock.walker.propagate("both")
+    wait(lambda: not refiner.worker.busy)
+    live(0.5)
+    meter.report("propagating")
+    print(f"    {dock.parts.status.text()}")
+    viewer.close()
+
+
+def play_long(rounds: int, size: tuple[int, int]) -> None:
+    """Measure the memory that many rounds in one session take."""
+    viewer = napari.Viewer()
+    viewer.window.resize(*size)
+    image = viewer.add_image(ct_stack().image[20], name="slice")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    live(1)
+    refiner, process = dock.refiner, psutil.Process()
+    rng = np.random.default_rng(0)
+    played, layers, before = 0, 0, 0.0
+    while played < rounds:
+        dock.prompter.click(tuple(rng.uniform(40, 150, 2) * image.scale))
+        wait(lambda: not refiner.worker.busy)
+        played += 1
+        for _ in range(9):
+            if not refiner.choosing or not refiner.held.shown.proposal.candidates:
+                break
+            refiner.pick(int(rng.integers(len(refiner.held.shown.proposal.candidates))))
+            wait(lambda: not refiner.worker.busy)
+            played += 1
+        if rng.random() < 0.5:
+            refiner.accept()
+        if refiner.held is not None:  # also when no pixel was left to accept
+            refiner.discard()
+        live(0.01)
+        if not before and played >= min(100, rounds // 4):
+            before, layers = process.memory_info().rss / 2**20, len(viewer.layers)
+            start = played
+    grown = process.memory_info().rss / 2**20 - before
+    per_thousand = grown * 1000 / (played - start)
+    verdict = "ok" if per_thousand < BAR_MEMORY else "OVER"
+    print(
+        f"{played} rounds: memory grew by {grown:.1f} MB since round {start} "
+        f"({per_thousand:.1f} MB a thousand)   {verdict}"
+    )
+    print(f"layers then and now: {layers}, {len(viewer.layers)}")
+    viewer.close()
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1000, help="for memory (default: 1000)")
+    parser.add_argument("--size", type=int, nargs=2, default=(1000, 700), help="of the window")
+    options = parser.parse_args()
+    size = (options.size[0], options.size[1])
+    print(f"napari {napari.__version__}, window {size[0]} x {size[1]}, {os.cpu_count()} cores")
+    print(f"bars: 95 % under {BAR_95:.0f} ms, worst under {BAR_WORST:.0f} ms")
+    get_qapp()
+    meter = StallMeter()
+    play_fundus(meter, size)
+    play_stack(meter, size)
+    if options.rounds:
+        play_long(options.rounds, size)
+    print(f"kept out of the way in {Path(_HOME)}")
+
+
+if __name__ == "__main__":
+    main()

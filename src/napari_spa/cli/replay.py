@@ -1,0 +1,270 @@
+"""``napari-spa replay``: play a decision log again, and compare the masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.cli.arguments import add_command, add_device_option, add_json_option, positive
+from napari_spa.cli.output import (
+    CallError,
+    checking_the_call,
+    model_facts,
+    progress_bar,
+    say,
+    show,
+    show_json,
+)
+from napari_spa.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.cli.arguments import Commands
+    from napari_spa.io.stack_files import StackFile
+    from napari_spa.refine.journal import ImageFacts, LoggedSession
+    from napari_spa.refine.replaying import ReplayedPart
+    from napari_spa.refine.session import RefinementSession
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "replay",
+        about="Play a decision log again, and tell whether the same masks come of it.",
+        example="napari-spa replay cells.spa.jsonl --check cells-labels.tif",
+    )
+    parser.add_argument("log", type=Path, metavar="DECISIONS", help="a decision log, .jsonl")
+    parser.add_argument(
+        "--image", type=Path, help="the image (default: as logged, or beside the log)"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME|PATH", help="the model's weights (default: by the logged name)"
+    )
+    add_device_option(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="MASK", help="write the labels, .tif")
+    parser.add_argument(
+        "--check", type=Path, metavar="MASK", help="compare the labels with those of a file"
+    )
+    parser.add_argument("--object", type=positive, metavar="N", help="only object N")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from napari_spa.io.record_log import read_records
+    from napari_spa.io.stack_files import read_label_stack
+    from napari_spa.refine.annotation import ArraySurface
+    from napari_spa.refine.journal import image_facts
+    from napari_spa.refine.replaying import replay
+
+    with checking_the_call():
+        records = read_records(options.log)
+        facts, model = image_facts(records)
+    image = _open_image(options, facts)
+    _check_output(options, image.path)
+    labels = _empty_labels(facts.shape)
+    known = None if options.check is None else read_label_stack(options.check, facts.shape)
+    models = _Models(options)
+    if any(record.get("kind") == "accept" for record in records):
+        models.session(model)  # whether it is here is better known before hours of work
+    with progress_bar("replay") as progress:
+        session, parts = replay(
+            records,
+            ArraySurface(labels),
+            image.levels,
+            models.session,
+            only=options.object,
+            progress=progress,
+        )
+    if options.object is not None:
+        _keep_only(options.object, labels, session)
+    pixels = None if known is None else _differing(labels, known, options.object)
+    if options.output is not None:
+        _write(options.output, labels, image)
+    _report(options, _Replayed(image, models, session, parts, pixels))
+    wrong = bool(pixels) or any(part.outcome in ("differs", "failed") for part in parts)
+    return 1 if wrong else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """What there is to report."""
+
+    image: StackFile
+    models: _Models
+    session: LoggedSession
+    parts: tuple[ReplayedPart, ...]
+    pixels: int | None
+
+
+class _Models:
+    """Sessions of the models that a log was made with, each loaded once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._model, self._device = options.model, options.device
+        self.sessions: dict[str, RefinementSession] = {}
+
+    def session(self, identity: Mapping[str, Any]) -> RefinementSession:
+        """Return a session with the model that the log names."""
+        from napari_spa.io.checkpoints import load_model
+        from napari_spa.refine.session import RefinementSession
+
+        name, digest, head = (str(identity.get(key)) for key in ("name", "sha256", "head"))
+        key = f"{digest} {head}"
+        if key not in self.sessions:
+            try:
+                model = load_model(self._model or name, device=self._device, head=head)
+            except ModelError as error:
+                if self._model is not None:
+                    raise
+                raise DataError(f"{_stem(error)} (the log's model); give --model PATH.") from error
+            found = model.identity.sha256
+            if found != digest:
+                sentence = (
+                    f"the log was made with other weights of {name} (sha256 {digest:.12}) than "
+                    f"{self._model or 'the ones here'} ({found:.12})"
+                )
+                if self._model is not None:
+                    raise CallError(f"{sentence}.")
+                raise DataError(f"{sentence}; give --model PATH.")
+            self.sessions[key] = RefinementSession(model)
+        return self.sessions[key]
+
+
+def _stem(error: Exception) -> str:
+    return str(error).rstrip(".")
+
+
+def _open_image(options: argparse.Namespace, facts: ImageFacts) -> StackFile:
+    """Find the image: as asked, as logged, or beside the log."""
+    from napari_spa.errors import InputError
+    from napari_spa.io.stack_files import open_stack
+
+    if options.image is not None:
+        return open_stack(options.image, facts.shape)
+    if not facts.path:
+        raise CallError(f"the log does not say where {facts.name} is; give --image IMAGE.")
+    beside = options.log.parent
+    for path in (Path(facts.path), beside / facts.path, beside / Path(facts.path).name):
+        if path.exists():
+            try:
+                return open_stack(path, facts.shape)
+            except InputError as error:
+                raise DataError(f"{_stem(error)}; give --image IMAGE.") from error
+    raise DataError(f"the log's image {facts.path} is not there; give --image IMAGE.")
+
+
+def _check_output(options: argparse.Namespace, image: Path) -> None:
+    output = options.output
+    if output is None:
+        return
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise CallError(f"labels are written as .tif, not as {output.name}.")
+    if output.is_dir():
+        raise CallError(f"{output} is a folder; give a file name.")
+    if output.resolve() in (image.resolve(), options.log.resolve()):
+        raise CallError("the labels would overwrite the image or the log; choose another name.")
+
+
+def _empty_labels(shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    try:
+        return np.zeros(shape, dtype=np.uint32)
+    except (MemoryError, ValueError) as error:
+        raise DataError(f"labels of the logged shape {shape} do not fit into memory.") from error
+
+
+def _planes(labels: NDArray[np.integer]) -> Iterator[tuple[int, ...]]:
+    """Return the index of each plane: the labels of a stack need not fit twice."""
+    yield from np.ndindex(*labels.shape[:-2])
+
+
+def _keep_only(number: int, labels: NDArray[np.uint32], session: LoggedSession) -> None:
+    if number not in session.annotation.objects:
+        there = ", ".join(map(str, session.annotation.objects)) or "none"
+        raise CallError(f"the log has no object {number} in the end; there are: {there}.")
+    for index in _planes(labels):
+        plane = labels[index]
+        plane[plane != number] = 0
+
+
+def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int | None) -> int:
+    """Return the number of pixels with another label than is known."""
+    count = 0
+    for index in _planes(labels):
+        other = known[index] if only is None else np.where(known[index] == only, only, 0)
+        count += int(np.count_nonzero(labels[index] != other))
+    return count
+
+
+def _write(path: Path, labels: NDArray[np.uint32], image: StackFile) -> None:
+    from napari_spa.io.images import write_labels
+
+    write_labels(path, labels, image.info)
+
+
+def _report(options: argparse.Namespace, found: _Replayed) -> None:
+    for reason in dict.fromkeys(part.reason for part in found.parts if part.reason):
+        say(f"napari-spa: {reason}")
+    if any(part.outcome == "differs" for part in found.parts):
+        say("masks may differ on another device, or with another version of PyTorch.")
+    held = found.session.at_hand
+    if options.json:
+        check = {"path": str(options.check), "pixels": found.pixels}
+        show_json(
+            {
+                "log": str(options.log),
+                "image": str(found.image.path),
+                "objects": [_facts(part) for part in found.parts],
+                "at_hand": None if held is None else {"object": held.number, "round": held.round},
+                "mask": None if options.output is None else str(options.output),
+                "check": None if options.check is None else check,
+                "models": [model_facts(s.model) for s in found.models.sessions.values()],
+            }
+        )
+        return
+    for part in found.parts:
+        show(_line(part))
+    if held is not None:
+        show(f"object {held.number} is not accepted: left out, it was at round {held.round}")
+    same = sum(part.outcome == "same" for part in found.parts)
+    played = sum(part.outcome != "painted" for part in found.parts)
+    show(f"{same} of {played} masks are the same")
+    if options.check is not None:
+        differs = f"differs in {found.pixels} px" if found.pixels else "has the same labels"
+        show(f"{options.check}: {differs}")
+    if options.output is not None:
+        show(f"{options.output}: {len(found.session.annotation.objects)} objects")
+
+
+def _facts(part: ReplayedPart) -> dict[str, object]:
+    return {
+        "object": part.number,
+        "slice": list(part.plane.position),
+        "axes": list(part.plane.axes),
+        "outcome": part.outcome,
+        "pixels": part.pixels,
+        "area": part.area,
+        "edited": part.edited,
+        "reason": part.reason or None,
+    }
+
+
+def _line(part: ReplayedPart) -> str:
+    where = ",".join(map(str, part.plane.position))
+    what = {
+        "same": "the same",
+        "differs": f"differs in {part.pixels} px",
+        "failed": "could not be replayed, taken from the log",
+        "painted": "painted by hand, taken from the log",
+    }[part.outcome]
+    edited = "; painted on by hand since, as in the log" if part.edited else ""
+    return f"object {part.number}{', slice ' * bool(where)}{where}: {what}, {part.area} px{edited}"

@@ -1,0 +1,276 @@
+"""Measure labelled objects, plane by plane and as wholes.
+
+A table has two kinds of rows, told apart by ``level``.  ``"slice"``: one object in one
+plane.  ``"object"``: one object over all planes along Z; time points (and what other axes
+there are) keep rows of their own, since nothing adds up over them.  Without planes along Z
+both kinds say the same.
+
+=====================  ===============================================================
+column                 meaning
+=====================  ===============================================================
+level                  ``slice`` or ``object``
+object                 the label
+slice_t, slice_z, ...  the plane's index along each stack axis; ``slice_z`` is empty for
+                       a whole
+slices                 number of planes that show the object
+pixels                 number of pixels (voxels)
+area                   unit²; empty for a whole in a stack along Z
+volume                 unit³; only for a whole in a stack along Z
+unit                   of every length in the row, ``pixel`` when no spacing was given
+centroid_z             mean index along Z, in planes
+centroid_row           mean row, in pixels; pixel centres at whole numbers
+centroid_column        mean column, in pixels
+position_z, _y, _x     the centroid as origin + spacing x index, in units
+bbox_z0, bbox_z1       first plane, and one past the last
+bbox_row0, _row1       first row, and one past the last
+bbox_column0, _1       first column, and one past the last
+equivalent_diameter    units; of the circle of the same area, or, for a whole in a stack
+                       along Z, of the sphere of the same volume
+perimeter              units, by Crofton's formula in four directions; empty for a whole
+                       in a stack along Z, and where a pixel is not square
+eccentricity           0 a circle, towards 1 a line; empty like ``perimeter``, but known
+                       for pixels that are not square
+solidity               share of the convex hull that is filled; empty like eccentricity
+intensity_mean, ...    also ``_min`` and ``_max``; with several channels
+                       ``intensity_mean_0``, ``intensity_mean_1``, ...
+=====================  ===============================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+
+from napari_spa.core.stacks import plane_reader, stack_grid
+from napari_spa.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.stacks import PlaneReader, PlaneStack, StackGrid
+
+Row: TypeAlias = dict[str, int | float | str | None]
+
+_FEW_LABELS = 0xFFFF  # scikit-image makes a list as long as the highest label
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """A table of measures.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        In the order in which they are written; the same with and without rows.
+    rows : tuple of dict
+        A value for each column; None where a measure has no meaning.  First the slices
+        in the order of the stack, then the wholes, each by its label.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def measure_objects(
+    labels: PlaneStack,
+    *,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    unit: str = "pixel",
+    origin: Sequence[float] | None = None,
+    intensity: PlaneStack | PlaneReader | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Measures:
+    """Measure every object of a label image or stack, with one plane in memory at a time.
+
+    Parameters
+    ----------
+    labels : array-like of shape (H, W) or (..., H, W)
+        Non-negative integers or bool; 0 is background.  A numpy, zarr or dask array.
+    axes : str or None
+        A letter for each axis, such as ``"TZYX"``; rows and columns are Y and X wherever
+        they stand.  By default YX, ZYX, TZYX or TZCYX.
+    spacing : sequence of float or None
+        Distance between neighbours along each axis, in units; what is given for axes
+        other than Z, Y and X is not used.  Ones by default.
+    unit : str
+        The unit of ``spacing`` and ``origin``.
+    origin : sequence of float or None
+        Place of the first pixel along each axis, in units; zeros by default.
+    intensity : array-like, callable or None
+        What to measure in the objects: an array of the labels' shape, or of that shape
+        with channels after it; or a function from a plane's position along the stack
+        axes to the plane, (H, W) or (H, W, C).
+    progress : callable or None
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    Measures
+        The module's docstring has its columns and their units.
+
+    Raises
+    ------
+    InputError
+        When the labels are no labels, or axes, spacing, origin or intensity do not fit.
+    """
+    grid = stack_grid(labels, axes, spacing, origin)
+    reader = None if intensity is None else plane_reader(intensity, grid)
+    positions = list(np.ndindex(*grid.sizes))
+    names = _intensity_names(reader, positions)
+    slices: list[Row] = []
+    for number, position in enumerate(positions):
+        if progress is not None:
+            progress(number / len(positions), f"measuring slice {number + 1} of {len(positions)}")
+        plane = _checked(grid.read(labels, position))
+        if plane.any():
+            slices.extend(_measure_plane(plane, position, grid, reader, unit))
+    rows = (*slices, *_wholes(slices, grid, names))
+    return Measures(_columns(grid, names), rows)
+
+
+def _intensity_names(
+    reader: PlaneReader | None, positions: Sequence[tuple[int, ...]]
+) -> tuple[str, ...]:
+    if reader is None or not positions:
+        return ()
+    plane = reader(positions[0])
+    channels = [""] if plane.ndim == 2 else [f"_{channel}" for channel in range(plane.shape[2])]
+    return tuple(f"intensity_{what}{c}" for what in ("mean", "min", "max") for c in channels)
+
+
+def _columns(grid: StackGrid, names: tuple[str, ...]) -> tuple[str, ...]:
+    z = "Z" in grid.axes
+    return (
+        *("level", "object"),
+        *(f"slice_{axis.lower()}" for axis in grid.names),
+        *("slices", "pixels", "area", "volume", "unit"),
+        *(["centroid_z"] if z else []),
+        *("centroid_row", "centroid_column"),
+        *(["position_z"] if z else []),
+        *("position_y", "position_x"),
+        *(["bbox_z0", "bbox_z1"] if z else []),
+        *("bbox_row0", "bbox_row1", "bbox_column0", "bbox_column1"),
+        *("equivalent_diameter", "perimeter", "eccentricity", "solidity"),
+        *names,
+    )
+
+
+def _checked(plane: NDArray[np.generic]) -> NDArray[np.integer]:
+    if plane.dtype == bool:
+        return plane.astype(np.uint8)
+    labels = cast("NDArray[np.integer]", plane)
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise InputError(f"labels must not be negative, as {labels.min()} is.")
+    return labels
+
+
+def _measure_plane(
+    plane: NDArray[np.integer],
+    position: tuple[int, ...],
+    grid: StackGrid,
+    reader: PlaneReader | None,
+    unit: str,
+) -> Iterator[Row]:
+    """Measure the objects of one plane that has some."""
+    from skimage.measure import regionprops_table
+    from skimage.segmentation import relabel_sequential
+
+    original = None
+    if plane.max() > _FEW_LABELS:
+        plane, _, original = relabel_sequential(plane)
+    height, width = grid.step("Y"), grid.step("X")
+    square = math.isclose(height, width, rel_tol=1e-6)
+    wanted = ["label", "num_pixels", "centroid", "bbox", "eccentricity", "solidity"]
+    wanted += ["perimeter_crofton"] if square else []
+    image = None if reader is None else reader(position)
+    wanted += [f"intensity_{what}" for what in ("mean", "min", "max")] if reader else []
+    table = regionprops_table(
+        plane, image, wanted, separator="_", spacing=(1.0, 1.0 if square else width / height)
+    )
+    columns = {name: values.tolist() for name, values in table.items()}
+    at = dict(zip(grid.names, position, strict=True))
+    for values in zip(*columns.values(), strict=True):
+        found = dict(zip(columns, values, strict=True))
+        if original is not None:
+            found["label"] = int(original[found["label"]])
+        if not square:
+            found["centroid_1"] *= height / width
+        yield _slice_row(found, at, grid, unit)
+
+
+def _slice_row(found: dict[str, float], at: dict[str, int], grid: StackGrid, unit: str) -> Row:
+    """Name what scikit-image found, and give it its units."""
+    height, width, square = grid.step("Y"), grid.step("X"), "perimeter_crofton" in found
+    area = found["num_pixels"] * height * width
+    row: Row = {"level": "slice", "object": found["label"]}
+    row |= {f"slice_{axis.lower()}": index for axis, index in at.items()}
+    row |= {"slices": 1, "pixels": found["num_pixels"], "area": area, "volume": None, "unit": unit}
+    row |= _places(at.get("Z"), found["centroid_0"], found["centroid_1"], grid)
+    if "Z" in at:
+        row |= {"bbox_z0": at["Z"], "bbox_z1": at["Z"] + 1}
+    row |= {
+        "bbox_row0": found["bbox_0"],
+        "bbox_row1": found["bbox_2"],
+        "bbox_column0": found["bbox_1"],
+        "bbox_column1": found["bbox_3"],
+        "equivalent_diameter": math.sqrt(4 * area / math.pi),
+        "perimeter": found["perimeter_crofton"] * height if square else None,
+        "eccentricity": found["eccentricity"],
+        "solidity": found["solidity"],
+    }
+    return row | {name: value for name, value in found.items() if name.startswith("intensity")}
+
+
+def _places(plane: float | None, row: float, column: float, grid: StackGrid) -> Row:
+    indices = {"Y": row, "X": column} if plane is None else {"Z": plane, "Y": row, "X": column}
+    centroid: Row = {} if plane is None else {"centroid_z": plane}
+    centroid |= {"centroid_row": row, "centroid_column": column}
+    return centroid | {
+        f"position_{axis.lower()}": grid.place(axis, index) for axis, index in indices.items()
+    }
+
+
+def _wholes(slices: Sequence[Row], grid: StackGrid, names: tuple[str, ...]) -> Iterator[Row]:
+    """Join the slices of each object, in the order of the other stack axes and the label."""
+    kept = [f"slice_{axis.lower()}" for axis in grid.names if not (grid.deep and axis == "Z")]
+    parts: dict[tuple[int, ...], list[Row]] = {}
+    for row in slices:
+        key = tuple(cast("int", row[name]) for name in (*kept, "object"))
+        parts.setdefault(key, []).append(row)
+    for key in sorted(parts):
+        whole = parts[key][0] | {"level": "object"}
+        yield whole | (_joined(parts[key], grid, names) if grid.deep else {})
+
+
+def _joined(rows: Sequence[Row], grid: StackGrid, names: tuple[str, ...]) -> Row:
+    """Measures of an object over its planes along Z."""
+
+    def column(name: str) -> list[float]:
+        return [cast("float", row[name]) for row in rows]
+
+    counts = column("pixels")
+    pixels = sum(counts)
+
+    def mean(name: str) -> float:
+        return math.fsum(map(math.prod, zip(counts, column(name), strict=True))) / pixels
+
+    volume = pixels * math.prod(map(grid.step, "ZYX"))
+    joined: Row = {"slice_z": None, "slices": len(rows), "pixels": pixels, "area": None}
+    joined |= _places(mean("centroid_z"), mean("centroid_row"), mean("centroid_column"), grid)
+    for axis in ("z", "row", "column"):
+        joined[f"bbox_{axis}0"] = min(column(f"bbox_{axis}0"))
+        joined[f"bbox_{axis}1"] = max(column(f"bbox_{axis}1"))
+    joined |= {"volume": volume, "equivalent_diameter": math.cbrt(6 * volume / math.pi)}
+    joined |= dict.fromkeys(("perimeter", "eccentricity", "solidity"))
+    for name in names:
+        if name.startswith("intensity_mean"):
+            joined[name] = mean(name)
+        else:
+            joined[name] = (min if "_min" in name else max)(column(name))
+    return joined

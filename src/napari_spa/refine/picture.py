@@ -1,0 +1,271 @@
+"""A 2D image that is read piece by piece: a plane of a stack, its pyramid, its channels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.transforms import IntensityRange, fit_intensity
+from napari_spa.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_WHOLE = 4096 * 4096
+"""Planes of at most so many pixels are read whole where that makes things simpler."""
+_BLOCK, _BLOCKS = 256, 6
+_NARROW = 0.7
+"""A window of less than this share of the pixels' own range is a person's choice."""
+_OVERVIEW = 512
+"""An overview of a large pyramid has at least so many rows or columns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneReader:
+    """One plane of an array; only what is asked for is read.
+
+    Attributes
+    ----------
+    array : array-like of N or N + 1 dimensions
+        NumPy, dask or zarr; a last axis beyond the plane's N is colour.
+    plane : Plane
+        Which plane.
+    """
+
+    array: Any
+    plane: Plane
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.plane.axes
+        return int(self.array.shape[rows]), int(self.array.shape[columns])
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.generic]:
+        """Read a rectangle.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            With a positive step or none.
+
+        Returns
+        -------
+        ndarray of shape (h, w) or (h, w, C)
+            Values as stored.
+        """
+        spans = dict(zip(self.plane.axes, (rows, columns), strict=True))
+        index = tuple(spans.get(axis, at) for axis, at in enumerate(self.plane.index))
+        return np.asarray(self.array[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What one looks at: levels of resolution, channels, and how values become grey.
+
+    Attributes
+    ----------
+    levels : tuple of tuple of PlaneReader
+        Full resolution first; in each level one reader, or one for each channel.
+    channels : tuple of int or None
+        Which of the channels count, at most three; all of them by default.
+    limits : tuple of (float, float) or None
+        For each channel that counts, or once for all, the values that become black and
+        white; from the pixels by default (:func:`~napari_spa.core.transforms.fit_intensity`).
+    shown : (float, float) or None
+        The values between which a person looks at the image.  Without ``limits`` they
+        count when they are much narrower than the pixels' own range: who windows a CT to
+        its organs means the organs, and a model that sees bone and air does not.
+
+    Raises
+    ------
+    InputError
+        When the image is empty, not 2D or not real.
+    """
+
+    levels: tuple[tuple[PlaneReader, ...], ...]
+    channels: tuple[int, ...] | None = None
+    limits: tuple[tuple[float, float], ...] | None = None
+    shown: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for level in self.levels:
+            if min(level[0].shape) < 1 or len({reader.shape for reader in level}) != 1:
+                raise InputError(f"an image must not be empty, and not of {level[0].shape} pixels.")
+        kind = np.dtype(self.levels[0][0].array.dtype).kind
+        if kind not in "biuf":
+            dtype = self.levels[0][0].array.dtype
+            raise InputError(f"an image must hold real numbers, not {dtype}.")
+
+    @classmethod
+    def of(cls, image: ArrayLike | Picture) -> Picture:
+        """Return an array as a picture; a picture as it is.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            NumPy, dask or zarr; lists become NumPy arrays.
+
+        Returns
+        -------
+        Picture
+
+        Raises
+        ------
+        InputError
+            When the image cannot be used.
+        """
+        if isinstance(image, Picture):
+            return image
+        lazy = all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__"))
+        array: Any = image if lazy else np.asarray(image)
+        if len(array.shape) not in (2, 3) or 0 in array.shape:
+            shape = tuple(array.shape)
+            raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {shape}.")
+        return cls(((PlaneReader(array, Plane((0, 1), (0, 0))),),))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns at full resolution."""
+        return self.levels[0][0].shape
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading costs nothing but a copy."""
+        return all(isinstance(reader.array, np.ndarray) for reader in self.levels[0])
+
+    @property
+    def small(self) -> bool:
+        """Whether a plane may be read whole without a second thought."""
+        return self.shape[0] * self.shape[1] <= _WHOLE
+
+    def loaded(self) -> Picture:
+        """Return the same picture with the full resolution in memory, and nothing else.
+
+        Returns
+        -------
+        Picture
+            This one, when it is in memory as it is.
+        """
+        if self.in_memory:
+            return self if len(self.levels) == 1 else replace(self, levels=self.levels[:1])
+        spread = slice(None)
+        readers = tuple(
+            PlaneReader(reader.read(spread, spread), Plane((0, 1), (0, 0)))
+            for reader in self.levels[0]
+        )
+        return replace(self, levels=(readers,))
+
+    def factors(self, level: int) -> tuple[float, float]:
+        """Return how many full-resolution rows and columns one pixel of a level covers."""
+        (rows, columns), (height, width) = self.levels[level][0].shape, self.shape
+        return height / rows, width / columns
+
+    def read(self, rows: slice, columns: slice, level: int = 0) -> NDArray[np.generic]:
+        """Read a rectangle of the channels that count.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            In pixels of the level.
+        level : int
+            Which resolution.
+
+        Returns
+        -------
+        ndarray of shape (h, w) or (h, w, C)
+            Values as stored.
+        """
+        readers = self.levels[level]
+        if len(readers) == 1:
+            pixels = readers[0].read(rows, columns)
+            if pixels.ndim == 2 or self.channels is None:
+                return pixels
+            return pixels[..., list(self.channels)]
+        chosen = range(len(readers)) if self.channels is None else self.channels
+        return np.stack([readers[c].read(rows, columns) for c in chosen], axis=-1)
+
+    def level_for(self, height: float, width: float, size: int) -> int:
+        """Return the coarsest level that still shows an extent at twice a size, or level 0."""
+        fit = 0
+        for level in range(1, len(self.levels)):
+            rows, columns = self.factors(level)
+            if min(height / rows, width / columns) >= 2 * size:
+                fit = level
+        return fit
+
+    def intensity(self) -> IntensityRange:
+        """Find the range in which the values lie, or take the given limits.
+
+        Returns
+        -------
+        IntensityRange
+
+        Raises
+        ------
+        InputError
+            When there is no finite pixel.
+        """
+        if self.limits is not None:
+            low, high = zip(*self.limits, strict=True)
+            return IntensityRange(low, high)
+        own = self._own_range()
+        span = np.asarray(own.high) - np.asarray(own.low)
+        if self.shown is not None and self.shown[1] - self.shown[0] < _NARROW * span.max():
+            return IntensityRange(*self.shown)
+        return own
+
+    def _own_range(self) -> IntensityRange:
+        if len(self.levels[0]) > 1:  # channels of one stack each have a range of their own
+            chosen = range(len(self.levels[0])) if self.channels is None else self.channels
+            ranges = [self._alone(channel).intensity() for channel in chosen]
+            return IntensityRange(
+                tuple(float(np.asarray(r.low)) for r in ranges),
+                tuple(float(np.asarray(r.high)) for r in ranges),
+            )
+        one = self.read(slice(0, 1), slice(0, 1))
+        if one.dtype in (np.uint8, np.bool_):  # their scale is known
+            return fit_intensity(one)
+        return fit_intensity(self._overview())  # not more in memory: the same for all kinds
+
+    def fingerprint(self) -> str:
+        """Digest the pixels: the same for the same plane, whatever layer it is in.
+
+        Returns
+        -------
+        str
+            40 hexadecimal digits, over type, shape and values; for planes that are not
+            read whole, over an overview of them.
+        """
+        pixels = np.ascontiguousarray(self._overview())
+        pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+        digest = hashlib.blake2b(digest_size=20)
+        digest.update(f"{pixels.dtype.str}{self.shape}{pixels.shape}".encode())
+        digest.update(pixels.data)
+        return digest.hexdigest()
+
+    def _alone(self, channel: int) -> Picture:
+        return Picture(tuple((readers[channel],) for readers in self.levels))
+
+    def _everything(self) -> NDArray[np.generic]:
+        return self.read(slice(None), slice(None))
+
+    def _overview(self) -> NDArray[np.generic]:
+        """Return all pixels, or as many as may be read: a coarse level, or some blocks."""
+        if self.small:
+            return self._everything()
+        for level in reversed(range(1, len(self.levels))):
+            shape = self.levels[level][0].shape
+            if max(shape) >= _OVERVIEW and shape[0] * shape[1] <= _WHOLE:
+                return self.read(slice(None), slice(None), level)
+        rows, columns = self.shape
+        blocks = [
+            self.read(slice(int(row), int(row) + _BLOCK), slice(int(column), int(column) + _BLOCK))
+            for row in np.linspace(0, max(rows - _BLOCK, 0), _BLOCKS)
+            for column in np.linspace(0, max(columns - _BLOCK, 0), _BLOCKS)
+        ]
+        return np.concatenate([block.reshape(-1, 1, *block.shape[2:]) for block in blocks])

@@ -1,0 +1,144 @@
+"""The acts that have a key, their default keys, and what a key may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from napari_spa.errors import InputError
+
+# Title and default key of each act.  Every key is free on all of napari's layer types, on the
+# viewer and in its menus.  Alt with a letter would open menus; Shift with a digit or a point
+# arrives as another character; so letters carry Shift at most, and only digits carry Alt.
+_ACTS = {
+    "pick_1": ("Pick difference 1", "G"),
+    "pick_2": ("Pick difference 2", "H"),
+    "pick_3": ("Pick difference 3", "J"),
+    "pick_4": ("Pick difference 4", "K"),
+    "toggle_1": ("Show or hide difference 1", "Alt+1"),
+    "toggle_2": ("Show or hide difference 2", "Alt+2"),
+    "toggle_3": ("Show or hide difference 3", "Alt+3"),
+    "toggle_4": ("Show or hide difference 4", "Alt+4"),
+    "accept": ("Accept", "N"),
+    "undo": ("Undo", "U"),
+    "redo": ("Redo", "W"),
+    "discard": ("Discard", "Q"),
+    "carry_next": ("Carry to the next slice", "."),
+    "carry_previous": ("Carry to the previous slice", ","),
+    "propagate": ("Propagate through the stack", "Shift+N"),
+    "next_object": ("Next object", "9"),
+    "previous_object": ("Previous object", "8"),
+    "reopen": ("Reopen the object", "Shift+U"),
+    "delete_object": ("Delete the object", "Shift+Q"),
+    "prompt_sign": ("Switch between add and take away", "Shift+X"),
+    "box": ("Draw a box", "Shift+B"),
+    "brush": ("Draw with the brush", "Shift+D"),
+    "side_by_side": ("Show candidates side by side", "Shift+C"),
+    "hide_overlays": ("Hide overlays while held", "0"),
+    "help": ("Help", "F1"),
+}
+ACT_TITLES: Mapping[str, str] = MappingProxyType({act: title for act, (title, _) in _ACTS.items()})
+DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({act: key for act, (_, key) in _ACTS.items()})
+
+
+def parse_key(text: object) -> str:
+    """Write a key the one way it is kept and shown.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"shift-n"``; at most modifiers and one key.
+
+    Returns
+    -------
+    str
+        Such as ``"Shift+N"``.
+
+    Raises
+    ------
+    InputError
+        When it is no key, a modifier alone or several keys one after another.
+    """
+    from app_model.types import KeyBinding  # comes with napari
+
+    parts = KeyBinding.from_str(text).parts if isinstance(text, str) else []
+    if len(parts) != 1 or parts[0].key is None or parts[0].is_modifier_key():
+        raise InputError(f"{text!r:.80} is no key; write one such as G, Shift+N or Alt+1.")
+    return str(parts[0])
+
+
+def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
+    """Check new keys for some acts beside the keys of the others.
+
+    Parameters
+    ----------
+    value : mapping of str to str
+        Act, and its new key.
+    now : mapping of str to str
+        The key of every act before.
+
+    Returns
+    -------
+    dict of str to str
+        The same acts, with keys as :func:`parse_key` writes them.
+
+    Raises
+    ------
+    InputError
+        When an act is unknown, a text is no key, or two acts would share one.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"the setting keys must be keys by act, not {value!r:.80}.")
+    keys = dict(now)
+    for act, text in value.items():
+        if act not in DEFAULT_KEYS:
+            raise InputError(f"there is no act {act!r:.80} that could have a key.")
+        keys[act] = parse_key(text)
+    clash = _find_clash(keys)
+    if clash is not None:
+        one, other = (ACT_TITLES[act] for act in clash)
+        raise InputError(f"{keys[clash[0]]} cannot be the key of both {one!r} and {other!r}.")
+    return {act: keys[act] for act in value}
+
+
+def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
+    """Make the keys of what was kept; a damaged or doubled one becomes its default.
+
+    Parameters
+    ----------
+    entries : mapping
+        Act, and its key; acts may be missing and keys of any type.
+
+    Returns
+    -------
+    dict of str to str
+        The key of every act; no key twice.
+    list of str
+        One sentence for each key that could not be used.
+    """
+    keys: dict[str, str] = {}
+    problems: list[str] = []
+    for act, default in DEFAULT_KEYS.items():
+        try:
+            keys[act] = parse_key(entries.get(act, default))
+        except InputError as error:
+            keys[act] = default
+            problems.append(f"{error} {ACT_TITLES[act]!r} keeps {default}.")
+    # Of two acts with one key, one was given it: that one goes back.  Its own default may
+    # be taken by now, so look again; defaults never clash, so this ends.
+    while (clash := _find_clash(keys)) is not None:
+        act = next(a for a in reversed(clash) if keys[a] != DEFAULT_KEYS[a])
+        problems.append(
+            f"{keys[act]} is the key of two acts, so {ACT_TITLES[act]!r} keeps {DEFAULT_KEYS[act]}."
+        )
+        keys[act] = DEFAULT_KEYS[act]
+    return keys, problems
+
+
+def _find_clash(keys: Mapping[str, str]) -> tuple[str, str] | None:
+    seen: dict[str, str] = {}
+    for act, key in keys.items():
+        if key in seen:
+            return seen[key], act
+        seen[key] = act
+    return None

@@ -1,0 +1,157 @@
+"""Sample data: what *File > Open Sample* offers, each with a first click to try.
+
+The click and a sentence for the person lie in the layer's ``metadata["napari-spa"]`` as
+``first_click`` (data coordinates, one for each axis of the layer) and ``hint``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_spa.core.sample_stacks import SampleStack
+
+LayerData = tuple["NDArray[np.generic]", dict[str, Any], str]
+"""Data, arguments of the layer and its type, as napari takes them."""
+
+METADATA_KEY = "napari-spa"
+"""Where a sample layer's metadata holds ``first_click`` and ``hint``."""
+
+
+def fundus() -> list[LayerData]:
+    """Open a fundus photograph.
+
+    Returns
+    -------
+    list of one layer
+        ``(1411, 1411, 3)`` uint8.
+
+    Raises
+    ------
+    DataError
+        When scikit-image's picture is not installed and cannot be downloaded.
+    """
+    return _image(
+        _picture("retina"),
+        "Fundus",
+        (620, 200),
+        "Click on the optic disc, the bright round spot on the left.",
+        rgb=True,
+    )
+
+
+def cell() -> list[LayerData]:
+    """Open a quantitative phase image of a cell.
+
+    Returns
+    -------
+    list of one layer
+        ``(660, 550)`` uint8, pixels of 0.107 micrometres.
+
+    Raises
+    ------
+    DataError
+        When scikit-image's picture is not installed and cannot be downloaded.
+    """
+    return _image(
+        _picture("cell"),
+        "Cell",
+        (375, 425),
+        "Click on the cell, the bright disc on the right.",
+        scale=(0.107, 0.107),
+        units=("um", "um"),
+        contrast_limits=(20, 230),
+    )
+
+
+def tissue() -> list[LayerData]:
+    """Open a section of stained tissue.
+
+    Returns
+    -------
+    list of one layer
+        ``(512, 512, 3)`` uint8.
+
+    Raises
+    ------
+    DataError
+        When scikit-image's picture is not installed and cannot be downloaded.
+    """
+    return _image(
+        _picture("immunohistochemistry"),
+        "Tissue",
+        (251, 300),
+        "Click on a nucleus, for example the dark blue oval in the middle.",
+        rgb=True,
+    )
+
+
+def ct() -> list[LayerData]:
+    """Make a stack that looks like a CT of the abdomen.
+
+    Returns
+    -------
+    list of one layer
+        From :func:`napari_spa.core.sample_stacks.ct_stack`.
+    """
+    from napari_spa.core.sample_stacks import ct_stack
+
+    hint = "Click on the kidney, the bright oval left of the spine; then propagate it."
+    return _stack(ct_stack(), "Abdomen CT (synthetic)", hint)
+
+
+def em() -> list[LayerData]:
+    """Make a stack that looks like neuropil in the electron microscope.
+
+    Returns
+    -------
+    list of one layer
+        From :func:`napari_spa.core.sample_stacks.em_stack`.
+    """
+    from napari_spa.core.sample_stacks import em_stack
+
+    hint = "Click on the large mitochondrion, the dark body at the top; then propagate it."
+    return _stack(em_stack(), "Neuropil EM (synthetic)", hint)
+
+
+def _picture(name: str) -> NDArray[np.generic]:
+    from skimage import data
+
+    try:
+        # Those named here are in its wheel; some distributions leave them out, and then
+        # scikit-image tries a download.
+        picture: NDArray[np.generic] = getattr(data, name)()
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(
+            f"scikit-image's picture {name!r} is not installed and cannot be downloaded."
+        ) from error
+    return picture
+
+
+def _stack(stack: SampleStack, name: str, hint: str) -> list[LayerData]:
+    return _image(
+        stack.image,
+        name,
+        stack.first_click,
+        hint,
+        scale=stack.scale,
+        units=(stack.units,) * 3,
+        axis_labels=("z", "y", "x"),
+        contrast_limits=stack.contrast_limits,
+    )
+
+
+def _image(
+    data: NDArray[np.generic],
+    name: str,
+    first_click: tuple[int, ...],
+    hint: str,
+    **arguments: Any,
+) -> list[LayerData]:
+    metadata = {METADATA_KEY: {"first_click": first_click, "hint": hint}}
+    return [(data, {"name": name, "metadata": metadata, **arguments}, "image")]

@@ -1,0 +1,62 @@
+"""A napari window in a process of its own that annotates until it is killed.
+
+    python annotating_child.py
+
+Accepts one object, is in round 2 of another after an undo, prints READY and lives on.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+from tiny_model import make_model
+
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.session import RefinementSession
+from napari_spa.widgets.refine_dock import RefineDock
+
+STACK = np.random.default_rng(0).integers(0, 255, (4, 60, 70), np.uint8)
+
+
+def make_session(name):
+    return RefinementSession(make_model(), config=EngineConfig(samples=12))
+
+
+def main():
+    viewer = napari.Viewer(show=False)
+    viewer.add_image(STACK, name="stack")
+    viewer.dims.set_current_step(0, 2)
+    dock = RefineDock(viewer, make_session)
+    refiner = dock.refiner
+
+    def play(act):
+        seen = []
+        refiner.proposed.connect(lambda *_: seen.append(1))
+        act()
+        end = time.monotonic() + 60
+        while not seen and time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.005)
+
+    play(lambda: dock.prompter.click((2, 30, 35)))
+    play(lambda: refiner.pick(0))
+    refiner.accept()
+    viewer.dims.set_current_step(0, 1)
+    play(lambda: dock.prompter.click((1, 20, 25)))
+    play(lambda: refiner.pick(0))
+    play(lambda: refiner.pick(0))
+    play(refiner.undo)
+    refiner.keeper.flush()
+    np.save(sys.argv[1], refiner.current.mask.layer.data)
+    sys.stdout.write("READY\n")
+    sys.stdout.flush()
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    main()

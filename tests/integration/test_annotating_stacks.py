@@ -1,0 +1,294 @@
+"""A scripted annotator works through a stack in a real viewer; the headless API does the same."""
+
+from itertools import count
+
+import numpy as np
+import pytest
+import tifffile
+from tiny_model import make_model
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask, Region
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation import Annotation, ArraySurface, Part
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.propagation import carry, propagate
+from napari_spa.refine.session import RefinementSession
+from napari_spa.widgets.refine_dock import RefineDock
+
+MODEL = make_model()
+SHAPE = (12, 64, 72)
+SCALE, TRANSLATE = (2.5, 0.7, 0.7), (10.0, -3.0, 4.0)
+
+
+def make_session(name=""):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+def stack():
+    """Noise of some size, the same from slice to slice but for a drift."""
+    rng = np.random.default_rng(5)
+    coarse = rng.random((SHAPE[0] // 3 + 2, 10, 11))
+    fine = np.kron(coarse, np.ones((3, 8, 8)))[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    return (200 * fine + 55 * rng.random(SHAPE)).astype(np.uint8)
+
+
+class Headless:
+    """The annotator of the library: a session, an annotation and an array."""
+
+    def __init__(self, data):
+        self.data = data
+        self.session = make_session()
+        self.array = np.zeros(data.shape, np.uint16)
+        self.annotation = Annotation(ArraySurface(self.array))
+        self.held = None
+        self.groups = count(1)
+
+    def plane(self, z):
+        return Plane((1, 2), (z, 0, 0))
+
+    def start(self, z, point):
+        self.session.set_image(self.data[z])
+        self.session.start([point])
+        self.held = (self.annotation.next_number, self.plane(z))
+
+    def pick(self, index):
+        if index < len(self.session.proposal.candidates):
+            self.session.pick(index)
+
+    def click(self, point, label):
+        self.session.click(point, label)
+
+    def undo(self):
+        if self.session.can_undo:
+            self.session.undo()
+
+    def redo(self):
+        if self.session.can_redo:
+            self.session.redo()
+
+    def accept(self):
+        number, plane = self.held
+        proposal = self.session.proposal
+        decisions = self.session.timeline.state.decisions
+        if self.put(number, plane, proposal, decisions, "accepted"):
+            self.session.accept()
+            self.held = None
+            return number
+        return None
+
+    def put(self, number, plane, proposal, decisions, status, group=None):
+        nowhere = Region(0, 0, 0, 0)
+        part = Part(
+            plane, nowhere, 0, proposal.round, proposal.uncertainty, status, tuple(decisions)
+        )
+        mask = LocalMask.crop(proposal.local_mask, proposal.region)
+        try:
+            self.annotation.commit(number, part, mask, group=group)
+        except InputError:
+            return False
+        return True
+
+    def discard(self):
+        self.held = None
+
+    def reopen(self, number):
+        part = self.annotation.objects[number].parts[0]
+        self.session.set_image(self.data[part.plane.index[0]])
+        learnt = sum(d.act == "pick" for d in part.decisions)
+        self.session.restore(part.decisions, learnt=learnt)
+        self.held = (number, part.plane)
+
+    def delete(self, number):
+        self.annotation.remove(number)
+
+    def undo_objects(self):
+        self.annotation.undo()
+
+    def redo_objects(self):
+        self.annotation.redo()
+
+    def propagate(self, number, z):
+        plane = self.plane(z)
+        part = self.annotation.objects[number].on(plane)
+        mask = self.annotation.pixels(number, plane)
+        group = next(self.groups)
+        for way in (range(z + 1, SHAPE[0]), range(z - 1, -1, -1)):
+            for found in propagate(
+                self.session,
+                lambda p: self.data[p],
+                list(way),
+                mask,
+                start=z,
+                mixture=part.decisions[-1].mixture,
+            ):
+                status = "review" if found.doubtful else "propagated"
+                there = self.plane(found.position)
+                self.put(number, there, found.proposal, found.decisions, status, group)
+
+    def carry(self, number, z):
+        plane, following = self.plane(z), self.plane(z + 1)
+        part = self.annotation.objects[number].on(plane)
+        mask = self.annotation.pixels(number, plane)
+        carry(self.session, self.data[z + 1], mask, mixture=part.decisions[-1].mixture)
+        self.held = (number, following)
+
+
+class InViewer:
+    """The annotator of the dock: the same acts, through the dock's own ways in."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+        self.refiner = dock.refiner
+        self.image = dock.refiner.target()
+        self.acts = dock.parts.acts
+
+    def shown(self, act):
+        with self.qtbot.waitSignal(self.refiner.proposed, timeout=30_000):
+            act()
+
+    def idle(self):
+        self.qtbot.waitUntil(lambda: not self.refiner.busy, timeout=60_000)
+
+    def start(self, z, point):
+        self.viewer.dims.set_current_step(0, z)
+        world = self.image.data_to_world((z, *point))
+        self.shown(lambda: self.dock.prompter.click(tuple(world)))
+
+    def pick(self, index):
+        if index < len(self.refiner.held.shown.proposal.candidates):
+            self.shown(self.dock.parts.grid.cards[index].button.click)
+
+    def click(self, point, label):
+        z = self.refiner.held.plane.index[0]
+        world = self.image.data_to_world((z, *point))
+        self.shown(lambda: self.dock.prompter.click(tuple(world), label))
+
+    def undo(self):
+        if self.refiner.can_undo:
+            self.shown(self.acts["undo"].click)
+
+    def redo(self):
+        if self.refiner.can_redo:
+            self.shown(self.acts["redo"].click)
+
+    def accept(self):
+        number = self.refiner.held.number
+        self.acts["accept"].click()
+        return number if self.refiner.held is None else None
+
+    def discard(self):
+        self.acts["discard"].click()
+
+    def reopen(self, number):
+        self.viewer.dims.set_current_step(0, 0)
+        table = self.dock.parts.objects
+        first = self.refiner.current.annotation.objects[number].parts[0].plane
+        self.viewer.dims.set_current_step(0, first.index[0])
+        self.shown(lambda: table.reopen_requested.emit(number))
+
+    def delete(self, number):
+        self.dock.parts.objects.delete_requested.emit(number)
+
+    def undo_objects(self):
+        self.refiner.undo_requested.emit()
+
+    def redo_objects(self):
+        self.acts["redo"].click()
+
+    def propagate(self, number, z):
+        self.dock.objects.go_to(number)
+        self.viewer.dims.set_current_step(0, z)
+        self.dock.parts.stack.propagate_requested.emit("both")
+        self.idle()
+
+    def carry(self, number, z):
+        self.dock.objects.go_to(number)
+        self.viewer.dims.set_current_step(0, z)
+        self.shown(lambda: self.dock.parts.stack.carry_requested.emit(1))
+
+
+def play(annotator, disturb=lambda turn: None):
+    """Annotate thirty objects, changing one's mind as people do."""
+    rng = np.random.default_rng(11)
+    for turn in range(1, 31):
+        z = int(rng.integers(SHAPE[0]))
+        point = tuple(float(v) for v in rng.integers(4, 60, 2))
+        annotator.start(z, point)
+        for _ in range(int(rng.integers(4))):
+            act = rng.choice(["pick", "pick", "click", "undo", "redo"])
+            if act == "pick":
+                annotator.pick(int(rng.integers(4)))
+            elif act == "click":
+                place = tuple(float(v) for v in rng.integers(4, 60, 2))
+                annotator.click(place, int(rng.integers(2)))
+            else:
+                getattr(annotator, act)()
+        disturb(turn)
+        number = annotator.accept()
+        if number is None:  # all its pixels belong to earlier objects
+            annotator.discard()
+            continue
+        if turn in (6, 17):
+            annotator.reopen(number)
+            annotator.pick(0)
+            annotator.accept()
+        if turn == 9:
+            annotator.delete(number)
+            annotator.undo_objects()
+        if turn == 12:
+            annotator.delete(number - 1)
+        if turn in (14, 22):
+            annotator.propagate(number, z)
+        if turn == 22:
+            annotator.undo_objects()  # the propagation, in one step
+            annotator.redo_objects()
+        if turn == 19 and z + 1 < SHAPE[0]:
+            annotator.carry(number, z)
+            annotator.pick(1)
+            annotator.accept()
+
+
+@pytest.mark.slow
+def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, qtbot, tmp_path):
+    data = stack()
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(data, name="stack", scale=SCALE, translate=TRANSLATE)
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        gui = InViewer(viewer, dock, qtbot)
+
+        def disturb(turn):
+            """Rename, hide, move and delete layers in the middle of an object."""
+            ours = [x for x in viewer.layers if gui.refiner.current.owns(x)]
+            if turn == 4:
+                layer.name = "renamed"
+                for mine in ours:
+                    mine.name = f"mine {mine.name}"
+            elif turn == 8:
+                viewer.layers.move(0, len(viewer.layers))
+                ours[0].visible = not ours[0].visible
+            elif turn in (11, 20):
+                for mine in ours:
+                    viewer.layers.remove(mine)
+
+        play(gui, disturb)
+        library = Headless(data)
+        play(library)
+        mask = gui.refiner.current.mask.layer
+        np.testing.assert_array_equal(mask.data, library.array)
+        np.testing.assert_allclose(mask.scale, SCALE)
+        np.testing.assert_allclose(mask.translate, TRANSLATE)
+        table, objects = gui.refiner.current.annotation.objects, library.annotation.objects
+        assert list(table) == list(objects)
+        assert [o.area for o in table.values()] == [o.area for o in objects.values()]
+        assert [o.status for o in table.values()] == [o.status for o in objects.values()]
+        profile, other = gui.refiner.session.profile, library.session.profile
+        assert profile.to_json() == other.to_json()
+        dock.objects.export(str(tmp_path))
+        gui.idle()
+        saved = tifffile.imread(tmp_path / "renamed-labels.tif")
+        np.testing.assert_array_equal(saved, library.array)
+    finally:
+        dock.release()

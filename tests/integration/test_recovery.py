@@ -1,0 +1,120 @@
+"""Work survives: a window that is killed, one that is closed, a folder that cannot be written."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotating_child import STACK, make_session
+
+from napari_spa.io.work_folders import work_root
+from napari_spa.widgets.refine_dock import RefineDock
+
+CHILD = Path(__file__).parents[1] / "helpers" / "annotating_child.py"
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer, qtbot):
+    docks = []
+
+    def open_it(data=STACK, name="stack"):
+        viewer = make_napari_viewer()
+        viewer.add_image(data, name=name)
+        dock = RefineDock(viewer, make_session)
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        return viewer, dock
+
+    yield open_it
+    for dock in docks:
+        dock.release()
+
+
+def offers(qtbot, dock):
+    with qtbot.waitSignal(dock.recovery.offered, timeout=30_000) as signal_:
+        pass
+    return signal_.args[0]
+
+
+def play(qtbot, dock, act):
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as shown:
+        act()
+    return shown.args[0]
+
+
+def test_a_killed_window_leaves_the_object_in_the_round_it_was_in(open_dock, qtbot, tmp_path):
+    labels = tmp_path / "labels.npy"
+    command = [sys.executable, str(CHILD), str(labels)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout.readline().strip() == "READY"
+        finally:
+            os.kill(child.pid, signal.SIGKILL)
+    viewer, dock = open_dock()
+    (offer,) = offers(qtbot, dock)
+    assert (offer.objects, offer.at_hand, offer.crashed) == (1, 2, True)
+    assert dock.parts.recovery.isVisibleTo(dock)
+    assert "1 object and one in round 2" in dock.parts.recovery.words.text()
+    shown = play(qtbot, dock, dock.parts.recovery.restore.click)
+    assert shown.round == 2
+    np.testing.assert_array_equal(dock.refiner.current.mask.layer.data, np.load(labels))
+    assert viewer.dims.current_step[0] == 1
+    assert dock.refiner.can_undo
+    assert dock.refiner.can_redo
+    assert dock.refiner.session.profile.picks == 1
+    again = play(qtbot, dock, dock.refiner.redo)
+    assert again.round == 3
+    play(qtbot, dock, dock.refiner.undo)
+    dock.refiner.accept()
+    objects = dock.refiner.current.annotation.objects.values()
+    assert [held.parts[0].plane.position for held in objects] == [(2,), (1,)]
+
+
+def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtbot):
+    _, first = open_dock()
+    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    first.refiner.accept()
+    first.release()
+    _, second = open_dock()
+    (offer,) = offers(qtbot, second)
+    assert (offer.objects, offer.at_hand, offer.crashed) == (1, 0, False)
+    second.parts.recovery.forget.click()
+    assert not second.parts.recovery.isVisibleTo(second)
+    assert not list(work_root().glob("*/"))
+
+
+def test_work_on_another_image_is_not_offered(open_dock, qtbot):
+    _, first = open_dock()
+    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    first.refiner.accept()
+    first.release()
+    _, second = open_dock(data=STACK[::-1].copy())  # same name, size and type
+    assert offers(qtbot, second) == []
+
+
+def test_two_windows_do_not_take_each_others_work(open_dock, qtbot):
+    _, first = open_dock()
+    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    first.refiner.accept()
+    _, second = open_dock()
+    assert offers(qtbot, second) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_work_goes_on(
+    open_dock, qtbot, user_folders
+):
+    blocked = work_root()
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("a file where the folder should be")
+    _, dock = open_dock()
+    said = []
+    dock.refiner.failed.connect(said.append)
+    play(qtbot, dock, lambda: dock.prompter.click((0, 30, 35)))
+    dock.refiner.accept()
+    play(qtbot, dock, lambda: dock.prompter.click((0, 20, 20)))
+    assert len(said) == 1
+    assert "cannot be saved as you go" in said[0]
+    assert len(dock.refiner.current.annotation.objects) == 1

@@ -1,0 +1,564 @@
+"""Tests of the settings: both places they are kept in, damaged values, events, default keys."""
+
+import dataclasses
+import json
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from npe2 import PluginManifest
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.viewer.act_keys import parse_key
+from napari_spa.viewer.settings import ACT_TITLES, DEFAULT_KEYS, Settings, SettingsStore
+from napari_spa.viewer.settings_values import RULES, read_entries
+
+MANIFEST = PluginManifest.from_file(Path(__file__).parents[2] / "napari.yaml")
+CONFIGURATIONS = MANIFEST.contributions.configurations
+DEFAULTS = Settings()
+
+
+@pytest.fixture
+def preferences(tmp_path, monkeypatch):
+    """Give napari's settings a fresh folder; return the file of this plugin's."""
+    from napari import settings as napari_settings
+    from npe2 import PluginManager
+
+    if "napari-spa" not in PluginManager.instance():
+        PluginManager.instance().discover()
+    # napari would read the manifest of every plugin again, in each test.
+    monkeypatch.setattr(PluginManager, "discover", lambda self, **_: 0)
+    monkeypatch.setattr(napari_settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
+    monkeypatch.setattr(napari_settings, "_PLUGIN_SETTINGS", {})
+    return tmp_path / "napari" / "napari-spa.yaml"
+
+
+@pytest.fixture
+def old_napari(monkeypatch):
+    import napari.settings
+
+    monkeypatch.delattr(napari.settings, "get_plugin_settings")
+
+
+@pytest.fixture(params=["preferences", "old_napari"])
+def make_store(request, tmp_path):
+    """Return a factory of stores that share one place, in each of the two ways."""
+    request.getfixturevalue(request.param)
+    stores = []
+
+    def make():
+        stores.append(SettingsStore(tmp_path / "spa" / "settings.json"))
+        assert stores[-1].in_preferences == (request.param == "preferences")
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(make_store):
+    return make_store()
+
+
+@pytest.fixture
+def in_napari(preferences, tmp_path):
+    store = SettingsStore(tmp_path / "spa.json")
+    yield store
+    store.close()
+
+
+def napari_side(group):
+    from napari.settings import get_plugin_settings
+
+    return getattr(get_plugin_settings("napari-spa"), group)
+
+
+# ---------------------------------------------------------------------- the manifest
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_manifest_lists_what_settings_lists(name):
+    rule, default = RULES[name], getattr(DEFAULTS, name)
+    entry = CONFIGURATIONS[rule.group].properties[rule.entry]
+    assert (entry.default, entry.python_type) == (default, type(default))
+    assert tuple(entry.enum or ()) == rule.choices
+    assert entry.description
+    if type(default) in (int, float):
+        assert (entry.minimum, entry.maximum) == (rule.minimum, rule.maximum)
+
+
+def test_the_manifest_lists_nothing_else():
+    listed = {(g, e) for g, c in CONFIGURATIONS.items() if g != "keys" for e in c.properties}
+    assert listed == {(rule.group, rule.entry) for rule in RULES.values()}
+    titles = {act: entry.title for act, entry in CONFIGURATIONS["keys"].properties.items()}
+    assert list(titles.items()) == list(ACT_TITLES.items())
+    keys = {act: entry.default for act, entry in CONFIGURATIONS["keys"].properties.items()}
+    assert keys == DEFAULT_KEYS
+
+
+# ---------------------------------------------------------------------- both places
+
+
+def test_the_first_time_everything_is_at_its_default(store):
+    assert store.load() == Settings()
+    assert store.problems == ()
+
+
+def test_what_is_saved_is_remembered(make_store):
+    changes = {
+        "model": "vit_b",
+        "device": "cuda:1",
+        "profile": Path("folder") / "mine à moi.json",
+        "overlap": "replace",
+        "contrast": "layer",
+        "blind": True,
+        "autosave": False,
+        "propagate_slices": 12,
+        "propagate_uncertainty": 0.25,
+        "cache_gigabytes": 20,
+        "cache_on_disk": False,
+        "keys": {"accept": "shift-a", "pick_1": "F5"},
+    }
+    assert changes.keys() == {field.name for field in dataclasses.fields(Settings)}
+    saved = make_store().save(**changes)
+    keys = {**DEFAULT_KEYS, "accept": "Shift+A", "pick_1": "F5"}
+    expected = {**changes, "profile": str(changes["profile"]), "keys": keys}
+    assert {name: getattr(saved, name) for name in expected} == expected
+    assert isinstance(saved.cache_gigabytes, float)
+    again = make_store().load()
+    assert again == saved
+    assert make_store().save(blind=False) == dataclasses.replace(saved, blind=False)
+
+
+def test_it_outlives_the_process(make_store, monkeypatch):
+    make_store().save(model="vit_b", keys={"undo": "F6"})
+    from napari import settings as napari_settings
+
+    monkeypatch.setattr(napari_settings, "_PLUGIN_SETTINGS", {})  # read from disk again
+    assert make_store().load() == Settings(model="vit_b", keys={**DEFAULT_KEYS, "undo": "F6"})
+
+
+def test_a_save_is_announced_once(store):
+    heard = []
+    store.changed.connect(heard.append)
+    saved = store.save(model="vit_b", blind=True, keys={"undo": "F6", "redo": "F7"})
+    assert heard == [saved]
+    store.save(model="vit_b")
+    assert heard == [saved]  # nothing changed
+    store.close()
+    store.save(blind=False)
+    assert heard == [saved]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"colour": "red"}, "no setting 'colour'"),
+        ({"model": ""}, "model must be a model's name or path"),
+        ({"model": "two\nlines"}, "model must be"),
+        ({"model": None}, "model must be"),
+        ({"profile": "half \ud800"}, "profile must be a path or nothing"),
+        ({"profile": "a" * 5000}, "profile must be"),
+        ({"device": "gpu"}, "auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
+        ({"overlap": "merge"}, "protect or replace, not 'merge'"),
+        ({"contrast": True}, "automatic or layer"),
+        ({"blind": 1}, "true or false"),
+        ({"autosave": "yes"}, "true or false"),
+        ({"propagate_slices": -1}, "whole number from 0 to 100000, not -1"),
+        ({"propagate_slices": 2.0}, "whole number"),
+        ({"propagate_slices": True}, "whole number"),
+        ({"propagate_uncertainty": 1.01}, "number from 0 to 1"),
+        ({"propagate_uncertainty": math.nan}, "number from 0 to 1"),
+        ({"cache_gigabytes": 10**400}, "number from 0.1 to 10000"),
+        ({"cache_gigabytes": 0}, "number from 0.1"),
+        ({"keys": "G"}, "keys by act"),
+        ({"keys": {"dance": "G"}}, "no act 'dance'"),
+        ({"keys": {"accept": "Shift"}}, "'Shift' is no key"),
+        ({"keys": {"accept": "Ctrl+K Ctrl+S"}}, "is no key"),
+        ({"keys": {"accept": "nothing"}}, "'nothing' is no key"),
+        ({"keys": {"accept": ""}}, "is no key"),
+        ({"keys": {"accept": 7}}, "7 is no key"),
+        ({"keys": {"accept": "g"}}, "G cannot be the key of both 'Pick difference 1' and 'Accept'"),
+        ({"keys": {"box": "F6", "brush": "F6"}}, "F6 cannot be the key of both"),
+        ({"blind": True, "overlap": "merge"}, "protect or replace"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_sentence_and_changes_nothing(store, changes, sentence):
+    heard = []
+    store.changed.connect(heard.append)
+    with pytest.raises(InputError) as error:
+        store.save(**changes)
+    text = str(error.value)
+    assert sentence in text
+    assert text.endswith(".")
+    assert text.count(". ") == 0
+    assert len(text) < 300
+    assert store.load() == Settings()
+    assert not heard
+
+
+def test_two_acts_may_swap_their_keys(store):
+    swapped = store.save(keys={"accept": "G", "pick_1": "N"}).keys
+    assert (swapped["accept"], swapped["pick_1"]) == ("G", "N")
+
+
+@pytest.mark.parametrize("name", ["model", "overlap", "keys"])
+def test_settings_cannot_be_changed_in_place(name):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(DEFAULTS, name, getattr(DEFAULTS, name))
+    with pytest.raises(TypeError):
+        DEFAULTS.keys["accept"] = "G"
+
+
+def test_settings_of_another_version_are_no_damage():
+    settings, problems = read_entries({"model": {"name": "vit_b", "tempo": 3}, "future": 1})
+    assert settings == Settings(model="vit_b")
+    assert problems == []
+
+
+# ---------------------------------------------------------------------- damaged values
+
+
+DAMAGED = {
+    "model": {"name": 3, "device": "gpu"},
+    "annotation": "all",
+    "stack": {"max_slices": -5, "stop_uncertainty": 0.3},
+    "cache": {"gigabytes": None},
+    "keys": {"accept": "???", "undo": "F6", "redo": "F6", "help": []},
+}
+
+
+def test_damaged_values_of_the_file_are_defaults_and_logged_once(old_napari, tmp_path, caplog):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(DAMAGED))
+    store = SettingsStore(path)
+    keys = {**DEFAULT_KEYS, "undo": "F6"}
+    assert store.load() == Settings(propagate_uncertainty=0.3, keys=keys)
+    assert len(store.problems) == 7
+    ours = [r for r in caplog.records if r.name.startswith("napari_spa")]
+    assert [r.getMessage() for r in ours] == list(store.problems)
+    assert all(r.levelno == logging.WARNING and "\n" not in r.getMessage() for r in ours)
+    assert store.save(model="vit_b", device="cpu").model == "vit_b"  # and can be mended
+    assert len(store.problems) == 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b" " * 2**21, None],
+)
+def test_a_damaged_file_means_defaults(old_napari, tmp_path, caplog, content):
+    path = tmp_path / "settings.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    store = SettingsStore(path)
+    assert store.load() == Settings()
+    if content != b'{"a": NaN}':
+        assert len([r for r in caplog.records if r.name.startswith("napari_spa")]) == 1
+    if content is not None:
+        store.save(model="vit_b")
+        assert SettingsStore(path).load() == Settings(model="vit_b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: {name: vit_b}\nstack: {max_slices: many}", Settings(model="vit_b")),
+        ("model: {name: vit_b}\nannotation: {overlap: merge}", Settings(model="vit_b")),
+        ("model: {name: vit_b, device: gpu}", Settings(model="vit_b")),
+        ("model: {name: vit_b}\nkeys: {accept: G}", Settings(model="vit_b")),
+        ("keys: 3", Settings()),
+        ("model: [", Settings()),
+        ("- a list", Settings()),
+    ],
+)
+def test_damaged_values_in_naparis_file_are_defaults(preferences, tmp_path, caplog, text, expected):
+    preferences.parent.mkdir()
+    preferences.write_text(text)
+    store = SettingsStore(tmp_path / "spa.json")
+    assert store.load() == expected
+    assert caplog.records  # ours, or napari's own
+    store.close()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+ENTRIES = sorted({rule.entry for rule in RULES.values()} | set(DEFAULT_KEYS))
+KEY = st.sampled_from([*DEFAULT_KEYS.values(), "shift-g", "F9", "Ctrl+", "G H"])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(CONFIGURATIONS)),
+        JSON | st.dictionaries(st.sampled_from(ENTRIES), JSON | KEY, max_size=30),
+    )
+)
+@settings(max_examples=40)
+@example({"keys": {"pick_1": "N", "pick_2": "M", "accept": "M"}})  # N is free, then is not
+def test_whatever_is_kept_makes_settings_that_can_be_saved(entries):
+    found, problems = read_entries(entries)
+    assert len(set(found.keys.values())) == len(DEFAULT_KEYS) == len(found.keys)
+    again, none = read_entries(
+        {
+            **{g: {r.entry: getattr(found, n) for n, r in RULES.items() if r.group == g}
+               for g in CONFIGURATIONS},
+            "keys": found.keys,
+        }
+    )  # fmt: skip
+    assert again == found
+    assert none == []
+    assert all(isinstance(problem, str) for problem in problems)
+
+
+@given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_whatever_the_file_holds_loading_does_not_raise(old_napari, tmp_path, content):
+    path = tmp_path / "settings.json"
+    path.write_bytes(content)
+    assert isinstance(SettingsStore(path).load(), Settings)
+
+
+def test_the_key_that_was_given_goes_back_not_the_one_that_was_there():
+    found, problems = read_entries({"keys": {"pick_1": "N", "help": "F9"}})
+    assert found.keys == {**DEFAULT_KEYS, "help": "F9"}
+    assert problems == ["N is the key of two acts, so 'Pick difference 1' keeps G."]
+
+
+# ---------------------------------------------------------------------- disk
+
+
+def test_the_file_lies_in_the_users_configuration_folder(old_napari, user_folders):
+    SettingsStore().save(model="vit_b")
+    (path,) = user_folders.rglob("settings.json")
+    assert path.parent.name == "napari-spa"
+    assert json.loads(path.read_text(encoding="utf-8")) == {"model": {"name": "vit_b"}}
+
+
+def test_saving_keeps_what_a_newer_version_wrote(old_napari, tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"model": {"name": "vit_b", "tempo": 3}, "future": [1]}')
+    SettingsStore(path).save(model="vit_l")
+    assert json.loads(path.read_text()) == {
+        "model": {"name": "vit_l", "tempo": 3},
+        "future": [1],
+    }
+
+
+def test_a_disk_that_cannot_be_written_is_one_sentence(old_napari, tmp_path):
+    (tmp_path / "file").write_text("")
+    store = SettingsStore(tmp_path / "file" / "settings.json")
+    with pytest.raises(DataError, match=r"^cannot write .*\.$"):
+        store.save(model="vit_b")
+    assert store.load() == Settings()
+
+
+def test_naparis_disk_that_cannot_be_written_is_one_sentence(in_napari, preferences):
+    preferences.parent.write_text("a file where the folder should be")
+    heard = []
+    in_napari.changed.connect(heard.append)
+    with pytest.raises(DataError, match=r"^cannot write the settings: .*\.$"):
+        in_napari.save(model="vit_b")
+    assert heard == [Settings(model="vit_b")]  # holds for this session
+
+
+# ---------------------------------------------------------------------- napari's Preferences
+
+
+def test_a_change_in_the_preferences_is_heard_once_the_typing_ends(in_napari, qtbot):
+    heard = []
+    in_napari.changed.connect(heard.append)
+    for text in ("v", "vi", "vit_b"):  # as the dialog sets them, letter by letter
+        napari_side("model").update({"name": text, "device": "auto"})
+    assert heard == []
+    qtbot.waitUntil(lambda: heard != [])
+    assert heard == [Settings(model="vit_b")]
+
+
+def test_a_change_taken_back_at_once_is_not_heard(in_napari, qtbot):
+    heard = []
+    in_napari.changed.connect(heard.append)
+    napari_side("annotation").blind = True
+    napari_side("annotation").blind = False
+    qtbot.waitUntil(lambda: not in_napari._timer.isActive())
+    assert heard == []
+
+
+def test_without_an_event_loop_a_change_is_heard_at_once(in_napari, monkeypatch):
+    monkeypatch.setattr("qtpy.QtCore.QCoreApplication.instance", lambda: None)
+    heard = []
+    in_napari.changed.connect(heard.append)
+    napari_side("annotation").blind = True
+    assert heard == [Settings(blind=True)]
+    in_napari.save(blind=False, model="vit_b")
+    assert heard[1:] == [Settings(model="vit_b")]  # once, not for each value
+
+
+def test_two_docks_hear_each_other(in_napari, tmp_path, qtbot):
+    other = SettingsStore(tmp_path / "spa.json")
+    heard = []
+    other.changed.connect(heard.append)
+    saved = in_napari.save(overlap="replace")
+    qtbot.waitUntil(lambda: heard != [])
+    assert heard == [saved]
+    other.close()
+
+
+def test_closing_lets_go_of_napari(in_napari, qtbot):
+    emitter = in_napari._model.events.changed
+    before = len(emitter.callbacks)
+    in_napari.changed.connect(print)
+    napari_side("annotation").blind = True
+    in_napari.close()
+    in_napari.close()
+    assert len(emitter.callbacks) == before - 1
+    assert not in_napari._timer.isActive()
+    assert len(in_napari.changed) == 0
+    assert in_napari.load() == Settings(blind=True)  # reading goes on, hearing does not
+    assert len(emitter.callbacks) == before - 1
+
+
+def test_settings_that_napari_makes_anew_are_followed(in_napari, monkeypatch):
+    from napari import settings as napari_settings
+
+    old = in_napari._model
+    monkeypatch.setattr(napari_settings, "_PLUGIN_SETTINGS", {})  # as when plugins change
+    in_napari.load()
+    assert in_napari._model is not old
+    assert not old.events.changed.callbacks
+    assert len(in_napari._model.events.changed.callbacks) == 1
+
+
+@pytest.mark.parametrize("gone", [["keys"], list(CONFIGURATIONS)])
+def test_a_manifest_without_our_settings_means_the_file(preferences, tmp_path, monkeypatch, gone):
+    """An older installed manifest, or an npe2 that drops ``configurations``."""
+    from npe2 import PluginManager
+
+    contributions = PluginManager.instance().get_manifest("napari-spa").contributions
+    left = {g: c for g, c in contributions.configurations.items() if g not in gone}
+    monkeypatch.setattr(contributions, "configurations", left)
+    store = SettingsStore(tmp_path / "spa.json")
+    assert not store.in_preferences
+    assert store.save(model="vit_b") == SettingsStore(tmp_path / "spa.json").load()
+    assert (tmp_path / "spa.json").exists()
+    assert store.problems == ()
+
+
+def test_the_preferences_dialog_shows_and_sets_them(in_napari, make_napari_viewer, qtbot):
+    from napari._qt.dialogs.preferences_dialog import PreferencesDialog
+
+    make_napari_viewer()  # the dialog's other pages need its actions
+    dialog = PreferencesDialog()
+    qtbot.add_widget(dialog)
+    page = dialog._stack.widget(
+        next(
+            row
+            for row in range(dialog._list.count())
+            if dialog._list.item(row).text() == MANIFEST.display_name
+        )
+    )
+    layout = page.widget().layout()
+    forms = [layout.itemAt(n).widget().widget for n in range(layout.count())]
+    assert [form.title() for form in forms] == [group.title for group in CONFIGURATIONS.values()]
+    fields = {name: widget for form in forms for name, widget in form.widgets.items()}
+    blind, accept = fields["blind"], fields["accept"]
+    heard = []
+    in_napari.changed.connect(heard.append)
+    blind.setChecked(True)
+    accept.setText("F7")
+    qtbot.waitUntil(lambda: heard != [])
+    assert heard == [Settings(blind=True, keys={**DEFAULT_KEYS, "accept": "F7"})]
+    in_napari.save(blind=False)
+    assert not blind.isChecked()  # the open dialog follows
+
+
+# ---------------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("g", "G"), ("Alt-1", "Alt+1"), ("shift-n", "Shift+N"), (" F1 ", "F1"), (".", "."),
+     ("Option+1", "Alt+1"), ("Control-Shift-G", "Ctrl+Shift+G")],
+)  # fmt: skip
+def test_a_key_is_written_one_way(text, key):
+    assert parse_key(text) == key == parse_key(key)
+
+
+def test_default_keys_are_one_for_each_act_and_written_as_kept():
+    assert len(set(DEFAULT_KEYS.values())) == len(DEFAULT_KEYS) == len(ACT_TITLES)
+    assert [parse_key(key) for key in DEFAULT_KEYS.values()] == list(DEFAULT_KEYS.values())
+
+
+def add_layers(viewer):
+    viewer.add_image(np.zeros((2, 8, 8), np.float32), name="Image")
+    viewer.add_labels(np.zeros((2, 8, 8), np.uint8), name="Labels")
+    viewer.add_points(np.ones((1, 3)), name="Points")
+    viewer.add_shapes(None, ndim=3, name="Shapes")
+    viewer.add_vectors(np.ones((1, 2, 3)), name="Vectors")
+    viewer.add_surface((np.eye(3), np.array([[0, 1, 2]])), name="Surface")
+    viewer.add_tracks(np.array([[0, 0, 1, 1], [0, 1, 2, 2]]), name="Tracks")
+    return list(viewer.layers)
+
+
+def press(viewer, key):
+    """Press and release a key in the canvas, through Qt and vispy."""
+    from qtpy.QtCore import QEvent
+    from qtpy.QtGui import QKeyEvent, QKeySequence
+    from qtpy.QtWidgets import QApplication
+
+    combination = QKeySequence(key)[0]
+    for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+        event = QKeyEvent(kind, combination.key(), combination.keyboardModifiers())
+        QApplication.sendEvent(viewer.window._qt_viewer.canvas.native, event)
+
+
+def test_every_default_key_is_free_and_arrives_whichever_layer_is_active(make_napari_viewer):
+    """Looked up as napari does: the active layer and its classes, the viewer, the menus."""
+    from app_model.types import KeyBinding
+    from napari._app_model import get_app_model
+
+    viewer = make_napari_viewer()
+    layers = add_layers(viewer)
+    menus = {str(rule.keybinding) for rule in get_app_model().keybindings}
+    names = [action.text() for action in viewer.window._qt_window.menuBar().actions()]
+    menus |= {f"Alt+{name[name.index('&') + 1].upper()}" for name in names if "&" in name}
+    assert {"Alt+S", "Alt+F"} <= menus  # the look-up sees what napari takes
+    for layer in layers:
+        viewer.layers.selection.active = layer
+        chain = viewer.window._qt_viewer._key_map_handler.keymap_chain
+        assert KeyBinding.from_str("1") in chain
+        assert KeyBinding.from_str("Space") in chain
+        taken = [
+            key
+            for key in DEFAULT_KEYS.values()
+            if KeyBinding.from_str(key) in chain or key in menus
+        ]
+        assert taken == [], layer
+    pressed = []
+    for act, key in DEFAULT_KEYS.items():
+        viewer.bind_key(key, lambda _, act=act: pressed.append(act))
+    for layer in layers:
+        viewer.layers.selection.active = layer
+        for key in DEFAULT_KEYS.values():
+            press(viewer, key)
+        assert pressed == list(DEFAULT_KEYS), layer
+        pressed.clear()
+
+
+def test_reading_the_settings_imports_nothing_heavy():
+    code = (
+        "import sys, napari_spa.viewer.settings as s; s.Settings(); "
+        "print(sorted({'torch', 'sklearn', 'napari', 'qtpy', 'numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
