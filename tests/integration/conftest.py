@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,22 @@ class Outline(NamedTuple):
     mask: NDArray[np.bool_]
     innermost: tuple[int, int]
     points: list[tuple[int, int]]  # three drawn at random, none close to the border
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_modules() -> Iterator[None]:
+    """Keep what was imported out of the collections that napari does for each removed layer."""
+    import napari
+    import sklearn.cluster
+    import torch
+
+    assert napari
+    assert sklearn.cluster
+    assert torch
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -250,8 +251,11 @@ class AnnotatedImage:
     def remove_layers(self) -> None:
         """Take all layers out of the viewer but the mask, which is the person's work."""
         self.drop()
-        self.prompts.remove()
-        self.candidates.remove()
+        # napari collects garbage after each layer; of several at once, after all of them.
+        batched = getattr(self._viewer.layers, "batched_update", nullcontext)
+        with batched():
+            self.prompts.remove()
+            self.candidates.remove()
         self.mask.release()
 
     # ------------------------------------------------------------------ how it does it

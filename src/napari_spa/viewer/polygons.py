@@ -27,6 +27,7 @@ _CLOSE = LEAST_DICE + 0.001  # some to spare for the rounding to float32 that na
 _FEWEST = 60
 _RING = 30  # vertices that take napari as long as one polygon more
 _STEPS = 20  # an outline has hardly ever so many times more steps than vertices
+_HOPELESS = 3  # thinning seldom leaves less than one vertex in so many
 
 
 def mask_polygons(
@@ -120,23 +121,22 @@ def _outline(mask: BoolArray, enough: int | None, most: int | None) -> list[Doub
     block = 1
     while True:
         merged = mask if block == 1 else _merged(mask, block)
-        if merged.size == 1 or _steps(merged) <= bound * _STEPS:
-            rings = _drawn(mask, merged, block, enough)
-            if merged.size == 1 or _effort(rings) <= bound:
+        effort: float = _steps(merged) / _STEPS
+        if effort <= bound:
+            walks = trace(merged)
+            for neat in (True, False):
+                # A block's centre lies (block - 1) / 2 pixels from its first pixel's.
+                rings = [r * block + (block - 1) / 2 for r in straighten(walks, neat=neat)]
+                effort = _effort(rings)
+                if enough is None or effort <= enough:
+                    break
+            if enough is not None and enough < effort < _HOPELESS * bound:
+                rings = _thinned(rings, mask, enough)
+                effort = _effort(rings)
+            if effort <= bound or merged.size == 1:
                 return move_apart(rings)
-        block += 1 + block // 4
-
-
-def _drawn(mask: BoolArray, merged: BoolArray, block: int, enough: int | None) -> list[DoubleArray]:
-    """Return rings around a mask of blocks, as neat as the number of vertices allows."""
-    walks = trace(merged)
-    rings: list[DoubleArray] = []
-    for neat in (True, False):
-        # A block's centre lies (block - 1) / 2 pixels from its first pixel's.
-        rings = [ring * block + (block - 1) / 2 for ring in straighten(walks, neat=neat)]
-        if enough is None or _effort(rings) <= enough:
-            return rings
-    return _thinned(rings, mask, enough) if enough is not None else rings
+        # Noise has a fourth of the vertices when its blocks are twice as large.
+        block = max(block + 1, int(block * np.sqrt(effort / bound)))
 
 
 def _steps(mask: BoolArray) -> int:
