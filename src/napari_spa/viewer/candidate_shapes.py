@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 CANDIDATE_NAME = "SPA candidate {}"
 CANDIDATES = 4
 
-# Vertices of one colour that are enough, and the most that any mask may have: filling a
+# Vertices of one colour that are enough, and the most that any mask may have; filling a
 # polygon takes 3 us a vertex with a compiled triangulation.  Without, it takes 300 us a
 # vertex, or 400 us for a whole convex polygon.
-_COMPILED, _PLAIN = (1200, 4000), (60, 4000)
+_COMPILED, _PLAIN = (1500, 8000), (100, 8000)
 _TRIANGULATIONS = {
     TriangulationBackend.bermuda: "bermuda",
     TriangulationBackend.partsegcore: "PartSegCore_compiled_backend",

@@ -4,7 +4,8 @@ What napari fills polygons with is not exact: its compiled triangulations (bermu
 PartSegCore, which share an algorithm) fill wrong areas where, seen along the columns on
 screen, a polygon forks (napari issue 9159).  They are right about polygons that every
 column meets in one stretch.  The triangulation in Python raises for some outlines and
-fills others wrongly, without a pattern; convex polygons do without it.
+fills others wrongly, without a pattern; convex polygons do without it.  Joining pieces by
+bridges into fewer polygons makes bermuda raise and PartSegCore crash, now and then.
 """
 
 from __future__ import annotations
