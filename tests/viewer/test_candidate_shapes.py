@@ -24,11 +24,11 @@ PLANE = Plane((0, 1), (0, 0))
 def candidate(seed=0):
     """Return a candidate with islands and holes, and a ring around a hole around a dot."""
     rng = np.random.default_rng(seed)
-    recommended, mask = (ndimage.gaussian_filter(rng.normal(size=(40, 50)), 3) > 0 for _ in "ab")
-    r = np.hypot(*(np.indices((40, 50)) - np.array([20, 25])[:, None, None]))
-    mask = (mask & (r > 15)) | ((r < 14) & (r > 6))
-    recommended = (recommended & (r > 15)) | (r < 3)
-    return Candidate(mask, recommended, Region(15, 20, 40, 50), SHAPE, 0.5)
+    recommended, mask = (ndimage.gaussian_filter(rng.normal(size=(24, 30)), 3) > 0 for _ in "ab")
+    r = np.hypot(*(np.indices((24, 30)) - np.array([12, 15])[:, None, None]))
+    mask = (mask & (r > 11)) | ((r < 10) & (r > 5))
+    recommended = (recommended & (r > 11)) | (r < 3)
+    return Candidate(mask, recommended, Region(15, 20, 24, 30), SHAPE, 0.5)
 
 
 @pytest.fixture

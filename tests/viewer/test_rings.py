@@ -12,7 +12,7 @@ from napari_spa.viewer.rings import entangled, move_apart, straighten, trace
 SQUARE = np.array([[0.0, 0], [0, 10], [10, 10], [10, 0]])
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)), st.booleans())
 def test_rings_never_cross(mask, neat):
     walks = trace(mask)

@@ -24,7 +24,7 @@ LEAST_DICE = 0.99
 # Tried in this order, in pixels, until few enough vertices are left.
 _TOLERANCES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.3, 16.0)
 _CLOSE = LEAST_DICE + 0.001  # some to spare for the rounding to float32 that napari does
-_FEWEST = 60
+_FEWEST = 100
 _RING = 60  # vertices that take napari as long as one polygon more
 _STEPS = 20  # an outline has hardly ever so many times more steps than vertices
 _HOPELESS = 3  # thinning seldom leaves less than one vertex in so many
@@ -51,7 +51,7 @@ def mask_polygons(
         as long as its Dice with the mask stays over :data:`LEAST_DICE`.  Without it, and
         while it is not reached, the outline is exact.  A ring counts as 60 vertices more.
     most : int or None
-        Never more vertices than this (and 60): pixels are merged, whatever the Dice,
+        Never more vertices than this (and 100): pixels are merged, whatever the Dice,
         until there are not.  Only masks like noise need it.
     convex : bool
         Return convex polygons only, several times as many.
