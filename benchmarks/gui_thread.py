@@ -100,7 +100,7 @@ def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
         live(0.2)
     meter.report("drawing alone")
     refiner = dock.refiner
-    idle = lambda: not refiner.worker.busy  # noqa: E731
+    idle = lambda: not refiner.busy  # noqa: E731
     dock.prompter.click(DISC)
     wait(lambda: idle() and refiner.choosing)
     meter.report("first click: model, encoding")
@@ -144,10 +144,10 @@ def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
     meter.late.clear()
     refiner = dock.refiner
     dock.prompter.click(tuple(world))
-    wait(lambda: not refiner.worker.busy and refiner.choosing)
+    wait(lambda: not refiner.busy and refiner.choosing)
     meter.report("first click in a stack")
     dock.walker.propagate("both")
-    wait(lambda: not refiner.worker.busy)
+    wait(lambda: not refiner.busy)
     live(0.5)
     meter.report("propagating")
     print(f"    {dock.parts.status.text()}")
@@ -166,13 +166,13 @@ def play_long(rounds: int, size: tuple[int, int]) -> None:
     played, layers, before = 0, 0, 0.0
     while played < rounds:
         dock.prompter.click(tuple(rng.uniform(40, 150, 2) * image.scale))
-        wait(lambda: not refiner.worker.busy)
+        wait(lambda: not refiner.busy)
         played += 1
         for _ in range(9):
             if not refiner.choosing or not refiner.held.shown.proposal.candidates:
                 break
             refiner.pick(int(rng.integers(len(refiner.held.shown.proposal.candidates))))
-            wait(lambda: not refiner.worker.busy)
+            wait(lambda: not refiner.busy)
             played += 1
         if rng.random() < 0.5:
             refiner.accept()
