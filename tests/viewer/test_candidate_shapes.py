@@ -226,3 +226,16 @@ def test_on_screen_holes_are_holes(make_napari_viewer):
         ]
         seen = np.abs(picture - colour).max(axis=2) < 40
         assert dice(seen, fill_polygons(of_colour, (height, width))) > 0.98
+
+
+def test_hiding_all_for_a_moment_is_no_choice_of_the_person(viewer, shapes):
+    for _ in shapes.make():
+        pass
+    shapes.set_visible(1, True)
+    heard = []
+    shapes.toggled.connect(lambda *what: heard.append(what))
+    shapes.set_hidden(True)
+    assert not any(layer.visible for layer in shapes.layers)
+    shapes.set_hidden(False)
+    assert [layer.visible for layer in shapes.layers] == [False, True, False, False]
+    assert (shapes.visible, heard) == ((False, True, False, False), [])

@@ -13,8 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError
+from napari_spa.io.record_log import RecordLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LOG_NAME, PROFILE_NAME, _LOCK_NAME = "work.spa.jsonl", "profile.json", "lock"
@@ -97,6 +99,15 @@ class WorkFolder:
     def profile(self) -> Path:
         """The preference profile as it was learnt."""
         return self.path / PROFILE_NAME
+
+    def open(self, failed: Callable[[str], None] | None = None) -> RecordLog:
+        """Return its log to append to; ``failed`` is told once when it cannot be written."""
+        return RecordLog(self.log, failed)
+
+    def close(self, log: RecordLog) -> None:
+        """Write what is left of the log and let go of the folder."""
+        log.close()
+        self.release()
 
     def release(self) -> None:
         """Let go of the folder; it stays."""

@@ -237,6 +237,7 @@ class AnnotatedImage:
 
     def set_hidden(self, hidden: bool) -> None:
         """Hide all layers of ours, or show those again that were shown before."""
+        self.candidates.set_hidden(hidden)
         if hidden and not self._hidden:
             self._hidden = [
                 layer for layer in self._viewer.layers if self.owns(layer) and layer.visible
@@ -248,15 +249,17 @@ class AnnotatedImage:
                 layer.visible = True
             self._hidden = []
 
-    def remove_layers(self) -> None:
-        """Take all layers out of the viewer but the mask, which is the person's work."""
+    def remove_layers(self, *, mask: bool = False) -> None:
+        """Take our layers out of the viewer; the mask, the person's work, only when asked."""
         self.drop()
         # napari collects garbage after each layer; of several at once, after all of them.
         batched = getattr(self._viewer.layers, "batched_update", nullcontext)
         with batched():
             self.prompts.remove()
             self.candidates.remove()
-        self.mask.release()
+            self.mask.release()
+            if mask:
+                self.mask.remove()
 
     # ------------------------------------------------------------------ how it does it
 

@@ -129,6 +129,7 @@ class CandidateShapes:
         self._layers: list[Shapes | None] = [None] * CANDIDATES
         self._wanted = [False] * CANDIDATES
         self._solo: int | None = None
+        self._hidden = False
         self._ours = False
 
     @property
@@ -222,6 +223,11 @@ class CandidateShapes:
         self._solo = index
         self._apply()
 
+    def set_hidden(self, hidden: bool) -> None:
+        """Show none for now, whichever are to be shown."""
+        self._hidden = hidden
+        self._apply()
+
     # ------------------------------------------------------------------ how it does it
 
     @property
@@ -246,6 +252,8 @@ class CandidateShapes:
         return layer
 
     def _shown(self, index: int) -> bool:
+        if self._hidden:
+            return False
         return self._wanted[index] if self._solo is None else self._solo == index
 
     def _apply(self) -> None:

@@ -36,6 +36,9 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     SpaError
         When the model, the device or the profile cannot be used.
     """
+    from napari_spa.viewer.warm_up import load_torch
+
+    load_torch()
     from napari_spa.io.checkpoints import load_model
     from napari_spa.io.embedding_cache import EmbeddingCache, default_folder
     from napari_spa.viewer.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from napari_spa.errors import DataError
 from napari_spa.io.record_log import RecordLog, read_records
@@ -25,6 +25,28 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotated_image import AnnotatedImage
 
 _logger = logging.getLogger(__name__)
+
+
+class Place(Protocol):
+    """Where the work on one image is kept: a folder of its own, or a project's."""
+
+    @property
+    def log(self) -> Path:
+        """The log of what was done."""
+        ...
+
+    @property
+    def profile(self) -> Path:
+        """The preference profile as it was learnt."""
+        ...
+
+    def open(self, failed: Callable[[str], None]) -> RecordLog:
+        """Return a log to append to; ``failed`` is told once when it cannot be written."""
+        ...
+
+    def close(self, log: RecordLog) -> None:
+        """Write what is left of the log and let go of the place."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +80,7 @@ class Recovered:
 
     Attributes
     ----------
-    folder : WorkFolder
+    folder : Place
         Held by this process now.
     session : LoggedSession
         Objects and the one at hand.
@@ -68,7 +90,7 @@ class Recovered:
         What was learnt.
     """
 
-    folder: WorkFolder
+    folder: Place
     session: LoggedSession
     store: LabelStore
     profile: PreferenceProfile | None
@@ -88,24 +110,32 @@ class WorkKeeper:
     def __init__(self, root: Path | None, failed: Callable[[str], None]) -> None:
         self.root = root
         self._failed = failed
-        self._held: dict[int, tuple[WorkFolder, RecordLog]] = {}
+        self._held: dict[int, tuple[Place, RecordLog]] = {}
+        self._places: dict[int, Place] = {}
         self._models: dict[int, ModelIdentity] = {}
+
+    def keep_at(self, work: AnnotatedImage, place: Place) -> None:
+        """Keep an image's work at a place of its own, from its first record on."""
+        self._places[id(work)] = place
+
+    def placed(self, work: AnnotatedImage) -> bool:
+        """Tell whether an image's work has a place of its own."""
+        return id(work) in self._places
 
     def begin(self, work: AnnotatedImage, model: ModelIdentity) -> None:
         """Start an image's log, unless it has one; say in it which model goes on."""
-        if self.root is None or self._models.get(id(work)) == model:
+        place = self._places.get(id(work))
+        if (self.root is None and place is None) or self._models.get(id(work)) == model:
             return
         self._models[id(work)] = model
         if work.journal is not None:
             work.journal.begin(work.facts, model)
             return
-        try:
-            folder = WorkFolder.create(self.root)
-        except DataError as error:
-            self.root = None
-            self._failed(f"your work cannot be saved as you go: {error}")
+        if place is None:
+            place = self._make_place()
+        if place is None:
             return
-        self._hold(work, folder)
+        self._hold(work, place)
         if work.journal is not None:
             work.journal.begin(work.facts, model)
 
@@ -140,14 +170,14 @@ class WorkKeeper:
         """Close an image's log in order."""
         held = self._held.pop(id(work), None)
         self._models.pop(id(work), None)
+        self._places.pop(id(work), None)
         if held is None:
             return
-        folder, log = held
+        place, log = held
         if work.journal is not None:
             work.journal.note("closed")
             work.journal = None
-        log.close()
-        folder.release()
+        place.close(log)
 
     def offers(
         self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
@@ -235,9 +265,20 @@ class WorkKeeper:
         """
         WorkFolder(offer.path).delete()
 
-    def _hold(self, work: AnnotatedImage, folder: WorkFolder) -> None:
-        log = RecordLog(folder.log, self._failed)
-        self._held[id(work)] = folder, log
+    def _make_place(self) -> Place | None:
+        """Make a folder for an image's work; say so once where that cannot be."""
+        if self.root is None:
+            return None
+        try:
+            return WorkFolder.create(self.root)
+        except DataError as error:
+            self.root = None
+            self._failed(f"your work cannot be saved as you go: {error}")
+            return None
+
+    def _hold(self, work: AnnotatedImage, place: Place) -> None:
+        log = place.open(self._failed)
+        self._held[id(work)] = place, log
         work.journal = Journal(log)
 
 

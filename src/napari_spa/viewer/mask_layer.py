@@ -170,6 +170,11 @@ class MaskLayer:
             self._layer.events.set_data.disconnect(self._on_touched)
             self._layer.events.data.disconnect(self._on_data)
 
+    def remove(self) -> None:
+        """Take the layer out of the viewer; the labels can still be read."""
+        if self._layer is not None and self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         self._ours += 1

@@ -47,7 +47,7 @@ class Recovery(QObject):
         """Look for work on an image, once; offer it while nothing was done to the image."""
         refiner = self._refiner
         keeper, image, look = refiner.keeper, work.image, work.look
-        if keeper.root is None or id(work) in self._asked:
+        if keeper.placed(work) or keeper.root is None or id(work) in self._asked:
             return
         if not work.untouched:
             return
@@ -78,7 +78,7 @@ class Recovery(QObject):
         refiner.said.emit("Bringing your work back…")
         refiner.submit(
             lambda progress: refiner.keeper.recover(offer, shape, axes),
-            lambda recovered: self._recovered(work, recovered),
+            lambda recovered: self.resume(work, recovered),
         )
 
     def forget(self, offer: Offer) -> None:
@@ -92,7 +92,16 @@ class Recovery(QObject):
         if work is self._refiner.current and work.untouched:
             self.offered.emit(offers)
 
-    def _recovered(self, work: AnnotatedImage, recovered: Recovered) -> None:
+    def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
+        """Show work that was read again, and go on with its log.
+
+        Parameters
+        ----------
+        work : AnnotatedImage
+            The image, untouched so far.
+        recovered : Recovered
+            What was read.
+        """
         refiner, logged = self._refiner, recovered.session
         work.restore(logged.annotation, recovered.store)
         refiner.keeper.resume(work, recovered)

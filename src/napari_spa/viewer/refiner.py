@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 HINT_START = "Click on an object in the image."
 HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
+_STEP_MS = 10  # long enough for the window to paint one part of a round before the next
 BUSY = "Still working on the last step; wait, or press Cancel."
 
 
@@ -115,6 +116,7 @@ class Refiner(QObject):
         self._shown_last: Shown | None = None
         self._next_step = QTimer(self)
         self._next_step.setSingleShot(True)
+        self._next_step.setInterval(_STEP_MS)
         self._next_step.timeout.connect(self._on_next_step)
 
     # ------------------------------------------------------------------ what it is now
@@ -235,6 +237,15 @@ class Refiner(QObject):
         self._steps = None
         self.worker.close()
         self.works.close()
+
+    def leave(self, work: AnnotatedImage) -> None:
+        """Let go of an image that goes on another day, the object at hand included."""
+        if work is self.current:
+            self._drop_work()
+            self.selected = None
+        self.works.leave(work)
+        self.cleared.emit()
+        self.objects_changed.emit()
 
     def target(self) -> Image | None:
         """Return the image a click is meant for.

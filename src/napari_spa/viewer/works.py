@@ -113,6 +113,15 @@ class Works(QObject):
         """Look at the labels on show once nothing has happened to them for a moment."""
         self._settle.start()
 
+    def leave(self, work: AnnotatedImage) -> None:
+        """Let an image and all layers of ours on it go; its log goes on another day."""
+        if work.at_hand is not None:
+            work.drop()  # no record of it: it stays at hand in the log
+        if self._settle.isActive():
+            self._settle.stop()
+            self._on_settled()
+        self._let_go(work, mask=True)
+
     def close(self) -> None:
         """Listen to nothing any more; masks stay in the viewer."""
         self._settle.stop()
@@ -120,11 +129,11 @@ class Works(QObject):
         for work in self:
             self._let_go(work)
 
-    def _let_go(self, work: AnnotatedImage) -> None:
+    def _let_go(self, work: AnnotatedImage, *, mask: bool = False) -> None:
         self._all.pop(id(work.image), None)
         work.image.events.data.disconnect(self._on_image_data)
         self._keeper.end(work)
-        work.remove_layers()
+        work.remove_layers(mask=mask)
         if self.current is work:
             self.current = None
             self.changed.emit()

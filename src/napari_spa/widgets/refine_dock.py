@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_spa.errors import SpaError
@@ -51,7 +51,14 @@ class RefineDock(QWidget):
     session_factory : callable or None
         Makes a session from a model's name, in the background; from the settings by
         default.
+
+    Attributes
+    ----------
+    released : Signal()
+        The dock is about to let go of the viewer.
     """
+
+    released = Signal()
 
     def __init__(
         self,
@@ -450,6 +457,11 @@ class RefineDock(QWidget):
 
     # ------------------------------------------------------------------ living
 
+    @property
+    def closed(self) -> bool:
+        """Whether the dock has let go of the viewer."""
+        return self._closed
+
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take the height there is: napari caps docks at their size hint."""
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -474,6 +486,7 @@ class RefineDock(QWidget):
         if self._closed:
             return
         self._closed = True
+        self.released.emit()
         self._end_activity()
         for timer in (self._target_due, self._objects_due, self._plane_due):
             timer.stop()
