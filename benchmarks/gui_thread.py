@@ -27,8 +27,7 @@ import napari
 import numpy as np
 import psutil
 from napari.qt import get_qapp
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from skimage import data
 
 from napari_spa.core.sample_stacks import ct_stack
@@ -71,11 +70,10 @@ class StallMeter:
 
 
 def live(seconds: float) -> None:
-    """Let the window live for a while."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        QApplication.processEvents()
-        time.sleep(0.0005)
+    """Let the window live for a while, as it does on its own: asleep between events."""
+    loop = QEventLoop()
+    QTimer.singleShot(max(1, round(1000 * seconds)), loop.quit)
+    loop.exec()
 
 
 def wait(done: Callable[[], bool], seconds: float = 600) -> None:

@@ -212,7 +212,10 @@ def look(
     list of Glimpse
     """
     size = spa.config.image_size
-    pixels = np.stack([canvas.pixels(view, size) for view in views])
+    # The widest first: where they lie within each other, the image is read once.
+    widest_first = sorted(range(len(views)), key=lambda index: -views[index].height)
+    seen = {index: canvas.pixels(views[index], size) for index in widest_first}
+    pixels = np.stack([seen[index] for index in range(len(views))])
     image = spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device))
     pairs = list(zip(views, clicks, strict=True))
     points = torch.tensor(

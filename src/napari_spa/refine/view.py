@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MOST_READ = 8
+_GRID, _KEPT_BYTES = 512, 64 * 2**20
 LARGEST_VIEW = 4096.0
 """Side of the largest window of an image that is too large to be read whole, in pixels."""
 
@@ -90,6 +91,34 @@ class View:
         )
 
 
+@dataclass(slots=True, eq=False)
+class _Block:
+    """A rectangle of one level that was read, from its first to before its last row and column."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    pixels: NDArray[np.generic]
+
+    @classmethod
+    def around(
+        cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], grid: int
+    ) -> _Block:
+        """Return an unread block that holds a rectangle, with edges on a grid."""
+        spans = []
+        for (first, last), limit in zip((rows, columns), shape, strict=True):
+            spans.append((first // grid * grid, min(limit, -(-last // grid) * grid)))
+        return cls(spans[0], spans[1], np.empty(0))
+
+    def holds(self, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
+        """Tell whether a rectangle lies in this one."""
+        return (
+            self.rows[0] <= rows[0]
+            and rows[1] <= self.rows[1]
+            and self.columns[0] <= columns[0]
+            and columns[1] <= self.columns[1]
+        )
+
+
 class Canvas:
     """An image that is read window by window at the model's resolution.
 
@@ -110,6 +139,7 @@ class Canvas:
         self.picture = picture.loaded() if picture.small else picture
         self.intensity: IntensityRange = self.picture.intensity()
         self.shape: tuple[int, int] = self.picture.shape
+        self._blocks: dict[int, _Block] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,10 +180,8 @@ class Canvas:
         shape = self.picture.levels[level][0].shape
         rows, row_step = _positions(view.row, view.height, size, shape[0])
         columns, column_step = _positions(view.column, view.width, size, shape[1])
-        block = self.picture.read(
-            slice(int(rows[0]), int(rows[-1]) + 1),
-            slice(int(columns[0]), int(columns[-1]) + 1),
-            level,
+        block = self._block(
+            level, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
         )
         pixels = self.intensity.apply(block[np.ix_(rows - rows[0], columns - columns[0])])
         stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
@@ -168,6 +196,27 @@ class Canvas:
         out = functional.grid_sample(stack, grid, padding_mode="border", align_corners=False)
         result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
         return result
+
+    def _block(
+        self, level: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> NDArray[np.generic]:
+        """Read a rectangle, or take it from the last one of its level that holds it.
+
+        The windows around a click lie within each other.  An image in chunks reads and
+        unpacks whole ones for each, so there what surrounds a window is read along with it.
+        """
+        if self.picture.in_memory:
+            return self.picture.read(slice(*rows), slice(*columns), level)
+        kept = self._blocks.get(level)
+        if kept is None or not kept.holds(rows, columns):
+            reader = self.picture.levels[level][0]
+            grid = _GRID if hasattr(reader.array, "chunks") else 1
+            kept = _Block.around(rows, columns, reader.shape, grid)
+            kept.pixels = self.picture.read(slice(*kept.rows), slice(*kept.columns), level)
+            if kept.pixels.nbytes <= _KEPT_BYTES:
+                self._blocks[level] = kept
+        (top, left), pixels = (kept.rows[0], kept.columns[0]), kept.pixels
+        return pixels[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
 
     def pixels(self, view: View, size: int) -> FloatArray:
         """Read a view and standardise it, ``(S, S, 3)`` float32."""
