@@ -59,13 +59,14 @@ def open_stack(path: Path, shape: tuple[int, ...]) -> StackFile:
     """Open an image of known extent.
 
     A TIFF file that is not compressed and a ``.npy`` file are mapped, Zarr is read as it
-    is asked for; other files are read whole.
+    is asked for; other files are read whole.  What it does not know, or finds of another
+    extent, it leaves to :func:`napari_spa.io.image_files.open_image`.
 
     Parameters
     ----------
     path : Path
-        TIFF, ``.npy``, a Zarr folder, or for one plane whatever
-        :func:`napari_spa.io.images.read_image` reads.
+        TIFF, ``.npy``, a Zarr folder, for one plane whatever
+        :func:`napari_spa.io.images.read_image` reads, or an image of a folder.
     shape : tuple of int
         Of its data, colours left out.
 
@@ -78,6 +79,18 @@ def open_stack(path: Path, shape: tuple[int, ...]) -> StackFile:
     InputError
         When it cannot be read or is of another shape.
     """
+    if _known_elsewhere(path):
+        return _fitting(_image_file(path), shape)
+    try:
+        return _open_stack(path, shape)
+    except InputError as error:
+        try:
+            return _fitting(_image_file(path), shape)
+        except InputError:
+            raise error from None
+
+
+def _open_stack(path: Path, shape: tuple[int, ...]) -> StackFile:
     if len(shape) == 2 and not path.is_dir():
         image, info = read_image(path)
         levels: tuple[Any, ...] = (image,)
@@ -85,10 +98,28 @@ def open_stack(path: Path, shape: tuple[int, ...]) -> StackFile:
     else:
         levels, axes, size = _open(path)
         info = ImageInfo(_label_axes(axes, len(shape)), (shape[-2], shape[-1]), size)
-    found = tuple(int(n) for n in levels[0].shape)
-    if found[: len(shape)] != shape or len(found) > len(shape) + 1:
-        raise InputError(f"{path} is of {_extent(found)} pixels, not {_extent(shape)}.")
-    return StackFile(path, levels, info)
+    return _fitting(StackFile(path, levels, info), shape)
+
+
+def _fitting(opened: StackFile, shape: tuple[int, ...]) -> StackFile:
+    """Return a file whose extent is as wanted; refuse another."""
+    found = tuple(int(n) for n in opened.levels[0].shape)
+    named = len(opened.info.axes) or len(shape)
+    if found[: len(shape)] != shape or len(found) > len(shape) + 1 or named != len(shape):
+        raise InputError(f"{opened.path} is of {_extent(found)} pixels, not {_extent(shape)}.")
+    return opened
+
+
+def _known_elsewhere(path: Path) -> bool:
+    from napari_spa.io.readers.dicom_files import looks_like_dicom
+
+    return path.name.lower().endswith((".nii", ".nii.gz", ".npz")) or looks_like_dicom(path)
+
+
+def _image_file(path: Path) -> StackFile:
+    from napari_spa.io.image_files import open_image
+
+    return open_image(path)
 
 
 def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
@@ -104,20 +135,29 @@ def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
     Returns
     -------
     ndarray of shape ``shape``
-        As stored; bool as uint8.
+        As stored; bool as uint8, whole numbers stored as float as uint32 or int64.
 
     Raises
     ------
     InputError
         When it cannot be read, is of another shape, or holds no whole numbers.
     """
-    levels, _, _ = _open(path)
+    levels = _image_file(path).levels if _known_elsewhere(path) else _open(path)[0]
     labels = np.asarray(levels[0])
     if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
         raise InputError(f"{path} is of {_extent(labels.shape)} pixels, not {_extent(shape)}.")
+    if labels.dtype.kind == "f" and np.array_equal(labels, np.trunc(labels)):
+        labels = _whole_numbers(labels, path)  # as many programs write masks
     if labels.dtype.kind not in "bui":
         raise InputError(f"{path} holds {labels.dtype} values; labels are whole numbers.")
     return labels.reshape(shape).astype(np.uint8 if labels.dtype == bool else labels.dtype)
+
+
+def _whole_numbers(labels: NDArray[np.floating], path: Path) -> NDArray[np.integer]:
+    low, high = (float(labels.min()), float(labels.max())) if labels.size else (0.0, 0.0)
+    if not -(2.0**53) <= low <= high <= 2.0**53:
+        raise InputError(f"{path} holds values up to {high:g}; labels are at most 2**32 - 1.")
+    return labels.astype(np.uint32 if low >= 0 and high < 2**32 else np.int64)
 
 
 def _extent(shape: tuple[int, ...]) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask
     from napari_spa.io.identity import ModelIdentity
-    from napari_spa.io.record_log import Record, RecordLog
+    from napari_spa.io.record_log import Record
     from napari_spa.refine.annotation import Overlap, Surface
     from napari_spa.refine.state import Decision, Timeline
 
@@ -79,23 +79,31 @@ class ImageFacts:
     path: str = ""
 
 
+class Sink(Protocol):
+    """What records are written to: a :class:`~napari_spa.io.record_log.RecordLog`, a list."""
+
+    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]], /) -> object:
+        """Take one record, or a callable that gives it."""
+        ...
+
+
 class Journal:
     """Write a session down.
 
     Parameters
     ----------
-    log : RecordLog
+    log : Sink
         Where to.
     """
 
-    def __init__(self, log: RecordLog) -> None:
+    def __init__(self, log: Sink) -> None:
         self._log = log
         self._written: tuple[Decision, ...] = ()
         self._round = 0
         self._source: Record | None = None
 
-    def begin(self, image: ImageFacts, model: ModelIdentity) -> None:
-        """Say which image and which model."""
+    def begin(self, image: ImageFacts, model: ModelIdentity | None) -> None:
+        """Say which image and which model; None for labels that came from elsewhere."""
         from dataclasses import asdict
 
         self._log.append(
@@ -103,7 +111,7 @@ class Journal:
                 "kind": "session",
                 "version": VERSION,
                 "image": asdict(image),
-                "model": asdict(model),
+                "model": {} if model is None else asdict(model),
             }
         )
 

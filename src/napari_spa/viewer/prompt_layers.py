@@ -72,7 +72,11 @@ class PromptLayers:
             add_quietly(self._viewer, self._points)
         if self._shapes is None or self._shapes not in self._viewer.layers:
             self._shapes = Shapes(
-                ndim=self._image.ndim, name=VIEW_NAME, opacity=0.9, **space_of(self._image)
+                ndim=self._image.ndim,
+                name=VIEW_NAME,
+                opacity=0.9,
+                visible=False,  # until there is something to see: napari draws empty ones too
+                **space_of(self._image),
             )
             self._shapes.events.data.connect(self._on_shapes)
             add_quietly(self._viewer, self._shapes)
@@ -206,6 +210,7 @@ class PromptLayers:
                     edge_width=max(0.5, self._point_size(self._plane.axes) / 6),
                     face_color="transparent",
                 )
+            layer.visible = bool(shapes)
         finally:
             self._ours = False
 

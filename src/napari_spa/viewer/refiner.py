@@ -20,6 +20,7 @@ from napari_spa.viewer.planes import (
     shown_plane,
 )
 from napari_spa.viewer.shown import Shown, look_record, make_shown
+from napari_spa.viewer.vispy_guard import keep_programs
 from napari_spa.viewer.worker import Worker
 from napari_spa.viewer.works import Works
 
@@ -94,6 +95,7 @@ class Refiner(QObject):
         work_root: Path | None = None,
     ) -> None:
         super().__init__(parent)
+        keep_programs()
         self.viewer, self._factory = viewer, session_factory
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_finished)

@@ -1,0 +1,1 @@
+"""Write the work in a project folder for other programs."""

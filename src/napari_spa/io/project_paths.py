@@ -1,0 +1,103 @@
+"""Where the files of a project folder lie: one layout for the dock and for batch.
+
+::
+
+    OUT/manifest.json        what a batch did
+    OUT/project.json         what a person decided
+    OUT/NAME.EXT.tif         labels of the image NAME.EXT
+    OUT/NAME.EXT.spa.jsonl   its decision log
+    OUT/exports/KIND/...     what was written for other programs
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from napari_spa.errors import InputError
+
+LOG_SUFFIX = ".spa.jsonl"
+MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".project.lock"
+
+
+def labels_path(out: Path, name: str) -> Path:
+    """Return where the labels of an image lie.
+
+    Parameters
+    ----------
+    out : Path
+        The project folder.
+    name : str
+        Of the image in its folder: relative, POSIX, with its extension.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        When the name leads out of the folder.
+    """
+    return _beside(out, name, ".tif")
+
+
+def log_path(out: Path, name: str) -> Path:
+    """Return where the decision log of an image lies; see :func:`labels_path`."""
+    return _beside(out, name, LOG_SUFFIX)
+
+
+def manifest_path(out: Path) -> Path:
+    """Return where a batch writes what it did."""
+    return out / MANIFEST_NAME
+
+
+def project_path(out: Path) -> Path:
+    """Return where the project keeps what a person decided."""
+    return out / PROJECT_NAME
+
+
+def exports_path(out: Path) -> Path:
+    """Return where exports go unless another folder is asked for."""
+    return out / "exports"
+
+
+def default_output(source: Path) -> Path:
+    """Return the project folder of a folder of images: its sibling ``SOURCE-spa``.
+
+    Parameters
+    ----------
+    source : Path
+        The folder of images.
+
+    Returns
+    -------
+    Path
+        Never inside ``source``.
+
+    Raises
+    ------
+    InputError
+        When a folder has no sibling, as the root of a disk has none.
+    """
+    folder = source.resolve()
+    if folder.parent == folder:
+        raise InputError(f"{source} has no folder beside it; choose an output folder.")
+    return folder.parent / f"{folder.name}-spa"
+
+
+def is_project(folder: Path) -> bool:
+    """Tell whether a folder holds a project or the outputs of a batch."""
+    if project_path(folder).is_file() or (folder / ".spa-batch").is_dir():
+        return True
+    try:
+        with manifest_path(folder).open("rb") as stream:
+            return b'"napari-spa batch"' in stream.read()
+    except OSError:
+        return False
+
+
+def _beside(out: Path, name: str, suffix: str) -> Path:
+    parts = PurePosixPath(name)
+    if not parts.name or parts.is_absolute() or ".." in parts.parts:
+        raise InputError(f"{name!r} names no image of the folder.")
+    return out / parts.with_name(parts.name + suffix)

@@ -1,0 +1,1 @@
+"""Whole folders at once: one image at a time, safely, on one machine or many."""

@@ -1,0 +1,105 @@
+"""Exports hold the same objects as the labels, read back by other means."""
+
+import csv
+import json
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.exports.project import KINDS, export_project
+from napari_spa.io.image_files import open_image
+from napari_spa.io.images import write_labels
+from napari_spa.io.project_paths import labels_path, log_path
+from napari_spa.io.projects import Project
+
+FLAT = np.zeros((20, 30), np.uint8)
+FLAT[2:9, 3:12] = 1
+FLAT[4:6, 5:8] = 0  # a hole
+FLAT[0:3, 27:30] = 4
+FLAT[19, 0] = 4  # and an island in the corner
+STACK = np.zeros((3, 12, 14), np.uint8)
+STACK[1, 2:6, 3:9] = 2
+STACK[2, 3:6, 3:9] = 2
+
+
+def silent(share, message):
+    pass
+
+
+@pytest.fixture
+def project(tmp_path):
+    source = tmp_path / "images"
+    source.mkdir()
+    iio.imwrite(source / "flat.png", FLAT * 50)
+    tifffile.imwrite(source / "stack.tif", STACK.astype(np.uint16) * 9, imagej=True)
+    iio.imwrite(source / "untouched.png", FLAT)
+    project = Project.create(source)
+    for name, labels in (("flat.png", FLAT), ("stack.tif", STACK)):
+        info = open_image(source / name).info
+        write_labels(labels_path(project.out, name), labels, info)
+    log_path(project.out, "flat.png").write_text('{"kind": "session"}\n')
+    return project
+
+
+def decoded(segmentation):
+    """Decode COCO's run lengths, which go down the columns."""
+    counts, (height, width) = segmentation["counts"], segmentation["size"]
+    values = np.arange(len(counts)) % 2
+    runs = np.repeat(values, counts)
+    assert len(runs) <= height * width
+    runs = np.pad(runs, (0, height * width - len(runs)))
+    return runs.reshape(width, height).T.astype(bool)
+
+
+def test_everything_comes_back(project, tmp_path):
+    folder = tmp_path / "exports"
+    report = export_project(project, tuple(KINDS), folder, silent)
+    assert (report.images, report.problems) == (2, ())
+    assert report.files == len([path for path in folder.rglob("*") if path.is_file()])
+    np.testing.assert_array_equal(tifffile.imread(folder / "labels" / "flat.png.tif"), FLAT)
+    mask = tifffile.imread(folder / "masks" / "flat.png" / "object00004.tif")
+    np.testing.assert_array_equal(mask, np.where(FLAT == 4, 255, 0))
+    mask = tifffile.imread(folder / "masks" / "stack.tif" / "object00002-0001.tif")
+    np.testing.assert_array_equal(mask > 0, STACK[1] == 2)
+    assert (folder / "logs" / "flat.png.spa.jsonl").exists()
+
+    coco = json.loads((folder / "coco.json").read_text())
+    images = {image["id"]: image for image in coco["images"]}
+    assert len(images) == 4
+    for found in coco["annotations"]:
+        image = images[found["image_id"]]
+        plane = FLAT if image["file_name"] == "flat.png" else STACK[tuple(image["slice"])]
+        known = plane == found["object"]
+        np.testing.assert_array_equal(decoded(found["segmentation"]), known)
+        rows, columns = np.nonzero(known)
+        left, top, width, height = found["bbox"]
+        assert (top, left) == (rows.min(), columns.min())
+        assert (top + height - 1, left + width - 1) == (rows.max(), columns.max())
+        assert found["area"] == known.sum()
+    assert len(coco["annotations"]) == 4
+
+    with (folder / "measures.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    flat = {row["object"]: row for row in rows if row["image"] == "flat.png"}
+    assert int(flat["1"]["pixels"]) == (FLAT == 1).sum()
+    assert {row["image"] for row in rows} == {"flat.png", "stack.tif"}
+
+
+def test_an_image_that_cannot_be_exported_does_not_stop_the_others(project, tmp_path):
+    labels_path(project.out, "flat.png").write_bytes(b"II*\0")
+    report = export_project(project, ["labels", "coco"], tmp_path / "exports", silent)
+    assert report.images == 1
+    assert [name for name, _ in report.problems] == ["flat.png"]
+    assert not (tmp_path / "exports" / "labels" / "flat.png.tif").exists()
+
+
+def test_nothing_or_nonsense_is_refused(project, tmp_path):
+    for kinds in ([], ["pictures"]):
+        with pytest.raises(InputError, match="choose"):
+            export_project(project, kinds, tmp_path / "exports", silent)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError):
+        export_project(project, ["measures"], tmp_path / "file", silent)
