@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -19,6 +20,14 @@ COMMANDS = [
     ["models", "list"],
     ["models", "info"],
     ["models", "import"],
+    ["profile"],
+    ["profile", "list"],
+    ["profile", "show"],
+    ["profile", "new"],
+    ["profile", "rename"],
+    ["profile", "reset"],
+    ["profile", "merge"],
+    ["profile", "diff"],
     ["demo"],
     ["replay"],
 ]
@@ -37,9 +46,9 @@ def test_help_of_each_command_shows_an_example(command, capsys) -> None:
 def test_the_example_is_a_call_that_parses(command, capsys) -> None:
     with pytest.raises(SystemExit):
         main([*command, "--help"])
-    example = capsys.readouterr().out.split("Example:\n")[1].split()
+    example = capsys.readouterr().out.split("Example:\n")[1]
     if command not in (["evaluate"], ["models"]):  # needs a folder; a group of actions
-        assert cli._parser().parse_args(example[1:]).run
+        assert cli._parser().parse_args(shlex.split(example)[1:]).run
 
 
 def test_version(capsys) -> None:

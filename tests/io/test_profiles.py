@@ -14,10 +14,60 @@ from hypothesis.extra.numpy import arrays
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError, SpaError
+from napari_spa.io import profile_versions
 from napari_spa.io.identity import ModelIdentity
 from napari_spa.io.profiles import PreferenceProfile
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
+
+
+# Written by napari-spa before profiles knew of objects.
+VERSION_1 = """{
+ "schema": "napari-spa profile",
+ "version": 1,
+ "name": "Ana",
+ "task": "optic cup, φ",
+ "picks": 31,
+ "images": 12,
+ "model": {
+  "name": "spa-tiny",
+  "sha256": "abababababababababababababababababababababababababababababababab",
+  "head": "both",
+  "sampler": "mixture",
+  "latent_dim": 16
+ },
+ "mixture": {
+  "weights": [
+   0.5540679489291616,
+   0.4459320510708385
+  ],
+  "means": [
+   [
+    -0.006926123563646536,
+    0.5015352951547885,
+    -1.3267282928093849
+   ],
+   [
+    1.107768166657506,
+    0.0937548811679036,
+    -1.1708180763562224
+   ]
+  ],
+  "variances": [
+   [
+    0.3388359132376283,
+    0.6218064009446065,
+    0.7324846740780381
+   ],
+   [
+    0.8610882804114024,
+    0.33782439316200763,
+    0.4292892445894152
+   ]
+  ]
+ }
+}
+"""
 
 
 def _profile(seed: int = 0, m: int = 5, d: int = 3) -> PreferenceProfile:
@@ -26,7 +76,7 @@ def _profile(seed: int = 0, m: int = 5, d: int = 3) -> PreferenceProfile:
     mixture = MixtureParameters(
         weights / weights.sum(), rng.normal(size=(m, d)), rng.random((m, d)) + 1e-12
     )
-    return PreferenceProfile(MODEL, mixture, 7, 2, 'optic cup, "tight"\nφ', "Ana")
+    return PreferenceProfile(MODEL, mixture, 7, 2, 'optic cup, "tight"\nφ', "Ana", 3, 0.1 + 0.2)
 
 
 def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
@@ -34,13 +84,8 @@ def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
         np.testing.assert_array_equal(
             getattr(a.mixture, name), getattr(b.mixture, name), strict=True
         )
-    assert (a.model, a.picks, a.images, a.task, a.name) == (
-        b.model,
-        b.picks,
-        b.images,
-        b.task,
-        b.name,
-    )
+    for name in ("model", "picks", "images", "task", "name", "objects", "log_growth"):
+        assert getattr(a, name) == getattr(b, name), name
 
 
 def test_a_profile_comes_back_exactly(tmp_path) -> None:
@@ -66,9 +111,10 @@ def test_the_file_is_plain_json_with_a_version(tmp_path) -> None:
     _profile().save(tmp_path / "p.json")
     content = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert content["schema"] == "napari-spa profile"
-    assert content["version"] == 1
+    assert content["version"] == 2
     assert content["model"]["sha256"] == MODEL.sha256
     assert content["picks"] == 7
+    assert content["objects"] == 3
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch) -> None:
@@ -127,7 +173,7 @@ def _edited(*keys: str, value: object) -> str:
         ("[]", "not a napari-spa profile"),
         ('{"a": 1}', "not a napari-spa profile"),
         (_edited("schema", value="other"), "not a napari-spa profile"),
-        (_edited("version", value=2), "newer napari-spa"),
+        (_edited("version", value=3), "newer napari-spa"),
         (_edited("version", value="1"), "impossible version"),
         (_edited("version", value=True), "impossible version"),
         (_edited("version", value=0), "impossible version"),
@@ -138,6 +184,13 @@ def _edited(*keys: str, value: object) -> str:
         (_edited("picks", value=1.5), "picks"),
         (_edited("images", value=10**400), "images"),
         (_edited("task", value=None), "task"),
+        (_edited("version", value=1), "has unknown 'log_growth'"),
+        (_edited("objects", value=KeyError), "lacks 'objects'"),
+        (_edited("objects", value=True), "objects"),
+        (_edited("log_growth", value="0.1"), "log_growth is not a number"),
+        (_edited("log_growth", value=True), "log_growth is not a number"),
+        (_edited("log_growth", value=10**400), "log_growth is not finite"),
+        (_edited("name", value="\ud800"), "not text"),
         (_edited("model", value=[]), "model"),
         (_edited("model", "sha256", value=KeyError), "sha256"),
         (_edited("model", "latent_dim", value="16"), "latent_dim"),
@@ -189,6 +242,10 @@ def test_a_profile_cannot_be_made_of_a_broken_mixture() -> None:
         PreferenceProfile(MODEL, broken)
     with pytest.raises(ProfileError, match="-1 picks"):
         PreferenceProfile(MODEL, sound, picks=-1)
+    with pytest.raises(ProfileError, match="-1 objects"):
+        PreferenceProfile(MODEL, sound, objects=-1)
+    with pytest.raises(ProfileError, match="finite"):
+        PreferenceProfile(MODEL, sound, log_growth=float("nan"))
 
 
 def test_damaged_text_gives_an_answer_or_a_sentence() -> None:
@@ -205,3 +262,55 @@ def test_damaged_text_gives_an_answer_or_a_sentence() -> None:
         except SpaError:
             refused += 1
     assert 200 < refused < 400
+
+
+def test_a_file_of_version_1_comes_forward_exactly() -> None:
+    profile = PreferenceProfile.from_json(VERSION_1)
+    assert (profile.name, profile.task, profile.model) == ("Ana", "optic cup, φ", MODEL)
+    assert (profile.picks, profile.images) == (31, 12)
+    assert (profile.objects, profile.log_growth) == (0, 0.0)
+    # Drawn as the writer of the file drew them.
+    rng = np.random.default_rng(41)
+    weights = rng.random(2)
+    np.testing.assert_array_equal(profile.mixture.weights, weights / weights.sum())
+    np.testing.assert_array_equal(profile.mixture.means, rng.normal(size=(2, 3)))
+    np.testing.assert_array_equal(profile.mixture.variances, rng.random((2, 3)))
+    _assert_same(PreferenceProfile.from_json(profile.to_json()), profile)
+
+
+def test_every_version_has_a_way_forward(monkeypatch) -> None:
+    assert set(profile_versions._STEPS) == set(range(1, profile_versions.VERSION))
+    assert set(profile_versions._NAMES) == set(range(1, profile_versions.VERSION + 1))
+
+    # Two versions from now, a file of version 1 takes every step in between.
+    def renamed(content):
+        return {("gain" if k == "log_growth" else k): v for k, v in content.items()}
+
+    names = profile_versions._NAMES
+    later = (names[2] - {"log_growth"}) | {"gain"}
+    steps = {**profile_versions._STEPS, 2: renamed, 3: lambda content: {**content, "hand": ""}}
+    monkeypatch.setattr(profile_versions, "_STEPS", steps)
+    monkeypatch.setattr(profile_versions, "_NAMES", {**names, 3: later, 4: later | {"hand"}})
+    monkeypatch.setattr(profile_versions, "VERSION", 4)
+    content = profile_versions.read_content(VERSION_1)
+    assert content["version"] == 4
+    assert (content["gain"], content["hand"], content["picks"]) == (0.0, "", 31)
+    # A step that forgets something is found out, not written on.
+    monkeypatch.setattr(profile_versions, "_STEPS", {**steps, 2: lambda content: content})
+    with pytest.raises(ProfileError, match="lacks 'gain'"):
+        profile_versions.read_content(VERSION_1)
+
+
+@pytest.mark.parametrize(("head", "channels"), [("both", 17), ("logit", 5), ("latent", 16)])
+def test_an_empty_profile_is_a_profile(head, channels) -> None:
+    profile = PreferenceProfile.empty(replace(MODEL, head=head), name="Ben", task="disc")
+    assert (profile.picks, profile.images, profile.objects) == (0, 0, 0)
+    assert profile.mixture.means.shape == (1, channels)
+    _assert_same(PreferenceProfile.from_json(profile.to_json()), profile)
+
+
+def test_an_emptied_profile_keeps_only_what_it_is_called() -> None:
+    emptied = _profile().emptied()
+    assert (emptied.name, emptied.task, emptied.model) == ("Ana", _profile().task, MODEL)
+    assert (emptied.picks, emptied.images, emptied.objects, emptied.log_growth) == (0, 0, 0, 0.0)
+    assert not emptied.mixture.means.any()

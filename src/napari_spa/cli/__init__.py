@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_spa import __version__
-from napari_spa.cli import demo, evaluate, models, replay, segment, train
+from napari_spa.cli import batch, demo, evaluate, models, profile, replay, segment, train
 from napari_spa.cli.arguments import Parser, join_negative_values
 from napari_spa.cli.output import CallError, say
 from napari_spa.errors import DataError, SpaError
@@ -70,6 +70,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"napari-spa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, evaluate, train, models, replay, demo):
+    for command in (segment, batch, evaluate, train, models, profile, replay, demo):
         command.add_parser(commands)
     return parser

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.types import DoubleArray, MixtureParameters
+from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import ProfileError
+from napari_spa.io import profile_values as values
 from napari_spa.io.atomic import atomic_path
 from napari_spa.io.identity import ModelIdentity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from napari_spa.io.profile_versions import SCHEMA, VERSION, read_content
 
 __all__ = ["ModelIdentity", "PreferenceProfile"]
 
-SCHEMA = "napari-spa profile"
-VERSION = 1
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
-_ENTRIES = {"schema", "version", "name", "task", "model", "picks", "images", "mixture"}
+_TOKENS = 4
+"""Hypotheses of a decoder, which the logit head's mixture tells apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +33,7 @@ class PreferenceProfile:
     model : ModelIdentity
         The model whose latent space the mixture lives in.
     mixture : MixtureParameters
-        M components in D channels.
+        M components in D channels; without picks it says nothing and is not looked at.
     picks : int
         Picks that taught it.
     images : int
@@ -44,11 +42,15 @@ class PreferenceProfile:
         What is being outlined, in the person's words.
     name : str
         The profile's name.
+    objects : int
+        Accepted objects behind ``log_growth``.
+    log_growth : float
+        Sum over them of ``ln(accepted area / first recommended area)``.
 
     Raises
     ------
     ProfileError
-        When the mixture is none or a count is negative.
+        When the mixture is none, a count is negative or a number not finite.
     """
 
     model: ModelIdentity
@@ -57,12 +59,42 @@ class PreferenceProfile:
     images: int = 0
     task: str = ""
     name: str = ""
+    objects: int = 0
+    log_growth: float = 0.0
 
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
-        for name in ("picks", "images"):
+        for name in ("picks", "images", "objects"):
             if getattr(self, name) < 0:
                 raise ProfileError(f"a profile cannot rest on {getattr(self, name)} {name}.")
+        _check_text(self.name, self.task)
+        if not math.isfinite(self.log_growth):
+            raise ProfileError("the profile's growth is not finite.")
+
+    @classmethod
+    def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
+        """Return a profile that has learnt nothing yet.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model that it will be used with.
+        name, task : str
+            What it is called, and what is outlined.
+
+        Returns
+        -------
+        PreferenceProfile
+            Of one component around 0, in as many channels as the model's mixture has.
+        """
+        channels = {"logit": 1 + _TOKENS, "both": model.latent_dim + 1}
+        width = max(1, channels.get(model.head, model.latent_dim))
+        return cls(model, _says_nothing(width), task=task, name=name)
+
+    def emptied(self) -> PreferenceProfile:
+        """Return a profile of the same name, task and model that has learnt nothing."""
+        width = self.mixture.dimension
+        return PreferenceProfile(self.model, _says_nothing(width), task=self.task, name=self.name)
 
     def check(self, identity: ModelIdentity) -> None:
         """Refuse to be used with another model than the one it was made with.
@@ -104,6 +136,8 @@ class PreferenceProfile:
             "task": self.task,
             "picks": self.picks,
             "images": self.images,
+            "objects": self.objects,
+            "log_growth": self.log_growth,
             "model": asdict(self.model),
             "mixture": mixture,
         }
@@ -116,7 +150,7 @@ class PreferenceProfile:
         Parameters
         ----------
         text : str
-            What :meth:`to_json` gave.
+            What :meth:`to_json` gave, in this or an earlier version of the format.
 
         Returns
         -------
@@ -127,26 +161,28 @@ class PreferenceProfile:
         ProfileError
             When it is no profile, damaged, or of a newer version.
         """
-        content = _parse(text)
-        mixture = _mapping(content, "mixture", {"weights", "means", "variances"})
-        model = _mapping(content, "model", {field.name for field in fields(ModelIdentity)})
+        content = read_content(text)
+        mixture = values.mapping(content, "mixture", {"weights", "means", "variances"})
+        model = values.mapping(content, "model", {field.name for field in fields(ModelIdentity)})
         return cls(
             model=ModelIdentity(
-                name=_text(model, "name"),
-                sha256=_text(model, "sha256"),
-                head=_text(model, "head"),
-                sampler=_text(model, "sampler"),
-                latent_dim=_count(model, "latent_dim"),
+                name=values.text(model, "name"),
+                sha256=values.text(model, "sha256"),
+                head=values.text(model, "head"),
+                sampler=values.text(model, "sampler"),
+                latent_dim=values.count(model, "latent_dim"),
             ),
             mixture=MixtureParameters(
-                _numbers(mixture, "weights", 1),
-                _numbers(mixture, "means", 2),
-                _numbers(mixture, "variances", 2),
+                values.numbers(mixture, "weights", 1),
+                values.numbers(mixture, "means", 2),
+                values.numbers(mixture, "variances", 2),
             ),
-            picks=_count(content, "picks"),
-            images=_count(content, "images"),
-            task=_text(content, "task"),
-            name=_text(content, "name"),
+            picks=values.count(content, "picks"),
+            images=values.count(content, "images"),
+            task=values.text(content, "task"),
+            name=values.text(content, "name"),
+            objects=values.count(content, "objects"),
+            log_growth=values.number(content, "log_growth"),
         )
 
     def save(self, path: str | Path) -> None:
@@ -199,83 +235,12 @@ class PreferenceProfile:
             raise ProfileError(f"cannot use the profile {path}: {error}") from error
 
 
+def _says_nothing(channels: int) -> MixtureParameters:
+    return MixtureParameters(np.ones(1), np.zeros((1, channels)), np.ones((1, channels)))
+
+
 def _label(model: ModelIdentity) -> str:
     return f"{model.name} ({model.head} head, weights {model.sha256[:8]})"
-
-
-def _parse(text: str) -> Mapping[str, object]:
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProfileError("it is not a napari-spa profile, or damaged (no valid JSON).") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ProfileError("it is not a napari-spa profile.")
-    version = content.get("version")
-    if type(version) is int and version > VERSION:
-        raise ProfileError(
-            f"it has version {version}, written by a newer napari-spa; update napari-spa to use it."
-        )
-    if version != VERSION or type(version) is not int:
-        raise ProfileError(f"it has the impossible version {version!r:.40}.")
-    _check_names(content, _ENTRIES, "it")
-    return content
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a number")
-
-
-def _check_names(content: Mapping[str, object], expected: set[str], what: str) -> None:
-    for verb, names in (
-        ("lacks", expected - content.keys()),
-        ("has unknown", content.keys() - expected),
-    ):
-        if names:
-            raise ProfileError(f"{what} {verb} {min(names)!r:.80}.")
-
-
-def _mapping(content: Mapping[str, object], name: str, expected: set[str]) -> Mapping[str, object]:
-    value = content[name]
-    if not isinstance(value, dict):
-        raise ProfileError(f"its {name} is damaged.")
-    _check_names(value, expected, f"its {name}")
-    return value
-
-
-def _text(content: Mapping[str, object], name: str) -> str:
-    value = content[name]
-    if not isinstance(value, str):
-        raise ProfileError(f"its {name} is not text.")
-    return value
-
-
-def _count(content: Mapping[str, object], name: str) -> int:
-    value = content[name]
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise ProfileError(f"its {name} is not a count.")
-    return value
-
-
-def _numbers(content: Mapping[str, object], name: str, ndim: int) -> DoubleArray:
-    value = content[name]
-    if not _all_numbers(value, ndim):
-        raise ProfileError(f"the mixture's {name} are not numbers.")
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (ValueError, OverflowError) as error:  # ragged rows, or an integer without end
-        raise ProfileError(f"the mixture's {name} have no shape.") from error
-    return array.reshape(array.shape if array.ndim == ndim else (0,) * ndim)
-
-
-def _all_numbers(value: object, ndim: int) -> bool:
-    if not isinstance(value, list):
-        return False
-    fits: Callable[[object], bool] = (
-        (lambda item: type(item) in (int, float))
-        if ndim == 1
-        else (lambda item: _all_numbers(item, ndim - 1))
-    )
-    return all(map(fits, value))
 
 
 def _check_mixture(mixture: MixtureParameters) -> None:
@@ -294,3 +259,10 @@ def _check_mixture(mixture: MixtureParameters) -> None:
         raise ProfileError("the mixture's weights are negative or do not sum to 1.")
     if (variances <= 0).any():
         raise ProfileError("the mixture's variances are not all above 0.")
+
+
+def _check_text(*texts: str) -> None:
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError as error:  # half a character, which no file can hold
+        raise ProfileError("the profile's name or task is not text.") from error

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_spa.core.mixture import blend_mixtures
+from napari_spa.errors import ProfileError
 from napari_spa.io.profiles import PreferenceProfile
 
 if TYPE_CHECKING:
-    from napari_spa.core.types import MixtureParameters
+    from collections.abc import Sequence
+
+    from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.io.identity import ModelIdentity
     from napari_spa.refine.state import SessionState
 
 PRIOR_PICKS = 6.0
 """A profile of this many picks weighs as much as the model's own prior."""
+MOST_PICKS = 6
+"""One object's picks beyond this many count no more: rarely does anybody need them."""
 
 
 def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
@@ -37,10 +43,37 @@ def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) ->
     return blend_mixtures(initial, profile.mixture, share)
 
 
+def growth(first: Proposal, accepted: Proposal) -> float | None:
+    """Return how much larger than the first recommendation a person wanted an object.
+
+    Parameters
+    ----------
+    first, accepted : Proposal
+        Of round 1, and as it was accepted.
+
+    Returns
+    -------
+    float or None
+        Natural logarithm of the ratio of their areas; None when one is empty.
+    """
+    if not first.area or not accepted.area:
+        return None
+    return math.log(accepted.area / first.area)
+
+
 def learn(
-    profile: PreferenceProfile | None, state: SessionState, model: ModelIdentity, *, known: int = 0
+    profile: PreferenceProfile | None,
+    state: SessionState,
+    model: ModelIdentity,
+    *,
+    known: int = 0,
+    growth: float | None = None,
+    new_image: bool = True,
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
+
+    One object counts for at most :data:`MOST_PICKS` picks, so that an odd one moves a
+    profile of a hundred picks by no more than a twentieth of the way.
 
     Parameters
     ----------
@@ -52,15 +85,73 @@ def learn(
         The model in use.
     known : int
         So many of the object's picks are in the profile already: it was accepted before.
+    growth : float or None
+        Natural logarithm of the accepted area over the first recommended one; None when
+        there is none, or it is in the profile already.
+    new_image : bool
+        Whether no other object of its image is in the profile.
 
     Returns
     -------
     PreferenceProfile
     """
-    picks = max(0, state.picks - known)
     if profile is None:
-        return PreferenceProfile(model=model, mixture=state.mixture, picks=picks, images=1)
-    total = profile.picks + picks
-    mixture = blend_mixtures(profile.mixture, state.mixture, picks / total if total else 0.0)
-    images = profile.images + (known == 0)
-    return replace(profile, mixture=mixture, picks=total, images=images)
+        profile = PreferenceProfile(model=model, mixture=state.mixture)
+    picks = max(0, state.picks - known)
+    counted = min(picks, MOST_PICKS)
+    if not profile.picks:
+        mixture = state.mixture
+    else:
+        mixture = blend_mixtures(
+            profile.mixture, state.mixture, counted / (profile.picks + counted)
+        )
+    return replace(
+        profile,
+        mixture=mixture,
+        picks=profile.picks + picks,
+        images=profile.images + (new_image and not known),
+        objects=profile.objects + (growth is not None),
+        log_growth=profile.log_growth + (growth or 0.0),
+    )
+
+
+def merge_profiles(
+    profiles: Sequence[PreferenceProfile], name: str = "", task: str = ""
+) -> PreferenceProfile:
+    """Make one profile of several, each in proportion to its picks.
+
+    Parameters
+    ----------
+    profiles : sequence of PreferenceProfile
+        One or more, of one model.
+    name, task : str
+        Of the new profile.
+
+    Returns
+    -------
+    PreferenceProfile
+
+    Raises
+    ------
+    ProfileError
+        When there is none, or they were made with different models.
+    """
+    if not profiles:
+        raise ProfileError("there is no profile to merge; name two or more.")
+    for profile in profiles[1:]:
+        profile.check(profiles[0].model)
+    taught = [profile for profile in profiles if profile.picks]
+    mixture, picks = (taught or list(profiles))[0].mixture, 0
+    for profile in taught:
+        picks += profile.picks
+        mixture = blend_mixtures(mixture, profile.mixture, profile.picks / picks)
+    return PreferenceProfile(
+        model=profiles[0].model,
+        mixture=mixture,
+        picks=picks,
+        images=sum(profile.images for profile in profiles),
+        objects=sum(profile.objects for profile in profiles),
+        log_growth=sum(profile.log_growth for profile in profiles),
+        name=name,
+        task=task,
+    )

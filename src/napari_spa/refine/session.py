@@ -10,7 +10,7 @@ from napari_spa.core.types import Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.checks import check_box, check_click, check_pick, check_prompts, check_stroke
 from napari_spa.refine.config import EngineConfig, Progress, silent
-from napari_spa.refine.learning import learn, start_from
+from napari_spa.refine.learning import growth, learn, start_from
 from napari_spa.refine.moves import Moves, Rounds, first_state
 from napari_spa.refine.state import (
     Decision,
@@ -101,6 +101,7 @@ class RefinementSession:
         self._accepted = False
         self._objects = 0
         self._learnt = 0
+        self._images: set[str] = set()  # fingerprints of those that taught the profile
 
     # ---------------------------------------------------------------- what it is now
 
@@ -499,10 +500,21 @@ class RefinementSession:
         SessionError
             When there is nothing to accept.
         """
-        state = self._choosing("accept").state
-        self.profile = learn(self.profile, state, self.model.identity, known=self._learnt)
-        self._accepted = True
+        timeline = self._choosing("accept")
+        state = timeline.state
         proposal = self._rounds.show(state).proposal
+        first = self._rounds.show(timeline.past[0]).proposal if timeline.past else proposal
+        image = self.canvas.fingerprint
+        self.profile = learn(
+            self.profile,
+            state,
+            self.model.identity,
+            known=self._learnt,
+            growth=None if self._learnt else growth(first, proposal),
+            new_image=image not in self._images,
+        )
+        self._images.add(image)
+        self._accepted = True
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
     def prefetch(self, image: ArrayLike | Picture) -> None:

@@ -36,6 +36,11 @@ _ACTS = {
     "side_by_side": ("Show candidates side by side", "Shift+C"),
     "hide_overlays": ("Hide overlays while held", "0"),
     "help": ("Help", "F1"),
+    "previous_image": ("Previous image of the folder", "Alt+8"),
+    "next_image": ("Next image of the folder", "Alt+9"),
+    "done_next": ("Done, and the next image", "Shift+J"),
+    "skip_image": ("Skip this image", "Shift+K"),
+    "flag_image": ("Flag this image", "Shift+G"),
 }
 ACT_TITLES: Mapping[str, str] = MappingProxyType({act: title for act, (title, _) in _ACTS.items()})
 DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({act: key for act, (_, key) in _ACTS.items()})

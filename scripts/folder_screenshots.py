@@ -1,0 +1,71 @@
+"""Make the screenshots of the dock *SPA Folder* from a real window.
+
+Usage, with a display (or under ``xvfb-run -a -s "-screen 0 1600x1000x24"``)::
+
+    python scripts/folder_screenshots.py docs/images
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import napari
+import tifffile
+from screenshots import do, grab, save, settle, wait  # redirects the person's folders, too
+from skimage import data, io
+
+from napari_spa.core.sample_stacks import ct_stack
+
+
+def make_folder(folder: Path) -> Path:
+    """Write some real images and a stack."""
+    folder.mkdir(parents=True)
+    io.imsave(folder / "retina.png", data.retina(), check_contrast=False)
+    io.imsave(folder / "tissue.png", data.immunohistochemistry(), check_contrast=False)
+    tifffile.imwrite(folder / "cell.tif", data.cell())
+    tifffile.imwrite(folder / "coins.tif", data.coins())
+    tifffile.imwrite(folder / "ct.tif", ct_stack().image, metadata={"axes": "ZYX"}, ome=True)
+    (folder / "torn.tif").write_bytes(b"II*\0")
+    return folder
+
+
+def main(target: Path) -> None:
+    """Play a short session and save each state."""
+    target.mkdir(parents=True, exist_ok=True)
+    images = make_folder(Path(tempfile.mkdtemp(prefix="napari-spa-")) / "images")
+    viewer = napari.Viewer(title="napari-spa")
+    viewer.window.resize(1600, 1000)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+    settle(1)
+    save(viewer, target / "folder-empty.png")
+    dock.open_folder(images)
+    wait(lambda: dock.walker.current is not None)
+    settle(2)
+    save(viewer, target / "folder-opened.png")
+    dock.walker.go("retina.png")
+    wait(lambda: dock.walker.current == "retina.png")
+    _, desk = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    do(desk, lambda: desk.prompter.click((650.0, 215.0)))
+    save(viewer, target / "folder-at-hand.png")
+    desk.refiner.accept()
+    dock.walker.done()
+    settle(2)
+    dock.walker.toggle_flag("coins.tif")
+    dock.walker.set_note("coins.tif", "shadows at the lower edge")
+    viewer.theme = "light"
+    save(viewer, target / "folder-light.png")
+    dock.jobs.ask_export(dock)
+    settle(1)
+    grab(dock.jobs.dialog, target / "folder-export.png")
+    dock.jobs.dialog.reject()
+    dock.jobs.ask_batch(desk, dock)
+    wait(lambda: dock.jobs.dialog.start.isEnabled())
+    grab(dock.jobs.dialog, target / "folder-batch.png")
+    dock.jobs.dialog.reject()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))

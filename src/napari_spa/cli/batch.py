@@ -1,0 +1,280 @@
+"""``napari-spa batch``: all images of a folder, in one process, in several or on a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spa.cli.arguments import (
+    add_command,
+    add_json_option,
+    add_model_options,
+    existing_folder,
+    positive,
+)
+from napari_spa.cli.output import CallError, checking_the_call, progress_bar, say, show, show_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari_spa.cli.arguments import Commands
+    from napari_spa.refine.batch.book import BatchReport
+    from napari_spa.refine.batch.estimate import Estimate
+    from napari_spa.refine.batch.plan import BatchPlan
+    from napari_spa.refine.batch.verify import Verdict
+
+_STOPPED = 130
+_LINE_SECONDS = 60
+"""So often a line goes to a log that nobody watches."""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "batch",
+        about="Segment all images of a folder; run again, it does what is missing or changed.",
+        example="napari-spa batch images results --prompts clicks.csv --profile me.json",
+    )
+    parser.add_argument("source", type=existing_folder, metavar="IN", help="folder of images")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for labels, logs, manifest")
+    _add_sources(parser)
+    parser.add_argument(
+        "--recursive", action="store_true", help="take images of folders inside IN, too"
+    )
+    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add_model_options(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes on this machine, of one thread each (default: 1)",
+    )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a dask scheduler, as tcp://10.0.0.1:8786"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="do everything anew, a person's work included"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--dry-run", action="store_true", help="say how many images, how long, how much disk"
+    )
+    what.add_argument(
+        "--verify", action="store_true", help="check OUT and its inputs against the manifest"
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="CSV",
+        help="a table of points: image,object,row,col, and label (1 or 0), slice",
+    )
+    sources.add_argument(
+        "--masks", type=Path, metavar="DIR", help="rough masks to refine, named as the images"
+    )
+    sources.add_argument(
+        "--auto", action="store_true", help="find all objects, from a grid of points"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    # Threads that spin while they wait slow other processes ten times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if options.verify:
+        return _verify(options)
+    if not (options.prompts or options.masks or options.auto):
+        raise CallError("say where objects come from: --prompts CSV, --masks DIR or --auto.")
+    plan = _plan(options)
+    for note in plan.notes:
+        say(f"napari-spa: {note}")
+    if options.dry_run:
+        return _dry_run(options, plan)
+    return _run(options, plan)
+
+
+def _plan(options: argparse.Namespace) -> BatchPlan:
+    from napari_spa.refine.batch.plan import make_plan
+    from napari_spa.refine.batch.task import BatchRecipe
+
+    recipe = BatchRecipe(
+        model=options.model, device=options.device, profile=options.profile, seed=options.seed
+    )
+    with checking_the_call():
+        if options.profile is not None and not options.profile.is_file():
+            raise CallError(f"there is no profile {options.profile}.")
+        return make_plan(
+            options.source,
+            options.out,
+            recipe,
+            prompts=options.prompts,
+            masks=options.masks,
+            auto=options.auto,
+            recursive=options.recursive,
+        )
+
+
+def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
+    from napari_spa.refine.batch.run import run_batch
+
+    try:
+        with _progress() as progress:
+            report = run_batch(
+                plan,
+                workers=options.workers,
+                scheduler=options.scheduler,
+                overwrite=options.overwrite,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        say("napari-spa: stopped; what is done is kept, and the same command goes on from there.")
+        return _STOPPED
+    _report(options, report)
+    return 1 if report.failed else 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """Show a bar to who watches, and a line a minute to a log."""
+    if sys.stderr.isatty():
+        with progress_bar("batch") as update:
+            yield update
+        return
+    said = time.monotonic()
+
+    def line(share: float, message: str) -> None:
+        nonlocal said
+        if time.monotonic() - said > _LINE_SECONDS:
+            said = time.monotonic()
+            say(message)
+
+    yield line
+
+
+def _report(options: argparse.Namespace, report: BatchReport) -> None:
+    from napari_spa.refine.batch.book import count, in_words
+
+    for note in report.notes:
+        say(f"napari-spa: {note}")
+    for name, reason in report.failed:
+        say(f"napari-spa: {name} failed: {reason}")
+    if options.json:
+        show_json(
+            {
+                "out": str(options.out),
+                "manifest": str(options.out / "manifest.json"),
+                "done": len(report.done),
+                "objects": report.objects,
+                "unchanged": len(report.unchanged),
+                "kept": report.kept,
+                "failed": [{"image": name, "why": reason} for name, reason in report.failed],
+                "review": report.review,
+                "seconds": report.seconds,
+            }
+        )
+        return
+    show(
+        f"{options.out}: {count(len(report.done), 'image')} done with "
+        f"{count(report.objects, 'object')} in {in_words(report.seconds)}"
+    )
+    if report.unchanged:
+        show(f"{count(len(report.unchanged), 'image')} done before and unchanged")
+    if report.kept:
+        show(f"{_some(report.kept)}: labels of a person, kept (--overwrite would replace them)")
+    if report.review:
+        show(f"{count(len(report.review), 'image')} to review, first: {_some(report.review)}")
+
+
+def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
+    from napari_spa.refine.batch.estimate import estimate
+
+    found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
+    if found.problem:
+        say(f"napari-spa: {found.measured} failed: {found.problem}")
+    if options.json:
+        show_json(
+            {
+                "images": found.images,
+                "to_do": found.to_do,
+                "kept": found.kept,
+                "objects": found.objects,
+                "seconds": found.seconds,
+                "disk": found.disk,
+                "measured": found.measured,
+            }
+        )
+    else:
+        _show_estimate(found, options.workers)
+    return 1 if found.problem else 0
+
+
+def _show_estimate(found: Estimate, workers: int) -> None:
+    from napari_spa.refine.batch.book import count, in_words
+
+    show(f"{found.to_do} of {count(found.images, 'image')} to do, nothing is written")
+    if found.kept:
+        show(f"{count(found.kept, 'image')} with labels of a person, kept")
+    if not found.to_do:
+        return
+    show(f"about {count(found.objects, 'object')}")
+    if math.isfinite(found.seconds):
+        show(
+            f"about {in_words(found.seconds)} with {count(workers, 'worker')} and "
+            f"{_size(found.disk)} on disk, measured on {found.measured}"
+        )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from napari_spa.refine.batch.verify import verify
+
+    given = options.prompts or options.masks or options.auto
+    plan = _plan(options) if given else None
+    with _progress() as progress:
+        verdict = verify(options.out, plan, progress=progress)
+    _show_verdict(options, verdict)
+    return 1 if verdict.wrong else 0
+
+
+def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
+    for note in verdict.notes:
+        say(f"napari-spa: {note}")
+    if options.json:
+        show_json(
+            {
+                "out": str(options.out),
+                "images": verdict.images,
+                "checked": verdict.checked,
+                "wrong": [{"what": what, "why": why} for what, why in verdict.wrong],
+            }
+        )
+        return
+    for what, why in verdict.wrong:
+        show(f"{what}: {why}")
+    show(
+        f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
+        f"{len(verdict.wrong) or 'nothing'} wrong"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

@@ -1,0 +1,50 @@
+"""Write a project's results for other programs; for the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_spa.io.projects import Project
+    from napari_spa.refine.config import Progress
+
+
+def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Progress) -> str:
+    """Export a project, and say what came of it.
+
+    Parameters
+    ----------
+    project : Project
+        With results on disk.
+    kinds : sequence of str
+        What to write.
+    folder : Path
+        Where to.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    str
+        A sentence.
+
+    Raises
+    ------
+    SpaError
+        When it cannot be written.
+    """
+    from napari_spa.io.exports.project import export_project
+
+    report = export_project(project, kinds, folder, progress)
+    images = "1 image" if report.images == 1 else f"{report.images} images"
+    files = "1 file" if report.files == 1 else f"{report.files} files"
+    words = f"Exported {images} into {folder}: {files}."
+    if report.problems:
+        name, why = report.problems[0]
+        more = len(report.problems) - 1
+        also = f" (and {more} more)" if more else ""
+        words += f" Left out: {name}{also}: {why}"
+    return words

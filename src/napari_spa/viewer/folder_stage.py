@@ -1,0 +1,240 @@
+"""Show one image of a folder in the viewer, and take it away again with its layers."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import SpaError
+from napari_spa.viewer.folder_place import PROFILE_NAME
+from napari_spa.viewer.folder_saver import Leaving
+from napari_spa.viewer.planes import show_plane, shown_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.viewer.annotated_image import AnnotatedImage
+    from napari_spa.viewer.folder_place import FolderPlace
+    from napari_spa.viewer.folder_reader import ReadImage, ReadItem
+    from napari_spa.viewer.folder_saver import FolderSaver
+    from napari_spa.viewer.recovery import Recovery
+    from napari_spa.viewer.refiner import Refiner
+
+
+class Desk(Protocol):
+    """Where objects are refined: the dock *SPA Refine*."""
+
+    @property
+    def refiner(self) -> Refiner:
+        """What connects clicks to a session and layers."""
+        ...
+
+    @property
+    def recovery(self) -> Recovery:
+        """What brings work back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenItem:
+    """The image of the folder that is on show.
+
+    Attributes
+    ----------
+    image : ReadImage
+        Its pixels and name.
+    layer : Image
+        Its layer.
+    work : AnnotatedImage
+        Its objects.
+    place : FolderPlace
+        Where its work is kept.
+    desk : Desk
+        Where it is refined.
+    """
+
+    image: ReadImage
+    layer: Image
+    work: AnnotatedImage
+    place: FolderPlace
+    desk: Desk
+
+    @property
+    def name(self) -> str:
+        """Of the image, in the folder."""
+        return self.image.name
+
+
+class FolderStage(QObject):
+    """The image of the folder that is in the viewer; the person's own layers stay.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    open_desk : callable
+        Returns where objects are refined; opens it where it is closed.
+    saver : FolderSaver
+        Writes the work on an image that is left.
+    parent : QObject or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    proposed, objects_changed : Signal()
+        A round of an object of this image is shown; its objects changed.
+    gone : Signal(str)
+        Somebody else took the image with this name away.
+    failed : Signal(str)
+        What went wrong, in one sentence.
+    """
+
+    proposed = Signal()
+    objects_changed = Signal()
+    gone = Signal(str)
+    failed = Signal(str)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        open_desk: Callable[[], Desk],
+        saver: FolderSaver,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._open_desk, self._saver = viewer, open_desk, saver
+        self.current: OpenItem | None = None
+        self._desk: Desk | None = None
+        self._taught: Path | None = None
+
+    def show(self, item: ReadItem, plane: Plane) -> None:
+        """Show an image and what was done to it, at a slice; the one before is left.
+
+        Parameters
+        ----------
+        item : ReadItem
+            From :meth:`FolderReader.item`.
+        plane : Plane
+            Which slice.
+
+        Raises
+        ------
+        InputError
+            When the viewer can show no plane of it.
+        """
+        self.leave()
+        image, viewer, desk = item.image, self._viewer, self._take_desk()
+        refiner = desk.refiner
+        viewer.dims.ndisplay = 2
+        layer = viewer.add_image(**image.layer())
+        try:
+            viewer.dims.order = tuple(range(viewer.dims.ndim))
+            show_plane(viewer, layer, plane)
+            work = refiner.annotate(layer)
+        except SpaError:
+            viewer.layers.remove(layer)
+            raise
+        work.facts = image.facts
+        item.place.work, item.place.info = work, image.file.info
+        refiner.keeper.keep_at(work, item.place)
+        self.current = OpenItem(image, layer, work, item.place, desk)
+        viewer.reset_view()
+        profile = self._profile(item.place, refiner)
+        if item.recovered is not None:
+            desk.recovery.resume(work, replace(item.recovered, profile=profile))
+        elif profile is not None and refiner.session is not None:
+            refiner.session.profile = profile
+
+    def leave(self) -> OpenItem | None:
+        """Take the image and its layers away; its work is saved in the background.
+
+        Returns
+        -------
+        OpenItem or None
+            What was on show.
+        """
+        current, self.current = self.current, None
+        if current is None:
+            return None
+        layers = self._viewer.layers
+        # napari collects garbage after each layer; of several at once, after all of them.
+        with getattr(layers, "batched_update", nullcontext)():
+            current.desk.refiner.leave(current.work)
+            if current.layer in layers:
+                layers.remove(current.layer)
+        return current
+
+    def left(self, place: FolderPlace) -> None:
+        """Save the work on an image that is let go of, whoever lets go."""
+        if self.current is not None and self.current.place is place:
+            # The person removed its layer; what else that starts comes first.
+            QTimer.singleShot(0, partial(self._on_gone, self.current))
+        log, work, info = place.open_log, place.work, place.info
+        if log is not None and work is not None and info is not None:
+            self._saver.save(Leaving(place, work.mask.store, info, log.touched))
+
+    def plane(self) -> Plane | None:
+        """Return the slice on show."""
+        if self.current is None:
+            return None
+        try:
+            return shown_plane(self._viewer, self.current.layer)
+        except SpaError:
+            return None
+
+    def _on_gone(self, item: OpenItem) -> None:
+        if self.current is not item:
+            return
+        self.current = None
+        mask = item.work.mask
+        if mask.shown:
+            self._viewer.layers.remove(mask.layer)
+        self.gone.emit(item.name)
+
+    def _take_desk(self) -> Desk:
+        desk = self._open_desk()
+        if desk is not self._desk:
+            self._desk = desk
+            desk.refiner.proposed.connect(self._on_proposed)
+            desk.refiner.objects_changed.connect(self._on_objects)
+        return desk
+
+    def _on_proposed(self, *_: object) -> None:
+        if self._ours():
+            self.proposed.emit()
+
+    def _on_objects(self) -> None:
+        if self._ours():
+            self.objects_changed.emit()
+
+    def _ours(self) -> bool:
+        """Tell whether the image that is annotated is the folder's."""
+        current = self.current
+        return current is not None and current.desk.refiner.current is current.work
+
+    def _profile(self, place: FolderPlace, refiner: Refiner) -> PreferenceProfile | None:
+        """Return what was learnt in this project, once, when nothing else was chosen."""
+        from napari_spa.io.profiles import PreferenceProfile
+
+        path = place.out / PROFILE_NAME
+        session = refiner.session
+        if self._taught == path or not path.exists():
+            return None
+        if session is not None and session.profile is not None:
+            return None
+        self._taught = path
+        try:
+            return PreferenceProfile.load(path)
+        except SpaError as error:
+            self.failed.emit(str(error))
+            return None

@@ -1,0 +1,420 @@
+"""A folder of mixed files is worked through in the real dock, closed, and opened again."""
+
+import errno
+import os
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from tiny_model import make_model
+
+from napari_spa.io.project_paths import labels_path, log_path
+from napari_spa.io.record_log import read_records
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.session import RefinementSession
+from napari_spa.viewer import folder_log
+from napari_spa.widgets.folder_dock import FolderDock
+from napari_spa.widgets.refine_dock import RefineDock
+
+MODEL = make_model()
+SHAPE = (48, 56)
+
+
+def make_session(name):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+def pixels(seed, shape=SHAPE, dtype=np.uint8):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty files: 14 plain, two of one stem, a stack, colours, a corrupt and an empty one."""
+    source = tmp_path / "images"
+    source.mkdir()
+    for number in range(1, 15):
+        iio.imwrite(source / f"cell{number}.png", pixels(number))
+    iio.imwrite(source / "twin.png", pixels(20))
+    tifffile.imwrite(source / "twin.tif", pixels(21), photometric="minisblack")
+    tifffile.imwrite(
+        source / "stack.tif",
+        pixels(22, (5, *SHAPE), np.uint16),
+        imagej=True,
+        metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"},
+        resolution=(2.0, 2.0),
+    )
+    iio.imwrite(source / "rgb.png", pixels(23, (*SHAPE, 3)))
+    (source / "corrupt.tif").write_bytes(b"II*\0 and nothing that makes sense")
+    (source / "empty.png").write_bytes(b"")
+    return source
+
+
+@pytest.fixture
+def open_docks(make_napari_viewer, qtbot):
+    opened = []
+
+    def open_it(viewer=None):
+        viewer = viewer or make_napari_viewer()
+        desk = RefineDock(viewer, make_session)
+        viewer.window.add_dock_widget(desk, name="SPA Refine")
+        dock = FolderDock(viewer)
+        viewer.window.add_dock_widget(dock, name="SPA Folder")
+        opened.append((dock, desk))
+        return viewer, dock, desk
+
+    yield open_it
+    for dock, desk in opened:
+        dock.release()
+        desk.release()
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=30_000)
+
+
+def open_folder(qtbot, dock, folder):
+    dock.open_folder(folder)
+    until(qtbot, lambda: dock.walker.current is not None)
+
+
+def go(qtbot, dock, name):
+    dock.walker.go(name)
+    until(qtbot, lambda: dock.walker.current == name)
+
+
+def ready(desk):
+    return desk.refiner.choosing and not desk.refiner.busy
+
+
+def click(qtbot, dock, desk, point=(24, 28)):
+    """Click into the plane on show, in data pixels."""
+    layer = dock.walker.stage.current.layer
+    place = list(dock.walker.stage.plane().index)
+    place[-2:] = point
+    desk.prompter.click(tuple(layer.data_to_world(place)))
+    until(qtbot, lambda: ready(desk))
+
+
+def accept(qtbot, dock, desk, point=(24, 28)):
+    click(qtbot, dock, desk, point)
+    desk.parts.acts["accept"].click()
+    assert desk.refiner.held is None
+
+
+def layers_of(viewer, name):
+    return [layer for layer in viewer.layers if layer.name == name]
+
+
+def test_a_mixed_folder_from_end_to_end(open_docks, folder, qtbot):
+    viewer, dock, desk = open_docks()
+    mine = viewer.add_points([[3.0, 3.0]], name="mine")
+    open_folder(qtbot, dock, folder)
+    walker, out = dock.walker, folder.parent / "images-spa"
+    names = list(walker.items)
+    assert len(names) == 20
+    assert names[:3] == ["cell1.png", "cell2.png", "cell3.png"]
+    assert names.index("cell10.png") == 9
+    assert walker.current == "cell1.png"
+
+    # Through all of it with the buttons: an object in each, done, next.
+    expected, masks = {}, {}
+    while True:
+        name = walker.current
+        accept(qtbot, dock, desk)
+        masks[name] = desk.refiner.current.mask.store.read(dock.walker.stage.plane().slices)
+        dock.parts.acts["done_next"].click()
+        expected[name] = "done"
+        if "this was the last image" in dock.parts.status.text():
+            break
+        until(qtbot, lambda name=name: walker.current != name)
+    assert len(expected) == 18
+    assert {n: i.status for n, i in walker.items.items()} == {
+        name: expected.get(name, "to do") for name in names
+    }
+    until(qtbot, lambda: all(walker.items[n].problem for n in ("corrupt.tif", "empty.png")))
+    assert mine in viewer.layers
+    assert len(layers_of(viewer, "SPA mask")) == 1
+
+    go(qtbot, dock, "cell1.png")
+    walker.saver.flush()
+    for name, mask in masks.items():
+        labels = tifffile.imread(labels_path(out, name))
+        np.testing.assert_array_equal(labels[2] if name == "stack.tif" else labels, mask)
+        assert mask.any()
+        assert read_records(log_path(out, name))
+    assert labels_path(out, "twin.png") != labels_path(out, "twin.tif")
+    with tifffile.TiffFile(labels_path(out, "stack.tif")) as tiff:
+        assert tiff.series[0].axes == "ZYX"
+    assert not [path for path in out.rglob(".*") if path.suffix not in ("", ".lock-window")
+                and not path.name.startswith(".project")]  # fmt: skip
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_going_on_where_one_was(open_docks, folder, qtbot):
+    viewer, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    go(qtbot, dock, "stack.tif")
+    accept(qtbot, dock, desk)
+    viewer.dims.set_current_step(0, 4)
+    click(qtbot, dock, desk, (10, 40))
+    desk.refiner.pick(0)
+    until(qtbot, lambda: ready(desk) and desk.refiner.held.shown.proposal.round == 2)
+    before = desk.refiner.held.shown.proposal.mask
+    labels = desk.refiner.current.mask.store.data.copy()
+    dock.release()
+    desk.release()
+    assert not layers_of(viewer, "stack.tif")
+
+    viewer, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    assert dock.walker.current == "stack.tif"
+    until(qtbot, lambda: ready(desk))
+    assert viewer.dims.current_step[0] == 4
+    assert desk.refiner.held.number == 2
+    assert desk.refiner.held.shown.proposal.round == 2
+    np.testing.assert_array_equal(desk.refiner.held.shown.proposal.mask, before)
+    np.testing.assert_array_equal(desk.refiner.current.mask.store.data, labels)
+    assert desk.refiner.can_undo
+    desk.refiner.accept()
+    assert sorted(desk.refiner.current.annotation.objects) == [1, 2]
+    assert dock.walker.items["stack.tif"].status == "in progress"
+
+
+def test_looking_at_finished_work_changes_no_byte_of_it(open_docks, folder, qtbot):
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, desk)
+    go(qtbot, dock, "cell2.png")
+    dock.walker.saver.flush()
+    out = dock.walker.out
+    files = [labels_path(out, "cell1.png"), log_path(out, "cell1.png")]
+    before = [path.read_bytes() for path in files]
+    go(qtbot, dock, "cell1.png")
+    assert list(desk.refiner.current.annotation.objects) == [1]
+    go(qtbot, dock, "cell2.png")
+    dock.walker.saver.flush()
+    assert [path.read_bytes() for path in files] == before
+    assert not log_path(out, "cell2.png").exists()
+
+
+def test_labels_without_a_log_come_back_and_are_kept(open_docks, folder, qtbot):
+    out = folder.parent / "images-spa"
+    out.mkdir()
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:9, 3:12], labels[30:40, 30:50] = 1, 7
+    tifffile.imwrite(labels_path(out, "cell1.png"), labels)
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    assert sorted(desk.refiner.current.annotation.objects) == [1, 7]
+    accept(qtbot, dock, desk, (15, 40))
+    go(qtbot, dock, "cell2.png")
+    go(qtbot, dock, "cell1.png")
+    assert sorted(desk.refiner.current.annotation.objects) == [1, 7, 8]
+    np.testing.assert_array_equal(desk.refiner.current.mask.store.data == 7, labels == 7)
+
+
+def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    parts, walker = dock.parts, dock.walker
+    parts.acts["flag_image"].click()
+    parts.note.setFocus()
+    parts.note.insert("blurred")
+    parts.note.editingFinished.emit()
+    parts.acts["skip_image"].click()
+    until(qtbot, lambda: walker.current == "cell2.png")
+    item = walker.items["cell1.png"]
+    assert (item.status, item.flagged, item.note) == ("skipped", True, "blurred")
+    accept(qtbot, dock, desk)
+    parts.acts["done_next"].click()
+    until(qtbot, lambda: walker.current == "cell3.png")
+    parts.text.setText("BLUR")
+    until(qtbot, lambda: list(parts.model.names) == ["cell1.png"])
+    parts.text.clear()
+    until(qtbot, lambda: len(parts.model.names) == 20)
+    parts.order.setCurrentIndex(1)
+    parts.order.activated.emit(1)
+    assert parts.model.names[0] == "cell2.png"
+    walker.saver.flush()
+    walker.refresh()
+    until(qtbot, lambda: walker.items["cell1.png"].note == "blurred")
+
+
+def test_an_object_at_hand_is_not_left_behind_as_done(open_docks, folder, qtbot):
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    click(qtbot, dock, desk)
+    dock.parts.acts["done_next"].click()
+    assert "Accept or discard" in dock.parts.status.text()
+    assert dock.walker.current == "cell1.png"
+    assert dock.walker.items["cell1.png"].status == "in progress"
+
+
+def test_a_second_window_is_told(open_docks, folder, qtbot):
+    _, first, _ = open_docks()
+    open_folder(qtbot, first, folder)
+    _, second, _ = open_docks()
+    with qtbot.waitSignal(second.walker.failed, timeout=30_000) as said:
+        second.open_folder(folder)
+    assert "another window" in said.args[0]
+    assert second.walker.project is None
+    first.release()
+    open_folder(qtbot, second, folder)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
+def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatch, code):
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    walker, said = dock.walker, []
+    walker.failed.connect(said.append)
+    desk.refiner.failed.connect(said.append)
+
+    def refuse(*arguments, **options):
+        raise OSError(code, os.strerror(code))
+
+    out = walker.out
+    before = sorted(path.name for path in out.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkstemp", refuse)
+        patch.setattr(folder_log.FolderLog, "_append_line", refuse)
+        accept(qtbot, dock, desk)
+        go(qtbot, dock, "cell2.png")
+        walker.saver.run(lambda: None).result()
+        until(qtbot, lambda: walker.saver.unsaved == ("cell1.png",))
+        until(qtbot, lambda: dock.parts.retry.isVisibleTo(dock))
+        assert os.strerror(code) in said[0]
+        assert len(said) == 1
+        assert sorted(path.name for path in out.iterdir()) == before
+        go(qtbot, dock, "cell1.png")  # from memory
+        assert list(desk.refiner.current.annotation.objects) == [1]
+        labels = desk.refiner.current.mask.store.data.copy()
+        go(qtbot, dock, "cell2.png")
+        until(qtbot, lambda: walker.saver.unsaved == ("cell1.png",))
+    dock.parts.retry.click()
+    until(qtbot, lambda: not walker.saver.unsaved)
+    np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
+    assert [r["kind"] for r in read_records(log_path(out, "cell1.png"))].count("accept") == 1
+    assert not [path for path in out.iterdir() if path.name.startswith(".cell")]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(open_docks, folder, qtbot):
+    (folder.parent / "images-spa").write_text("a file where the folder should be")
+    _, dock, _ = open_docks()
+    with qtbot.waitSignal(dock.walker.failed, timeout=30_000) as said:
+        dock.open_folder(folder)
+    assert said.args[0].count(".") >= 1
+    assert "cannot" in said.args[0]
+    assert dock.walker.project is None
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read anything")
+def test_a_file_one_may_not_read_is_listed(open_docks, folder, qtbot):
+    path = folder / "cell1.png"
+    path.chmod(0)
+    _, dock, _ = open_docks()
+    open_folder(qtbot, dock, folder)
+    assert dock.walker.current == "cell2.png"
+    assert "cell1.png" in dock.walker.items["cell1.png"].problem
+
+
+def test_a_file_that_refuses_to_be_opened_is_listed(open_docks, folder, qtbot, monkeypatch):
+    """As by permission, for those who may read anything."""
+    from napari_spa.errors import InputError
+    from napari_spa.io import image_files
+
+    real = image_files.open_image
+
+    def refuse(path):
+        if Path(path).name == "cell1.png":
+            raise InputError(f"{path} cannot be read as an image: Permission denied.")
+        return real(path)
+
+    monkeypatch.setattr(image_files, "open_image", refuse)
+    _, dock, _ = open_docks()
+    open_folder(qtbot, dock, folder)
+    assert dock.walker.current == "cell2.png"
+    assert "Permission denied" in dock.walker.items["cell1.png"].problem
+
+
+def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):
+    viewer, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, desk)
+    viewer.layers.remove(dock.walker.stage.current.layer)
+    until(qtbot, lambda: dock.walker.current is None)
+    dock.walker.saver.flush()
+    assert labels_path(dock.walker.out, "cell1.png").exists()
+    go(qtbot, dock, "cell1.png")
+    assert list(desk.refiner.current.annotation.objects) == [1]
+
+
+def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qtbot):
+    """With the model in the box: clicks from a table, live results, review, reopening."""
+    source = tmp_path / "some"
+    source.mkdir()
+    for number in range(1, 5):
+        iio.imwrite(source / f"cell{number}.png", pixels(number))
+    table = tmp_path / "clicks.csv"
+    rows = [f"cell{n}.png,1,24,28,1" for n in (2, 3)]
+    table.write_text("\n".join(["image,object,row,col,label", *rows]) + "\n")
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, source)
+    walker, jobs = dock.walker, dock.jobs
+    dock.parts.apply.click()
+    dialog = jobs.dialog
+    assert not dialog.start.isEnabled()
+    dialog.ways["prompts"].setChecked(True)
+    dialog.path.setText(str(table))
+    dialog.doubtful.setValue(0.0)  # everything is looked at
+    dialog.workers.setValue(1)
+    dialog.path.editingFinished.emit()
+    qtbot.waitUntil(lambda: dialog.start.isEnabled(), timeout=60_000)
+    assert "2 images" in dialog.effort.text()
+    dialog.start.click()
+    assert jobs.busy
+    walker.go("cell3.png")  # waits in the batch
+    assert walker.current == "cell1.png"
+    qtbot.waitUntil(lambda: not jobs.busy, timeout=60_000)
+    until(qtbot, lambda: walker.items["cell3.png"].status == "review")
+    assert walker.items["cell2.png"].objects == 1
+    assert walker.items["cell4.png"].status == "to do"
+    until(qtbot, lambda: list(dock.parts.model.names) == ["cell2.png", "cell3.png"]
+          or list(dock.parts.model.names) == ["cell3.png", "cell2.png"])  # fmt: skip
+    go(qtbot, dock, "cell3.png")
+    assert list(desk.refiner.current.annotation.objects) == [1]
+    np.testing.assert_array_equal(
+        desk.refiner.current.mask.store.data, tifffile.imread(labels_path(walker.out, "cell3.png"))
+    )
+    accept(qtbot, dock, desk, (5, 5))
+    dock.parts.acts["done_next"].click()
+    assert walker.items["cell3.png"].status == "done"
+
+
+def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, desk)
+    mask = desk.refiner.current.mask.store.data.copy()
+    click(qtbot, dock, desk, (8, 8))  # at hand, and not exported
+    dock.parts.export.click()
+    dialog = dock.jobs.dialog
+    dialog.kinds["coco"].setChecked(True)
+    dialog.folder.setText(str(tmp_path / "exported"))
+    dialog.start.click()
+    until(qtbot, lambda: not dock.jobs.busy)
+    assert "Exported 1 image" in dock.parts.status.text()
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "exported" / "labels" / "cell1.png.tif"), mask
+    )
+
+
+def test_opening_the_dock_imports_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, napari_spa.widgets.folder_dock; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
