@@ -14,6 +14,7 @@ from napari_spa.errors import DataError, ModelError
 
 COMMANDS = [
     ["segment"],
+    ["batch"],
     ["evaluate"],
     ["train"],
     ["models"],
@@ -47,7 +48,7 @@ def test_the_example_is_a_call_that_parses(command, capsys) -> None:
     with pytest.raises(SystemExit):
         main([*command, "--help"])
     example = capsys.readouterr().out.split("Example:\n")[1]
-    if command not in (["evaluate"], ["models"]):  # needs a folder; a group of actions
+    if command not in (["batch"], ["evaluate"], ["models"]):  # need a folder; a group of actions
         assert cli._parser().parse_args(shlex.split(example)[1:]).run
 
 

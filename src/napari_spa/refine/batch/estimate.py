@@ -88,8 +88,7 @@ def estimate(
         return Estimate(len(plan.tasks), 0, kept, 0, 0.0, 0, "")
     task = _of_middle_size(to_do)
     with tempfile.TemporaryDirectory(prefix="napari-spa-") as name:
-        run = Path(name) / "run"
-        run.mkdir()
+        (Path(name) / "run" / "marks").mkdir(parents=True)
         job = Job(Path(name), "run", plan.source, plan.recipe, facts, tools)
         # The second time, the model is loaded and everything has been called once.
         first = process(job, Assignment(replace(task, prompts=task.prompts[:1]))).result

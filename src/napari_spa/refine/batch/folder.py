@@ -9,7 +9,8 @@
 
 A run's folder is renamed when the run has ended and before its marks are read: attempts that
 go on elsewhere can from then on neither make a mark nor move anything out.  All of it is
-gone when the batch is finished.  A run that was killed leaves it behind; the next one puts the marks into the manifest and takes the rest away.
+gone when the batch is finished.  A run that was killed leaves it behind; the next one puts
+the marks into the manifest and takes the rest away.
 """
 
 from __future__ import annotations

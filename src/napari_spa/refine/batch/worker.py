@@ -109,7 +109,7 @@ def process(job: Job, assignment: Assignment) -> Finished:
                 kept = not _publish(job, assignment, Finished(result, environment), staging)
             return Finished(result, environment, kept)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            _clear(job, staging)
 
 
 def _attempt(job: Job, task: BatchTask, engine: Engine, staging: Path) -> ImageResult:
@@ -149,6 +149,16 @@ def _stage(job: Job) -> Path:
         raise DataError(f"cannot write {job.out}: {error.strerror or error}.") from error
 
 
+def _clear(job: Job, staging: Path) -> None:
+    """Take an attempt's folder away, and its run's if that ended meanwhile."""
+    shutil.rmtree(staging, ignore_errors=True)
+    for folder in (job.folder, job.folder.parent):
+        try:
+            folder.rmdir()  # a run that goes on has marks in it
+        except OSError:
+            return
+
+
 def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path) -> bool:
     """Move the outputs out; False, and nothing is moved, where a person's would be lost.
 
@@ -165,10 +175,11 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
         "result": result_to_record(finished.result),
         "environment": finished.environment,
     }
-    marks = job.folder / "marks"
-    with atomic_path(marks / f"{digest_of({'name': finished.result.name})}.json") as temporary:
+    with atomic_path(staging / "mark.json") as temporary:
         temporary.write_text(json.dumps(record, sort_keys=True), "utf-8")
+    mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
     try:
+        os.replace(staging / "mark.json", mark)
         for name, _ in reversed(outputs):  # labels last: where they are, the rest is
             target = job.out / name
             if "/" in name and job.out.is_dir():
