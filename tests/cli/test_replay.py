@@ -419,7 +419,7 @@ def test_checking_labels_of_a_picture(replay, flat: Desk, tmp_path: Path) -> Non
     ("labels", "sentence"),
     [
         (np.zeros((4, 70, 91), np.uint8), "is of 4 x 70 x 91 pixels, not 4 x 70 x 90"),
-        (np.zeros((4, 70, 90), np.float32), "labels are whole numbers"),
+        (np.full((4, 70, 90), 0.5, np.float32), "labels are whole numbers"),
     ],
 )
 def test_labels_that_cannot_be_compared(refuses, stack, model_file, tmp_path, labels, sentence):

@@ -9,7 +9,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import MixtureParameters
-from napari_spa.errors import ProfileError
+from napari_spa.errors import ProfileError, SessionError
 from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.learning import learn, merge_profiles, start_from
 from napari_spa.refine.session import RefinementSession
@@ -35,6 +35,26 @@ def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
     assert odd.picks == 160
     assert odd.mixture.means.mean() > 1.0 - 10 * 6 / 106 - 1e-9
     assert odd.mixture.means.mean() < 1.0
+
+
+def test_one_odd_image_of_many_objects_does_not_either():
+    profile = None
+    for _ in range(25):
+        profile = learn(profile, state(1.0, 4), MODEL)
+    taught = 0
+    for number in range(20):
+        profile = learn(profile, state(-1.0, 5), MODEL, new_image=number == 0, taught=taught)
+        taught += 5
+    assert (profile.picks, profile.images) == (200, 26)
+    moved = (1.0 - profile.mixture.means.mean()) / 2
+    assert 0 < moved <= 12 / 112 + 1e-12
+
+
+def test_the_only_image_of_a_profile_counts_in_full():
+    profile = learn(None, state(1.0, 6), MODEL)
+    for number in range(1, 10):
+        profile = learn(profile, state(-1.0, 6), MODEL, new_image=False, taught=6 * number)
+    np.testing.assert_allclose(profile.mixture.means, -0.8)
 
 
 def test_what_is_known_of_a_reopened_object_is_not_learnt_twice():
@@ -90,6 +110,42 @@ def test_a_session_teaches_growth_and_counts_images_once():
     session.start([(30, 30)])
     profile = session.accept().profile
     assert profile.images == 2
+    assert session.lesson()(None).images == 1
     assert profile.objects <= 3
     if first.area and last.area:
         assert profile.log_growth == pytest.approx(math.log(last.area / first.area))
+
+
+def test_accepting_decodes_nothing_also_after_recovery(monkeypatch):
+    session = RefinementSession(make_model())
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    session.start([(30, 30)])
+    session.click((34, 34))
+    decisions = session.accept().decisions
+    grown = session.profile.log_growth
+    again = RefinementSession(session.model)
+    again.set_image(np.random.default_rng(0).random((64, 64)))
+    again.restore(decisions)
+
+    def refuse(*_, **__):
+        raise AssertionError("accept() decodes")
+
+    monkeypatch.setattr(again._predictor, "propose", refuse)
+    assert again.accept().profile.log_growth == grown
+    with pytest.raises(SessionError, match="nothing was accepted"):
+        RefinementSession(session.model).lesson()
+
+
+def test_a_reopened_object_teaches_its_size_once():
+    session = RefinementSession(make_model())
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    session.start([(30, 30)])
+    session.pick(0)
+    before = session.accept()
+    session.restore(before.decisions, learnt=1)
+    after = session.accept().profile
+    assert (after.picks, after.images) == (1, 1)
+    assert (after.objects, after.log_growth) == (
+        before.profile.objects,
+        before.profile.log_growth,
+    )

@@ -21,6 +21,8 @@ PRIOR_PICKS = 6.0
 """A profile of this many picks weighs as much as the model's own prior."""
 MOST_PICKS = 6
 """One object's picks beyond this many count no more: rarely does anybody need them."""
+MOST_OF_IMAGE = 12
+"""So many picks of one image count, once other images have taught the profile too."""
 
 
 def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
@@ -69,11 +71,13 @@ def learn(
     known: int = 0,
     growth: float | None = None,
     new_image: bool = True,
+    taught: int = 0,
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
-    One object counts for at most :data:`MOST_PICKS` picks, so that an odd one moves a
-    profile of a hundred picks by no more than a twentieth of the way.
+    One object counts for at most :data:`MOST_PICKS` picks and one image for at most
+    :data:`MOST_OF_IMAGE`, so that an odd image moves a profile of a hundred picks by no more
+    than a ninth of the way.  A profile that knows no other image has nothing to guard.
 
     Parameters
     ----------
@@ -90,6 +94,8 @@ def learn(
         there is none, or it is in the profile already.
     new_image : bool
         Whether no other object of its image is in the profile.
+    taught : int
+        Picks on other objects of its image that are in the profile.
 
     Returns
     -------
@@ -99,6 +105,8 @@ def learn(
         profile = PreferenceProfile(model=model, mixture=state.mixture)
     picks = max(0, state.picks - known)
     counted = min(picks, MOST_PICKS)
+    if taught < profile.picks:
+        counted = min(counted, max(0, MOST_OF_IMAGE - taught))
     if not profile.picks:
         mixture = state.mixture
     else:
@@ -109,7 +117,7 @@ def learn(
         profile,
         mixture=mixture,
         picks=profile.picks + picks,
-        images=profile.images + (new_image and not known),
+        images=profile.images + ((new_image and not known) or not profile.images),
         objects=profile.objects + (growth is not None),
         log_growth=profile.log_growth + (growth or 0.0),
     )

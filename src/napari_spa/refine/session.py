@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_spa.core.types import Prompts, Proposal
@@ -22,7 +23,7 @@ from napari_spa.refine.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.picture import Picture
     from napari_spa.refine.view import Canvas, View
+
+    Lesson = Callable[[PreferenceProfile | None], PreferenceProfile]
 
 
 class RefinementSession:
@@ -101,7 +104,9 @@ class RefinementSession:
         self._accepted = False
         self._objects = 0
         self._learnt = 0
-        self._images: set[str] = set()  # fingerprints of those that taught the profile
+        self._images: dict[str, int] = {}  # picks that each taught, by fingerprint
+        self._first: Proposal | None = None  # round 1 of an object that is new to the profile
+        self._lesson: Lesson | None = None
 
     # ---------------------------------------------------------------- what it is now
 
@@ -500,22 +505,40 @@ class RefinementSession:
         SessionError
             When there is nothing to accept.
         """
-        timeline = self._choosing("accept")
-        state = timeline.state
+        state = self._choosing("accept").state
         proposal = self._rounds.show(state).proposal
-        first = self._rounds.show(timeline.past[0]).proposal if timeline.past else proposal
         image = self.canvas.fingerprint
-        self.profile = learn(
-            self.profile,
-            state,
-            self.model.identity,
+        lesson = partial(
+            learn,
+            state=state,
+            model=self.model.identity,
             known=self._learnt,
-            growth=None if self._learnt else growth(first, proposal),
+            growth=None if self._first is None else growth(self._first, proposal),
             new_image=image not in self._images,
+            taught=self._images.get(image, 0),
         )
-        self._images.add(image)
-        self._accepted = True
+        self.profile = lesson(self.profile)
+        fresh = max(0, state.picks - self._learnt)
+        self._images[image] = self._images.get(image, 0) + fresh
+        self._accepted, self._lesson = True, lesson
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
+
+    def lesson(self) -> Lesson:
+        """Return what the object accepted last teaches, for any profile of the model.
+
+        Returns
+        -------
+        callable
+            From a profile before, or None, to the profile after.
+
+        Raises
+        ------
+        SessionError
+            When nothing was accepted yet.
+        """
+        if self._lesson is None:
+            raise SessionError("nothing was accepted yet; call accept() first.")
+        return self._lesson
 
     def prefetch(self, image: ArrayLike | Picture) -> None:
         """Have another image's embedding ready, at the field of view of the object at hand.
@@ -547,13 +570,20 @@ class RefinementSession:
 
     def _begin(self, timeline: Timeline, progress: Progress, *, learnt: int) -> Proposal:
         """Show an object, and only then make it the one at hand."""
+        first = timeline.past[0] if timeline.past else timeline.state
+        opening = None
+        # Shown here, where waiting is expected: accept() answers at once.
+        if not learnt and first.number == 1:
+            opening = self._rounds.show(first, progress).proposal
         shown = self._rounds.show(timeline.state, progress)
         self._timeline, self._accepted, self._learnt = timeline, False, learnt
+        self._first = opening
         self._objects += 1
         return shown.proposal
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0
+        self._first = self._lesson = None
         self._rounds.forget()
 
     def _choosing(self, act: str) -> Timeline:
