@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _LOOKED_THROUGH = 500
 """So many images are looked at unasked, to find those that cannot be read."""
+_WIDTH, _POLISHED_MS = 330, 100
 
 
 class FolderDock(QWidget):
@@ -74,6 +75,7 @@ class FolderDock(QWidget):
         self.setAcceptDrops(True)
         self._list_due = self._later(self._list)
         self._words_due = self._later(self._show_words)
+        self._widen_due = self._later(self._widen)
         self._connect()
         self._apply(self.store.load())
         self._list()
@@ -173,6 +175,15 @@ class FolderDock(QWidget):
             return
         if isinstance(window, QMainWindow) and not ours.isFloating():
             window.splitDockWidget(ours, theirs, Qt.Orientation.Horizontal)
+            self._widen_due.start(_POLISHED_MS)
+
+    def _widen(self) -> None:
+        """Give both docks the room they need, once napari's style is on them."""
+        docks = [w.parent() for w in (self, self._desk) if w is not None]
+        known = [dock for dock in docks if isinstance(dock, QDockWidget)]
+        window = self.window()
+        if isinstance(window, QMainWindow):
+            window.resizeDocks(known, [_WIDTH] * len(known), Qt.Orientation.Horizontal)
 
     def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
         return self.thumbnails.get(item.name, item.path)
@@ -388,7 +399,7 @@ class FolderDock(QWidget):
             return
         self._closed = True
         self._on_note_left()
-        for timer in (self._list_due, self._words_due):
+        for timer in (self._list_due, self._words_due, self._widen_due):
             timer.stop()
         if self._keys is not None:
             self._keys.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -206,14 +206,20 @@ class FolderParts(QWidget):
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
-        scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
+        self._scroll, self._content = scroll, content
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
 
+    def _fit_width(self) -> None:
+        """Never be so narrow that a part is cut off."""
+        self._scroll.setMinimumWidth(self._content.minimumSizeHint().width() + 18)
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Write the list in the font that napari gives to labels."""
         if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
             self.list.set_font(self.summary.font())
+            # Only now is it known how wide napari's style makes the parts.
+            QTimer.singleShot(0, self._fit_width)
         return super().eventFilter(watched, event)
