@@ -46,10 +46,7 @@ def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
     need_dask()
     from distributed import Client
 
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what goes wrong is said by us, in one sentence
-    try:
+    with _quiet():
         try:
             client: Any = Client(  # type: ignore[no-untyped-call]
                 to, timeout=_CONNECT_SECONDS, set_as_default=False
@@ -60,8 +57,21 @@ def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
             yield client
         finally:
             client.close(timeout=5 if client.status == "running" else 1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep dask from logging what goes wrong: we say it, in one sentence."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def run_on(client: Any, job: Job, assignments: Sequence[Assignment]) -> Iterator[Finished | None]:  # noqa: ANN401  dask has no types
@@ -134,7 +144,11 @@ class _Tasks:
         self._check()
         if future.status == "cancelled":
             raise self._lost()
-        return self._failed(future.exception(), assignment, alone=alone)
+        if future.status == "error":
+            return self._failed(future.exception(), assignment, alone=alone)
+        # Its result went with the worker that held it: once more, to the same end.
+        (self._suspect if alone else self._waiting).appendleft(assignment)
+        return None
 
     def cancel(self) -> None:
         """Take back what was sent off and not finished."""

@@ -126,7 +126,7 @@ def _inside(inner: Path, outer: Path) -> bool:
     """Tell whether a folder is another or in it, by any name it may go by."""
     inner, outer = inner.resolve(), outer.resolve()
     return any(
-        folder == outer or (folder.exists() and folder.samefile(outer))
+        folder == outer or (folder.exists() and outer.exists() and folder.samefile(outer))
         for folder in (inner, *inner.parents)
     )
 
@@ -155,13 +155,20 @@ def _with_masks(
     from napari_spa.io.image_files import list_images
 
     masks = {entry.name: entry.path for entry in list_images(folder, recursive=recursive)}
+    exactly = {
+        entry.name: name
+        for entry in entries
+        for name in (f"{entry.name}.tif", entry.name)
+        if name in masks
+    }
+    used = set(exactly.values())
     stems: dict[str, list[str]] = defaultdict(list)
-    for name in masks:
+    for name in masks.keys() - used:
         stems[_stem(name)].append(name)
     shared = _more_than_once(_stem(entry.name) for entry in entries)
-    tasks, without, unclear, used = [], [], [], set()
+    tasks, without, unclear = [], [], []
     for entry in entries:
-        exact = next((n for n in (entry.name, f"{entry.name}.tif") if n in masks), None)
+        exact = exactly.get(entry.name)
         others = [] if exact else stems[_stem(entry.name)]
         if others and (len(others) > 1 or _stem(entry.name) in shared):
             unclear.append(entry.name)
