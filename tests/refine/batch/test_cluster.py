@@ -25,6 +25,12 @@ def run(plan, **options):
     return run_batch(plan, tools=TOOLS, **options)
 
 
+def _environment_at_start():
+    import psutil
+
+    return psutil.Process().environ()
+
+
 def undisturbed(plan):
     other = replace(plan, out=plan.out.parent / "undisturbed")
     run(other)
@@ -65,6 +71,15 @@ def test_the_model_is_loaded_once_in_each_worker(tmp_path, workers):
     assert len(report.done) == 12
     assert load_count(plan) <= 2
     assert snapshot(plan.out) == undisturbed(plan)
+
+
+def test_a_worker_starts_with_one_thread_and_keeps_its_memory(workers):
+    with cluster.connected(workers) as client:
+        started = client.run(_environment_at_start).values()
+    for variables in started:
+        assert variables["OMP_NUM_THREADS"] == "1"
+        assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert "MALLOC_TRIM_THRESHOLD_" not in variables  # dask's; all large arrays would be slow
 
 
 def test_cancelling_takes_back_what_waits(tmp_path, workers):
