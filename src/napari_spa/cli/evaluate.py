@@ -11,10 +11,12 @@ from napari_spa.cli.arguments import (
     add_command,
     add_json_option,
     add_model_options,
+    counts,
     existing_folder,
     positive,
     words,
 )
+from napari_spa.cli.evaluate_transfer import run_transfer
 from napari_spa.cli.output import checking_the_call, model_facts, say, show, show_json
 from napari_spa.errors import DataError, SpaError
 
@@ -66,6 +68,24 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--targets", type=positive, metavar="N", help="only N objects of each image, by the seed"
     )
+    parser.add_argument(
+        "--transfer",
+        type=counts,
+        metavar="N,...",
+        help="instead of methods: what profiles of each rater's first N images give on others",
+    )
+    parser.add_argument(
+        "--orders",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="with --transfer: N random orders of the images (default: 2)",
+    )
+    parser.add_argument(
+        "--boxes",
+        action="store_true",
+        help="with --transfer: objects are started with a click and a loose box",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of clicks and subsets (default: 0)")
     parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
     parser.add_argument(
@@ -96,6 +116,8 @@ def run(options: argparse.Namespace) -> int:
         folder = open_folder(options.data)
         count = len(choose_names(folder, config))
         model = load_model(options.model, device=options.device)
+    if options.transfer is not None:
+        return run_transfer(options, model, folder, config)
     rows, failed = _play(model, folder, config, count)
     for name, reason in failed:
         say(f"napari-spa: {name} was left out: {reason}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -166,13 +167,37 @@ class SessionMethod:
             Round 1, 2, ...
         """
         session, turn = self._stage.first_round(click, adapt=self._adapt)
-        for _ in range(rounds - 1):
-            if not turn.proposal.candidates:
-                break
-            picked = self._choose(user, turn.proposal)
-            yield Turn(turn.proposal, picked, turn.seconds)
-            turn = Turn(session.pick(picked), None, sum(session.seconds.values()))
-        yield turn
+        yield from play_rounds(session, turn, partial(self._choose, user), rounds)
+
+
+def play_rounds(
+    session: RefinementSession, turn: Turn, choose: Callable[[Proposal], int], rounds: int
+) -> Iterator[Turn]:
+    """Pick round after round; fewer when the model has nothing left to offer.
+
+    Parameters
+    ----------
+    session : RefinementSession
+        At its first round.
+    turn : Turn
+        That round.
+    choose : callable
+        How the user picks.
+    rounds : int
+        At most so many, the first included.
+
+    Yields
+    ------
+    Turn
+        Round 1, 2, ...
+    """
+    for _ in range(rounds - 1):
+        if not turn.proposal.candidates:
+            break
+        picked = choose(turn.proposal)
+        yield Turn(turn.proposal, picked, turn.seconds)
+        turn = Turn(session.pick(picked), None, sum(session.seconds.values()))
+    yield turn
 
 
 def _learning(stage: Stage) -> Method:

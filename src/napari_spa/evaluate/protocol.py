@@ -197,7 +197,7 @@ def _play_case(
     name: str,
 ) -> list[Row]:
     case = folder.read(name)
-    targets = _targets(case, config)
+    targets = choose_targets(case, config)
     rows: list[Row] = []
     for head in config.heads or (cast("Head", model.identity.head),):
         engine = replace(config.engine, head=head)
@@ -206,10 +206,10 @@ def _play_case(
         for number, masks in targets:
             marked = masks.any(axis=(1, 2))
             raters = masks[marked]
-            click = first_click(raters, _generator(config, name, number))
+            click = first_click(raters, seeded(config, name, number))
             for rater, truth in zip(np.array(case.raters)[marked], raters, strict=True):
                 for method, player in methods.items():
-                    user = User(truth, _generator(config, name, number, str(rater)))
+                    user = User(truth, seeded(config, name, number, str(rater)))
                     turns = player.play(click, user, config.rounds)
                     label = partial(
                         Row, image=name, target=number, user=str(rater), method=method, head=head
@@ -218,17 +218,42 @@ def _play_case(
     return rows
 
 
-def _targets(case: Case, config: EvaluateConfig) -> list[tuple[int, BoolArray]]:
-    """Return the numbered targets of an image, each with all raters' masks."""
+def choose_targets(case: Case, config: EvaluateConfig) -> list[tuple[int, BoolArray]]:
+    """Return the numbered targets of an image, each with all raters' masks.
+
+    Parameters
+    ----------
+    case : Case
+        One image.
+    config : EvaluateConfig
+        Whether single objects are targets, how many, and the seed.
+
+    Returns
+    -------
+    list of (int, ndarray of shape (R, H, W))
+        Number and bool masks; targets that nobody marked are left out.
+    """
     stacks = split_objects(case.masks) if config.objects else [case.masks]
     numbered = [(n, masks) for n, masks in enumerate(stacks) if masks.any()]
     if config.targets is not None and config.targets < len(numbered):
-        chosen = _generator(config, case.name).permutation(len(numbered))[: config.targets]
+        chosen = seeded(config, case.name).permutation(len(numbered))[: config.targets]
         numbered = [numbered[index] for index in sorted(chosen)]
     return numbered
 
 
-def _generator(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
-    """Return the generator of one image, target or user, whatever else is played."""
+def seeded(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
+    """Return the generator of one image, target or user, whatever else is played.
+
+    Parameters
+    ----------
+    config : EvaluateConfig
+        With the seed.
+    *parts : str or int
+        Names of what it is for.
+
+    Returns
+    -------
+    numpy Generator
+    """
     key = [zlib.crc32(str(part).encode()) for part in parts]
     return np.random.default_rng([config.seed, *key])

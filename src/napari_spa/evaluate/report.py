@@ -45,17 +45,17 @@ def write_report(
     """
     summaries, found = summarise(rows, seed=seed), differences(rows, seed=seed)
     names = [field.name for field in fields(Row)]
-    _write_csv(folder / "rows.csv", names, (_cells(asdict(row)) for row in rows))
+    write_csv(folder / "rows.csv", names, (cells(asdict(row)) for row in rows))
     values = [field.name for field in fields(Interval)]
-    _write_csv(
+    write_csv(
         folder / "summary.csv",
         ["method", "head", "round", "metric", *values],
-        ([s.method, s.head, s.round, s.metric, *_cells(asdict(s.value))] for s in summaries),
+        ([s.method, s.head, s.round, s.metric, *cells(asdict(s.value))] for s in summaries),
     )
-    _write_csv(
+    write_csv(
         folder / "differences.csv",
         ["difference", "head", "round", *values],
-        ([d.name, d.head, d.round, *_cells(asdict(d.value))] for d in found),
+        ([d.name, d.head, d.round, *cells(asdict(d.value))] for d in found),
     )
     with atomic_path(folder / "report.md") as path:
         path.write_text(to_markdown(summaries, found, facts or {}), encoding="utf-8")
@@ -64,7 +64,8 @@ def write_report(
     return summaries, found
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
     with (
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
@@ -74,7 +75,8 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
-def _cells(values: Mapping[str, object]) -> list[object]:
+def cells(values: Mapping[str, object]) -> list[object]:
+    """Return the cells of a row: floats rounded, and empty where there is no value."""
     return [_cell(value) for value in values.values()]
 
 
@@ -135,10 +137,10 @@ def _rounds_table(summaries: Sequence[Summary], metric: str) -> list[str]:
     for s in chosen:
         by_game.setdefault((s.method, s.head), {})[s.round] = s.value
     rows = [
-        [method, head, *(_spread(values.get(number)) for number in rounds)]
+        [method, head, *(spread(values.get(number)) for number in rounds)]
         for (method, head), values in by_game.items()
     ]
-    return _table(["method", "head", *map(str, rounds)], rows)
+    return markdown_table(["method", "head", *map(str, rounds)], rows)
 
 
 def _difference_table(found: Sequence[Difference]) -> list[str]:
@@ -147,13 +149,14 @@ def _difference_table(found: Sequence[Difference]) -> list[str]:
     for d in found:
         by_name.setdefault((d.name, d.head), {})[d.round] = d.value
     rows = [
-        [name, head, *(_spread(values.get(number), points=True) for number in rounds)]
+        [name, head, *(spread(values.get(number), points=True) for number in rounds)]
         for (name, head), values in by_name.items()
     ]
-    return _table(["difference", "head", *map(str, rounds)], rows)
+    return markdown_table(["difference", "head", *map(str, rounds)], rows)
 
 
-def _spread(value: Interval | None, *, points: bool = False) -> str:
+def spread(value: Interval | None, *, points: bool = False) -> str:
+    """Write a mean with its interval; ``points`` are hundredths, with their sign."""
     if value is None or math.isnan(value.mean):
         return ""
     scale, form = (100.0, "+.2f") if points else (1.0, ".3f")
@@ -163,6 +166,7 @@ def _spread(value: Interval | None, *, points: bool = False) -> str:
     return f"{mean} ({format(value.low * scale, form)}, {format(value.high * scale, form)})"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

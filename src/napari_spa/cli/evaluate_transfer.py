@@ -1,0 +1,79 @@
+"""``napari-spa evaluate --transfer``: what profiles of some images give on others."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from napari_spa.cli.output import CallError, checking_the_call, model_facts, say, show, show_json
+from napari_spa.errors import DataError, SpaError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_spa.evaluate.protocol import EvaluateConfig
+    from napari_spa.evaluate.transfer_files import Tested
+    from napari_spa.io.checkpoints import LoadedModel
+    from napari_spa.io.multirater import CaseFolder
+
+
+def run_transfer(
+    options: argparse.Namespace, model: LoadedModel, folder: CaseFolder, config: EvaluateConfig
+) -> int:
+    """Run the experiment and return the exit status; what is done already is not done again."""
+    from tqdm import tqdm
+
+    from napari_spa.evaluate.transfer import TransferConfig, transfer
+    from napari_spa.evaluate.transfer_report import transfer_markdown, write_transfer
+
+    heads = config.heads or (None,)
+    if len(heads) > 1:
+        raise CallError("--transfer plays one head; name one with --heads.")
+    protocol = replace(config, engine=replace(config.engine, head=heads[0]))
+    plan = TransferConfig(options.transfer, options.orders, options.boxes, protocol)
+    failed: list[tuple[str, str]] = []
+
+    def leave_out(name: str, error: SpaError) -> None:
+        failed.append((name, str(error)))
+
+    with checking_the_call():
+        experiment = transfer(
+            model, folder, plan, work=options.output / "transfer", failed=leave_out
+        )
+    tested: list[Tested] = []
+    with tqdm(unit="image", desc="transfer", disable=None) as bar:
+        for one in experiment:
+            tested.append(one)
+            bar.update()
+    for name, reason in failed:
+        say(f"napari-spa: {name} was left out: {reason}")
+    if not tested:
+        raise DataError(f"no image of {options.data} could be tested.")
+    rows = [row for one in tested for row in one.rows]
+    agreements = [pair for one in tested for pair in one.agreements]
+    facts = {
+        "data": options.data.name,
+        "images": len({row.image for row in rows}),
+        "orders": options.orders,
+        "model": f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}",
+        "settings": (
+            f"split {config.split}, seed {config.seed}, limit {config.limit}, "
+            f"started with {'a click and a loose box' if options.boxes else 'a click'}"
+        ),
+    }
+    effects = write_transfer(rows, agreements, options.output, facts=facts, seed=config.seed)
+    if not options.json:
+        show(transfer_markdown(effects, agreements, facts))
+        show(f"Written to {options.output}")
+    else:
+        show_json(
+            {
+                "report": str(options.output),
+                "rows": len(rows),
+                **facts,
+                "model": model_facts(model),
+                "failed": [{"image": name, "why": reason} for name, reason in failed],
+                "effects": [asdict(effect) for effect in effects],
+            }
+        )
+    return 1 if failed else 0

@@ -1,0 +1,182 @@
+"""Tests of the transfer experiment: who learns what, from which images, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from napari_spa.core.metrics import dice
+from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.evaluate import transfer as module
+from napari_spa.evaluate.methods import Turn, User, play_rounds
+from napari_spa.evaluate.protocol import EvaluateConfig
+from napari_spa.evaluate.transfer import TransferConfig, transfer, wider_box
+from napari_spa.evaluate.transfer_files import Agreement, TransferRow
+from napari_spa.evaluate.transfer_report import summarise_transfer, write_transfer
+from napari_spa.io.multirater import open_folder
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.session import RefinementSession
+
+from .conftest import disc
+
+PROTOCOL = EvaluateConfig(split=None, rounds=3, engine=EngineConfig(samples=8))
+CONFIG = TransferConfig(images=(1, 2), orders=1, protocol=PROTOCOL)
+
+
+@pytest.fixture
+def five(tmp_path: Path):
+    """Five images; ``late`` marked nothing on three of them."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    for number in range(5):
+        image = rng.integers(0, 60, (40, 56)).astype(np.uint8)
+        for rater, radius in [("tight", 6), ("loose", 9), ("late", 7)]:
+            mask = disc(18 + number, 20 + 3 * number, radius)
+            if rater == "late" and number < 3:
+                mask[:] = False
+            image[mask] += 50
+            path = folder / "raters" / rater / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            iio.imwrite(path, mask.astype(np.uint8) * 255)
+        path = folder / "images" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        iio.imwrite(path, image)
+    return open_folder(folder)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+def test_profiles_are_tested_on_images_that_taught_none(model, five, work: Path) -> None:
+    config = replace(CONFIG, images=(1,))
+    tested = list(transfer(model, five, config, work=work))
+    assert tested
+    taught = {p.parent.name: PreferenceProfile.load(p) for p in work.glob("order-1/*/after-1.json")}
+    assert {name: profile.images for name, profile in taught.items()} == dict.fromkeys(
+        ("tight", "loose", "late"), 1
+    )
+    assert len(tested) <= 4
+    for one in tested:
+        users = {row.user for row in one.rows}
+        keys = {(row.teacher, row.images, row.user) for row in one.rows}
+        assert keys == {
+            (teacher, images, user)
+            for teacher, images in [("", 0), ("tight", 1), ("loose", 1), ("late", 1)]
+            for user in users
+        }
+        assert len(one.rows) == len(keys)
+        assert len(one.agreements) == len(users) * (len(users) - 1) // 2
+
+
+def test_a_rater_works_as_a_person_does_with_one_session(model, five, work: Path) -> None:
+    list(transfer(model, five, CONFIG, work=work))
+    kept = PreferenceProfile.load(work / "order-1" / "loose" / "after-2.json")
+    assert kept.images == 2
+
+    order = module.seeded(PROTOCOL, "order", 1).permutation(5)
+    session = RefinementSession(model, config=PROTOCOL.engine)
+    for index in order[:2]:
+        case = five.read(str(index))
+        marked = case.masks[case.masks.any(axis=(1, 2))]
+        click = module.first_click(marked, module.seeded(PROTOCOL, case.name, 0))
+        session.set_image(case.image)
+        turn = Turn(session.start([(click.row, click.column)]), None, 0.0)
+        user = User(case.masks[case.raters.index("loose")], np.random.default_rng())
+        assert list(play_rounds(session, turn, user.nearest, 3))
+        session.accept()
+    assert session.profile is not None
+    assert session.profile.to_json() == kept.to_json()
+
+
+def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -> None:
+    config = replace(CONFIG, images=(1,), orders=2)
+    whole = list(transfer(model, five, config))
+    running = transfer(model, five, config, work=work)
+    assert next(running) == whole[0]
+    running.close()
+    assert list(transfer(model, five, config, work=work)) == whole
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it is done already")
+
+    monkeypatch.setattr(module.RefinementSession, "start", refuse)
+    assert list(transfer(model, five, config, work=work)) == whole
+    with pytest.raises(InputError, match="other settings"):
+        transfer(model, five, replace(config, box=True), work=work)
+
+
+def test_what_cannot_be_read_is_left_out(model, five) -> None:
+    (five.folder / "images" / "4.png").write_bytes(b"broken")
+    config = replace(CONFIG, images=(1,), orders=2)
+    with pytest.raises(SpaError):
+        list(transfer(model, five, config))
+    failed = []
+    tested = list(transfer(model, five, config, failed=lambda name, _: failed.append(name)))
+    assert failed == ["4"]
+    assert {row.image for one in tested for row in one.rows} <= {"0", "1", "2", "3"}
+
+
+def test_impossible_experiments_are_refused(model, five) -> None:
+    with pytest.raises(DataError, match="too few"):
+        transfer(model, five, replace(CONFIG, images=(1, 5)))
+    with pytest.raises(InputError, match="1 image or more"):
+        transfer(model, five, replace(CONFIG, images=(0,)))
+    with pytest.raises(InputError, match="orders must be 1 or more"):
+        transfer(model, five, replace(CONFIG, orders=0))
+
+
+def test_a_box_is_a_tenth_wider_and_stays_inside() -> None:
+    mask = np.zeros((50, 50), dtype=bool)
+    mask[10:30, 25:45] = True
+    assert wider_box(mask) == (8, 23, 31, 46)
+    mask[:, :] = True
+    assert wider_box(mask) == (0, 0, 49, 49)
+
+
+def rows_of(images: list[str]) -> tuple[list[TransferRow], list[Agreement]]:
+    """Own 0.1 above none, b's for a 0.05 below, c's for a far above; c agrees with a."""
+    rows, agreements = [], []
+    for number, image in enumerate(images):
+        none = 0.5 + 0.02 * number
+        rows.append(TransferRow(image, 0, 1, 0, "", "a", none))
+        rows.append(TransferRow(image, 0, 1, 5, "a", "a", none + 0.1))
+        rows.append(TransferRow(image, 0, 1, 5, "b", "a", none - 0.05))
+        rows.append(TransferRow(image, 0, 1, 5, "c", "a", 1.0))
+        agreements += [Agreement(image, 0, "a", "b", 0.8), Agreement(image, 0, "a", "c", 0.95)]
+    return rows, agreements
+
+
+def test_effects_are_paired_and_leave_out_raters_who_agree(tmp_path: Path) -> None:
+    rows, agreements = rows_of(["x", "y", "z"])
+    effects = {(e.what, e.user): e.value for e in summarise_transfer(rows, agreements)}
+    for user in ("", "a"):
+        assert effects["none", user].mean == pytest.approx(0.52)
+        assert effects["own - none", user].mean == pytest.approx(0.1)
+        assert effects["own - none", user].low == pytest.approx(0.1)
+        assert effects["other - none", user].mean == pytest.approx(-0.05)
+        assert effects["own - other", user].high == pytest.approx(0.15)
+        assert effects["own", user].images == 3
+    write_transfer(rows, agreements, tmp_path, facts={"data": "made up"})
+    text = (tmp_path / "transfer.md").read_text()
+    assert "| 5 | 0.520 (" in text
+    assert "+10.00 (+10.00, +10.00) | -5.00 (-5.00, -5.00) | +15.00" in text
+    assert "mean Dice between two raters: 0.875" in text
+
+
+def test_tested_images_come_back_from_disk_as_they_were(model, five, work: Path) -> None:
+    tested = next(transfer(model, five, replace(CONFIG, images=(1,)), work=work))
+    (path,) = work.glob("order-1/*.tested.json")
+    content = json.loads(path.read_text())
+    assert [TransferRow(**row) for row in content["rows"]] == list(tested.rows)
+    case = five.read(tested.rows[0].image)
+    pair = tested.agreements[0]
+    first, second = (case.masks[case.raters.index(r)] for r in (pair.first, pair.second))
+    assert pair.dice == dice(first, second)
