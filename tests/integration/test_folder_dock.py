@@ -153,6 +153,61 @@ def test_a_mixed_folder_from_end_to_end(open_docks, folder, qtbot):
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
+def test_our_layers_serve_the_next_image_whatever_was_done_to_them(open_docks, tmp_path, qtbot):
+    source = tmp_path / "some"
+    source.mkdir()
+    iio.imwrite(source / "a.png", pixels(1))
+    tifffile.imwrite(
+        source / "b.tif", pixels(2), imagej=True, metadata={"unit": "um"}, resolution=(2.0, 4.0)
+    )
+    tifffile.imwrite(source / "c.tif", pixels(3, (5, *SHAPE)), photometric="minisblack")
+    viewer, dock, desk = open_docks()
+    mine = viewer.add_points([[3.0, 3.0]], name="mine")
+    open_folder(qtbot, dock, source)
+    viewer.layers.move(viewer.layers.index(mine), len(viewer.layers))
+    click(qtbot, dock, desk)
+    work = desk.refiner.current
+    renamed, deleted, *others = work.candidates.layers
+    mask = work.mask.layer
+    renamed.name, mask.opacity = "my name", 0.9
+    viewer.layers.remove(deleted)
+    viewer.layers.move(viewer.layers.index(others[1]), 1)  # just above the image
+    desk.refiner.accept()
+    before = list(viewer.layers)
+
+    go(qtbot, dock, "b.tif")
+    after = list(viewer.layers)
+    assert after[1:] == before[1:]
+    assert after[0] is dock.walker.stage.current.layer is not before[0]
+    for layer in after[1:]:
+        assert layer is mine or np.allclose(layer.scale, [0.25, 0.5])
+        assert layer is mine or layer.units == after[0].units
+    assert not mask.data.any()
+    mask.undo()  # napari's own must not bring the other image's object here
+    assert not mask.data.any()
+    click(qtbot, dock, desk)
+    work = desk.refiner.current
+    assert work.mask.layer is mask
+    assert mask.opacity == 0.9
+    shapes = work.candidates.layers
+    assert (shapes[0], *shapes[2:]) == (renamed, *others)
+    assert renamed.name == "my name"
+    assert shapes[1] is not deleted
+    viewer.layers.remove(mask)  # comes back when it is needed
+    desk.refiner.accept()
+    assert mask in viewer.layers
+
+    go(qtbot, dock, "c.tif")  # of other dimensions: made anew
+    assert list(viewer.layers) == [dock.walker.stage.current.layer, mine]
+    click(qtbot, dock, desk)
+    assert all(layer.ndim == 3 for layer in desk.refiner.current.candidates.layers)
+    dock.walker.leave()
+    assert list(viewer.layers) == [mine]
+    for name in ("a.png", "b.tif"):
+        go(qtbot, dock, name)
+        assert list(desk.refiner.current.annotation.objects) == [1]
+
+
 def test_going_on_where_one_was(open_docks, folder, qtbot):
     viewer, dock, desk = open_docks()
     open_folder(qtbot, dock, folder)

@@ -12,6 +12,7 @@ from napari_spa.widgets.folder_model import (
     second_line,
     state_of,
     summary,
+    third_line,
 )
 
 
@@ -53,6 +54,9 @@ def test_words():
     assert state_of(ITEMS[3]) == "problem"
     assert "blurred at the Rim" in all_words(ITEMS[2])
     assert "Flagged" in all_words(ITEMS[2])
+    whole = ProjectItem("d.png", Path("/my images/d.png"), problem="/my images/d.png is empty.")
+    assert third_line(whole) == "d.png is empty."
+    assert "/my images" not in all_words(whole)
     assert (
         summary(ITEMS) == "5 images: 1 done, 1 in progress, 1 to review, 1 with a problem, 1 to do"
     )

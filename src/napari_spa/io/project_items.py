@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -240,6 +241,25 @@ def matching(
         and (problem is None or bool(item.problem) == problem)
         and (part in item.name.casefold() or part in item.note.casefold())
     ]
+
+
+def in_brief(sentence: str, path: Path) -> str:
+    """Name files by their names alone, for those who know which folder is meant.
+
+    Parameters
+    ----------
+    sentence : str
+        What it says of a file, or of others in its folder.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+    """
+    for folder in (path.parent, path.parent.resolve()):
+        sentence = sentence.replace(f"{folder}{os.sep}", "")
+    return sentence
 
 
 def share_of(value: object) -> float | None:

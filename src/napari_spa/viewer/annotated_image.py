@@ -249,6 +249,22 @@ class AnnotatedImage:
                 layer.visible = True
             self._hidden = []
 
+    def take_over(self, other: AnnotatedImage) -> None:
+        """Use our layers of an image that was left: napari takes long to make and remove one.
+
+        Parameters
+        ----------
+        other : AnnotatedImage
+            Has no layer of ours any more; its labels can still be read.
+        """
+        other.drop()
+        if other.image.ndim != self.image.ndim:
+            other.remove_layers(mask=True)
+            return
+        self.mask.take_over(other.mask)
+        self.prompts.take_over(other.prompts)
+        self.candidates.take_over(other.candidates)
+
     def remove_layers(self, *, mask: bool = False) -> None:
         """Take our layers out of the viewer; the mask, the person's work, only when asked."""
         self.drop()

@@ -16,7 +16,7 @@ from napari.utils.triangulation_backend import TriangulationBackend, get_backend
 from psygnal import Signal
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
-from napari_spa.viewer.mask_layer import add_quietly
+from napari_spa.viewer.mask_layer import add_quietly, place_layer
 from napari_spa.viewer.pieces import cut_into_pieces
 from napari_spa.viewer.polygons import mask_polygons
 from napari_spa.viewer.shape_filling import fill_layer
@@ -147,6 +147,29 @@ class CandidateShapes:
         """Tell whether a layer is one of these."""
         return layer is not None and any(layer is mine for mine in self._layers)
 
+    def take_over(self, others: CandidateShapes) -> None:
+        """Use the layers of an image that was left; what a person did to them holds.
+
+        Parameters
+        ----------
+        others : CandidateShapes
+            Of as many dimensions, and emptied; has no layer any more.
+        """
+        self._wanted = list(others.visible)
+        for index, layer in enumerate(others.layers):
+            others.let_go(index)
+            if layer is not None:
+                place_layer(layer, self._space)
+                self._listen(index, layer)
+        self._apply()
+
+    def let_go(self, index: int) -> None:
+        """Listen to a layer no more; it stays in the viewer."""
+        layer = self._layers[index]
+        if layer is not None:
+            layer.events.visible.disconnect(self._on_visible)
+        self._layers[index] = None
+
     def make(self) -> Iterator[None]:
         """Add the layers that are not there, one a step: napari takes its time for each.
 
@@ -195,9 +218,8 @@ class CandidateShapes:
         for layer in self.layers:
             if layer is not None:
                 self._viewer.layers.remove(layer)
-        for layer in filter(None, self._layers):
-            layer.events.visible.disconnect(self._on_visible)
-        self._layers = [None] * CANDIDATES
+        for index in range(CANDIDATES):
+            self.let_go(index)
 
     def set_visible(self, index: int, visible: bool) -> None:
         """Show or hide a candidate, in later rounds too.
@@ -236,9 +258,7 @@ class CandidateShapes:
         return bool(displayed[-2] > displayed[-1])
 
     def _make(self, index: int) -> Shapes:
-        gone = self._layers[index]
-        if gone is not None:
-            gone.events.visible.disconnect(self._on_visible)
+        self.let_go(index)  # one that a person deleted
         layer = Shapes(
             ndim=self._ndim,
             name=CANDIDATE_NAME.format(index + 1),
@@ -246,10 +266,13 @@ class CandidateShapes:
             visible=self._shown(index),
             **self._space,
         )
-        layer.events.visible.connect(self._on_visible)
-        self._layers[index] = layer
+        self._listen(index, layer)
         add_quietly(self._viewer, layer)
         return layer
+
+    def _listen(self, index: int, layer: Shapes) -> None:
+        layer.events.visible.connect(self._on_visible)
+        self._layers[index] = layer
 
     def _shown(self, index: int) -> bool:
         if self._hidden:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.profiles import PreferenceProfile
@@ -116,6 +116,7 @@ class FolderStage(QObject):
         self.current: OpenItem | None = None
         self._desk: Desk | None = None
         self._taught: Path | None = None
+        self._place: int | None = None
 
     def show(self, item: ReadItem, plane: Plane) -> None:
         """Show an image and what was done to it, at a slice; the one before is left.
@@ -132,17 +133,19 @@ class FolderStage(QObject):
         InputError
             When the viewer can show no plane of it.
         """
-        self.leave()
+        self.leave(onward=True)
         image, viewer, desk = item.image, self._viewer, self._take_desk()
         refiner = desk.refiner
         viewer.dims.ndisplay = 2
-        layer = viewer.add_image(**image.layer())
+        layer = Image(**image.layer())
+        self._insert(layer)
         try:
             viewer.dims.order = tuple(range(viewer.dims.ndim))
-            show_plane(viewer, layer, plane)
             work = refiner.annotate(layer)
+            show_plane(viewer, layer, plane)
         except SpaError:
             viewer.layers.remove(layer)
+            refiner.works.clear()
             raise
         work.facts = image.facts
         item.place.work, item.place.info = work, image.file.info
@@ -155,8 +158,13 @@ class FolderStage(QObject):
         elif profile is not None and refiner.session is not None:
             refiner.session.profile = profile
 
-    def leave(self) -> OpenItem | None:
+    def leave(self, *, onward: bool = False) -> OpenItem | None:
         """Take the image and its layers away; its work is saved in the background.
+
+        Parameters
+        ----------
+        onward : bool
+            Another is shown at once, in the same place among the person's layers.
 
         Returns
         -------
@@ -169,10 +177,18 @@ class FolderStage(QObject):
         layers = self._viewer.layers
         # napari collects garbage after each layer; of several at once, after all of them.
         with getattr(layers, "batched_update", nullcontext)():
-            current.desk.refiner.leave(current.work)
+            current.desk.refiner.leave(current.work, onward=onward)
             if current.layer in layers:
+                self._place = layers.index(current.layer)
                 layers.remove(current.layer)
         return current
+
+    def _insert(self, layer: Image) -> None:
+        """Add an image where the one before was, so that what lay above it lies above."""
+        layers = self._viewer.layers
+        place, self._place = self._place, None
+        layers.insert(len(layers) if place is None else min(place, len(layers)), layer)
+        layers.selection.active = layer
 
     def left(self, place: FolderPlace) -> None:
         """Save the work on an image that is let go of, whoever lets go."""

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import SpaError
+from napari_spa.io.project_items import in_brief
 from napari_spa.io.project_paths import labels_path
 from napari_spa.viewer.folder_ahead import ReadAhead
 from napari_spa.viewer.folder_project import hold_project
@@ -276,7 +277,7 @@ class FolderWalker(QObject):
         self._wanted = None
         item = done.result()
         try:
-            self.leave()
+            self.leave(onward=True)
             self.stage.show(item, self._plane(item.image))
         except SpaError as trouble:
             self.saver.give_back(name)
@@ -307,6 +308,7 @@ class FolderWalker(QObject):
     def _pass_over(self, name: str, error: BaseException) -> None:
         """List why an image cannot be opened, and go on the way one was going."""
         words = str(error) if isinstance(error, SpaError) else f"{name}: {error}"
+        words = in_brief(words, self.items[name].path)
         self._note_problem(name, words)
         following = self._neighbour(self._onward, name) if self._onward else None
         if following is None:
@@ -338,14 +340,14 @@ class FolderWalker(QObject):
 
     # ------------------------------------------------------------------ leaving one
 
-    def leave(self) -> None:
-        """Take the image on show and its layers away; its work is saved in the background."""
+    def leave(self, *, onward: bool = False) -> None:
+        """Take the image on show and its layers away; see :meth:`FolderStage.leave`."""
         if self.stage.current is None:
             return
         self._settled.stop()
         self._count()
         self._remember(self.stage.current)
-        left = self.stage.leave()
+        left = self.stage.leave(onward=onward)
         item = None if left is None else self.items.get(left.name)
         if left is None or item is None or self.out is None:
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
+from napari.utils.transforms import Affine
 from psygnal import Signal
 
 from napari_spa.viewer.label_store import LabelStore, make_label_store
@@ -15,10 +16,11 @@ from napari_spa.viewer.planes import spatial_shape
 from napari_spa.viewer.store_surface import StoreSurface
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Image
+    from napari.utils.colormaps import CyclicLabelColormap
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
@@ -74,15 +76,41 @@ class MaskLayer:
                 multiscale=self.store.multiscale,
                 name=MASK_NAME,
                 opacity=0.45,
-                colormap=label_colormap(49, seed=_SEED, background_value=0),
+                colormap=mask_colours(),
                 **space_of(self._image),
             )
-            self._layer.events.paint.connect(self._on_painted)
-            self._layer.events.set_data.connect(self._on_touched)
-            self._layer.events.data.connect(self._on_data)
+            self._listen()
         if self._layer not in self._viewer.layers:
             add_quietly(self._viewer, self._layer)
         return self._layer
+
+    def take_over(self, other: MaskLayer) -> None:
+        """Show these labels in the layer of an image that was left, unless either is a pyramid.
+
+        Parameters
+        ----------
+        other : MaskLayer
+            Of as many dimensions; has no layer any more, and its labels can still be read.
+        """
+        layer = other.let_go()
+        if layer is None:
+            return
+        if self.store.multiscale or other.store.multiscale:
+            self._viewer.layers.remove(layer)
+            return
+        layer.editable = False  # napari's own undo must not reach back to the other image
+        layer.data = self.store.data
+        layer.editable = layer.visible = True
+        place_layer(layer, space_of(self._image))
+        self._layer = layer
+        self._listen()
+
+    def let_go(self) -> Labels | None:
+        """Listen to the layer no more, and return it where it is in the viewer."""
+        layer = self._layer if self.shown else None
+        self.release()
+        self._layer = None
+        return layer
 
     def make(self) -> None:
         """Add the layer, or put it back, where it is not in the viewer."""
@@ -175,6 +203,12 @@ class MaskLayer:
         if self._layer is not None and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
 
+    def _listen(self) -> None:
+        if self._layer is not None:
+            self._layer.events.paint.connect(self._on_painted)
+            self._layer.events.set_data.connect(self._on_touched)
+            self._layer.events.data.connect(self._on_data)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         self._ours += 1
@@ -207,6 +241,11 @@ class MaskLayer:
         self.replaced.emit()
 
 
+def mask_colours() -> CyclicLabelColormap:
+    """Return the colours of objects."""
+    return label_colormap(49, seed=_SEED, background_value=0)
+
+
 def space_of(image: Image) -> dict[str, Any]:
     """Return where an image lies in the world, as arguments of a new layer.
 
@@ -230,6 +269,25 @@ def space_of(image: Image) -> dict[str, Any]:
         "units": image.units,
         "axis_labels": image.axis_labels,
     }
+
+
+def place_layer(layer: Any, space: Mapping[str, Any]) -> None:
+    """Put a layer of the same number of dimensions elsewhere in the world.
+
+    Parameters
+    ----------
+    layer : Layer
+        Which.
+    space : mapping
+        From :func:`space_of`.
+    """
+    for name, value in space.items():
+        if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
+            setattr(layer, name, value)
+
+
+def _plain(value: Any) -> Any:
+    return value.affine_matrix if isinstance(value, Affine) else value
 
 
 def add_quietly(viewer: ViewerModel, layer: Any) -> None:

@@ -9,7 +9,7 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 
 from napari_spa.core.types import Box
-from napari_spa.viewer.mask_layer import add_quietly, space_of
+from napari_spa.viewer.mask_layer import add_quietly, place_layer, space_of
 from napari_spa.viewer.planes import spatial_shape
 
 if TYPE_CHECKING:
@@ -64,6 +64,29 @@ class PromptLayers:
         """Tell whether a layer is one of these."""
         return layer is not None and (layer is self._points or layer is self._shapes)
 
+    def take_over(self, others: PromptLayers) -> None:
+        """Use the layers of an image that was left; what a person did to them holds.
+
+        Parameters
+        ----------
+        others : PromptLayers
+            Of as many dimensions, and emptied; has no layer any more.
+        """
+        self._points, shapes = others.let_go()
+        if self._points is not None:
+            place_layer(self._points, space_of(self._image))
+        if shapes is not None:
+            place_layer(shapes, space_of(self._image))
+            self._listen(shapes)
+
+    def let_go(self) -> tuple[Points | None, Shapes | None]:
+        """Listen to the layers no more, and return those that are in the viewer."""
+        points, shapes, there = self._points, self._shapes, self._viewer.layers
+        if shapes is not None:
+            shapes.events.data.disconnect(self._on_shapes)
+        self._points = self._shapes = None
+        return points if points in there else None, shapes if shapes in there else None
+
     def make(self) -> None:
         """Add the layers, where they are not there yet."""
         if self._points is None or self._points not in self._viewer.layers:
@@ -71,15 +94,15 @@ class PromptLayers:
             self._drawn = ()
             add_quietly(self._viewer, self._points)
         if self._shapes is None or self._shapes not in self._viewer.layers:
-            self._shapes = Shapes(
+            shapes = Shapes(
                 ndim=self._image.ndim,
                 name=VIEW_NAME,
                 opacity=0.9,
                 visible=False,  # until there is something to see: napari draws empty ones too
                 **space_of(self._image),
             )
-            self._shapes.events.data.connect(self._on_shapes)
-            add_quietly(self._viewer, self._shapes)
+            self._listen(shapes)
+            add_quietly(self._viewer, shapes)
 
     def show(self, plane: Plane, clicks: Sequence[Click], box: Box | None, view: View) -> None:
         """Draw the prompts and the field of view of a round.
@@ -137,12 +160,15 @@ class PromptLayers:
 
     def remove(self) -> None:
         """Take the layers out of the viewer."""
-        for layer in (self._points, self._shapes):
-            if layer is not None and layer in self._viewer.layers:
+        for layer in self.let_go():
+            if layer is not None:
                 self._viewer.layers.remove(layer)
-        self._points = self._shapes = None
 
     # ------------------------------------------------------------------ how it does it
+
+    def _listen(self, layer: Shapes) -> None:
+        layer.events.data.connect(self._on_shapes)
+        self._shapes = layer
 
     def _draw_points(
         self,

@@ -240,12 +240,12 @@ class Refiner(QObject):
         self.worker.close()
         self.works.close()
 
-    def leave(self, work: AnnotatedImage) -> None:
-        """Let go of an image that goes on another day, the object at hand included."""
+    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+        """Let go of an image that goes on another day; see :meth:`Works.leave`."""
         if work is self.current:
             self._drop_work()
             self.selected = None
-        self.works.leave(work)
+        self.works.leave(work, onward=onward)
         self.cleared.emit()
         self.objects_changed.emit()
 

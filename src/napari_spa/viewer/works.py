@@ -65,6 +65,7 @@ class Works(QObject):
         self.contrast = "automatic"
         self.framed = False
         self._all: dict[int, AnnotatedImage] = {}
+        self._left: AnnotatedImage | None = None
         self._paint_due = False
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -96,6 +97,9 @@ class Works(QObject):
         if work is None:
             work = AnnotatedImage(self._viewer, image, shown_plane(self._viewer, image).axes)
             work.look = replace(work.look, contrast=self.contrast)
+            if self._left is not None:
+                work.take_over(self._left)
+                self._left = None
             work.mask.painted.connect(self._on_painted)
             work.mask.touched.connect(self.settle)
             work.mask.replaced.connect(self._on_replaced)
@@ -113,27 +117,46 @@ class Works(QObject):
         """Look at the labels on show once nothing has happened to them for a moment."""
         self._settle.start()
 
-    def leave(self, work: AnnotatedImage) -> None:
-        """Let an image and all layers of ours on it go; its log goes on another day."""
+    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+        """Let an image and all layers of ours on it go; its log goes on another day.
+
+        Parameters
+        ----------
+        work : AnnotatedImage
+            The image.
+        onward : bool
+            Keep the layers for the next image, which is annotated at once, or :meth:`clear`
+            takes them away.
+        """
         if work.at_hand is not None:
             work.drop()  # no record of it: it stays at hand in the log
         if self._settle.isActive():
             self._settle.stop()
             self._on_settled()
-        self._let_go(work, mask=True)
+        self._let_go(work, mask=True, layers=not onward)
+        self.clear()
+        self._left = work if onward else None
+
+    def clear(self) -> None:
+        """Take away layers that were kept for an image that did not come."""
+        if self._left is not None:
+            self._left.remove_layers(mask=True)
+            self._left = None
 
     def close(self) -> None:
         """Listen to nothing any more; masks stay in the viewer."""
         self._settle.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.clear()
         for work in self:
             self._let_go(work)
 
-    def _let_go(self, work: AnnotatedImage, *, mask: bool = False) -> None:
+    def _let_go(self, work: AnnotatedImage, *, mask: bool = False, layers: bool = True) -> None:
         self._all.pop(id(work.image), None)
         work.image.events.data.disconnect(self._on_image_data)
         self._keeper.end(work)
-        work.remove_layers(mask=mask)
+        if layers:
+            work.remove_layers(mask=mask)
         if self.current is work:
             self.current = None
             self.changed.emit()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
+from napari_spa.io.project_items import in_brief
 from napari_spa.widgets.folder_icons import STATUS_WORDS, TROUBLED
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def second_line(item: ProjectItem) -> str:
 
 def third_line(item: ProjectItem) -> str:
     """Say what somebody noted, or why an image cannot be read."""
-    return item.problem or item.note
+    return in_brief(item.problem, item.path) or item.note
 
 
 def all_words(item: ProjectItem) -> str:
@@ -91,7 +92,7 @@ def all_words(item: ProjectItem) -> str:
     lines = [item.name, second_line(item)]
     if item.flagged:
         lines.append("Flagged")
-    return "\n".join([*lines, *filter(None, (item.problem, item.note))])
+    return "\n".join([*lines, *filter(None, (in_brief(item.problem, item.path), item.note))])
 
 
 def summary(items: Iterable[ProjectItem]) -> str:
