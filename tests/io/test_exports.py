@@ -1,17 +1,19 @@
 """Exports hold the same objects as the labels, read back by other means."""
 
 import csv
+import errno
 import json
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.exports.project import KINDS, export_project
 from napari_spa.io.image_files import open_image
-from napari_spa.io.images import write_labels
+from napari_spa.io.images import ImageInfo, write_labels
 from napari_spa.io.project_paths import labels_path, log_path
 from napari_spa.io.projects import Project
 
@@ -58,7 +60,8 @@ def test_everything_comes_back(project, tmp_path):
     folder = tmp_path / "exports"
     report = export_project(project, tuple(KINDS), folder, silent)
     assert (report.images, report.problems) == (2, ())
-    assert report.files == len([path for path in folder.rglob("*") if path.is_file()])
+    plain = [p for p in folder.rglob("*") if p.is_file() and "ome-zarr" not in p.parts]
+    assert report.files == len(plain) + 2
     np.testing.assert_array_equal(tifffile.imread(folder / "labels" / "flat.png.tif"), FLAT)
     mask = tifffile.imread(folder / "masks" / "flat.png" / "object00004.tif")
     np.testing.assert_array_equal(mask, np.where(FLAT == 4, 255, 0))
@@ -86,6 +89,59 @@ def test_everything_comes_back(project, tmp_path):
     flat = {row["object"]: row for row in rows if row["image"] == "flat.png"}
     assert int(flat["1"]["pixels"]) == (FLAT == 1).sum()
     assert {row["image"] for row in rows} == {"flat.png", "stack.tif"}
+
+
+def test_ome_zarr_comes_back(project, tmp_path):
+    """Also what needs another order of axes, a pyramid, and more colours than one."""
+    labels = np.zeros((2, 3, 301, 700), np.uint16)  # Z before T
+    labels[1, 2, 40:45, 61:700], labels[0, 0, 0, 0] = 999, 2
+    info = ImageInfo("ZTYX", (301, 700), (0.5, 0.25), plane_distance=2.0)
+    iio.imwrite(project.source / "movie.png", FLAT)
+    project.refresh()
+    write_labels(labels_path(project.out, "movie.png"), labels, info)
+
+    def colour(number):
+        return (number % 256, 1, 2, 255)
+
+    for _ in "twice":  # the second replaces the first
+        export_project(project, ["ome-zarr"], tmp_path, silent, colour=colour)
+    written = tmp_path / "ome-zarr"
+    names = ["flat.png.zarr", "movie.png.zarr", "stack.tif.zarr"]
+    assert sorted(path.name for path in written.iterdir()) == names
+    for name, known in (("flat.png.zarr", FLAT), ("stack.tif.zarr", STACK)):
+        back = open_image(written / name)
+        np.testing.assert_array_equal(np.asarray(back.levels[0]), known)
+        assert len(back.levels) == 1
+
+    back = open_image(written / "movie.png.zarr")
+    assert (back.info.axes, back.info.pixel_size) == ("TZYX", (0.5, 0.25))
+    assert back.info.plane_distance == 2.0
+    turned = labels.transpose(1, 0, 2, 3)
+    for level, step in zip(back.levels, (1, 2, 4), strict=True):
+        assert level.dtype == labels.dtype
+        np.testing.assert_array_equal(np.asarray(level), turned[..., ::step, ::step])
+    group = zarr.open_group(written / "movie.png.zarr", mode="r")
+    assert group.attrs["image-label"]["colors"] == [
+        {"label-value": 2, "rgba": [2, 1, 2, 255]},
+        {"label-value": 999, "rgba": [231, 1, 2, 255]},
+    ]
+    (facts,) = group.attrs["multiscales"]
+    assert [axis.get("unit") for axis in facts["axes"]] == [None, *["micrometer"] * 3]
+    scales = [d["coordinateTransformations"][0]["scale"] for d in facts["datasets"]]
+    assert scales[2] == [1.0, 2.0, 2.0, 1.0]
+
+
+def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
+    export_project(project, ["ome-zarr"], tmp_path, silent)
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_spa.io.exports.ome_zarr._facts", refuse)
+    with pytest.raises(DataError, match="No space left"):
+        export_project(project, ["ome-zarr"], tmp_path, silent)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_image_that_cannot_be_exported_does_not_stop_the_others(project, tmp_path):

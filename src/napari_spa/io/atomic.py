@@ -1,8 +1,9 @@
-"""Write a file whole or not at all."""
+"""Write a file or a folder whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -60,6 +61,48 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; on success sync it and rename it there.
+
+    Parameters
+    ----------
+    path : Path
+        Where the folder shall be; one that is there is replaced.
+
+    Yields
+    ------
+    Path
+        An empty folder to write into.  It is removed when the block fails.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+    try:
+        temporary = place / path.name
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+        if path.exists():  # no system replaces a folder that holds something in one go
+            os.rename(path, place / "before")
+        os.rename(temporary, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _umask() -> int:

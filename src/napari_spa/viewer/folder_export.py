@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_spa.io.project_items import in_brief
+from napari_spa.io.project_paths import labels_path
+from napari_spa.viewer.mask_layer import mask_colours
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -38,7 +42,13 @@ def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Pr
     """
     from napari_spa.io.exports.project import export_project
 
-    report = export_project(project, kinds, folder, progress)
+    colours = mask_colours()
+
+    def colour(number: int) -> tuple[int, int, int, int]:
+        red, green, blue, alpha = (round(255 * float(share)) for share in colours.map(number))
+        return red, green, blue, alpha
+
+    report = export_project(project, kinds, folder, progress, colour=colour)
     images = "1 image" if report.images == 1 else f"{report.images} images"
     files = "1 file" if report.files == 1 else f"{report.files} files"
     words = f"Exported {images} into {folder}: {files}."
@@ -46,5 +56,5 @@ def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Pr
         name, why = report.problems[0]
         more = len(report.problems) - 1
         also = f" (and {more} more)" if more else ""
-        words += f" Left out: {name}{also}: {why}"
+        words += f" Left out: {name}{also}: {in_brief(why, labels_path(project.out, name))}"
     return words

@@ -14,16 +14,17 @@ import numpy as np
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.atomic import atomic_path
 from napari_spa.io.exports.coco import CocoWriter
+from napari_spa.io.exports.ome_zarr import need_zarr, write_label_zarr
+from napari_spa.io.exports.planes import planes_of
 from napari_spa.io.image_files import open_image
 from napari_spa.io.images import ImageInfo, write_labels
 from napari_spa.io.project_paths import LOG_SUFFIX, labels_path, log_path
 from napari_spa.io.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from napari_spa.io.exports.ome_zarr import Colour
     from napari_spa.io.projects import Project, ProjectItem
     from napari_spa.io.stack_files import StackFile
 
@@ -31,6 +32,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "labels": "Labels, one TIFF for each image",
         "masks": "Binary masks, one TIFF for each object",
+        "ome-zarr": "OME-Zarr labels, one folder for each image",
         "coco": "COCO instances, one JSON file",
         "measures": "Measures of all objects, one CSV file",
         "logs": "Decision logs",
@@ -48,7 +50,7 @@ class ExportReport:
     images : int
         Images that have labels and were exported.
     files : int
-        Files that were written.
+        Files that were written; an OME-Zarr folder counts as one.
     problems : tuple of (str, str)
         Name of each image that could not be exported, and why.
     """
@@ -63,6 +65,8 @@ def export_project(
     kinds: Sequence[str],
     folder: Path,
     progress: Callable[[float, str], None],
+    *,
+    colour: Colour | None = None,
 ) -> ExportReport:
     """Write the labels of a project in other forms.
 
@@ -76,6 +80,8 @@ def export_project(
         Where to: each kind has a folder or a file of its own in it.
     progress : callable
         Called with the share done and a message; may raise ``Cancelled``.
+    colour : callable or None
+        From a label to its colour, RGBA from 0 to 255, for forms that keep colours.
 
     Returns
     -------
@@ -84,14 +90,16 @@ def export_project(
     Raises
     ------
     InputError
-        When a kind is unknown, or none is chosen.
+        When a kind is unknown, none is chosen, or one needs a package that is missing.
     DataError
         When the folder cannot be written.
     """
     unknown = sorted(set(kinds) - KINDS.keys())
     if unknown or not kinds:
         raise InputError(f"choose what to export: {', '.join(KINDS)}.")
-    export = _Export(project, frozenset(kinds), Path(folder))
+    if "ome-zarr" in kinds:
+        need_zarr()
+    export = _Export(project, frozenset(kinds), Path(folder), colour)
     items = [item for item in project.items if labels_path(project.out, item.name).exists()]
     problems = []
     for number, item in enumerate(items):
@@ -109,8 +117,11 @@ def export_project(
 class _Export:
     """Write image by image what is written so, and collect the rest."""
 
-    def __init__(self, project: Project, kinds: frozenset[str], folder: Path) -> None:
+    def __init__(
+        self, project: Project, kinds: frozenset[str], folder: Path, colour: Colour | None
+    ) -> None:
         self._project, self._kinds, self._folder = project, kinds, folder
+        self._colour = colour
         self._coco = CocoWriter(project.source.name)
         self._rows: list[dict[str, Any]] = []
         self._columns: tuple[str, ...] = ()
@@ -126,8 +137,12 @@ class _Export:
                 self._copy(path, labels_path(self._folder / "labels", item.name))
             if "masks" in self._kinds:
                 self._write_masks(item.name, labels)
+            if "ome-zarr" in self._kinds:
+                there = self._folder / "ome-zarr" / f"{item.name}.zarr"
+                write_label_zarr(there, labels, self._colour)
+                self.files += 1
             if "coco" in self._kinds:
-                for index, plane in _planes(labels):
+                for index, plane in planes_of(labels):
                     self._coco.add(item.name, index, plane)
             if "measures" in self._kinds:
                 self._measure(item, labels)
@@ -154,7 +169,7 @@ class _Export:
     def _write_masks(self, name: str, labels: StackFile) -> None:
         """Write each object on each of its planes as 0 and 255."""
         info = ImageInfo("YX", labels.info.shape, labels.info.pixel_size)
-        for index, plane in _planes(labels):
+        for index, plane in planes_of(labels):
             where = "".join(f"-{number:04}" for number in index)
             for number in (n for n in np.unique(plane).tolist() if n):
                 there = self._folder / "masks" / name / f"object{number:05}{where}.tif"
@@ -172,13 +187,6 @@ class _Export:
         )
         self._columns = tuple(dict.fromkeys([*self._columns, *measures.columns]))
         self._rows += [{"image": item.name, **row} for row in measures.rows]
-
-
-def _planes(labels: StackFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
-    """Yield the index and the labels of each plane; one at a time is in memory."""
-    stack = labels.levels[0]
-    for index in np.ndindex(*stack.shape[:-2]):
-        yield index, np.asarray(stack[index])
 
 
 def _spacing(info: ImageInfo) -> tuple[tuple[float, ...] | None, str]:
