@@ -11,7 +11,13 @@ import pytest
 from napari_spa.core.types import MixtureParameters
 from napari_spa.io.identity import ModelIdentity
 from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.refine.profile_words import boundary_lean, describe, growth, proportion
+from napari_spa.refine.profile_words import (
+    boundary_lean,
+    describe,
+    growth,
+    in_brief,
+    proportion,
+)
 
 BOTH = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 2)
 
@@ -63,6 +69,20 @@ def _grown(size: float, objects: int, **known: object):
 )
 def test_words(profile: PreferenceProfile, words: str) -> None:
     assert describe(profile) == words
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (PreferenceProfile.empty(BOTH), "Nothing learnt yet."),
+        (_grown(1.06, 18), "Tends to draw 6 % larger, 31 picks, 12 images"),
+        (_grown(2.5, 5), "Tends to draw 2.5 times as large, 31 picks, 12 images"),
+        (_grown(1.06, 4), "31 picks, 12 images"),  # too few objects for a tendency
+        (_profile(picks=1, images=1), "1 pick, 1 image"),
+    ],
+)
+def test_in_brief(profile: PreferenceProfile, words: str) -> None:
+    assert in_brief(profile) == words
 
 
 def test_growth_is_the_geometric_mean_and_never_overflows() -> None:

@@ -41,18 +41,26 @@ class ProfileDisagreement:
     Attributes
     ----------
     first, second : Proposal
-        The first round with each.
-    first_mask, second_mask : ndarray of shape (H, W)
-        bool, the recommended masks.
-    dice : float
-        Their agreement, in [0, 1]; 1 when both are empty.
+        The first round with each, in one field of view.
     """
 
     first: Proposal
     second: Proposal
-    first_mask: BoolArray
-    second_mask: BoolArray
-    dice: float
+
+    @property
+    def dice(self) -> float:
+        """Agreement of the recommended masks, in [0, 1]; 1 when both are empty."""
+        return dice(self.first.local_mask, self.second.local_mask)
+
+    @property
+    def first_mask(self) -> BoolArray:
+        """What the first is recommended, (H, W) bool."""
+        return self.first.mask
+
+    @property
+    def second_mask(self) -> BoolArray:
+        """What the second is recommended, (H, W) bool."""
+        return self.second.mask
 
     @property
     def only_first(self) -> BoolArray:
@@ -154,8 +162,7 @@ def disagree(
         ).proposal
         for profile in (first, second)
     )
-    masks = mine.mask, other.mask
-    return ProfileDisagreement(mine, other, *masks, dice(*masks))
+    return ProfileDisagreement(mine, other)
 
 
 def compare(first: PreferenceProfile, second: PreferenceProfile) -> DistributionDifference:

@@ -40,6 +40,28 @@ def describe(profile: PreferenceProfile) -> str:
     return " ".join(filter(None, parts))
 
 
+def in_brief(profile: PreferenceProfile) -> str:
+    """Say what is in a profile in one short line.
+
+    Parameters
+    ----------
+    profile : PreferenceProfile
+        Any, also an empty one.
+
+    Returns
+    -------
+    str
+        As ``"Tends to draw 6 % larger, 31 picks, 12 images"``.
+    """
+    if not profile.picks:
+        return NOTHING_YET
+    size = growth(profile)
+    counts = [_count(profile.picks, "pick"), _count(profile.images, "image")]
+    if size is None or profile.objects < ENOUGH_OBJECTS:
+        return ", ".join(counts)
+    return ", ".join([f"Tends to draw {proportion(size)}", *counts])
+
+
 def evidence(profile: PreferenceProfile) -> str:
     """Say how much is behind a profile: ``"31 picks on 12 images"``."""
     return f"{_count(profile.picks, 'pick')} on {_count(profile.images, 'image')}"
@@ -110,7 +132,7 @@ def habit(profile: PreferenceProfile) -> str:
     return f"So far drew {how} ({_count(profile.objects, 'object')})."
 
 
-def proportion(size: float, other: str) -> str:
+def proportion(size: float, other: str = "") -> str:
     """Say a relative size.
 
     Parameters
@@ -118,19 +140,22 @@ def proportion(size: float, other: str) -> str:
     size : float
         Above -1; 0.06 is 6 % larger.
     other : str
-        Than what.
+        Than what; left out by default.
 
     Returns
     -------
     str
         As ``"6 % larger than OTHER"`` or ``"2.5 times as large as OTHER"``.
     """
+    joint = "as"
     if size >= 1:
-        return f"{1 + size:,.{1 if size < 9 else 0}f} times as large as {other}"
-    if abs(size) < SAME_SIZE:
-        return f"about as large as {other}"
-    percent = min(99, round(abs(size) * 100)) if size < 0 else round(size * 100)
-    return f"{percent} % {'larger' if size > 0 else 'smaller'} than {other}"
+        words = f"{1 + size:,.{1 if size < 9 else 0}f} times as large"
+    elif abs(size) < SAME_SIZE:
+        words = "about as large"
+    else:
+        percent = min(99, round(abs(size) * 100)) if size < 0 else round(size * 100)
+        words, joint = f"{percent} % {'larger' if size > 0 else 'smaller'}", "than"
+    return f"{words} {joint} {other}" if other else words
 
 
 def _mean(mixture: MixtureParameters, channel: int) -> float:

@@ -96,6 +96,7 @@ class RefinementSession:
             profile.check(model.identity)
         self.model, self.seed, self.adapt = model, seed, adapt
         self.profile = profile
+        self.config, self.cache = config, cache
         self.seconds: dict[str, float] = {}
         self._predictor = SpaPredictor(model, config, cache)
         self._timeline: Timeline | None = None

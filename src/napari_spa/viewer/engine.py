@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.errors import ProfileError
 from napari_spa.refine.session import RefinementSession
 
 if TYPE_CHECKING:
-    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.viewer.settings import Settings
 
 SessionFactory = Callable[[str], RefinementSession]
@@ -25,7 +22,7 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     model : str
         Name or path.
     settings : Settings or None
-        Device, cache and profile; the defaults without.
+        Device and cache; the defaults without.
 
     Returns
     -------
@@ -34,7 +31,7 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     Raises
     ------
     SpaError
-        When the model, the device or the profile cannot be used.
+        When the model or the device cannot be used.
     """
     from napari_spa.viewer.warm_up import load_torch
 
@@ -47,15 +44,4 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     loaded = load_model(model, device=settings.device)
     folder = default_folder() if settings.cache_on_disk else None
     cache = EmbeddingCache(folder, disk_bytes=int(settings.cache_gigabytes * 1e9))
-    return RefinementSession(loaded, _profile(settings.profile), cache=cache)
-
-
-def _profile(path: str) -> PreferenceProfile | None:
-    """Load the profile that a person has set; a missing one is no reason not to work."""
-    if not path:
-        return None
-    from napari_spa.io.profiles import PreferenceProfile
-
-    if not Path(path).exists():
-        raise ProfileError(f"the profile {path} is gone; choose another in the preferences.")
-    return PreferenceProfile.load(path)
+    return RefinementSession(loaded, cache=cache)

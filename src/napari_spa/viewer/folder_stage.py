@@ -155,8 +155,8 @@ class FolderStage(QObject):
         profile = self._profile(item.place, refiner)
         if item.recovered is not None:
             desk.recovery.resume(work, replace(item.recovered, profile=profile))
-        elif profile is not None and refiner.session is not None:
-            refiner.session.profile = profile
+        elif profile is not None:
+            refiner.profiles.adopt(profile)
 
     def leave(self, *, onward: bool = False) -> OpenItem | None:
         """Take the image and its layers away; its work is saved in the background.
@@ -243,10 +243,9 @@ class FolderStage(QObject):
         from napari_spa.io.profiles import PreferenceProfile
 
         path = place.out / PROFILE_NAME
-        session = refiner.session
         if self._taught == path or not path.exists():
             return None
-        if session is not None and session.profile is not None:
+        if refiner.profiles.chosen is not None or refiner.profiles.profile is not None:
             return None
         self._taught = path
         try:

@@ -109,8 +109,8 @@ class Recovery(QObject):
         count, held = len(work.annotation.objects), logged.at_hand
         objects = "1 object" if count == 1 else f"{count} objects"
         refiner.said.emit(f"Your work is back: {objects}.")
-        if recovered.profile is not None and refiner.session is not None:
-            refiner.session.profile = recovered.profile
+        if recovered.profile is not None:
+            refiner.profiles.adopt(recovered.profile)
         if held is None or not held.decisions:
             return
         work.look = logged_look(work.image, held.source.get("look"), work.look)
@@ -123,8 +123,6 @@ class Recovery(QObject):
             learnt = sum(decision.act == "pick" for decision in decisions)
 
         def act(session: RefinementSession, progress: Progress) -> Proposal:
-            if recovered.profile is not None:
-                session.profile = recovered.profile
             return session.restore(
                 held.decisions, undone=held.undone, learnt=learnt, progress=progress
             )

@@ -15,10 +15,8 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.engine import make_session
 from napari_spa.viewer.keeper import WorkKeeper
-from napari_spa.viewer.planes import (
-    picture_of,
-    shown_plane,
-)
+from napari_spa.viewer.planes import picture_of, shown_plane
+from napari_spa.viewer.profile_book import ProfileBook
 from napari_spa.viewer.shown import Shown, look_record, make_shown
 from napari_spa.viewer.vispy_guard import keep_programs
 from napari_spa.viewer.worker import Worker
@@ -109,6 +107,8 @@ class Refiner(QObject):
         self.works.lost.connect(self._on_lost)
         self.works.noticed.connect(self.said)
         self.cleared.connect(self.works.settle)
+        self.profiles = ProfileBook(parent=self)
+        self.profiles.failed.connect(self.failed)
         self.overlap: Overlap = "protect"
         self.selected: int | None = None
         self._model = "spa-tiny"
@@ -202,7 +202,8 @@ class Refiner(QObject):
             return
         self.selected = number
         profile = shown.session.accept().profile
-        self.keeper.save_profile(work, profile)
+        if not self.profiles.learn(shown.session):
+            self.keeper.save_profile(work, profile)
         self.cleared.emit()
         self.objects_changed.emit()
         self.said.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
@@ -233,12 +234,19 @@ class Refiner(QObject):
 
     # ------------------------------------------------------------------ living
 
-    def close(self) -> None:
-        """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
+    def close(self) -> tuple[str, ...]:
+        """Let go of the viewer: no callback, layer or thread of ours stays but the masks.
+
+        Returns
+        -------
+        tuple of str
+            Names of the profiles for which what was taught could not be saved.
+        """
         self._next_step.stop()
         self._steps = None
         self.worker.close()
         self.works.close()
+        return self.profiles.close()
 
     def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
         """Let go of an image that goes on another day; see :meth:`Works.leave`."""
@@ -279,6 +287,16 @@ class Refiner(QObject):
         self._then = then
         self.worker.submit(job)
 
+    def with_session(self, then: Callable[[RefinementSession], None]) -> None:
+        """Go on with the session, once its model is loaded."""
+        session = self.session
+        if session is not None:
+            then(session)
+        elif self.busy:
+            self.said.emit(BUSY)
+        else:
+            self.submit(self._loader(), then)
+
     def begin(self, work: AnnotatedImage, held: AtHand, act: Act, *, known: bool = False) -> None:
         """Make an object the one at hand and start on it in the background.
 
@@ -293,15 +311,10 @@ class Refiner(QObject):
         known : bool
             Whether its decisions are in the log already.
         """
-        model, factory, loaded = self._model, self._factory, self.session
-        picture = picture_of(work.image, held.plane, work.look)
+        load, picture = self._loader(), picture_of(work.image, held.plane, work.look)
 
         def job(progress: Progress) -> Shown:
-            session = loaded
-            if session is None:
-                progress(0.0, "loading the model")
-                session = factory(model)
-                self._loaded = (model, session)
+            session = load(progress)
             progress(0.05, "reading the image")
             session.set_image(picture)
             return make_shown(session, act(session, progress))
@@ -310,6 +323,21 @@ class Refiner(QObject):
         self.selected = held.number
         self.said.emit("Looking…")
         self.submit(job, self._show_known if known else self._show)
+
+    def _loader(self) -> Callable[[Progress], RefinementSession]:
+        """Return what loads the model where it is not loaded; for the worker."""
+        model, factory, loaded = self._model, self._factory, self.session
+
+        def load(progress: Progress) -> RefinementSession:
+            session = loaded
+            if session is None:
+                progress(0.0, "loading the model")
+                session = factory(model)
+            self.profiles.equip(session)
+            self._loaded = (model, session)
+            return session
+
+        return load
 
     def _show_known(self, shown: Shown) -> None:
         """Show an object whose decisions are in the log already."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -24,6 +25,7 @@ from napari_spa.widgets.image_options import ImageOptions
 from napari_spa.widgets.key_help import KeyHelpButton
 from napari_spa.widgets.layouts import EvenGrid
 from napari_spa.widgets.object_table import ObjectTable
+from napari_spa.widgets.profile_bar import ProfileBar
 from napari_spa.widgets.prompt_bar import PromptBar
 from napari_spa.widgets.recovery_bar import RecoveryBar
 from napari_spa.widgets.side_by_side import SideBySide
@@ -31,6 +33,9 @@ from napari_spa.widgets.stack_bar import StackBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from napari_spa.core.types import Proposal
+    from napari_spa.viewer.shown import Shown
 
 PROGRESS_STEPS = 100
 _TIPS = {
@@ -63,6 +68,7 @@ class DockParts(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.help = KeyHelpButton()
+        self.profile = ProfileBar(self)
         self.recovery = RecoveryBar()
         self.options = ImageOptions()
         self.prompts = PromptBar()
@@ -110,15 +116,52 @@ class DockParts(QWidget):
         others = {act: keys[act] for act in ("undo", "redo", "discard")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
+    def show_round(self, proposal: Proposal, shown: Shown, *, blind: bool) -> None:
+        """Show the candidates and figures of a round.
+
+        Parameters
+        ----------
+        proposal : Proposal
+            The round.
+        shown : Shown
+            Its pictures and words.
+        blind : bool
+            Shuffle them, and leave figures and the recommendation out.
+        """
+        pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
+        recommended = (shown.pictures[0], "Recommended")
+        if blind:
+            everything = [*pictures, recommended]
+            order = [len(pictures) if k < 0 else k for k in shown.order]
+            self.grid.set_candidates(everything, order, blind=True)
+            self.side_by_side.set_pictures(None, everything, order, blind=True)
+            self.figures.setText(f"Round {proposal.round}")
+            return
+        if proposal.certain:
+            self.grid.set_certain()
+        else:
+            self.grid.set_candidates(pictures)
+        self.side_by_side.set_pictures(recommended, pictures)
+        sure = _in_words(proposal.uncertainty)
+        self.figures.setText(f"Round {proposal.round} · {proposal.area:,} px · {sure}")
+
+    def clear_round(self) -> None:
+        """Show no round."""
+        self.grid.clear()
+        self.side_by_side.set_pictures(None, [])
+        self.figures.setText("")
+
     def _compose(self) -> None:
         content = QWidget()
         layout = QVBoxLayout(content)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
-        top = QHBoxLayout()
-        top.addWidget(QLabel("Model"))
-        top.addWidget(self.model, 1)
-        top.addWidget(self.help)
+        top = QGridLayout()
+        top.setColumnStretch(1, 1)
+        top.addWidget(QLabel("Model"), 0, 0)
+        top.addWidget(self.model, 0, 1)
+        top.addWidget(self.help, 0, 2)
+        self.profile.add_to(top, 1)
         layout.addLayout(top)
         layout.addWidget(self.options)
         layout.addWidget(self.recovery)
@@ -150,3 +193,11 @@ class DockParts(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
+
+
+def _in_words(uncertainty: float) -> str:
+    if uncertainty < 0.1:
+        return "the model is sure"
+    if uncertainty < 0.25:
+        return "the model is fairly sure"
+    return "the model is unsure: look closely"

@@ -24,6 +24,7 @@ from napari_spa.viewer.settings import SettingsStore
 from napari_spa.viewer.stack_walker import StackWalker
 from napari_spa.widgets.dock_parts import PROGRESS_STEPS, DockParts
 from napari_spa.widgets.object_listing import list_objects
+from napari_spa.widgets.profile_desk import ProfileDesk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -83,6 +84,7 @@ class RefineDock(QWidget):
         self.walker = StackWalker(self.refiner)
         self.recovery = Recovery(self.refiner)
         self.parts = DockParts(self._colour_of)
+        self.profiles = ProfileDesk(self.refiner, self.parts.profile, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
@@ -131,6 +133,7 @@ class RefineDock(QWidget):
         parts.cancel.clicked.connect(partial(self._press, refiner.cancel))
         parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
         parts.model.activated.connect(self._on_model_chosen)
+        self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.recovery.restore_requested.connect(self.recovery.recover)
         parts.recovery.forget_requested.connect(self.recovery.forget)
         parts.prompts.tool_changed.connect(self._set_tool)
@@ -207,6 +210,7 @@ class RefineDock(QWidget):
         self.looks.set_blind(settings.blind)
         self.looks.set_contrast(settings.contrast)
         refiner.set_model(settings.model)
+        self.profiles.acts.apply(settings)
         self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
         if parts.model.findText(settings.model) < 0:
             parts.model.insertItem(parts.model.count() - 1, settings.model)
@@ -311,23 +315,8 @@ class RefineDock(QWidget):
 
     def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
         parts, blind = self.parts, self.settings.blind
-        pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
-        recommended = (shown.pictures[0], "Recommended")
-        if blind:
-            everything = [*pictures, recommended]
-            order = [len(pictures) if k < 0 else k for k in shown.order]
-            parts.grid.set_candidates(everything, order, blind=True)
-            parts.side_by_side.set_pictures(None, everything, order, blind=True)
-            parts.figures.setText(f"Round {proposal.round}")
-        else:
-            if proposal.certain:
-                parts.grid.set_certain()
-            else:
-                parts.grid.set_candidates(pictures)
-            parts.side_by_side.set_pictures(recommended, pictures)
-            sure = _in_words(proposal.uncertainty)
-            parts.figures.setText(f"Round {proposal.round} · {proposal.area:,} px · {sure}")
-        for index in range(len(pictures)):
+        parts.show_round(proposal, shown, blind=blind)
+        for index in range(len(shown.words)):
             self.looks.set_candidate_visible(index, not blind and parts.grid.is_toggled(index))
         view = shown.timeline.state.view
         parts.options.set_field(f"{view.height:.0f} x {view.width:.0f} px", frame=self.looks.framed)
@@ -340,9 +329,7 @@ class RefineDock(QWidget):
                 card.toggle.setChecked(visible)
 
     def _on_cleared(self) -> None:
-        self.parts.grid.clear()
-        self.parts.side_by_side.set_pictures(None, [])
-        self.parts.figures.setText("")
+        self.parts.clear_round()
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:
@@ -502,12 +489,7 @@ class RefineDock(QWidget):
         self.store.changed.disconnect(self._apply)
         self.store.close()
         self.prompter.close()
-        self.refiner.close()
-
-
-def _in_words(uncertainty: float) -> str:
-    if uncertainty < 0.1:
-        return "the model is sure"
-    if uncertainty < 0.25:
-        return "the model is fairly sure"
-    return "the model is unsure: look closely"
+        self.profiles.close()
+        unsaved = self.refiner.close()
+        if unsaved:
+            show_warning(f"What you taught {', '.join(unsaved)} last could not be saved.")

@@ -1,0 +1,297 @@
+"""Profiles in the real docks: chosen, taught once, compared on the image, remembered."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtWidgets import QDialog
+from tiny_model import make_model
+
+from napari_spa.io.profile_shelf import ProfileShelf
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.profile_diff import disagree
+from napari_spa.refine.session import RefinementSession
+from napari_spa.viewer.profile_recent import recent_profile
+from napari_spa.widgets.folder_dock import FolderDock
+from napari_spa.widgets.refine_dock import RefineDock
+
+MODEL = make_model()
+CONFIG = EngineConfig(samples=12)
+
+
+def make_session(name=""):
+    return RefinementSession(MODEL, config=CONFIG)
+
+
+def image(seed=0, shape=(60, 70)):
+    return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def taught(name, seed, picks=3):
+    """Make a profile of a person who always picks the same candidate."""
+    session = make_session()
+    for number in range(picks):
+        session.set_image(image(100 * seed + number))
+        session.start([(30, 35)])
+        for _ in range(3):
+            session.pick(0 if seed else len(session.proposal.candidates) - 1)
+        session.accept()
+    profile = session.profile
+    return PreferenceProfile(
+        profile.model, profile.mixture, profile.picks, profile.images, "", name
+    )
+
+
+@pytest.fixture
+def people():
+    """Two profiles on the shelf that draw differently."""
+    shelf = ProfileShelf()
+    return shelf.add(taught("Ana", 0)), shelf.add(taught("Ben", 1))
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer):
+    docks = []
+
+    def open_it(viewer=None):
+        viewer = viewer or make_napari_viewer()
+        dock = RefineDock(viewer, make_session)
+        viewer.window.add_dock_widget(dock, name="SPA Refine")
+        docks.append(dock)
+        return viewer, dock
+
+    yield open_it
+    for dock in docks:
+        dock.release()
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=30_000)
+
+
+def play(qtbot, dock, act):
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+        act()
+    until(qtbot, lambda: not dock.refiner.busy)
+    return signal.args[0]
+
+
+def settle(qtbot, dock):
+    """Wait until all profiles are read and written."""
+    done = []
+    dock.refiner.profiles.files.ask(lambda: None, done.append)
+    until(qtbot, lambda: bool(done))
+
+
+def choose(qtbot, dock, place):
+    dock.parts.profile.combo.activated.emit(place)
+    settle(qtbot, dock)
+
+
+def expected(profile, point=(30, 35)):
+    session = make_session()
+    session.profile = profile
+    session.set_image(image())
+    return session.start([point])
+
+
+def test_another_profile_proposes_an_untouched_object_anew(open_dock, people, qtbot):
+    viewer, dock = open_dock()
+    viewer.add_image(image())
+    settle(qtbot, dock)
+    bar, (ana, ben) = dock.parts.profile, people
+    assert [bar.combo.itemText(k) for k in range(3)] == ["No profile", "Ana", "Ben"]
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    again = play(qtbot, dock, lambda: choose(qtbot, dock, 1))
+    assert again.round == 1
+    profile = PreferenceProfile.load(ana)
+    np.testing.assert_array_equal(again.probability, expected(profile).probability)
+    assert not np.array_equal(again.probability, first.probability)
+    assert bar.words.text() == "9 picks, 3 images"
+    assert dock.store.load().profile == str(ana)
+    assert recent_profile("spa-tiny") == str(ana)
+
+    picked = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    choose(qtbot, dock, 2)
+    assert "next object" in dock.parts.status.text()
+    assert not dock.refiner.busy
+    assert dock.refiner.shown().proposal.round == picked.round == 2
+    dock.refiner.accept()
+    settle(qtbot, dock)
+    assert PreferenceProfile.load(ben).picks == 10  # the one in use when it was accepted
+    assert PreferenceProfile.load(ana).picks == 9
+
+
+def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock, people, qtbot):
+    viewer, dock = open_dock()
+    viewer.add_image(image())
+    ana = people[0]
+    dock.store.save(profile=str(ana))
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.refiner.pick(0))
+    dock.refiner.accept()
+    settle(qtbot, dock)
+    once = PreferenceProfile.load(ana)
+    assert (once.picks, once.images) == (10, 4)
+    assert dock.parts.profile.words.text() == "10 picks, 4 images"
+    play(qtbot, dock, lambda: dock.objects.reopen(1))
+    choose(qtbot, dock, 2)
+    assert "next object" in dock.parts.status.text()  # accepted before: it stays as it is
+    choose(qtbot, dock, 1)
+    dock.refiner.accept()
+    settle(qtbot, dock)
+    again = PreferenceProfile.load(ana)
+    assert (again.picks, again.images, again.objects) == (once.picks, once.images, once.objects)
+    np.testing.assert_array_equal(again.mixture.means, once.mixture.means)
+
+
+def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbot):
+    viewer, dock = open_dock()
+    viewer.add_image(image())
+    desk, shelf = dock.profiles, ProfileShelf()
+
+    def ask(act, *values):
+        desk.ask(act)
+        dialog = desk.dialog
+        assert isinstance(dialog, QDialog)
+        for field, value in zip(("name", "task"), values, strict=False):
+            getattr(dialog, field).setText(value)
+            getattr(dialog, field).textEdited.emit(value)
+        assert dialog.act.isEnabled()
+        return dialog
+
+    def names():
+        settle(qtbot, dock)
+        settle(qtbot, dock)
+        return [entry.name for entry in shelf.list()]
+
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.refiner.pick(0))
+    dock.refiner.accept()
+    assert dock.parts.profile.words.text() == "1 pick, 1 image, not kept"
+    ask("keep", "Ana").act.click()
+    assert names() == ["Ana"]
+    assert dock.parts.profile.combo.currentText() == "Ana"
+    assert dock.parts.profile.words.text() == "1 pick, 1 image"
+    ask("rename", "Anna", "optic cup").act.click()
+    assert names() == ["Anna"]
+    assert dock.parts.profile.combo.currentText() == "Anna, optic cup"
+    ask("copy").act.click()
+    assert names() == ["Anna", "Anna (copy)"]
+    assert dock.refiner.profiles.entry.name == "Anna"
+    desk.ask("merge")
+    desk.dialog.boxes[0].click()
+    desk.dialog.act.click()
+    assert names() == ["Anna", "Anna (copy)", "Anna and Anna (copy)"]
+    assert dock.refiner.profiles.profile.picks == 2
+    reset = ask("reset")
+    assert "2 picks on 2 images" in reset.words.text()
+    reset.cancel.click()
+    settle(qtbot, dock)
+    assert dock.refiner.profiles.profile.picks == 2
+    ask("reset").act.click()
+    settle(qtbot, dock)
+    assert dock.refiner.profiles.profile.picks == 0
+    assert dock.refiner.session.profile.picks == 0
+    ask("delete").act.click()
+    assert names() == ["Anna", "Anna (copy)"]
+    assert dock.parts.profile.combo.currentText() == "No profile"
+    assert dock.store.load().profile == ""
+
+
+def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
+    viewer, dock = open_dock()
+    layer = viewer.add_image(
+        np.stack([image(9), image()]), scale=(3, 0.5, 2), translate=(1, 4, 9), rotate=30
+    )
+    viewer.dims.set_current_step(0, 1)
+    dock.store.save(profile=str(people[0]))
+    assert not dock.profiles.comparison.possible
+    world = tuple(layer.data_to_world((1, 30, 35)))
+    play(qtbot, dock, lambda: dock.prompter.click(world))
+    before = dock.refiner.session.timeline
+    found = disagree(
+        MODEL,
+        image(),
+        dock.refiner.session.prompts,
+        *(PreferenceProfile.load(path) for path in people),
+        config=CONFIG,
+    )
+    assert found.only_first.any() or found.only_second.any()
+
+    def compare():
+        compare_menu = next(a.menu() for a in dock.profiles.menu().actions() if a.menu())
+        next(a for a in compare_menu.actions() if a.text() == "Ben").trigger()
+        until(qtbot, lambda: not dock.refiner.busy)
+        return [x for x in viewer.layers if x.name == "SPA disagreement"]
+
+    (shown,) = compare()
+    assert isinstance(shown, Labels)
+    assert dock.refiner.session.timeline is before  # nothing happened to the object
+    labels = np.zeros((2, 60, 70), np.uint8)
+    for place in np.argwhere(shown.data):
+        on = np.round(layer.world_to_data(shown.data_to_world(place))).astype(int)
+        labels[tuple(on)] = shown.data[tuple(place)]
+    np.testing.assert_array_equal(labels[1] == 1, found.only_first)
+    np.testing.assert_array_equal(labels[1] == 2, found.only_second)
+    assert not labels[0].any()
+    bar = dock.parts.profile
+    assert f"Dice {found.dice:.2f}" in bar.comparison_words.text()
+    assert bar.comparison.isVisibleTo(dock)
+    shown.name = "renamed"
+    bar.hide_comparison.click()
+    assert shown not in viewer.layers
+    assert not bar.comparison.isVisibleTo(dock)
+    (shown,) = compare()
+    viewer.layers.remove(shown)
+    assert not bar.comparison.isVisibleTo(dock)
+    mask = dock.refiner.current.mask.layer
+    compare()
+    assert not mask.visible  # its colour would mix with these
+    play(qtbot, dock, lambda: dock.refiner.pick(0))
+    assert not [x for x in viewer.layers if x.name == "SPA disagreement"]  # of another round
+    assert mask.visible
+
+
+def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
+    viewer, dock = open_dock()
+    dock.release()
+    dock.store.save(profile=str(people[0]))
+    people[0].unlink()
+    viewer, dock = open_dock(viewer)
+    viewer.add_image(image())
+    until(qtbot, lambda: "ana.json" in dock.parts.status.text().lower())
+    assert dock.refiner.profiles.chosen is None
+    assert play(qtbot, dock, lambda: dock.prompter.click((30, 35))).round == 1
+
+
+def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
+    open_dock, people, qtbot, tmp_path
+):
+    source = tmp_path / "images"
+    source.mkdir()
+    for number in range(3):
+        iio.imwrite(source / f"{number}.png", image(number))
+    viewer, desk = open_dock()
+    folder = FolderDock(viewer)
+    viewer.window.add_dock_widget(folder, name="SPA Folder")
+    walker, ana = folder.walker, people[0]
+    try:
+        choose(qtbot, desk, 0)
+        desk.store.save(profile=str(ana))
+        folder.open_folder(source)
+        for number in range(3):
+            until(qtbot, lambda name=f"{number}.png": walker.current == name)
+            world = tuple(walker.stage.current.layer.data_to_world((30, 35)))
+            play(qtbot, desk, lambda world=world: desk.prompter.click(world))
+            play(qtbot, desk, lambda: desk.refiner.pick(0))
+            desk.refiner.accept()
+            settle(qtbot, desk)
+            profile = PreferenceProfile.load(ana)
+            assert (profile.picks, profile.images) == (10 + number, 4 + number)
+            walker.done()
+        assert desk.refiner.profiles.profile.picks == 12
+        assert not (tmp_path / "images-spa" / "profile.json").exists()
+    finally:
+        folder.release()
