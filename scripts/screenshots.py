@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_H
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication, QWidget
-from skimage import io
+from skimage import data, io
+
+from napari_spa import RefinementSession, load_model
+from napari_spa.io.profile_shelf import ProfileShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +53,15 @@ def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
     settle()
 
 
-def save(viewer: napari.Viewer, path: Path) -> None:
-    """Save the whole window as a palette PNG."""
+def save(viewer: napari.Viewer, path: Path, part: tuple[slice, slice] | None = None) -> None:
+    """Save the window, or a part of it in which rare colours count, as a palette PNG."""
     settle(0.8)
-    pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+    pixels = viewer.screenshot(canvas_only=False, flash=False)[part or ...][..., :3]
     io.imsave(path, np.ascontiguousarray(pixels), check_contrast=False)
     from PIL import Image
 
-    Image.open(path).quantize(256).save(path, optimize=True)
+    method = Image.Quantize.MAXCOVERAGE if part else Image.Quantize.MEDIANCUT
+    Image.open(path).quantize(256, method=method).save(path, optimize=True)
 
 
 def open_dock(viewer: napari.Viewer) -> RefineDock:
@@ -119,6 +124,35 @@ def play_fundus(folder: Path) -> None:
     viewer.close()
 
 
+def teach(name: str, candidate: int) -> None:
+    """Put the profile of a person who always picks the same candidate on the shelf."""
+    session = RefinementSession(load_model())
+    for shift in range(6):
+        session.set_image(np.roll(data.retina(), shift, axis=0))
+        proposal = session.start([DISC])
+        for _ in range(2):
+            proposal = session.pick(min(candidate, len(proposal.candidates) - 1))
+        session.accept()
+    if session.profile is not None:
+        ProfileShelf().add(replace(session.profile, name=name, task="optic disc"))
+
+
+def play_profiles(folder: Path) -> None:
+    """Save where two people would disagree, and what the dock says of it."""
+    teach("Ana", 2)
+    teach("Ben", 0)
+    viewer = napari.Viewer(title="napari-spa")
+    viewer.open_sample("napari-spa", "fundus")
+    dock = open_dock(viewer)
+    viewer.scene.camera.center = (0, 860, 120)  # the disc in the part that is saved
+    viewer.scene.camera.zoom = 1.2
+    dock.profiles.acts.choose(ProfileShelf().find("Ana"))
+    do(dock, lambda: dock.prompter.click(DISC))
+    do(dock, lambda: dock.profiles.comparison.compare(ProfileShelf().find("Ben"), "Ben"))
+    save(viewer, folder / "dock-profile.png", part=(slice(20, 460), slice(560, 1600)))
+    viewer.close()
+
+
 def play_stack(folder: Path) -> None:
     """Save the states of an object in a stack, and of work that is offered again."""
     viewer = napari.Viewer(title="napari-spa")
@@ -158,6 +192,7 @@ def main(folder: Path) -> None:
     """Play short sessions and save each state."""
     folder.mkdir(parents=True, exist_ok=True)
     play_fundus(folder)
+    play_profiles(folder)
     play_stack(folder)
 
 
