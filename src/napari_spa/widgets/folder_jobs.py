@@ -126,8 +126,7 @@ class FolderJobs(QObject):
         return f"Your preference so far: {picks} on {images}."
 
     def _profile(self) -> Any:
-        session = None if self._desk is None else self._desk.refiner.session
-        return None if session is None else session.profile
+        return None if self._desk is None else self._desk.refiner.profiles.profile
 
     def _order(self, wish: BatchWish) -> BatchOrder | None:
         project = self._walker.project
