@@ -254,6 +254,24 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     assert mask.visible
 
 
+def test_the_last_profile_is_there_again_for_each_model(open_dock, people, qtbot):
+    viewer, dock = open_dock()
+    settle(qtbot, dock)
+    choose(qtbot, dock, 1)
+    dock.release()
+    viewer, dock = open_dock(viewer)
+    settle(qtbot, dock)
+    combo = dock.parts.profile.combo
+    assert combo.currentText() == "Ana"
+    dock.store.save(model="other")
+    settle(qtbot, dock)
+    assert combo.currentText() == "No profile"
+    dock.store.save(model="spa-tiny")
+    settle(qtbot, dock)
+    assert combo.currentText() == "Ana"
+    assert dock.store.load().profile == str(people[0])
+
+
 def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
     viewer, dock = open_dock()
     dock.release()
