@@ -102,6 +102,8 @@ def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -
     running = transfer(model, five, config, work=work)
     assert next(running) == whole[0]
     running.close()
+    once = replace(config, orders=1)
+    assert list(transfer(model, five, once, work=work)) == [t for t in whole if t.rows[0].order < 2]
     assert list(transfer(model, five, config, work=work)) == whole
 
     def refuse(*_: object) -> None:

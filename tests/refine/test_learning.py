@@ -11,7 +11,7 @@ from tiny_model import make_model
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import ProfileError, SessionError
 from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.refine.learning import learn, merge_profiles, start_from
+from napari_spa.refine.learning import PRIOR_PICKS, REACH, learn, merge_profiles, start_from
 from napari_spa.refine.session import RefinementSession
 
 MODEL = make_model().identity
@@ -22,7 +22,7 @@ def mixture(mean):
 
 
 def state(mean, picks):
-    return SimpleNamespace(mixture=mixture(mean), picks=picks)
+    return SimpleNamespace(initial=mixture(0), mixture=mixture(mean), picks=picks)
 
 
 def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
@@ -33,8 +33,8 @@ def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
     assert (profile.picks, profile.images) == (100, 25)
     odd = learn(profile, state(-9.0, 60), MODEL)
     assert odd.picks == 160
-    assert odd.mixture.means.mean() > 1.0 - 10 * 6 / 106 - 1e-9
-    assert odd.mixture.means.mean() < 1.0
+    expected = 100 / (100 + PRIOR_PICKS)
+    np.testing.assert_allclose(odd.mixture.means, 1.0 - (1.0 - expected + REACH) * 6 / 106)
 
 
 def test_one_odd_image_of_many_objects_does_not_either():
@@ -51,17 +51,17 @@ def test_one_odd_image_of_many_objects_does_not_either():
 
 
 def test_the_only_image_of_a_profile_counts_in_full():
-    profile = learn(None, state(1.0, 6), MODEL)
+    profile = learn(None, state(0.5, 6), MODEL)
     for number in range(1, 10):
-        profile = learn(profile, state(-1.0, 6), MODEL, new_image=False, taught=6 * number)
-    np.testing.assert_allclose(profile.mixture.means, -0.8)
+        profile = learn(profile, state(-0.25, 6), MODEL, new_image=False, taught=6 * number)
+    np.testing.assert_allclose(profile.mixture.means, -0.175)
 
 
 def test_what_is_known_of_a_reopened_object_is_not_learnt_twice():
-    once = learn(None, state(1.0, 3), MODEL, growth=0.1)
-    again = learn(once, state(3.0, 5), MODEL, known=3)
+    once = learn(None, state(0.5, 3), MODEL, growth=0.1)
+    again = learn(once, state(1.0, 5), MODEL, known=3)
     assert (again.picks, again.images, again.objects) == (5, 1, 1)
-    np.testing.assert_allclose(again.mixture.means, 1.0 + 2.0 * 2 / 5)
+    np.testing.assert_allclose(again.mixture.means, 0.5 + 0.5 * 2 / 5)
 
 
 def test_without_picks_nothing_is_learnt_but_the_size():
@@ -74,9 +74,19 @@ def test_without_picks_nothing_is_learnt_but_the_size():
 
 
 def test_an_empty_profile_takes_the_first_object_as_it_is():
-    profile = learn(PreferenceProfile.empty(MODEL, name="mine"), state(2.0, 1), MODEL)
-    np.testing.assert_array_equal(profile.mixture.means, mixture(2).means)
+    profile = learn(PreferenceProfile.empty(MODEL, name="mine"), state(0.9, 1), MODEL)
+    np.testing.assert_array_equal(profile.mixture.means, mixture(0.9).means)
     assert (profile.name, profile.picks) == ("mine", 1)
+
+
+def test_an_object_moves_what_was_expected_no_further_than_its_reach():
+    first = learn(None, state(-40.0, 5), MODEL)
+    np.testing.assert_allclose(first.mixture.means, -REACH)
+    expected = start_from(mixture(0), first).means
+    second = learn(first, state(-40.0, 5), MODEL)
+    np.testing.assert_allclose(second.mixture.means, (first.mixture.means + expected - REACH) / 2)
+    near = learn(first, state(-0.5, 5), MODEL)
+    np.testing.assert_allclose(near.mixture.means, -0.5 * (REACH + 0.5))
 
 
 def test_profiles_merge_by_their_picks_in_any_order():

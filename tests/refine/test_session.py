@@ -8,6 +8,7 @@ from napari_spa.core.mixture import responsibilities
 from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError
 from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.learning import PRIOR_PICKS
 from napari_spa.refine.session import RefinementSession
 from napari_spa.refine.state import Phase
 
@@ -281,7 +282,7 @@ def test_what_was_learnt_goes_into_the_profile_and_the_next_object(session, tmp_
     plain = RefinementSession(session.model, config=CONFIG)
     plain.set_image(IMAGE)
     plain.start(points=[(30, 40)])
-    share = 2 / (2 + 6)
+    share = 2 / (2 + PRIOR_PICKS)
     np.testing.assert_allclose(
         fresh.mixture.means, (1 - share) * plain.mixture.means + share * learnt.means
     )

@@ -87,8 +87,8 @@ def transfer(
     config : TransferConfig or None
         What is learnt and tested.
     work : Path or None
-        Where profiles and tested images are kept as they are done; called again with the
-        same arguments, only what is missing is done.
+        Where profiles and tested images are kept as they are done; called again, also for
+        more orders or tested images, only what is missing is done.
     failed : callable or None
         Called with a case's name and why it could not be used; it is then left out.
         Without it the error is raised.
@@ -113,8 +113,7 @@ def transfer(
             f"{len(names)} images are too few to learn from {max(config.images)} and test on "
             "others; learn from fewer, or choose another split."
         )
-    plan = {"model": asdict(model.identity), "names": names, **asdict(config)}
-    files = TransferFiles(work, plan)
+    files = TransferFiles(work, _plan(model, names, config))
     return _Experiment(model, folder, config, files, failed).run(names)
 
 
@@ -127,6 +126,22 @@ def _check(config: TransferConfig) -> None:
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name} must be 1 or more, not {value}.")
+
+
+def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> dict[str, object]:
+    """Return what decides a profile and a tested image: not how many orders and tests."""
+    protocol = config.protocol
+    return {
+        "model": asdict(model.identity),
+        "names": list(names),
+        "images": config.images,
+        "box": config.box,
+        "objects": protocol.objects,
+        "targets": protocol.targets,
+        "rounds": protocol.rounds,
+        "seed": protocol.seed,
+        "engine": asdict(protocol.engine),
+    }
 
 
 @dataclass(slots=True)

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_spa.core.mixture import blend_mixtures
 from napari_spa.errors import ProfileError
 from napari_spa.io.profiles import PreferenceProfile
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from napari_spa.io.identity import ModelIdentity
     from napari_spa.refine.state import SessionState
 
-PRIOR_PICKS = 6.0
-"""A profile of this many picks weighs as much as the model's own prior."""
+PRIOR_PICKS = 4.0
+"""A profile of this many picks weighs as much as the model's own prior (docs/results.md)."""
+REACH = 1.0
+"""One object moves what was expected by at most so many of the model's own deviations."""
 MOST_PICKS = 6
 """One object's picks beyond this many count no more: rarely does anybody need them."""
 MOST_OF_IMAGE = 12
@@ -75,7 +79,10 @@ def learn(
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
-    One object counts for at most :data:`MOST_PICKS` picks and one image for at most
+    Most of what picks teach is about the person, some about the image: an object on which
+    the picks led further than :data:`REACH` from what was expected is taken for one that
+    lies at that distance, which bounds what the images can teach on which the model went
+    astray.  One object counts for at most :data:`MOST_PICKS` picks and one image for at most
     :data:`MOST_OF_IMAGE`, so that an odd image moves a profile of a hundred picks by no more
     than a ninth of the way.  A profile that knows no other image has nothing to guard.
 
@@ -107,12 +114,9 @@ def learn(
     counted = min(picks, MOST_PICKS)
     if taught < profile.picks:
         counted = min(counted, max(0, MOST_OF_IMAGE - taught))
-    if not profile.picks:
-        mixture = state.mixture
-    else:
-        mixture = blend_mixtures(
-            profile.mixture, state.mixture, counted / (profile.picks + counted)
-        )
+    mixture = _within_reach(profile, state)
+    if profile.picks:
+        mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.picks + counted))
     return replace(
         profile,
         mixture=mixture,
@@ -121,6 +125,21 @@ def learn(
         objects=profile.objects + (growth is not None),
         log_growth=profile.log_growth + (growth or 0.0),
     )
+
+
+def _within_reach(profile: PreferenceProfile, state: SessionState) -> MixtureParameters:
+    """Return an object's mixture, drawn towards the expected one where it is far off."""
+    expected = start_from(state.initial, profile)
+    far = _distance(expected, state.mixture, unit=state.initial)
+    return state.mixture if far <= REACH else blend_mixtures(expected, state.mixture, REACH / far)
+
+
+def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixtureParameters) -> float:
+    """Return how far two means are apart, in deviations of a mixture, over the channels."""
+    centre = unit.weights @ unit.means
+    deviations = np.sqrt(unit.weights @ (unit.variances + (unit.means - centre) ** 2))
+    apart = (other.weights @ other.means - one.weights @ one.means) / deviations
+    return float(np.sqrt(np.mean(apart**2)))
 
 
 def merge_profiles(
