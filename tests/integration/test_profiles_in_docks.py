@@ -241,17 +241,23 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     assert bar.comparison.isVisibleTo(dock)
     shown.name = "renamed"
     bar.hide_comparison.click()
-    assert shown not in viewer.layers
+    assert not shown.visible
+    assert not shown.data.any()
     assert not bar.comparison.isVisibleTo(dock)
-    (shown,) = compare()
+    assert compare() == []  # it goes on under its new name
+    assert shown.visible
+    assert np.count_nonzero(shown.data) == np.count_nonzero(labels)
     viewer.layers.remove(shown)
     assert not bar.comparison.isVisibleTo(dock)
+    (shown,) = compare()
     mask = dock.refiner.current.mask.layer
-    compare()
     assert not mask.visible  # its colour would mix with these
     play(qtbot, dock, lambda: dock.refiner.pick(0))
-    assert not [x for x in viewer.layers if x.name == "SPA disagreement"]  # of another round
+    assert not shown.visible  # it was about the round before
     assert mask.visible
+    compare()
+    viewer.layers.remove(layer)
+    assert shown not in viewer.layers
 
 
 def test_the_last_profile_is_there_again_for_each_model(open_dock, people, qtbot):

@@ -7,7 +7,7 @@ from napari.layers import Image
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Proposal, Region
 from napari_spa.refine.profile_diff import ProfileDisagreement
-from napari_spa.viewer.disagreement import cut_out, disagreement_layer
+from napari_spa.viewer.disagreement import as_stack, corner_of, cut_out, disagreement_layer
 
 FIRST, SECOND = np.zeros((2, 20, 30), dtype=bool)
 FIRST[5:9, 10:20] = SECOND[6:12, 10:20] = True
@@ -34,15 +34,17 @@ def test_the_layer_lies_where_they_disagree_on_a_turned_image(axes):
     image = Image(np.zeros(shape), scale=(3, 0.5, 2), translate=(1, 4, 9), rotate=(10, 20, 30))
     index = [0, 0, 0]
     index[stack] = 2
-    layer = disagreement_layer(found(), image, Plane(axes, tuple(index)))
+    plane = Plane(axes, tuple(index))
+    layer = disagreement_layer(as_stack(found(), image, plane), image)
+    layer.translate = corner_of(found(), image, plane)
     drawn = np.zeros(shape, dtype=np.uint8)
     for place in np.argwhere(layer.data):
         on = image.world_to_data(layer.data_to_world(place))
         drawn[tuple(np.round(on).astype(int))] = layer.data[tuple(place)]
-    plane = np.take(drawn, 2, stack)
-    np.testing.assert_array_equal(plane == 1, FIRST & ~SECOND)
-    np.testing.assert_array_equal(plane == 2, SECOND & ~FIRST)
-    assert np.count_nonzero(drawn) == np.count_nonzero(plane)
+    slice_ = np.take(drawn, 2, stack)
+    np.testing.assert_array_equal(slice_ == 1, FIRST & ~SECOND)
+    np.testing.assert_array_equal(slice_ == 2, SECOND & ~FIRST)
+    assert np.count_nonzero(drawn) == np.count_nonzero(slice_)
 
 
 def test_it_is_said_in_words():

@@ -70,6 +70,9 @@ class Disagreement:
 class Disagreements(QObject):
     """Compare the profile in use with another one on the object at hand.
 
+    The layer stays, hidden and empty, while its image is there: napari takes long to add one,
+    and longer to remove one.
+
     Parameters
     ----------
     refiner : Refiner
@@ -87,6 +90,7 @@ class Disagreements(QObject):
         super().__init__(refiner)
         self._refiner = refiner
         self._layer: Labels | None = None
+        self._image: Image | None = None
         self._under: Labels | None = None  # the mask, hidden meanwhile
         self._shown = False
         refiner.cleared.connect(self.clear)
@@ -133,21 +137,28 @@ class Disagreements(QObject):
         refiner.submit(job, lambda found: self._show(found, work, held.plane))
 
     def clear(self) -> None:
-        """Take the comparison away."""
-        layer, self._layer = self._layer, None
+        """Show the comparison no more."""
+        layer = self._layer
         under, self._under = self._under, None
         if under is not None:
             under.visible = True
-        if layer is not None and layer in self._refiner.viewer.layers:
-            self._refiner.viewer.layers.remove(layer)
+        if layer is not None and layer.visible:
+            layer.visible = False
+            layer.data = np.zeros((1,) * layer.ndim, dtype=np.uint8)
         if self._shown:
             self._shown = False
             self.changed.emit(None)
 
     def close(self) -> None:
-        """Take the comparison away, and listen to the viewer no more."""
-        self.clear()
+        """Take the layer away, and listen to the viewer no more."""
         self._refiner.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._remove()
+
+    def _remove(self) -> None:
+        self.clear()
+        layer, self._layer, self._image = self._layer, None, None
+        if layer is not None and layer in self._refiner.viewer.layers:
+            self._refiner.viewer.layers.remove(layer)
 
     def _show(self, found: Disagreement, work: AnnotatedImage, plane: Plane) -> None:
         self.clear()
@@ -155,8 +166,7 @@ class Disagreements(QObject):
         if image not in viewer.layers:
             return
         if found.labels.any():
-            self._layer = disagreement_layer(found, image, plane)
-            add_quietly(viewer, self._layer)
+            self._draw(found, image, plane)
             if work.mask.shown and work.mask.layer.visible:
                 self._under = work.mask.layer  # its colour would mix with these
                 self._under.visible = False
@@ -166,8 +176,25 @@ class Disagreements(QObject):
         self._shown = True
         self.changed.emit(found)
 
+    def _draw(self, found: Disagreement, image: Image, plane: Plane) -> None:
+        viewer, labels = self._refiner.viewer, as_stack(found, image, plane)
+        if self._layer is None or image is not self._image:
+            self._remove()
+            self._layer, self._image = disagreement_layer(labels, image), image
+        layer = self._layer
+        layer.data = labels
+        layer.translate = corner_of(found, image, plane)
+        layer.visible = True
+        if layer not in viewer.layers:
+            add_quietly(viewer, layer)
+
     def _on_removed(self, event: Any) -> None:
-        if self._layer is not None and event.value is self._layer:
+        if self._layer is None:
+            return
+        if event.value is self._image:
+            self._remove()
+        elif event.value is self._layer:
+            self._layer = None
             self.clear()
 
 
@@ -193,8 +220,8 @@ def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
     return Disagreement(names, region, labels[box.slices].copy(), areas, found.dice)
 
 
-def disagreement_layer(found: Disagreement, image: Image, plane: Plane) -> Labels:
-    """Make the layer *SPA disagreement*, where it belongs on an image.
+def as_stack(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.uint8]:
+    """Return the labels with as many axes as an image has, one position long beside the plane.
 
     Parameters
     ----------
@@ -207,25 +234,60 @@ def disagreement_layer(found: Disagreement, image: Image, plane: Plane) -> Label
 
     Returns
     -------
-    Labels
-        Of the rectangle alone, on that plane alone.
+    ndarray
+        uint8.
     """
     sizes = dict(zip(plane.axes, found.labels.shape, strict=True))
-    shape = tuple(sizes.get(axis, 1) for axis in range(image.ndim))
+    return found.labels.reshape(tuple(sizes.get(axis, 1) for axis in range(image.ndim)))
+
+
+def corner_of(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.float64]:
+    """Return the ``translate`` of a layer of :func:`as_stack` that is else placed as the image.
+
+    Parameters
+    ----------
+    found : Disagreement
+        Not empty.
+    image : Image
+        The image it was found on.
+    plane : Plane
+        The plane of it.
+
+    Returns
+    -------
+    ndarray of shape (ndim,)
+        float64, in the image's units.
+    """
     corner = plane.points(np.array([[found.region.row, found.region.column]], dtype=float))[0]
-    space = space_of(image)
     turned = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
-    space["translate"] = np.asarray(image.translate) + turned(corner)
+    return np.asarray(image.translate + turned(corner), dtype=np.float64)
+
+
+def disagreement_layer(labels: NDArray[np.uint8], image: Image) -> Labels:
+    """Make the layer *SPA disagreement* of an image.
+
+    Parameters
+    ----------
+    labels : ndarray
+        From :func:`as_stack`.
+    image : Image
+        The image.
+
+    Returns
+    -------
+    Labels
+        At the image's corner.
+    """
     colours: dict[int | None, Any] = {
         number: [*(value / 255 for value in colour), 1.0]
         for number, colour in ((1, FIRST_COLOUR), (2, SECOND_COLOUR))
     }
     layer = Labels(
-        found.labels.reshape(shape),
+        labels,
         name=DISAGREEMENT_NAME,
         opacity=0.75,
         colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours}),
-        **space,
+        **space_of(image),
     )
     layer.editable = False
     return layer

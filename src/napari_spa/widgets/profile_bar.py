@@ -75,7 +75,7 @@ class ProfileBar(QObject):
         self.comparison_words = QLabel()
         self.comparison_words.setWordWrap(True)
         self.hide_comparison = FittingButton("Hide")
-        self.hide_comparison.setToolTip("Take the layer with the comparison away.")
+        self.hide_comparison.setToolTip("Show the comparison no more.")
         self.hide_comparison.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout(self.comparison)
         row.setContentsMargins(6, 4, 6, 4)
