@@ -204,7 +204,7 @@ class RefineDock(QWidget):
 
     def _apply(self, settings: Settings) -> None:
         """Work as the settings say; the model from the next object on."""
-        self.settings = settings
+        before, self.settings = self.settings, settings
         refiner, parts = self.refiner, self.parts
         refiner.overlap = settings.overlap
         self.looks.set_blind(settings.blind)
@@ -218,6 +218,8 @@ class RefineDock(QWidget):
         parts.options.set_overlap(settings.overlap)
         parts.options.set_contrast(settings.contrast)
         parts.options.set_blind(settings.blind)
+        if self._keys is not None and settings.keys == before.keys:
+            return
         parts.set_keys(settings.keys)
         if self._keys is not None:
             self._keys.release()
