@@ -168,6 +168,17 @@ def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
     assert not dock.refiner.choosing
 
 
+def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    dock.store.save(keys={"accept": "Shift+Z"})
+    dock.store.save(contrast="layer")
+    assert "Shift+Z" in dock.parts.acts["accept"].text()
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    press(viewer, "Shift+Z")
+    assert not dock.refiner.choosing
+
+
 def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
     viewer.add_image(image(), name="image")
     dock = open_dock()
