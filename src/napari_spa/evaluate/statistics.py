@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_spa.evaluate.measure import Row
 
 METRICS = ("dice", "iou", "best_dice", "pairwise_dice", "plausible", "uncertainty", "seconds")
@@ -104,11 +106,55 @@ def bootstrap(values: Sequence[float], images: Sequence[str], *, seed: int = 0) 
     mean, median, n = float(array.mean()), float(np.median(array)), len(names)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), median, array.size, n)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (DRAWS, n), times each is drawn
-    means = (drawn @ totals) / (drawn @ counts)
+    means = _drawn_means(counts, totals, seed)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(mean, float(low), float(high), median, array.size, n)
+
+
+def _drawn_means(
+    counts: NDArray[np.intp], totals: NDArray[np.float64], seed: int | Sequence[int]
+) -> NDArray[np.float64]:
+    """Return the mean over rows in each draw of images, (DRAWS,)."""
+    n = len(counts)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (DRAWS, n), times each is drawn
+    means: NDArray[np.float64] = (drawn @ totals) / (drawn @ counts)
+    return means
+
+
+def average_over_sets(
+    sets: Sequence[tuple[Sequence[float], Sequence[str]]], *, seed: int = 0
+) -> Interval:
+    """Average the means of several data sets, each counting the same.
+
+    Parameters
+    ----------
+    sets : sequence of (values, images)
+        One value per row, and the image of each row; two images or more in each set.
+    seed : int
+        Of the draws, which are independent between sets.
+
+    Returns
+    -------
+    Interval
+        ``median`` is that of the sets' means.
+    """
+    means, draws = [], []
+    for number, (values, images) in enumerate(sets):
+        array = np.asarray(values, dtype=np.float64)
+        _, index = np.unique(np.asarray(images), return_inverse=True)
+        counts, totals = np.bincount(index), np.bincount(index, weights=array)
+        means.append(float(array.mean()))
+        draws.append(_drawn_means(counts, totals, (seed, number)))
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(
+        float(np.mean(means)),
+        float(low),
+        float(high),
+        float(np.median(means)),
+        rows=sum(len(values) for values, _ in sets),
+        images=sum(len(set(images)) for _, images in sets),
+    )
 
 
 def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:

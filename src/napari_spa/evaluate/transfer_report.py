@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_spa.errors import DataError
 from napari_spa.evaluate.report import cells, markdown_table, spread, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.transfer_files import Agreement, TransferRow
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 DIFFERENT = 0.9
 """Two raters differ when the mean Dice between their masks is below this."""
+PLAIN = ("none", "own", "other")
+PAIRED = ("own - none", "other - none", "own - other")
 EVERYBODY = ""
 """The user of a summary over all raters."""
 
@@ -83,15 +87,12 @@ def summarise_transfer(
     list of Effect
         By number of images, for all raters and then for each.
     """
-    between = agreement_between(agreements)
-    differ = {pair for pair, value in between.items() if value < DIFFERENT}
-    differ |= {(second, first) for first, second in differ}
-    table = _Table(rows, differ)
+    table = TransferTable(rows, agreements)
     users = list(dict.fromkeys(row.user for row in rows))
     found: list[Effect] = []
     for images in sorted({row.images for row in rows} - {0}):
         for user in (EVERYBODY, *users):
-            for what in ("none", "own", "other", "own - none", "other - none", "own - other"):
+            for what in (*PLAIN, *PAIRED):
                 values, names = table.values(what, images, user)
                 if values:
                     interval = bootstrap(values, names, seed=seed)
@@ -102,10 +103,21 @@ def summarise_transfer(
 _Key = tuple[str, int, int, str]  # image, target, order, user
 
 
-class _Table:
-    """Rows by what was compared; another's profile is the mean over those who differ."""
+class TransferTable:
+    """Rows by what was compared; another's profile is the mean over those who differ.
 
-    def __init__(self, rows: Iterable[TransferRow], differ: set[tuple[str, str]]) -> None:
+    Parameters
+    ----------
+    rows : iterable of TransferRow
+        From :func:`napari_spa.evaluate.transfer.transfer`.
+    agreements : iterable of Agreement
+        From there too; decide which raters differ (:data:`DIFFERENT`).
+    """
+
+    def __init__(self, rows: Iterable[TransferRow], agreements: Iterable[Agreement]) -> None:
+        between = agreement_between(agreements)
+        differ = {pair for pair, value in between.items() if value < DIFFERENT}
+        differ |= {(second, first) for first, second in differ}
         self._none: dict[_Key, float] = {}
         self._own: dict[tuple[_Key, int], float] = {}
         others: dict[tuple[_Key, int], list[float]] = defaultdict(list)
@@ -119,8 +131,25 @@ class _Table:
                 others[key, row.images].append(row.dice)
         self._other = {key: float(np.mean(values)) for key, values in others.items()}
 
-    def values(self, what: str, images: int, user: str) -> tuple[list[float], list[str]]:
-        """Return one value per image, target, order and user, and the images."""
+    def values(
+        self, what: str, images: int, user: str = EVERYBODY
+    ) -> tuple[list[float], list[str]]:
+        """Return one value per image, target, order and user, and the images.
+
+        Parameters
+        ----------
+        what : str
+            Of :data:`PLAIN` or :data:`PAIRED`.
+        images : int
+            So many images taught the profiles.
+        user : str
+            A rater, or all.
+
+        Returns
+        -------
+        values : list of float
+        names : list of str
+        """
         values, names = [], []
         for key, none in self._none.items():
             if user not in (EVERYBODY, key[3]) or (key, images) not in self._own:
@@ -133,6 +162,51 @@ class _Table:
                 values.append(known[first] - (known[second] if second else 0.0))
                 names.append(key[0])
         return values, names
+
+
+def read_transfer(folder: Path) -> tuple[list[TransferRow], list[Agreement]]:
+    """Read the rows of a report again.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`write_transfer`.
+
+    Returns
+    -------
+    rows : list of TransferRow
+    agreements : list of Agreement
+
+    Raises
+    ------
+    DataError
+        When they cannot be read.
+    """
+    rows = [
+        TransferRow(
+            **{
+                **row,
+                "target": int(row["target"]),
+                "order": int(row["order"]),
+                "images": int(row["images"]),
+                "dice": float(row["dice"]),
+            }
+        )
+        for row in _read_csv(folder / "transfer-rows.csv")
+    ]
+    agreements = [
+        Agreement(**{**row, "target": int(row["target"]), "dice": float(row["dice"])})
+        for row in _read_csv(folder / "agreement.csv")
+    ]
+    return rows, agreements
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
 
 
 def write_transfer(
@@ -228,16 +302,15 @@ def _effects_table(effects: Sequence[Effect], user: str) -> list[str]:
     for effect in effects:
         if effect.user == user:
             by_images[effect.images][effect.what] = effect.value
-    plain, paired = ("none", "own", "other"), ("own - none", "other - none", "own - other")
     rows = [
         [
             str(images),
-            *(spread(found.get(what)) for what in plain),
-            *(spread(found.get(what), points=True) for what in paired),
+            *(spread(found.get(what)) for what in PLAIN),
+            *(spread(found.get(what), points=True) for what in PAIRED),
         ]
         for images, found in by_images.items()
     ]
-    return markdown_table(["images", *plain, *paired], rows)
+    return markdown_table(["images", *PLAIN, *PAIRED], rows)
 
 
 def _raters_table(effects: Sequence[Effect], users: Sequence[str]) -> list[str]:
