@@ -112,7 +112,7 @@ def bootstrap(values: Sequence[float], images: Sequence[str], *, seed: int = 0) 
 
 
 def _drawn_means(
-    counts: NDArray[np.intp], totals: NDArray[np.float64], seed: int | Sequence[int]
+    counts: NDArray[np.intp], totals: NDArray[np.integer | np.floating], seed: int | Sequence[int]
 ) -> NDArray[np.float64]:
     """Return the mean over rows in each draw of images, (DRAWS,)."""
     n = len(counts)

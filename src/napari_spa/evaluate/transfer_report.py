@@ -184,18 +184,24 @@ def read_transfer(folder: Path) -> tuple[list[TransferRow], list[Agreement]]:
     """
     rows = [
         TransferRow(
-            **{
-                **row,
-                "target": int(row["target"]),
-                "order": int(row["order"]),
-                "images": int(row["images"]),
-                "dice": float(row["dice"]),
-            }
+            image=row["image"],
+            target=int(row["target"]),
+            order=int(row["order"]),
+            images=int(row["images"]),
+            teacher=row["teacher"],
+            user=row["user"],
+            dice=float(row["dice"]),
         )
         for row in _read_csv(folder / "transfer-rows.csv")
     ]
     agreements = [
-        Agreement(**{**row, "target": int(row["target"]), "dice": float(row["dice"])})
+        Agreement(
+            image=row["image"],
+            target=int(row["target"]),
+            first=row["first"],
+            second=row["second"],
+            dice=float(row["dice"]),
+        )
         for row in _read_csv(folder / "agreement.csv")
     ]
     return rows, agreements
