@@ -23,6 +23,7 @@ _HOME = tempfile.mkdtemp(prefix="napari-spa-benchmark-")
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
     os.environ[_name] = _HOME
 
+import imageio.v3 as iio
 import napari
 import numpy as np
 import psutil
@@ -178,6 +179,33 @@ def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
     viewer.close()
 
 
+def play_batch(meter: StallMeter, size: tuple[int, int]) -> None:
+    """Measure what a batch over a folder, one process at once, leaves to the window."""
+    viewer = napari.Viewer()
+    viewer.window.resize(*size)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "images"
+        folder.mkdir()
+        for number in range(5):
+            tissue = np.rot90(data.immunohistochemistry(), number)
+            iio.imwrite(folder / f"tissue{number}.png", np.roll(tissue, 40 * number, 0))
+        dock.open_folder(folder)
+        wait(lambda: dock.walker.current is not None)
+        live(3)
+        meter.late.clear()
+        live(5)
+        meter.report("a folder, nothing under way")
+        dock.jobs.ask_batch(None, dock)
+        wait(lambda: dock.jobs.dialog.start.isEnabled())
+        meter.report("asking what a batch would take")
+        dock.jobs.dialog.start.click()
+        wait(lambda: not dock.jobs.busy)
+        meter.report("the batch, one process")
+        print(f"    {dock.parts.status.text()}")
+        viewer.close()
+
+
 def play_long(rounds: int, size: tuple[int, int]) -> None:
     """Measure the memory that many rounds in one session take."""
     viewer = napari.Viewer()
@@ -230,6 +258,7 @@ def main() -> None:
     meter = StallMeter()
     play_fundus(meter, size)
     play_stack(meter, size)
+    play_batch(meter, size)
     if options.rounds:
         play_long(options.rounds, size)
     print(f"kept out of the way in {Path(_HOME)}")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -393,6 +394,24 @@ def test_a_file_that_refuses_to_be_opened_is_listed(open_docks, folder, qtbot, m
     open_folder(qtbot, dock, folder)
     assert dock.walker.current == "cell2.png"
     assert "Permission denied" in dock.walker.items["cell1.png"].problem
+
+
+def test_closing_the_window_leaves_everything_in_order(
+    open_docks, folder, qtbot, make_napari_viewer
+):
+    viewer, dock, desk = open_docks(make_napari_viewer(show=True))
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, desk)
+    labels = desk.refiner.current.mask.store.data.copy()
+    click(qtbot, dock, desk, (8, 8))  # at hand
+    out = dock.walker.out
+    viewer.close()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("napari-spa")]
+    np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)  # no other window has it
+    until(qtbot, lambda: ready(desk))
+    assert desk.refiner.held.number == 2
 
 
 def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):

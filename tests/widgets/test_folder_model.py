@@ -56,6 +56,7 @@ def test_words():
     assert "Flagged" in all_words(ITEMS[2])
     whole = ProjectItem("d.png", Path("/my images/d.png"), problem="/my images/d.png is empty.")
     assert third_line(whole) == "d.png is empty."
+    assert third_line(ITEMS[3]) == "It is empty."
     assert "/my images" not in all_words(whole)
     assert (
         summary(ITEMS) == "5 images: 1 done, 1 in progress, 1 to review, 1 with a problem, 1 to do"

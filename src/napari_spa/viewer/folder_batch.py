@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from napari_spa.io.project_items import in_brief
+from napari_spa.viewer.apart import run_apart
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -97,7 +100,7 @@ def plan_batch(order: BatchOrder) -> BatchPlan:
     )
 
 
-def effort_words(order: BatchOrder) -> str:
+def effort_words(order: BatchOrder, progress: Progress) -> str:
     """Say what a batch would take: how many images and objects, how long, how much disk.
 
     One image is done to find out, in a folder that goes again.
@@ -106,6 +109,8 @@ def effort_words(order: BatchOrder) -> str:
     ----------
     order : BatchOrder
         What it shall do.
+    progress : callable
+        May raise ``Cancelled``.
 
     Returns
     -------
@@ -114,20 +119,30 @@ def effort_words(order: BatchOrder) -> str:
 
     Raises
     ------
+    Cancelled
+        When ``progress`` raised it.
     SpaError
         When it cannot be done.
     """
+    words: str = run_apart(
+        _effort, order, on_value=lambda value: None, progress=progress, patience=0.0
+    )
+    return words
+
+
+def _effort(order: BatchOrder, on_value: object, progress: Progress) -> str:
     from napari_spa.refine.batch.estimate import estimate
 
     plan = plan_batch(order)
     found = estimate(plan, workers=order.workers)
-    return " ".join([_in_words(found), *plan.notes])
+    return " ".join([_in_words(found, order.source), *plan.notes])
 
 
-def _in_words(found: Estimate) -> str:
+def _in_words(found: Estimate, source: Path) -> str:
     images = "1 image" if found.to_do == 1 else f"{found.to_do} images"
     if found.problem:
-        return f"{images}; {found.measured} was tried and failed: {found.problem}"
+        why = in_brief(found.problem, source / found.measured)
+        return f"{images}; {found.measured} was tried and failed: {why}"
     minutes = found.seconds / 60
     if not found.to_do:
         return "There is nothing to do."
@@ -143,7 +158,7 @@ def _in_words(found: Estimate) -> str:
 
 
 def do_batch(
-    order: BatchOrder, plan: BatchPlan, on_result: Callable[[ImageResult], None], progress: Progress
+    order: BatchOrder, on_result: Callable[[ImageResult], None], progress: Progress
 ) -> BatchReport:
     """Run a batch in processes of its own.
 
@@ -151,8 +166,6 @@ def do_batch(
     ----------
     order : BatchOrder
         What it shall do.
-    plan : BatchPlan
-        From :func:`plan_batch`.
     on_result : callable
         Called with each image's result as it comes.
     progress : callable
@@ -169,6 +182,17 @@ def do_batch(
     SpaError
         When it cannot go on.
     """
+    if order.workers == 1:
+        report: BatchReport = run_apart(_run, order, on_value=on_result, progress=progress)
+        return report
+    return _run(order, on_result, progress)  # its workers are processes already
+
+
+def _run(
+    order: BatchOrder, on_value: Callable[[ImageResult], None], progress: Progress
+) -> BatchReport:
     from napari_spa.refine.batch.run import run_batch
 
-    return run_batch(plan, workers=order.workers, on_result=on_result, progress=progress)
+    progress(0.0, "looking at the images")
+    plan = plan_batch(order)
+    return run_batch(plan, workers=order.workers, on_result=on_value, progress=progress)

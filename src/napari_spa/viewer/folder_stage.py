@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from napari.layers import Image
@@ -117,6 +116,10 @@ class FolderStage(QObject):
         self._desk: Desk | None = None
         self._taught: Path | None = None
         self._place: int | None = None
+        self._gone: OpenItem | None = None
+        self._gone_due = QTimer(self)  # goes with this object, as a single shot would not
+        self._gone_due.setSingleShot(True)
+        self._gone_due.timeout.connect(self._on_gone)
 
     def show(self, item: ReadItem, plane: Plane) -> None:
         """Show an image and what was done to it, at a slice; the one before is left.
@@ -131,22 +134,22 @@ class FolderStage(QObject):
         Raises
         ------
         InputError
-            When the viewer can show no plane of it.
+            When it cannot be annotated.
         """
         self.leave(onward=True)
         image, viewer, desk = item.image, self._viewer, self._take_desk()
         refiner = desk.refiner
         viewer.dims.ndisplay = 2
         layer = Image(**image.layer())
-        self._insert(layer)
         try:
-            viewer.dims.order = tuple(range(viewer.dims.ndim))
-            work = refiner.annotate(layer)
-            show_plane(viewer, layer, plane)
+            # First: napari draws an image at once when it comes, with what lies above it.
+            work = refiner.works.annotate(layer, image.axes)
         except SpaError:
-            viewer.layers.remove(layer)
             refiner.works.clear()
             raise
+        self._insert(layer)
+        viewer.dims.order = tuple(range(viewer.dims.ndim))
+        show_plane(viewer, layer, plane)
         work.facts = image.facts
         item.place.work, item.place.info = work, image.file.info
         refiner.keeper.keep_at(work, item.place)
@@ -171,6 +174,9 @@ class FolderStage(QObject):
         OpenItem or None
             What was on show.
         """
+        if self._gone is not None:
+            self._gone_due.stop()
+            self._on_gone()
         current, self.current = self.current, None
         if current is None:
             return None
@@ -194,7 +200,8 @@ class FolderStage(QObject):
         """Save the work on an image that is let go of, whoever lets go."""
         if self.current is not None and self.current.place is place:
             # The person removed its layer; what else that starts comes first.
-            QTimer.singleShot(0, partial(self._on_gone, self.current))
+            self._gone = self.current
+            self._gone_due.start()
         log, work, info = place.open_log, place.work, place.info
         if log is not None and work is not None and info is not None:
             self._saver.save(Leaving(place, work.mask.store, info, log.touched))
@@ -208,8 +215,9 @@ class FolderStage(QObject):
         except SpaError:
             return None
 
-    def _on_gone(self, item: OpenItem) -> None:
-        if self.current is not item:
+    def _on_gone(self) -> None:
+        item, self._gone = self._gone, None
+        if item is None or self.current is not item:
             return
         self.current = None
         mask = item.work.mask

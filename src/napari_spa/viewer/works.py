@@ -76,13 +76,15 @@ class Works(QObject):
     def __iter__(self) -> Iterator[AnnotatedImage]:
         return iter(list(self._all.values()))
 
-    def annotate(self, image: Image) -> AnnotatedImage:
+    def annotate(self, image: Image, axes: tuple[int, int] | None = None) -> AnnotatedImage:
         """Return what belongs to an image, and make it the one that is annotated.
 
         Parameters
         ----------
         image : Image
-            A layer of the viewer.
+            A layer of the viewer, or one that is about to be.
+        axes : (int, int) or None
+            The data axes that are rows and columns; those on show by default.
 
         Returns
         -------
@@ -95,7 +97,8 @@ class Works(QObject):
         """
         work = self._all.get(id(image))
         if work is None:
-            work = AnnotatedImage(self._viewer, image, shown_plane(self._viewer, image).axes)
+            axes = axes or shown_plane(self._viewer, image).axes
+            work = AnnotatedImage(self._viewer, image, axes)
             work.look = replace(work.look, contrast=self.contrast)
             if self._left is not None:
                 work.take_over(self._left)

@@ -27,6 +27,7 @@ from napari_spa.widgets.folder_jobs import FolderJobs
 from napari_spa.widgets.folder_model import state_of, summary
 from napari_spa.widgets.folder_parts import EMPTY, FolderParts
 from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.widgets.window_end import WindowEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,8 @@ class FolderDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
         self.setAcceptDrops(True)
+        self._end = WindowEnd(self)
+        self._end.closed.connect(self.release)
         self._list_due = self._later(self._list)
         self._words_due = self._later(self._show_words)
         self._widen_due = self._later(self._widen)
@@ -376,6 +379,7 @@ class FolderDock(QWidget):
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take the height there is: napari caps docks at their size hint."""
+        self._end.look()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         super().showEvent(event)
 

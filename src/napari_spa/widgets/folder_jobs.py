@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.folder_batch import BatchOrder, do_batch, effort_words, plan_batch
+from napari_spa.viewer.folder_batch import BatchOrder, do_batch, effort_words
 from napari_spa.viewer.folder_export import do_export
 from napari_spa.viewer.worker import Worker
 from napari_spa.widgets.folder_batch_dialog import BatchDialog, BatchWish
@@ -150,7 +150,7 @@ class FolderJobs(QObject):
         order = self._order(wish)
         if order is not None:
             self._then = partial(self._planned, dialog)
-            self.worker.submit(lambda progress: effort_words(order))
+            self.worker.submit(lambda progress: effort_words(order, progress))
 
     def _planned(self, dialog: BatchDialog, words: str) -> None:
         if dialog is self.dialog:
@@ -163,11 +163,11 @@ class FolderJobs(QObject):
         worker = self.worker
         walker.reserve(order.names)
 
-        def job(progress: Progress) -> Any:
-            progress(0.0, "looking at the images")
-            return do_batch(order, plan_batch(order), worker.report, progress)
-
-        self._run("Batch", job, self._batch_done)
+        self._run(
+            "Batch",
+            lambda progress: do_batch(order, worker.report, progress),
+            self._batch_done,
+        )
 
     def _on_result(self, result: Any) -> None:
         self._walker.take_result(result)

@@ -29,6 +29,7 @@ FILTERS = {
 ORDERS = {"name": "By name", "doubt": "Most doubtful first"}
 ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
 _NO_PARENT = QModelIndex()
+_UNREADABLE = "cannot be read as an image: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,11 @@ def second_line(item: ProjectItem) -> str:
 
 def third_line(item: ProjectItem) -> str:
     """Say what somebody noted, or why an image cannot be read."""
-    return in_brief(item.problem, item.path) or item.note
+    problem = in_brief(item.problem, item.path)
+    reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
+    if reason != problem:  # the name and the state stand above it
+        return reason[:1].upper() + reason[1:]
+    return problem or item.note
 
 
 def all_words(item: ProjectItem) -> str:

@@ -25,6 +25,7 @@ from napari_spa.viewer.stack_walker import StackWalker
 from napari_spa.widgets.dock_parts import PROGRESS_STEPS, DockParts
 from napari_spa.widgets.object_listing import list_objects
 from napari_spa.widgets.profile_desk import ProfileDesk
+from napari_spa.widgets.window_end import WindowEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -88,6 +89,8 @@ class RefineDock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
+        self._end = WindowEnd(self)
+        self._end.closed.connect(self.release)
         self._activity: activity | None = None
         self._keys: KeyBindings | None = None
         self._images: list[Image] = []
@@ -453,6 +456,7 @@ class RefineDock(QWidget):
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take the height there is: napari caps docks at their size hint."""
+        self._end.look()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         super().showEvent(event)
 
