@@ -179,7 +179,9 @@ def serve() -> None:
         tell("progress", (share, message))
 
     def wait() -> None:
-        sys.stdin.buffer.read()  # until it is closed
+        # Until it is closed; a buffered reader would hold its lock when the process ends.
+        while os.read(0, 1):
+            pass
         unwanted.set()
 
     job, arguments = pickle.load(sys.stdin.buffer)
