@@ -14,7 +14,7 @@ from napari_spa.core.metrics import dice
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate import transfer as module
 from napari_spa.evaluate.methods import Turn, User, play_rounds
-from napari_spa.evaluate.protocol import EvaluateConfig
+from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, seeded
 from napari_spa.evaluate.statistics import average_over_sets
 from napari_spa.evaluate.transfer import TransferConfig, transfer, wider_box
 from napari_spa.evaluate.transfer_files import Agreement, TransferRow
@@ -26,6 +26,7 @@ from napari_spa.evaluate.transfer_report import (
 )
 from napari_spa.io.multirater import open_folder
 from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine import learning
 from napari_spa.refine.config import EngineConfig
 from napari_spa.refine.session import RefinementSession
 
@@ -119,6 +120,17 @@ def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -
     assert list(transfer(model, five, config, work=work)) == whole
     with pytest.raises(InputError, match="other settings"):
         transfer(model, five, replace(config, box=True), work=work)
+    monkeypatch.setattr(learning, "REACH", 2.0)
+    with pytest.raises(InputError, match="other settings"):
+        transfer(model, five, config, work=work)
+
+
+def test_an_image_that_cannot_be_read_may_be_the_first(model, five) -> None:
+    first = choose_names(five, PROTOCOL)[seeded(PROTOCOL, "order", 1).permutation(5)[0]]
+    (five.folder / "images" / f"{first}.png").write_bytes(b"broken")
+    config = replace(CONFIG, images=(1,))
+    tested = list(transfer(model, five, config, failed=lambda *_: None))
+    assert {row.teacher for one in tested for row in one.rows} >= {"", "tight", "loose"}
 
 
 def test_what_cannot_be_read_is_left_out(model, five) -> None:

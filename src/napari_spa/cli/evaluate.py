@@ -17,7 +17,7 @@ from napari_spa.cli.arguments import (
     words,
 )
 from napari_spa.cli.evaluate_transfer import run_transfer
-from napari_spa.cli.output import checking_the_call, model_facts, say, show, show_json
+from napari_spa.cli.output import checking_the_call, model_facts, model_words, say, show, show_json
 from napari_spa.errors import DataError, SpaError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _report(
         "images": len({row.image for row in rows}),
         "targets": len({(row.image, row.target) for row in rows}),
         "users": len({row.user for row in rows}),
-        "model": f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}",
+        "model": model_words(model),
         "settings": f"split {config.split}, seed {config.seed}, limit {config.limit}",
     }
     summaries, found = write_report(rows, options.output, facts=facts, seed=config.seed)

@@ -65,6 +65,11 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         show("  ".join(cells).rstrip())
 
 
+def model_words(model: LoadedModel) -> str:
+    """Name a model, its weights and its device, for the head of a report."""
+    return f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}"
+
+
 def model_facts(model: LoadedModel) -> dict[str, object]:
     """Say which model worked where, as every ``--json`` does."""
     identity = model.identity

@@ -24,6 +24,7 @@ from napari_spa.evaluate.methods import Turn, User, play_rounds
 from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, choose_targets, seeded
 from napari_spa.evaluate.transfer_files import Agreement, Tested, TransferFiles, TransferRow
 from napari_spa.io.embedding_cache import EmbeddingCache
+from napari_spa.refine.learning import learning_facts
 from napari_spa.refine.session import RefinementSession
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
         "rounds": protocol.rounds,
         "seed": protocol.seed,
         "engine": asdict(protocol.engine),
+        "learning": learning_facts(),
     }
 
 
@@ -199,7 +201,8 @@ class _Experiment:
         for name in names:
             if self._attempt(name, partial(self._work_through, order, pupils)):
                 used.add(name)
-            if all(pupil.images >= max(self._config.images) for pupil in pupils.values()):
+            most = max(self._config.images)
+            if pupils and all(pupil.images >= most for pupil in pupils.values()):
                 break
         return pupils, used
 

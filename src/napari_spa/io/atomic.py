@@ -41,24 +41,20 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         When the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
         )
         os.close(handle)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
     temporary = Path(name)
     try:
-        yield temporary
-        if sync:
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+        with _writing(path):
+            yield temporary
+            if sync:
+                _sync(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,26 +79,47 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         When the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
     try:
-        temporary = place / path.name
-        temporary.mkdir()
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb+") as stream:
-                    os.fsync(stream.fileno())
-        if path.exists():  # no system replaces a folder that holds something in one go
-            os.rename(path, place / "before")
-        os.rename(temporary, path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+        with _writing(path):
+            temporary = place / path.name
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            _replace_folder(temporary, path, place / "before")
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one sentence what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _replace_folder(new: Path, path: Path, before: Path) -> None:
+    """Move a folder to its place; the one that was there is put back should that fail."""
+    there = path.exists()  # no system replaces a folder that holds something in one go
+    if there:
+        os.rename(path, before)
+    try:
+        os.rename(new, path)
+    except OSError:
+        if there:
+            os.rename(before, path)
+        raise
 
 
 def _umask() -> int:

@@ -67,6 +67,16 @@ def growth(first: Proposal, accepted: Proposal) -> float | None:
     return math.log(accepted.area / first.area)
 
 
+def learning_facts() -> dict[str, float]:
+    """Return the numbers of the learning rule, by name; results of two rules are not mixed."""
+    return {
+        "prior_picks": PRIOR_PICKS,
+        "reach": REACH,
+        "most_picks": MOST_PICKS,
+        "most_of_image": MOST_OF_IMAGE,
+    }
+
+
 def learn(
     profile: PreferenceProfile | None,
     state: SessionState,
