@@ -492,3 +492,17 @@ def test_opening_the_dock_imports_no_torch():
 
     code = "import sys, napari_spa.widgets.folder_dock; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer, qtbot, folder):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1600, 900)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+    try:
+        open_folder(qtbot, dock, folder)
+        (desk,) = (w for w in viewer.window.dock_widgets.values() if isinstance(w, RefineDock))
+        until(qtbot, desk.isVisible)  # until it is laid out it has another width
+        qtbot.wait(300)
+        assert min(dock.width(), desk.width()) >= 320
+    finally:
+        dock.release()

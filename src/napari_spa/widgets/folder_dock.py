@@ -178,6 +178,13 @@ class FolderDock(QWidget):
             return
         if isinstance(window, QMainWindow) and not ours.isFloating():
             window.splitDockWidget(ours, theirs, Qt.Orientation.Horizontal)
+            theirs.visibilityChanged.connect(self._on_laid_out)
+
+    def _on_laid_out(self, visible: bool) -> None:
+        """Widen the docks once: Qt hides the new one until it has laid them out."""
+        dock = None if self._desk is None else self._desk.parent()
+        if visible and isinstance(dock, QDockWidget) and not self._closed:
+            dock.visibilityChanged.disconnect(self._on_laid_out)
             self._widen_due.start(_POLISHED_MS)
 
     def _widen(self) -> None:
