@@ -17,7 +17,7 @@ from napari_spa.refine.batch import cluster, local
 from napari_spa.refine.batch.job import Job
 from napari_spa.refine.batch.run import run_batch
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 HELPERS = str(Path(__file__).parents[2] / "helpers")
 
 
@@ -80,6 +80,26 @@ def test_a_worker_starts_with_one_thread_and_keeps_its_memory(workers):
         assert variables["OMP_NUM_THREADS"] == "1"
         assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
         assert "MALLOC_TRIM_THRESHOLD_" not in variables  # dask's; all large arrays would be slow
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_process_that_dies_as_it_starts_is_started_again(failures, tmp_path, monkeypatch):
+    started, start = [], distributed.LocalCluster
+
+    def die_first(**options):
+        started.append(options)
+        if len(started) <= failures:
+            raise RuntimeError("Nanny failed to start.")
+        return start(**options)
+
+    monkeypatch.setattr(distributed, "LocalCluster", die_first)
+    plan = make_folder(tmp_path, {"a.png": "blob 1", "b.png": "blob 2"})
+    if failures == 3:
+        with pytest.raises(DataError, match=r"could be started: Nanny failed to start\.$"):
+            run(plan, workers=2)
+        assert not plan.out.exists()
+    else:
+        assert len(run(plan, workers=2).done) == 2
 
 
 def test_cancelling_takes_back_what_waits(tmp_path, workers):

@@ -20,6 +20,8 @@ _LEAST_MEMORY = _GIB
 """What a process with PyTorch and a small model needs at least, with an image in it."""
 _COPIES = 4
 """A model's weights count so often: as read, as used, and what is computed with them."""
+_STARTS = 3
+"""So often the start of the processes is tried."""
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -104,7 +106,6 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
     """
     need_dask()
     import dask
-    from distributed import LocalCluster
 
     settings = {
         # One image at a time in a process: should it die, no other image is to blame.
@@ -118,8 +119,20 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
     }
     with dask.config.set(settings):
+        cluster = _start_cluster(workers, memory)
         try:
-            cluster: Any = LocalCluster(  # type: ignore[no-untyped-call]
+            yield cluster
+        finally:
+            cluster.close(timeout=10)
+
+
+def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has no types
+    """Start a cluster; a process that dies before it has joined ends the whole start of dask's."""
+    from distributed import LocalCluster
+
+    for left in reversed(range(_STARTS)):
+        try:
+            return LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -130,11 +143,10 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
                 silence_logs="CRITICAL",
             )
         except (OSError, RuntimeError) as error:
-            raise DataError(f"no worker process could be started: {error}.") from error
-        try:
-            yield cluster
-        finally:
-            cluster.close(timeout=10)
+            if not left:
+                reason = str(error).rstrip(".")
+                raise DataError(f"no worker process could be started: {reason}.") from error
+    raise AssertionError("the last start returned or raised")
 
 
 def need_dask() -> None:
