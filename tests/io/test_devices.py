@@ -7,6 +7,7 @@ import torch
 
 from napari_spa.errors import DeviceError
 from napari_spa.io.checkpoints import load_model, resolve_device
+from napari_spa.io.devices import device_in_turn
 
 
 @pytest.fixture
@@ -56,6 +57,19 @@ def test_devices_that_do_not_exist_are_one_sentence(machine, name, cuda, says) -
     with pytest.raises(DeviceError, match=says) as caught:
         resolve_device(name)
     assert str(caught.value).endswith(".")
+
+
+def test_processes_take_gpus_in_turn(machine) -> None:
+    machine(cuda=2)
+    for name in ("auto", "cuda"):
+        taken = [str(device_in_turn(name, process)) for process in range(3)]
+        assert taken == ["cuda:0", "cuda:1", "cuda:0"]
+    assert str(device_in_turn("cuda:0", 1)) == "cuda:0"
+    machine(mps=True)
+    assert str(device_in_turn("auto", 1)) == "mps"
+    machine()
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        device_in_turn("cuda", 1)
 
 
 def test_the_device_is_checked_before_the_file_is_read(machine, tmp_path) -> None:

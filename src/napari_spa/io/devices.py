@@ -54,6 +54,34 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(name)
 
 
+def device_in_turn(device: str, process: int) -> torch.device:
+    """Give each of several processes a device, where a name leaves open which.
+
+    Parameters
+    ----------
+    device : str
+        As for :func:`resolve_device`.
+    process : int
+        Number of the process, from 0.
+
+    Returns
+    -------
+    torch.device
+        ``"cuda:N"`` for CUDA, in turn; otherwise as :func:`resolve_device`.
+
+    Raises
+    ------
+    DeviceError
+        When there is no such device here.
+    """
+    import torch
+
+    found = resolve_device(device)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", process % torch.cuda.device_count())
+    return found
+
+
 def _best() -> str:
     import torch
 

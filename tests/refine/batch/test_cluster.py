@@ -14,10 +14,11 @@ from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
 from napari_spa.errors import Cancelled, DataError
 from napari_spa.refine.batch import cluster, local
-from napari_spa.refine.batch.job import Job
+from napari_spa.refine.batch.job import Assignment, Job, number_of_process
 from napari_spa.refine.batch.run import run_batch
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 HELPERS = str(Path(__file__).parents[2] / "helpers")
 
 
@@ -63,6 +64,15 @@ def test_an_image_that_always_kills_its_process_fails_and_no_other_does(tmp_path
     ((name, problem),) = report.failed
     assert name == "a.png"
     assert "died" in problem
+
+
+def test_local_workers_are_numbered_and_keep_no_record_of_their_calls(workers):
+    with cluster.connected(workers) as client:
+        kept = client.run(dask.config.get, "distributed.worker.profile.enabled")
+        asked = [client.submit(number_of_process, workers=[at], pure=False) for at in kept]
+        assert sorted(one.result() for one in asked) == [0, 1]
+    assert number_of_process() == 0  # here
+    assert set(kept.values()) == {False}
 
 
 def test_the_model_is_loaded_once_in_each_worker(tmp_path, workers):
@@ -126,8 +136,6 @@ def test_a_fault_of_the_disk_on_a_worker_is_one_sentence(tmp_path, workers):
 def test_workers_that_do_not_see_the_folder_are_named(tmp_path, workers):
     plan = make_folder(tmp_path, {"a.png": "blob"})
     job = Job(tmp_path / "else" / "out", "run", plan.source, plan.recipe, {}, TOOLS)
-    from napari_spa.refine.batch.job import Assignment
-
     with (
         cluster.connected(workers) as client,
         pytest.raises(DataError, match="share the file system"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -29,11 +30,26 @@ class Engine(Protocol):
 def _make_engine(recipe: BatchRecipe) -> Engine:
     import torch
 
+    from napari_spa.io.devices import device_in_turn
     from napari_spa.refine.batch.engine import BatchEngine
 
     # Sums depend on how many threads share them; results must not depend on the workers.
     torch.set_num_threads(1)
-    return BatchEngine(recipe)
+    device = device_in_turn(recipe.device, number_of_process())
+    return BatchEngine(replace(recipe, device=str(device)))
+
+
+def number_of_process() -> int:
+    """Return which of the local workers runs this task; 0 in any other process."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        name = get_worker().name
+    except ValueError:  # dask is here, and this is no worker
+        return 0
+    return name if isinstance(name, int) else 0
 
 
 def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine

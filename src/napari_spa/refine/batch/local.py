@@ -116,6 +116,8 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        # Its record of call stacks grows with the run, and nobody looks at it here.
+        "distributed.worker.profile.enabled": False,
         "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
     }
     with dask.config.set(settings):

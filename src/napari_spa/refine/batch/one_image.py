@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_spa.core.types import Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation import Annotation, Part
+from napari_spa.refine.annotated_objects import Part
+from napari_spa.refine.annotation import Annotation
 from napari_spa.refine.batch.digests import file_digest, input_digest
 from napari_spa.refine.batch.found import Found, not_found
 from napari_spa.refine.batch.label_planes import LabelPlanes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_spa.refine.annotation import Status
+    from napari_spa.refine.annotated_objects import Status
     from napari_spa.refine.batch.engine import BatchEngine
     from napari_spa.refine.batch.task import BatchRecipe, BatchTask
 
