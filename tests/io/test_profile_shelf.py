@@ -59,6 +59,43 @@ def test_new_list_rename_reset_delete(shelf: ProfileShelf) -> None:
             act(entry.path)
 
 
+def test_what_was_reset_or_deleted_comes_back(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught("Ana", 9))
+    text = path.read_text()
+    shelf.reset(path)
+    shelf.reset(path)  # of what has learnt nothing, nothing is kept
+    (kept,) = shelf.removed.list()
+    assert (kept.name, kept.picks) == ("Ana", 9)
+    assert shelf.bring_back(kept.path) == path
+    assert path.read_text() == text
+    assert shelf.removed.list() == ()
+
+    shelf.reset(path)
+    shelf.save(_taught("Ana", 2), path)  # it learnt again: the old one comes beside it
+    beside = shelf.bring_back(shelf.removed.find("ANA"))
+    assert beside != path
+    assert sorted(entry.picks for entry in shelf.list()) == [2, 9]
+
+    for gone in (beside, path):
+        shelf.delete(gone)
+    latest, before = shelf.removed.list()
+    assert (latest.picks, before.picks) == (2, 9)
+    assert shelf.bring_back(before.path).read_text() == text
+    with pytest.raises(ProfileError, match=r"no profile .Ben. was reset or deleted; .*Ana"):
+        shelf.removed.find("Ben")
+    with pytest.raises(ProfileError, match="cannot read the profile"):
+        shelf.bring_back(before.path)
+
+
+def test_what_cannot_be_kept_is_not_reset(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught())
+    (shelf.root / "removed").write_text("a file in the way")
+    for act in (shelf.reset, shelf.delete):
+        with pytest.raises(DataError):
+            act(path)
+    assert PreferenceProfile.load(path).picks == 5
+
+
 def test_a_profile_needs_a_name(shelf: ProfileShelf) -> None:
     with pytest.raises(ProfileError, match="needs a name"):
         shelf.new(" \t", model=MODEL)

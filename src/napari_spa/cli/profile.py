@@ -21,6 +21,7 @@ from napari_spa.cli.profile_runs import (
     run_new,
     run_rename,
     run_reset,
+    run_restore,
     run_show,
 )
 
@@ -100,6 +101,15 @@ def _add_changes(actions: Commands) -> None:
     reset.add_argument("profile", metavar="PROFILE", help=_WHICH)
     add_json_option(reset)
     reset.set_defaults(run=run_reset)
+    restore = add_command(
+        actions,
+        "restore",
+        about="Bring back what was reset or deleted last under a name.",
+        example="napari-spa profile restore Ana",
+    )
+    restore.add_argument("name", metavar="NAME", help="what it was called")
+    add_json_option(restore)
+    restore.set_defaults(run=run_restore)
 
 
 def _add_merge(actions: Commands) -> None:

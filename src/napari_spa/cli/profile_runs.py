@@ -89,8 +89,20 @@ def run_reset(options: argparse.Namespace) -> int:
 
     path = find_profile(options.profile)
     before = ProfileShelf().reset(path)
-    say(f"{evidence(before)} forgotten")
+    back = "; 'napari-spa profile restore' undoes it" if before.picks else ""
+    say(f"{evidence(before)} forgotten{back}")
     _report(path, before.emptied(), json=options.json)
+    return 0
+
+
+def run_restore(options: argparse.Namespace) -> int:
+    """Run ``profile restore`` and return its exit status."""
+    from napari_spa.io.profile_shelf import ProfileShelf
+    from napari_spa.io.profiles import PreferenceProfile
+
+    shelf = ProfileShelf()
+    path = shelf.bring_back(shelf.removed.find(options.name))
+    _report(path, PreferenceProfile.load(path), json=options.json)
     return 0
 
 

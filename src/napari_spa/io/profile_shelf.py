@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError, ProfileError
+from napari_spa.io.profile_bin import ProfileBin
 from napari_spa.io.profile_entries import ShelfEntry, described, read_entry
 from napari_spa.io.profile_files import file_stem, folded, locked, update_profile
 from napari_spa.io.profiles import PreferenceProfile
@@ -41,10 +42,16 @@ class ProfileShelf:
     ----------
     root : Path or None
         The folder, made when the first profile comes; the person's own by default.
+
+    Attributes
+    ----------
+    removed : ProfileBin
+        What was deleted, and what was forgotten by a reset.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = profiles_root() if root is None else Path(root)
+        self.removed = ProfileBin(self.root / "removed")
 
     def list(self) -> tuple[ShelfEntry, ...]:
         """List all profiles by name; files that are none are listed with their problem.
@@ -201,6 +208,8 @@ class ProfileShelf:
     def reset(self, path: Path) -> PreferenceProfile:
         """Forget what a profile has learnt; name, task and model stay.
 
+        What it held is kept, see :meth:`bring_back`.
+
         Parameters
         ----------
         path : Path
@@ -222,13 +231,15 @@ class ProfileShelf:
 
         def forget(profile: PreferenceProfile) -> PreferenceProfile:
             held.append(profile)
+            if profile.picks:
+                self.removed.keep(path)
             return profile.emptied()
 
         update_profile(path, forget)
         return held[0]
 
     def delete(self, path: Path) -> None:
-        """Delete a profile's file, also a damaged one.
+        """Take a profile's file off the shelf, also a damaged one; see :meth:`bring_back`.
 
         Parameters
         ----------
@@ -245,10 +256,48 @@ class ProfileShelf:
         if not path.exists():
             raise ProfileError(f"the profile {path} is gone.")
         with locked(path):
-            try:
-                path.unlink()
-            except OSError as error:
-                raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
+            self.removed.take(path)
+
+    def bring_back(self, path: Path) -> Path:
+        """Undo a reset or a deletion.
+
+        Parameters
+        ----------
+        path : Path
+            A file of :attr:`removed`.
+
+        Returns
+        -------
+        Path
+            Where it is now: the profile that was reset, if it has learnt nothing since.
+
+        Raises
+        ------
+        ProfileError
+            When the file is gone or damaged.
+        DataError
+            When it cannot be written.
+        """
+        profile = PreferenceProfile.load(path)
+        target = self._emptied(profile)
+        if (
+            target is None
+            or self.update(target, lambda p: p if p.picks else profile) is not profile
+        ):
+            target = self.add(profile)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
+        return target
+
+    def _emptied(self, profile: PreferenceProfile) -> Path | None:
+        """Return the profile of the same name, task and model that has learnt nothing."""
+        wanted = profile.name, profile.task, profile.model
+        for entry in self.list():
+            if not entry.picks and (entry.name, entry.task, entry.model) == wanted:
+                return entry.path
+        return None
 
     def _files(self) -> tuple[Path, ...]:
         try:

@@ -56,15 +56,17 @@ def in_brief(profile: PreferenceProfile) -> str:
     if not profile.picks:
         return NOTHING_YET
     size = growth(profile)
-    counts = [_count(profile.picks, "pick"), _count(profile.images, "image")]
+    counts = [counted(profile.picks, "pick"), counted(profile.images, "image")]
     if size is None or profile.objects < ENOUGH_OBJECTS:
         return ", ".join(counts)
     return ", ".join([f"Tends to draw {proportion(size)}", *counts])
 
 
 def evidence(profile: PreferenceProfile) -> str:
-    """Say how much is behind a profile: ``"31 picks on 12 images"``."""
-    return f"{_count(profile.picks, 'pick')} on {_count(profile.images, 'image')}"
+    """Say how much is behind a profile: ``"31 picks on 12 images"``, or ``"no picks"``."""
+    if not profile.picks:
+        return "no picks"
+    return f"{counted(profile.picks, 'pick')} on {counted(profile.images, 'image')}"
 
 
 def growth(profile: PreferenceProfile) -> float | None:
@@ -129,7 +131,7 @@ def habit(profile: PreferenceProfile) -> str:
     how = proportion(size, "the model first recommends")
     if profile.objects >= ENOUGH_OBJECTS:
         return f"Tends to draw {how}."
-    return f"So far drew {how} ({_count(profile.objects, 'object')})."
+    return f"So far drew {how} ({counted(profile.objects, 'object')})."
 
 
 def proportion(size: float, other: str = "") -> str:
@@ -162,5 +164,6 @@ def _mean(mixture: MixtureParameters, channel: int) -> float:
     return float(mixture.weights @ mixture.means[:, channel])
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """Say how many there are: ``"1 pick"``, ``"1,204 picks"``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

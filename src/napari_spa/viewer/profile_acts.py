@@ -159,7 +159,7 @@ class ProfileActs(QObject):
         book.files.ask(forget, then)
 
     def delete(self) -> None:
-        """Delete the file of the profile in use, and use none."""
+        """Take the profile in use off the shelf, and use none."""
         book, known = self._book, self._book.entry
         path = book.chosen
         if path is None:
@@ -177,6 +177,30 @@ class ProfileActs(QObject):
             book.refresh()
 
         book.files.ask(remove, then)
+
+    def bring_back(self, path: Path) -> None:
+        """Undo a reset or a deletion, and use that profile.
+
+        Parameters
+        ----------
+        path : Path
+            Of one that was removed.
+        """
+        book = self._book
+
+        def back() -> tuple[Path, PreferenceProfile]:
+            target = book.shelf.bring_back(path)
+            return target, book.lessons.read(target)
+
+        def then(found: tuple[Path, PreferenceProfile]) -> None:
+            target, profile = found
+            self._refiner.said.emit(f"{profile.name} is back, with {evidence(profile)}.")
+            if target == book.chosen:
+                self._on_changed(target, profile)
+            else:
+                self.choose(target)
+
+        book.files.ask(back, then)
 
     # ------------------------------------------------------------------ how it does it
 

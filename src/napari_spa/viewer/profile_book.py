@@ -32,6 +32,8 @@ NOT_KEPT = "Your picks count until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _logger = logging.getLogger(__name__)
 
+_Listed = tuple[tuple[ShelfEntry, ...], tuple[ShelfEntry, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -61,6 +63,8 @@ class ProfileBook(QObject):
         What went wrong, in one sentence.
     entries : tuple of ShelfEntry
         All profiles by name, the one in use among them wherever it lies.
+    removed : tuple of ShelfEntry
+        What can be brought back, the latest first.
     chosen : Path or None
         File of the one in use.
     loose : PreferenceProfile or None
@@ -81,6 +85,7 @@ class ProfileBook(QObject):
         super().__init__(parent)
         self.shelf = shelf or ProfileShelf()
         self.entries: tuple[ShelfEntry, ...] = ()
+        self.removed: tuple[ShelfEntry, ...] = ()
         self.chosen: Path | None = None
         self.loose: PreferenceProfile | None = None
         self.model_name = ""
@@ -169,15 +174,15 @@ class ProfileBook(QObject):
         """Read the shelf again."""
         chosen, known = self.chosen, self.entry
 
-        def look() -> tuple[ShelfEntry, ...]:
-            entries = self.shelf.list()
+        def look() -> _Listed:
+            entries, removed = self.shelf.list(), self.shelf.removed.list()
             if chosen is None or any(entry.path == chosen for entry in entries):
-                return entries
+                return entries, removed
             found = read_entry(chosen)
             if found is None:
                 name = chosen.stem if known is None else known.name
                 found = ShelfEntry(chosen, name, problem=f"the profile {chosen} is gone.")
-            return (*entries, found)
+            return (*entries, found), removed
 
         self.files.ask(look, self._on_listed)
 
@@ -263,8 +268,8 @@ class ProfileBook(QObject):
             session.profile = _fitting(profile, session)
         self.changed.emit()
 
-    def _on_listed(self, entries: tuple[ShelfEntry, ...]) -> None:
-        self.entries = entries
+    def _on_listed(self, listed: _Listed) -> None:
+        self.entries, self.removed = listed
         self.changed.emit()
 
     def _on_read(self, path: Path, profile: PreferenceProfile | None) -> None:

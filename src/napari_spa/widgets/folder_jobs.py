@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.refine.profile_words import evidence
 from napari_spa.viewer.folder_batch import BatchOrder, do_batch, effort_words
 from napari_spa.viewer.folder_export import do_export
 from napari_spa.viewer.worker import Worker
@@ -119,11 +120,9 @@ class FolderJobs(QObject):
 
     def _profile_words(self) -> str:
         profile = self._profile()
-        if profile is None:
+        if profile is None or not profile.picks:
             return "No preference is learnt yet: the model's own is used."
-        picks = "1 pick" if profile.picks == 1 else f"{profile.picks} picks"
-        images = "1 image" if profile.images == 1 else f"{profile.images} images"
-        return f"Your preference so far: {picks} on {images}."
+        return f"Your preference so far: {evidence(profile)}."
 
     def _profile(self) -> Any:
         return None if self._desk is None else self._desk.refiner.profiles.profile

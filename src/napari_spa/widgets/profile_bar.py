@@ -11,6 +11,7 @@ from qtpy.QtGui import QAction, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
 from napari_spa.refine.profile_diff import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.refine.profile_words import counted
 from napari_spa.viewer.disagreement import MODEL_ALONE
 from napari_spa.viewer.profile_book import full_name
 from napari_spa.widgets.buttons import FittingButton
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.disagreement import Disagreement
 
 NONE = "No profile"
+_MOST_BACK = 12
 ACTS = {
     "new": "New…",
     "keep": "Keep as a profile…",
@@ -48,6 +50,8 @@ class ProfileBar(QObject):
         The menu shall be opened, by :meth:`open_menu`.
     act_requested : Signal(str)
         One of :data:`ACTS`.
+    back_requested : Signal(object)
+        Path of a removed profile that shall come back.
     compare_requested : Signal(object, str)
         Path and name of another profile; None is the model alone.
     hide_requested : Signal()
@@ -57,6 +61,7 @@ class ProfileBar(QObject):
     chosen = Signal(object)
     menu_requested = Signal()
     act_requested = Signal(str)
+    back_requested = Signal(object)
     compare_requested = Signal(object, str)
     hide_requested = Signal()
 
@@ -153,6 +158,8 @@ class ProfileBar(QObject):
         others: Sequence[ShelfEntry],
         why_not: str,
         parent: QWidget | None = None,
+        *,
+        removed: Sequence[ShelfEntry] = (),
     ) -> QMenu:
         """Make the menu.
 
@@ -166,6 +173,8 @@ class ProfileBar(QObject):
             Why nothing can be compared now; empty when it can.
         parent : QWidget or None
             Qt's parent.
+        removed : sequence of ShelfEntry
+            Profiles that can be brought back, the latest first.
 
         Returns
         -------
@@ -184,6 +193,8 @@ class ProfileBar(QObject):
             menu.addAction(action)
             if act == "merge":
                 menu.addMenu(self._compare_menu(others, why_not, menu))
+            if act == "delete" and removed:
+                menu.addMenu(self._back_menu(removed, menu))
         return menu
 
     def _compare_menu(self, others: Sequence[ShelfEntry], why_not: str, parent: QMenu) -> QMenu:
@@ -203,6 +214,16 @@ class ProfileBar(QObject):
             menu.addAction(action)
         return menu
 
+    def _back_menu(self, removed: Sequence[ShelfEntry], parent: QMenu) -> QMenu:
+        menu = QMenu("Bring back", parent)
+        menu.setFont(parent.font())
+        for entry in removed[:_MOST_BACK]:
+            picks = counted(entry.picks, "pick")
+            action = QAction(f"{full_name(entry)} ({picks})".replace("&", "&&"), menu)
+            action.triggered.connect(partial(self._on_back, entry.path))
+            menu.addAction(action)
+        return menu
+
     # ------------------------------------------------------------------ asking
 
     def _on_chosen(self, place: int) -> None:
@@ -210,6 +231,9 @@ class ProfileBar(QObject):
 
     def _on_act(self, act: str, _: bool = False) -> None:
         self.act_requested.emit(act)
+
+    def _on_back(self, path: object, _: bool = False) -> None:
+        self.back_requested.emit(path)
 
     def _on_compare(self, path: object, name: str, _: bool = False) -> None:
         self.compare_requested.emit(path, name)

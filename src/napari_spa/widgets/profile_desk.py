@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_spa.widgets.profile_bar import ProfileBar
 
 
+_UNDO = "Bring back in the menu undoes it."
+
+
 class ProfileDesk(QObject):
     """What the dock does with profiles.
 
@@ -58,6 +61,7 @@ class ProfileDesk(QObject):
         bar.chosen.connect(self.acts.choose)
         bar.menu_requested.connect(self._open_menu)
         bar.act_requested.connect(self.ask)
+        bar.back_requested.connect(self.acts.bring_back)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
         self._book.refresh()
@@ -82,7 +86,7 @@ class ProfileDesk(QObject):
         if not self.comparison.possible:
             blind = self._refiner.blind
             why_not = "Not in blind mode" if blind else "Click on an object first"
-        return self._bar.menu(possible, others, why_not, self._window)
+        return self._bar.menu(possible, others, why_not, self._window, removed=book.removed)
 
     def ask(self, act: str) -> None:
         """Ask what is needed for an act of the menu, then do it."""
@@ -132,15 +136,15 @@ class ProfileDesk(QObject):
 
     def _ask_reset(self, entry: ShelfEntry, path: Path) -> None:
         words = (
-            f"{shortened(entry.name)} forgets for good what it learnt from {self._evidence()}. "
-            "Name and task stay; so does everything you outlined."
+            f"{shortened(entry.name)} forgets what it learnt from {self._evidence()}. "
+            f"Name and task stay; so does everything you outlined. {_UNDO}"
         )
         self._ask_sure(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
 
     def _ask_delete(self, entry: ShelfEntry, path: Path) -> None:
         words = (
-            f"The file of {shortened(entry.name)} is deleted for good, with what it learnt from "
-            f"{self._evidence()}. Everything you outlined stays."
+            f"{shortened(entry.name)} is deleted, with what it learnt from {self._evidence()}. "
+            f"Everything you outlined stays. {_UNDO}"
         )
         self._ask_sure(f"Delete {shortened(entry.name)}", words, "Delete", self.acts.delete)
 

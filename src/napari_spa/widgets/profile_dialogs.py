@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_spa.refine.profile_words import counted
 from napari_spa.viewer.profile_book import full_name, shortened
 from napari_spa.widgets.buttons import FittingButton
 from napari_spa.widgets.fields import RingedCheck
@@ -218,7 +219,7 @@ class MergeDialog(NameDialog):
             parent=parent,
         )
         for place, entry in enumerate(self._others):
-            picks = "1 pick" if entry.picks == 1 else f"{entry.picks:,} picks"
+            picks = counted(entry.picks, "pick")
             box = RingedCheck(f"{shortened(full_name(entry))} ({picks})".replace("&", "&&"))
             box.toggled.connect(self._on_toggled)
             self.boxes.append(box)
