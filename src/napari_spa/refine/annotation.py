@@ -6,7 +6,7 @@ script and a napari layer in the plugin, so both give the same labels, bit for b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,6 +14,15 @@ import numpy as np
 
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
+from napari_spa.refine.annotated_objects import (
+    AnnotatedObject,
+    Part,
+    recounted,
+    with_part,
+    without_part,
+    without_pixels,
+)
+from napari_spa.refine.changes import Change, History, Patch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,17 +31,14 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray
-    from napari_spa.refine.state import Decision
+
+__all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
 
 Overlap = Literal["protect", "replace"]
 """Whether earlier objects keep their pixels, or the new object takes them."""
 
-Status = Literal["accepted", "propagated", "review", "edited"]
-
 CHANGES_KEPT = 50
 """So many acts can be taken back; the changes of a group are one act."""
-_FEW_LABELS = 2**20
-"""Up to this number it is quick, and no waste, to have a counter for each."""
 
 
 class Surface(Protocol):
@@ -72,127 +78,6 @@ class ArraySurface:
         self.array[plane.region(region)][pixels] = values
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """An object's outline on one plane.
-
-    Attributes
-    ----------
-    plane : Plane
-        Which plane.
-    region : Region
-        Bounding box of its pixels.
-    area : int
-        Number of pixels it has.
-    rounds : int
-        Rounds it took.
-    uncertainty : float
-        In [0, 1], of the round that was accepted.
-    status : {"accepted", "propagated", "review", "edited"}
-        How it came about; ``edited`` when a person painted on it since.
-    decisions : tuple of Decision
-        What led to it, from which it can be had again; empty for what was painted.
-    """
-
-    plane: Plane
-    region: Region
-    area: int
-    rounds: int
-    uncertainty: float
-    status: Status
-    decisions: tuple[Decision, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AnnotatedObject:
-    """One object, over one plane or many.
-
-    Attributes
-    ----------
-    number : int
-        Its label.
-    parts : tuple of Part
-        In the order of their planes.
-    """
-
-    number: int
-    parts: tuple[Part, ...]
-
-    @property
-    def area(self) -> int:
-        """Number of its pixels on all planes."""
-        return sum(part.area for part in self.parts)
-
-    @property
-    def rounds(self) -> int:
-        """Rounds it took on all planes."""
-        return sum(part.rounds for part in self.parts)
-
-    @property
-    def uncertainty(self) -> float:
-        """Of its most doubtful plane."""
-        return max((part.uncertainty for part in self.parts), default=0.0)
-
-    @property
-    def status(self) -> Status:
-        """The one that asks most for a look."""
-        found = {part.status for part in self.parts}
-        order: tuple[Status, ...] = ("review", "edited", "propagated")
-        return next((status for status in order if status in found), "accepted")
-
-    def on(self, plane: Plane) -> Part | None:
-        """Return its part on a plane."""
-        return next((part for part in self.parts if part.plane == plane), None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Patch:
-    """Pixels that changed in one region of one plane.
-
-    Attributes
-    ----------
-    plane : Plane
-        Which plane.
-    pixels : LocalMask
-        Those that changed.
-    before, after : ndarray of shape (n,)
-        Their labels, in row-major order.
-    """
-
-    plane: Plane
-    pixels: LocalMask
-    before: NDArray[np.integer]
-    after: NDArray[np.integer]
-
-    @property
-    def reverse(self) -> Patch:
-        """What takes it back."""
-        return Patch(self.plane, self.pixels, self.after, self.before)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Change:
-    """One act on the objects: what it did to pixels and to the table.
-
-    Attributes
-    ----------
-    act : str
-        In words, for a menu: "accept object 3".
-    patches : tuple of Patch
-        In the order they were written.
-    before, after : mapping of int to AnnotatedObject
-        The objects.
-    group : int or None
-        Changes of one group, in a row, are taken back together.
-    """
-
-    act: str
-    patches: tuple[Patch, ...]
-    before: Mapping[int, AnnotatedObject]
-    after: Mapping[int, AnnotatedObject]
-    group: int | None = None
-
-
 class Annotation:
     """The objects of one image, and the acts on them; each can be taken back.
 
@@ -208,8 +93,7 @@ class Annotation:
         self._surface = surface
         self._objects: Mapping[int, AnnotatedObject] = MappingProxyType({})
         self._next = first_number
-        self._done: list[Change] = []
-        self._undone: list[Change] = []
+        self._history = History(CHANGES_KEPT)
 
     # ---------------------------------------------------------------- what it is now
 
@@ -226,12 +110,12 @@ class Annotation:
     @property
     def last_change(self) -> Change | None:
         """What :meth:`undo` takes back."""
-        return self._done[-1] if self._done else None
+        return self._history.last
 
     @property
     def last_undone(self) -> Change | None:
         """What :meth:`redo` does again."""
-        return self._undone[-1] if self._undone else None
+        return self._history.last_undone
 
     def move_to(self, surface: Surface) -> None:
         """Go on with another surface that holds the same labels.
@@ -308,9 +192,11 @@ class Annotation:
                 if not mask.area
                 else "every pixel belongs to earlier objects; choose 'replace' to take them."
             )
-        objects = self._with_part(number, replace(part, region=kept.region, area=kept.area))
+        part = replace(part, region=kept.region, area=kept.area)
+        objects = with_part(self._objects, number, part)
         for other in set(np.unique(patch.before).tolist()) - {0, number}:
-            objects = _without_pixels(objects, other, patch)
+            lost = int((patch.before == other).sum())
+            objects = without_pixels(objects, other, part.plane, lost)
         self._next = max(self._next, number + 1)
         return self._do(f"accept object {number}", (patch,), objects, group)
 
@@ -353,7 +239,7 @@ class Annotation:
         if overlap == "protect":
             wanted &= mine | (before == 0)
         after = np.where(wanted, number, np.where(mine, 0, before)).astype(before.dtype)
-        return _difference(plane, region, before, after), LocalMask.crop(wanted, region)
+        return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
 
     def apply(self, patch: Patch) -> None:
         """Write a patch where the pixels are still what it was made from; no change of ours.
@@ -400,11 +286,8 @@ class Annotation:
             if mask is not None:
                 before = self._surface.read(part.plane, mask.region)
                 after = np.where(mask.pixels, 0, before).astype(before.dtype)
-                patches.append(_difference(part.plane, mask.region, before, after))
-        left = tuple(p for p in held.parts if plane is not None and p.plane != plane)
-        objects = {n: o for n, o in self._objects.items() if n != number}
-        if left:
-            objects[number] = AnnotatedObject(number, left)
+                patches.append(Patch.between(part.plane, mask.region, before, after))
+        objects = without_part(self._objects, number, plane)
         return self._do(f"delete object {number}", tuple(patches), objects)
 
     def undo(self) -> Change:
@@ -419,16 +302,13 @@ class Annotation:
         InputError
             When there is nothing to take back.
         """
-        if not self._done:
+        if self._history.last is None:
             raise InputError("there is nothing to undo.")
-        while True:
-            change = self._done.pop()
+        for change in self._history.back():
             for patch in reversed(change.patches):
                 self.apply(patch.reverse)
             self._objects = change.before
-            self._undone.append(change)
-            if not self._done or change.group is None or self._done[-1].group != change.group:
-                return change
+        return change
 
     def redo(self) -> Change:
         """Do the act again that was taken back last.
@@ -442,16 +322,13 @@ class Annotation:
         InputError
             When there is nothing to do again.
         """
-        if not self._undone:
+        if self._history.last_undone is None:
             raise InputError("there is nothing to redo.")
-        while True:
-            change = self._undone.pop()
+        for change in self._history.forth():
             for patch in change.patches:
                 self.apply(patch)
             self._objects = change.after
-            self._done.append(change)
-            if not self._undone or change.group is None or self._undone[-1].group != change.group:
-                return change
+        return change
 
     def recount(self, plane: Plane, labels: NDArray[np.integer]) -> bool:
         """Count the objects of a plane anew after a person painted on it.
@@ -469,35 +346,14 @@ class Annotation:
             Whether any object changed.  Objects that were painted by hand, and hold a
             number of none, become objects too; those with no pixel left are gone.
         """
-        parts = [part for held in self._objects.values() for part in held.parts]
-        if parts and not any(part.plane.axes == plane.axes for part in parts):
-            return False  # seen across: pixels of planes that are counted elsewhere
-        now = _counted(labels)
-        held_here = {n: o.on(plane) for n, o in self._objects.items()}
-        known = {n: part.area for n, part in held_here.items() if part is not None}
-        if now == known:
+        objects = recounted(self._objects, plane, labels)
+        if objects is None:
             return False
-        objects = dict(self._objects)
-        for number in {n for n in {*now, *known} if now.get(n) != known.get(n)}:
-            held, part = objects.pop(number, None), held_here.get(number)
-            left = () if held is None else tuple(p for p in held.parts if p.plane != plane)
-            if number in now:
-                region = Region.bounding(labels == number)
-                part = part or Part(plane, region, 0, 0, 0.0, "edited")
-                part = replace(part, region=region, area=now[number], status="edited")
-                left = (*left, part)
-            if left:
-                objects[number] = _ordered(number, left)
         self._objects = MappingProxyType(dict(sorted(objects.items())))
-        self._next = max([self._next, *(n + 1 for n in now)])
+        self._next = max([self._next, *(number + 1 for number in objects)])
         return True
 
     # ---------------------------------------------------------------- how it does it
-
-    def _with_part(self, number: int, part: Part) -> dict[int, AnnotatedObject]:
-        held = self._objects.get(number)
-        others = () if held is None else tuple(p for p in held.parts if p.plane != part.plane)
-        return {**self._objects, number: _ordered(number, (*others, part))}
 
     def _do(
         self,
@@ -511,35 +367,8 @@ class Annotation:
         for patch in patches:
             self.apply(patch)
         self._objects = after
-        self._done = _latest_acts([*self._done, change])
-        self._undone.clear()
+        self._history.add(change)
         return change
-
-
-def _latest_acts(changes: list[Change]) -> list[Change]:
-    """Return the changes of the latest acts, whole groups only."""
-    acts, start = 0, len(changes)
-    while start:
-        group = changes[start - 1].group
-        if start == len(changes) or group is None or group != changes[start].group:
-            acts += 1
-        if acts > CHANGES_KEPT:
-            break
-        start -= 1
-    return changes[start:]
-
-
-def _counted(labels: NDArray[np.integer]) -> dict[int, int]:
-    """Return the number of pixels of each label."""
-    if labels.size and labels.min() >= 0 and labels.max() <= _FEW_LABELS:
-        counts = np.bincount(np.ravel(labels).astype(np.intp, copy=False))
-        return {int(n): int(counts[n]) for n in np.flatnonzero(counts[1:]) + 1}
-    found, areas = np.unique(labels, return_counts=True)
-    return {int(n): int(area) for n, area in zip(found, areas, strict=True) if n > 0}
-
-
-def _ordered(number: int, parts: tuple[Part, ...]) -> AnnotatedObject:
-    return AnnotatedObject(number, tuple(sorted(parts, key=lambda part: part.plane.index)))
 
 
 def _union(first: Region, second: Region | None) -> Region:
@@ -551,28 +380,3 @@ def _union(first: Region, second: Region | None) -> Region:
     bottom = max(first.row + first.height, second.row + second.height)
     right = max(first.column + first.width, second.column + second.width)
     return Region(top, left, bottom - top, right - left)
-
-
-def _difference(
-    plane: Plane, region: Region, before: NDArray[np.integer], after: NDArray[np.integer]
-) -> Patch:
-    changed = before != after
-    pixels = LocalMask.crop(changed, region)
-    return Patch(plane, pixels, before[changed], after[changed])
-
-
-def _without_pixels(
-    objects: dict[int, AnnotatedObject], number: int, patch: Patch
-) -> dict[int, AnnotatedObject]:
-    """Return the objects after one lost pixels to another."""
-    held = objects.get(number)
-    part = None if held is None else held.on(patch.plane)
-    if held is None or part is None:
-        return objects
-    area = part.area - int((patch.before == number).sum())
-    others = tuple(p for p in held.parts if p.plane != patch.plane)
-    parts = (*others, replace(part, area=area)) if area > 0 else others
-    objects = {n: o for n, o in objects.items() if n != number}
-    if parts:
-        objects[number] = _ordered(number, parts)
-    return objects

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.types import Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation import Annotation, Change, Part, Patch
+from napari_spa.refine.annotated_objects import Part
+from napari_spa.refine.annotation import Annotation
 from napari_spa.refine.journal import ImageFacts
 from napari_spa.viewer.candidate_shapes import CandidateShapes
 from napari_spa.viewer.mask_layer import MaskLayer, space_of
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask, Proposal
-    from napari_spa.refine.annotation import Overlap, Status
+    from napari_spa.refine.annotated_objects import Status
+    from napari_spa.refine.annotation import Overlap
+    from napari_spa.refine.changes import Change, Patch
     from napari_spa.refine.journal import Journal
     from napari_spa.refine.state import Decision
     from napari_spa.viewer.label_store import LabelStore
@@ -299,7 +302,7 @@ def part_of(
     decisions : tuple of Decision
         What led to it.
     status : str
-        See :class:`~napari_spa.refine.annotation.Part`.
+        See :class:`~napari_spa.refine.annotated_objects.Part`.
 
     Returns
     -------

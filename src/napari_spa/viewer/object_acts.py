@@ -16,7 +16,7 @@ from napari_spa.viewer.stored_masks import stored_mask
 
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
-    from napari_spa.refine.annotation import Part
+    from napari_spa.refine.annotated_objects import Part
     from napari_spa.viewer.annotated_image import AnnotatedImage
     from napari_spa.viewer.gestures import Position
     from napari_spa.viewer.refiner import Act, Refiner

@@ -9,7 +9,7 @@ from napari_spa.widgets.object_rows import ObjectRow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_spa.refine.annotation import AnnotatedObject
+    from napari_spa.refine.annotated_objects import AnnotatedObject
     from napari_spa.viewer.annotated_image import AnnotatedImage
 
 
