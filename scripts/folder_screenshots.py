@@ -61,7 +61,7 @@ def main(target: Path) -> None:
     grab(dock.jobs.dialog, target / "folder-export.png")
     dock.jobs.dialog.reject()
     dock.jobs.ask_batch(desk, dock)
-    wait(lambda: dock.jobs.dialog.start.isEnabled())
+    wait(lambda: " images, " in dock.jobs.dialog.effort.text())
     grab(dock.jobs.dialog, target / "folder-batch.png")
     dock.jobs.dialog.reject()
     viewer.close()

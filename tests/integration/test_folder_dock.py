@@ -302,7 +302,9 @@ def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):
 def test_an_object_at_hand_is_not_left_behind_as_done(open_docks, folder, qtbot):
     _, dock, desk = open_docks()
     open_folder(qtbot, dock, folder)
+    assert dock.parts.status.text() == "cell1.png: click on an object."
     click(qtbot, dock, desk)
+    until(qtbot, lambda: dock.parts.status.text() == "cell1.png: the first object is at hand.")
     dock.parts.acts["done_next"].click()
     assert "Accept or discard" in dock.parts.status.text()
     assert dock.walker.current == "cell1.png"
@@ -440,14 +442,14 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     walker, jobs = dock.walker, dock.jobs
     dock.parts.apply.click()
     dialog = jobs.dialog
-    assert not dialog.start.isEnabled()
+    assert dialog.start.isEnabled()  # nobody has to wait for the estimate
     dialog.ways["prompts"].setChecked(True)
+    assert not dialog.start.isEnabled()
     dialog.path.setText(str(table))
     dialog.doubtful.setValue(0.0)  # everything is looked at
     dialog.workers.setValue(1)
     dialog.path.editingFinished.emit()
-    qtbot.waitUntil(lambda: dialog.start.isEnabled(), timeout=60_000)
-    assert "2 images" in dialog.effort.text()
+    qtbot.waitUntil(lambda: "2 images" in dialog.effort.text(), timeout=60_000)
     dialog.start.click()
     assert jobs.busy
     walker.go("cell3.png")  # waits in the batch

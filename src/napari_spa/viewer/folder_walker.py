@@ -92,6 +92,7 @@ class FolderWalker(QObject):
         self._unreadable: dict[str, str] = {}
         self._wanted: str | None = None
         self._onward = 0
+        self._where: str | None = ""  # what was said of the image; None: trouble stays on show
         self._start: RecentFolder | None = None
         self._closed = False
         self._settled = QTimer(self)
@@ -105,6 +106,7 @@ class FolderWalker(QObject):
         self.stage.proposed.connect(self._on_proposed)
         self.stage.objects_changed.connect(self._settled.start)
         self.stage.gone.connect(self._on_gone)
+        self.failed.connect(self._on_failed)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -258,7 +260,7 @@ class FolderWalker(QObject):
         out, item = self.out, self.items[name]
         if out is None:
             return
-        self._wanted, self._onward = name, onward
+        self._wanted, self._onward, self._where = name, onward, ""
         self.said.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
         place = partial(self.saver.place, out, name, self.stage.left)
@@ -285,16 +287,28 @@ class FolderWalker(QObject):
             return
         self._note_problem(name, "")
         self._remember(self.stage.current)
-        self.said.emit(self._words(name))
+        self._say_where(name)
         self.opened.emit(name)
         self._settled.start()
 
-    def _words(self, name: str) -> str:
+    def _say_where(self, name: str) -> None:
+        """Say how far the image on show is, or what to do on it, when that changed."""
+        if self._where is None or self._wanted is not None:
+            return
         work = None if self.stage.current is None else self.stage.current.work
         count = 0 if work is None else len(work.annotation.objects)
-        if not count:
-            return f"{name}: click on an object."
-        return f"{name}: {count} object{'s' if count > 1 else ''} so far."
+        words = "click on an object."
+        if count:
+            words = f"{count} object{'s' if count > 1 else ''} so far."
+        elif work is not None and work.at_hand is not None:
+            words = "the first object is at hand."
+        sentence = f"{name}: {words}"
+        if sentence != self._where:
+            self._where = sentence
+            self.said.emit(sentence)
+
+    def _on_failed(self, _: str) -> None:
+        self._where = None
 
     def _plane(self, image: ReadImage) -> Plane:
         """Return the slice to begin with: where one was, else the middle."""
@@ -462,6 +476,7 @@ class FolderWalker(QObject):
         self._count()
         current = self.stage.current
         if current is not None:
+            self._say_where(current.name)
             near = [*self._neighbours(1, current.name)[:2], *self._neighbours(-1, current.name)[:1]]
             self._ahead.begin(current, [(name, self.items[name].path) for name in near])
 

@@ -193,7 +193,7 @@ class BatchDialog(QDialog):
         if wish.way != "auto" and wish.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)
             return
-        self.show_effort("Looking what that takes…", possible=False)
+        self.show_effort("Looking what that takes…", possible=True)  # nobody has to wait for it
         self.wished.emit(wish)
 
     def _on_start(self) -> None:

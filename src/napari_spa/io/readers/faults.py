@@ -29,6 +29,9 @@ FAULTS = (
 _PLAIN = {
     "enough data": "it is cut short",
     "mmap length": "it is cut short",
+    "requires a buffer": "it is cut short",
+    "truncated stream": "it is cut short",
+    "corrupted IFD": "it is cut short, or damaged",
     "`pillow`": "it is no picture, or damaged",
     "not a zip file": "it is no .npz file, or damaged",
     "pickle": "it holds Python objects, or is damaged",
