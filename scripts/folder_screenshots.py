@@ -13,7 +13,7 @@ from pathlib import Path
 
 import napari
 import tifffile
-from screenshots import do, grab, save, settle, wait  # redirects the person's folders, too
+from screenshots import DISC, do, grab, save, settle, wait  # redirects the person's folders, too
 from skimage import data, io
 
 from napari_spa.core.sample_stacks import ct_stack
@@ -32,34 +32,26 @@ def make_folder(folder: Path) -> Path:
 
 
 def main(target: Path) -> None:
-    """Play a short session and save each state."""
+    """Play a short session and save what the docs show."""
     target.mkdir(parents=True, exist_ok=True)
     images = make_folder(Path(tempfile.mkdtemp(prefix="napari-spa-")) / "images")
     viewer = napari.Viewer(title="napari-spa")
     viewer.window.resize(1600, 1000)
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
     settle(1)
-    save(viewer, target / "folder-empty.png")
     dock.open_folder(images)
-    wait(lambda: dock.walker.current is not None)
-    settle(2)
-    save(viewer, target / "folder-opened.png")
-    dock.walker.go("retina.png")
-    wait(lambda: dock.walker.current == "retina.png")
+    wait(lambda: dock.walker.current == "cell.tif")
     _, desk = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
-    do(desk, lambda: desk.prompter.click((650.0, 215.0)))
-    save(viewer, target / "folder-at-hand.png")
+    do(desk, lambda: desk.prompter.click((383.0, 424.0)))
     desk.refiner.accept()
     dock.walker.done()
-    settle(2)
     dock.walker.toggle_flag("coins.tif")
     dock.walker.set_note("coins.tif", "shadows at the lower edge")
-    viewer.theme = "light"
-    save(viewer, target / "folder-light.png")
-    dock.jobs.ask_export(dock)
-    settle(1)
-    grab(dock.jobs.dialog, target / "folder-export.png")
-    dock.jobs.dialog.reject()
+    dock.walker.go("retina.png")
+    wait(lambda: dock.walker.current == "retina.png")
+    settle(2)
+    do(desk, lambda: desk.prompter.click(DISC))
+    save(viewer, target / "folder-at-hand.png")
     dock.jobs.ask_batch(desk, dock)
     wait(lambda: " images, " in dock.jobs.dialog.effort.text())
     grab(dock.jobs.dialog, target / "folder-batch.png")
