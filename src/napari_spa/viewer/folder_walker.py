@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.plane import Plane
 from napari_spa.errors import SpaError
 from napari_spa.io.project_items import in_brief
 from napari_spa.io.project_paths import labels_path
 from napari_spa.viewer.folder_ahead import ReadAhead
+from napari_spa.viewer.folder_bookmark import FolderBookmark
+from napari_spa.viewer.folder_items import FolderItems
 from napari_spa.viewer.folder_project import hold_project
-from napari_spa.viewer.folder_reader import FolderReader, ReadImage, ReadItem
-from napari_spa.viewer.folder_recent import RecentFolder, place_in, remember_folder
+from napari_spa.viewer.folder_reader import FolderReader, ReadItem
 from napari_spa.viewer.folder_saver import FolderSaver, Leaving
-from napari_spa.viewer.folder_stage import FolderStage, OpenItem
+from napari_spa.viewer.folder_stage import FolderStage
+from napari_spa.viewer.folder_status import FolderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _SETTLED_MS = 250
 AT_HAND = "Accept or discard the object at hand first."
-_BEGUN_AGAIN = ("to do", "skipped", "done")
 
 
 class FolderWalker(QObject):
@@ -59,8 +58,8 @@ class FolderWalker(QObject):
         An image is on show; an empty name when none is any more.
     said, failed : Signal(str)
         What happened or what to do; what went wrong; in one sentence.
-    items : dict of str to ProjectItem
-        The images by name, in natural order.
+    items : FolderItems
+        The images by name, in natural order, and what is known of each.
     order : callable
         Returns the names as they are listed, for next and previous.
     reserved : frozenset of str
@@ -83,17 +82,16 @@ class FolderWalker(QObject):
         super().__init__(parent)
         self.saver = FolderSaver(self)
         self.stage = FolderStage(viewer, open_desk, self.saver, self)
-        self.items: dict[str, ProjectItem] = {}
+        self.items = self._no_items()
         self.order: Callable[[], Sequence[str]] = lambda: list(self.items)
         self.reserved: frozenset[str] = frozenset()
         self._reader = FolderReader()
         self._ahead = ReadAhead(self._reader, self)
         self.project: Project | None = None
-        self._unreadable: dict[str, str] = {}
+        self._bookmark: FolderBookmark | None = None
         self._wanted: str | None = None
         self._onward = 0
-        self._where: str | None = ""  # what was said of the image; None: trouble stays on show
-        self._start: RecentFolder | None = None
+        self._status = FolderStatus(self.said.emit)
         self._closed = False
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
@@ -106,7 +104,7 @@ class FolderWalker(QObject):
         self.stage.proposed.connect(self._on_proposed)
         self.stage.objects_changed.connect(self._settled.start)
         self.stage.gone.connect(self._on_gone)
-        self.failed.connect(self._on_failed)
+        self.failed.connect(self._status.hush)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -174,9 +172,12 @@ class FolderWalker(QObject):
             return
         self.saver.flush()
         self.project.close()
-        self.project = None
+        self.project = self._bookmark = None
         self._reader.forget()
-        self.items, self._unreadable = {}, {}
+        self.items = self._no_items()
+
+    def _no_items(self) -> FolderItems:
+        return FolderItems(self.changed.emit, self.saver.index)
 
     def _emit(self, signal: Any, *values: object) -> None:
         if not self._closed:
@@ -193,33 +194,19 @@ class FolderWalker(QObject):
         self._close_project()
         self.project = project = done.result()
         self.saver.begin(project)
+        self._bookmark = bookmark = FolderBookmark(project, self.saver.run)
         self._take_items(project.items)
-        self._start = place_in(project.out)
         count = len(self.items)
         self.said.emit("1 image." if count == 1 else f"{count} images.")
-        name = self._first()
+        name = bookmark.first(self.items)
         if name is None:
-            self._remember(None)
+            self._remember()
         else:
             self._go(name, onward=1)
 
     def _take_items(self, items: Sequence[ProjectItem]) -> None:
-        self.items = {
-            item.name: replace(item, problem=self._unreadable.get(item.name, item.problem))
-            for item in items
-        }
+        self.items.take(items)
         self.project_changed.emit()
-
-    def _first(self) -> str | None:
-        """Return where to begin: where one was, else what was begun, else what is to do."""
-        start = self._start
-        if start is not None and start.name in self.items:
-            return start.name
-        for status in ("in progress", "to do", "review"):
-            for name, item in self.items.items():
-                if item.status == status and not item.problem:
-                    return name
-        return next(iter(self.items), None)
 
     def _report(self, error: BaseException) -> None:
         known = isinstance(error, SpaError)
@@ -251,7 +238,7 @@ class FolderWalker(QObject):
         rest = order if step > 0 else order[::-1]
         if of in rest:
             rest = rest[rest.index(of) + 1 :]
-        return [n for n in rest if n not in self.reserved and n not in self._unreadable]
+        return [n for n in rest if n not in self.reserved and not self.items.is_unreadable(n)]
 
     def _neighbour(self, step: int, of: str | None = None) -> str | None:
         return next(iter(self._neighbours(step, of or self.at)), None)
@@ -260,7 +247,8 @@ class FolderWalker(QObject):
         out, item = self.out, self.items[name]
         if out is None:
             return
-        self._wanted, self._onward, self._where = name, onward, ""
+        self._wanted, self._onward = name, onward
+        self._status.begin()
         self.said.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
         place = partial(self.saver.place, out, name, self.stage.left)
@@ -268,8 +256,8 @@ class FolderWalker(QObject):
         future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
-        error = done.exception()
-        if name != self._wanted or name not in self.items:
+        error, bookmark = done.exception(), self._bookmark
+        if bookmark is None or name != self._wanted or name not in self.items:
             if error is None:
                 self.saver.give_back(name)
             return
@@ -280,50 +268,23 @@ class FolderWalker(QObject):
         item = done.result()
         try:
             self.leave(onward=True)
-            self.stage.show(item, self._plane(item.image))
+            self.stage.show(item, bookmark.plane(item.image))
         except SpaError as trouble:
             self.saver.give_back(name)
             self._report(trouble)
             return
-        self._note_problem(name, "")
-        self._remember(self.stage.current)
-        self._say_where(name)
+        self.items.note_readable(name)
+        self._remember()
+        if self.stage.current is not None:
+            self._status.show(self.stage.current)
         self.opened.emit(name)
         self._settled.start()
-
-    def _say_where(self, name: str) -> None:
-        """Say how far the image on show is, or what to do on it, when that changed."""
-        if self._where is None or self._wanted is not None:
-            return
-        work = None if self.stage.current is None else self.stage.current.work
-        count = 0 if work is None else len(work.annotation.objects)
-        words = "click on an object."
-        if count:
-            words = f"{count} object{'s' if count > 1 else ''} so far."
-        elif work is not None and work.at_hand is not None:
-            words = "the first object is at hand."
-        sentence = f"{name}: {words}"
-        if sentence != self._where:
-            self._where = sentence
-            self.said.emit(sentence)
-
-    def _on_failed(self, _: str) -> None:
-        self._where = None
-
-    def _plane(self, image: ReadImage) -> Plane:
-        """Return the slice to begin with: where one was, else the middle."""
-        start, self._start = self._start, None
-        middle = image.middle()
-        if start is None or start.name != image.name or len(start.index) != len(image.shape):
-            return middle
-        inside = (min(max(i, 0), n - 1) for i, n in zip(start.index, image.shape, strict=True))
-        return Plane(middle.axes, tuple(inside))
 
     def _pass_over(self, name: str, error: BaseException) -> None:
         """List why an image cannot be opened, and go on the way one was going."""
         words = str(error) if isinstance(error, SpaError) else f"{name}: {error}"
         words = in_brief(words, self.items[name].path)
-        self._note_problem(name, words)
+        self.items.note_unreadable(name, words)
         following = self._neighbour(self._onward, name) if self._onward else None
         if following is None:
             self._wanted = None
@@ -333,24 +294,10 @@ class FolderWalker(QObject):
         self._go(following, onward=self._onward)
         self.said.emit(f"Passed over: {words}")
 
-    def is_unreadable(self, name: str) -> bool:
-        """Tell whether an image cannot be opened, as far as anybody tried."""
-        return name in self._unreadable
-
     def note_unreadable(self, name: str, words: str) -> None:
         """List why an image cannot be opened, as somebody else found out."""
         if name != self.current:
-            self._note_problem(name, words)
-
-    def _note_problem(self, name: str, words: str) -> None:
-        item = self.items.get(name)
-        if words:
-            self._unreadable[name] = words
-        else:
-            self._unreadable.pop(name, None)
-        if item is not None and item.problem != words:
-            self.items[name] = replace(item, problem=words)
-            self.changed.emit(name)
+            self.items.note_unreadable(name, words)
 
     # ------------------------------------------------------------------ leaving one
 
@@ -360,7 +307,7 @@ class FolderWalker(QObject):
             return
         self._settled.stop()
         self._count()
-        self._remember(self.stage.current)
+        self._remember()
         left = self.stage.leave(onward=onward)
         item = None if left is None else self.items.get(left.name)
         if left is None or item is None or self.out is None:
@@ -374,65 +321,30 @@ class FolderWalker(QObject):
             self.saver.save(Leaving(left.place, store, info, True))
 
     def _on_gone(self, name: str) -> None:
-        self._remember(None)
+        self._remember()
         self.opened.emit("")
         self.said.emit(f"{name} was closed; its work is saved.")
 
-    def _remember(self, item: OpenItem | None) -> None:
+    def _remember(self) -> None:
         """Keep where one is, for another day."""
-        project, plane = self.project, self.stage.plane()
-        if project is None:
-            return
-        index = () if plane is None or item is None else plane.index
-        name = "" if item is None else item.name
-        folder = RecentFolder(str(project.source), str(project.out), name, index)
-        self.saver.run(partial(remember_folder, folder))
+        if self._bookmark is not None:
+            self._bookmark.keep(self.current, self.stage.plane())
 
-    # ------------------------------------------------------------------ what is known
+    # ------------------------------------------------------------------ what becomes of them
 
     def reserve(self, names: Sequence[str]) -> None:
         """Leave images to a batch; none when it has ended."""
         self.reserved = frozenset(names)
 
     def take_result(self, result: ImageResult) -> None:
-        """Show what a batch made of an image; the manifest keeps it."""
+        """Show what a batch made of an image, and let it be opened again."""
         self.reserved -= {result.name}
-        item = self.items.get(result.name)
-        if item is None:
-            return
-        if result.outcome == "failed":
-            item = replace(item, problem=result.problem)
-        else:
-            good = [held for held in result.objects if not held.problem]
-            unsure = max((held.uncertainty for held in good), default=None)
-            item = replace(
-                item,
-                status="review" if result.doubtful else "done",
-                objects=len({held.number for held in good}),
-                uncertainty=unsure,
-                problem="",
-            )
-        self.items[result.name] = item
-        self.changed.emit(result.name)
+        self.items.take_result(result)
 
     def keep_now(self) -> Future[None] | None:
         """Write the labels of the image on show, for somebody who reads them from disk."""
         current = self.stage.current
         return None if current is None else self.saver.keep(current.place, current.image)
-
-    def set_status(self, name: str, status: str) -> None:
-        """Say what became of an image."""
-        self._update(name, status=status)
-
-    def set_note(self, name: str, note: str) -> None:
-        """Write something down about an image."""
-        self._update(name, note=note)
-
-    def toggle_flag(self, name: str) -> None:
-        """Flag an image, or take the flag away."""
-        item = self.items.get(name)
-        if item is not None:
-            self._update(name, flagged=not item.flagged)
 
     def done(self) -> None:
         """Say that the image on show is done, and go to the next."""
@@ -451,24 +363,15 @@ class FolderWalker(QObject):
         else:
             following = self._neighbour(1)
             self._count()
-            self.set_status(current.name, status)
+            self.items.set_status(current.name, status)
             if following is None:
                 self.said.emit(f"{current.name} is {status}; this was the last image.")
             else:
                 self._go(following, onward=1)
 
-    def _update(self, name: str, **changes: Any) -> None:
-        item = self.items.get(name)
-        if item is None or all(getattr(item, key) == value for key, value in changes.items()):
-            return
-        self.items[name] = replace(item, **changes)
-        self.saver.index(name, **changes)
-        self.changed.emit(name)
-
     def _on_proposed(self) -> None:
-        item = self.items.get(self.current or "")
-        if item is not None and item.status in _BEGUN_AGAIN:
-            self.set_status(item.name, "in progress")
+        if self.current is not None:
+            self.items.begin(self.current)
         self._settled.start()
 
     def _on_settled(self) -> None:
@@ -476,16 +379,13 @@ class FolderWalker(QObject):
         self._count()
         current = self.stage.current
         if current is not None:
-            self._say_where(current.name)
+            if self._wanted is None:
+                self._status.show(current)
             near = [*self._neighbours(1, current.name)[:2], *self._neighbours(-1, current.name)[:1]]
             self._ahead.begin(current, [(name, self.items[name].path) for name in near])
 
     def _count(self) -> None:
         current = self.stage.current
-        if current is None or current.name not in self.items:
-            return
-        objects = current.work.annotation.objects
-        unsure = max((held.uncertainty for held in objects.values()), default=None)
-        known = self.items[current.name]
-        if len(objects) != (known.objects or 0) or (objects and unsure != known.uncertainty):
-            self._update(current.name, objects=len(objects), uncertainty=unsure)
+        if current is not None:
+            objects = current.work.annotation.objects.values()
+            self.items.count(current.name, [held.uncertainty for held in objects])

@@ -260,21 +260,21 @@ class FolderDock(QWidget):
         name = self._target()
         item = None if name is None else self.walker.items.get(name)
         if item is not None and item.problem and name is not None:
-            self.walker.set_status(name, "skipped")  # it cannot be on show
+            self.walker.items.set_status(name, "skipped")  # it cannot be on show
         else:
             self.walker.skip()
 
     def _flag(self) -> None:
         name = self._target()
         if name is not None:
-            self.walker.toggle_flag(name)
+            self.walker.items.toggle_flag(name)
         self._words_due.start()
 
     def _on_note(self) -> None:
         name, note = self._noted, self.parts.note
         if name is not None and note.isModified():
             note.setModified(False)
-            self.walker.set_note(name, note.text().strip())
+            self.walker.items.set_note(name, note.text().strip())
         note.clearFocus()
 
     # ------------------------------------------------------------------ answering
@@ -338,7 +338,7 @@ class FolderDock(QWidget):
         """Keep a note that was typed when another image comes."""
         note = self.parts.note
         if self._noted is not None and note.isModified():
-            self.walker.set_note(self._noted, note.text().strip())
+            self.walker.items.set_note(self._noted, note.text().strip())
 
     def _on_changed(self, name: str) -> None:
         parts, item = self.parts, self.walker.items.get(name)

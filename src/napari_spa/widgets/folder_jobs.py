@@ -91,7 +91,7 @@ class FolderJobs(QObject):
         return tuple(
             name
             for name, item in walker.items.items()
-            if item.status == "to do" and not walker.is_unreadable(name) and name != walker.at
+            if item.status == "to do" and not walker.items.is_unreadable(name) and name != walker.at
         )
 
     def ask_batch(self, desk: RefineDock | None, parent: QWidget) -> None:
