@@ -5,37 +5,33 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QTimer, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_spa.errors import SpaError
 from napari_spa.io.work_folders import work_root
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.looks import Looks
 from napari_spa.viewer.object_acts import ObjectActs
-from napari_spa.viewer.planes import Look, channel_choices, shown_plane, spatial_shape
 from napari_spa.viewer.prompter import Prompter
 from napari_spa.viewer.recovery import Recovery
 from napari_spa.viewer.refiner import HINT_START, Refiner
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.viewer.stack_walker import StackWalker
+from napari_spa.widgets.dock_life import DockLife
 from napari_spa.widgets.dock_parts import PROGRESS_STEPS, DockParts
-from napari_spa.widgets.object_listing import list_objects
+from napari_spa.widgets.image_desk import ImageDesk
 from napari_spa.widgets.profile_desk import ProfileDesk
-from napari_spa.widgets.window_end import WindowEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QShowEvent
 
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session import RefinementSession
-    from napari_spa.viewer.annotated_image import AnnotatedImage
     from napari_spa.viewer.engine import SessionFactory
     from napari_spa.viewer.settings import Settings
     from napari_spa.viewer.shown import Shown
@@ -68,7 +64,6 @@ class RefineDock(QWidget):
         session_factory: SessionFactory | None = None,
     ) -> None:
         super().__init__()
-        self._docked = False
         self._closed = False
         # napari gives plugins a proxy that makes a new one of each layer it returns; layers
         # are held by reference here, so they have to be themselves.
@@ -86,40 +81,26 @@ class RefineDock(QWidget):
         self.recovery = Recovery(self.refiner)
         self.parts = DockParts(self._colour_of)
         self.profiles = ProfileDesk(self.refiner, self.parts.profile, self)
+        self._image = ImageDesk(self.refiner, self.looks, self.walker, self.recovery, self.parts)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
-        self._end = WindowEnd(self)
-        self._end.closed.connect(self.release)
+        self._life = DockLife(self)
+        self._life.ended.connect(self.release)
         self._activity: activity | None = None
         self._keys: KeyBindings | None = None
-        self._images: list[Image] = []
-        # Many events come in a row; what follows from them is done once, after them.
-        self._target_due = self._later(self._on_target)
-        self._objects_due = self._later(self._on_objects)
-        self._plane_due = self._later(self._on_plane)
         self._list_models()
         self._connect()
         self._apply(self.settings)
         self.parts.status.setText(HINT_START)
-        self._target_due.start()
         self._refresh()
 
     # ------------------------------------------------------------------ composing
 
-    def _later(self, act: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(0)
-        timer.timeout.connect(act)
-        return timer
-
     def _connect(self) -> None:
-        refiner, walker, parts = self.refiner, self.walker, self.parts
+        refiner, parts = self.refiner, self.parts
         refiner.proposed.connect(self._on_proposed)
         refiner.cleared.connect(self._on_cleared)
-        refiner.objects_changed.connect(self._objects_due.start)
-        self.recovery.offered.connect(parts.recovery.set_offers)
         refiner.works.toggled.connect(self._on_eye)
         refiner.said.connect(self._on_said)
         refiner.failed.connect(self._on_failed)
@@ -137,15 +118,13 @@ class RefineDock(QWidget):
         parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
         parts.model.activated.connect(self._on_model_chosen)
         self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
-        parts.recovery.restore_requested.connect(self.recovery.recover)
-        parts.recovery.forget_requested.connect(self.recovery.forget)
         parts.prompts.tool_changed.connect(self._set_tool)
         parts.prompts.point_requested.connect(self.prompter.point)
         self.prompter.refine_requested.connect(self.objects.refine_at)
-        parts.stack.carry_requested.connect(walker.carry)
-        parts.stack.propagate_requested.connect(walker.propagate)
-        parts.stack.slice_requested.connect(walker.go)
-        self._connect_options()
+        self._image.changed.connect(self._refresh)
+        parts.options.contrast_requested.connect(lambda name: self._save(contrast=name))
+        parts.options.overlap_requested.connect(lambda name: self._save(overlap=name))
+        parts.options.blind_requested.connect(lambda on: self._save(blind=on))
         table = parts.objects
         table.go_to_requested.connect(self.objects.go_to)
         table.reopen_requested.connect(self.objects.reopen)
@@ -153,22 +132,6 @@ class RefineDock(QWidget):
         table.refine_requested.connect(partial(self._set_tool, "refine"))
         table.export_requested.connect(self._on_export)
         self.store.changed.connect(self._apply)
-        viewer = self._viewer
-        viewer.layers.events.inserted.connect(self._on_viewer)
-        viewer.layers.events.removed.connect(self._on_viewer)
-        viewer.layers.selection.events.active.connect(self._on_viewer)
-        viewer.dims.events.current_step.connect(self._on_slider)
-        viewer.dims.events.order.connect(self._on_slider)
-
-    def _connect_options(self) -> None:
-        options = self.parts.options
-        options.layer_requested.connect(self._on_layer_chosen)
-        options.channels_requested.connect(self._on_channels)
-        options.contrast_requested.connect(lambda name: self._save(contrast=name))
-        options.overlap_requested.connect(lambda name: self._save(overlap=name))
-        options.blind_requested.connect(lambda on: self._save(blind=on))
-        options.field_requested.connect(self._on_field)
-        options.frame_requested.connect(self.looks.set_framed)
 
     def _acts(self) -> dict[str, Callable[[], Any]]:
         """Return what each act of :mod:`napari_spa.viewer.act_keys` does."""
@@ -295,22 +258,6 @@ class RefineDock(QWidget):
                 return
         self._save(model=name)
 
-    def _on_layer_chosen(self, place: int) -> None:
-        if 0 <= place < len(self._images):
-            self._viewer.layers.selection.active = self._images[place]
-
-    def _on_channels(self, place: int) -> None:
-        image = self.refiner.target()
-        if image is not None:
-            choice = channel_choices(image)[place]
-            self.looks.set_look(Look(choice, self.settings.contrast))
-
-    def _on_field(self, name: str) -> None:
-        if name == "automatic":
-            self.looks.look_again()
-        else:
-            self.looks.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
-
     def _on_export(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")
         if folder:
@@ -359,66 +306,6 @@ class RefineDock(QWidget):
         if not self.settings.blind:
             self.looks.preview_candidate(index if on else None)
 
-    def _on_viewer(self, event: Any) -> None:
-        self._target_due.start()
-
-    def _on_slider(self, event: Any) -> None:
-        self._plane_due.start()
-
-    def _on_target(self) -> None:
-        """Show which image is annotated and what may be chosen about it."""
-        options, target = self.parts.options, self.refiner.target()
-        self._images = [x for x in self._viewer.layers if isinstance(x, Image)]
-        names = [image.name for image in self._images]
-        options.set_layers(names, self._images.index(target) if target in self._images else -1)
-        if target is None:
-            options.set_channels((), -1)
-            self.parts.prompts.set_limits(0, 0)
-        else:
-            choices = channel_choices(target)
-            work = self._annotated(target)
-            chosen = 0 if work is None else choices.index(work.look.channels)
-            options.set_channels([choice.name for choice in choices], chosen)
-        self._on_plane()
-        self._on_objects()
-
-    def _annotated(self, image: Image) -> AnnotatedImage | None:
-        """Make an image the one that is annotated; look for work on it, suggest a click."""
-        try:
-            work = self.refiner.annotate(image)
-        except SpaError:  # the viewer shows a volume
-            return None
-        self.recovery.look(work)
-        suggestion = image.metadata.get("napari-spa", {})
-        if work.untouched and suggestion:
-            work.prompts.suggest(suggestion["first_click"])
-            self.parts.status.setText(suggestion["hint"])
-        return work
-
-    def _on_plane(self) -> None:
-        """Show where in the stack one is."""
-        target = self.refiner.target()
-        self.parts.stack.set_slices(*(self.walker.slices() or (1, 0)))
-        self.parts.stack.set_results(self.walker.results())
-        try:
-            plane = None if target is None else shown_plane(self._viewer, target)
-        except SpaError:
-            plane = None
-        if target is not None and plane is not None:
-            shape = spatial_shape(target)
-            height, width = (shape[axis] for axis in plane.axes)
-            self.parts.prompts.set_limits(height, width)
-        self._refresh()
-
-    def _on_objects(self) -> None:
-        """Show the objects of the image that is annotated."""
-        work = self.refiner.current
-        rows = [] if work is None else list_objects(work)
-        self.parts.objects.set_rows(rows)
-        self.parts.objects.select(self.refiner.selected)
-        self.parts.stack.set_results(self.walker.results())
-        self._refresh()
-
     def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
         work = self.refiner.current
         return None if work is None else work.mask.colour(number)
@@ -454,26 +341,6 @@ class RefineDock(QWidget):
         """Whether the dock has let go of the viewer."""
         return self._closed
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Take the height there is: napari caps docks at their size hint."""
-        self._end.look()
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        super().showEvent(event)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Let go when napari takes the widget out of its dock, which closes nothing."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            docked = self.parent() is not None
-            if self._docked and not docked:
-                self.release()
-            self._docked = docked
-        return super().event(event)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Release keys, callbacks and the thread."""
-        self.release()
-        super().closeEvent(event)
-
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
         if self._closed:
@@ -481,14 +348,7 @@ class RefineDock(QWidget):
         self._closed = True
         self.released.emit()
         self._end_activity()
-        for timer in (self._target_due, self._objects_due, self._plane_due):
-            timer.stop()
-        viewer = self._viewer
-        viewer.layers.events.inserted.disconnect(self._on_viewer)
-        viewer.layers.events.removed.disconnect(self._on_viewer)
-        viewer.layers.selection.events.active.disconnect(self._on_viewer)
-        viewer.dims.events.current_step.disconnect(self._on_slider)
-        viewer.dims.events.order.disconnect(self._on_slider)
+        self._image.close()
         if self._keys is not None:
             self._keys.release()
         self.parts.side_by_side.close()
