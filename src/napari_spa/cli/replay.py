@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.io.stack_files import StackFile
-    from napari_spa.refine.journal import ImageFacts, LoggedSession
+    from napari_spa.refine.journal import ImageFacts
+    from napari_spa.refine.logged_session import LoggedSession
     from napari_spa.refine.replaying import ReplayedPart
     from napari_spa.refine.session import RefinementSession
 

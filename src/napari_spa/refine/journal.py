@@ -22,36 +22,27 @@ in order.  Reading it gives the objects, the labels and the object at hand as th
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from napari_spa.core.types import Region
-from napari_spa.errors import DataError, InputError
-from napari_spa.refine.annotation import Annotation, Part
-from napari_spa.refine.records import (
-    decision_from_record,
-    decision_to_record,
-    mask_from_record,
-    mask_to_record,
-    pack,
-    plane_from_record,
-    plane_to_record,
-    unpack,
-)
+from napari_spa.errors import DataError
+from napari_spa.refine.annotation import Annotation
+from napari_spa.refine.logged_session import LoggedSession, RecordReader
+from napari_spa.refine.records import decision_to_record, mask_to_record, pack, plane_to_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask
     from napari_spa.io.identity import ModelIdentity
     from napari_spa.io.record_log import Record
+    from napari_spa.refine.annotated_objects import Part
     from napari_spa.refine.annotation import Overlap, Surface
+    from napari_spa.refine.logged_session import Accepted
     from napari_spa.refine.state import Decision, Timeline
 
 VERSION = 1
@@ -228,96 +219,6 @@ class Journal:
         self._written, self._round, self._source = (), 0, None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AtHand:
-    """The object that was not accepted yet.
-
-    Attributes
-    ----------
-    number : int
-        Its label.
-    plane : Plane
-        Where it is.
-    decisions : tuple of Decision
-        All that can be had, undone ones included.
-    round : int
-        The round one was at.
-    reopened : bool
-        Whether it was accepted before.
-    source : mapping
-        How the plane was looked at: ``image`` (fingerprint) and ``look`` (channels, limits).
-    """
-
-    number: int
-    plane: Plane
-    decisions: tuple[Decision, ...] = ()
-    round: int = 0
-    reopened: bool = False
-    source: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def undone(self) -> int:
-        """How many rounds were taken back."""
-        return sum(decision.round > self.round for decision in self.decisions)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Accepted:
-    """An accepted outline, with all that it can be had from again.
-
-    Attributes
-    ----------
-    number : int
-        Label of the object.
-    plane : Plane
-        Where it is.
-    decisions : tuple of Decision
-        What led to it.
-    mask : LocalMask
-        What was accepted.
-    model : mapping
-        Identity of the model.
-    source : mapping
-        ``look`` (channels and limits) and, unless a log does not say, ``image`` (the
-        plane's fingerprint).
-    """
-
-    number: int
-    plane: Plane
-    decisions: tuple[Decision, ...]
-    mask: LocalMask
-    model: Record
-    source: Mapping[str, Any]
-
-
-@dataclass(slots=True, eq=False)
-class LoggedSession:
-    """A log read again.
-
-    Attributes
-    ----------
-    image : ImageFacts
-        The image.
-    model : dict
-        The latest model's identity.
-    annotation : Annotation
-        The objects, with their labels in the surface that was given.
-    at_hand : AtHand or None
-        The object that was not accepted yet.
-    fingerprints : dict of Plane to str
-        Digest of each plane that was decided on.
-    closed : bool
-        Whether the window was closed in order.
-    """
-
-    image: ImageFacts
-    model: Record
-    annotation: Annotation
-    at_hand: AtHand | None = None
-    fingerprints: dict[Plane, str] = field(default_factory=dict)
-    closed: bool = False
-
-
 def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Record]:
     """Read which image and model a log is about, and nothing else.
 
@@ -369,147 +270,7 @@ def read_journal(
     """
     image, model = image_facts(records)
     session = LoggedSession(image, model, Annotation(surface))
-    reader = _Reader(session, surface, mask_of)
+    reader = RecordReader(session, surface, mask_of)
     for record in records:
-        step = getattr(reader, f"on_{record.get('kind')}", None)
-        session.closed = False
-        if step is None:
-            raise DataError(f"the log has a record of an unknown kind, {record.get('kind')!r:.40}.")
-        try:
-            step(record)
-        except _DAMAGE as error:
-            if isinstance(error, InputError):
-                raise DataError(f"the log contradicts itself: {error}") from error
-            raise DataError(f"the log has a damaged {record['kind']!r} record.") from error
+        reader.read(record)
     return session
-
-
-class _Reader:
-    """One method for each kind of record."""
-
-    def __init__(
-        self,
-        session: LoggedSession,
-        surface: Surface,
-        mask_of: Callable[[Accepted], LocalMask] | None,
-    ) -> None:
-        self._session, self._surface, self._mask_of = session, surface, mask_of
-        self._look: Record = {}
-
-    def on_session(self, record: Record) -> None:
-        self._session.model = dict(record["model"])
-
-    def on_decision(self, record: Record) -> None:
-        decision, plane = decision_from_record(record), self._plane(record["plane"])
-        number, held = _number(record), self._session.at_hand
-        source = self._looked(record)
-        if held is None or decision.act == "start":
-            again = held is not None and (held.number, held.plane) == (number, plane)
-            held = AtHand(number, plane, reopened=held is not None and again and held.reopened)
-        earlier = tuple(d for d in held.decisions if d.round < decision.round)
-        self._session.at_hand = replace(
-            held, decisions=(*earlier, decision), round=decision.round, source=source
-        )
-        self._session.fingerprints.setdefault(plane, str(record["image"]))
-
-    def on_at(self, record: Record) -> None:
-        held = self._session.at_hand
-        if held is not None:
-            source = self._looked(record) or held.source
-            self._session.at_hand = replace(held, round=int(record["round"]), source=source)
-
-    def on_accept(self, record: Record) -> None:
-        number, plane = _number(record), self._plane(record["plane"])
-        held = self._session.at_hand
-        decisions: tuple[Decision, ...] = ()
-        # Should nothing say how: as the last plane, but each plane has limits of its own.
-        source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
-        if record["decisions"]:
-            decisions = tuple(decision_from_record(d) for d in record["decisions"])
-            source = self._looked(record) or source
-        elif held is not None and (held.number, held.plane) == (number, plane):
-            decisions = tuple(d for d in held.decisions if d.round <= held.round)
-            source = held.source or source
-        mask = mask_from_record(record["mask"])
-        if self._mask_of is not None and decisions:
-            model = self._session.model
-            mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
-        part = Part(
-            plane,
-            Region(0, 0, 0, 0),
-            0,
-            int(record["rounds"]),
-            float(record["uncertainty"]),
-            record["status"],
-            decisions,
-        )
-        self._session.annotation.commit(
-            number, part, mask, overlap=record["overlap"], group=record["group"]
-        )
-        self._session.at_hand = None
-
-    def on_reopen(self, record: Record) -> None:
-        number, plane = _number(record), self._plane(record["plane"])
-        held = self._session.annotation.objects.get(number)
-        part = None if held is None else held.on(plane)
-        decisions = () if part is None else part.decisions
-        last = decisions[-1].round if decisions else 0
-        self._session.at_hand = AtHand(number, plane, decisions, last, reopened=True)
-
-    def on_discard(self, record: Record) -> None:
-        self._session.at_hand = None
-
-    def on_delete(self, record: Record) -> None:
-        where = record["plane"]
-        plane = None if where is None else self._plane(where)
-        self._session.annotation.remove(_number(record), plane)
-
-    def on_undo(self, record: Record) -> None:
-        self._session.annotation.undo()
-
-    def on_redo(self, record: Record) -> None:
-        self._session.annotation.redo()
-
-    def on_edit(self, record: Record) -> None:
-        plane, shape = self._plane(record["plane"]), self._session.image.shape
-        height, width = (int(n) for n in record["shape"])
-        if (height, width) != tuple(shape[axis] for axis in plane.axes):
-            raise ValueError("its shape")
-        labels = unpack(record["labels"], "<u4").reshape(height, width)
-        region = Region(0, 0, height, width)
-        everywhere = np.ones((height, width), dtype=bool)
-        self._surface.write(plane, region, everywhere, labels.ravel())
-        self._session.annotation.recount(plane, labels)
-
-    def on_profile(self, record: Record) -> None:
-        pass
-
-    def on_closed(self, record: Record) -> None:
-        self._session.closed = True
-
-    def _looked(self, record: Record) -> Record:
-        """Read how a plane was looked at, where a record says so."""
-        source: Record = {name: record[name] for name in ("image", "look") if name in record}
-        if "look" in source:
-            self._look = dict(source["look"])
-        return source
-
-    def _plane(self, record: Record) -> Plane:
-        """Read a plane of the image."""
-        plane, shape = plane_from_record(record), self._session.image.shape
-        if len(shape) != len(plane.index) or not all(
-            0 <= position < extent for position, extent in zip(plane.index, shape, strict=True)
-        ):
-            raise ValueError("its slice")
-        return plane
-
-
-def _number(record: Record) -> int:
-    """Read an object's label."""
-    number = int(record["object"])
-    if number < 1:
-        raise ValueError("its number")
-    return number
-
-
-_DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, zlib.error)

@@ -11,7 +11,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import Cancelled, DataError, SpaError
 from napari_spa.refine.config import Progress, silent
-from napari_spa.refine.journal import Accepted, LoggedSession, read_journal
+from napari_spa.refine.journal import read_journal
 from napari_spa.refine.picture import Picture, PlaneReader
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.record_log import Record
     from napari_spa.refine.annotation import Surface
+    from napari_spa.refine.logged_session import Accepted, LoggedSession
     from napari_spa.refine.session import RefinementSession
 
 Outcome = Literal["same", "differs", "failed", "painted"]

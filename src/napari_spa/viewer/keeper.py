@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from napari_spa.errors import DataError
 from napari_spa.io.record_log import RecordLog, read_records
 from napari_spa.io.work_folders import LOG_NAME, WorkFolder, left_behind
-from napari_spa.refine.journal import Journal, LoggedSession, image_facts, read_journal
+from napari_spa.refine.journal import Journal, image_facts, read_journal
 from napari_spa.viewer.label_store import LabelStore, make_label_store
 from napari_spa.viewer.store_surface import StoreSurface
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_spa.io.identity import ModelIdentity
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.journal import ImageFacts
+    from napari_spa.refine.logged_session import LoggedSession
     from napari_spa.viewer.annotated_image import AnnotatedImage
 
 _logger = logging.getLogger(__name__)
