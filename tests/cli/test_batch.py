@@ -81,6 +81,16 @@ def test_points_of_a_table_become_labels_logs_and_a_manifest(batch, clicks, imag
         assert set(np.unique(labels)) <= {0, 1, 2}
 
 
+def test_an_object_that_cannot_be_had_is_named_and_costs_no_other(batch, clicks, tmp_path):
+    clicks.write_text(clicks.read_text() + "a.tif,7,900,5,1\n")
+    answer = batch("--prompts", clicks)
+    assert answer.status == 1
+    assert "a.tif, object 7: the point (900, 5) lies outside the image" in answer.err
+    assert "3 images done with 6 objects" in answer.out
+    (missing,) = batch("--prompts", clicks, "--overwrite", "--json").json["missing"]
+    assert (missing["image"], missing["object"]) == ("a.tif", 7)
+
+
 def test_again_it_does_only_what_changed_to_the_same_bytes(batch, clicks, images, tmp_path):
     batch("--prompts", clicks)
     first = files(tmp_path / "out")

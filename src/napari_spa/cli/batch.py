@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
         say("napari-spa: stopped; what is done is kept, and the same command goes on from there.")
         return _STOPPED
     _report(options, report)
-    return 1 if report.failed else 0
+    return 1 if report.failed or report.missing else 0
 
 
 @contextmanager
@@ -173,6 +173,8 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
         say(f"napari-spa: {note}")
     for name, reason in report.failed:
         say(f"napari-spa: {name} failed: {reason}")
+    for name, number, reason in report.missing:
+        say(f"napari-spa: {name}, object {number}: {reason}")
     if options.json:
         show_json(
             {
@@ -183,6 +185,10 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
                 "unchanged": len(report.unchanged),
                 "kept": report.kept,
                 "failed": [{"image": name, "why": reason} for name, reason in report.failed],
+                "missing": [
+                    {"image": name, "object": number, "why": reason}
+                    for name, number, reason in report.missing
+                ],
                 "review": report.review,
                 "seconds": report.seconds,
             }

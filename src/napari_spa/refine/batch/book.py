@@ -37,6 +37,9 @@ class BatchReport:
         Images whose labels a person made or changed; they were left alone.
     failed : tuple of (str, str)
         Images that could not be done, and why, in a sentence.
+    missing : tuple of (str, int, str)
+        Objects that were asked for and could not be had in the images done now: image,
+        number, and why, in a sentence.
     review : tuple of str
         Doubtful images of the folder, the most uncertain first.
     notes : tuple of str
@@ -51,6 +54,7 @@ class BatchReport:
     unchanged: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    missing: tuple[tuple[str, int, str], ...] = ()
     review: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     objects: int = 0
@@ -73,6 +77,7 @@ class Book:
         self._total, self._on_result, self._progress = total, on_result, progress
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
+        self._missing: list[tuple[str, int, str]] = []
         self._kept = list(found.named("kept"))
         self._count = 0
         self._begun = self._written = time.monotonic()
@@ -102,7 +107,9 @@ class Book:
             self._failed[result.name] = result.problem
             self._remove_stale(result.name)
         else:
-            self._done[result.name] = sum(not one.problem for one in result.objects)
+            missing = [one for one in result.objects if one.problem]
+            self._done[result.name] = len(result.objects) - len(missing)
+            self._missing += [(result.name, one.number, one.problem) for one in missing]
         self._manifest.add(result, finished.environment)
 
     def _remove_stale(self, name: str) -> None:
@@ -129,12 +136,14 @@ class Book:
         changed = self._found.named("changed")
         notes = list(self.notes)
         if changed:
-            notes.append(f"{count(len(changed), 'image')} had changed since and was done anew.")
+            done = "was" if len(changed) == 1 else "were"
+            notes.append(f"{count(len(changed), 'image')} had changed since and {done} done anew.")
         return BatchReport(
             done=tuple(sorted(self._done)),
             unchanged=self._found.named("unchanged"),
             kept=tuple(sorted(self._kept)),
             failed=tuple(sorted(self._failed.items())),
+            missing=tuple(sorted(self._missing)),
             review=self._manifest.review(),
             notes=tuple(notes),
             objects=sum(self._done.values()),
