@@ -219,7 +219,7 @@ def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
         dock.prompter.click((5, 5))
     assert dock.parts.status.text() == "The model file is broken."
     assert not dock.refiner.worker.busy
-    dock.refiner._factory = make_session
+    dock.refiner.model.factory = make_session
     assert play(qtbot, dock, lambda: dock.prompter.click((5, 5))).round == 1
 
 

@@ -11,7 +11,7 @@ from napari_spa.errors import SpaError
 from napari_spa.viewer.annotated_image import AtHand
 from napari_spa.viewer.camera import camera_of
 from napari_spa.viewer.exporting import export_work
-from napari_spa.viewer.planes import show_plane
+from napari_spa.viewer.planes import show_plane, shown_plane
 from napari_spa.viewer.stored_masks import stored_mask
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ObjectActs(QObject):
             return
         try:
             image = refiner.image()
-            work, plane = refiner.annotate(image), refiner.plane_of(image)
+            work, plane = refiner.works.annotate(image), shown_plane(refiner.viewer, image)
             found = stored_mask(refiner.viewer, image, plane, position)
         except SpaError as error:
             refiner.failed.emit(str(error))
@@ -187,7 +187,7 @@ class ObjectActs(QObject):
         if held is None:
             return None
         try:
-            return held.on(plane or self._refiner.plane_of(work.image)) or held.parts[0]
+            return held.on(plane or shown_plane(self._refiner.viewer, work.image)) or held.parts[0]
         except SpaError:  # the viewer shows a volume
             return held.parts[0]
 

@@ -117,7 +117,7 @@ class Prompter(QObject):
         if image is None or self._refiner.busy:
             return
         try:
-            work = self._refiner.annotate(image)
+            work = self._refiner.works.annotate(image)
             plane = shown_plane(self._refiner.viewer, image)
         except SpaError:
             return
@@ -141,7 +141,7 @@ class Prompter(QObject):
         try:
             image = self._refiner.image()
             plane = shown_plane(self._refiner.viewer, image)
-            work = self._refiner.annotate(image)
+            work = self._refiner.works.annotate(image)
             held = work.at_hand
             if held is not None and held.plane != plane:
                 raise InputError("the object at hand is on another slice; accept or discard it.")

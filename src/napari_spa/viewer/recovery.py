@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotated_image import AtHand
-from napari_spa.viewer.planes import logged_look, picture_of, show_plane, spatial_shape
+from napari_spa.viewer.planes import logged_look, picture_of, show_plane, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
     from napari_spa.core.types import Proposal
@@ -52,7 +52,7 @@ class Recovery(QObject):
         if not work.untouched:
             return
         try:
-            axes = refiner.plane_of(image).axes
+            axes = shown_plane(refiner.viewer, image).axes
         except SpaError:
             return
         self._asked.add(id(work))
@@ -74,7 +74,7 @@ class Recovery(QObject):
         if work.annotation.objects:
             refiner.failed.emit("there are objects already; delete them first, or choose Not now.")
             return
-        shape, axes = spatial_shape(work.image), refiner.plane_of(work.image).axes
+        shape, axes = spatial_shape(work.image), shown_plane(refiner.viewer, work.image).axes
         refiner.said.emit("Bringing your work back…")
         refiner.submit(
             lambda progress: refiner.keeper.recover(offer, shape, axes),

@@ -6,29 +6,30 @@ the worker; everything here runs in the main thread.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.click_target import click_target
 from napari_spa.viewer.engine import make_session
 from napari_spa.viewer.keeper import WorkKeeper
-from napari_spa.viewer.planes import picture_of, shown_plane
+from napari_spa.viewer.model_in_use import ModelInUse
+from napari_spa.viewer.planes import picture_of
 from napari_spa.viewer.profile_book import ProfileBook
+from napari_spa.viewer.round_show import RoundShow
 from napari_spa.viewer.shown import Shown, look_record, make_shown
 from napari_spa.viewer.vispy_guard import keep_programs
 from napari_spa.viewer.worker import Worker
 from napari_spa.viewer.works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari.components import ViewerModel
+    from napari.layers import Image
 
-    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation import Overlap
     from napari_spa.refine.config import Progress
@@ -40,11 +41,7 @@ if TYPE_CHECKING:
 
 HINT_START = "Click on an object in the image."
 HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
-_STEP_MS = 10  # long enough for the window to paint one part of a round before the next
 BUSY = "Still working on the last step; wait, or press Cancel."
-
-
-_logger = logging.getLogger(__name__)
 
 
 class Refiner(QObject):
@@ -94,7 +91,7 @@ class Refiner(QObject):
     ) -> None:
         super().__init__(parent)
         keep_programs()
-        self.viewer, self._factory = viewer, session_factory
+        self.viewer = viewer
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
@@ -111,15 +108,11 @@ class Refiner(QObject):
         self.profiles.failed.connect(self.failed)
         self.overlap: Overlap = "protect"
         self.selected: int | None = None
-        self._model = "spa-tiny"
-        self._loaded: tuple[str, RefinementSession] | None = None
+        self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
-        self._steps: Iterator[None] | None = None
-        self._shown_last: Shown | None = None
-        self._next_step = QTimer(self)
-        self._next_step.setSingleShot(True)
-        self._next_step.setInterval(_STEP_MS)
-        self._next_step.timeout.connect(self._on_next_step)
+        self._round = RoundShow(self)
+        self._round.done.connect(self._on_round_shown)
+        self._round.failed.connect(self.failed)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -131,7 +124,7 @@ class Refiner(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is under way that the next act has to wait for."""
-        return self.worker.busy or self._steps is not None
+        return self.worker.busy or self._round.active
 
     @property
     def held(self) -> AtHand | None:
@@ -146,8 +139,7 @@ class Refiner(QObject):
     @property
     def session(self) -> RefinementSession | None:
         """The session of the model in use, once it is loaded."""
-        known = self._loaded
-        return known[1] if known is not None and known[0] == self._model else None
+        return self.model.session
 
     @property
     def can_undo(self) -> bool:
@@ -227,10 +219,10 @@ class Refiner(QObject):
 
     def set_model(self, model: str) -> None:
         """Use another model from the next object on; the object at hand is dropped."""
-        if model != self._model:
+        if model != self.model.name:
             if self.held is not None:
                 self.discard()
-            self._model = model
+            self.model.name = model
 
     # ------------------------------------------------------------------ living
 
@@ -242,8 +234,7 @@ class Refiner(QObject):
         tuple of str
             Names of the profiles for which what was taught could not be saved.
         """
-        self._next_step.stop()
-        self._steps = None
+        self._round.drop()
         self.worker.close()
         self.works.close()
         return self.profiles.close()
@@ -258,21 +249,8 @@ class Refiner(QObject):
         self.objects_changed.emit()
 
     def target(self) -> Image | None:
-        """Return the image a click is meant for.
-
-        The one with an object at hand; else the active one; else the last one annotated;
-        else the topmost shown.
-        """
-        layers = self.viewer.layers
-        if self.current is not None and self.current.at_hand is not None:
-            return self.current.image
-        active = layers.selection.active
-        if isinstance(active, Image):
-            return active
-        if self.current is not None and self.current.image in layers:
-            return self.current.image
-        shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
-        return shown[-1] if shown else None
+        """Return the image a click is meant for, as :func:`click_target` says."""
+        return click_target(self.viewer.layers, self.current)
 
     # ------------------------------------------------------------------ how it does it
 
@@ -295,7 +273,7 @@ class Refiner(QObject):
         elif self.busy:
             self.said.emit(BUSY)
         else:
-            self.submit(self._loader(), then)
+            self.submit(self.model.loader(), then)
 
     def begin(self, work: AnnotatedImage, held: AtHand, act: Act, *, known: bool = False) -> None:
         """Make an object the one at hand and start on it in the background.
@@ -311,7 +289,7 @@ class Refiner(QObject):
         known : bool
             Whether its decisions are in the log already.
         """
-        load, picture = self._loader(), picture_of(work.image, held.plane, work.look)
+        load, picture = self.model.loader(), picture_of(work.image, held.plane, work.look)
 
         def job(progress: Progress) -> Shown:
             session = load(progress)
@@ -324,21 +302,6 @@ class Refiner(QObject):
         self.said.emit("Looking…")
         self.submit(job, self._show_known if known else self._show)
 
-    def _loader(self) -> Callable[[Progress], RefinementSession]:
-        """Return what loads the model where it is not loaded; for the worker."""
-        model, factory, loaded = self._model, self._factory, self.session
-
-        def load(progress: Progress) -> RefinementSession:
-            session = loaded
-            if session is None:
-                progress(0.0, "loading the model")
-                session = factory(model)
-            self.profiles.equip(session)
-            self._loaded = (model, session)
-            return session
-
-        return load
-
     def _show_known(self, shown: Shown) -> None:
         """Show an object whose decisions are in the log already."""
         if self.current is not None and self.current.journal is not None:
@@ -346,7 +309,7 @@ class Refiner(QObject):
         self._show(shown)
 
     def _show(self, shown: Shown) -> None:
-        """Show a round step by step; the window may live in between."""
+        """Begin to show a round, and note it in the log."""
         work, held = self.current, self.held
         if work is None or held is None:
             return
@@ -358,27 +321,9 @@ class Refiner(QObject):
                 shown.timeline,
                 look_record(work.look, shown.session.canvas),
             )
-        self._steps = work.showing(shown, self.overlap, hidden=self.blind)
-        self._shown_last = shown
-        self._next_step.start()
+        self._round.begin(work.showing(shown, self.overlap, hidden=self.blind), shown)
 
-    def _on_next_step(self) -> None:
-        shown = self._shown_last
-        if self._steps is None or shown is None:
-            return
-        try:
-            next(self._steps)
-        except StopIteration:
-            self._shown_all(shown)
-        except Exception as error:
-            _logger.exception("a part of a round could not be shown")
-            self._shown_all(shown)
-            self.failed.emit(f"a part could not be drawn ({error}); the dock shows it.")
-        else:
-            self._next_step.start()
-
-    def _shown_all(self, shown: Shown) -> None:
-        self._steps = self._shown_last = None
+    def _on_round_shown(self, shown: Shown) -> None:
         self.proposed.emit(shown.proposal, shown)
         certain = "The model is certain: accept, or click to correct it."
         self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
@@ -390,14 +335,6 @@ class Refiner(QObject):
             raise InputError("there is no image; open one first.")
         return image
 
-    def annotate(self, image: Image) -> AnnotatedImage:
-        """Make an image the one that is annotated; ``InputError`` when no plane is shown."""
-        return self.works.annotate(image)
-
-    def plane_of(self, image: Image) -> Plane:
-        """Return the plane of an image that is on show; ``InputError`` when there is none."""
-        return shown_plane(self.viewer, image)
-
     def shown(self) -> Shown:
         """Return the round of the object at hand; ``InputError`` without one."""
         held = self.held
@@ -407,7 +344,7 @@ class Refiner(QObject):
 
     def _drop_work(self) -> None:
         """Neither hear nor show what is under way."""
-        self._steps = self._shown_last = None
+        self._round.drop()
         self.worker.drop()
 
     def ready(self) -> bool:

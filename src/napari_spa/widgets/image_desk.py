@@ -139,7 +139,7 @@ class ImageDesk(QObject):
     def _annotated(self, image: Image) -> AnnotatedImage | None:
         """Make an image the one that is annotated; look for work on it, suggest a click."""
         try:
-            work = self._refiner.annotate(image)
+            work = self._refiner.works.annotate(image)
         except SpaError:  # the viewer shows a volume
             return None
         self._recovery.look(work)
