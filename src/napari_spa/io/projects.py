@@ -11,14 +11,23 @@ import json
 import logging
 import os
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.atomic import atomic_path
 from napari_spa.io.image_files import list_images, natural_key
+from napari_spa.io.project_file import (
+    KIND,
+    VERSION,
+    ProjectDamagedError,
+    ProjectMissingError,
+    hold_window,
+    put_aside,
+    read_project,
+    write_project,
+    writing_alone,
+)
 from napari_spa.io.project_items import (
     STATUSES,
     BatchFinding,
@@ -32,7 +41,6 @@ from napari_spa.io.project_items import (
     share_of,
 )
 from napari_spa.io.project_paths import (
-    LOCK_NAME,
     default_output,
     labels_path,
     log_path,
@@ -41,15 +49,14 @@ from napari_spa.io.project_paths import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import EllipsisType
+
+    from filelock import BaseFileLock
 
 __all__ = ["Project", "ProjectItem", "Status", "in_order", "matching"]
 
 _logger = logging.getLogger(__name__)
-_KIND, _VERSION = "napari-spa project", 1
 _BATCH_KIND = "napari-spa batch"
-_WAIT_SECONDS = 10
 
 
 class Project:
@@ -76,7 +83,7 @@ class Project:
         self._paths: dict[str, Path] = {}
         self._findings: dict[str, BatchFinding] = {}
         self._guard = threading.RLock()
-        self._held: Any = None
+        self._held: BaseFileLock | None = None
 
     @classmethod
     def create(cls, source: Path, out: Path | None = None, *, recursive: bool = False) -> Project:
@@ -107,12 +114,12 @@ class Project:
         out = default_output(source) if out is None else Path(out).absolute()
         project = cls(source, out, recursive=recursive)
         project._list()
-        with project._alone():
+        with writing_alone(out):
             if project_path(out).exists():
                 try:
-                    _read(project_path(out))
-                except _DamagedError:
-                    _keep(project_path(out))
+                    read_project(project_path(out))
+                except ProjectDamagedError:
+                    put_aside(project_path(out))
                 else:
                     raise DataError(f"{out} holds a project already; open it.")
             project._write({})
@@ -137,8 +144,7 @@ class Project:
             When there is none, it cannot be read, or was made by a newer version.
         """
         out = Path(out).absolute()
-        path = project_path(out)
-        record = _read(path)
+        record = read_project(project_path(out))
         project = cls(_source(out, record), out, recursive=record.get("recursive") is True)
         project._take(record)
         project.refresh()
@@ -230,13 +236,13 @@ class Project:
         with self._guard:
             if not self._changed and project_path(self.out).exists():
                 return
-            with self._alone():
+            with writing_alone(self.out):
                 try:
-                    there = _read(project_path(self.out))
-                except _DamagedError:
-                    _keep(project_path(self.out))
+                    there = read_project(project_path(self.out))
+                except ProjectDamagedError:
+                    put_aside(project_path(self.out))
                     there = {}
-                except _MissingError:
+                except ProjectMissingError:
                     there = {}
                 self._write(there)
 
@@ -254,7 +260,7 @@ class Project:
         """
         with self._guard:
             try:
-                self._take(_read(project_path(self.out)))
+                self._take(read_project(project_path(self.out)))
             except DataError as error:  # it is in memory, and goes to disk with the next change
                 _logger.warning("%s", error)
             self._list()
@@ -267,20 +273,8 @@ class Project:
         DataError
             When another window has it, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
-        if self._held is not None:
-            return
-        # Taken in the worker's thread and let go in the main one.
-        lock = FileLock(self.out / f"{LOCK_NAME}-window", timeout=0, thread_local=False)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise DataError(f"{self.out} is open in another window; close it there.") from error
-        except OSError as error:
-            raise _refused(self.out, error) from error
-        self._held = lock
+        if self._held is None:
+            self._held = hold_window(self.out)
 
     def close(self) -> None:
         """Let other windows have it."""
@@ -334,8 +328,8 @@ class Project:
         self._take(there)
         images = {name: known.record() for name, known in self._known.items()}
         record = self._rest | {
-            "kind": _KIND,
-            "version": _VERSION,
+            "kind": KIND,
+            "version": VERSION,
             "source": {
                 "path": str(self.source),
                 "relative": Path(os.path.relpath(self.source, self.out)).as_posix(),
@@ -343,74 +337,8 @@ class Project:
             "recursive": self.recursive,
             "images": {name: images[name] for name in sorted(images) if images[name]},
         }
-        # Pure ASCII: names that are no Unicode text come back as they were.
-        content = json.dumps(record, indent=1, allow_nan=False)
-        with atomic_path(project_path(self.out)) as temporary:
-            temporary.write_text(content + "\n", encoding="ascii")
+        write_project(project_path(self.out), record)
         self._changed.clear()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from writing for a moment."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.out / LOCK_NAME, timeout=_WAIT_SECONDS)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise DataError(f"{self.out} is being written by another window.") from error
-        except OSError as error:
-            raise _refused(self.out, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-class _MissingError(DataError):
-    """There is no such file."""
-
-
-class _DamagedError(DataError):
-    """There is a file that nobody can read."""
-
-
-def _refused(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write {path}: {error.strerror or error}.")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a project's file; a newer or unreadable one is refused."""
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise _MissingError(f"{path.parent} holds no project.") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict) or record.get("kind") != _KIND:
-        raise _DamagedError(
-            f"{path} is damaged; rename it to begin anew, labels and logs stay as they are."
-        )
-    version = record.get("version")
-    if version != _VERSION:
-        raise DataError(f"{path} was made by another version of napari-spa ({version}); update it.")
-    return record
-
-
-def _keep(path: Path) -> None:
-    """Move a file that nobody can read out of the way."""
-    number, kept = 1, path.with_name(path.name + ".bak")
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{path.name}.bak{number}")
-    try:
-        os.replace(path, kept)
-    except OSError as error:
-        raise _refused(path, error) from error
-    _logger.warning("%s could not be read; it is kept as %s.", path, kept.name)
 
 
 def _source(out: Path, record: dict[str, Any]) -> Path:
