@@ -435,7 +435,7 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     for number in range(1, 5):
         iio.imwrite(source / f"cell{number}.png", pixels(number))
     table = tmp_path / "clicks.csv"
-    rows = [f"cell{n}.png,1,24,28,1" for n in (2, 3)]
+    rows = [f"cell{n}.png,1,24,28,1" for n in (2, 3)] + ["cell3.png,4,999,1,1"]
     table.write_text("\n".join(["image,object,row,col,label", *rows]) + "\n")
     _, dock, desk = open_docks()
     open_folder(qtbot, dock, source)
@@ -456,6 +456,7 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     assert walker.current == "cell1.png"
     qtbot.waitUntil(lambda: not jobs.busy, timeout=60_000)
     until(qtbot, lambda: walker.items["cell3.png"].status == "review")
+    assert "Not found: object 4 of cell3.png: the point (999, 1)" in dock.parts.status.text()
     assert walker.items["cell2.png"].objects == 1
     assert walker.items["cell4.png"].status == "to do"
     until(qtbot, lambda: list(dock.parts.model.names) == ["cell2.png", "cell3.png"]

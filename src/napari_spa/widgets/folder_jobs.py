@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.refine.profile_words import evidence
+from napari_spa.refine.profile_words import counted, evidence
 from napari_spa.viewer.folder_batch import BatchOrder, do_batch, effort_words
 from napari_spa.viewer.folder_export import do_export
 from napari_spa.viewer.worker import Worker
@@ -176,7 +176,13 @@ class FolderJobs(QObject):
         parts = [f"{len(report.done)} done"]
         parts += [f"{review} to review"] if review else []
         parts += [f"{failed} failed"] if failed else []
-        self.said.emit(f"The batch ended: {', '.join(parts)}.")
+        words = [f"The batch ended: {', '.join(parts)}."]
+        if report.missing:
+            name, number, why = report.missing[0]
+            more = len(report.missing) - 1
+            also = f" and {counted(more, 'other')}" if more else ""
+            words.append(f"Not found: object {number} of {name}{also}: {why}")
+        self.said.emit(" ".join(words))
         if review:
             self.review_wanted.emit()
 
