@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import (
-    QDockWidget,
-    QFileDialog,
-    QMainWindow,
-    QMenu,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from napari_spa.viewer.folder_recent import recent_folders
 from napari_spa.viewer.folder_walker import FolderWalker
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.viewer.thumbnails import Thumbnails
+from napari_spa.widgets.dock_life import DockLife
+from napari_spa.widgets.dock_places import DockPlaces
 from napari_spa.widgets.folder_jobs import FolderJobs
 from napari_spa.widgets.folder_model import state_of, summary
 from napari_spa.widgets.folder_parts import EMPTY, FolderParts
+from napari_spa.widgets.later import later
 from napari_spa.widgets.refine_dock import RefineDock
-from napari_spa.widgets.window_end import WindowEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +30,13 @@ if TYPE_CHECKING:
     import napari.viewer
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_spa.io.projects import ProjectItem
     from napari_spa.viewer.settings import Settings
 
 _LOOKED_THROUGH = 500
 """So many images are looked at unasked, to find those that cannot be read."""
-_WIDTH, _POLISHED_MS = 330, 100
 
 
 class FolderDock(QWidget):
@@ -57,7 +50,7 @@ class FolderDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._docked = self._closed = False
+        self._closed = False
         # napari gives plugins a proxy that makes a new one of each layer it returns; layers
         # are held by reference here, so they have to be themselves.
         viewer = getattr(viewer, "__wrapped__", viewer)
@@ -74,23 +67,16 @@ class FolderDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
         self.setAcceptDrops(True)
-        self._end = WindowEnd(self)
-        self._end.closed.connect(self.release)
-        self._list_due = self._later(self._list)
-        self._words_due = self._later(self._show_words)
-        self._widen_due = self._later(self._widen)
+        self._life = DockLife(self)
+        self._life.ended.connect(self.release)
+        self._places = DockPlaces(self)
+        self._list_due = later(self, self._list)
+        self._words_due = later(self, self._show_words)
         self._connect()
         self._apply(self.store.load())
         self._list()
 
     # ------------------------------------------------------------------ composing
-
-    def _later(self, act: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(0)
-        timer.timeout.connect(act)
-        return timer
 
     def _connect(self) -> None:
         walker, parts, jobs = self.walker, self.parts, self.jobs
@@ -154,46 +140,11 @@ class FolderDock(QWidget):
         found = next((dock for dock in docks if not dock.closed), None)
         if found is None:
             dock, found = window.add_plugin_dock_widget("napari-spa", "SPA Refine")
-            # Once it has been laid out; before, it has no height to share.
-            QTimer.singleShot(0, partial(self._share_height, dock))
-            self._set_beside(found)
+            self._places.put_beside(dock)
         assert isinstance(found, RefineDock)
         self._desk = found
         found.released.connect(self.walker.leave)
         return found
-
-    def _share_height(self, other: QDockWidget) -> None:
-        """Give the dock below as much height as it needs; the list can be scrolled."""
-        mine = self.parent()
-        while mine is not None and not isinstance(mine, QDockWidget):
-            mine = mine.parent()
-        window = None if self._closed else other.parent()
-        if isinstance(mine, QDockWidget) and isinstance(window, QMainWindow):
-            window.resizeDocks([mine, other], [1, 2], Qt.Orientation.Vertical)
-
-    def _set_beside(self, desk: QWidget) -> None:
-        """Put a dock beside this one: one above the other, neither has room."""
-        ours, theirs, window = self.parent(), desk.parent(), self.window()
-        if not isinstance(ours, QDockWidget) or not isinstance(theirs, QDockWidget):
-            return
-        if isinstance(window, QMainWindow) and not ours.isFloating():
-            window.splitDockWidget(ours, theirs, Qt.Orientation.Horizontal)
-            theirs.visibilityChanged.connect(self._on_laid_out)
-
-    def _on_laid_out(self, visible: bool) -> None:
-        """Widen the docks once: Qt hides the new one until it has laid them out."""
-        dock = None if self._desk is None else self._desk.parent()
-        if visible and isinstance(dock, QDockWidget) and not self._closed:
-            dock.visibilityChanged.disconnect(self._on_laid_out)
-            self._widen_due.start(_POLISHED_MS)
-
-    def _widen(self) -> None:
-        """Give both docks the room they need, once napari's style is on them."""
-        docks = [w.parent() for w in (self, self._desk) if w is not None]
-        known = [dock for dock in docks if isinstance(dock, QDockWidget)]
-        window = self.window()
-        if isinstance(window, QMainWindow):
-            window.resizeDocks(known, [_WIDTH] * len(known), Qt.Orientation.Horizontal)
 
     def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
         return self.thumbnails.get(item.name, item.path)
@@ -384,34 +335,15 @@ class FolderDock(QWidget):
             event.acceptProposedAction()
             self.open_folder(folder)
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Take the height there is: napari caps docks at their size hint."""
-        self._end.look()
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        super().showEvent(event)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Let go when napari takes the widget out of its dock, which closes nothing."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            docked = self.parent() is not None
-            if self._docked and not docked:
-                self.release()
-            self._docked = docked
-        return super().event(event)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Leave the image on show in order, and release keys and threads."""
-        self.release()
-        super().closeEvent(event)
-
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
         if self._closed:
             return
         self._closed = True
         self._on_note_left()
-        for timer in (self._list_due, self._words_due, self._widen_due):
-            timer.stop()
+        self._list_due.stop()
+        self._words_due.stop()
+        self._places.close()
         if self._keys is not None:
             self._keys.release()
         self.store.changed.disconnect(self._apply)
