@@ -2,6 +2,7 @@
 
     python benchmarks/batch.py                        # 1,000 images, about half an hour
     python benchmarks/batch.py --images 100 --loop 20
+    python benchmarks/batch.py --only share           # what of an image is not the network
 
 Procedural images of 512 px, one click each.  As many plain loops as there are workers run
 side by side before the batch and after it, each in one thread, so that both sides share the
@@ -26,15 +27,20 @@ import time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import tifffile
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SIDE = 512
 SCENES = 50
 """Different scenes; each image is one of them, shifted and in its own brightness."""
 BAR = 0.9
+_SHARED = 24
 
 
 def make_images(folder: Path, count: int) -> None:
@@ -79,6 +85,45 @@ def plain_loop(folder: Path, start: int, stop: int) -> None:
             tifffile.imwrite(Path(out) / click["image"], labels, compression="zlib")
         taken = time.perf_counter() - begun, time.process_time() - used
     print(json.dumps(taken))
+
+
+def network_share(folder: Path) -> None:
+    """Print how much of a core an image takes in the network, and how much elsewhere."""
+    import torch
+
+    from napari_spa.refine.batch.engine import BatchEngine
+    from napari_spa.refine.batch.one_image import segment_image
+    from napari_spa.refine.batch.plan import make_plan
+    from napari_spa.refine.batch.task import BatchRecipe
+
+    torch.set_num_threads(1)
+    recipe = BatchRecipe(device="cpu")
+    plan = make_plan(folder / "images", folder / "out", recipe, prompts=folder / "clicks.csv")
+    engine = BatchEngine(recipe)
+    inside = 0.0
+
+    def timed(call: Callable[..., object]) -> Callable[..., object]:
+        def measured(*arguments: object, **options: object) -> object:
+            nonlocal inside
+            begun = time.thread_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                inside += time.thread_time() - begun
+
+        return measured
+
+    spa = engine.model.spa
+    for name in ("encode", "embed_prompts", "decode"):
+        setattr(spa, name, timed(getattr(spa, name)))
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        segment_image(plan.tasks[0], recipe, engine, Path(out))  # everything was called once
+        inside, begun = 0.0, time.thread_time()
+        for task in plan.tasks[1:]:
+            segment_image(task, recipe, engine, Path(out))
+        core = time.thread_time() - begun
+    each = 1000 / len(plan.tasks[1:])
+    print(f"of {core * each:.0f} ms of a core an image, {inside * each:.0f} are in the network")
 
 
 def plain_loops(folder: Path, at_once: int, each: int) -> tuple[float, float]:
@@ -149,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", choices=["share"])
     parser.add_argument("--loop", type=int, default=75, help="images of each plain loop")
     parser.add_argument("--plain", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -157,6 +203,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.only == "share":
+            make_images(folder, _SHARED)
+            network_share(folder)
+            return
         make_images(folder, options.images)
         report(folder, options.images, options.workers, options.loop)
 
