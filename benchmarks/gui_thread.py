@@ -197,7 +197,7 @@ def play_batch(meter: StallMeter, size: tuple[int, int]) -> None:
         live(5)
         meter.report("a folder, nothing under way")
         dock.jobs.ask_batch(None, dock)
-        wait(lambda: dock.jobs.dialog.start.isEnabled())
+        wait(lambda: " images, " in dock.jobs.dialog.effort.text())
         meter.report("asking what a batch would take")
         dock.jobs.dialog.start.click()
         wait(lambda: not dock.jobs.busy)
