@@ -146,6 +146,20 @@ def test_auto_needs_no_prompts_and_a_profile_is_only_read(batch, model_file, tmp
     assert PreferenceProfile.load(profile).picks == 0
 
 
+def test_a_denser_grid_is_another_recipe(batch, clicks, tmp_path):
+    assert batch("--auto", "--grid", "4", out="four").status == 0
+    assert batch("--auto", "--grid", "6", out="six").status == 0
+    recipes = [
+        json.loads((tmp_path / out / "manifest.json").read_text())["recipe"]["auto"]["grid"]
+        for out in ("four", "six")
+    ]
+    assert recipes == [4, 6]
+    refused = batch("--prompts", clicks, "--grid", "4", out="none")
+    assert refused.status == 2
+    assert "--grid is for --auto" in refused.err
+    assert batch("--auto", "--grid", "0", out="none").status == 2
+
+
 def test_one_bad_image_is_reported_and_costs_no_other(batch, clicks, images, tmp_path):
     (images / "b10.png").write_bytes(b"not a picture")
     answer = batch("--prompts", clicks)

@@ -90,6 +90,13 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     sources.add_argument(
         "--auto", action="store_true", help="find all objects, from a grid of points"
     )
+    parser.add_argument(
+        "--grid",
+        type=positive,
+        metavar="N",
+        help="with --auto: points along the longer side (default: 32); more where objects are "
+        "small or crowded, and the time grows with them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
         return _verify(options)
     if not (options.prompts or options.masks or options.auto):
         raise CallError("say where objects come from: --prompts CSV, --masks DIR or --auto.")
+    if options.grid is not None and not options.auto:
+        raise CallError("--grid is for --auto; leave it out.")
     plan = _plan(options)
     for note in plan.notes:
         say(f"napari-spa: {note}")
@@ -110,10 +119,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> BatchPlan:
     from napari_spa.refine.batch.plan import make_plan
-    from napari_spa.refine.batch.task import BatchRecipe
+    from napari_spa.refine.batch.task import AutoConfig, BatchRecipe
 
     recipe = BatchRecipe(
-        model=options.model, device=options.device, profile=options.profile, seed=options.seed
+        model=options.model,
+        device=options.device,
+        profile=options.profile,
+        seed=options.seed,
+        auto=AutoConfig() if options.grid is None else AutoConfig(grid=options.grid),
     )
     with checking_the_call():
         if options.profile is not None and not options.profile.is_file():
