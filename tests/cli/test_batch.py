@@ -87,7 +87,10 @@ def test_an_object_that_cannot_be_had_is_named_and_costs_no_other(batch, clicks,
     assert answer.status == 1
     assert "a.tif, object 7: the point (900, 5) lies outside the image" in answer.err
     assert "3 images done with 6 objects" in answer.out
-    (missing,) = batch("--prompts", clicks, "--overwrite", "--json").json["missing"]
+    again = batch("--prompts", clicks, "--json")
+    assert again.status == 1  # as long as it is missing
+    assert again.json["done"] == 0
+    (missing,) = again.json["missing"]
     assert (missing["image"], missing["object"]) == ("a.tif", 7)
 
 

@@ -79,6 +79,7 @@ def test_what_was_reset_or_deleted_comes_back(shelf: ProfileShelf) -> None:
     for gone in (beside, path):
         shelf.delete(gone)
     latest, before = shelf.removed.list()
+    assert shelf.removed.list(1) == (latest,)
     assert (latest.picks, before.picks) == (2, 9)
     assert shelf.bring_back(before.path).read_text() == text
     with pytest.raises(ProfileError, match=r"no profile .Ben. was reset or deleted; .*Ana"):

@@ -18,6 +18,7 @@ from napari_spa.cli.arguments import (
     positive,
 )
 from napari_spa.cli.output import CallError, checking_the_call, progress_bar, say, show, show_json
+from napari_spa.core.words import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -180,7 +181,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:
-    from napari_spa.refine.batch.book import count, in_words
+    from napari_spa.refine.batch.book import in_words
 
     for note in report.notes:
         say(f"napari-spa: {note}")
@@ -208,15 +209,15 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
         )
         return
     show(
-        f"{options.out}: {count(len(report.done), 'image')} done with "
-        f"{count(report.objects, 'object')} in {in_words(report.seconds)}"
+        f"{options.out}: {counted(len(report.done), 'image')} done with "
+        f"{counted(report.objects, 'object')} in {in_words(report.seconds)}"
     )
     if report.unchanged:
-        show(f"{count(len(report.unchanged), 'image')} done before and unchanged")
+        show(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
         show(f"{_some(report.kept)}: labels of a person, kept (--overwrite would replace them)")
     if report.review:
-        show(f"{count(len(report.review), 'image')} to review, first: {_some(report.review)}")
+        show(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
@@ -243,17 +244,17 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
 
 def _show_estimate(found: Estimate, workers: int) -> None:
-    from napari_spa.refine.batch.book import count, in_words
+    from napari_spa.refine.batch.book import in_words
 
-    show(f"{found.to_do} of {count(found.images, 'image')} to do, nothing is written")
+    show(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
     if found.kept:
-        show(f"{count(found.kept, 'image')} with labels of a person, kept")
+        show(f"{counted(found.kept, 'image')} with labels of a person, kept")
     if not found.to_do:
         return
-    show(f"about {count(found.objects, 'object')}")
+    show(f"about {counted(found.objects, 'object')}")
     if math.isfinite(found.seconds):
         show(
-            f"about {in_words(found.seconds)} with {count(workers, 'worker')} and "
+            f"about {in_words(found.seconds)} with {counted(workers, 'worker')} and "
             f"{_size(found.disk)} on disk, measured on {found.measured}"
         )
 

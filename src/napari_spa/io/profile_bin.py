@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.atomic import atomic_path
 from napari_spa.io.profile_entries import ShelfEntry, read_entry
-from napari_spa.io.profile_files import folded
+from napari_spa.io.profile_files import folded, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,17 @@ class ProfileBin:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def list(self) -> tuple[ShelfEntry, ...]:
+    def list(self, most: int | None = None) -> tuple[ShelfEntry, ...]:
         """List what can be brought back, the latest first.
+
+        Parameters
+        ----------
+        most : int or None
+            Only so many files are read; all by default.
+
+        Returns
+        -------
+        tuple of ShelfEntry
 
         Raises
         ------
@@ -43,8 +52,8 @@ class ProfileBin:
         found = []
         for path in paths:
             with suppress(OSError):  # another window brings it back just now
-                found.append((-path.stat().st_mtime_ns, path.name, read_entry(path)))
-        entries = [entry for *_, entry in sorted(found, key=lambda one: one[:2])]
+                found.append((-path.stat().st_mtime_ns, path))
+        entries = [read_entry(path) for _, path in sorted(found)[:most]]
         return tuple(entry for entry in entries if entry is not None and not entry.problem)
 
     def find(self, name: str) -> Path:
@@ -79,7 +88,7 @@ class ProfileBin:
         DataError
             When it cannot be copied.
         """
-        with atomic_path(self._free(path)) as temporary:
+        with locked(self.root), atomic_path(self._free(path)) as temporary:
             shutil.copyfile(path, temporary)
 
     def take(self, path: Path) -> None:
@@ -90,12 +99,13 @@ class ProfileBin:
         DataError
             When it cannot be moved.
         """
+        if path.is_dir():
+            raise DataError(f"cannot delete {path}: it is a folder.")
         try:
-            if path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self.root.mkdir(parents=True, exist_ok=True)
-            target = self._free(path)
-            shutil.move(path, target)
+            with locked(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                target = self._free(path)
+                shutil.move(path, target)
             os.utime(target)  # the latest is what went last
         except OSError as error:
             raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error

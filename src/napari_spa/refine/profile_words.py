@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from napari_spa.core.words import counted
+
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters
     from napari_spa.io.profiles import PreferenceProfile
@@ -162,8 +164,3 @@ def proportion(size: float, other: str = "") -> str:
 
 def _mean(mixture: MixtureParameters, channel: int) -> float:
     return float(mixture.weights @ mixture.means[:, channel])
-
-
-def counted(number: int, what: str) -> str:
-    """Say how many there are: ``"1 pick"``, ``"1,204 picks"``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from napari_spa.core.words import counted
 from napari_spa.io.project_items import in_brief
 from napari_spa.viewer.apart import run_apart
 
@@ -139,7 +140,7 @@ def _effort(order: BatchOrder, on_value: object, progress: Progress) -> str:
 
 
 def _in_words(found: Estimate, source: Path) -> str:
-    images = "1 image" if found.to_do == 1 else f"{found.to_do} images"
+    images = counted(found.to_do, "image")
     if found.problem:
         why = in_brief(found.problem, source / found.measured)
         return f"{images}; {found.measured} was tried and failed: {why}"
@@ -152,7 +153,7 @@ def _in_words(found: Estimate, source: Path) -> str:
         time = f"about {minutes:.0f} minutes"
     else:
         time = f"about {minutes / 60:.1f} hours"
-    objects = "1 object" if found.objects == 1 else f"{found.objects} objects"
+    objects = counted(found.objects, "object")
     size = max(found.disk / 1e6, 0.1)
     return f"{images}, about {objects}, {time}, {size:.1f} MB."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_spa.core.words import counted
 from napari_spa.io.project_items import in_brief
 from napari_spa.io.project_paths import labels_path
 from napari_spa.viewer.mask_layer import mask_colours
@@ -49,8 +50,8 @@ def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Pr
         return red, green, blue, alpha
 
     report = export_project(project, kinds, folder, progress, colour=colour)
-    images = "1 image" if report.images == 1 else f"{report.images} images"
-    files = "1 file" if report.files == 1 else f"{report.files} files"
+    images = counted(report.images, "image")
+    files = counted(report.files, "file")
     words = f"Exported {images} into {folder}: {files}."
     if report.problems:
         name, why = report.problems[0]

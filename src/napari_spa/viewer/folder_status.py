@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_spa.core.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,7 @@ class FolderStatus:
         count = len(item.work.annotation.objects)
         words = "click on an object."
         if count:
-            words = f"{count} object{'s' if count > 1 else ''} so far."
+            words = f"{counted(count, 'object')} so far."
         elif item.work.at_hand is not None:
             words = "the first object is at hand."
         sentence = f"{item.name}: {words}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
 from napari_spa.io.project_items import in_brief
 from napari_spa.io.project_paths import labels_path
@@ -196,8 +197,7 @@ class FolderWalker(QObject):
         self.saver.begin(project)
         self._bookmark = bookmark = FolderBookmark(project, self.saver.run)
         self._take_items(project.items)
-        count = len(self.items)
-        self.said.emit("1 image." if count == 1 else f"{count} images.")
+        self.said.emit(f"{counted(len(self.items), 'image')}.")
         name = bookmark.first(self.items)
         if name is None:
             self._remember()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NOT_KEPT = "Your picks count until the window closes."
 _LONGEST_IN_SENTENCE = 40
+_MOST_BACK = 12
+"""So many of those that were removed are offered."""
 _logger = logging.getLogger(__name__)
 
 _Listed = tuple[tuple[ShelfEntry, ...], tuple[ShelfEntry, ...]]
@@ -64,7 +66,7 @@ class ProfileBook(QObject):
     entries : tuple of ShelfEntry
         All profiles by name, the one in use among them wherever it lies.
     removed : tuple of ShelfEntry
-        What can be brought back, the latest first.
+        The latest of those that can be brought back.
     chosen : Path or None
         File of the one in use.
     loose : PreferenceProfile or None
@@ -175,7 +177,7 @@ class ProfileBook(QObject):
         chosen, known = self.chosen, self.entry
 
         def look() -> _Listed:
-            entries, removed = self.shelf.list(), self.shelf.removed.list()
+            entries, removed = self.shelf.list(), self.shelf.removed.list(_MOST_BACK)
             if chosen is None or any(entry.path == chosen for entry in entries):
                 return entries, removed
             found = read_entry(chosen)

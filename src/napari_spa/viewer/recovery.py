@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotated_image import AtHand
 from napari_spa.viewer.planes import logged_look, picture_of, show_plane, shown_plane, spatial_shape
@@ -107,7 +108,7 @@ class Recovery(QObject):
         refiner.keeper.resume(work, recovered)
         refiner.objects_changed.emit()
         count, held = len(work.annotation.objects), logged.at_hand
-        objects = "1 object" if count == 1 else f"{count} objects"
+        objects = counted(count, "object")
         refiner.said.emit(f"Your work is back: {objects}.")
         if recovered.profile is not None:
             refiner.profiles.adopt(recovered.profile)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
-from napari_spa.refine.profile_words import counted, evidence
+from napari_spa.refine.profile_words import evidence
 from napari_spa.viewer.folder_batch import BatchOrder, do_batch, effort_words
 from napari_spa.viewer.folder_export import do_export
 from napari_spa.viewer.worker import Worker

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
+from napari_spa.core.words import counted
 from napari_spa.io.project_items import in_brief
 from napari_spa.widgets.folder_icons import STATUS_WORDS, TROUBLED
 
@@ -77,7 +78,7 @@ def second_line(item: ProjectItem) -> str:
     """Say what is known of an image, under its name."""
     words = [STATUS_WORDS.get(state_of(item), item.status)]
     if item.objects:
-        words.append("1 object" if item.objects == 1 else f"{item.objects} objects")
+        words.append(counted(item.objects, "object"))
     if item.uncertainty is not None:
         words.append(f"unsure {item.uncertainty:.2f}")
     return " · ".join(words)
@@ -114,7 +115,7 @@ def summary(items: Iterable[ProjectItem]) -> str:
         ``"20 images: 3 done, 1 in progress, 1 to review, 2 with a problem"``.
     """
     states = [state_of(item) for item in items]
-    words = "1 image" if len(states) == 1 else f"{len(states)} images"
+    words = counted(len(states), "image")
     counts = [(states.count(state), word) for state, word in _COUNTED.items()]
     parts = [f"{count} {word}" for count, word in counts if count]
     return f"{words}: {', '.join(parts)}" if parts else words

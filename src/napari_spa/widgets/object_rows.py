@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from napari_spa.core.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,7 +66,7 @@ class ObjectRow:
     def words(self) -> str:
         """Say everything about it in one line."""
         where = f", slice {self.slices}" if self.slices else ""
-        rounds = "1 round" if self.rounds == 1 else f"{self.rounds} rounds"
+        rounds = counted(self.rounds, "round")
         return (
             f"Object {self.number}{where}: {self.area:,} px, {rounds}, "
             f"uncertainty {self.uncertainty:.2f}, {self.status}"
@@ -84,10 +86,10 @@ def summary(rows: Sequence[ObjectRow]) -> str:
     str
         ``"12 objects on 5 slices, 2 to review"``.
     """
-    words = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
+    words = counted(len(rows), "object")
     slices = len({place for row in rows for place in _places(row.slices)})
     if slices:
-        words += " on 1 slice" if slices == 1 else f" on {slices} slices"
+        words += f" on {counted(slices, 'slice')}"
     review = sum(row.status == "review" for row in rows)
     return f"{words}, {review} to review" if review else words
 

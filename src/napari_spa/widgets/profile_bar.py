@@ -10,8 +10,8 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
+from napari_spa.core.words import counted
 from napari_spa.refine.profile_diff import FIRST_COLOUR, SECOND_COLOUR
-from napari_spa.refine.profile_words import counted
 from napari_spa.viewer.disagreement import MODEL_ALONE
 from napari_spa.viewer.profile_book import full_name
 from napari_spa.widgets.buttons import FittingButton
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_spa.viewer.disagreement import Disagreement
 
 NONE = "No profile"
-_MOST_BACK = 12
 ACTS = {
     "new": "New…",
     "keep": "Keep as a profile…",
@@ -217,7 +216,7 @@ class ProfileBar(QObject):
     def _back_menu(self, removed: Sequence[ShelfEntry], parent: QMenu) -> QMenu:
         menu = QMenu("Bring back", parent)
         menu.setFont(parent.font())
-        for entry in removed[:_MOST_BACK]:
+        for entry in removed:
             picks = counted(entry.picks, "pick")
             action = QAction(f"{full_name(entry)} ({picks})".replace("&", "&&"), menu)
             action.triggered.connect(partial(self._on_back, entry.path))

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.refine.profile_words import counted
+from napari_spa.core.words import counted
 from napari_spa.viewer.profile_book import full_name, shortened
 from napari_spa.widgets.buttons import FittingButton
 from napari_spa.widgets.fields import RingedCheck

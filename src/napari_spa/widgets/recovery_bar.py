@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from napari_spa.core.words import counted
 from napari_spa.widgets.buttons import FittingButton
 from napari_spa.widgets.layouts import EvenGrid
 
@@ -75,7 +76,7 @@ class RecoveryBar(QFrame):
 
 def in_words(offer: Offer) -> str:
     """Say in a sentence what an offer holds."""
-    count = "1 object" if offer.objects == 1 else f"{offer.objects} objects"
+    count = counted(offer.objects, "object")
     held = f" and one in round {offer.at_hand}" if offer.at_hand else ""
     ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
     return f"{_ago(offer.age)} {ended}: {count}{held} can be restored."
@@ -85,5 +86,5 @@ def _ago(seconds: float) -> str:
     for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago,"
+            return f"{counted(count, unit)} ago,"
     return "A moment ago,"

@@ -1,5 +1,6 @@
 """Checking an output folder finds whatever differs, and changes nothing."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,26 @@ def test_an_estimate_measures_one_image_and_writes_nothing(tmp_path):
     assert (found.images, found.to_do, found.kept) == (9, 4, 1)
     run_batch(plan, tools=TOOLS)
     assert estimate(plan, tools=TOOLS).to_do == 0
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(1.0, 2), (10.0, 1)])
+def test_an_estimate_does_not_count_the_loading_of_the_model(tmp_path, monkeypatch, seconds, times):
+    plan = make_folder(tmp_path, {f"{n}.png": f"blob {n}" for n in range(4)})
+    now, done = [0.0], []
+
+    def make_engine(recipe):
+        now[0] += 1000.0
+        return TOOLS.make_engine(recipe)
+
+    def segment(task, *rest):
+        now[0] += seconds
+        done.append(task.name)
+        return TOOLS.segment(task, *rest)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    found = estimate(plan, tools=replace(TOOLS, make_engine=make_engine, segment=segment))
+    assert found.seconds == 4 * seconds
+    assert len(done) == times  # a long image is not done again
 
 
 def test_an_estimate_of_what_fails_says_so(tmp_path):

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_spa.core.words import counted
 from napari_spa.refine.batch.manifest import sha256_of
 from napari_spa.refine.batch.survey import output_names
 
@@ -38,8 +39,8 @@ class BatchReport:
     failed : tuple of (str, str)
         Images that could not be done, and why, in a sentence.
     missing : tuple of (str, int, str)
-        Objects that were asked for and could not be had in the images done now: image,
-        number, and why, in a sentence.
+        Objects of the folder that were asked for and could not be had: image, number, and
+        why, in a sentence.
     review : tuple of str
         Doubtful images of the folder, the most uncertain first.
     notes : tuple of str
@@ -77,7 +78,6 @@ class Book:
         self._total, self._on_result, self._progress = total, on_result, progress
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
-        self._missing: list[tuple[str, int, str]] = []
         self._kept = list(found.named("kept"))
         self._count = 0
         self._begun = self._written = time.monotonic()
@@ -107,9 +107,7 @@ class Book:
             self._failed[result.name] = result.problem
             self._remove_stale(result.name)
         else:
-            missing = [one for one in result.objects if one.problem]
-            self._done[result.name] = len(result.objects) - len(missing)
-            self._missing += [(result.name, one.number, one.problem) for one in missing]
+            self._done[result.name] = sum(not one.problem for one in result.objects)
         self._manifest.add(result, finished.environment)
 
     def _remove_stale(self, name: str) -> None:
@@ -136,14 +134,15 @@ class Book:
         changed = self._found.named("changed")
         notes = list(self.notes)
         if changed:
-            done = "was" if len(changed) == 1 else "were"
-            notes.append(f"{count(len(changed), 'image')} had changed since and {done} done anew.")
+            were = "was" if len(changed) == 1 else "were"
+            images = counted(len(changed), "image")
+            notes.append(f"{images} had changed since and {were} done anew.")
         return BatchReport(
             done=tuple(sorted(self._done)),
             unchanged=self._found.named("unchanged"),
             kept=tuple(sorted(self._kept)),
             failed=tuple(sorted(self._failed.items())),
-            missing=tuple(sorted(self._missing)),
+            missing=self._manifest.missing(),
             review=self._manifest.review(),
             notes=tuple(notes),
             objects=sum(self._done.values()),
@@ -163,8 +162,3 @@ def in_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def count(number: int, noun: str) -> str:
-    """Say how many of something."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

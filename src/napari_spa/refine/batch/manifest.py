@@ -81,6 +81,13 @@ class Manifest:
         doubtful = [e.result for e in self.entries.values() if e.result.doubtful]
         return tuple(r.name for r in sorted(doubtful, key=lambda r: (-_doubt(r), r.name)))
 
+    def missing(self) -> tuple[tuple[str, int, str], ...]:
+        """Return the objects that could not be had: image, number, and why, in a sentence."""
+        results = [entry.result for entry in self.entries.values()]
+        return tuple(
+            sorted((r.name, o.number, o.problem) for r in results for o in r.objects if o.problem)
+        )
+
     def to_bytes(self) -> bytes:
         """Return the file's content.
 

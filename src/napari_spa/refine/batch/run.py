@@ -188,5 +188,7 @@ def _closing(folder: RunFolder, manifest: Manifest, *, fresh: bool) -> Iterator[
 
 def _nothing_to_do(found: Survey) -> BatchReport:
     manifest = found.earlier.manifest
-    review = manifest.review() if manifest is not None else ()
-    return BatchReport(unchanged=found.named("unchanged"), kept=found.named("kept"), review=review)
+    report = BatchReport(unchanged=found.named("unchanged"), kept=found.named("kept"))
+    if manifest is None:
+        return report
+    return replace(report, missing=manifest.missing(), review=manifest.review())
