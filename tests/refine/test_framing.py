@@ -77,6 +77,20 @@ def test_box_and_mask_set_the_view_without_looking():
     )
 
 
+@pytest.mark.parametrize("far", [(180, 20), (52, 290)])
+def test_a_box_with_a_far_click_gets_a_view_that_holds_both(far):
+    canvas = Canvas(np.zeros((200, 300), np.uint8))
+    prompts = Prompts((Click(*far),), box=Box(50, 60, 90, 120))
+    view, _ = frame_prompts(None, canvas, prompts, FramingConfig())
+    assert view.contains(*far)
+    assert all(view.contains(*corner) for corner in prompts.box.corners)
+
+
+def test_a_box_around_the_whole_image_is_in_a_view_of_it():
+    whole = View(0, 0, 200, 200)
+    assert widen(whole, Prompts(box=Box(0, 0, 200, 200)), (200, 200)) is whole
+
+
 def test_widen_keeps_a_view_that_holds_the_prompts_and_grows_one_that_does_not():
     view = View(50, 50, 40, 40)
     inside = Prompts((Click(60, 60),))

@@ -43,6 +43,18 @@ def tiny():
     return RefinementSession(make_model(), config=EngineConfig(samples=12))
 
 
+@pytest.mark.parametrize(("frame", "side"), [("pad", 96), ("squash", 80)])
+def test_models_that_see_whole_images_carry_with_the_whole_slice(frame, side):
+    session = RefinementSession(make_model(frame=frame), config=EngineConfig(samples=12))
+    image = ball(slices=1)[0][0, :80]
+    carry(session, image, disc())
+    session_view = session.view
+    assert (session_view.row, session_view.column) == (0, 0)
+    assert (session_view.height, session_view.width) == (side, 96)
+    session.start([(20, 24)])
+    assert session.view == session_view  # what a click would get
+
+
 def play(walk):
     found = []
     while True:

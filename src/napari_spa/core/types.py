@@ -1,8 +1,9 @@
 """The values that cross boundaries: prompts, mixtures, candidates, proposals.
 
-All are frozen.  Coordinates are (row, column) in image pixels, pixel centres at whole
-numbers.  Masks are kept as the rectangle in which they can be true (a ``Region``), so an
-object of 20 pixels costs 20 pixels in an image of 20,000.
+All are frozen.  Positions are (row, column) in image pixels, pixel centres at whole
+numbers; only a ``Box`` is given by its edges.  Masks are kept as the rectangle in which
+they can be true (a ``Region``), so an object of 20 pixels costs 20 pixels in an image of
+20,000.
 """
 
 from __future__ import annotations
@@ -41,13 +42,19 @@ class Box:
     Attributes
     ----------
     row0, column0, row1, column1 : float
-        Corners in image pixels.
+        Edges in image pixels: from the image's corner, a pixel is 1 x 1, so that an image
+        of H rows reaches from 0 to H.
     """
 
     row0: float
     column0: float
     row1: float
     column1: float
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Both corners as positions like a click's: (row, column), pixel centres whole."""
+        return (self.row0 - 0.5, self.column0 - 0.5), (self.row1 - 0.5, self.column1 - 0.5)
 
 
 @dataclass(frozen=True, slots=True)

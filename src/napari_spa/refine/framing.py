@@ -18,7 +18,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_spa.core.types import Click
+from napari_spa.core.types import Box, Click, Region
 from napari_spa.refine.view import Canvas, View
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def frame_prompts(
     canvas : Canvas
         The image.
     prompts : Prompts
-        With a box or a mask the view is set from its extent; else from the clicks.
+        With a box or a mask the view is set from its extent, and holds the clicks too;
+        else from the clicks.
     config : FramingConfig
         Sizes of the search.
     step : callable
@@ -114,11 +115,10 @@ def frame_prompts(
     anchor : Click or None
         The middle of the object, where the clicks in that view would mean another one.
     """
-    extent = _given_extent(prompts)
-    if extent is not None:
-        row, column, side = extent
-        side = max(config.smallest, config.context * min(side, canvas.largest_view))
-        return View.around(row, column, side).inside(canvas.shape), None
+    region = _given_region(prompts)
+    if region is not None:
+        view = view_around(canvas, region, context=config.context, smallest=config.smallest)
+        return widen(view, prompts, canvas.shape), None
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
     views = [
         View.around(first.row + 0.5, first.column + 0.5, side).inside(canvas.shape)
@@ -308,19 +308,39 @@ def _at_points(logits: Tensor, points: Tensor, labels: Tensor, scale: float) -> 
     return np.isin(parts, list(wanted))
 
 
-def _given_extent(prompts: Prompts) -> tuple[float, float, float] | None:
-    """Centre and side of what a box or a rough mask prompt covers."""
-    if prompts.box is not None:
-        box = prompts.box
-        rows, columns = (box.row0, box.row1), (box.column0, box.column1)
-    elif prompts.mask is not None:
-        region = prompts.mask.region
-        rows = (float(region.row), float(region.row + region.height))
-        columns = (float(region.column), float(region.column + region.width))
-    else:
-        return None
-    side = float(max(rows[1] - rows[0], columns[1] - columns[0]))
-    return float(rows[0] + rows[1]) / 2, float(columns[0] + columns[1]) / 2, side
+def view_around(canvas: Canvas, region: Box | Region, *, context: float, smallest: float) -> View:
+    """Return the window that shows a rectangle with its surroundings.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The image.
+    region : Box or Region
+        What to show: a box, or the rectangle of a mask.
+    context : float
+        Side of the window in extents of the rectangle.
+    smallest : float
+        Side of the smallest window, in image pixels.
+
+    Returns
+    -------
+    View
+        Moved into the image, and not larger than may be read.
+    """
+    if isinstance(region, Region):
+        bottom, right = region.row + region.height, region.column + region.width
+        region = Box(region.row, region.column, bottom, right)
+    extent = max(region.row1 - region.row0, region.column1 - region.column0)
+    side = max(smallest, context * min(extent, canvas.largest_view))
+    row, column = (region.row0 + region.row1) / 2, (region.column0 + region.column1) / 2
+    return View.around(row, column, side).inside(canvas.shape)
+
+
+def _given_region(prompts: Prompts) -> Box | Region | None:
+    """Return the rectangle that a box or a rough mask covers; the box goes first."""
+    if prompts.box is not None or prompts.mask is None:
+        return prompts.box
+    return prompts.mask.region
 
 
 def _keep(view: View, prompts: Prompts) -> View:
@@ -350,8 +370,7 @@ def widen(view: View, prompts: Prompts, shape: tuple[int, int]) -> View:
     """
     corners = [(c.row, c.column) for c in prompts.clicks]
     if prompts.box is not None:
-        box = prompts.box
-        corners += [(box.row0, box.column0), (box.row1, box.column1)]
+        corners += prompts.box.corners
     if all(view.contains(row, column) for row, column in corners):
         return view
     rows = [view.row, view.row + view.height, *(r + 0.5 for r, _ in corners)]

@@ -17,7 +17,7 @@ from napari_spa.io.embedding_cache import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.config import EngineConfig, Progress, silent
 from napari_spa.refine.embedder import Embedder
-from napari_spa.refine.framing import frame_prompts, widen
+from napari_spa.refine.framing import frame_prompts, view_around, widen
 from napari_spa.refine.prompting import embed_prompts
 from napari_spa.refine.proposing import build_proposal
 from napari_spa.refine.view import Canvas, View
@@ -25,6 +25,7 @@ from napari_spa.refine.view import Canvas, View
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_spa.core.types import LocalMask
     from napari_spa.io.checkpoints import LoadedModel
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
     from napari_spa.refine.picture import Picture
@@ -202,6 +203,28 @@ class SpaPredictor:
         if frame == "squash":
             return View(0, 0, height, width)
         return View(0, 0, max(height, width), max(height, width))
+
+    def view_of(self, mask: LocalMask, *, context: float, smallest: float) -> View:
+        """Return the field of view of an object that is known: a mask's with its surroundings.
+
+        Parameters
+        ----------
+        mask : LocalMask
+            Not empty.
+        context : float
+            Side of the view in extents of the mask.
+        smallest : float
+            Side of the smallest view, in image pixels.
+
+        Returns
+        -------
+        View
+            Of models that see whole images, all of the image.
+        """
+        whole = self.whole_view(self.canvas, Prompts(mask=mask))
+        if whole is not None:
+            return whole
+        return view_around(self.canvas, mask.region, context=context, smallest=smallest)
 
     def fit(self, view: View) -> View:
         """Return a view moved into the image and not larger than may be read."""
@@ -385,6 +408,12 @@ def _first_place(prompts: Prompts) -> tuple[float, float]:
     if prompts.clicks:
         return prompts.clicks[0].row, prompts.clicks[0].column
     if prompts.box is not None:
-        box = prompts.box
-        return (box.row0 + box.row1) / 2, (box.column0 + box.column1) / 2
+        (top, left), (bottom, right) = prompts.box.corners
+        return (top + bottom) / 2, (left + right) / 2
+    if prompts.mask is not None:
+        region = prompts.mask.region
+        return (
+            region.row + (region.height - 1) / 2,
+            region.column + (region.width - 1) / 2,
+        )
     raise SessionError("nothing to look at; give a point, a box or a mask.")

@@ -52,8 +52,8 @@ def embed_prompts(
         labels = torch.tensor([[float(c.label) for c in prompts.points]])
         points, labels = points.to(device), labels.to(device)
     if prompts.box is not None:
-        box = prompts.box
-        corners = (*place(box.row0, box.column0), *place(box.row1, box.column1))
+        first, second = prompts.box.corners
+        corners = (*place(*first), *place(*second))
         boxes = torch.tensor([corners]).float().to(device)
     if picked is not None:
         mask = torch.from_numpy(picked)[None, None].to(device)

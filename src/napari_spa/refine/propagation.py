@@ -28,7 +28,6 @@ Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
 _POINTS = 4
 _DEEP = 0.5
 """Interior points lie at least so deep, as a share of the deepest one's depth."""
-_CONTEXT, _SMALLEST = 1.5, 16.0
 _WORDS: dict[Reason, str] = {
     "edge": "the stack ends",
     "empty": "the object ends",
@@ -126,7 +125,8 @@ def carry(
     """Start on a slice from what the slice beside it shows.
 
     The prompts are the other slice's mask, for SAM's mask branch, and four points deep
-    inside of it; the field of view is one and a half of its extent.  The figures of
+    inside of it; the field of view is one and a half of its extent, or what the model
+    always sees (:meth:`~napari_spa.refine.session.RefinementSession.view_of`).  The figures of
     ``benchmarks/propagation.py`` are behind each of these choices.
 
     Parameters
@@ -152,16 +152,10 @@ def carry(
     InputError
         When the mask is empty or the image cannot be used.
     """
-    from napari_spa.refine.view import View  # brings torch
-
     if not mask.area:
         raise InputError("the mask is empty; there is nothing to carry.")
     session.set_image(image)
-    region = mask.region
-    side = max(_SMALLEST, _CONTEXT * max(region.height, region.width))
-    centre = (region.row + region.height / 2, region.column + region.width / 2)
-    view = View.around(*centre, min(side, 1.5 * session.canvas.largest_view))
-    view = view.inside(session.canvas.shape)
+    view = session.view_of(mask)
     return session.start(
         deep_points(mask), mask=mask, view=view, mixture=mixture, progress=progress
     )

@@ -207,7 +207,7 @@ class RefinementSession:
         labels : sequence of int or None
             1 on the object, 0 on the background; all 1 by default.
         box : (row0, column0, row1, column1) or None
-            Image pixels.
+            Edges in image pixels: an image of H rows reaches from 0 to H.
         mask : array_like of shape (H, W) or None
             Non-zero is the object, roughly.
         view : View or None
@@ -352,7 +352,7 @@ class RefinementSession:
         Parameters
         ----------
         box : (row0, column0, row1, column1)
-            Image pixels.
+            Edges in image pixels: an image of H rows reaches from 0 to H.
         progress : callable
             Called with the share done and a message; may raise ``Cancelled``.
 
@@ -397,6 +397,30 @@ class RefinementSession:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
         return self._go(self._moves.prompt("view", state, state.prompts, fitted), progress)
+
+    def view_of(self, mask: LocalMask, *, context: float = 1.5, smallest: float = 16.0) -> View:
+        """Return the field of view of an object that is known roughly, to start from.
+
+        Parameters
+        ----------
+        mask : LocalMask
+            On the image that was set; not empty.
+        context : float
+            Side of the view in extents of the mask.
+        smallest : float
+            Side of the smallest view, in image pixels.
+
+        Returns
+        -------
+        View
+            Of models that see whole images, all of the image.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        """
+        return self._predictor.view_of(mask, context=context, smallest=smallest)
 
     def undo(self, *, progress: Progress = silent) -> Proposal:
         """Go back one round; the whole state is restored.

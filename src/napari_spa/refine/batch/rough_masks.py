@@ -29,14 +29,12 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.refine.batch.engine import BatchEngine
     from napari_spa.refine.batch.opened import OpenedImage
-    from napari_spa.refine.view import View
 
 SAME = 0.5
 """IoU with the rough mask, below which it is another thing."""
 SURE = 0.25
 """A result of more uncertainty is no better than the rough mask."""
 
-_CONTEXT, _SMALLEST = 1.5, 16.0
 _LARGEST = 0xFFFFFFFF
 _WHITE = 255
 
@@ -98,8 +96,9 @@ def refine_mask(
     Found
         Without decisions where the mask stays as it was drawn.
     """
-    engine.session.start(deep_points(mask), mask=mask, view=_view(mask, engine))
-    found = found_at_hand(engine.session, number, plane, source)
+    session = engine.session
+    session.start(deep_points(mask), mask=mask, view=session.view_of(mask))
+    found = found_at_hand(session, number, plane, source)
     shared = shared_pixels(found.mask, mask)
     agreement = shared / (found.mask.area + mask.area - shared)
     if agreement >= SAME and found.uncertainty <= SURE:
@@ -156,16 +155,3 @@ def _parts(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     parts = np.empty(labels.shape, dtype=np.int32)
     ndimage.label(labels, output=parts)
     return parts
-
-
-def _view(mask: LocalMask, engine: BatchEngine) -> View | None:
-    """Return the field of view of a rough mask; a model that sees whole images has its own."""
-    from napari_spa.refine.view import View  # brings torch
-
-    if engine.model.spa.config.frame != "window":
-        return None
-    region, canvas = mask.region, engine.session.canvas
-    side = max(_SMALLEST, _CONTEXT * max(region.height, region.width))
-    centre = region.row + region.height / 2, region.column + region.width / 2
-    side = min(side, 1.5 * canvas.largest_view)
-    return View.around(*centre, side).inside(canvas.shape)
