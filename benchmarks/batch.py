@@ -46,7 +46,7 @@ _SHARED = 24
 def make_images(folder: Path, count: int) -> None:
     """Write images and the table of clicks."""
     from napari_spa.core.types import LocalMask
-    from napari_spa.refine.checks import interior_click
+    from napari_spa.refine.session.prompt_validation import interior_click
     from napari_spa.train.synthetic import generate
 
     (folder / "images").mkdir()
@@ -91,10 +91,10 @@ def network_share(folder: Path) -> None:
     """Print how much of a core an image takes in the network, and how much elsewhere."""
     import torch
 
-    from napari_spa.refine.batch.engine import BatchEngine
-    from napari_spa.refine.batch.one_image import segment_image
-    from napari_spa.refine.batch.plan import make_plan
-    from napari_spa.refine.batch.task import BatchRecipe
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.batch.plan import make_plan
+    from napari_spa.batch.segment import segment_image
+    from napari_spa.batch.task import BatchRecipe
 
     torch.set_num_threads(1)
     recipe = BatchRecipe(device="cpu")

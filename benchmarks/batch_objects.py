@@ -24,16 +24,16 @@ import tifffile
 import torch
 from scipy import ndimage
 
+from napari_spa.batch.auto import find_on_plane
+from napari_spa.batch.engine import BatchEngine
+from napari_spa.batch.rough_masks import objects_on, refine_mask
+from napari_spa.batch.segment import segment_image
+from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.core.metrics import dice
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
-from napari_spa.io.image_files import open_image
-from napari_spa.refine.batch.auto import find_on_plane
-from napari_spa.refine.batch.engine import BatchEngine
-from napari_spa.refine.batch.one_image import segment_image
-from napari_spa.refine.batch.rough_masks import objects_on, refine_mask
-from napari_spa.refine.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectPrompt
-from napari_spa.refine.checks import interior_click
+from napari_spa.io.images.listing import open_image
+from napari_spa.refine.session.prompt_validation import interior_click
 
 FLAT = Plane((0, 1), (0, 0))
 

@@ -3,7 +3,7 @@
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/folder_steps.py
 
 A folder is worked through in the real docks: click, accept, done and next.  The graphics
-driver keeps the programs of each layer that is removed (see viewer/vispy_guard.py), so what
+driver keeps the programs of each layer that is removed (see viewer/compat.py), so what
 counts is how many layers go: once all of ours with each image, and once none, as it is.
 The model is one of a few weights, as in the tests: what is measured is the window.
 """
@@ -30,9 +30,9 @@ from skimage import data
 from tiny_model import make_model
 
 from napari_spa import RefinementSession
-from napari_spa.refine.config import EngineConfig
-from napari_spa.widgets.folder_dock import FolderDock
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.widgets.folder.dock import FolderDock
+from napari_spa.widgets.refine.dock import RefineDock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -33,7 +33,7 @@ from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.pictures import ADDED_COLOUR
 from napari_spa.core.plane import Plane
-from napari_spa.viewer.candidate_shapes import CandidateShapes, draw_candidate
+from napari_spa.viewer.layers.candidates import CandidateShapes, draw_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,9 +25,9 @@ from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.sample_stacks import ct_stack, em_stack
 from napari_spa.core.types import LocalMask
-from napari_spa.refine.checks import interior_click
-from napari_spa.refine.picture import Picture
-from napari_spa.refine.propagation import propagate
+from napari_spa.refine.annotation.propagation import propagate
+from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.session.prompt_validation import interior_click
 
 
 @dataclass

@@ -27,11 +27,11 @@ from sklearn.cluster import KMeans
 from torch.nn import functional
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.io.checkpoints import LoadedModel
-from napari_spa.io.identity import ModelIdentity
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.models.load import LoadedModel
 from napari_spa.model.heads import chunk_size
 from napari_spa.model.spa import Spa, SpaConfig
-from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

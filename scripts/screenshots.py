@@ -25,12 +25,12 @@ from qtpy.QtWidgets import QApplication, QWidget
 from skimage import data, io
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.io.profile_shelf import ProfileShelf
+from napari_spa.io.profiles.store import ProfileShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.widgets.refine_dock import RefineDock
+    from napari_spa.widgets.refine.dock import RefineDock
 
 DISC = (650.0, 215.0)  # row, column in the sample "fundus"
 

@@ -71,7 +71,7 @@ def test_version_is_the_distributions():
 
 
 def test_opening_the_dock_imports_no_torch():
-    loaded = modules_after("import napari_spa.widgets.refine_dock")
+    loaded = modules_after("import napari_spa.widgets.refine.dock")
     assert not loaded & {"torch", "sklearn"}
 
 

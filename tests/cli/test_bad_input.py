@@ -12,7 +12,7 @@ import torch
 
 from napari_spa import RefinementSession, SpaError, load_model
 from napari_spa.errors import InputError
-from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.engine.config import EngineConfig
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(size=(40, 50)).astype(np.float32)

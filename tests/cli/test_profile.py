@@ -11,8 +11,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_spa.io.profile_shelf import ProfileShelf
-from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import ProfileShelf
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from napari_spa import RefinementSession, cli, load_model
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import DataError
-from napari_spa.io.images import ImageInfo, read_image, write_labels
-from napari_spa.io.native_weights import save_model
-from napari_spa.io.record_log import RecordLog
-from napari_spa.refine.annotation import Annotation, ArraySurface, Part
-from napari_spa.refine.journal import ImageFacts, Journal
-from napari_spa.refine.replaying import differing_pixels, logged_picture
+from napari_spa.io.event_log import RecordLog
+from napari_spa.io.images.open import ImageInfo, read_image, write_labels
+from napari_spa.io.models.native_weights import save_model
+from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
+from napari_spa.refine.log.journal import ImageFacts, Journal
+from napari_spa.refine.log.replay import differing_pixels, logged_picture
 
 NOWHERE = Region(0, 0, 0, 0)
 
@@ -381,7 +381,7 @@ def test_the_image_is_found_beside_the_log(replay, flat: Desk, tmp_path: Path, m
 
 
 def test_a_named_model_is_found_by_its_name(run, model_file, flat: Desk) -> None:
-    from napari_spa.io.checkpoints import import_model
+    from napari_spa.io.models.load import import_model
 
     answer = run("replay", flat.log)
     assert answer.status == 1
@@ -439,7 +439,7 @@ def rewrite(desk: Desk, change) -> None:
 
 
 def test_a_mask_that_differs_is_counted(replay, stack: Desk) -> None:
-    from napari_spa.refine.records import mask_from_record, mask_to_record
+    from napari_spa.refine.log.serialization import mask_from_record, mask_to_record
 
     def change(record) -> None:
         if record["kind"] == "accept" and record["plane"]["index"][0] == 2:
@@ -502,7 +502,7 @@ def test_other_weights_are_one_sentence(run, refuses, flat: Desk, tmp_path: Path
     sentence = refuses("replay", flat.log, "--model", other)
     assert "other weights of tiny" in sentence
     refuses("replay", flat.log, "--model", tmp_path / "none.safetensors")
-    from napari_spa.io.checkpoints import import_model
+    from napari_spa.io.models.load import import_model
 
     import_model(other, "tiny")
     assert "give --model PATH" in refuses("replay", flat.log, status=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
-from napari_spa.io.checkpoints import LoadedModel
+from napari_spa.io.models.load import LoadedModel
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ import pytest
 
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import Candidate, Click, Proposal, Region
+from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError
 from napari_spa.evaluate.methods import METHODS, Stage, Turn, User
 from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, evaluate
-from napari_spa.io.multirater import open_folder
-from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.engine.config import EngineConfig
 
 from .conftest import disc
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_spa.core.metrics import dice
+from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate import transfer as module
 from napari_spa.evaluate.methods import Turn, User, play_rounds
@@ -24,11 +25,10 @@ from napari_spa.evaluate.transfer_report import (
     summarise_transfer,
     write_transfer,
 )
-from napari_spa.io.multirater import open_folder
-from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.refine import learning
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.session import RefinementSession
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.preference import update
+from napari_spa.refine.session.session import RefinementSession
 
 from .conftest import disc
 
@@ -120,7 +120,7 @@ def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -
     assert list(transfer(model, five, config, work=work)) == whole
     with pytest.raises(InputError, match="other settings"):
         transfer(model, five, replace(config, box=True), work=work)
-    monkeypatch.setattr(learning, "REACH", 2.0)
+    monkeypatch.setattr(update, "REACH", 2.0)
     with pytest.raises(InputError, match="other settings"):
         transfer(model, five, config, work=work)
 

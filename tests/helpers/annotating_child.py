@@ -16,9 +16,9 @@ import numpy as np
 from qtpy.QtWidgets import QApplication
 from tiny_model import make_model
 
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.session import RefinementSession
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.refine.dock import RefineDock
 
 STACK = np.random.default_rng(0).integers(0, 255, (4, 60, 70), np.uint8)
 

@@ -20,19 +20,19 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_spa.errors import DataError, InputError
-from napari_spa.io.atomic import atomic_path
-from napari_spa.io.identity import ModelIdentity, file_sha256
-from napari_spa.io.project_paths import labels_path, log_path
-from napari_spa.refine.batch.job import Tools
-from napari_spa.refine.batch.plan import BatchPlan
-from napari_spa.refine.batch.task import (
+from napari_spa.batch.job import Tools
+from napari_spa.batch.plan import BatchPlan
+from napari_spa.batch.task import (
     BatchRecipe,
     BatchTask,
     ImageResult,
     ObjectPrompt,
     ObjectResult,
 )
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.models.identity import ModelIdentity, file_sha256
+from napari_spa.io.projects.paths import labels_path, log_path
 
 
 class FakeEngine:

@@ -2,8 +2,8 @@
 
 import torch
 
-from napari_spa.io.checkpoints import LoadedModel
-from napari_spa.io.identity import ModelIdentity
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.models.load import LoadedModel
 from napari_spa.model.spa import Spa, SpaConfig
 
 

@@ -10,11 +10,11 @@ from tiny_model import make_model
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation import Annotation, ArraySurface, Part
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.propagation import PropagationConfig, carry, propagate
-from napari_spa.refine.session import RefinementSession
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
+from napari_spa.refine.annotation.propagation import PropagationConfig, carry, propagate
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
 SHAPE = (12, 64, 72)

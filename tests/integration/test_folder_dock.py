@@ -11,13 +11,13 @@ import pytest
 import tifffile
 from tiny_model import make_model
 
-from napari_spa.io.project_paths import labels_path, log_path
-from napari_spa.io.record_log import read_records
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.session import RefinementSession
-from napari_spa.viewer import folder_log
-from napari_spa.widgets.folder_dock import FolderDock
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.io.event_log import read_records
+from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.folder import log as folder_log
+from napari_spa.widgets.folder.dock import FolderDock
+from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
 SHAPE = (48, 56)
@@ -382,16 +382,16 @@ def test_a_file_one_may_not_read_is_listed(open_docks, folder, qtbot):
 def test_a_file_that_refuses_to_be_opened_is_listed(open_docks, folder, qtbot, monkeypatch):
     """As by permission, for those who may read anything."""
     from napari_spa.errors import InputError
-    from napari_spa.io import image_files
+    from napari_spa.io.images import listing
 
-    real = image_files.open_image
+    real = listing.open_image
 
     def refuse(path):
         if Path(path).name == "cell1.png":
             raise InputError(f"{path} cannot be read as an image: Permission denied.")
         return real(path)
 
-    monkeypatch.setattr(image_files, "open_image", refuse)
+    monkeypatch.setattr(listing, "open_image", refuse)
     _, dock, _ = open_docks()
     open_folder(qtbot, dock, folder)
     assert dock.walker.current == "cell2.png"
@@ -493,7 +493,7 @@ def test_opening_the_dock_imports_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, napari_spa.widgets.folder_dock; assert 'torch' not in sys.modules"
+    code = "import sys, napari_spa.widgets.folder.dock; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,14 +7,14 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QDialog
 from tiny_model import make_model
 
-from napari_spa.io.profile_shelf import ProfileShelf
-from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.profile_diff import disagree
-from napari_spa.refine.session import RefinementSession
-from napari_spa.viewer.profile_recent import recent_profile
-from napari_spa.widgets.folder_dock import FolderDock
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.preference.comparison import disagree
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.profiles.recent import recent_profile
+from napari_spa.widgets.folder.dock import FolderDock
+from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
 CONFIG = EngineConfig(samples=12)

@@ -11,7 +11,7 @@ import pytest
 from annotating_child import STACK, make_session
 
 from napari_spa.io.work_folders import work_root
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.widgets.refine.dock import RefineDock
 
 CHILD = Path(__file__).parents[1] / "helpers" / "annotating_child.py"
 

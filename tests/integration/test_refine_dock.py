@@ -5,10 +5,10 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.errors import InputError
-from napari_spa.refine.config import EngineConfig
-from napari_spa.refine.session import RefinementSession
-from napari_spa.viewer.act_keys import DEFAULT_KEYS
-from napari_spa.widgets.refine_dock import RefineDock
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.actions import DEFAULT_KEYS
+from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
 

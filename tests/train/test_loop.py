@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from napari_spa.errors import CheckpointError
-from napari_spa.io.checkpoints import export_checkpoint, load_model
+from napari_spa.io.models.load import export_checkpoint, load_model
 from napari_spa.model.spa import SpaConfig
 from napari_spa.train.data import RatedObject
 from napari_spa.train.loop import TrainConfig, Trainer, learning_rate_factor, train

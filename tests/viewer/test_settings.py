@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from npe2 import PluginManifest
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.viewer.act_keys import parse_key
+from napari_spa.viewer.actions import parse_key
 from napari_spa.viewer.settings import ACT_TITLES, DEFAULT_KEYS, Settings, SettingsStore
 from napari_spa.viewer.settings_values import RULES, read_entries
 

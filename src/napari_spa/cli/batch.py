@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
+    from napari_spa.batch.estimate import Estimate
+    from napari_spa.batch.plan import BatchPlan
+    from napari_spa.batch.progress import BatchReport
+    from napari_spa.batch.verify import Verdict
     from napari_spa.cli.arguments import Commands
-    from napari_spa.refine.batch.book import BatchReport
-    from napari_spa.refine.batch.estimate import Estimate
-    from napari_spa.refine.batch.plan import BatchPlan
-    from napari_spa.refine.batch.verify import Verdict
 
 _STOPPED = 130
 _LINE_SECONDS = 60
@@ -119,8 +119,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> BatchPlan:
-    from napari_spa.refine.batch.plan import make_plan
-    from napari_spa.refine.batch.task import AutoConfig, BatchRecipe
+    from napari_spa.batch.plan import make_plan
+    from napari_spa.batch.task import AutoConfig, BatchRecipe
 
     recipe = BatchRecipe(
         model=options.model,
@@ -144,7 +144,7 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
 
 
 def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.refine.batch.run import run_batch
+    from napari_spa.batch.runner import run_batch
 
     try:
         with _progress() as progress:
@@ -181,7 +181,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:
-    from napari_spa.refine.batch.book import in_words
+    from napari_spa.batch.progress import in_words
 
     for note in report.notes:
         say(f"napari-spa: {note}")
@@ -221,7 +221,7 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.refine.batch.estimate import estimate
+    from napari_spa.batch.estimate import estimate
 
     found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
     if found.problem:
@@ -244,7 +244,7 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
 
 def _show_estimate(found: Estimate, workers: int) -> None:
-    from napari_spa.refine.batch.book import in_words
+    from napari_spa.batch.progress import in_words
 
     show(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
     if found.kept:
@@ -260,7 +260,7 @@ def _show_estimate(found: Estimate, workers: int) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from napari_spa.refine.batch.verify import verify
+    from napari_spa.batch.verify import verify
 
     given = options.prompts or options.masks or options.auto
     plan = _plan(options) if given else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.cli.arguments import Commands
     from napari_spa.cli.panel import Shown
     from napari_spa.core.types import Proposal
-    from napari_spa.refine.session import RefinementSession
+    from napari_spa.refine.session.session import RefinementSession
 
 ROUNDS = 3
 PICKER = "The script picks the candidate whose outline runs along the strongest edges."
@@ -79,8 +79,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from napari_spa.io.checkpoints import load_model
-    from napari_spa.refine.session import RefinementSession
+    from napari_spa.io.models.load import load_model
+    from napari_spa.refine.session.session import RefinementSession
 
     model = load_model(options.model, device=options.device)
     played: dict[str, list[Shown]] = {}
@@ -202,7 +202,7 @@ def _play(
 
 def _write(folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[Shown]) -> None:
     from napari_spa.cli.panel import draw_panel
-    from napari_spa.io.images import ImageInfo, write_labels
+    from napari_spa.io.images.open import ImageInfo, write_labels
 
     mask = rounds[-1].proposal.mask
     height, width = mask.shape

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_spa.cli.arguments import Commands
+    from napari_spa.datasets import CaseFolder
     from napari_spa.evaluate.measure import Row
     from napari_spa.evaluate.protocol import EvaluateConfig
-    from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.io.multirater import CaseFolder
+    from napari_spa.io.models.load import LoadedModel
 
 
 def add_parser(commands: Commands) -> None:
@@ -97,9 +97,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    from napari_spa.datasets import open_folder
     from napari_spa.evaluate.protocol import EvaluateConfig, choose_names
-    from napari_spa.io.checkpoints import load_model
-    from napari_spa.io.multirater import open_folder
+    from napari_spa.io.models.load import load_model
 
     config = EvaluateConfig(
         split=None if options.split == "all" else options.split,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from napari_spa.datasets import CaseFolder
     from napari_spa.evaluate.protocol import EvaluateConfig
     from napari_spa.evaluate.transfer_files import Tested
-    from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.io.multirater import CaseFolder
+    from napari_spa.io.models.load import LoadedModel
 
 
 def run_transfer(

@@ -57,7 +57,7 @@ def add_parser(commands: Commands) -> None:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``models list`` and return its exit status."""
-    from napari_spa.io.checkpoints import list_models
+    from napari_spa.io.models.load import list_models
 
     entries = list_models()
     if options.json:
@@ -82,7 +82,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_info(options: argparse.Namespace) -> int:
     """Run ``models info`` and return its exit status."""
-    from napari_spa.io.checkpoints import describe, load_model
+    from napari_spa.io.models.load import describe, load_model
 
     facts = describe(load_model(options.name, device=options.device))
     if options.json:
@@ -98,7 +98,7 @@ def run_info(options: argparse.Namespace) -> int:
 
 def run_import(options: argparse.Namespace) -> int:
     """Run ``models import`` and return its exit status."""
-    from napari_spa.io.checkpoints import import_model
+    from napari_spa.io.models.load import import_model
 
     name = options.name or options.path.stem
     copy = import_model(options.path, name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_spa.errors import SpaError
 
 if TYPE_CHECKING:
-    from napari_spa.io.checkpoints import LoadedModel
+    from napari_spa.io.models.load import LoadedModel
 
 
 class CallError(SpaError):

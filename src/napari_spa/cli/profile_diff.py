@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.io.profiles import PreferenceProfile
-    from napari_spa.refine.profile_diff import DistributionDifference, ProfileDisagreement
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.preference.comparison import DistributionDifference, ProfileDisagreement
 
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
     from napari_spa.cli.profile_runs import load_profile
-    from napari_spa.refine.profile_diff import compare
+    from napari_spa.refine.preference.comparison import compare
 
     _check(options)
     profiles = [load_profile(name) for name in (options.first, options.second)]
@@ -87,11 +87,11 @@ def _names(profiles: list[tuple[Path, PreferenceProfile]]) -> tuple[str, str]:
 def _look(
     options: argparse.Namespace, first: PreferenceProfile, second: PreferenceProfile
 ) -> tuple[NDArray[np.generic], ProfileDisagreement, LoadedModel]:
-    from napari_spa.io.checkpoints import load_model
-    from napari_spa.io.images import read_image
-    from napari_spa.refine.checks import check_prompts
-    from napari_spa.refine.picture import Picture
-    from napari_spa.refine.profile_diff import disagree
+    from napari_spa.io.images.open import read_image
+    from napari_spa.io.models.load import load_model
+    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.preference.comparison import disagree
+    from napari_spa.refine.session.prompt_validation import check_prompts
 
     image, _ = read_image(options.image, index=options.slice)
     shape = Picture.of(image).shape
@@ -109,7 +109,7 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
 
 
 def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
-    from napari_spa.refine.profile_diff import in_words
+    from napari_spa.refine.preference.comparison import in_words
 
     return {
         "words": in_words(difference, names),
@@ -136,8 +136,8 @@ def _tell(
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
 ) -> None:
-    from napari_spa.refine.profile_diff import in_words
-    from napari_spa.refine.profile_words import describe
+    from napari_spa.refine.preference.comparison import in_words
+    from napari_spa.refine.preference.summary import describe
 
     for name, profile in zip(names, profiles, strict=True):
         show(f"{name}: {describe(profile)}")

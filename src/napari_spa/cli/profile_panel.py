@@ -8,8 +8,8 @@ import numpy as np
 
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import Region
-from napari_spa.io.atomic import atomic_path
-from napari_spa.refine.profile_diff import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.io.files import atomic_path
+from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray
-    from napari_spa.refine.profile_diff import ProfileDisagreement
+    from napari_spa.refine.preference.comparison import ProfileDisagreement
 
 _MARGIN, _SMALLEST = 0.25, 64
 _INCHES, _DPI = 7.0, 110

@@ -11,12 +11,12 @@ from napari_spa.cli.output import CallError, say, show, show_json, show_table
 if TYPE_CHECKING:
     import argparse
 
-    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.io.profiles.profile import PreferenceProfile
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
-    from napari_spa.io.profile_shelf import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileShelf
 
     shelf = ProfileShelf()
     entries = shelf.list()
@@ -62,9 +62,9 @@ def run_show(options: argparse.Namespace) -> int:
 
 def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
-    from napari_spa.io.checkpoints import load_model
-    from napari_spa.io.profile_shelf import ProfileShelf
-    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.io.models.load import load_model
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.store import ProfileShelf
 
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileShelf().new(options.name, model=identity, task=options.task)
@@ -74,7 +74,7 @@ def run_new(options: argparse.Namespace) -> int:
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
-    from napari_spa.io.profile_shelf import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileShelf
 
     path = find_profile(options.profile)
     profile = ProfileShelf().rename(path, options.name, options.task)
@@ -84,8 +84,8 @@ def run_rename(options: argparse.Namespace) -> int:
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    from napari_spa.io.profile_shelf import ProfileShelf
-    from napari_spa.refine.profile_words import evidence
+    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.refine.preference.summary import evidence
 
     path = find_profile(options.profile)
     before = ProfileShelf().reset(path)
@@ -97,8 +97,8 @@ def run_reset(options: argparse.Namespace) -> int:
 
 def run_restore(options: argparse.Namespace) -> int:
     """Run ``profile restore`` and return its exit status."""
-    from napari_spa.io.profile_shelf import ProfileShelf
-    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.store import ProfileShelf
 
     shelf = ProfileShelf()
     path = shelf.bring_back(shelf.removed.find(options.name))
@@ -116,7 +116,7 @@ def run_merge(options: argparse.Namespace) -> int:
         raise CallError("a profile is given twice; its picks would count twice.")
     if options.output.resolve() in {path.resolve() for path, _ in loaded}:
         raise CallError(f"{options.output} is one of the profiles; choose another name.")
-    from napari_spa.refine.learning import merge_profiles
+    from napari_spa.refine.preference.update import merge_profiles
 
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
@@ -142,7 +142,7 @@ def find_profile(name: str) -> Path:
     ProfileError
         When there is none, or more than one.
     """
-    from napari_spa.io.profile_shelf import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileShelf
 
     path = Path(name)
     looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
@@ -169,7 +169,7 @@ def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     ProfileError
         When there is none, or its file cannot be used.
     """
-    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.io.profiles.profile import PreferenceProfile
 
     path = find_profile(name)
     profile = PreferenceProfile.load(path)
@@ -191,7 +191,7 @@ def check_json_file(path: Path) -> None:
 
 
 def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
-    from napari_spa.refine.profile_words import boundary_lean, describe, growth
+    from napari_spa.refine.preference.summary import boundary_lean, describe, growth
 
     lean, size = boundary_lean(profile), growth(profile)
     if json:

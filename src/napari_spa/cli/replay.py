@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.cli.arguments import Commands
-    from napari_spa.io.stack_files import StackFile
-    from napari_spa.refine.journal import ImageFacts
-    from napari_spa.refine.logged_session import LoggedSession
-    from napari_spa.refine.replaying import ReplayedPart
-    from napari_spa.refine.session import RefinementSession
+    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.refine.log.journal import ImageFacts
+    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.refine.log.replay import ReplayedPart
+    from napari_spa.refine.session.session import RefinementSession
 
 
 def add_parser(commands: Commands) -> None:
@@ -61,11 +61,11 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from napari_spa.io.record_log import read_records
-    from napari_spa.io.stack_files import read_label_stack
-    from napari_spa.refine.annotation import ArraySurface
-    from napari_spa.refine.journal import image_facts
-    from napari_spa.refine.replaying import replay
+    from napari_spa.io.event_log import read_records
+    from napari_spa.io.images.stack_files import read_label_stack
+    from napari_spa.refine.annotation.annotation import ArraySurface
+    from napari_spa.refine.log.journal import image_facts
+    from napari_spa.refine.log.replay import replay
 
     with checking_the_call():
         records = read_records(options.log)
@@ -116,8 +116,8 @@ class _Models:
 
     def session(self, identity: Mapping[str, Any]) -> RefinementSession:
         """Return a session with the model that the log names."""
-        from napari_spa.io.checkpoints import load_model
-        from napari_spa.refine.session import RefinementSession
+        from napari_spa.io.models.load import load_model
+        from napari_spa.refine.session.session import RefinementSession
 
         name, digest, head = (str(identity.get(key)) for key in ("name", "sha256", "head"))
         key = f"{digest} {head}"
@@ -148,7 +148,7 @@ def _stem(error: Exception) -> str:
 def _open_image(options: argparse.Namespace, facts: ImageFacts) -> StackFile:
     """Find the image: as asked, as logged, or beside the log."""
     from napari_spa.errors import InputError
-    from napari_spa.io.stack_files import open_stack
+    from napari_spa.io.images.stack_files import open_stack
 
     if options.image is not None:
         return open_stack(options.image, facts.shape)
@@ -207,7 +207,7 @@ def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int
 
 
 def _write(path: Path, labels: NDArray[np.uint32], image: StackFile) -> None:
-    from napari_spa.io.images import write_labels
+    from napari_spa.io.images.open import write_labels
 
     write_labels(path, labels, image.info)
 

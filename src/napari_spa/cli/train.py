@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     # Threads that spin while they wait slow the processes that draw windows ten times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from napari_spa.io.checkpoints import export_checkpoint, resolve_device
+    from napari_spa.io.models.load import export_checkpoint, resolve_device
     from napari_spa.train.loop import train
 
     checkpoint = options.output / "last.pt"

@@ -14,15 +14,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from napari_spa.core.simulated_user import pick_nearest
-from napari_spa.refine.session import RefinementSession
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, Click, Proposal
-    from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.refine.config import EngineConfig
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.refine.engine.config import EngineConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,17 +13,17 @@ import numpy as np
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.simulated_user import first_click
+from napari_spa.datasets import Case, CaseFolder, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.measure import Row, measure_turns
 from napari_spa.evaluate.methods import METHODS, MethodBuilder, Stage, User
-from napari_spa.io.multirater import Case, CaseFolder, open_folder
-from napari_spa.refine.config import EngineConfig
+from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_spa.core.types import BoolArray
-    from napari_spa.io.checkpoints import LoadedModel
+    from napari_spa.io.models.load import LoadedModel
 
 Head = Literal["latent", "logit", "both"]
 

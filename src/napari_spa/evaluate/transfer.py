@@ -23,18 +23,18 @@ from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.methods import Turn, User, play_rounds
 from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, choose_targets, seeded
 from napari_spa.evaluate.transfer_files import Agreement, Tested, TransferFiles, TransferRow
-from napari_spa.io.embedding_cache import EmbeddingCache
-from napari_spa.refine.learning import learning_facts
-from napari_spa.refine.session import RefinementSession
+from napari_spa.io.embeddings import EmbeddingCache
+from napari_spa.refine.preference.update import learning_facts
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_spa.core.types import BoolArray, Proposal
-    from napari_spa.io.checkpoints import LoadedModel
-    from napari_spa.io.multirater import Case, CaseFolder
-    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.datasets import Case, CaseFolder
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles.profile import PreferenceProfile
 
 _MARGIN = 0.1
 """A box is by so much wider, on each side, than what any rater marked."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.atomic import atomic_path
-from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.io.files import atomic_path
+from napari_spa.io.profiles.profile import PreferenceProfile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from napari_spa.errors import DataError
 from napari_spa.evaluate.report import cells, markdown_table, spread, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.transfer_files import Agreement, TransferRow
-from napari_spa.io.atomic import atomic_path
+from napari_spa.io.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

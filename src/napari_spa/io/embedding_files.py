@@ -1,7 +1,7 @@
 """A folder of named arrays, one safetensors file per key, bounded in bytes.
 
 An entry is ``FOLDER/ab/abcd....safetensors``.  It is written under a temporary name and
-renamed (:mod:`napari_spa.io.atomic`): a file under its own name was written to the end.  What
+renamed (:mod:`napari_spa.io.files`): a file under its own name was written to the end.  What
 a power cut or a foreign hand leaves is found by the checksum inside, over key, names, types,
 shapes and values; such a file is removed.  Files are read whole and never mapped into memory:
 a mapped file that another program cuts short would end the process.
@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from napari_spa.errors import DataError
-from napari_spa.io.atomic import atomic_path
+from napari_spa.io.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

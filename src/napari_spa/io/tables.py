@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import InputError
-from napari_spa.io.atomic import atomic_path
+from napari_spa.io.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

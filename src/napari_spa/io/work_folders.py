@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError
-from napari_spa.io.record_log import RecordLog
+from napari_spa.io.event_log import RecordLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
+from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError
-from napari_spa.io.images import read_image
-from napari_spa.io.multirater import open_folder
+from napari_spa.io.images.open import read_image
 from napari_spa.train import synthetic
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class FolderSource:
     Parameters
     ----------
     folder : Path
-        Any layout that :func:`napari_spa.io.multirater.open_folder` knows.
+        Any layout that :func:`napari_spa.datasets.open_folder` knows.
     split : str or None
         Only the cases of this split.
     objects : bool

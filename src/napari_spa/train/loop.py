@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from napari_spa.errors import CheckpointError
-from napari_spa.io.atomic import atomic_path
-from napari_spa.io.weights_file import read_weights_file
+from napari_spa.io.files import atomic_path
+from napari_spa.io.models.safe_load import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window

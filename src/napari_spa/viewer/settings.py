@@ -15,8 +15,8 @@ import platformdirs
 from psygnal import Signal
 
 from napari_spa.errors import DataError
-from napari_spa.io.atomic import atomic_path
-from napari_spa.viewer.act_keys import ACT_TITLES, DEFAULT_KEYS
+from napari_spa.io.files import atomic_path
+from napari_spa.viewer.actions import ACT_TITLES, DEFAULT_KEYS
 from napari_spa.viewer.settings_values import (
     KEYS,
     RULES,

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from napari_spa.errors import InputError
-from napari_spa.viewer.act_keys import DEFAULT_KEYS, changed_keys, read_keys
+from napari_spa.viewer.actions import DEFAULT_KEYS, changed_keys, read_keys
 
 KEYS = "keys"  # a group of the manifest, and the name in Settings
 _LONGEST_TEXT = 4096
 _UNKEEPABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, halves of characters
-_DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/devices.py reads them
+_DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/models/devices.py reads them
 
 
 @dataclass(frozen=True, slots=True)

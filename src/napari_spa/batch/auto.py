@@ -1,0 +1,294 @@
+"""Find the objects of an image without prompts.
+
+Windows of several sizes tile the image; in each, the network is asked what lies at the
+points of a grid.  What it trusts is looked at once more, alone and from its own middle,
+because a thing is an object if it is found again from there.  What is left gets a round of
+samples like any click; where the samples disagree, it is dropped.  Of masks that show the
+same thing the surest stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.batch.distinct import covers, distinct, shared_pixels
+from napari_spa.batch.objects import Found, found_at_hand
+from napari_spa.errors import InputError
+from napari_spa.refine.session.prompt_validation import interior_click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.batch.image import OpenedImage
+    from napari_spa.batch.point_grid import Sight
+    from napari_spa.batch.task import AutoConfig
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Click, DoubleArray
+    from napari_spa.refine.engine.embedder import Embedder
+    from napari_spa.refine.engine.view import Canvas, FieldOfView
+
+_POINTS = 8
+"""Points along a window at most; only those near its middle are asked there."""
+_FEWEST = 4
+"""The smallest windows have so many points along their side."""
+_SMALLEST = 32.0
+"""Side of the smallest windows at least, in pixels."""
+_TRUSTED = 0.5
+"""Predicted quality of an object at least, in both looks."""
+_SURE, _CLOSE = 0.6, 0.1
+"""What is seen so well, and fills so much of its window, is not asked for again in smaller
+windows."""
+_CUT, _CUT_ALONE = 0.15, 0.2
+"""What touches more of its window's outline is cut off by it."""
+_ENOUGH, _FILLS = 5, 0.08
+"""When so many objects are there and three of four fill more of their windows, smaller
+windows would cut them."""
+_STRIDE = 0.5
+"""From one window to the next, as a share of their side."""
+_AGAIN = 0.5
+"""IoU of both looks at least."""
+_INSIDE, _INSIDE_FIRST = 0.5, 0.7
+"""A mask of which so much lies in a surer one is a part of that one."""
+_CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
+
+
+def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
+    """Find the objects on all planes of an image, each plane by itself.
+
+    Parameters
+    ----------
+    config : AutoConfig
+        How dense to look, and what is dropped.
+    engine : BatchEngine
+        Finds them.
+    image : OpenedImage
+        Where.
+
+    Yields
+    ------
+    Found
+        Numbered plane by plane, from the top left to the bottom right.
+
+    Raises
+    ------
+    InputError
+        When the image cannot be read, or is too large for a model that sees whole images.
+    """
+    number = 0
+    for plane in image.planes():
+        source = engine.show(image.levels, plane)
+        for found in find_on_plane(config, engine, plane, source):
+            number += 1
+            yield replace(found, number=number)
+
+
+def find_on_plane(
+    config: AutoConfig, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
+) -> list[Found]:
+    """Find the objects on the plane that an engine shows.
+
+    Parameters
+    ----------
+    config : AutoConfig
+        How dense to look, and what is dropped.
+    engine : BatchEngine
+        With the plane as its session's image.
+    plane : Plane
+        That plane.
+    source : mapping
+        From :meth:`BatchEngine.show`.
+
+    Returns
+    -------
+    list of Found
+        From the top left to the bottom right; not numbered yet.
+    """
+    session = engine.session
+    height, width = session.canvas.shape
+    ideas = _look_again(engine, _first_look(config, engine))
+    found: list[Found] = []
+    scores: list[float] = []
+    for idea in ideas:
+        click = idea.click
+        proposal = session.start([(click.row, click.column)], view=idea.view)
+        one = found_at_hand(session, 0, plane, source)
+        fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
+        if fits and proposal.uncertainty <= config.largest_uncertainty:
+            found.append(one)
+            scores.append((1 - one.uncertainty) * idea.quality)
+    kept = distinct([one.mask for one in found], scores, config.overlap, _INSIDE)
+    regions = {index: found[index].mask.region for index in kept}
+    order = sorted(kept, key=lambda index: (regions[index].row, regions[index].column, index))
+    return [found[index] for index in order]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Idea:
+    """An object that was found again from its own middle."""
+
+    click: Click
+    view: FieldOfView
+    quality: float
+
+
+def window_levels(
+    canvas: Canvas, config: AutoConfig, *, whole: FieldOfView | None = None
+) -> Iterator[list[_Window]]:
+    """Place windows of one size after another, and the points that are asked in each.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The image.
+    config : AutoConfig
+        How dense the grid is.
+    whole : FieldOfView or None
+        The one window of a model that sees whole images.
+
+    Yields
+    ------
+    list of (FieldOfView, list of (row, column))
+        The largest windows first.
+    """
+    from napari_spa.refine.engine.view import FieldOfView  # brings torch
+
+    finest = max(canvas.shape) / config.grid
+    if whole is not None:
+        rows, columns = (_lattice(extent, finest) for extent in canvas.shape)
+        yield [(whole, [(r, c) for r in rows for c in columns])]
+        return
+    side = canvas.largest_view
+    while side == canvas.largest_view or side >= max(_SMALLEST, _FEWEST * finest):
+        spacing = max(finest, side / _POINTS)
+        down, across = (_starts(extent, side) for extent in canvas.shape)
+        rows, columns = (_lattice(extent, spacing) for extent in canvas.shape)
+        mine = _nearest(rows, down + side / 2), _nearest(columns, across + side / 2)
+        level: list[_Window] = []
+        for i, top in enumerate(down):
+            for j, left in enumerate(across):
+                here = [(r, c) for r in rows[mine[0] == i] for c in columns[mine[1] == j]]
+                if here:
+                    level.append((FieldOfView(float(top), float(left), side, side), here))
+        yield level
+        side /= 2
+
+
+_Window = tuple["FieldOfView", list[tuple[float, float]]]
+
+
+def _lattice(extent: int, spacing: float) -> DoubleArray:
+    """Return positions at equal distances, centred on an axis of pixels."""
+    count = max(1, round(extent / spacing))
+    return (np.arange(count) + 0.5) / count * extent - 0.5
+
+
+def _starts(extent: int, side: float) -> DoubleArray:
+    """Return where windows begin that overlap; one that is larger is centred."""
+    if extent <= side:
+        return np.array([(extent - side) / 2])
+    return np.linspace(0, extent - side, int(np.ceil((extent - side) / (_STRIDE * side))) + 1)
+
+
+def _nearest(
+    positions: DoubleArray,
+    middles: DoubleArray,
+) -> NDArray[np.intp]:
+    """Return for each position the window whose middle is nearest."""
+    nearest: NDArray[np.intp] = np.abs(positions[:, None] + 0.5 - middles).argmin(axis=1)
+    return nearest
+
+
+def _first_look(config: AutoConfig, engine: BatchEngine) -> list[Sight]:
+    """Ask at all points; keep what is trusted, whole and distinct."""
+    from napari_spa.batch.point_grid import look_at_points
+
+    canvas, spa = engine.session.canvas, engine.model.spa
+    embedder, whole = _embedder(engine), _whole_view(engine)
+    most = config.largest_share * canvas.shape[0] * canvas.shape[1]
+    sights: list[Sight] = []
+    for depth, level in enumerate(window_levels(canvas, config, whole=whole)):
+        known = [sights[index] for index in _surest(sights, config)]
+        clear = [s.mask for s in known if s.quality > _SURE and s.share > _CLOSE]
+        here: list[Sight] = []
+        for view, points in level:
+            asked = [point for point in points if not covers(clear, *point)]
+            seen = look_at_points(spa, embedder, canvas, view, asked, least_quality=_TRUSTED)
+            for sight in seen:
+                if sight is None or sight.border > _CUT:
+                    continue
+                if config.smallest_area <= sight.mask.area <= most:
+                    here.append(sight)
+        sights += here
+        shares = [here[index].share for index in _surest(here, config)]
+        if depth and len(shares) >= _ENOUGH and np.quantile(shares, 0.25) > _FILLS:
+            break
+    return [sights[index] for index in _surest(sights, config)]
+
+
+def _surest(sights: list[Sight], config: AutoConfig) -> list[int]:
+    """Return which sights show different things, the surest first."""
+    scores = [sight.quality * sight.firmness for sight in sights]
+    return distinct([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
+
+
+def _look_again(engine: BatchEngine, sights: list[Sight]) -> list[_Idea]:
+    """Keep what is found again, alone and from its own middle."""
+    from napari_spa.batch.point_grid import look_at_points
+
+    canvas, spa = engine.session.canvas, engine.model.spa
+    embedder, whole = _embedder(engine), _whole_view(engine)
+    ideas = []
+    for sight in sights:
+        click = interior_click(sight.mask)
+        view = whole or _alone(canvas, sight)
+        (again,) = look_at_points(
+            spa, embedder, canvas, view, [(click.row, click.column)], least_quality=_TRUSTED
+        )
+        if again is None or again.border > _CUT_ALONE:
+            continue
+        shared = shared_pixels(again.mask, sight.mask)
+        if shared >= _AGAIN * (again.mask.area + sight.mask.area - shared):
+            ideas.append(_Idea(click, view, again.quality))
+    return ideas
+
+
+def _alone(canvas: Canvas, sight: Sight) -> FieldOfView:
+    """Return the field of view of one object, as a click on it would get."""
+    from napari_spa.refine.engine.view import FieldOfView  # brings torch
+
+    region = sight.mask.region
+    long, short = max(region.height, region.width), min(region.height, region.width)
+    side = _CONTEXT * max(0.65 * long + 0.35 * short, 0.75 * long)
+    side = min(max(side, _SMALLEST_VIEW), 1.5 * canvas.largest_view)
+    centre = region.row + region.height / 2, region.column + region.width / 2
+    return FieldOfView.around(*centre, side).inside(canvas.shape)
+
+
+def _whole_view(engine: BatchEngine) -> FieldOfView | None:
+    """Return the one view of a model that sees whole images; None for the others."""
+    from napari_spa.refine.engine.view import FieldOfView  # brings torch
+
+    frame, canvas = engine.model.spa.config.frame, engine.session.canvas
+    if frame == "window":
+        return None
+    if not canvas.picture.small:
+        raise InputError(
+            f"{engine.identity.name} cannot look for objects in so large an image; "
+            "use spa-tiny, or prompts."
+        )
+    height, width = canvas.shape
+    if frame == "squash":
+        return FieldOfView(0, 0, height, width)
+    return FieldOfView(0, 0, max(height, width), max(height, width))
+
+
+def _embedder(engine: BatchEngine) -> Embedder:
+    from napari_spa.refine.engine.embedder import Embedder  # brings torch
+
+    return Embedder(engine.model)

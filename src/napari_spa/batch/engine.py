@@ -1,0 +1,105 @@
+"""The model behind a batch: loaded once in a process, used for one image after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.refine.log.replay import logged_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from napari_spa.batch.task import BatchRecipe
+    from napari_spa.core.plane import Plane
+    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.session.session import RefinementSession
+
+
+class BatchEngine:
+    """Model, profile and session of a batch; for one thread at a time.
+
+    Parameters
+    ----------
+    recipe : BatchRecipe
+        Which model, device, profile and seed.
+    model : LoadedModel or None
+        That model, where it is loaded already.
+
+    Attributes
+    ----------
+    model : LoadedModel
+        The network and its device.
+    profile : PreferenceProfile or None
+        Where each object starts; a batch teaches it nothing.
+    session : RefinementSession
+        Gets one plane after another.
+
+    Raises
+    ------
+    ModelError
+        When the model is unknown or unreadable.
+    DeviceError
+        When the device does not exist here.
+    ProfileError
+        When the profile is unreadable, or was made with another model.
+    """
+
+    def __init__(self, recipe: BatchRecipe, model: LoadedModel | None = None) -> None:
+        from napari_spa.io.models.load import load_model
+        from napari_spa.io.profiles.profile import PreferenceProfile
+        from napari_spa.refine.session.session import RefinementSession
+
+        self.recipe = recipe
+        self.model = model or load_model(recipe.model, device=recipe.device)
+        self.profile: PreferenceProfile | None = None
+        if recipe.profile is not None:
+            self.profile = PreferenceProfile.load(recipe.profile)
+        self.session: RefinementSession = RefinementSession(
+            self.model, self.profile, seed=recipe.seed
+        )
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights it computes with."""
+        return self.model.identity
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    def show(self, levels: Sequence[Any], plane: Plane) -> dict[str, Any]:
+        """Set a plane as the session's image, looked at as its replay will.
+
+        Parameters
+        ----------
+        levels : sequence of array-like
+            The image, full resolution first.
+        plane : Plane
+            Of the full resolution.
+
+        Returns
+        -------
+        dict
+            For the decision log: the plane's fingerprint, channels and grey values.
+
+        Raises
+        ------
+        InputError
+            When the plane has no finite pixel or cannot be read.
+        """
+        look: dict[str, Any] = {"channels": _colours(levels[0], plane), "axis": None}
+        self.session.set_image(logged_picture(levels, plane, look))
+        canvas = self.session.canvas
+        look["limits"] = canvas.intensity.pairs
+        return {"image": canvas.fingerprint, "look": look}
+
+
+def _colours(array: Any, plane: Plane) -> tuple[int, ...] | None:  # noqa: ANN401  any array
+    """Return the colours that count: an alpha channel does not."""
+    coloured = len(array.shape) > len(plane.index) and array.shape[-1] > 2
+    return (0, 1, 2) if coloured else None

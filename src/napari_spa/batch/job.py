@@ -1,0 +1,158 @@
+"""A run of a batch as it goes to the workers, and what they send back; picklable."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.batch.manifest import Facts
+    from napari_spa.batch.task import BatchRecipe, BatchTask, ImageResult
+    from napari_spa.io.models.identity import ModelIdentity
+
+
+class Engine(Protocol):
+    """What computes; see :class:`~napari_spa.batch.engine.BatchEngine`."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights it computes with."""
+
+    @property
+    def device(self) -> object:
+        """Where it computes, as ``"cuda:0"``."""
+
+
+def _make_engine(recipe: BatchRecipe) -> Engine:
+    import torch
+
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.io.models.devices import device_in_turn
+
+    # Sums depend on how many threads share them; results must not depend on the workers.
+    torch.set_num_threads(1)
+    device = device_in_turn(recipe.device, number_of_process())
+    return BatchEngine(replace(recipe, device=str(device)))
+
+
+def number_of_process() -> int:
+    """Return which of the local workers runs this task; 0 in any other process."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        name = get_worker().name
+    except ValueError:  # dask is here, and this is no worker
+        return 0
+    return name if isinstance(name, int) else 0
+
+
+def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine
+    import torch
+
+    from napari_spa.batch.segment import segment_image
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # in the dock's process others set it to more
+    try:
+        return segment_image(task, recipe, engine, out)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _digest(task: BatchTask) -> str:
+    from napari_spa.batch.digests import input_digest
+
+    return input_digest(task)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The functions of a batch; module-level ones, for they go to other processes by name.
+
+    Attributes
+    ----------
+    segment : callable
+        ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
+    make_engine : callable
+        ``recipe -> Engine``; called once in a process.
+    digest : callable
+        ``task -> str``, the digest of all that is put in; light.
+    """
+
+    segment: Callable[[BatchTask, BatchRecipe, Any, Path], ImageResult] = _segment
+    make_engine: Callable[[BatchRecipe], Engine] = _make_engine
+    digest: Callable[[BatchTask], str] = _digest
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a batch, as its workers know it.
+
+    Attributes
+    ----------
+    out : Path
+        The output folder; absolute, and the same on all machines.
+    run : str
+        The run's own folder in it, POSIX.
+    source : Path
+        Where the images are.
+    recipe : BatchRecipe
+        Its profile is a copy in the run's folder.
+    facts : dict
+        From :func:`~napari_spa.batch.manifest.recipe_facts`.
+    tools : Tools
+        What is called.
+    """
+
+    out: Path
+    run: str
+    source: Path
+    recipe: BatchRecipe
+    facts: Facts
+    tools: Tools = field(default_factory=Tools)
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.out / self.run
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An image to do, and what may be replaced.
+
+    Attributes
+    ----------
+    task : BatchTask
+        The image.
+    ours : frozenset of str
+        Digests of earlier outputs that may be replaced; any other file is a person's.
+    """
+
+    task: BatchTask
+    ours: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a worker sends back.
+
+    Attributes
+    ----------
+    result : ImageResult
+        What came of the image.
+    environment : dict
+        What it was made with.
+    kept : bool
+        Whether a person changed the labels meanwhile, so that theirs were left.
+    """
+
+    result: ImageResult
+    environment: Facts = field(default_factory=dict)
+    kept: bool = False

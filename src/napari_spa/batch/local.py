@@ -1,0 +1,175 @@
+"""Where the images of a batch are done: in this process, or in several of this machine."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.batch.worker import process
+from napari_spa.errors import DataError
+from napari_spa.io.models.registry import find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_spa.batch.job import Assignment, Finished, Job
+
+_GIB = 1 << 30
+_LEAST_MEMORY = _GIB
+"""What a process with PyTorch and a small model needs at least, with an image in it."""
+_COPIES = 4
+"""A model's weights count so often: as read, as used, and what is computed with them."""
+_STARTS = 3
+"""So often the start of the processes is tried."""
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""Of a worker process, from its start.
+
+It stands in place of dask's own, which makes glibc give every large array's memory back at
+once and ask for it again: half as much time on top of what an image takes.
+"""
+
+
+def run_here(job: Job, assignments: Sequence[Assignment]) -> Iterator[Finished | None]:
+    """Do images one after another in this process.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    assignments : sequence of Assignment
+        The images.
+
+    Yields
+    ------
+    Finished
+        For each image; None before the first.
+    """
+    yield None
+    for assignment in assignments:
+        yield process(job, assignment)
+
+
+def share_of_memory(job: Job, workers: int) -> tuple[int, int]:
+    """Return how many processes fit into the free memory, and the bytes that each may use.
+
+    Parameters
+    ----------
+    job : Job
+        Its model counts.
+    workers : int
+        How many are asked for.
+
+    Returns
+    -------
+    (int, int)
+        At least one process.
+    """
+    from distributed.system import MEMORY_LIMIT
+    from psutil import virtual_memory  # type: ignore[import-untyped]
+
+    free = min(virtual_memory().available, MEMORY_LIMIT)
+    path = find_model(job.recipe.model).path
+    weights = path.stat().st_size if path is not None and path.exists() else 0
+    needed = _LEAST_MEMORY + _COPIES * weights
+    fitting = max(1, min(workers, int(free // needed)))
+    return fitting, int(free // fitting)
+
+
+@contextmanager
+def local_cluster(workers: int, memory: int) -> Iterator[Any]:
+    """Start worker processes on this machine, for as long as the block lasts.
+
+    Each computes in one thread and is replaced when it dies or grows beyond its memory; it
+    ends with this process, however this ends.
+
+    Parameters
+    ----------
+    workers : int
+        How many.
+    memory : int
+        Bytes for each.
+
+    Yields
+    ------
+    distributed.LocalCluster
+
+    Raises
+    ------
+    DataError
+        When dask is not installed, or no process can be started.
+    """
+    need_dask()
+    import dask
+
+    settings = {
+        # One image at a time in a process: should it die, no other image is to blame.
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.allowed-failures": 1,
+        # Pausing waits for memory that dask holds, and it holds none: all of it is ours.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 0.95,
+        # Its record of call stacks grows with the run, and nobody looks at it here.
+        "distributed.worker.profile.enabled": False,
+        "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+    }
+    with dask.config.set(settings):
+        cluster = _start_cluster(workers, memory)
+        try:
+            yield cluster
+        finally:
+            cluster.close(timeout=10)
+
+
+def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has no types
+    """Start a cluster; a process that dies before it has joined ends the whole start of dask's."""
+    from distributed import LocalCluster
+
+    for left in reversed(range(_STARTS)):
+        try:
+            return LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",  # any free port; None takes 8787
+                scheduler_kwargs={"dashboard": False},
+                memory_limit=memory,
+                silence_logs="CRITICAL",
+            )
+        except (OSError, RuntimeError) as error:
+            if not left:
+                reason = str(error).rstrip(".")
+                raise DataError(f"no worker process could be started: {reason}.") from error
+    raise AssertionError("the last start returned or raised")
+
+
+def need_dask() -> None:
+    """Refuse to go on where dask is not installed.
+
+    Raises
+    ------
+    DataError
+        With the command that installs it.
+    """
+    try:
+        import distributed  # noqa: F401  only to see whether it is there
+    except ImportError as error:
+        raise DataError(
+            "more than one worker needs dask; install it with: pip install 'napari-spa[batch]', "
+            "or use one worker."
+        ) from error
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,159 @@
+"""What a batch does with one image: open it, find its objects, write labels and log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_spa.batch.digests import file_digest, input_digest
+from napari_spa.batch.image import OpenedImage
+from napari_spa.batch.label_planes import LabelPlanes
+from napari_spa.batch.log_text import LogText
+from napari_spa.batch.objects import Found, not_found
+from napari_spa.batch.prompted import find_prompted
+from napari_spa.batch.task import ImageResult, ObjectResult
+from napari_spa.core.types import Region
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation.annotation import Annotation
+from napari_spa.refine.annotation.objects import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.batch.task import BatchRecipe, BatchTask
+    from napari_spa.refine.annotation.objects import Status
+
+__all__ = ["input_digest", "segment_image"]
+
+_CLOSE = 0.8
+"""An object that was found without prompts is doubtful from this share of the limit on."""
+
+
+def segment_image(
+    task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path
+) -> ImageResult:
+    """Find the objects of an image and write its labels and its decision log, the log last.
+
+    The same task, recipe, model and device give the same bytes.
+
+    Parameters
+    ----------
+    task : BatchTask
+        The image, and its prompts or rough masks.
+    recipe : BatchRecipe
+        What is the same for all images.
+    engine : BatchEngine
+        Made from the recipe.
+    out : Path
+        Folder of the outputs, :func:`~napari_spa.io.projects.paths.labels_path` and
+        :func:`~napari_spa.io.projects.paths.log_path`.
+
+    Returns
+    -------
+    ImageResult
+        ``"failed"`` when the image, its prompts or masks cannot be used.  An object that
+        cannot be had is a problem of its own, not of the image.
+
+    Raises
+    ------
+    DataError
+        When the outputs cannot be written.
+    """
+    digest = ""
+    try:
+        digest = input_digest(task)
+        image = OpenedImage.open(task)
+        labels = LabelPlanes(image.shape)
+        written = _Written(image, labels, engine)
+        limit = _doubtful_from(recipe)
+        for found in _find(task, recipe, engine, image):
+            written.add(found, limit)
+    except InputError as error:
+        return ImageResult(task.name, "failed", input_sha256=digest, problem=str(error))
+    except MemoryError:
+        sentence = (
+            f"{task.name} does not fit into memory with its labels; "
+            "cut it, or give objects on fewer slices."
+        )
+        return ImageResult(task.name, "failed", input_sha256=digest, problem=sentence)
+    outputs = written.save(out)
+    objects = tuple(sorted(written.objects, key=lambda one: (one.number, one.index)))
+    doubtful = not objects or any(one.problem or one.uncertainty >= limit for one in objects)
+    return ImageResult(task.name, "done", objects, doubtful, digest, outputs)
+
+
+def _doubtful_from(recipe: BatchRecipe) -> float:
+    """Return from which uncertainty on a person should look.
+
+    Of objects that were found without prompts the more doubtful ones are dropped already;
+    what came close to it is to be looked at.
+    """
+    if recipe.source != "auto":
+        return recipe.doubtful
+    return min(recipe.doubtful, _CLOSE * recipe.auto.largest_uncertainty)
+
+
+def _find(
+    task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, image: OpenedImage
+) -> Iterator[Found]:
+    if recipe.source == "prompts":
+        return find_prompted(task.prompts, engine, image)
+    if recipe.source == "masks":
+        from napari_spa.batch.rough_masks import refine_masks
+
+        return refine_masks(task.mask, engine, image)
+    from napari_spa.batch.auto import find_objects
+
+    return find_objects(recipe.auto, engine, image)
+
+
+class _Written:
+    """The objects of an image as they are written down, one after another."""
+
+    def __init__(self, image: OpenedImage, labels: LabelPlanes, engine: BatchEngine) -> None:
+        self._image, self._labels = image, labels
+        self._annotation = Annotation(labels)
+        self._log = LogText()
+        self._log.journal.begin(image.facts, engine.identity)
+        self.objects: list[ObjectResult] = []
+
+    def add(self, found: Found, doubtful: float) -> None:
+        """Give an object the pixels that no earlier one has."""
+        if not found.problem and not found.mask.area:
+            found = not_found(
+                found.number, found.plane, "the mask is empty; point at another part of it."
+            )
+        area = 0
+        if not found.problem:
+            status: Status = "review" if found.uncertainty >= doubtful else "propagated"
+            part = Part(
+                found.plane, Region(0, 0, 0, 0), 0, 1, found.uncertainty, status, found.decisions
+            )
+            try:
+                self._annotation.commit(found.number, part, found.mask)
+            except InputError:
+                sentence = "every pixel of it belongs to objects before it."
+                found = not_found(found.number, found.plane, sentence)
+            else:
+                self._log.journal.accept(
+                    found.number, part, found.mask, "protect", source=found.source
+                )
+                held = self._annotation.objects[found.number].on(found.plane)
+                area = 0 if held is None else held.area
+        self.objects.append(
+            ObjectResult(found.number, found.plane.position, area, found.uncertainty, found.problem)
+        )
+
+    def save(self, out: Path) -> tuple[tuple[str, str], ...]:
+        """Write labels and then the log; return their places and digests."""
+        from napari_spa.io.images.open import write_labels
+        from napari_spa.io.projects.paths import labels_path, log_path
+
+        labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
+        highest = self._labels.highest
+        write_labels(labels, self._labels.array, self._image.info, highest=highest)
+        self._log.save(log)
+        return tuple(
+            (path.relative_to(out).as_posix(), file_digest(path)) for path in (labels, log)
+        )

@@ -1,0 +1,288 @@
+"""What a process does for one image of a batch; the same here, in a child and far away.
+
+Each attempt works in a folder of its own inside the run's folder and moves its files out
+when they are whole.  A run that ended takes its folder with it, so an attempt that outlived
+its run (a worker that was cut off, say) has nothing left to move and harms no later run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spa import __version__
+from napari_spa.batch.job import Finished
+from napari_spa.batch.manifest import digest_of, sha256_of
+from napari_spa.batch.result_records import result_to_record
+from napari_spa.batch.task import ImageResult
+from napari_spa.errors import DataError, InputError, ModelError, SpaError
+from napari_spa.io.files import atomic_path
+
+if TYPE_CHECKING:
+    from napari_spa.batch.job import Assignment, Engine, Job
+    from napari_spa.batch.manifest import Facts
+    from napari_spa.batch.task import BatchTask
+
+_logger = logging.getLogger(__name__)
+
+_SEEN_SECONDS = 60
+"""So long a shared file system may take to show a new folder on another machine."""
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS} if os.name == "posix" else set()
+_MATTER = ("imagecodecs", "numpy", "scikit-image", "scikit-learn", "scipy", "tifffile", "torch")
+
+
+class _Engines:
+    """The latest engine of this process."""
+
+    def __init__(self) -> None:
+        self.guard = threading.RLock()
+        self._key: tuple[object, ...] | None = None
+        self._engine: Engine | None = None
+        self._runs: set[Path] = set()
+
+    def get(self, job: Job) -> Engine:
+        """Return the engine of a job, made now if the last job was another."""
+        if job.folder not in self._runs:
+            _check_shared(job)
+            self._runs = {job.folder}
+        recipe = replace(job.recipe, profile=None)
+        key = (recipe, digest_of(job.facts), job.tools.make_engine)
+        if self._engine is None or key != self._key:
+            self._engine, self._key = None, None  # let the last one's memory go first
+            engine = job.tools.make_engine(job.recipe)
+            wanted = job.facts["model"]
+            if engine.identity.sha256 != wanted["sha256"]:
+                raise ModelError(
+                    f"the weights of {wanted['name']} on {_host()} are others than here; "
+                    "copy the same file to all machines."
+                )
+            self._engine, self._key = engine, key
+        return self._engine
+
+
+_ENGINES = _Engines()
+
+
+def load_engine(job: Job) -> None:
+    """Load the model of a run into this process, unless it is there.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+
+    Raises
+    ------
+    ModelError, DeviceError, ProfileError
+        When the model cannot be had here.
+    """
+    with _ENGINES.guard:
+        _ENGINES.get(job)
+
+
+def process(job: Job, assignment: Assignment) -> Finished:
+    """Do one image, from opening it to its files in the output folder.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    assignment : Assignment
+        The image.
+
+    Returns
+    -------
+    Finished
+        An image that cannot be done is a result as well.
+
+    Raises
+    ------
+    DataError
+        When the output folder cannot be written or seen: no other image will do better.
+    ModelError, DeviceError, ProfileError
+        When the model cannot be had here.
+    """
+    task = assignment.task
+    with _ENGINES.guard:  # one image at a time in a process, whatever threads a worker has
+        engine = _ENGINES.get(job)
+        environment = environment_of(engine)
+        staging = _stage(job)
+        try:
+            result = _without_paths(_attempt(job, task, engine, staging), task)
+            kept = False
+            if result.outcome == "done":
+                kept = not _publish(job, assignment, Finished(result, environment), staging)
+            return Finished(result, environment, kept)
+        finally:
+            _clear(job, staging)
+            _give_memory_back()
+
+
+def _attempt(job: Job, task: BatchTask, engine: Engine, staging: Path) -> ImageResult:
+    try:
+        return job.tools.segment(task, job.recipe, engine, staging)
+    except DataError as error:
+        if _is_the_disk(error) or not _can_write(staging):
+            raise
+        problem = str(error)
+    except SpaError as error:
+        problem = str(error)
+    except Exception as error:  # a fault of ours in one image must not end the others
+        _logger.exception("%s failed", task.name)
+        problem = f"unexpected {type(error).__name__}: {error}"
+    digest = ""
+    try:
+        digest = job.tools.digest(task)
+    except InputError as error:
+        _logger.debug("%s", error)
+    return ImageResult(task.name, "failed", input_sha256=digest, problem=problem)
+
+
+def _without_paths(result: ImageResult, task: BatchTask) -> ImageResult:
+    """Name files in a sentence as the batch does: it goes into the manifest."""
+    problem = result.problem.replace(str(task.path), task.name)
+    if task.mask is not None:
+        problem = problem.replace(str(task.mask), f"the mask {task.mask.name}")
+    return replace(result, problem=problem)
+
+
+def _give_memory_back() -> None:
+    """Return what an image took: glibc keeps some 40 MiB of it in each process otherwise."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
+
+
+def _stage(job: Job) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="image-", dir=job.folder))
+    except OSError as error:
+        if not job.folder.is_dir():
+            raise DataError(f"{job.out} was taken away while the batch ran.") from error
+        raise DataError(f"cannot write {job.out}: {error.strerror or error}.") from error
+
+
+def _clear(job: Job, staging: Path) -> None:
+    """Take an attempt's folder away, and its run's if that ended meanwhile."""
+    shutil.rmtree(staging, ignore_errors=True)
+    for folder in (job.folder, job.folder.parent):
+        try:
+            folder.rmdir()  # a run that goes on has marks in it
+        except OSError:
+            return
+
+
+def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path) -> bool:
+    """Move the outputs out; False, and nothing is moved, where a person's would be lost.
+
+    The mark comes first: whatever is found in the output folder after a crash is ours if a
+    mark or the manifest knows its digest.
+    """
+    outputs = finished.result.outputs
+    for name, digest in outputs:
+        target = job.out / name
+        if target.exists() and sha256_of(target) not in {digest, *assignment.ours}:
+            return False
+    record = {
+        "name": finished.result.name,
+        "result": result_to_record(finished.result),
+        "environment": finished.environment,
+    }
+    with atomic_path(staging / "mark.json") as temporary:
+        temporary.write_text(json.dumps(record, sort_keys=True), "utf-8")
+    mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
+    try:
+        os.replace(staging / "mark.json", mark)
+        for name, _ in reversed(outputs):  # labels last: where they are, the rest is
+            target = job.out / name
+            if "/" in name and job.out.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / name, target)
+    except OSError as error:
+        raise DataError(f"cannot write {job.out}: {error.strerror or error}.") from error
+    return True
+
+
+def environment_of(engine: Engine) -> Facts:
+    """Say what results are made with: kind of device, and versions of what computes.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of this process.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    return {"device": str(engine.device).split(":")[0], **_versions()}
+
+
+@cache
+def _versions() -> Facts:
+    import platform
+
+    found: Facts = {"napari-spa": __version__, "python": platform.python_version()}
+    for name in _MATTER:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_shared(job: Job) -> None:
+    """Refuse to work where the folders of the batch are not in sight."""
+    until = time.monotonic() + _SEEN_SECONDS
+    while not job.folder.is_dir():
+        if not _has_come(job.out) or time.monotonic() > until:
+            raise DataError(
+                f"the worker on {_host()} does not see {job.out}; scheduler and workers must "
+                "share the file system, under the same path."
+            )
+        time.sleep(0.5)
+    if not job.source.is_dir():
+        raise DataError(f"the worker on {_host()} does not see {job.source}.")
+
+
+def _has_come(out: Path) -> bool:
+    """Tell whether a folder may yet come to sight: its parent has."""
+    return out.parent.is_dir()
+
+
+def _is_the_disk(error: DataError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _DISK
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"napari-spa" * 1000)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()

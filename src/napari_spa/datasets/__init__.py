@@ -1,0 +1,47 @@
+"""Images with the masks of several raters: one reader for each layout on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_spa.datasets.case import Case, CaseFolder
+from napari_spa.datasets.native import LidcFolder, QubiqFolder, Refuge2Folder
+from napari_spa.datasets.plain import PlainFolder
+from napari_spa.errors import DataError
+
+__all__ = ["Case", "CaseFolder", "open_folder"]
+
+
+def open_folder(folder: Path | str) -> CaseFolder:
+    """Open a multi-rater data set, telling its layout from what is in it.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Our layout (``images`` and ``raters``), the paper's REFUGE2 crops, LIDC crops
+        with four readers (``images`` and ``gt``), or QUBIQ (``caseNN``).
+
+    Returns
+    -------
+    CaseFolder
+
+    Raises
+    ------
+    DataError
+        When the folder does not exist or has none of these layouts.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.")
+    if PlainFolder.recognises(folder):
+        return PlainFolder(folder)
+    if LidcFolder.recognises(folder):
+        return LidcFolder(folder)
+    if Refuge2Folder.recognises(folder):
+        return Refuge2Folder(folder)
+    if QubiqFolder.recognises(folder):
+        return QubiqFolder(folder)
+    raise DataError(
+        f"{folder} is not a multi-rater data set: it needs images/NAME.ext and "
+        "raters/RATER/NAME.ext (or the layout of REFUGE2, LIDC crops or QUBIQ)."
+    )

@@ -1,0 +1,183 @@
+"""Multi-rater sets as they are distributed: REFUGE2, LIDC crops and QUBIQ."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.datasets.case import Case, assemble, read_mask
+from napari_spa.errors import DataError
+from napari_spa.io.images.open import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
+
+
+def _split_of(folder_name: str) -> str | None:
+    """Tell the split from a folder's name, such as ``Training-400``."""
+    word = re.split(r"[-_ ]", folder_name.lower())[0]
+    return next((split for split, words in _PARTS.items() if word in words), None)
+
+
+class _Listed:
+    """Cases that were found on disk, each with the split of the folder it lies in."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, Path] = {}
+        self._splits: dict[str, str | None] = {}
+
+    def _add(self, name: str, path: Path, split: str | None) -> None:
+        if name in self._paths:  # the same case number in two parts
+            name = f"{split}/{name}"
+        self._paths[name], self._splits[name] = path, split
+
+    def names(self, split: str | None = None) -> list[str]:
+        """Return the sorted names of a split, told by the folders' names.
+
+        Without any such folder all cases are returned; ``"val"`` means the test part
+        where a set was published without a validation part.
+        """
+        known = {part for part in self._splits.values() if part is not None}
+        if split == "val" and "val" not in known and "test" in known:
+            split = "test"
+        if split is None or not known:
+            return sorted(self._paths)
+        return sorted(name for name, part in self._splits.items() if part == split)
+
+
+class Refuge2Folder(_Listed):
+    """The paper's REFUGE2 crops: ``Training-400/ID/ID_seg_cup_{1..7}_cropped.jpg``.
+
+    Parameters
+    ----------
+    folder : Path
+        The data set.
+    target : {"cup", "disc"}
+        What the masks show.
+    """
+
+    def __init__(self, folder: Path, *, target: str = "cup") -> None:
+        super().__init__()
+        self.folder, self.target = folder, target
+        for image in sorted(folder.glob("*/*/*_cropped.jpg")):
+            case = image.parent
+            if image.name == f"{case.name}_cropped.jpg":
+                self._add(case.name, case, _split_of(case.parent.name))
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        """Return whether a folder has this layout."""
+        return next(folder.glob("*/*/*_seg_*_cropped.jpg"), None) is not None
+
+    def read(self, name: str) -> Case:
+        """Read one case; see :meth:`CaseFolder.read`."""
+        case = self._paths[name]
+        image, _ = read_image(case / f"{case.name}_cropped.jpg")
+        pattern = re.compile(rf"{re.escape(case.name)}_seg_{self.target}_(\d+)_cropped\.jpg")
+        masks = {
+            f"rater{match[1]}": read_mask(path, half=True)
+            for path in sorted(case.iterdir())
+            if (match := pattern.fullmatch(path.name))
+        }
+        return assemble(name, image, masks)
+
+
+class LidcFolder(_Listed):
+    """LIDC crops: ``images/PATIENT/X.png`` and ``gt/PATIENT/X_l{0..3}.png``.
+
+    Both folders may lie in ``train``, ``val`` and ``test``.
+
+    Parameters
+    ----------
+    folder : Path
+        The data set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        for images in (folder / "images", *sorted(folder.glob("*/images"))):
+            for path in sorted(images.rglob("*.png")):
+                name = path.relative_to(images).with_suffix("").as_posix()
+                self._add(name, path, _split_of(images.parent.name))
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        """Return whether a folder has this layout."""
+        roots = [folder, *(path for path in folder.iterdir() if path.is_dir())]
+        return any((root / "images").is_dir() and (root / "gt").is_dir() for root in roots)
+
+    def read(self, name: str) -> Case:
+        """Read one case; see :meth:`CaseFolder.read`."""
+        path = self._paths[name]
+        image, _ = read_image(path)
+        root = next(parent for parent in path.parents if parent.name == "images")
+        marked = root.parent / "gt" / path.parent.relative_to(root)
+        masks = {
+            f"reader{number + 1}": read_mask(mask)
+            for number in range(4)
+            if (mask := marked / f"{path.stem}_l{number}.png").exists()
+        }
+        return assemble(name, image, masks)
+
+
+class QubiqFolder(_Listed):
+    """QUBIQ: ``caseNN/image.nii.gz`` and ``caseNN/taskTT_segSS.nii.gz``.
+
+    Each task of a case is a case of its own, ``case01_task01``.
+
+    Parameters
+    ----------
+    folder : Path
+        The data set; the cases may lie in folders such as ``Training``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        for first in sorted(folder.rglob("task*_seg*.nii.gz")):
+            task = first.name.split("_")[0]
+            case = first.parent
+            name = f"{case.name}_{task}"
+            split = _split_of(case.parent.name)
+            if case not in (self._paths.get(name), self._paths.get(f"{split}/{name}")):
+                self._add(name, case, split)
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        """Return whether a folder has this layout."""
+        return next(folder.rglob("task*_seg*.nii.gz"), None) is not None
+
+    def read(self, name: str) -> Case:
+        """Read one case; see :meth:`CaseFolder.read`."""
+        case, task = self._paths[name], name.rsplit("_", 1)[1]
+        image = _read_nifti(case / "image.nii.gz")
+        masks = {}
+        for path in sorted(case.glob(f"{task}_seg*.nii.gz")):
+            number = path.name.removesuffix(".nii.gz").rsplit("seg", 1)[1]
+            mask = _read_nifti(path)
+            masks[f"rater{number}"] = (mask if mask.ndim == 2 else mask[..., 0]) > 0
+        return assemble(name, image, masks)
+
+
+def _read_nifti(path: Path) -> NDArray[np.float64]:
+    """Read a 2D NIfTI image as (rows, columns) or (rows, columns, channels)."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise DataError(f"{path.name} is NIfTI: install nibabel (pip install nibabel).") from error
+    try:
+        values = np.asarray(nibabel.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    longer = [size for size in values.shape[2:] if size > 1]
+    if values.ndim < 2 or len(longer) > 1 or any(size > 4 for size in longer):
+        raise DataError(f"{path} has {values.shape} voxels; 2D images are needed here.")
+    values = values.reshape(*values.shape[:2], *longer)
+    return np.moveaxis(values, 0, 1)  # NIfTI stores x first

@@ -1,1 +1,0 @@
-"""Write the work in a project folder for other programs."""

@@ -1,0 +1,1 @@
+"""Images of every readable format, opened plane by plane, and labels written."""

@@ -1,0 +1,1 @@
+"""Model files: found, recognised, read safely and put together."""

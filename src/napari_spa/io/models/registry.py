@@ -1,0 +1,234 @@
+"""Names of models and the files behind them.
+
+A name is looked up in the package first, then in the models folder:
+``$NAPARI_SPA_MODELS`` if that is set, else the user's data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from napari_spa.errors import CheckpointError, DataError, InputError, ModelError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.models.identity import file_sha256
+from napari_spa.io.models.known_models import KNOWN, KnownModel
+
+PACKAGED = "spa-tiny"
+ENVIRONMENT = "NAPARI_SPA_MODELS"
+SUFFIXES = (".safetensors", ".pth", ".pt")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One line of ``napari-spa models list``.
+
+    Attributes
+    ----------
+    name : str
+        What to ask for.
+    kind : {"packaged", "known", "imported"}
+        Where it comes from.
+    path : Path or None
+        Its file; None when it is not on this machine.
+    about : str
+        What it is, or where its file would be looked for.
+    known : KnownModel or None
+        The published model behind it.
+    """
+
+    name: str
+    kind: Literal["packaged", "known", "imported"]
+    path: Path | None
+    about: str
+    known: KnownModel | None = None
+
+
+def packaged_folder() -> Path:
+    """Return the folder of the weights that come with the package."""
+    return Path(__file__).resolve().parents[2] / "weights"
+
+
+def models_folder() -> Path:
+    """Return the folder of the user's models; it need not exist."""
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_data_path("napari-spa", appauthor=False) / "models"
+
+
+def list_models() -> tuple[ModelEntry, ...]:
+    """List every model that can be asked for by name.
+
+    Returns
+    -------
+    tuple of ModelEntry
+        The packaged one, the known ones, then the user's own by name.
+    """
+    packaged = packaged_folder() / f"{PACKAGED}.safetensors"
+    entries = [
+        ModelEntry(
+            PACKAGED,
+            "packaged",
+            packaged if packaged.is_file() else None,
+            "small and quick, comes with napari-spa",
+        )
+    ]
+    entries += [
+        ModelEntry(known.name, "known", _known_file(known), known.about, known) for known in KNOWN
+    ]
+    taken = {entry.name for entry in entries}
+    published = {entry.path for entry in entries}
+    for path in _files():
+        if path.stem not in taken and path not in published and _NAME.fullmatch(path.stem):
+            taken.add(path.stem)
+            entries.append(ModelEntry(path.stem, "imported", path, "imported"))
+    return tuple(entries)
+
+
+def find_model(name_or_path: str | Path) -> ModelEntry:
+    """Find the file behind a name or a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of :func:`list_models`, or a weights file.
+
+    Returns
+    -------
+    ModelEntry
+        Its ``path`` is set.
+
+    Raises
+    ------
+    ModelError
+        When the name is unknown, or its file is not on this machine.
+    InputError
+        When it is neither text nor a path.
+    """
+    if not isinstance(name_or_path, (str, Path)):
+        raise InputError(f"a model is a name or a path, not {type(name_or_path).__name__}.")
+    text = os.fspath(name_or_path)
+    entries = {entry.name: entry for entry in list_models()}
+    if isinstance(name_or_path, str) and text in entries:
+        entry = entries[text]
+        if entry.path is None:
+            raise ModelError(_where_to_put(entry))
+        return entry
+    if not text:
+        raise ModelError("no model was named; 'spa-tiny' comes with napari-spa.")
+    path = Path(text).expanduser()
+    looks_like_path = not isinstance(name_or_path, str) or bool(os.path.dirname(text))
+    if looks_like_path or path.suffix in SUFFIXES or os.path.lexists(path):
+        known = next((known for known in KNOWN if path.name in known.files), None)
+        return ModelEntry(path.stem, "imported", path, "by path", known)
+    raise ModelError(
+        f"there is no model {text!r}; choose one of {', '.join(entries)}, or give the path of a "
+        "weights file."
+    )
+
+
+def check_published(entry: ModelEntry, sha256: str) -> None:
+    """Refuse a file that is asked for by a published model's name but is another.
+
+    Parameters
+    ----------
+    entry : ModelEntry
+        What was found.
+    sha256 : str
+        The file's digest.
+
+    Raises
+    ------
+    CheckpointError
+        When the digest is known and differs.
+    """
+    if entry.kind == "known" and entry.known and entry.known.sha256 not in (None, sha256):
+        raise CheckpointError(
+            f"{entry.path} is not the published file of {entry.name} (its SHA-256 differs); "
+            "download it again, or import it under another name."
+        )
+
+
+def copy_into_models(path: Path, name: str) -> Path:
+    """Copy a checked weights file into the models folder, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What it shall be asked for by.
+
+    Returns
+    -------
+    Path
+        The copy.
+
+    Raises
+    ------
+    InputError
+        When the name cannot be used or is taken by another file.
+    CheckpointError
+        When the name is that of a published model and the file is another.
+    DataError
+        When the copy cannot be written.
+    """
+    if not _NAME.fullmatch(name) or name.endswith(SUFFIXES):
+        raise InputError(f"{name!r} is no model name; use letters, digits, '-', '_' and '.'.")
+    entry = next((e for e in list_models() if e.name == name), None)
+    digest = file_sha256(path)
+    if name == PACKAGED:
+        raise InputError(f"{PACKAGED!r} is the packaged model; choose another name.")
+    if entry is not None:
+        check_published(ModelEntry(name, entry.kind, path, "", entry.known), digest)
+        if entry.path is not None and file_sha256(entry.path) == digest:
+            return entry.path
+        if entry.path is not None:
+            raise InputError(
+                f"the name {name!r} is taken by {entry.path}; choose another or remove that file."
+            )
+    suffix = path.suffix if path.suffix in SUFFIXES else ".pth"
+    target = models_folder() / f"{name}{suffix}"
+    with atomic_path(target) as temporary:
+        shutil.copyfile(path, temporary)
+        if file_sha256(temporary) != digest:
+            raise DataError(f"{path} changed while it was copied; import it again.")
+    return target
+
+
+def _files() -> list[Path]:
+    try:
+        return sorted(
+            path
+            for path in models_folder().iterdir()
+            if path.suffix in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        )
+    except OSError:
+        return []
+
+
+def _known_file(known: KnownModel) -> Path | None:
+    names = (*(f"{known.name}{suffix}" for suffix in SUFFIXES), *known.files)
+    paths = (models_folder() / name for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _where_to_put(entry: ModelEntry) -> str:
+    if entry.known is None:
+        return (
+            f"the weights of {entry.name} are missing from this installation of napari-spa; "
+            "reinstall it, or give the path of a weights file."
+        )
+    return (
+        f"{entry.name} ({entry.about}) is not on this machine; get its file {entry.known.files[0]} "
+        f"and run: napari-spa models import {entry.known.files[0]} --name {entry.name} "
+        f"(looked in {models_folder()}; {ENVIRONMENT} can name another folder)."
+    )

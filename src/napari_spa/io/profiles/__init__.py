@@ -1,0 +1,1 @@
+"""Preference profiles: one file each, and the folder that stores them."""

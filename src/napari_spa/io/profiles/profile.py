@@ -1,0 +1,268 @@
+"""What was learnt about a person, kept between images as a small JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from napari_spa.core.types import MixtureParameters
+from napari_spa.errors import ProfileError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.profiles import values
+from napari_spa.io.profiles.versions import SCHEMA, VERSION, read_content
+
+__all__ = ["ModelIdentity", "PreferenceProfile"]
+
+_LARGEST_FILE = 32 * 2**20
+_TOLERANCE = 1e-6
+_TOKENS = 4
+"""Hypotheses of a decoder, which the logit head's mixture tells apart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreferenceProfile:
+    """A preference distribution, the evidence behind it and the model it belongs to.
+
+    Attributes
+    ----------
+    model : ModelIdentity
+        The model whose latent space the mixture lives in.
+    mixture : MixtureParameters
+        M components in D channels; without picks it says nothing and is not looked at.
+    picks : int
+        Picks that taught it.
+    images : int
+        Images on which they were made.
+    task : str
+        What is being outlined, in the person's words.
+    name : str
+        The profile's name.
+    objects : int
+        Accepted objects behind ``log_growth``.
+    log_growth : float
+        Sum over them of ``ln(accepted area / first recommended area)``.
+
+    Raises
+    ------
+    ProfileError
+        When the mixture is none, a count is negative or a number not finite.
+    """
+
+    model: ModelIdentity
+    mixture: MixtureParameters
+    picks: int = 0
+    images: int = 0
+    task: str = ""
+    name: str = ""
+    objects: int = 0
+    log_growth: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_mixture(self.mixture)
+        for name in ("picks", "images", "objects"):
+            if getattr(self, name) < 0:
+                raise ProfileError(f"a profile cannot rest on {getattr(self, name)} {name}.")
+        _check_text(self.name, self.task)
+        if not math.isfinite(self.log_growth):
+            raise ProfileError("the profile's growth is not finite.")
+
+    @classmethod
+    def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
+        """Return a profile that has learnt nothing yet.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model that it will be used with.
+        name, task : str
+            What it is called, and what is outlined.
+
+        Returns
+        -------
+        PreferenceProfile
+            Of one component around 0, in as many channels as the model's mixture has.
+        """
+        channels = {"logit": 1 + _TOKENS, "both": model.latent_dim + 1}
+        width = max(1, channels.get(model.head, model.latent_dim))
+        return cls(model, _says_nothing(width), task=task, name=name)
+
+    def emptied(self) -> PreferenceProfile:
+        """Return a profile of the same name, task and model that has learnt nothing."""
+        width = self.mixture.dimension
+        return PreferenceProfile(self.model, _says_nothing(width), task=self.task, name=self.name)
+
+    def check(self, identity: ModelIdentity) -> None:
+        """Refuse to be used with another model than the one it was made with.
+
+        Parameters
+        ----------
+        identity : ModelIdentity
+            The model in use.
+
+        Raises
+        ------
+        ProfileError
+            When weights, head, sampler or latent size differ.
+        """
+        if self.model.interchangeable(identity):
+            return
+        raise ProfileError(
+            f"the profile {self.name!r} was made with {_label(self.model)} and cannot be used "
+            f"with {_label(identity)}; load that model, or choose or start another profile."
+        )
+
+    def to_json(self) -> str:
+        """Write it as text.
+
+        Returns
+        -------
+        str
+            JSON of the present schema version; every number is kept exactly.
+        """
+        mixture = {
+            "weights": self.mixture.weights.tolist(),
+            "means": self.mixture.means.tolist(),
+            "variances": self.mixture.variances.tolist(),
+        }
+        content = {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "name": self.name,
+            "task": self.task,
+            "picks": self.picks,
+            "images": self.images,
+            "objects": self.objects,
+            "log_growth": self.log_growth,
+            "model": asdict(self.model),
+            "mixture": mixture,
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> PreferenceProfile:
+        """Read it from text, strictly.
+
+        Parameters
+        ----------
+        text : str
+            What :meth:`to_json` gave, in this or an earlier version of the format.
+
+        Returns
+        -------
+        PreferenceProfile
+
+        Raises
+        ------
+        ProfileError
+            When it is no profile, damaged, or of a newer version.
+        """
+        content = read_content(text)
+        mixture = values.mapping(content, "mixture", {"weights", "means", "variances"})
+        model = values.mapping(content, "model", {field.name for field in fields(ModelIdentity)})
+        return cls(
+            model=ModelIdentity(
+                name=values.text(model, "name"),
+                sha256=values.text(model, "sha256"),
+                head=values.text(model, "head"),
+                sampler=values.text(model, "sampler"),
+                latent_dim=values.count(model, "latent_dim"),
+            ),
+            mixture=MixtureParameters(
+                values.numbers(mixture, "weights", 1),
+                values.numbers(mixture, "means", 2),
+                values.numbers(mixture, "variances", 2),
+            ),
+            picks=values.count(content, "picks"),
+            images=values.count(content, "images"),
+            task=values.text(content, "task"),
+            name=values.text(content, "name"),
+            objects=values.count(content, "objects"),
+            log_growth=values.number(content, "log_growth"),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be written.
+        """
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> PreferenceProfile:
+        """Read it from a file.
+
+        Parameters
+        ----------
+        path : str or Path
+            File of :meth:`save`.
+
+        Returns
+        -------
+        PreferenceProfile
+
+        Raises
+        ------
+        ProfileError
+            When the file is missing, no profile, damaged, or of a newer version.
+        """
+        try:
+            with Path(path).open("rb") as stream:
+                raw = stream.read(_LARGEST_FILE + 1)
+            if len(raw) > _LARGEST_FILE:
+                raise ProfileError("it is too large for a profile.")
+            return cls.from_json(raw.decode("utf-8"))
+        except OSError as error:
+            raise ProfileError(
+                f"cannot read the profile {path}: {error.strerror or error}."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ProfileError(f"cannot use the profile {path}: it is not text.") from error
+        except ProfileError as error:
+            raise ProfileError(f"cannot use the profile {path}: {error}") from error
+
+
+def _says_nothing(channels: int) -> MixtureParameters:
+    return MixtureParameters(np.ones(1), np.zeros((1, channels)), np.ones((1, channels)))
+
+
+def _label(model: ModelIdentity) -> str:
+    return f"{model.name} ({model.head} head, weights {model.sha256[:8]})"
+
+
+def _check_mixture(mixture: MixtureParameters) -> None:
+    weights, means, variances = mixture.weights, mixture.means, mixture.variances
+    if (
+        weights.ndim != 1
+        or means.ndim != 2
+        or means.shape != variances.shape
+        or len(weights) != len(means)
+        or not means.size
+    ):
+        raise ProfileError("the mixture's weights, means and variances do not fit each other.")
+    if not all(np.isfinite(values).all() for values in (weights, means, variances)):
+        raise ProfileError("the mixture has numbers that are not finite.")
+    if (weights < 0).any() or abs(float(weights.sum()) - 1) > _TOLERANCE:
+        raise ProfileError("the mixture's weights are negative or do not sum to 1.")
+    if (variances <= 0).any():
+        raise ProfileError("the mixture's variances are not all above 0.")
+
+
+def _check_text(*texts: str) -> None:
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError as error:  # half a character, which no file can hold
+        raise ProfileError("the profile's name or task is not text.") from error

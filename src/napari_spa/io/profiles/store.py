@@ -1,0 +1,335 @@
+"""The person's profiles: one small file each, in a folder of theirs.
+
+A profile's file keeps its name for life, since settings, scripts and other windows hold its
+path; what a person calls it is written inside.  Changes are made under a lock beside the
+file, so two windows that teach one profile lose nothing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spa.errors import DataError, ProfileError
+from napari_spa.io.profiles.entries import ShelfEntry, described, read_entry
+from napari_spa.io.profiles.files import file_stem, folded, locked, update_profile
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.trash import ProfileBin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.io.models.identity import ModelIdentity
+
+__all__ = ["ProfileShelf", "ShelfEntry", "profiles_root", "update_profile"]
+
+_SUFFIX = ".json"
+
+
+def profiles_root() -> Path:
+    """Return the folder of the person's profiles; it need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-spa") / "profiles"
+
+
+class ProfileShelf:
+    """The profiles in a folder.
+
+    Parameters
+    ----------
+    root : Path or None
+        The folder, made when the first profile comes; the person's own by default.
+
+    Attributes
+    ----------
+    removed : ProfileBin
+        What was deleted, and what was forgotten by a reset.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = profiles_root() if root is None else Path(root)
+        self.removed = ProfileBin(self.root / "removed")
+
+    def list(self) -> tuple[ShelfEntry, ...]:
+        """List all profiles by name; files that are none are listed with their problem.
+
+        Raises
+        ------
+        DataError
+            When the folder itself cannot be read.
+        """
+        entries = [entry for path in self._files() if (entry := read_entry(path)) is not None]
+        entries.sort(key=lambda e: (e.name.casefold(), e.task.casefold(), e.path.stem))
+        return tuple(entries)
+
+    def find(self, name: str) -> Path:
+        """Find a profile by its name, or by the name of its file without ``.json``.
+
+        Parameters
+        ----------
+        name : str
+            Case counts only where two names differ by nothing else.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ProfileError
+            When there is none, or more than one.
+        """
+        entries = self.list()
+        for same in (_exactly, _roughly):
+            for names in ([e.path.stem for e in entries], [e.name for e in entries]):
+                pairs = zip(entries, names, strict=True)
+                found = [entry.path for entry, called in pairs if same(called, name)]
+                if len(found) == 1:
+                    return found[0]
+                if found:
+                    files = " or ".join(repr(path.stem) for path in found)
+                    raise ProfileError(f"{len(found)} profiles are called {name!r}; say {files}.")
+        there = ", ".join(repr(entry.name) for entry in entries[:8]) or "none yet"
+        raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
+
+    def new(self, name: str, *, model: ModelIdentity, task: str = "") -> ShelfEntry:
+        """Put an empty profile on the shelf.
+
+        Parameters
+        ----------
+        name : str
+            What it is called; not empty, any script.
+        model : ModelIdentity
+            The model that it will be used with.
+        task : str
+            What is outlined.
+
+        Returns
+        -------
+        ShelfEntry
+
+        Raises
+        ------
+        ProfileError
+            When the name is empty.
+        DataError
+            When it cannot be written.
+        """
+        profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
+        return described(self.add(profile), profile)
+
+    def add(self, profile: PreferenceProfile) -> Path:
+        """Put a profile on the shelf under a free file name.
+
+        Parameters
+        ----------
+        profile : PreferenceProfile
+            It may have the name of another one.
+
+        Returns
+        -------
+        Path
+            Its file.
+
+        Raises
+        ------
+        DataError
+            When it cannot be written.
+        """
+        with locked(self.root / "shelf"):
+            path = self._free(profile.name, profile.task)
+            profile.save(path)
+        return path
+
+    def save(self, profile: PreferenceProfile, path: Path | None = None) -> Path:
+        """Write a profile over a file, or under a free name.
+
+        Parameters
+        ----------
+        profile : PreferenceProfile
+            What to write.
+        path : Path or None
+            The file; a free name by default.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        DataError
+            When it cannot be written.
+        """
+        if path is None:
+            return self.add(profile)
+        with locked(path):
+            profile.save(path)
+        return path
+
+    def update(
+        self, path: Path, change: Callable[[PreferenceProfile], PreferenceProfile]
+    ) -> PreferenceProfile:
+        """Change what a file holds now; see :func:`update_profile`."""
+        return update_profile(path, change)
+
+    def rename(self, path: Path, name: str, task: str | None = None) -> PreferenceProfile:
+        """Give a profile another name; its file stays where it is.
+
+        Parameters
+        ----------
+        path : Path
+            Its file.
+        name : str
+            Not empty.
+        task : str or None
+            What is outlined; as before by default.
+
+        Returns
+        -------
+        PreferenceProfile
+            As it is now.
+
+        Raises
+        ------
+        ProfileError
+            When the name is empty, or the file is gone or damaged.
+        DataError
+            When it cannot be written.
+        """
+        name = _checked(name)
+        return update_profile(
+            path, lambda p: replace(p, name=name, task=p.task if task is None else task.strip())
+        )
+
+    def reset(self, path: Path) -> PreferenceProfile:
+        """Forget what a profile has learnt; name, task and model stay.
+
+        What it held is kept, see :meth:`bring_back`.
+
+        Parameters
+        ----------
+        path : Path
+            Its file.
+
+        Returns
+        -------
+        PreferenceProfile
+            What it held before.
+
+        Raises
+        ------
+        ProfileError
+            When the file is gone or damaged.
+        DataError
+            When it cannot be written.
+        """
+        held: list[PreferenceProfile] = []
+
+        def forget(profile: PreferenceProfile) -> PreferenceProfile:
+            held.append(profile)
+            if profile.picks:
+                self.removed.keep(path)
+            return profile.emptied()
+
+        update_profile(path, forget)
+        return held[0]
+
+    def delete(self, path: Path) -> None:
+        """Take a profile's file off the shelf, also a damaged one; see :meth:`bring_back`.
+
+        Parameters
+        ----------
+        path : Path
+            Its file.
+
+        Raises
+        ------
+        ProfileError
+            When it is gone already.
+        DataError
+            When it cannot be deleted.
+        """
+        if not path.exists():
+            raise ProfileError(f"the profile {path} is gone.")
+        with locked(path):
+            self.removed.take(path)
+
+    def bring_back(self, path: Path) -> Path:
+        """Undo a reset or a deletion.
+
+        Parameters
+        ----------
+        path : Path
+            A file of :attr:`removed`.
+
+        Returns
+        -------
+        Path
+            Where it is now: the profile that was reset, if it has learnt nothing since.
+
+        Raises
+        ------
+        ProfileError
+            When the file is gone or damaged.
+        DataError
+            When it cannot be written.
+        """
+        profile = PreferenceProfile.load(path)
+        target = self._emptied(profile)
+        if (
+            target is None
+            or self.update(target, lambda p: p if p.picks else profile) is not profile
+        ):
+            target = self.add(profile)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
+        return target
+
+    def _emptied(self, profile: PreferenceProfile) -> Path | None:
+        """Return the profile of the same name, task and model that has learnt nothing."""
+        wanted = profile.name, profile.task, profile.model
+        for entry in self.list():
+            if not entry.picks and (entry.name, entry.task, entry.model) == wanted:
+                return entry.path
+        return None
+
+    def _files(self) -> tuple[Path, ...]:
+        try:
+            paths = tuple(self.root.iterdir())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise DataError(f"cannot read {self.root}: {error.strerror or error}.") from error
+        return tuple(p for p in paths if p.suffix.lower() == _SUFFIX and not p.name.startswith("."))
+
+    def _free(self, name: str, task: str) -> Path:
+        """Return a file that is not there: on some file systems case and accents do not count."""
+        taken = {folded(path.stem) for path in self._files()}
+        stem = wanted = file_stem(f"{name} - {task}" if task.strip() else name)
+        number = 1
+        while folded(stem) in taken:
+            number += 1
+            stem = f"{wanted} ({number})"
+        return self.root / f"{stem}{_SUFFIX}"
+
+
+def _checked(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise ProfileError("a profile needs a name.")
+    return name
+
+
+def _exactly(called: str, wanted: str) -> bool:
+    called, wanted = (unicodedata.normalize("NFC", text.strip()) for text in (called, wanted))
+    return called == wanted
+
+
+def _roughly(called: str, wanted: str) -> bool:
+    return folded(called.strip()) == folded(wanted.strip())

@@ -1,0 +1,1 @@
+"""The project folder of an image folder, and what it exports."""

@@ -1,0 +1,143 @@
+"""Labels as OME-Zarr: a label image of its own, with a pyramid.
+
+Version 0.4 of the format (Zarr 2), which programs in use read; those that read 0.5 read it
+as well.  Written with zarr alone: ome-zarr brings dask and network file systems along, and
+ome-zarr-models ties pydantic, which napari uses too, to a version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.errors import InputError
+from napari_spa.io.files import atomic_folder
+from napari_spa.io.projects.export_planes import planes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images.stack_files import StackFile
+
+    Colour = Callable[[int], tuple[int, int, int, int]]
+
+_VERSION = "0.4"
+_ORDER = "TCZYX"  # the format's: time, channels, space
+_KINDS = {"T": "time", "C": "channel"}
+_CHUNK, _COARSEST = 512, 256
+
+
+def need_zarr() -> None:
+    """Refuse to go on where zarr is not installed.
+
+    Raises
+    ------
+    InputError
+        With the command that installs it.
+    """
+    try:
+        import zarr  # noqa: F401  only to see whether it is there
+    except ImportError as error:
+        raise InputError(
+            "OME-Zarr needs zarr; install it with: pip install 'napari-spa[formats]'."
+        ) from error
+
+
+def write_label_zarr(path: Path, labels: StackFile, colour: Colour | None = None) -> None:
+    """Write labels as an OME-Zarr label image, whole or not at all.
+
+    Each level has every second row and column of the finer one, so labels stay labels and
+    the first pixel stays where it is; the stack is not thinned out.
+
+    Parameters
+    ----------
+    path : Path
+        The folder to write; what was there is replaced.
+    labels : StackFile
+        From :func:`~napari_spa.io.images.listing.open_image`; read plane by plane.
+    colour : callable or None
+        From a label to its colour, RGBA from 0 to 255; None leaves colours to the reader.
+
+    Raises
+    ------
+    InputError
+        When zarr is not installed.
+    DataError
+        When the folder cannot be written.
+    """
+    need_zarr()
+    import zarr
+    from numcodecs import Blosc  # type: ignore[import-untyped]
+
+    info, shape = labels.info, tuple(int(n) for n in labels.levels[0].shape)
+    order = sorted(range(len(shape)), key=lambda axis: _ORDER.index(info.axes[axis]))
+    shapes = _pyramid(tuple(shape[axis] for axis in order))
+    used: set[int] = set()
+    with atomic_folder(path) as folder:
+        group = zarr.create_group(str(folder), zarr_format=2, overwrite=True)
+        levels = [
+            group.create_array(
+                str(number),
+                shape=extent,
+                chunks=(*[1] * (len(extent) - 2), *(min(n, _CHUNK) for n in extent[-2:])),
+                dtype=labels.levels[0].dtype,
+                compressors=Blosc(),  # LZ4, which every reader knows
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+                fill_value=0,
+            )
+            for number, extent in enumerate(shapes)
+        ]
+        for index, plane in planes_of(labels):
+            used.update(np.unique(plane).tolist())
+            there = tuple(index[axis] for axis in order[:-2])
+            for number, level in enumerate(levels):
+                step = 2**number
+                level[there] = plane[::step, ::step]
+        axes = "".join(info.axes[axis] for axis in order)
+        group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
+        numbers = sorted(used - {0})
+        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour)
+
+
+def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shape of each level, finest first."""
+    shapes = [shape]
+    while max(shapes[-1][-2:]) > _COARSEST:
+        *stack, rows, columns = shapes[-1]
+        shapes.append((*stack, -(-rows // 2), -(-columns // 2)))
+    return shapes
+
+
+def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]:
+    """Describe the axes, and how far pixels of each level are apart."""
+    lengths = dict(zip("YX", info.pixel_size or (), strict=False))
+    if info.plane_distance is not None:
+        lengths["Z"] = info.plane_distance
+    described = []
+    for axis in axes:
+        fact = {"name": axis.lower(), "type": _KINDS.get(axis, "space")}
+        described.append(fact | ({"unit": "micrometer"} if axis in lengths else {}))
+    datasets = []
+    for number in range(levels):
+        steps = [
+            float(lengths.get(axis, 1.0)) * (2**number if axis in "YX" else 1) for axis in axes
+        ]
+        transforms = [{"type": "scale", "scale": steps}]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    multiscale = {
+        "version": _VERSION,
+        "name": name,
+        "axes": described,
+        "datasets": datasets,
+        "type": "nearest",
+    }
+    return {"multiscales": [multiscale]}
+
+
+def _colours(numbers: Sequence[int], colour: Colour | None) -> dict[str, Any]:
+    if colour is None or not numbers:
+        return {}
+    return {"colors": [{"label-value": n, "rgba": list(colour(n))} for n in numbers]}

@@ -1,0 +1,377 @@
+"""A folder of images and what a person decided about each: ``OUT/project.json``.
+
+What is on disk is the state: each change is written at once, to a temporary name that is
+synced and renamed.  What the disk refuses stays in memory and goes with the next change.
+Two processes may have the same project; each writes only the images that it changed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.images.listing import list_images, natural_key
+from napari_spa.io.projects.items import (
+    STATUSES,
+    BatchFinding,
+    Known,
+    ProjectItem,
+    Status,
+    count_of,
+    in_order,
+    make_item,
+    matching,
+    share_of,
+)
+from napari_spa.io.projects.paths import (
+    default_output,
+    labels_path,
+    log_path,
+    manifest_path,
+    project_path,
+)
+from napari_spa.io.projects.project_file import (
+    KIND,
+    VERSION,
+    ProjectDamagedError,
+    ProjectMissingError,
+    hold_window,
+    put_aside,
+    read_project,
+    write_project,
+    writing_alone,
+)
+
+if TYPE_CHECKING:
+    from types import EllipsisType
+
+    from filelock import BaseFileLock
+
+__all__ = ["Project", "ProjectItem", "Status", "in_order", "matching"]
+
+_logger = logging.getLogger(__name__)
+_BATCH_KIND = "napari-spa batch"
+
+
+class Project:
+    """A folder of images, and where the work on them goes.
+
+    Made by :meth:`create` and :meth:`open`.  Methods may be called from any thread.
+
+    Attributes
+    ----------
+    source : Path
+        The folder of images.
+    out : Path
+        The project folder; see :mod:`napari_spa.io.projects.paths`.
+    recursive : bool
+        Whether images of folders in ``source`` belong to it.
+    """
+
+    def __init__(self, source: Path, out: Path, *, recursive: bool = False) -> None:
+        self.source, self.out, self.recursive = source, out, recursive
+        self._known: dict[str, Known] = {}
+        self._changed: set[str] = set()
+        self._rest: dict[str, Any] = {}
+        self._items: dict[str, ProjectItem] = {}
+        self._paths: dict[str, Path] = {}
+        self._findings: dict[str, BatchFinding] = {}
+        self._guard = threading.RLock()
+        self._held: BaseFileLock | None = None
+
+    @classmethod
+    def create(cls, source: Path, out: Path | None = None, *, recursive: bool = False) -> Project:
+        """Make a project of a folder of images.
+
+        Parameters
+        ----------
+        source : Path
+            The images.
+        out : Path or None
+            Where the work goes; by default the folder ``SOURCE-spa`` beside the images.
+        recursive : bool
+            Take images of folders inside, too.
+
+        Returns
+        -------
+        Project
+
+        Raises
+        ------
+        InputError
+            When the images cannot be listed.
+        DataError
+            When there is a project already, or the folder cannot be written.  A
+            ``project.json`` that nobody can read is kept as ``project.json.bak``.
+        """
+        source = Path(source).absolute()
+        out = default_output(source) if out is None else Path(out).absolute()
+        project = cls(source, out, recursive=recursive)
+        project._list()
+        with writing_alone(out):
+            if project_path(out).exists():
+                try:
+                    read_project(project_path(out))
+                except ProjectDamagedError:
+                    put_aside(project_path(out))
+                else:
+                    raise DataError(f"{out} holds a project already; open it.")
+            project._write({})
+        return project
+
+    @classmethod
+    def open(cls, out: Path) -> Project:
+        """Open a project.
+
+        Parameters
+        ----------
+        out : Path
+            The project folder.
+
+        Returns
+        -------
+        Project
+
+        Raises
+        ------
+        DataError
+            When there is none, it cannot be read, or was made by a newer version.
+        """
+        out = Path(out).absolute()
+        record = read_project(project_path(out))
+        project = cls(_source(out, record), out, recursive=record.get("recursive") is True)
+        project._take(record)
+        project.refresh()
+        return project
+
+    @property
+    def items(self) -> tuple[ProjectItem, ...]:
+        """The images, in natural order."""
+        with self._guard:
+            return tuple(self._items.values())
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Names of the images of which something is in memory only."""
+        with self._guard:
+            return tuple(sorted(self._changed, key=natural_key))
+
+    def item(self, name: str) -> ProjectItem:
+        """Return an image by its name.
+
+        Raises
+        ------
+        InputError
+            When there is none of that name.
+        """
+        with self._guard:
+            try:
+                return self._items[name]
+            except KeyError:
+                raise InputError(f"the project has no image {name}.") from None
+
+    def update(
+        self,
+        name: str,
+        *,
+        status: Status | None = None,
+        flagged: bool | None = None,
+        note: str | None = None,
+        uncertainty: float | EllipsisType | None = ...,
+        objects: int | EllipsisType | None = ...,
+    ) -> ProjectItem:
+        """Change what is known of an image, and save it.
+
+        Parameters
+        ----------
+        name : str
+            Of the image.
+        status, flagged, note
+            New values; as before when None.
+        uncertainty, objects
+            New values, None for unknown; as before when left out.
+
+        Returns
+        -------
+        ProjectItem
+
+        Raises
+        ------
+        InputError
+            When there is no such image or status.
+        DataError
+            When it cannot be saved; the change stays in memory.
+        """
+        if status is not None and status not in STATUSES:
+            raise InputError(f"a status is one of {', '.join(STATUSES)}, not {status}.")
+        with self._guard:
+            item = self.item(name)
+            known = self._known.setdefault(name, Known())
+            known.status = known.status if status is None else status
+            known.flagged = known.flagged if flagged is None else bool(flagged)
+            known.note = known.note if note is None else str(note)
+            if uncertainty is not ...:
+                known.uncertainty = share_of(uncertainty)
+            if objects is not ...:
+                known.objects = count_of(objects)
+            self._items[name] = self._made(name, item.path)
+            self._changed.add(name)
+            self.save()
+            return self._items[name]
+
+    def save(self) -> None:
+        """Write what is in memory only.
+
+        Raises
+        ------
+        DataError
+            When it cannot be written; it stays in memory.
+        """
+        with self._guard:
+            if not self._changed and project_path(self.out).exists():
+                return
+            with writing_alone(self.out):
+                try:
+                    there = read_project(project_path(self.out))
+                except ProjectDamagedError:
+                    put_aside(project_path(self.out))
+                    there = {}
+                except ProjectMissingError:
+                    there = {}
+                self._write(there)
+
+    def refresh(self) -> None:
+        """Look again at the images, the project's file and a batch's manifest.
+
+        Images that a batch finished are done, or to be reviewed when doubtful, unless a
+        person decided otherwise.  An image that is gone stays in the list while there is
+        work on it.
+
+        Raises
+        ------
+        InputError
+            When the images cannot be listed.
+        """
+        with self._guard:
+            try:
+                self._take(read_project(project_path(self.out)))
+            except DataError as error:  # it is in memory, and goes to disk with the next change
+                _logger.warning("%s", error)
+            self._list()
+
+    def hold(self) -> None:
+        """Keep other windows out until :meth:`close`, or until this process ends.
+
+        Raises
+        ------
+        DataError
+            When another window has it, or the folder cannot be written.
+        """
+        if self._held is None:
+            self._held = hold_window(self.out)
+
+    def close(self) -> None:
+        """Let other windows have it."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    # ------------------------------------------------------------------ inside
+
+    def _made(self, name: str, path: Path) -> ProjectItem:
+        known = self._known.get(name) or Known()
+        return make_item(name, path, known, self._findings.get(name))
+
+    def _list(self) -> None:
+        """Make the items anew from what is on disk and in memory."""
+        self._findings = _findings(manifest_path(self.out))
+        there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
+        ours = self.out.resolve()
+        items = {
+            name: self._made(name, path)
+            for name, path in there.items()
+            if ours == self.source.resolve() or ours not in path.resolve().parents
+        }
+        for name in {*self._known, *self._findings} - set(there):
+            if self._worked_on(name):
+                gone = f"{name} is not in {self.source} any more."
+                known = self._known.get(name) or Known()
+                found = self._findings.get(name)
+                item = make_item(name, self.source / name, known, found)
+                items[name] = replace(item, problem=gone)
+        self._items = {name: items[name] for name in sorted(items, key=natural_key)}
+
+    def _worked_on(self, name: str) -> bool:
+        try:
+            files = (labels_path(self.out, name), log_path(self.out, name))
+        except InputError:
+            return False
+        return name in self._known or any(os.path.exists(path) for path in files)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        """Take over what is on disk, but for what is in memory only."""
+        images = record.get("images")
+        for name, said in (images if isinstance(images, dict) else {}).items():
+            if name not in self._changed:
+                self._known[name] = Known.of(said)
+        names = {"kind", "version", "source", "recursive", "images"}
+        self._rest = {name: value for name, value in record.items() if name not in names}
+
+    def _write(self, there: dict[str, Any]) -> None:
+        """Write the project over what is on disk; the caller keeps others out."""
+        self._take(there)
+        images = {name: known.record() for name, known in self._known.items()}
+        record = self._rest | {
+            "kind": KIND,
+            "version": VERSION,
+            "source": {
+                "path": str(self.source),
+                "relative": Path(os.path.relpath(self.source, self.out)).as_posix(),
+            },
+            "recursive": self.recursive,
+            "images": {name: images[name] for name in sorted(images) if images[name]},
+        }
+        write_project(project_path(self.out), record)
+        self._changed.clear()
+
+
+def _source(out: Path, record: dict[str, Any]) -> Path:
+    """Return the folder of images: where it lies from here, else where it was."""
+    said = record.get("source")
+    places = said if isinstance(said, dict) else {}
+    relative, whole = places.get("relative"), places.get("path")
+    for place in (relative, whole):
+        if isinstance(place, str) and place:
+            found = Path(os.path.normpath(out / place))
+            if found.is_dir():
+                return found
+    named = whole if isinstance(whole, str) else relative
+    raise DataError(f"the images of {out} are not in {named} any more; bring them back.")
+
+
+def _findings(path: Path) -> dict[str, BatchFinding]:
+    """Read what a batch found; a manifest that cannot be read says nothing."""
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        _logger.warning("%s cannot be read: %s", path, error)
+        return {}
+    if not isinstance(manifest, dict) or _BATCH_KIND not in (
+        manifest.get("kind"),
+        manifest.get("schema"),
+    ):
+        return {}
+    images = manifest.get("images")
+    return {
+        str(name): BatchFinding.of(record)
+        for name, record in (images if isinstance(images, dict) else {}).items()
+        if isinstance(record, dict)
+    }

@@ -1,0 +1,1 @@
+"""The objects of one image: labels, history and propagation through a stack."""

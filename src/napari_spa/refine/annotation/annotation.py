@@ -1,0 +1,382 @@
+"""The objects of one image: numbers, pixels on their planes, and what can be taken back.
+
+No toolkit and no disk: the pixels live in a :class:`Surface`, which is an array in a
+script and a napari layer in the plugin, so both give the same labels, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from napari_spa.core.types import LocalMask, Region
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation.history import Change, History, Patch
+from napari_spa.refine.annotation.objects import (
+    AnnotatedObject,
+    Part,
+    recounted,
+    with_part,
+    without_part,
+    without_pixels,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import BoolArray
+
+__all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
+
+Overlap = Literal["protect", "replace"]
+"""Whether earlier objects keep their pixels, or the new object takes them."""
+
+CHANGES_KEPT = 50
+"""So many acts can be taken back; the changes of a group are one act."""
+
+
+class Surface(Protocol):
+    """Where labels are written: pixels of planes of an image."""
+
+    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
+        """Return a copy of the labels in a region, (region.height, region.width)."""
+        ...
+
+    def write(
+        self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
+    ) -> None:
+        """Give the pixels of a region that are true the values, one for each of them."""
+        ...
+
+
+class ArraySurface:
+    """Labels in an array.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of the image's dimensions without colours; integers; written in place.
+    """
+
+    def __init__(self, array: NDArray[np.integer]) -> None:
+        self.array = array
+
+    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
+        """Return a copy of the labels in a region."""
+        return np.array(self.array[plane.region(region)])
+
+    def write(
+        self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
+    ) -> None:
+        """Give the pixels of a region that are true the values."""
+        self.array[plane.region(region)][pixels] = values
+
+
+class Annotation:
+    """The objects of one image, and the acts on them; each can be taken back.
+
+    Parameters
+    ----------
+    surface : Surface
+        Where the labels are.
+    first_number : int
+        The next object's number: above all labels that are there already.
+    """
+
+    def __init__(self, surface: Surface, *, first_number: int = 1) -> None:
+        self._surface = surface
+        self._objects: Mapping[int, AnnotatedObject] = MappingProxyType({})
+        self._next = first_number
+        self._history = History(CHANGES_KEPT)
+
+    # ---------------------------------------------------------------- what it is now
+
+    @property
+    def objects(self) -> Mapping[int, AnnotatedObject]:
+        """All objects by number; an immutable snapshot."""
+        return self._objects
+
+    @property
+    def next_number(self) -> int:
+        """The number of the object to come."""
+        return self._next
+
+    @property
+    def last_change(self) -> Change | None:
+        """What :meth:`undo` takes back."""
+        return self._history.last
+
+    @property
+    def last_undone(self) -> Change | None:
+        """What :meth:`redo` does again."""
+        return self._history.last_undone
+
+    def move_to(self, surface: Surface) -> None:
+        """Go on with another surface that holds the same labels.
+
+        Parameters
+        ----------
+        surface : Surface
+            The other one.
+        """
+        self._surface = surface
+
+    def pixels(self, number: int, plane: Plane) -> LocalMask | None:
+        """Return an object's pixels on a plane as they are now, painting included.
+
+        Parameters
+        ----------
+        number : int
+            Of the object.
+        plane : Plane
+            Which plane.
+
+        Returns
+        -------
+        LocalMask or None
+            None where it has none.
+        """
+        held = self._objects.get(number)
+        part = None if held is None else held.on(plane)
+        if part is None:
+            return None
+        mask = LocalMask.crop(self._surface.read(plane, part.region) == number, part.region)
+        return mask if mask.area else None
+
+    # ---------------------------------------------------------------- what one can do
+
+    def commit(
+        self,
+        number: int,
+        part: Part,
+        mask: LocalMask,
+        *,
+        overlap: Overlap = "protect",
+        group: int | None = None,
+    ) -> Change:
+        """Write an object's outline on a plane; what it had there is replaced.
+
+        Parameters
+        ----------
+        number : int
+            Of a new object or one there is.
+        part : Part
+            Plane, rounds, uncertainty, status and decisions; region and area are counted.
+        mask : LocalMask
+            Its pixels.
+        overlap : {"protect", "replace"}
+            What becomes of pixels that are another object's.
+        group : int or None
+            Changes of one group, in a row, are taken back together.
+
+        Returns
+        -------
+        Change
+
+        Raises
+        ------
+        InputError
+            When no pixel is left for it: all are protected, or the mask is empty.  When
+            the labels' type does not hold the number.
+        """
+        patch, kept = self.outline(number, part.plane, mask, overlap=overlap)
+        if not kept.area:
+            raise InputError(
+                "the mask is empty; click on the object again."
+                if not mask.area
+                else "every pixel belongs to earlier objects; choose 'replace' to take them."
+            )
+        part = replace(part, region=kept.region, area=kept.area)
+        objects = with_part(self._objects, number, part)
+        for other in set(np.unique(patch.before).tolist()) - {0, number}:
+            lost = int((patch.before == other).sum())
+            objects = without_pixels(objects, other, part.plane, lost)
+        self._next = max(self._next, number + 1)
+        return self._do(f"accept object {number}", (patch,), objects, group)
+
+    def outline(
+        self, number: int, plane: Plane, mask: LocalMask, *, overlap: Overlap = "protect"
+    ) -> tuple[Patch, LocalMask]:
+        """Say what :meth:`commit` would write, without writing it.
+
+        Parameters
+        ----------
+        number : int
+            Of a new object or one there is.
+        plane : Plane
+            Where.
+        mask : LocalMask
+            Its pixels.
+        overlap : {"protect", "replace"}
+            What becomes of pixels that are another object's.
+
+        Returns
+        -------
+        patch : Patch
+            The pixels that would change.
+        kept : LocalMask
+            The pixels that the object would have.
+
+        Raises
+        ------
+        InputError
+            When the labels' type does not hold the number.
+        """
+        old = self.pixels(number, plane)
+        region = _union(mask.region, None if old is None else old.region)
+        before = self._surface.read(plane, region)
+        largest = np.iinfo(before.dtype).max
+        if number > largest:
+            raise InputError(f"these labels hold objects up to number {largest}, not {number}.")
+        mine = before == number
+        wanted = mask.within(region)
+        if overlap == "protect":
+            wanted &= mine | (before == 0)
+        after = np.where(wanted, number, np.where(mine, 0, before)).astype(before.dtype)
+        return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
+
+    def apply(self, patch: Patch) -> None:
+        """Write a patch where the pixels are still what it was made from; no change of ours.
+
+        Parameters
+        ----------
+        patch : Patch
+            Of :meth:`outline`, or its reverse: a preview and its end.
+        """
+        region = patch.pixels.region
+        now = self._surface.read(patch.plane, region)
+        still = now[patch.pixels.pixels] == patch.before
+        pixels = patch.pixels.pixels.copy()
+        pixels[pixels] = still
+        if still.any():
+            self._surface.write(patch.plane, region, pixels, patch.after[still])
+
+    def remove(self, number: int, plane: Plane | None = None) -> Change:
+        """Take an object away, from one plane or from all.
+
+        Parameters
+        ----------
+        number : int
+            Of the object.
+        plane : Plane or None
+            Only from this plane.
+
+        Returns
+        -------
+        Change
+
+        Raises
+        ------
+        InputError
+            When there is no such object.
+        """
+        held = self._objects.get(number)
+        if held is None or (plane is not None and held.on(plane) is None):
+            where = "" if plane is None else " on this slice"
+            raise InputError(f"there is no object {number}{where}.")
+        patches = []
+        for part in held.parts:
+            mask = self.pixels(number, part.plane) if plane in (None, part.plane) else None
+            if mask is not None:
+                before = self._surface.read(part.plane, mask.region)
+                after = np.where(mask.pixels, 0, before).astype(before.dtype)
+                patches.append(Patch.between(part.plane, mask.region, before, after))
+        objects = without_part(self._objects, number, plane)
+        return self._do(f"delete object {number}", tuple(patches), objects)
+
+    def undo(self) -> Change:
+        """Take the last act back; pixels that were painted over since stay as painted.
+
+        Returns
+        -------
+        Change
+
+        Raises
+        ------
+        InputError
+            When there is nothing to take back.
+        """
+        if self._history.last is None:
+            raise InputError("there is nothing to undo.")
+        for change in self._history.back():
+            for patch in reversed(change.patches):
+                self.apply(patch.reverse)
+            self._objects = change.before
+        return change
+
+    def redo(self) -> Change:
+        """Do the act again that was taken back last.
+
+        Returns
+        -------
+        Change
+
+        Raises
+        ------
+        InputError
+            When there is nothing to do again.
+        """
+        if self._history.last_undone is None:
+            raise InputError("there is nothing to redo.")
+        for change in self._history.forth():
+            for patch in change.patches:
+                self.apply(patch)
+            self._objects = change.after
+        return change
+
+    def recount(self, plane: Plane, labels: NDArray[np.integer]) -> bool:
+        """Count the objects of a plane anew after a person painted on it.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        labels : ndarray of shape (H, W)
+            Its labels now.
+
+        Returns
+        -------
+        bool
+            Whether any object changed.  Objects that were painted by hand, and hold a
+            number of none, become objects too; those with no pixel left are gone.
+        """
+        objects = recounted(self._objects, plane, labels)
+        if objects is None:
+            return False
+        self._objects = MappingProxyType(dict(sorted(objects.items())))
+        self._next = max([self._next, *(number + 1 for number in objects)])
+        return True
+
+    # ---------------------------------------------------------------- how it does it
+
+    def _do(
+        self,
+        act: str,
+        patches: tuple[Patch, ...],
+        objects: Mapping[int, AnnotatedObject],
+        group: int | None = None,
+    ) -> Change:
+        after = MappingProxyType(dict(sorted(objects.items())))
+        change = Change(act, patches, self._objects, after, group)
+        for patch in patches:
+            self.apply(patch)
+        self._objects = after
+        self._history.add(change)
+        return change
+
+
+def _union(first: Region, second: Region | None) -> Region:
+    if second is None or not second.height:
+        return first
+    if not first.height:
+        return second
+    top, left = min(first.row, second.row), min(first.column, second.column)
+    bottom = max(first.row + first.height, second.row + second.height)
+    right = max(first.column + first.width, second.column + second.width)
+    return Region(top, left, bottom - top, right - left)

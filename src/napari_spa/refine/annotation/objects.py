@@ -1,0 +1,241 @@
+"""The objects of an image as values: their parts on planes, and what each act leaves of them.
+
+A table of objects is a mapping from their numbers.  Functions here return another table,
+and leave the one they were given as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_spa.core.types import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.refine.session.state import Decision
+
+Status = Literal["accepted", "propagated", "review", "edited"]
+
+_FEW_LABELS = 2**20
+"""Up to this number it is quick, and no waste, to have a counter for each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """An object's outline on one plane.
+
+    Attributes
+    ----------
+    plane : Plane
+        Which plane.
+    region : Region
+        Bounding box of its pixels.
+    area : int
+        Number of pixels it has.
+    rounds : int
+        Rounds it took.
+    uncertainty : float
+        In [0, 1], of the round that was accepted.
+    status : {"accepted", "propagated", "review", "edited"}
+        How it came about; ``edited`` when a person painted on it since.
+    decisions : tuple of Decision
+        What led to it, from which it can be had again; empty for what was painted.
+    """
+
+    plane: Plane
+    region: Region
+    area: int
+    rounds: int
+    uncertainty: float
+    status: Status
+    decisions: tuple[Decision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedObject:
+    """One object, over one plane or many.
+
+    Attributes
+    ----------
+    number : int
+        Its label.
+    parts : tuple of Part
+        In the order of their planes.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+
+    @property
+    def area(self) -> int:
+        """Number of its pixels on all planes."""
+        return sum(part.area for part in self.parts)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds it took on all planes."""
+        return sum(part.rounds for part in self.parts)
+
+    @property
+    def uncertainty(self) -> float:
+        """Of its most doubtful plane."""
+        return max((part.uncertainty for part in self.parts), default=0.0)
+
+    @property
+    def status(self) -> Status:
+        """The one that asks most for a look."""
+        found = {part.status for part in self.parts}
+        order: tuple[Status, ...] = ("review", "edited", "propagated")
+        return next((status for status in order if status in found), "accepted")
+
+    def on(self, plane: Plane) -> Part | None:
+        """Return its part on a plane."""
+        return next((part for part in self.parts if part.plane == plane), None)
+
+
+def with_part(
+    objects: Mapping[int, AnnotatedObject], number: int, part: Part
+) -> dict[int, AnnotatedObject]:
+    """Return the objects after one got a part, in the place of what it had on its plane.
+
+    Parameters
+    ----------
+    objects : mapping of int to AnnotatedObject
+        As they were.
+    number : int
+        Of a new object or one there is.
+    part : Part
+        Its outline on a plane.
+
+    Returns
+    -------
+    dict of int to AnnotatedObject
+    """
+    others = _elsewhere(objects.get(number), part.plane)
+    return {**objects, number: _ordered(number, (*others, part))}
+
+
+def without_part(
+    objects: Mapping[int, AnnotatedObject], number: int, plane: Plane | None
+) -> dict[int, AnnotatedObject]:
+    """Return the objects after one was taken away, from one plane or from all.
+
+    Parameters
+    ----------
+    objects : mapping of int to AnnotatedObject
+        As they were.
+    number : int
+        Of one there is.
+    plane : Plane or None
+        Only from this plane.
+
+    Returns
+    -------
+    dict of int to AnnotatedObject
+    """
+    return _with_parts(objects, number, () if plane is None else _elsewhere(objects[number], plane))
+
+
+def without_pixels(
+    objects: dict[int, AnnotatedObject], number: int, plane: Plane, lost: int
+) -> dict[int, AnnotatedObject]:
+    """Return the objects after one lost pixels to another.
+
+    Parameters
+    ----------
+    objects : dict of int to AnnotatedObject
+        As they were.
+    number : int
+        Of the one that lost them; where there is no such object, nothing changes.
+    plane : Plane
+        Where.
+    lost : int
+        Number of pixels.
+
+    Returns
+    -------
+    dict of int to AnnotatedObject
+    """
+    held = objects.get(number)
+    part = None if held is None else held.on(plane)
+    if part is None:
+        return objects
+    others, area = _elsewhere(held, plane), part.area - lost
+    parts = (*others, replace(part, area=area)) if area > 0 else others
+    return _with_parts(objects, number, parts)
+
+
+def recounted(
+    objects: Mapping[int, AnnotatedObject], plane: Plane, labels: NDArray[np.integer]
+) -> dict[int, AnnotatedObject] | None:
+    """Return the objects after a person painted on a plane.
+
+    Parameters
+    ----------
+    objects : mapping of int to AnnotatedObject
+        As they were.
+    plane : Plane
+        Which plane.
+    labels : ndarray of shape (H, W)
+        Its labels now.
+
+    Returns
+    -------
+    dict of int to AnnotatedObject, or None
+        None when no object changed.
+    """
+    parts = [part for held in objects.values() for part in held.parts]
+    if parts and not any(part.plane.axes == plane.axes for part in parts):
+        return None  # seen across: pixels of planes that are counted elsewhere
+    now = _counted(labels)
+    held_here = {n: o.on(plane) for n, o in objects.items()}
+    known = {n: part.area for n, part in held_here.items() if part is not None}
+    if now == known:
+        return None
+    after = dict(objects)
+    for number in {n for n in {*now, *known} if now.get(n) != known.get(n)}:
+        held, part = after.pop(number, None), held_here.get(number)
+        left = _elsewhere(held, plane)
+        if number in now:
+            region = Region.bounding(labels == number)
+            part = part or Part(plane, region, 0, 0, 0.0, "edited")
+            part = replace(part, region=region, area=now[number], status="edited")
+            left = (*left, part)
+        if left:
+            after[number] = _ordered(number, left)
+    return after
+
+
+def _with_parts(
+    objects: Mapping[int, AnnotatedObject], number: int, parts: tuple[Part, ...]
+) -> dict[int, AnnotatedObject]:
+    """Return the objects after one has other parts; with none left it is gone."""
+    after = {n: o for n, o in objects.items() if n != number}
+    if parts:
+        after[number] = _ordered(number, parts)
+    return after
+
+
+def _elsewhere(held: AnnotatedObject | None, plane: Plane) -> tuple[Part, ...]:
+    """Return an object's parts on all other planes."""
+    return () if held is None else tuple(part for part in held.parts if part.plane != plane)
+
+
+def _ordered(number: int, parts: tuple[Part, ...]) -> AnnotatedObject:
+    return AnnotatedObject(number, tuple(sorted(parts, key=lambda part: part.plane.index)))
+
+
+def _counted(labels: NDArray[np.integer]) -> dict[int, int]:
+    """Return the number of pixels of each label."""
+    if labels.size and labels.min() >= 0 and labels.max() <= _FEW_LABELS:
+        counts = np.bincount(np.ravel(labels).astype(np.intp, copy=False))
+        return {int(n): int(counts[n]) for n in np.flatnonzero(counts[1:]) + 1}
+    found, areas = np.unique(labels, return_counts=True)
+    return {int(n): int(area) for n, area in zip(found, areas, strict=True) if n > 0}

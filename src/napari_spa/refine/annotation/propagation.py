@@ -1,0 +1,338 @@
+"""Take an object from slice to slice: start where the slice before ended, stop where it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import ndimage
+
+from napari_spa.core.types import LocalMask, Region
+from napari_spa.errors import InputError
+from napari_spa.refine.engine.config import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from napari_spa.core.types import MixtureParameters, Proposal
+    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.engine.view import Canvas
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.refine.session.state import Decision
+
+Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
+
+_POINTS = 4
+_DEEP = 0.5
+"""Interior points lie at least so deep, as a share of the deepest one's depth."""
+_WORDS: dict[Reason, str] = {
+    "edge": "the stack ends",
+    "empty": "the object ends",
+    "uncertain": "the model is too unsure",
+    "moved": "what is there is another object",
+    "limit": "as far as it was to go",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PropagationConfig:
+    """Where following an object ends.
+
+    Attributes
+    ----------
+    limit : int
+        Slices at most; 0 for no limit.
+    uncertainty : float
+        In [0, 1]: a slice that is more uncertain ends it.
+    overlap : float
+        IoU with the slice before, below which it is another object.
+    growth : float
+        It is another object, too, when the area grows by more than this factor.
+    fade : float
+        The object has ended where its contrast with its surroundings is less than this
+        share of what it was on the first slice.
+    shift : float
+        It has ended, too, where its grey value differs from the first slice's by more than
+        this share of that contrast (and by more than three times its own spread).
+    review : float
+        A slice of more than this share of ``uncertainty``, or that overlaps the one before
+        by less than half, goes to review.
+    """
+
+    limit: int = 0
+    uncertainty: float = 0.4
+    overlap: float = 0.15
+    growth: float = 3.0
+    fade: float = 0.25
+    shift: float = 0.7
+    review: float = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PropagatedSlice:
+    """An object found on one more slice.
+
+    Attributes
+    ----------
+    position : int
+        The slice.
+    proposal : Proposal
+        What was found.
+    decisions : tuple of Decision
+        From which it can be had again.
+    doubtful : bool
+        Whether a person should look at it.
+    """
+
+    position: int
+    proposal: Proposal
+    decisions: tuple[Decision, ...]
+    doubtful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why following an object ended.
+
+    Attributes
+    ----------
+    position : int
+        The slice that was not taken any more; the last one taken at an edge.
+    reason : {"edge", "empty", "uncertain", "moved", "limit"}
+        Why.
+    """
+
+    position: int
+    reason: Reason
+
+    @property
+    def sentence(self) -> str:
+        """Say it in words."""
+        return f"Ended at slice {self.position}: {_WORDS[self.reason]}."
+
+
+def carry(
+    session: RefinementSession,
+    image: ArrayLike | Picture,
+    mask: LocalMask,
+    *,
+    mixture: MixtureParameters | None = None,
+    progress: Progress = silent,
+) -> Proposal:
+    """Start on a slice from what the slice beside it shows.
+
+    The prompts are the other slice's mask, for SAM's mask branch, and four points deep
+    inside of it; the field of view is one and a half of its extent, or what the model
+    always sees (`RefinementSession.view_of`).  The figures of
+    ``benchmarks/propagation.py`` are behind each of these choices.
+
+    Parameters
+    ----------
+    session : RefinementSession
+        Gets the image; its profile is not changed.
+    image : array_like of shape (H, W) or (H, W, C), or Picture
+        The slice.
+    mask : LocalMask
+        The object on the slice beside it; not empty.
+    mixture : MixtureParameters or None
+        Preference that was learnt there; the profile's by default.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    Proposal
+        Round 1 on this slice.
+
+    Raises
+    ------
+    InputError
+        When the mask is empty or the image cannot be used.
+    """
+    if not mask.area:
+        raise InputError("the mask is empty; there is nothing to carry.")
+    session.set_image(image)
+    view = session.view_of(mask)
+    return session.start(
+        deep_points(mask), mask=mask, view=view, mixture=mixture, progress=progress
+    )
+
+
+def propagate(
+    session: RefinementSession,
+    image_at: Callable[[int], ArrayLike | Picture],
+    positions: Sequence[int],
+    mask: LocalMask,
+    *,
+    start: int | None = None,
+    mixture: MixtureParameters | None = None,
+    config: PropagationConfig = PropagationConfig(),
+    progress: Progress = silent,
+) -> Generator[PropagatedSlice, None, Ending]:
+    """Follow an object through slices until it ends.
+
+    Parameters
+    ----------
+    session : RefinementSession
+        Its profile is not changed; the object at hand is dropped.
+    image_at : callable
+        From a position to the slice there.
+    positions : sequence of int
+        In the order to go, without the slice that ``mask`` is of.
+    mask : LocalMask
+        The object on the slice before the first position.
+    start : int or None
+        The position of that slice: with it, the end of the object is recognised by its
+        looks, too.
+    mixture : MixtureParameters or None
+        Preference that was learnt there; the profile's by default.
+    config : PropagationConfig
+        Where it ends.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``, and what was
+        yielded before stays valid.
+
+    Yields
+    ------
+    PropagatedSlice
+        One after another.
+
+    Returns
+    -------
+    Ending
+        Why it went no further.
+    """
+    last, looks = -1, None
+    if start is not None:
+        from napari_spa.refine.engine.view import Canvas  # brings torch
+
+        looks = appearance(Canvas(image_at(start)), mask)
+    for number, position in enumerate(positions):
+        if config.limit and number >= config.limit:
+            return Ending(position, "limit")
+        progress(number / len(positions), f"slice {position}")
+        proposal = carry(session, image_at(position), mask, mixture=mixture)
+        timeline = session.timeline
+        found = LocalMask.crop(proposal.local_mask, proposal.region)
+        reason = _ending(mask, found, proposal.uncertainty, config)
+        if reason is None and looks is not None:
+            now = appearance(session.canvas, found)
+            reason = "empty" if looks.lost_in(now, config) else None
+        if reason is not None or timeline is None:
+            return Ending(position, reason or "empty")
+        doubtful = (
+            proposal.uncertainty > config.review * config.uncertainty or _iou(mask, found) < 0.5
+        )
+        yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful)
+        mask, last = found, position
+    return Ending(last, "edge")
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """How an object looks on a slice, in the grey values that the model sees.
+
+    Attributes
+    ----------
+    value : float
+        Median inside.
+    spread : float
+        Standard deviation inside.
+    contrast : float
+        Median inside minus median around it.
+    """
+
+    value: float
+    spread: float
+    contrast: float
+
+    def lost_in(self, now: Appearance, config: PropagationConfig) -> bool:
+        """Tell whether what is there now is not this object any more."""
+        differs = abs(now.value - self.value)
+        if differs > max(config.shift * abs(self.contrast), 3 * self.spread):
+            return True
+        # An object that is told by its outline alone has no contrast to lose.
+        told = abs(self.contrast) > self.spread
+        fades = now.contrast * np.sign(self.contrast) < config.fade * abs(self.contrast)
+        return bool(told and fades)
+
+
+def appearance(canvas: Canvas, mask: LocalMask) -> Appearance:
+    """Look at an object and at a ring around it.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The slice.
+    mask : LocalMask
+        The object; not empty.
+
+    Returns
+    -------
+    Appearance
+    """
+    reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
+    height, width = canvas.shape
+    box = mask.region
+    top, left = max(0, box.row - reach), max(0, box.column - reach)
+    bottom = min(height, box.row + box.height + reach)
+    right = min(width, box.column + box.width + reach)
+    region = Region(top, left, bottom - top, right - left)
+    grey = canvas.intensity.apply(canvas.picture.read(*region.slices)).mean(axis=2)
+    grey = ndimage.gaussian_filter(grey, 1)
+    pixels = mask.within(region)
+    away = ndimage.distance_transform_edt(~pixels)
+    core = ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
+    inside = grey[core if core.any() else pixels]
+    around = grey[(away > 1) & (away <= reach)]
+    middle = float(np.median(inside))
+    outside = float(np.median(around)) if around.size else middle
+    return Appearance(middle, float(inside.std()), middle - outside)
+
+
+def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:
+    """Return points deep inside a mask and far from each other, the deepest one first.
+
+    Parameters
+    ----------
+    mask : LocalMask
+        Not empty.
+    count : int
+        So many at most.
+
+    Returns
+    -------
+    list of (row, column)
+        Image pixels.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
+    deep = np.argwhere(depth >= _DEEP * depth.max())
+    chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
+    while len(chosen) < count:
+        away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
+        if away.max() < 1:
+            break
+        chosen.append(deep[int(away.argmax())])
+    corner = np.array([mask.region.row, mask.region.column])
+    return [(float(r), float(c)) for r, c in np.array(chosen) + corner]
+
+
+def _ending(
+    before: LocalMask, found: LocalMask, uncertainty: float, config: PropagationConfig
+) -> Reason | None:
+    """Say why a slice is not taken any more, or None."""
+    if not found.area:
+        return "empty"
+    if uncertainty > config.uncertainty:
+        return "uncertain"
+    if _iou(before, found) < config.overlap or found.area > config.growth * before.area:
+        return "moved"
+    return None
+
+
+def _iou(first: LocalMask, second: LocalMask) -> float:
+    shared = int((second.within(first.region) & first.pixels).sum())
+    return shared / (first.area + second.area - shared)

@@ -1,0 +1,421 @@
+"""The engine behind a session: see an image once, sample masks, group them."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from napari_spa.core.candidates import Clusters, cluster_samples
+from napari_spa.core.clicks import representative_point
+from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
+from napari_spa.errors import SessionError
+from napari_spa.io.embeddings import EmbeddingCache, embedding_key
+from napari_spa.model.heads import PreferenceHead, build_head
+from napari_spa.refine.engine.config import EngineConfig, Progress, silent
+from napari_spa.refine.engine.embedder import Embedder
+from napari_spa.refine.engine.framing import frame_prompts, view_around, widen
+from napari_spa.refine.engine.prompt_encoding import embed_prompts
+from napari_spa.refine.engine.proposal import build_proposal
+from napari_spa.refine.engine.view import Canvas, FieldOfView
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_spa.core.types import LocalMask
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
+    from napari_spa.refine.engine.image_plane import Picture
+
+_CROP = 1024.0
+"""Side of the window of a huge image that a model gets which else sees whole images."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feedback:
+    """What a pick of one candidate would carry to the next round.
+
+    Attributes
+    ----------
+    latents : ndarray of shape (n, D)
+        float64, latents of its group.
+    logits : ndarray of shape (4h, 4w)
+        float32, its mask logits.
+    point : Click or None
+        Its representative point.
+    """
+
+    latents: NDArray[np.float64]
+    logits: FloatArray
+    point: Click | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """One round: what is shown, and what each pick would mean.
+
+    Attributes
+    ----------
+    proposal : Proposal
+        What is shown.
+    feedback : tuple of Feedback
+        One for each candidate.
+    """
+
+    proposal: Proposal
+    feedback: tuple[Feedback, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it occupies."""
+        shown = self.proposal
+        maps = shown.local_probability.nbytes + sum(c.local_mask.nbytes for c in shown.candidates)
+        return maps + sum(f.latents.nbytes + f.logits.nbytes for f in self.feedback)
+
+
+class SpaPredictor:
+    """Encode views of an image and propose masks; keeps embeddings, no per-round state.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Network, identity and device.
+    config : EngineConfig
+        Numbers of samples and candidates, head, feedback.
+    cache : EmbeddingCache or None
+        Where embeddings are kept beyond the latest few.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        config: EngineConfig | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.model, self.spa = model, model.spa
+        self.config = config or EngineConfig()
+        self.cache = cache
+        self.head: PreferenceHead = build_head(
+            self.spa,
+            self.config.head or self.spa.config.head,
+            start=model.initial_mixture,
+            update=self.config.update,
+        )
+        self._canvas: Canvas | None = None
+        self._embedder = Embedder(model, cache)
+
+    @property
+    def canvas(self) -> Canvas:
+        """The image that was set."""
+        if self._canvas is None:
+            raise SessionError("no image is set; call set_image(image) first.")
+        return self._canvas
+
+    @property
+    def has_image(self) -> bool:
+        """Whether an image is set."""
+        return self._canvas is not None
+
+    def set_image(self, image: ArrayLike | Picture) -> None:
+        """Take an image.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            Any bool, integer or float type.
+
+        Raises
+        ------
+        InputError
+            When the image cannot be used.
+        """
+        self._canvas = Canvas(image)
+        self._embedder.forget()
+
+    @torch.inference_mode()
+    def frame(
+        self, prompts: Prompts, progress: Progress = silent
+    ) -> tuple[FieldOfView, Click | None]:
+        """Choose the field of view for a new object's prompts.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            Clicks, box or mask.
+        progress : callable
+            Reports and may cancel.
+
+        Returns
+        -------
+        view : FieldOfView
+        anchor : Click or None
+            See :class:`napari_spa.core.types.Prompts`.
+        """
+        whole = self.whole_view(self.canvas, prompts)
+        if whole is not None:
+            return whole, None
+        progress(0.0, "looking for the object")
+        key = self._frame_key(prompts)
+        known = None if self.cache is None else self.cache.get(key)
+        if known is not None:
+            places = known["anchor"].tolist()
+            anchor = Click(*places[0]) if places else None
+            return FieldOfView(*known["view"].tolist()), anchor
+        view, anchored = frame_prompts(
+            self.spa,
+            self.canvas,
+            prompts,
+            self.config.framing,
+            step=lambda share: progress(0.5 * share, "looking for the object"),
+        )
+        if self.cache is not None:
+            place = [] if anchored is None else [(anchored.row, anchored.column)]
+            found = {
+                "view": np.array([view.row, view.column, view.height, view.width]),
+                "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
+            }
+            self.cache.put(key, found)
+        return view, anchored
+
+    def whole_view(self, canvas: Canvas, prompts: Prompts) -> FieldOfView | None:
+        """Return the view of a model that sees whole images; None for the others.
+
+        Of an image too large to be read whole it is a window around the first prompt.
+
+        Parameters
+        ----------
+        canvas : Canvas
+            The image.
+        prompts : Prompts
+            With a click, a box or a mask.
+
+        Returns
+        -------
+        FieldOfView or None
+        """
+        frame, (height, width) = self.spa.config.frame, canvas.shape
+        if frame == "window":
+            return None
+        if not canvas.picture.small:
+            row, column = _first_place(prompts)
+            return FieldOfView.around(row + 0.5, column + 0.5, _CROP).inside(canvas.shape)
+        if frame == "squash":
+            return FieldOfView(0, 0, height, width)
+        return FieldOfView(0, 0, max(height, width), max(height, width))
+
+    def view_of(self, mask: LocalMask, *, context: float, smallest: float) -> FieldOfView:
+        """Return the field of view of an object that is known: a mask's with its surroundings.
+
+        Parameters
+        ----------
+        mask : LocalMask
+            Not empty.
+        context : float
+            Side of the view in extents of the mask.
+        smallest : float
+            Side of the smallest view, in image pixels.
+
+        Returns
+        -------
+        FieldOfView
+            Of models that see whole images, all of the image.
+        """
+        whole = self.whole_view(self.canvas, Prompts(mask=mask))
+        if whole is not None:
+            return whole
+        return view_around(self.canvas, mask.region, context=context, smallest=smallest)
+
+    def fit(self, view: FieldOfView) -> FieldOfView:
+        """Return a view moved into the image and not larger than may be read."""
+        side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.canvas.largest_view))
+        row, column = view.row + view.height / 2, view.column + view.width / 2
+        return FieldOfView.around(row, column, side).inside(self.canvas.shape)
+
+    def widen(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
+        """Return a view that holds the latest prompts too; whole-image frames stay."""
+        if self.spa.config.frame != "window":
+            return view
+        return widen(view, prompts, self.canvas.shape)
+
+    @torch.inference_mode()
+    def encode(self, view: FieldOfView, progress: Progress = silent) -> ImageEmbedding:
+        """Encode a view once; the latest few are kept.
+
+        Parameters
+        ----------
+        view : FieldOfView
+            The field of view.
+        progress : callable
+            Reports and may cancel.
+
+        Returns
+        -------
+        ImageEmbedding
+        """
+        known = self._embedder.recall(view)
+        if known is not None:
+            return known
+        progress(0.5, "encoding the image")
+        return self._embedder.encode(self.canvas, view)
+
+    @torch.inference_mode()
+    def prefetch(self, image: ArrayLike | Picture, view: FieldOfView | None) -> None:
+        """Put the embedding of another image's view into the cache, where there is one.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            The image that may be wanted next.
+        view : FieldOfView or None
+            Where the object is expected; models that see whole images see all of it.
+        """
+        windows = self.spa.config.frame == "window"
+        if self.cache is None or (windows and view is None):
+            return
+        canvas = Canvas(image)
+        if not windows and not canvas.picture.small:
+            return  # the window depends on the click to come
+        whole = None if windows else self.whole_view(canvas, Prompts((Click(0, 0),)))
+        wanted = whole or view
+        if wanted is not None:
+            self._embedder.prefetch(canvas, wanted)
+
+    @torch.inference_mode()
+    def initial_mixture(
+        self, view: FieldOfView, prompts: Prompts, feedback: Feedback | None = None
+    ) -> MixtureParameters:
+        """Return the mixture before any pick, from the prompts."""
+        return self.head.initial(self._embed(view, prompts, feedback))
+
+    @torch.inference_mode()
+    def propose(
+        self,
+        view: FieldOfView,
+        prompts: Prompts,
+        mixture: MixtureParameters,
+        *,
+        number: int,
+        seed: int,
+        last: Feedback | None = None,
+        progress: Progress = silent,
+    ) -> Round:
+        """Sample N masks from a mixture and group them into a proposal.
+
+        Parameters
+        ----------
+        view : FieldOfView
+            Field of view.
+        prompts : Prompts
+            All prompts so far, in image pixels.
+        mixture : MixtureParameters
+            The preference distribution.
+        number : int
+            Number of the round, from 1.
+        seed : int
+            Seed of everything random in this round.
+        last : Feedback or None
+            The last pick, for the mask branch.
+        progress : callable
+            Reports and may cancel between chunks of samples.
+
+        Returns
+        -------
+        Round
+        """
+        rng = np.random.default_rng(seed)
+        image = self.encode(view, progress)
+        prompt = self._embed(view, prompts, last)
+        draws = self.head.draw(mixture, self.config.samples, rng)
+        logits = self.head.decode(
+            image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
+        )
+        probabilities: FloatArray = expit(logits)
+        progress(0.95, "grouping the samples")
+        clusters = cluster_samples(probabilities, self.config.candidates, seed=0)
+        proposal, order = build_proposal(
+            logits,
+            probabilities,
+            clusters,
+            config=self.spa.config,
+            view=view,
+            shape=self.canvas.shape,
+            number=number,
+        )
+        feedback = tuple(
+            Feedback(
+                draws.latents[self._members(probabilities, clusters, k)],
+                logits[clusters.representatives[k]].copy(),  # a view would keep all samples
+                self._point(
+                    view, representative_point(probabilities, clusters, k, rng), probabilities
+                ),
+            )
+            for k in order
+        )
+        return Round(proposal, feedback)
+
+    @torch.inference_mode()
+    def refresh(
+        self, mixture: MixtureParameters, view: FieldOfView, prompts: Prompts, last: Feedback | None
+    ) -> MixtureParameters:
+        """Return the mixture after new prompts; most heads keep what was learnt."""
+        return self.head.refresh(mixture, self._embed(view, prompts, last))
+
+    def update(
+        self, mixture: MixtureParameters, initial: MixtureParameters, feedback: Feedback
+    ) -> MixtureParameters:
+        """Return the mixture after a pick."""
+        return self.head.update(mixture, initial, feedback.latents, feedback.logits)
+
+    def _members(
+        self, probabilities: FloatArray, clusters: Clusters, group: int
+    ) -> NDArray[np.int64]:
+        """Return the samples that explain a pick: its group's, the nearest ones first."""
+        members = np.flatnonzero(clusters.labels == group)
+        picked = probabilities[clusters.representatives[group]]
+        distance = ((probabilities[members] - picked) ** 2).sum(axis=(1, 2))
+        return members[np.argsort(distance, kind="stable")][: self.config.focus]
+
+    def _frame_key(self, prompts: Prompts) -> str:
+        """Key what a field of view depends on: the plane, its grey values, prompts, weights."""
+        canvas = self.canvas
+        clicks = [(c.row, c.column, c.label) for c in prompts.clicks]
+        box, mask = prompts.box, prompts.mask
+        corners = [] if box is None else [box.row0, box.column0, box.row1, box.column1]
+        rough = [] if mask is None else [*astuple(mask.region)]
+        kind = f"frame {canvas.fingerprint} {canvas.intensity} {self.config.framing}"
+        arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
+        return embedding_key(kind, self.model.identity.sha256, *arrays)
+
+    def _embed(self, view: FieldOfView, prompts: Prompts, last: Feedback | None) -> PromptEmbedding:
+        picked = last.logits if last is not None and self.config.feedback_mask else None
+        return embed_prompts(self.spa, self.canvas.shape, view, prompts, picked)
+
+    def _point(
+        self, view: FieldOfView, point: tuple[int, int, int] | None, probabilities: FloatArray
+    ) -> Click | None:
+        if point is None:
+            return None
+        row, column = view.to_image(point[1], point[0], probabilities.shape[-1])
+        height, width = self.canvas.shape
+        return Click(
+            float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1)), point[2]
+        )
+
+
+def _first_place(prompts: Prompts) -> tuple[float, float]:
+    """Return (row, column) of what a person pointed at first."""
+    if prompts.clicks:
+        return prompts.clicks[0].row, prompts.clicks[0].column
+    if prompts.box is not None:
+        (top, left), (bottom, right) = prompts.box.corners
+        return (top + bottom) / 2, (left + right) / 2
+    if prompts.mask is not None:
+        region = prompts.mask.region
+        return (
+            region.row + (region.height - 1) / 2,
+            region.column + (region.width - 1) / 2,
+        )
+    raise SessionError("nothing to look at; give a point, a box or a mask.")

@@ -1,0 +1,73 @@
+"""Pictures of a round: the object with each candidate's difference, all cut the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.core.pictures import difference_picture
+from napari_spa.core.types import Region
+from napari_spa.refine.engine.view import Canvas, FieldOfView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, Proposal
+
+PICTURE_SIDE = 320
+_MARGIN = 1.35
+_SMALLEST = 24.0
+
+
+def round_pictures(
+    canvas: Canvas, proposal: Proposal, side: int = PICTURE_SIDE
+) -> tuple[NDArray[np.uint8], ...]:
+    """Draw the recommendation and each candidate.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The image.
+    proposal : Proposal
+        What is shown.
+    side : int
+        Of the pictures, in pixels.
+
+    Returns
+    -------
+    tuple of ndarray of shape (side, side, 3)
+        uint8; the recommendation first.
+    """
+    view = _around(proposal)
+    window = canvas.read(view, side)
+    recommended = _sample(proposal.local_mask, proposal.region, view, side)
+    masks = [_sample(c.local_mask, c.region, view, side) for c in proposal.candidates]
+    return tuple(difference_picture(window, mask, recommended) for mask in (recommended, *masks))
+
+
+def _around(proposal: Proposal) -> FieldOfView:
+    """Return a square around all masks that are shown, with a margin."""
+    shown = proposal.local_mask.copy()
+    for candidate in proposal.candidates:
+        shown |= candidate.local_mask
+    box, region = Region.bounding(shown), proposal.region
+    if not box.height:
+        box = Region(0, 0, region.height, region.width)
+    side = max(_SMALLEST, _MARGIN * max(box.height, box.width))
+    row = region.row + box.row + box.height / 2
+    column = region.column + box.column + box.width / 2
+    return FieldOfView.around(row, column, side)
+
+
+def _sample(mask: BoolArray, region: Region, view: FieldOfView, side: int) -> BoolArray:
+    """Look at a mask of a region through a view, nearest pixels."""
+    steps = (np.arange(side) + 0.5) / side
+    rows = np.floor(view.row + steps * view.height).astype(int) - region.row
+    columns = np.floor(view.column + steps * view.width).astype(int) - region.column
+    inside = np.outer(
+        (rows >= 0) & (rows < region.height), (columns >= 0) & (columns < region.width)
+    )
+    taken = mask[np.ix_(rows.clip(0, region.height - 1), columns.clip(0, region.width - 1))]
+    seen: BoolArray = taken & inside
+    return seen

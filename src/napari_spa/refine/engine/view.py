@@ -1,0 +1,236 @@
+"""Fields of view: square windows of an image that a model looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_spa.core.transforms import IntensityRange, standardise
+from napari_spa.core.types import FloatArray, Region
+from napari_spa.refine.engine.image_plane import Picture
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_MOST_READ = 8
+_GRID, _KEPT_BYTES = 512, 64 * 2**20
+LARGEST_VIEW = 4096.0
+"""Side of the largest window of an image that is too large to be read whole, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOfView:
+    """A rectangle of the image that fills a model's square input.
+
+    It may reach over the image's edge.  Square for windows; a whole image that is
+    squashed or padded into the input is a view too.
+
+    Attributes
+    ----------
+    row, column : float
+        Upper left corner, in pixels from the image's corner (a pixel is 1 x 1).
+    height, width : float
+        Extent in image pixels.
+    """
+
+    row: float
+    column: float
+    height: float
+    width: float
+
+    @classmethod
+    def around(cls, row: float, column: float, side: float) -> FieldOfView:
+        """Return the square window of a side around a centre."""
+        return cls(row - side / 2, column - side / 2, side, side)
+
+    def inside(self, shape: tuple[int, int]) -> FieldOfView:
+        """Shift into the image where it fits; centre over the image where it does not."""
+
+        def shift(start: float, extent: float, limit: int) -> float:
+            if extent >= limit:
+                return (limit - extent) / 2
+            return float(np.clip(start, 0, limit - extent))
+
+        return FieldOfView(
+            shift(self.row, self.height, shape[0]),
+            shift(self.column, self.width, shape[1]),
+            self.height,
+            self.width,
+        )
+
+    def region(self, shape: tuple[int, int]) -> Region:
+        """Return the whole pixels of the image that the view touches."""
+        top, left = max(0, int(np.floor(self.row))), max(0, int(np.floor(self.column)))
+        bottom = min(shape[0], int(np.ceil(self.row + self.height)))
+        right = min(shape[1], int(np.ceil(self.column + self.width)))
+        return Region(top, left, bottom - top, right - left)
+
+    def to_model(self, row: float, column: float, size: int) -> tuple[float, float]:
+        """Map an image position to (x, y) in model pixels, pixel centres at whole numbers."""
+        x = (column + 0.5 - self.column) / self.width * size - 0.5
+        y = (row + 0.5 - self.row) / self.height * size - 0.5
+        return x, y
+
+    def to_image(self, x: float, y: float, size: int) -> tuple[float, float]:
+        """Map (x, y) in model pixels to an image position (row, column)."""
+        row = (y + 0.5) / size * self.height + self.row - 0.5
+        column = (x + 0.5) / size * self.width + self.column - 0.5
+        return row, column
+
+    def contains(self, row: float, column: float, *, margin: float = 0.0) -> bool:
+        """Whether a position lies in the view, a share of its extent from the edge."""
+        rows, columns = margin * self.height, margin * self.width
+        return (
+            self.row + rows <= row + 0.5 <= self.row + self.height - rows
+            and self.column + columns <= column + 0.5 <= self.column + self.width - columns
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    """A rectangle of one level that was read, from its first to before its last row and column."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    pixels: NDArray[np.generic]
+
+    @classmethod
+    def around(
+        cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], grid: int
+    ) -> _Block:
+        """Return an unread block that holds a rectangle, with edges on a grid."""
+        spans = []
+        for (first, last), limit in zip((rows, columns), shape, strict=True):
+            spans.append((first // grid * grid, min(limit, -(-last // grid) * grid)))
+        return cls(spans[0], spans[1], np.empty(0))
+
+    def holds(self, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
+        """Tell whether a rectangle lies in this one."""
+        return (
+            self.rows[0] <= rows[0]
+            and rows[1] <= self.rows[1]
+            and self.columns[0] <= columns[0]
+            and columns[1] <= self.columns[1]
+        )
+
+
+class Canvas:
+    """An image that is read window by window at the model's resolution.
+
+    Parameters
+    ----------
+    image : array_like of shape (H, W) or (H, W, C), or Picture
+        Any bool, integer or float type; kept by reference, never changed.
+
+    Raises
+    ------
+    InputError
+        When the image is empty, not 2D, not real or without a finite pixel.
+    """
+
+    def __init__(self, image: ArrayLike | Picture) -> None:
+        picture = Picture.of(image)
+        # Of a plane on disk each window would be read anew; all of it is quicker.
+        self.picture = picture.loaded() if picture.small else picture
+        self.intensity: IntensityRange = self.picture.intensity()
+        self.shape: tuple[int, int] = self.picture.shape
+        self._blocks: dict[int, _Block] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the pixels; see :meth:`Picture.fingerprint`."""
+        return self.picture.fingerprint()
+
+    @property
+    def largest_view(self) -> float:
+        """Side of the largest window that may be read without waiting, in pixels."""
+        side = float(max(self.shape))
+        return side if self.picture.small else min(side, LARGEST_VIEW)
+
+    def read(self, view: FieldOfView, size: int) -> FloatArray:
+        """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
+
+        Parameters
+        ----------
+        view : FieldOfView
+            What to look at.
+        size : int
+            Side S of the result.
+
+        Returns
+        -------
+        ndarray of shape (S, S, 3)
+            float32 in [0, 1].
+        """
+        # A far view is read from a coarser level or with a stride, then averaged down to
+        # between one and two times the size, then sampled bilinearly: as in training.
+        level = self.picture.level_for(view.height, view.width, size)
+        row_factor, column_factor = self.picture.factors(level)
+        view = FieldOfView(
+            view.row / row_factor,
+            view.column / column_factor,
+            view.height / row_factor,
+            view.width / column_factor,
+        )
+        shape = self.picture.levels[level][0].shape
+        rows, row_step = _positions(view.row, view.height, size, shape[0])
+        columns, column_step = _positions(view.column, view.width, size, shape[1])
+        block = self._block(
+            level, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+        )
+        pixels = self.intensity.apply(block[np.ix_(rows - rows[0], columns - columns[0])])
+        stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        factors = (max(1, len(rows) // size), max(1, len(columns) // size))
+        h, w = len(rows) // factors[0] * factors[0], len(columns) // factors[1] * factors[1]
+        stack = functional.avg_pool2d(stack[..., :h, :w], factors)
+        steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        y = (view.row + steps * view.height - float(rows_start(view.row))) / (row_step * h) * 2 - 1
+        left = float(rows_start(view.column))
+        x = (view.column + steps * view.width - left) / (column_step * w) * 2 - 1
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None].float()
+        out = functional.grid_sample(stack, grid, padding_mode="border", align_corners=False)
+        result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
+        return result
+
+    def _block(
+        self, level: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> NDArray[np.generic]:
+        """Read a rectangle, or take it from the last one of its level that holds it.
+
+        The windows around a click lie within each other.  An image in chunks reads and
+        unpacks whole ones for each, so there what surrounds a window is read along with it.
+        """
+        if self.picture.in_memory:
+            return self.picture.read(slice(*rows), slice(*columns), level)
+        kept = self._blocks.get(level)
+        if kept is None or not kept.holds(rows, columns):
+            reader = self.picture.levels[level][0]
+            grid = _GRID if hasattr(reader.array, "chunks") else 1
+            kept = _Block.around(rows, columns, reader.shape, grid)
+            kept.pixels = self.picture.read(slice(*kept.rows), slice(*kept.columns), level)
+            if kept.pixels.nbytes <= _KEPT_BYTES:
+                self._blocks[level] = kept
+        (top, left), pixels = (kept.rows[0], kept.columns[0]), kept.pixels
+        return pixels[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
+
+    def pixels(self, view: FieldOfView, size: int) -> FloatArray:
+        """Read a view and standardise it, ``(S, S, 3)`` float32."""
+        return standardise(self.read(view, size))
+
+
+def _positions(start: float, extent: float, size: int, limit: int) -> tuple[NDArray[np.int64], int]:
+    first = rows_start(start)
+    last = int(np.ceil(start + extent)) + 1
+    step = max(1, int(extent / (_MOST_READ * size)))
+    positions = np.arange(first, max(last, first + 1), step, dtype=np.int64)
+    return np.clip(positions + step // 2, 0, limit - 1), step
+
+
+def rows_start(start: float) -> int:
+    """Return the first whole pixel that bilinear sampling of a view touches."""
+    return int(np.floor(start)) - 1

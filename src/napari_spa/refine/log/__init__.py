@@ -1,0 +1,1 @@
+"""The decision log: written, read again and replayed."""

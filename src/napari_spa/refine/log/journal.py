@@ -1,0 +1,281 @@
+"""What a session of annotating writes down as it goes, and how it is read again.
+
+The log is the person's work: every decision, accepted mask, deletion and painted plane,
+in order.  Reading it gives the objects, the labels and the object at hand as they were.
+
+====================  ======================================================================
+``kind``              meaning
+====================  ======================================================================
+``session``           image and model; once, at the beginning, and again with another model
+``decision``          one act on one object: prompts, seed, what was offered, what was picked
+``at``                one is at another round of the object at hand, or looks at it another way
+``accept``            an object's outline on a plane, with its pixels
+``reopen``            an accepted part is at hand again
+``discard``           the object at hand was dropped
+``delete``            an object went, on one plane or on all
+``undo``, ``redo``    the last act on the objects was taken back, or done again
+``edit``              a plane was painted by hand; its labels
+``profile``           what was learnt was put into the profile beside the log
+``closed``            the window was closed in order
+====================  ======================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_spa.errors import DataError
+from napari_spa.refine.annotation.annotation import Annotation
+from napari_spa.refine.log.reader import LoggedSession, RecordReader
+from napari_spa.refine.log.serialization import (
+    decision_to_record,
+    mask_to_record,
+    pack,
+    plane_to_record,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import LocalMask
+    from napari_spa.io.event_log import Record
+    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.refine.annotation.annotation import Overlap, Surface
+    from napari_spa.refine.annotation.objects import Part
+    from napari_spa.refine.log.reader import Accepted
+    from napari_spa.refine.session.state import Decision, Timeline
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What tells one image from another without reading it all.
+
+    Attributes
+    ----------
+    name : str
+        Of its layer or file.
+    shape : tuple of int
+        Of the data, colours left out.
+    dtype : str
+        Of the data.
+    path : str
+        Where it was read from; empty when that is not known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    path: str = ""
+
+
+class Sink(Protocol):
+    """What records are written to: a :class:`~napari_spa.io.event_log.RecordLog`, a list."""
+
+    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]], /) -> object:
+        """Take one record, or a callable that gives it."""
+        ...
+
+
+class Journal:
+    """Write a session down.
+
+    Parameters
+    ----------
+    log : Sink
+        Where to.
+    """
+
+    def __init__(self, log: Sink) -> None:
+        self._log = log
+        self._written: tuple[Decision, ...] = ()
+        self._round = 0
+        self._source: Record | None = None
+
+    def begin(self, image: ImageFacts, model: ModelIdentity | None) -> None:
+        """Say which image and which model; None for labels that came from elsewhere."""
+        from dataclasses import asdict
+
+        self._log.append(
+            {
+                "kind": "session",
+                "version": VERSION,
+                "image": asdict(image),
+                "model": {} if model is None else asdict(model),
+            }
+        )
+
+    def shown(
+        self, number: int, plane: Plane, timeline: Timeline, source: Mapping[str, Any]
+    ) -> None:
+        """Write what is new about the object at hand.
+
+        Parameters
+        ----------
+        number : int
+            Of the object.
+        plane : Plane
+            Where it is.
+        timeline : Timeline
+            Its states.
+        source : mapping
+            How the plane was looked at: fingerprint, channels, contrast limits; profile.
+        """
+        latest = timeline.latest
+        known = set(map(id, self._written))
+        for decision in latest:
+            if id(decision) not in known:
+                self._source = dict(source)
+                self._log.append(
+                    {
+                        "kind": "decision",
+                        "object": number,
+                        "plane": plane_to_record(plane),
+                        **source,
+                        **decision_to_record(decision),
+                    }
+                )
+                self._round = decision.round
+        self._written = latest
+        if (timeline.state.number, source) != (self._round, self._source):
+            # A restored object may be looked at with other channels or contrast than before.
+            self._round, self._source = timeline.state.number, dict(source)
+            self._log.append({"kind": "at", "object": number, "round": self._round, **source})
+
+    def accept(
+        self,
+        number: int,
+        part: Part,
+        mask: LocalMask,
+        overlap: Overlap,
+        group: int | None = None,
+        *,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write an object's outline on a plane.
+
+        Decisions that were not shown (a propagated slice) are written now, and how the
+        plane was looked at with them: ``source`` as in :meth:`shown`.
+        """
+        known = set(map(id, self._written))
+        loose = any(id(decision) not in known for decision in part.decisions)
+
+        def record() -> Record:
+            return {
+                "kind": "accept",
+                "object": number,
+                "plane": plane_to_record(part.plane),
+                "overlap": overlap,
+                "rounds": part.rounds,
+                "uncertainty": part.uncertainty,
+                "status": part.status,
+                "group": group,
+                "mask": mask_to_record(mask),
+                "decisions": [decision_to_record(d) for d in part.decisions] if loose else [],
+                **(source or {}),
+            }
+
+        self._log.append(record)
+        self._forget()
+
+    def reopen(self, number: int, plane: Plane, decisions: tuple[Decision, ...]) -> None:
+        """Write that an accepted part is at hand again."""
+        self._log.append({"kind": "reopen", "object": number, "plane": plane_to_record(plane)})
+        self._written, self._source = decisions, None
+        self._round = decisions[-1].round if decisions else 0
+
+    def continued(self, timeline: Timeline) -> None:
+        """Take a restored object's decisions as written: they are in this log already."""
+        self._written, self._source = timeline.latest, None
+        self._round = timeline.state.number
+
+    def discard(self, number: int) -> None:
+        """Write that the object at hand was dropped."""
+        self._log.append({"kind": "discard", "object": number})
+        self._forget()
+
+    def delete(self, number: int, plane: Plane | None) -> None:
+        """Write that an object went."""
+        where = None if plane is None else plane_to_record(plane)
+        self._log.append({"kind": "delete", "object": number, "plane": where})
+
+    def note(self, kind: str) -> None:
+        """Write a record without more: ``undo``, ``redo`` or ``closed``."""
+        self._log.append({"kind": kind})
+
+    def edit(self, plane: Plane, labels: NDArray[np.integer]) -> None:
+        """Write a painted plane; the array must not change any more."""
+        self._log.append(
+            lambda: {
+                "kind": "edit",
+                "plane": plane_to_record(plane),
+                "shape": list(labels.shape),
+                "labels": pack(labels.astype("<u4")),
+            }
+        )
+
+    def _forget(self) -> None:
+        self._written, self._round, self._source = (), 0, None
+
+
+def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Record]:
+    """Read which image and model a log is about, and nothing else.
+
+    Raises
+    ------
+    DataError
+        When the log does not say, or a newer version wrote it.
+    """
+    for record in records:
+        if record.get("kind") != "session":
+            continue
+        if record.get("version") != VERSION:
+            raise DataError("the log was written by a newer napari-spa; update napari-spa.")
+        try:
+            image = dict(record["image"])
+            image["shape"] = tuple(int(n) for n in image["shape"])
+            return ImageFacts(**image), dict(record["model"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError("the log does not say which image it is about.") from error
+    raise DataError("the log does not say which image it is about.")
+
+
+def read_journal(
+    records: list[Record],
+    surface: Surface,
+    *,
+    mask_of: Callable[[Accepted], LocalMask] | None = None,
+) -> LoggedSession:
+    """Do everything again that a log says.
+
+    Parameters
+    ----------
+    records : list of dict
+        From :func:`napari_spa.io.event_log.read_records`.
+    surface : Surface
+        Empty; gets the labels.
+    mask_of : callable or None
+        Gives an accepted mask anew (to replay); the mask in the log by default (to
+        recover).  Not asked for what has no decisions.
+
+    Returns
+    -------
+    LoggedSession
+
+    Raises
+    ------
+    DataError
+        When the log cannot be understood.
+    """
+    image, model = image_facts(records)
+    session = LoggedSession(image, model, Annotation(surface))
+    reader = RecordReader(session, surface, mask_of)
+    for record in records:
+        reader.read(record)
+    return session

@@ -1,0 +1,284 @@
+"""A logged session: what the records of a log say, done again one after the other."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.types import Region
+from napari_spa.errors import DataError, InputError
+from napari_spa.refine.annotation.objects import Part
+from napari_spa.refine.log.serialization import (
+    decision_from_record,
+    mask_from_record,
+    plane_from_record,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import LocalMask
+    from napari_spa.io.event_log import Record
+    from napari_spa.refine.annotation.annotation import Annotation, Surface
+    from napari_spa.refine.log.journal import ImageFacts
+    from napari_spa.refine.session.state import Decision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtHand:
+    """The object that was not accepted yet.
+
+    Attributes
+    ----------
+    number : int
+        Its label.
+    plane : Plane
+        Where it is.
+    decisions : tuple of Decision
+        All that can be had, undone ones included.
+    round : int
+        The round one was at.
+    reopened : bool
+        Whether it was accepted before.
+    source : mapping
+        How the plane was looked at: ``image`` (fingerprint) and ``look`` (channels, limits).
+    """
+
+    number: int
+    plane: Plane
+    decisions: tuple[Decision, ...] = ()
+    round: int = 0
+    reopened: bool = False
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def undone(self) -> int:
+        """How many rounds were taken back."""
+        return sum(decision.round > self.round for decision in self.decisions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """An accepted outline, with all that it can be had from again.
+
+    Attributes
+    ----------
+    number : int
+        Label of the object.
+    plane : Plane
+        Where it is.
+    decisions : tuple of Decision
+        What led to it.
+    mask : LocalMask
+        What was accepted.
+    model : mapping
+        Identity of the model.
+    source : mapping
+        ``look`` (channels and limits) and, unless a log does not say, ``image`` (the
+        plane's fingerprint).
+    """
+
+    number: int
+    plane: Plane
+    decisions: tuple[Decision, ...]
+    mask: LocalMask
+    model: Record
+    source: Mapping[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class LoggedSession:
+    """A log read again.
+
+    Attributes
+    ----------
+    image : ImageFacts
+        The image.
+    model : dict
+        The latest model's identity.
+    annotation : Annotation
+        The objects, with their labels in the surface that was given.
+    at_hand : AtHand or None
+        The object that was not accepted yet.
+    fingerprints : dict of Plane to str
+        Digest of each plane that was decided on.
+    closed : bool
+        Whether the window was closed in order.
+    """
+
+    image: ImageFacts
+    model: Record
+    annotation: Annotation
+    at_hand: AtHand | None = None
+    fingerprints: dict[Plane, str] = field(default_factory=dict)
+    closed: bool = False
+
+
+class RecordReader:
+    """Bring a logged session forward by one record at a time: one method for each kind.
+
+    Parameters
+    ----------
+    session : LoggedSession
+        As it was at the beginning of the log; changed in place.
+    surface : Surface
+        Where the labels of its objects are.
+    mask_of : callable or None
+        Gives an accepted mask anew; the mask in the log by default.
+    """
+
+    def __init__(
+        self,
+        session: LoggedSession,
+        surface: Surface,
+        mask_of: Callable[[Accepted], LocalMask] | None,
+    ) -> None:
+        self._session, self._surface, self._mask_of = session, surface, mask_of
+        self._look: Record = {}
+
+    def read(self, record: Record) -> None:
+        """Do what a record says.
+
+        Parameters
+        ----------
+        record : dict
+            The next one of the log.
+
+        Raises
+        ------
+        DataError
+            When it cannot be understood.
+        """
+        step = getattr(self, f"_on_{record.get('kind')}", None)
+        self._session.closed = False
+        if step is None:
+            raise DataError(f"the log has a record of an unknown kind, {record.get('kind')!r:.40}.")
+        try:
+            step(record)
+        except _DAMAGE as error:
+            if isinstance(error, InputError):
+                raise DataError(f"the log contradicts itself: {error}") from error
+            raise DataError(f"the log has a damaged {record['kind']!r} record.") from error
+
+    def _on_session(self, record: Record) -> None:
+        self._session.model = dict(record["model"])
+
+    def _on_decision(self, record: Record) -> None:
+        decision, plane = decision_from_record(record), self._plane(record["plane"])
+        number, held = _number(record), self._session.at_hand
+        source = self._looked(record)
+        if held is None or decision.act == "start":
+            again = held is not None and (held.number, held.plane) == (number, plane)
+            held = AtHand(number, plane, reopened=held is not None and again and held.reopened)
+        earlier = tuple(d for d in held.decisions if d.round < decision.round)
+        self._session.at_hand = replace(
+            held, decisions=(*earlier, decision), round=decision.round, source=source
+        )
+        self._session.fingerprints.setdefault(plane, str(record["image"]))
+
+    def _on_at(self, record: Record) -> None:
+        held = self._session.at_hand
+        if held is not None:
+            source = self._looked(record) or held.source
+            self._session.at_hand = replace(held, round=int(record["round"]), source=source)
+
+    def _on_accept(self, record: Record) -> None:
+        number, plane = _number(record), self._plane(record["plane"])
+        held = self._session.at_hand
+        decisions: tuple[Decision, ...] = ()
+        # Should nothing say how: as the last plane, but each plane has limits of its own.
+        source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
+        if record["decisions"]:
+            decisions = tuple(decision_from_record(d) for d in record["decisions"])
+            source = self._looked(record) or source
+        elif held is not None and (held.number, held.plane) == (number, plane):
+            decisions = tuple(d for d in held.decisions if d.round <= held.round)
+            source = held.source or source
+        mask = mask_from_record(record["mask"])
+        if self._mask_of is not None and decisions:
+            model = self._session.model
+            mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
+        part = Part(
+            plane,
+            Region(0, 0, 0, 0),
+            0,
+            int(record["rounds"]),
+            float(record["uncertainty"]),
+            record["status"],
+            decisions,
+        )
+        self._session.annotation.commit(
+            number, part, mask, overlap=record["overlap"], group=record["group"]
+        )
+        self._session.at_hand = None
+
+    def _on_reopen(self, record: Record) -> None:
+        number, plane = _number(record), self._plane(record["plane"])
+        held = self._session.annotation.objects.get(number)
+        part = None if held is None else held.on(plane)
+        decisions = () if part is None else part.decisions
+        last = decisions[-1].round if decisions else 0
+        self._session.at_hand = AtHand(number, plane, decisions, last, reopened=True)
+
+    def _on_discard(self, record: Record) -> None:
+        self._session.at_hand = None
+
+    def _on_delete(self, record: Record) -> None:
+        where = record["plane"]
+        plane = None if where is None else self._plane(where)
+        self._session.annotation.remove(_number(record), plane)
+
+    def _on_undo(self, record: Record) -> None:
+        self._session.annotation.undo()
+
+    def _on_redo(self, record: Record) -> None:
+        self._session.annotation.redo()
+
+    def _on_edit(self, record: Record) -> None:
+        plane, shape = self._plane(record["plane"]), self._session.image.shape
+        height, width = (int(n) for n in record["shape"])
+        if (height, width) != tuple(shape[axis] for axis in plane.axes):
+            raise ValueError("its shape")
+        labels = unpack(record["labels"], "<u4").reshape(height, width)
+        region = Region(0, 0, height, width)
+        everywhere = np.ones((height, width), dtype=bool)
+        self._surface.write(plane, region, everywhere, labels.ravel())
+        self._session.annotation.recount(plane, labels)
+
+    def _on_profile(self, record: Record) -> None:
+        pass
+
+    def _on_closed(self, record: Record) -> None:
+        self._session.closed = True
+
+    def _looked(self, record: Record) -> Record:
+        """Read how a plane was looked at, where a record says so."""
+        source: Record = {name: record[name] for name in ("image", "look") if name in record}
+        if "look" in source:
+            self._look = dict(source["look"])
+        return source
+
+    def _plane(self, record: Record) -> Plane:
+        """Read a plane of the image."""
+        plane, shape = plane_from_record(record), self._session.image.shape
+        if len(shape) != len(plane.index) or not all(
+            0 <= position < extent for position, extent in zip(plane.index, shape, strict=True)
+        ):
+            raise ValueError("its slice")
+        return plane
+
+
+def _number(record: Record) -> int:
+    """Read an object's label."""
+    number = int(record["object"])
+    if number < 1:
+        raise ValueError("its number")
+    return number
+
+
+_DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, zlib.error)

@@ -1,0 +1,279 @@
+"""Play a log again, and tell whether the same masks come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask, Region
+from napari_spa.errors import Cancelled, DataError, SpaError
+from napari_spa.refine.engine.config import Progress, silent
+from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+from napari_spa.refine.log.journal import read_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_spa.io.event_log import Record
+    from napari_spa.refine.annotation.annotation import Surface
+    from napari_spa.refine.log.reader import Accepted, LoggedSession
+    from napari_spa.refine.session.session import RefinementSession
+
+Outcome = Literal["same", "differs", "failed", "painted"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedPart:
+    """What came of an object on one plane.
+
+    Attributes
+    ----------
+    number : int
+        Label of the object.
+    plane : Plane
+        Where.
+    outcome : {"same", "differs", "failed", "painted"}
+        Whether its mask is the logged one bit for bit, could not be had again, or was
+        painted by hand and so is the log's.
+    pixels : int
+        Number of pixels in which the masks differ.
+    area : int
+        Number of its pixels in the labels.
+    edited : bool
+        Whether a person painted on it afterwards; its labels are the log's then.
+    reason : str
+        Why it could not be had again.
+    """
+
+    number: int
+    plane: Plane
+    outcome: Outcome
+    pixels: int
+    area: int
+    edited: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    outcome: Outcome
+    pixels: int = 0
+    reason: str = ""
+
+
+class Replayer:
+    """Play the decisions behind each accepted mask on the image.
+
+    Parameters
+    ----------
+    levels : sequence of array-like
+        The image, full resolution first.
+    session_of : callable
+        Gives a session for a model's identity as the log has it; may raise ``SpaError``.
+    only : int or None
+        The one object to play; of all others the log's masks are taken.
+    total : int
+        Number of accepted masks, for the progress.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Any],
+        session_of: Callable[[Mapping[str, Any]], RefinementSession],
+        *,
+        only: int | None = None,
+        total: int = 1,
+        progress: Progress = silent,
+    ) -> None:
+        self._levels, self._session_of, self._only = levels, session_of, only
+        self._total, self._progress, self._done = total, progress, 0
+        self._looked: tuple[object, ...] = ()
+        # By identity of the decisions, which are kept with the verdict, so it is unique.
+        self._verdicts: dict[int, tuple[object, _Verdict]] = {}
+
+    def mask_of(self, accepted: Accepted) -> LocalMask:
+        """Return an accepted mask as it comes now, or the log's where it cannot be had."""
+        self._progress(min(1.0, self._done / max(1, self._total)), f"object {accepted.number}")
+        self._done += 1
+        if self._only not in (None, accepted.number):
+            return accepted.mask
+        try:
+            mask = self._play(accepted)
+        except Cancelled:
+            raise
+        except SpaError as error:
+            mask, verdict = accepted.mask, _Verdict("failed", reason=str(error))
+        else:
+            pixels = differing_pixels(mask, accepted.mask)
+            verdict = _Verdict("differs" if pixels else "same", pixels)
+        self._verdicts[id(accepted.decisions)] = accepted.decisions, verdict
+        return mask if mask.area else accepted.mask
+
+    def parts(self, session: LoggedSession) -> tuple[ReplayedPart, ...]:
+        """Return what came of each object that is there in the end, on each of its planes."""
+        found = []
+        for number, held in session.annotation.objects.items():
+            if self._only not in (None, number):
+                continue
+            for part in held.parts:
+                _, verdict = self._verdicts.get(id(part.decisions), (None, _Verdict("painted")))
+                edited = part.status == "edited" and verdict.outcome != "painted"
+                found.append(
+                    ReplayedPart(
+                        number,
+                        part.plane,
+                        verdict.outcome,
+                        verdict.pixels,
+                        part.area,
+                        edited,
+                        verdict.reason,
+                    )
+                )
+        return tuple(found)
+
+    def _play(self, accepted: Accepted) -> LocalMask:
+        session = self._session_of(accepted.model)
+        look = accepted.source.get("look")
+        looked = session, accepted.plane, repr(look)
+        if looked != self._looked:
+            self._looked = ()
+            session.set_image(logged_picture(self._levels, accepted.plane, look))
+            self._looked = looked
+        logged = accepted.source.get("image")
+        if logged is not None and logged != session.canvas.fingerprint:
+            raise DataError("the image has other pixels here than the log was made on.")
+        proposal = session.restore(accepted.decisions)
+        return LocalMask.crop(proposal.local_mask, proposal.region)
+
+
+def replay(
+    records: list[Record],
+    surface: Surface,
+    levels: Sequence[Any],
+    session_of: Callable[[Mapping[str, Any]], RefinementSession],
+    *,
+    only: int | None = None,
+    progress: Progress = silent,
+) -> tuple[LoggedSession, tuple[ReplayedPart, ...]]:
+    """Do everything again that a log says, with masks as they come now.
+
+    Parameters
+    ----------
+    records : list of dict
+        From :func:`napari_spa.io.event_log.read_records`.
+    surface : Surface
+        Empty; gets the labels.
+    levels : sequence of array-like
+        The image, full resolution first.
+    session_of : callable
+        Gives a session for a model's identity as the log has it.
+    only : int or None
+        The one object to play; of all others the log's masks are taken.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    session : LoggedSession
+        The objects, and the one at hand.
+    parts : tuple of ReplayedPart
+        What came of each.
+
+    Raises
+    ------
+    DataError
+        When the log cannot be understood.
+    """
+    total = sum(record.get("kind") == "accept" for record in records)
+    replayer = Replayer(levels, session_of, only=only, total=total, progress=progress)
+    session = read_journal(records, surface, mask_of=replayer.mask_of)
+    return session, replayer.parts(session)
+
+
+def logged_picture(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> Picture:
+    """Look at a plane as a log says it was looked at.
+
+    Parameters
+    ----------
+    levels : sequence of array-like
+        The image, full resolution first.
+    plane : Plane
+        Of the full resolution.
+    look : mapping or None
+        ``channels`` (which, or None), ``axis`` (whose positions they are, or None for
+        colours) and ``limits`` (black and white of each, or None).
+
+    Returns
+    -------
+    Picture
+
+    Raises
+    ------
+    DataError
+        When the image has no such channels, or the log is damaged.
+    """
+    axis, channels, limits = _read_look(look or {})
+    if axis in plane.axes:
+        axis = None
+    readers = tuple(_level_readers(levels, level, plane, axis, channels) for level in levels)
+    picture = Picture(readers, channels if axis is None else None, limits)
+    try:
+        picture.read(slice(0, 1), slice(0, 1))
+    except IndexError as error:
+        raise DataError("the image has no such channels as the log speaks of.") from error
+    return picture
+
+
+_Channels = tuple[int, ...] | None
+_Limits = tuple[tuple[float, float], ...] | None
+
+
+def _read_look(look: Mapping[str, Any]) -> tuple[int | None, _Channels, _Limits]:
+    try:
+        axis, chosen, limits = look.get("axis"), look.get("channels"), look.get("limits")
+        channels = None if chosen is None else tuple(int(c) for c in chosen)
+        if channels is not None and (not channels or min(channels) < 0):
+            raise ValueError(channels)
+        return (
+            None if axis is None else int(axis),
+            channels,
+            None if limits is None else tuple((float(low), float(high)) for low, high in limits),
+        )
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise DataError("the log does not say which channels were looked at.") from error
+
+
+def _level_readers(
+    levels: Sequence[Any],
+    level: Any,  # noqa: ANN401  any array
+    plane: Plane,
+    axis: int | None,
+    channels: _Channels,
+) -> tuple[PlaneReader, ...]:
+    """Return the readers of one level: of the plane, or of it in each channel."""
+    full, shape = levels[0].shape, level.shape
+    index = tuple(
+        min(int((p + 0.5) * shape[a] / full[a]), shape[a] - 1) for a, p in enumerate(plane.index)
+    )
+    there = Plane(plane.axes, index)
+    if axis is None or channels is None:
+        return (PlaneReader(level, there),)
+    ratio = shape[axis] / full[axis]
+    return tuple(PlaneReader(level, there.at(axis, int((c + 0.5) * ratio))) for c in channels)
+
+
+def differing_pixels(one: LocalMask, other: LocalMask) -> int:
+    """Return the number of pixels that are in one mask only."""
+    regions = [mask.region for mask in (one, other) if mask.region.height]
+    if not regions:
+        return 0
+    top, left = min(r.row for r in regions), min(r.column for r in regions)
+    bottom = max(r.row + r.height for r in regions)
+    right = max(r.column + r.width for r in regions)
+    both = Region(top, left, bottom - top, right - left)
+    return int(np.count_nonzero(one.within(both) != other.within(both)))

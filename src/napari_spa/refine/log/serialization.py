@@ -1,0 +1,201 @@
+"""Decisions, planes, masks and mixtures as JSON values, and back, exactly.
+
+Floats are written so that they come back bit for bit; arrays as base64 of their
+zlib-compressed bytes.  Reading is strict: what does not fit raises ``DataError``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import Box, Click, LocalMask, MixtureParameters, Prompts, Region
+from napari_spa.errors import DataError
+from napari_spa.refine.session.state import Act, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from napari_spa.core.types import DoubleArray
+
+Record = dict[str, Any]
+_ACTS = get_args(Act)
+
+
+def decision_to_record(decision: Decision) -> Record:
+    """Write a decision as JSON values.
+
+    Parameters
+    ----------
+    decision : Decision
+        What the person did and what it led to.
+
+    Returns
+    -------
+    dict
+    """
+    view = decision.view
+    return {
+        "act": decision.act,
+        "round": decision.round,
+        "seed": decision.seed,
+        "entropy": list(decision.entropy),
+        "pick": decision.pick,
+        "prompts": _prompts_to_record(decision.prompts),
+        "offered": [
+            {"added": added, "removed": removed, "weight": weight}
+            for added, removed, weight in decision.offered
+        ],
+        "view": [view.row, view.column, view.height, view.width],
+        "mixture": _mixture_to_record(decision.mixture),
+        "time": decision.time,
+    }
+
+
+def decision_from_record(record: Mapping[str, Any]) -> Decision:
+    """Read a decision.
+
+    Parameters
+    ----------
+    record : mapping
+        From :func:`decision_to_record`.
+
+    Returns
+    -------
+    Decision
+
+    Raises
+    ------
+    DataError
+        When the record is damaged.
+    """
+    from napari_spa.refine.engine.view import FieldOfView  # brings torch
+
+    try:
+        if record["act"] not in _ACTS:
+            raise ValueError(record["act"])
+        seed, number = record["entropy"]
+        return Decision(
+            act=record["act"],
+            round=int(record["round"]),
+            seed=int(record["seed"]),
+            pick=None if record["pick"] is None else int(record["pick"]),
+            prompts=_prompts_from_record(record["prompts"]),
+            offered=tuple(
+                (int(o["added"]), int(o["removed"]), float(o["weight"])) for o in record["offered"]
+            ),
+            mixture=_mixture_from_record(record["mixture"]),
+            view=FieldOfView(*(float(v) for v in record["view"])),
+            entropy=(int(seed), int(number)),
+            time=float(record["time"]),
+        )
+    except _DAMAGE as error:
+        raise DataError(f"a decision in the log is damaged ({error!r}).") from error
+
+
+def plane_to_record(plane: Plane) -> Record:
+    """Write a plane as JSON values."""
+    return {"axes": list(plane.axes), "index": list(plane.index)}
+
+
+def plane_from_record(record: Mapping[str, Any]) -> Plane:
+    """Read a plane; ``DataError`` when it is damaged."""
+    try:
+        row, column = (int(axis) for axis in record["axes"])
+        index = tuple(int(p) for p in record["index"])
+        if not 0 <= row < column < len(index):
+            raise ValueError(record)
+        return Plane((row, column), index)
+    except _DAMAGE as error:
+        raise DataError(f"a slice in the log is damaged ({error!r}).") from error
+
+
+def mask_to_record(mask: LocalMask) -> Record:
+    """Write a mask as JSON values, a bit a pixel."""
+    region = mask.region
+    return {
+        "region": [region.row, region.column, region.height, region.width],
+        "pixels": pack(np.packbits(mask.pixels)),
+    }
+
+
+def mask_from_record(record: Mapping[str, Any]) -> LocalMask:
+    """Read a mask; ``DataError`` when it is damaged."""
+    try:
+        region = Region(*(int(v) for v in record["region"]))
+        if min(region.row, region.column, region.height, region.width) < 0:
+            raise ValueError("its place")
+        count = region.height * region.width
+        packed = unpack(record["pixels"], np.uint8)
+        if len(packed) != (count + 7) // 8:
+            raise ValueError("its size")
+        bits = np.unpackbits(packed, count=count)
+        return LocalMask(region, bits.reshape(region.height, region.width).astype(bool))
+    except _DAMAGE as error:
+        raise DataError(f"a mask in the log is damaged ({error!r}).") from error
+
+
+def pack(array: NDArray[np.generic]) -> str:
+    """Compress an array's bytes into text."""
+    data = zlib.compress(np.ascontiguousarray(array).tobytes())
+    return base64.b64encode(data).decode("ascii")
+
+
+def unpack(text: str, dtype: DTypeLike) -> NDArray[Any]:
+    """Return the flat array of :func:`pack`."""
+    data = zlib.decompress(base64.b64decode(text, validate=True))
+    return np.frombuffer(data, dtype=dtype).copy()
+
+
+def _mixture_to_record(mixture: MixtureParameters) -> Record:
+    shape = list(mixture.means.shape)
+    values = np.concatenate([mixture.weights, mixture.means.ravel(), mixture.variances.ravel()])
+    return {"shape": shape, "values": pack(values.astype("<f8"))}
+
+
+def _mixture_from_record(record: Mapping[str, Any]) -> MixtureParameters:
+    m, d = (int(n) for n in record["shape"])
+    values: DoubleArray = unpack(record["values"], "<f8")
+    if len(values) != m + 2 * m * d:
+        raise ValueError("the mixture's size")
+    means, variances = values[m:].reshape(2, m, d)
+    return MixtureParameters(values[:m], means, variances)
+
+
+def _prompts_to_record(prompts: Prompts) -> Record:
+    box, anchor = prompts.box, prompts.anchor
+    return {
+        "points": [[c.row, c.column, c.label] for c in prompts.clicks],
+        "box": None if box is None else [box.row0, box.column0, box.row1, box.column1],
+        "mask": None if prompts.mask is None else mask_to_record(prompts.mask),
+        "anchor": None if anchor is None else [anchor.row, anchor.column],
+    }
+
+
+def _prompts_from_record(record: Mapping[str, Any]) -> Prompts:
+    box, mask, anchor = record["box"], record["mask"], record["anchor"]
+    return Prompts(
+        clicks=tuple(Click(float(r), float(c), int(label)) for r, c, label in record["points"]),
+        box=None if box is None else Box(*(float(v) for v in box)),
+        mask=None if mask is None else mask_from_record(mask),
+        anchor=None if anchor is None else Click(float(anchor[0]), float(anchor[1])),
+    )
+
+
+_DAMAGE = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    binascii.Error,
+    zlib.error,
+    MemoryError,
+)

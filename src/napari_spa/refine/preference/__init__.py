@@ -1,0 +1,1 @@
+"""What a profile learns from choices, and how it is described and compared."""

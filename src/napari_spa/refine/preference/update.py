@@ -1,0 +1,194 @@
+"""What a profile gives to a new object, and what an accepted object gives back (design 2.6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.core.mixture import blend_mixtures
+from napari_spa.errors import ProfileError
+from napari_spa.io.profiles.profile import PreferenceProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spa.core.types import MixtureParameters, Proposal
+    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.refine.session.state import SessionState
+
+PRIOR_PICKS = 4.0
+"""A profile of this many picks weighs as much as the model's own prior (docs/results.md)."""
+REACH = 1.0
+"""One object moves what was expected by at most so many of the model's own deviations."""
+MOST_PICKS = 6
+"""One object's picks beyond this many count no more: rarely does anybody need them."""
+MOST_OF_IMAGE = 12
+"""So many picks of one image count, once other images have taught the profile too."""
+
+
+def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
+    """Blend the model's mixture with the profile's, in proportion to its evidence.
+
+    Parameters
+    ----------
+    initial : MixtureParameters
+        The model's own, from the prompts.
+    profile : PreferenceProfile or None
+        What is known about the person.
+
+    Returns
+    -------
+    MixtureParameters
+    """
+    if profile is None or not profile.picks:
+        return initial
+    share = profile.picks / (profile.picks + PRIOR_PICKS)
+    return blend_mixtures(initial, profile.mixture, share)
+
+
+def growth(first: Proposal, accepted: Proposal) -> float | None:
+    """Return how much larger than the first recommendation a person wanted an object.
+
+    Parameters
+    ----------
+    first, accepted : Proposal
+        Of round 1, and as it was accepted.
+
+    Returns
+    -------
+    float or None
+        Natural logarithm of the ratio of their areas; None when one is empty.
+    """
+    if not first.area or not accepted.area:
+        return None
+    return math.log(accepted.area / first.area)
+
+
+def learning_facts() -> dict[str, float]:
+    """Return the numbers of the learning rule, by name; results of two rules are not mixed."""
+    return {
+        "prior_picks": PRIOR_PICKS,
+        "reach": REACH,
+        "most_picks": MOST_PICKS,
+        "most_of_image": MOST_OF_IMAGE,
+    }
+
+
+def learn(
+    profile: PreferenceProfile | None,
+    state: SessionState,
+    model: ModelIdentity,
+    *,
+    known: int = 0,
+    growth: float | None = None,
+    new_image: bool = True,
+    taught: int = 0,
+) -> PreferenceProfile:
+    """Average what was learnt over objects, each in proportion to its picks.
+
+    Most of what picks teach is about the person, some about the image: an object on which
+    the picks led further than :data:`REACH` from what was expected is taken for one that
+    lies at that distance, which bounds what the images can teach on which the model went
+    astray.  One object counts for at most :data:`MOST_PICKS` picks and one image for at most
+    :data:`MOST_OF_IMAGE`, so that an odd image moves a profile of a hundred picks by no more
+    than a ninth of the way.  A profile that knows no other image has nothing to guard.
+
+    Parameters
+    ----------
+    profile : PreferenceProfile or None
+        What is known so far.
+    state : SessionState
+        Of the accepted object.
+    model : ModelIdentity
+        The model in use.
+    known : int
+        So many of the object's picks are in the profile already: it was accepted before.
+    growth : float or None
+        Natural logarithm of the accepted area over the first recommended one; None when
+        there is none, or it is in the profile already.
+    new_image : bool
+        Whether no other object of its image is in the profile.
+    taught : int
+        Picks on other objects of its image that are in the profile.
+
+    Returns
+    -------
+    PreferenceProfile
+    """
+    if profile is None:
+        profile = PreferenceProfile(model=model, mixture=state.mixture)
+    picks = max(0, state.picks - known)
+    counted = min(picks, MOST_PICKS)
+    if taught < profile.picks:
+        counted = min(counted, max(0, MOST_OF_IMAGE - taught))
+    mixture = _within_reach(profile, state)
+    if profile.picks:
+        mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.picks + counted))
+    return replace(
+        profile,
+        mixture=mixture,
+        picks=profile.picks + picks,
+        images=profile.images + ((new_image and not known) or not profile.images),
+        objects=profile.objects + (growth is not None),
+        log_growth=profile.log_growth + (growth or 0.0),
+    )
+
+
+def _within_reach(profile: PreferenceProfile, state: SessionState) -> MixtureParameters:
+    """Return an object's mixture, drawn towards the expected one where it is far off."""
+    expected = start_from(state.initial, profile)
+    far = _distance(expected, state.mixture, unit=state.initial)
+    return state.mixture if far <= REACH else blend_mixtures(expected, state.mixture, REACH / far)
+
+
+def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixtureParameters) -> float:
+    """Return how far two means are apart, in deviations of a mixture, over the channels."""
+    centre = unit.weights @ unit.means
+    deviations = np.sqrt(unit.weights @ (unit.variances + (unit.means - centre) ** 2))
+    apart = (other.weights @ other.means - one.weights @ one.means) / deviations
+    return float(np.sqrt(np.mean(apart**2)))
+
+
+def merge_profiles(
+    profiles: Sequence[PreferenceProfile], name: str = "", task: str = ""
+) -> PreferenceProfile:
+    """Make one profile of several, each in proportion to its picks.
+
+    Parameters
+    ----------
+    profiles : sequence of PreferenceProfile
+        One or more, of one model.
+    name, task : str
+        Of the new profile.
+
+    Returns
+    -------
+    PreferenceProfile
+
+    Raises
+    ------
+    ProfileError
+        When there is none, or they were made with different models.
+    """
+    if not profiles:
+        raise ProfileError("there is no profile to merge; name two or more.")
+    for profile in profiles[1:]:
+        profile.check(profiles[0].model)
+    taught = [profile for profile in profiles if profile.picks]
+    mixture, picks = (taught or list(profiles))[0].mixture, 0
+    for profile in taught:
+        picks += profile.picks
+        mixture = blend_mixtures(mixture, profile.mixture, profile.picks / picks)
+    return PreferenceProfile(
+        model=profiles[0].model,
+        mixture=mixture,
+        picks=picks,
+        images=sum(profile.images for profile in profiles),
+        objects=sum(profile.objects for profile in profiles),
+        log_growth=sum(profile.log_growth for profile in profiles),
+        name=name,
+        task=task,
+    )

@@ -1,0 +1,1 @@
+"""The session: its immutable state, its transitions and what prompts are valid."""

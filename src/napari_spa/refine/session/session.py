@@ -1,0 +1,627 @@
+"""A refinement session: click, look, pick, accept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_spa.core.types import Prompts, Proposal
+from napari_spa.errors import InputError, SessionError
+from napari_spa.refine.engine.config import EngineConfig, Progress, silent
+from napari_spa.refine.preference.update import growth, learn, start_from
+from napari_spa.refine.session.prompt_validation import (
+    check_box,
+    check_click,
+    check_pick,
+    check_prompts,
+    check_stroke,
+)
+from napari_spa.refine.session.state import (
+    Decision,
+    Phase,
+    RefinementResult,
+    SessionState,
+    Timeline,
+    add_clicks,
+)
+from napari_spa.refine.session.transitions import Moves, Rounds, first_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from napari_spa.core.types import LocalMask, MixtureParameters
+    from napari_spa.io.embeddings import EmbeddingCache
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.engine.view import Canvas, FieldOfView
+
+    Lesson = Callable[[PreferenceProfile | None], PreferenceProfile]
+
+
+class RefinementSession:
+    """Refine the objects of one image after another with one person.
+
+    .. code-block:: text
+
+        NO_IMAGE --set_image--> READY --start--> CHOOSING --accept--> ACCEPTED
+                                                 |      ^                |
+       pick, click, stroke, box, look, undo, redo  |             start, restore
+                                                 +------+  <-------------+
+
+    ``set_image`` is allowed at any time and drops the object at hand.  A call that
+    fails or is cancelled leaves everything as it was before it.  All calls are
+    synchronous and may be made from any one thread at a time.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        From :func:`napari_spa.load_model`.
+    profile : PreferenceProfile or None
+        What is known about the person already.
+    seed : int
+        Seed of everything random; the same calls give the same masks.
+    adapt : bool
+        Whether picks update the preference distribution; False freezes it.
+    config : EngineConfig or None
+        Numbers of samples and candidates, head, feedback.
+    cache : EmbeddingCache or None
+        Where embeddings are kept beyond the latest few.
+
+    Raises
+    ------
+    ProfileError
+        When the profile was made with another model.
+
+    Examples
+    --------
+    >>> session = RefinementSession(load_model("spa-tiny"))  # doctest: +SKIP
+    >>> session.set_image(image)  # doctest: +SKIP
+    >>> proposal = session.start(points=[(120, 80)])  # doctest: +SKIP
+    >>> proposal = session.pick(2)  # doctest: +SKIP
+    >>> mask = session.accept().mask  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        profile: PreferenceProfile | None = None,
+        seed: int = 0,
+        *,
+        adapt: bool = True,
+        config: EngineConfig | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
+
+        if profile is not None:
+            profile.check(model.identity)
+        self.model, self.seed, self.adapt = model, seed, adapt
+        self.profile = profile
+        self.config, self.cache = config, cache
+        self.seconds: dict[str, float] = {}
+        self._predictor = SpaPredictor(model, config, cache)
+        self._timeline: Timeline | None = None
+        self._rounds = Rounds(self._predictor)
+        self._moves = Moves(self._predictor, self._rounds)
+        self._accepted = False
+        self._objects = 0
+        self._learnt = 0
+        self._images: dict[str, int] = {}  # picks that each taught, by fingerprint
+        self._first: Proposal | None = None  # round 1 of an object that is new to the profile
+        self._lesson: Lesson | None = None
+
+    # ---------------------------------------------------------------- what it is now
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session stands."""
+        if not self._predictor.has_image:
+            return Phase.NO_IMAGE
+        if self._timeline is None:
+            return Phase.READY
+        return Phase.ACCEPTED if self._accepted else Phase.CHOOSING
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """What is shown now."""
+        return None if self._timeline is None else self._rounds.show(self._timeline.state).proposal
+
+    @property
+    def prompts(self) -> Prompts:
+        """All prompts of the object at hand."""
+        return Prompts() if self._timeline is None else self._timeline.state.prompts
+
+    @property
+    def mixture(self) -> MixtureParameters | None:
+        """The preference distribution now."""
+        return None if self._timeline is None else self._timeline.state.mixture
+
+    @property
+    def view(self) -> FieldOfView | None:
+        """The field of view now."""
+        return None if self._timeline is None else self._timeline.state.view
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """The states of the object at hand, undone ones included."""
+        return self._timeline
+
+    @property
+    def canvas(self) -> Canvas:
+        """The image that was set; ``SessionError`` before."""
+        return self._predictor.canvas
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the image."""
+        return self._predictor.canvas.shape if self._predictor.has_image else None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier round to go back to."""
+        timeline = self._timeline
+        return timeline is not None and not self._accepted and bool(timeline.past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether an undone round can be had again."""
+        timeline = self._timeline
+        return timeline is not None and not self._accepted and bool(timeline.future)
+
+    # ---------------------------------------------------------------- what one can do
+
+    def set_image(self, image: ArrayLike | Picture) -> None:
+        """Take an image and drop the object at hand.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr;
+            a :class:`~napari_spa.refine.engine.image_plane.Picture` for pyramids and channels.
+
+        Raises
+        ------
+        InputError
+            When the image cannot be used.
+        """
+        self._predictor.set_image(image)
+        self._forget()
+        self._objects = 0
+
+    def start(
+        self,
+        points: Sequence[tuple[float, float]] = (),
+        labels: Sequence[int] | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        mask: ArrayLike | LocalMask | None = None,
+        *,
+        view: FieldOfView | None = None,
+        mixture: MixtureParameters | None = None,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Start an object from points, a box or a rough mask.
+
+        Parameters
+        ----------
+        points : sequence of (row, column)
+            Image pixels.
+        labels : sequence of int or None
+            1 on the object, 0 on the background; all 1 by default.
+        box : (row0, column0, row1, column1) or None
+            Edges in image pixels: an image of H rows reaches from 0 to H.
+        mask : array_like of shape (H, W) or None
+            Non-zero is the object, roughly.
+        view : FieldOfView or None
+            Field of view; chosen from the prompts by default.
+        mixture : MixtureParameters or None
+            Preference to start from; the model's and the profile's by default.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            Round 1.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        InputError
+            When a prompt cannot be used.
+        """
+        if self.phase is Phase.NO_IMAGE:
+            raise SessionError("no image is set; call set_image(image) first.")
+        prompts = check_prompts(points, labels, box, mask, self._predictor.canvas.shape)
+        begun = time.perf_counter()
+        if view is None:
+            view, anchor = self._predictor.frame(prompts, progress)
+            prompts = replace(prompts, anchor=anchor)
+        self._predictor.encode(view, progress)
+        encoded = time.perf_counter()
+        initial = self._predictor.initial_mixture(view, prompts)
+        blended = start_from(initial, self.profile) if mixture is None else mixture
+        entropy = (self.seed, self._objects + 1)
+        state = first_state(view, prompts, (initial, blended), entropy)
+        proposal = self._begin(Timeline(state), progress, learnt=0)
+        self.seconds = {"encode": encoded - begun, "propose": time.perf_counter() - encoded}
+        return proposal
+
+    def pick(self, index: int, *, progress: Progress = silent) -> Proposal:
+        """Pick a candidate; the preference distribution learns from it.
+
+        Parameters
+        ----------
+        index : int
+            0-based index into ``proposal.candidates``.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When there is nothing to pick from.
+        InputError
+            When there is no such candidate.
+        """
+        state = self._choosing("pick").state
+        offered = self._rounds.show(state, progress).proposal.candidates
+        index = check_pick(index, len(offered))
+        return self._go(self._moves.pick(state, index, progress, adapt=self.adapt), progress)
+
+    def click(
+        self, point: tuple[float, float], label: int = 1, *, progress: Progress = silent
+    ) -> Proposal:
+        """Add a click on the object or on the background.
+
+        Parameters
+        ----------
+        point : (row, column)
+            Image pixels.
+        label : int
+            1 on the object, 0 on the background.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the point or label cannot be used.
+        """
+        state = self._choosing("click").state
+        clicks = [check_click(point, label, self.canvas.shape)]
+        return self._go(
+            self._moves.prompt("click", state, add_clicks(state.prompts, *clicks)), progress
+        )
+
+    def stroke(
+        self,
+        path: Sequence[tuple[float, float]],
+        label: int = 1,
+        *,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Add a brush stroke over a part of the object or of the background.
+
+        A few points along the stroke become prompts, as many as its length in the field
+        of view deserves.
+
+        Parameters
+        ----------
+        path : sequence of (row, column)
+            Where the brush went, in image pixels.
+        label : int
+            1 on the object, 0 on the background.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the stroke or label cannot be used.
+        """
+        state = self._choosing("stroke").state
+        clicks = check_stroke(path, label, self.canvas.shape, extent=state.view.height)
+        return self._go(
+            self._moves.prompt("stroke", state, add_clicks(state.prompts, *clicks)), progress
+        )
+
+    def box(
+        self, box: tuple[float, float, float, float], *, progress: Progress = silent
+    ) -> Proposal:
+        """Add or replace the box around the object.
+
+        Parameters
+        ----------
+        box : (row0, column0, row1, column1)
+            Edges in image pixels: an image of H rows reaches from 0 to H.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the box cannot be used.
+        """
+        state = self._choosing("box").state
+        prompts = replace(state.prompts, box=check_box(box, self.canvas.shape))
+        return self._go(self._moves.prompt("box", state, prompts), progress)
+
+    def look(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
+        """Look at the same object through another field of view.
+
+        Parameters
+        ----------
+        view : FieldOfView
+            Moved into the image, and widened until it holds all prompts.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started, or the model always sees the whole image.
+        """
+        state = self._choosing("look").state
+        if self._predictor.whole_view(self.canvas, state.prompts) is not None:
+            raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
+        fitted = self._predictor.fit(view)
+        return self._go(self._moves.prompt("view", state, state.prompts, fitted), progress)
+
+    def view_of(
+        self, mask: LocalMask, *, context: float = 1.5, smallest: float = 16.0
+    ) -> FieldOfView:
+        """Return the field of view of an object that is known roughly, to start from.
+
+        Parameters
+        ----------
+        mask : LocalMask
+            On the image that was set; not empty.
+        context : float
+            Side of the view in extents of the mask.
+        smallest : float
+            Side of the smallest view, in image pixels.
+
+        Returns
+        -------
+        FieldOfView
+            Of models that see whole images, all of the image.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        """
+        return self._predictor.view_of(mask, context=context, smallest=smallest)
+
+    def undo(self, *, progress: Progress = silent) -> Proposal:
+        """Go back one round; the whole state is restored.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+
+        Raises
+        ------
+        SessionError
+            When there is nothing to undo.
+        """
+        timeline = self._choosing("undo")
+        if not timeline.past:
+            raise SessionError("there is nothing to undo; this is the first round.")
+        return self._move(timeline.back(), progress)
+
+    def redo(self, *, progress: Progress = silent) -> Proposal:
+        """Take an undone round again.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+
+        Raises
+        ------
+        SessionError
+            When there is nothing to redo.
+        """
+        timeline = self._choosing("redo")
+        if not timeline.future:
+            raise SessionError("there is nothing to redo.")
+        return self._move(timeline.forth(), progress)
+
+    def restore(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        undone: int = 0,
+        learnt: int = 0,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Play decisions again: an accepted object to refine further, or a recovered one.
+
+        The same image, model and device give the same rounds, bit for bit.
+
+        Parameters
+        ----------
+        decisions : sequence of Decision
+            Of one object, from its start; of each only what the person did, the seed and
+            (of the first) the field of view and the mixture count.
+        undone : int
+            So many of the last rounds are undone; redo brings them back.
+        learnt : int
+            So many picks were put into the profile before, and will not be again.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            Of the round one is at afterwards.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        InputError
+            When the decisions do not fit the image or each other.
+        """
+        if self.phase is Phase.NO_IMAGE:
+            raise SessionError("no image is set; call set_image(image) first.")
+        if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
+            raise InputError("an object's decisions begin with its start; nothing to restore.")
+        first = decisions[0]
+        self._predictor.encode(first.view, progress)
+        initial = self._predictor.initial_mixture(first.view, first.prompts)
+        state = SessionState(first.view, first.prompts, initial, first.mixture, None, (first,))
+        timeline = Timeline(state)
+        for decision in decisions[1:]:
+            following = self._moves.again(timeline.state, decision, progress, adapt=self.adapt)
+            timeline = timeline.push(following)
+        for _ in range(min(undone, len(timeline.past))):
+            timeline = timeline.back()
+        return self._begin(timeline, progress, learnt=learnt)
+
+    def accept(self) -> RefinementResult:
+        """Accept the recommended mask; what was learnt goes into the profile.
+
+        Returns
+        -------
+        RefinementResult
+
+        Raises
+        ------
+        SessionError
+            When there is nothing to accept.
+        """
+        state = self._choosing("accept").state
+        proposal = self._rounds.show(state).proposal
+        image = self.canvas.fingerprint
+        lesson = partial(
+            learn,
+            state=state,
+            model=self.model.identity,
+            known=self._learnt,
+            growth=None if self._first is None else growth(self._first, proposal),
+            new_image=image not in self._images,
+            taught=self._images.get(image, 0),
+        )
+        self.profile = lesson(self.profile)
+        fresh = max(0, state.picks - self._learnt)
+        self._images[image] = self._images.get(image, 0) + fresh
+        self._accepted, self._lesson = True, lesson
+        return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
+
+    def lesson(self) -> Lesson:
+        """Return what the object accepted last teaches, for any profile of the model.
+
+        Returns
+        -------
+        callable
+            From a profile before, or None, to the profile after.
+
+        Raises
+        ------
+        SessionError
+            When nothing was accepted yet.
+        """
+        if self._lesson is None:
+            raise SessionError("nothing was accepted yet; call accept() first.")
+        return self._lesson
+
+    def prefetch(self, image: ArrayLike | Picture) -> None:
+        """Have another image's embedding ready, at the field of view of the object at hand.
+
+        Does nothing without a cache, or for a model with fields of view and no object.
+
+        Parameters
+        ----------
+        image : array_like of shape (H, W) or (H, W, C), or Picture
+            The image that may be wanted next.
+        """
+        self._predictor.prefetch(image, self.view)
+
+    # ---------------------------------------------------------------- how it does it
+
+    def _go(self, following: SessionState, progress: Progress) -> Proposal:
+        """Show a state, and only then make it the present one."""
+        begun = time.perf_counter()
+        shown = self._rounds.show(following, progress)
+        if self._timeline is not None:
+            self._timeline = self._timeline.push(following)
+        self.seconds = {"encode": 0.0, "propose": time.perf_counter() - begun}
+        return shown.proposal
+
+    def _move(self, timeline: Timeline, progress: Progress) -> Proposal:
+        shown = self._rounds.show(timeline.state, progress)
+        self._timeline = timeline
+        return shown.proposal
+
+    def _begin(self, timeline: Timeline, progress: Progress, *, learnt: int) -> Proposal:
+        """Show an object, and only then make it the one at hand."""
+        first = timeline.past[0] if timeline.past else timeline.state
+        opening = None
+        # Shown here, where waiting is expected: accept() answers at once.
+        if not learnt and first.number == 1:
+            opening = self._rounds.show(first, progress).proposal
+        shown = self._rounds.show(timeline.state, progress)
+        self._timeline, self._accepted, self._learnt = timeline, False, learnt
+        self._first = opening
+        self._objects += 1
+        return shown.proposal
+
+    def _forget(self) -> None:
+        self._timeline, self._accepted, self._learnt = None, False, 0
+        self._first = self._lesson = None
+        self._rounds.forget()
+
+    def _choosing(self, act: str) -> Timeline:
+        if self._timeline is None or self._accepted:
+            if self.phase is Phase.NO_IMAGE:
+                raise SessionError(f"cannot {act} yet; call set_image(image), then start(...).")
+            raise SessionError(f"cannot {act} yet; start an object with start(points=...).")
+        return self._timeline

@@ -1,0 +1,222 @@
+"""From one state of an object to the next: one function for each thing a person can do."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.errors import InputError
+from napari_spa.refine.engine.config import Progress, silent
+from napari_spa.refine.session.state import Act, Decision, SessionState, add_clicks
+
+if TYPE_CHECKING:
+    from napari_spa.core.types import MixtureParameters, Prompts
+    from napari_spa.refine.engine.predictor import Feedback, Round, SpaPredictor
+    from napari_spa.refine.engine.view import FieldOfView
+
+_KEPT_BYTES = 32 * 2**20
+"""Rounds that were shown are kept up to this size, so that undo answers at once."""
+
+
+class Rounds:
+    """What each state shows: kept for the latest, computed again for the others.
+
+    Parameters
+    ----------
+    predictor : SpaPredictor
+        Computes rounds.
+    """
+
+    def __init__(self, predictor: SpaPredictor) -> None:
+        self._predictor = predictor
+        self._kept: OrderedDict[SessionState, Round] = OrderedDict()
+
+    def show(self, state: SessionState, progress: Progress = silent) -> Round:
+        """Return the round of a state.
+
+        Parameters
+        ----------
+        state : SessionState
+            Of an object in the predictor's image.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Round
+        """
+        shown = self._kept.pop(state, None)
+        if shown is None:
+            shown = self._predictor.propose(
+                state.view,
+                state.prompts,
+                state.mixture,
+                number=state.number,
+                seed=state.seed,
+                last=state.last,
+                progress=progress,
+            )
+        self._kept[state] = shown
+        total = sum(kept.nbytes for kept in self._kept.values())
+        # The state before is what a cancelled call goes back to.
+        while total > _KEPT_BYTES and len(self._kept) > 2:
+            total -= self._kept.popitem(last=False)[1].nbytes
+        return shown
+
+    def known(self, state: SessionState) -> Round | None:
+        """Return the round of a state where it is kept."""
+        return self._kept.get(state)
+
+    def forget(self) -> None:
+        """Drop them all: another image comes."""
+        self._kept.clear()
+
+
+class Moves:
+    """The acts of `RefinementSession`, without its memory.
+
+    Parameters
+    ----------
+    predictor : SpaPredictor
+        Updates mixtures.
+    rounds : Rounds
+        What is on offer.
+    """
+
+    def __init__(self, predictor: SpaPredictor, rounds: Rounds) -> None:
+        self._predictor, self._rounds = predictor, rounds
+
+    def pick(
+        self,
+        state: SessionState,
+        index: int,
+        progress: Progress,
+        *,
+        adapt: bool,
+        like: Decision | None = None,
+    ) -> SessionState:
+        """Return the state after a pick of the candidate ``index``, which must be on offer.
+
+        ``like`` is the record of the same act, whose seed and time are taken.
+        """
+        feedback = self._rounds.show(state, progress).feedback[index]
+        prompts, mixture = state.prompts, state.mixture
+        if self._predictor.config.feedback_point and feedback.point is not None:
+            prompts = add_clicks(prompts, feedback.point)
+        if adapt:
+            mixture = self._predictor.refresh(mixture, state.view, prompts, feedback)
+            mixture = self._predictor.update(mixture, state.initial, feedback)
+        return self._after(
+            state, ("pick", index), prompts, mixture=mixture, last=feedback, like=like
+        )
+
+    def prompt(
+        self,
+        act: Act,
+        state: SessionState,
+        prompts: Prompts,
+        view: FieldOfView | None = None,
+        *,
+        like: Decision | None = None,
+    ) -> SessionState:
+        """Return the state after more was said about the object, or another view taken.
+
+        ``like`` is the record of the same act, whose seed and time are taken.
+        """
+        mixture = state.mixture
+        if act in ("click", "stroke"):
+            mixture = self._predictor.refresh(mixture, state.view, prompts, state.last)
+        return self._after(
+            state, (act, None), prompts, mixture=mixture, last=state.last, view=view, like=like
+        )
+
+    def again(
+        self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool
+    ) -> SessionState:
+        """Return the state that a recorded decision leads to.
+
+        Raises
+        ------
+        InputError
+            When its candidate is not on offer here.
+        """
+        if decision.act != "pick":
+            view = decision.view if decision.act == "view" else None
+            return self.prompt(decision.act, state, decision.prompts, view, like=decision)
+        offered = self._rounds.show(state, progress).feedback
+        if decision.pick is None or not 0 <= decision.pick < len(offered):
+            raise InputError(
+                f"round {state.number} offers no candidate {decision.pick}; the decisions were "
+                "made on another image or with another model."
+            )
+        return self.pick(state, decision.pick, progress, adapt=adapt, like=decision)
+
+    def _after(
+        self,
+        before: SessionState,
+        act: tuple[Act, int | None],
+        prompts: Prompts,
+        *,
+        mixture: MixtureParameters,
+        last: Feedback | None,
+        view: FieldOfView | None = None,
+        like: Decision | None = None,
+    ) -> SessionState:
+        view = self._predictor.widen(view or before.view, prompts)
+        latest, known = before.decisions[-1], self._rounds.known(before)
+        decision = _decide(act, latest.round + 1, prompts, mixture, view, latest.entropy)
+        if like is not None:
+            decision = replace(
+                decision, seed=like.seed, offered=like.offered, entropy=like.entropy, time=like.time
+            )
+        elif known is not None:
+            offered = known.proposal.candidates
+            areas = tuple((c.added_area, c.removed_area, c.weight) for c in offered)
+            decision = replace(decision, offered=areas)
+        decisions = (*before.decisions, decision)
+        return SessionState(view, prompts, before.initial, mixture, last, decisions)
+
+
+def first_state(
+    view: FieldOfView,
+    prompts: Prompts,
+    mixtures: tuple[MixtureParameters, MixtureParameters],
+    entropy: tuple[int, int],
+) -> SessionState:
+    """Return the state in which an object starts.
+
+    Parameters
+    ----------
+    view : FieldOfView
+        Field of view.
+    prompts : Prompts
+        The first ones.
+    mixtures : (MixtureParameters, MixtureParameters)
+        The model's own, and the one to start from.
+    entropy : (int, int)
+        The session's seed and the object's number.
+
+    Returns
+    -------
+    SessionState
+    """
+    initial, mixture = mixtures
+    decision = _decide(("start", None), 1, prompts, mixture, view, entropy)
+    return SessionState(view, prompts, initial, mixture, None, (decision,))
+
+
+def _decide(
+    act: tuple[Act, int | None],
+    number: int,
+    prompts: Prompts,
+    mixture: MixtureParameters,
+    view: FieldOfView,
+    entropy: tuple[int, int],
+) -> Decision:
+    seed = int(np.random.SeedSequence([*entropy, number]).generate_state(1)[0])
+    now = round(time.time(), 3)
+    return Decision(act[0], number, seed, act[1], prompts, (), mixture, view, entropy, now)

@@ -1,0 +1,1 @@
+"""Annotating one image: the controller, its actions and the rounds on show."""

@@ -1,0 +1,40 @@
+"""Which image of a viewer a click is meant for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+
+if TYPE_CHECKING:
+    from napari.components import LayerList
+
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+
+
+def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | None:
+    """Return the image a click is meant for.
+
+    The one with an object at hand; else the active one; else the last one annotated; else
+    the topmost shown.
+
+    Parameters
+    ----------
+    layers : LayerList
+        Of the viewer.
+    current : AnnotatedImage or None
+        The image that is annotated.
+
+    Returns
+    -------
+    Image or None
+    """
+    if current is not None and current.at_hand is not None:
+        return current.image
+    active = layers.selection.active
+    if isinstance(active, Image):
+        return active
+    if current is not None and current.image in layers:
+        return current.image
+    shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
+    return shown[-1] if shown else None

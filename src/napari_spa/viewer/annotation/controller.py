@@ -1,0 +1,399 @@
+"""Refine the objects of a viewer's images: clicks in, layers out, the session in between.
+
+The one place that knows both the session and the layers.  Everything slow goes through
+the worker; everything here runs in the main thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.annotation.click_target import click_target
+from napari_spa.viewer.annotation.engine import make_session
+from napari_spa.viewer.annotation.images import Works
+from napari_spa.viewer.annotation.model_in_use import ModelInUse
+from napari_spa.viewer.annotation.round import Shown, look_record, make_shown
+from napari_spa.viewer.annotation.round_renderer import RoundShow
+from napari_spa.viewer.autosave.autosave import WorkKeeper
+from napari_spa.viewer.background import Worker
+from napari_spa.viewer.compat import keep_programs
+from napari_spa.viewer.layers.planes import picture_of
+from napari_spa.viewer.profiles.active import ProfileBook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation.annotation import Overlap
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.annotation.engine import SessionFactory
+    from napari_spa.viewer.annotation.image import AnnotatedImage, AtHand
+
+    Act = Callable[[RefinementSession, Progress], Proposal]
+
+HINT_START = "Click on an object in the image."
+HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
+BUSY = "Still working on the last step; wait, or press Cancel."
+
+
+class Refiner(QObject):
+    """Connect what a person does in one viewer to a session, objects and layers.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    session_factory : callable
+        Makes a session from a model's name; called in the worker.
+    parent : QObject or None
+        Qt's parent.
+    work_root : Path or None
+        Where work is kept as it is done; None keeps nothing.
+
+    Attributes
+    ----------
+    proposed : Signal(object, object)
+        A proposal that is shown, and all that goes with it (``Shown``).
+    cleared : Signal()
+        There is no object at hand any more.
+    objects_changed : Signal()
+        Accepted objects changed, or another image is annotated.
+    undo_requested, redo_requested : Signal()
+        There is no round to go to: what was done to objects is meant.
+    said, failed : Signal(str)
+        What happened or what to do next; what went wrong; in one sentence.
+    """
+
+    proposed = Signal(object, object)
+    cleared = Signal()
+    objects_changed = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
+    said = Signal(str)
+    failed = Signal(str)
+    _troubled = Signal(str)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        session_factory: SessionFactory = make_session,
+        parent: QObject | None = None,
+        *,
+        work_root: Path | None = None,
+    ) -> None:
+        super().__init__(parent)
+        keep_programs()
+        self.viewer = viewer
+        self.worker = Worker(self)
+        self.worker.finished.connect(self._on_finished)
+        self.worker.failed.connect(self._on_failed)
+        self.worker.stopped.connect(self._on_stopped)
+        self._then: Callable[[Any], None] = self._show
+        self._troubled.connect(self.failed)
+        self.keeper = WorkKeeper(work_root, self._troubled.emit)
+        self.works = Works(viewer, self.keeper, self)
+        self.works.changed.connect(self.objects_changed)
+        self.works.lost.connect(self._on_lost)
+        self.works.noticed.connect(self.said)
+        self.cleared.connect(self.works.settle)
+        self.profiles = ProfileBook(parent=self)
+        self.profiles.failed.connect(self.failed)
+        self.overlap: Overlap = "protect"
+        self.selected: int | None = None
+        self.model = ModelInUse(session_factory, self.profiles.equip)
+        self.blind = False
+        self._round = RoundShow(self)
+        self._round.done.connect(self._on_round_shown)
+        self._round.failed.connect(self.failed)
+
+    # ------------------------------------------------------------------ what it is now
+
+    @property
+    def current(self) -> AnnotatedImage | None:
+        """The image that is annotated."""
+        return self.works.current
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way that the next act has to wait for."""
+        return self.worker.busy or self._round.active
+
+    @property
+    def held(self) -> AtHand | None:
+        """The object at hand."""
+        return None if self.current is None else self.current.at_hand
+
+    @property
+    def choosing(self) -> bool:
+        """Whether an object is at hand and shown."""
+        return self.held is not None and self.held.shown is not None
+
+    @property
+    def session(self) -> RefinementSession | None:
+        """The session of the model in use, once it is loaded."""
+        return self.model.session
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier round, or an act on the objects to take back."""
+        if self.choosing:
+            return self.session is not None and self.session.can_undo
+        return self.current is not None and self.current.annotation.last_change is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone round or act."""
+        if self.choosing:
+            return self.session is not None and self.session.can_redo
+        return self.current is not None and self.current.annotation.last_undone is not None
+
+    # ------------------------------------------------------------------ choosing
+
+    def pick(self, index: int) -> None:
+        """Pick a candidate, 0-based."""
+        if self.ready() and index < len(self.shown().proposal.candidates):
+            self.run(lambda session, progress: session.pick(index, progress=progress))
+
+    def undo(self) -> None:
+        """Go back one round; with no object at hand, take the last act on objects back."""
+        if self.busy:
+            self.said.emit(BUSY)
+        elif self.choosing and self.can_undo:
+            self.run(lambda session, progress: session.undo(progress=progress))
+        elif self.choosing:
+            self.said.emit("This is the first round; Discard drops the object.")
+        else:
+            self.undo_requested.emit()
+
+    def redo(self) -> None:
+        """Take an undone round, or act on objects, again."""
+        if self.busy:
+            self.said.emit(BUSY)
+        elif self.choosing and self.can_redo:
+            self.run(lambda session, progress: session.redo(progress=progress))
+        elif not self.choosing:
+            self.redo_requested.emit()
+
+    def accept(self) -> None:
+        """Write the recommended mask as an object."""
+        if not self.ready() or self.current is None:
+            return
+        work, shown = self.current, self.shown()
+        try:
+            number, area = work.accept(self.overlap)
+        except InputError as error:
+            self.failed.emit(str(error))
+            return
+        self.selected = number
+        profile = shown.session.accept().profile
+        if not self.profiles.learn(shown.session):
+            self.keeper.save_profile(work, profile)
+        self.cleared.emit()
+        self.objects_changed.emit()
+        self.said.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
+
+    def discard(self) -> None:
+        """Drop the object at hand; an accepted one stays as it was accepted."""
+        self._drop_work()
+        held = self.held
+        if self.current is not None and held is not None:
+            if self.current.journal is not None:
+                self.current.journal.discard(held.number)
+            self.current.drop()
+        self.cleared.emit()
+        self.said.emit(HINT_START)
+
+    def cancel(self) -> None:
+        """Ask what is running to stop; what is done by then counts."""
+        if self.worker.busy:
+            self.worker.stop()
+            self.said.emit("Stopping…")
+
+    def set_model(self, model: str) -> None:
+        """Use another model from the next object on; the object at hand is dropped."""
+        if model != self.model.name:
+            if self.held is not None:
+                self.discard()
+            self.model.name = model
+
+    # ------------------------------------------------------------------ living
+
+    def close(self) -> tuple[str, ...]:
+        """Let go of the viewer: no callback, layer or thread of ours stays but the masks.
+
+        Returns
+        -------
+        tuple of str
+            Names of the profiles for which what was taught could not be saved.
+        """
+        self._round.drop()
+        self.worker.close()
+        self.works.close()
+        return self.profiles.close()
+
+    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+        """Let go of an image that goes on another day; see :meth:`Works.leave`."""
+        if work is self.current:
+            self._drop_work()
+            self.selected = None
+        self.works.leave(work, onward=onward)
+        self.cleared.emit()
+        self.objects_changed.emit()
+
+    def target(self) -> Image | None:
+        """Return the image a click is meant for, as :func:`click_target` says."""
+        return click_target(self.viewer.layers, self.current)
+
+    # ------------------------------------------------------------------ how it does it
+
+    def run(self, act: Act) -> None:
+        """Let the session do something to the object at hand, and show what comes of it."""
+        session = self.session
+        if session is not None:
+            self.submit(lambda progress: make_shown(session, act(session, progress)), self._show)
+
+    def submit(self, job: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
+        """Run a job in the worker, and go on with its result in the main thread."""
+        self._then = then
+        self.worker.submit(job)
+
+    def with_session(self, then: Callable[[RefinementSession], None]) -> None:
+        """Go on with the session, once its model is loaded."""
+        session = self.session
+        if session is not None:
+            then(session)
+        elif self.busy:
+            self.said.emit(BUSY)
+        else:
+            self.submit(self.model.loader(), then)
+
+    def begin(self, work: AnnotatedImage, held: AtHand, act: Act, *, known: bool = False) -> None:
+        """Make an object the one at hand and start on it in the background.
+
+        Parameters
+        ----------
+        work : AnnotatedImage
+            Its image.
+        held : AtHand
+            The object.
+        act : callable
+            What the session does once it has the image.
+        known : bool
+            Whether its decisions are in the log already.
+        """
+        load, picture = self.model.loader(), picture_of(work.image, held.plane, work.look)
+
+        def job(progress: Progress) -> Shown:
+            session = load(progress)
+            progress(0.05, "reading the image")
+            session.set_image(picture)
+            return make_shown(session, act(session, progress))
+
+        work.take(held)
+        self.selected = held.number
+        self.said.emit("Looking…")
+        self.submit(job, self._show_known if known else self._show)
+
+    def _show_known(self, shown: Shown) -> None:
+        """Show an object whose decisions are in the log already."""
+        if self.current is not None and self.current.journal is not None:
+            self.current.journal.continued(shown.timeline)
+        self._show(shown)
+
+    def _show(self, shown: Shown) -> None:
+        """Begin to show a round, and note it in the log."""
+        work, held = self.current, self.held
+        if work is None or held is None:
+            return
+        self.keeper.begin(work, shown.session.model.identity)
+        if work.journal is not None:
+            work.journal.shown(
+                held.number,
+                held.plane,
+                shown.timeline,
+                look_record(work.look, shown.session.canvas),
+            )
+        self._round.begin(work.showing(shown, self.overlap, hidden=self.blind), shown)
+
+    def _on_round_shown(self, shown: Shown) -> None:
+        self.proposed.emit(shown.proposal, shown)
+        certain = "The model is certain: accept, or click to correct it."
+        self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
+
+    def image(self) -> Image:
+        """Return the image a click is meant for; ``InputError`` without one."""
+        image = self.target()
+        if image is None:
+            raise InputError("there is no image; open one first.")
+        return image
+
+    def shown(self) -> Shown:
+        """Return the round of the object at hand; ``InputError`` without one."""
+        held = self.held
+        if held is None or held.shown is None:
+            raise InputError("there is no object at hand; click on one.")
+        return held.shown
+
+    def _drop_work(self) -> None:
+        """Neither hear nor show what is under way."""
+        self._round.drop()
+        self.worker.drop()
+
+    def ready(self) -> bool:
+        """Tell whether something can be done to the object at hand now; say why not."""
+        if self.busy:
+            self.said.emit(BUSY)
+            return False
+        return self.choosing
+
+    def free(self) -> bool:
+        """Tell whether another object can be taken up now; say why not."""
+        if self.busy:
+            self.said.emit(BUSY)
+            return False
+        if self.held is not None:
+            self.said.emit("Accept or discard the object at hand first.")
+            return False
+        return True
+
+    # ------------------------------------------------------------------ what happens to it
+
+    def _on_lost(self, work: AnnotatedImage, sentence: str) -> None:
+        """Drop what is under way on an image whose pixels are gone or others now."""
+        if work is self.current:
+            self._drop_work()
+        if work.at_hand is not None:
+            work.drop()
+        self.cleared.emit()
+        self.said.emit(f"{sentence} {HINT_START}")
+
+    def _on_finished(self, result: object) -> None:
+        try:
+            self._then(result)
+        except SpaError as error:
+            self.failed.emit(str(error))
+
+    def _on_stopped(self) -> None:
+        self._unstarted()
+        self.said.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._unstarted()
+        if isinstance(error, SpaError):
+            self.failed.emit(str(error))
+            return
+        self.failed.emit(f"something unexpected went wrong ({type(error).__name__}: {error}).")
+
+    def _unstarted(self) -> None:
+        """Drop an object whose first round never came."""
+        if self.current is not None and self.held is not None and self.held.shown is None:
+            self.current.drop()
+            self.cleared.emit()

@@ -1,0 +1,113 @@
+"""How a person looks at the image and at what is drawn into it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+if TYPE_CHECKING:
+    from napari_spa.core.types import Box
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.layers.planes import Look
+
+
+class Looks(QObject):
+    """Channels, contrast, field of view, and which of our layers are shown.
+
+    Parameters
+    ----------
+    refiner : Refiner
+        Whose images they are.
+    """
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__(refiner)
+        self._refiner = refiner
+        refiner.works.reframed.connect(self.look_at)
+
+    @property
+    def framed(self) -> bool:
+        """Whether the field of view is drawn into the image."""
+        return self._refiner.works.framed
+
+    def set_contrast(self, contrast: str) -> None:
+        """Look at every image with the contrast of its planes or of its layer."""
+        self._refiner.works.contrast = contrast
+        for work in self._refiner.works:
+            if work is not self._refiner.current:
+                work.look = replace(work.look, contrast=contrast)
+        if self._refiner.current is not None:
+            self.set_look(replace(self._refiner.current.look, contrast=contrast))
+
+    def set_look(self, look: Look) -> None:
+        """Look at the image's channels and contrast another way; encodes in the background."""
+        work = self._refiner.current
+        if work is None or work.look == look:
+            return
+        work.look = look
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Start the object at hand anew from its first prompts, as one looks now."""
+        work, held = self._refiner.current, self._refiner.held
+        if work is None or held is None or held.shown is None or not self._refiner.ready():
+            return
+        prompts = held.shown.timeline.state.decisions[0].prompts
+        points = [(c.row, c.column) for c in prompts.clicks]
+        labels = [c.label for c in prompts.clicks]
+        box = prompts.box
+        corners = None if box is None else (box.row0, box.column0, box.row1, box.column1)
+        self._refiner.begin(
+            work,
+            replace(held, shown=None),
+            lambda session, progress: session.start(
+                points, labels, corners, prompts.mask, progress=progress
+            ),
+        )
+
+    def look_at(self, box: Box | None = None, *, scale: float = 1.0) -> None:
+        """Look at the object at hand through another field of view.
+
+        Parameters
+        ----------
+        box : Box or None
+            Where; the present field of view by default.
+        scale : float
+            More than 1 is wider.
+        """
+        if not self._refiner.ready():
+            return
+        view = self._refiner.shown().timeline.state.view
+        if box is not None:
+            height, width = box.row1 - box.row0, box.column1 - box.column0
+            view = replace(view, row=box.row0, column=box.column0, height=height, width=width)
+        row, column = view.row + view.height / 2, view.column + view.width / 2
+        wider = type(view).around(row, column, scale * max(view.height, view.width))
+        self._refiner.run(lambda session, progress: session.look(wider, progress=progress))
+
+    def set_framed(self, framed: bool) -> None:
+        """Draw the field of view into the image, where a person can move and resize it."""
+        self._refiner.works.framed = framed
+        for work in self._refiner.works:
+            work.prompts.set_framed(framed)
+
+    def set_blind(self, blind: bool) -> None:
+        """Show neither the recommendation nor differences in the image until one is taken."""
+        self._refiner.blind = blind
+
+    def set_overlays_hidden(self, hidden: bool) -> None:
+        """Hide everything of ours for a moment, to see the image."""
+        if self._refiner.current is not None:
+            self._refiner.current.set_hidden(hidden)
+
+    def set_candidate_visible(self, index: int, visible: bool) -> None:
+        """Show or hide a candidate in the canvas."""
+        if self._refiner.current is not None:
+            self._refiner.current.candidates.set_visible(index, visible)
+
+    def preview_candidate(self, index: int | None) -> None:
+        """Show only one candidate for a moment; None ends it."""
+        if self._refiner.current is not None:
+            self._refiner.current.candidates.solo(index)

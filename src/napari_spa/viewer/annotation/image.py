@@ -1,0 +1,334 @@
+"""One image of the viewer with everything that belongs to its annotation."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.core.types import Region
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation.annotation import Annotation
+from napari_spa.refine.annotation.objects import Part
+from napari_spa.refine.log.journal import ImageFacts
+from napari_spa.viewer.layers.candidates import CandidateShapes
+from napari_spa.viewer.layers.mask import MaskLayer, space_of
+from napari_spa.viewer.layers.planes import Look, channel_choices, spatial_shape
+from napari_spa.viewer.layers.prompts import PromptLayers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import LocalMask, Proposal
+    from napari_spa.refine.annotation.annotation import Overlap
+    from napari_spa.refine.annotation.history import Change, Patch
+    from napari_spa.refine.annotation.objects import Status
+    from napari_spa.refine.log.journal import Journal
+    from napari_spa.refine.session.state import Decision
+    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.layers.label_storage import LabelStore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtHand:
+    """The object a person is working on.
+
+    Attributes
+    ----------
+    number : int
+        Its label.
+    plane : Plane
+        Where it is.
+    shown : Shown or None
+        Its present round; None until the first one arrives.
+    learnt : int
+        Picks of it that the profile knows already.
+    reopened : bool
+        Whether it was accepted before.
+    """
+
+    number: int
+    plane: Plane
+    shown: Shown | None = None
+    learnt: int = 0
+    reopened: bool = False
+
+
+class AnnotatedImage:
+    """An image layer, our layers on it, its objects and the one at hand.
+
+    Everything here belongs to the main thread.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where the layers live.
+    image : Image
+        The image layer.
+    axes : (int, int)
+        The data axes that are rows and columns.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
+        self.image = image
+        self.facts = facts_of(image)
+        self.mask = MaskLayer(viewer, image, axes)
+        self.prompts = PromptLayers(viewer, image)
+        self.candidates = CandidateShapes(viewer, ndim=image.ndim, space=space_of(image))
+        self.annotation = Annotation(self.mask)
+        self.look = Look(channel_choices(image)[0])
+        self.journal: Journal | None = None
+        self.at_hand: AtHand | None = None
+        self._viewer = viewer
+        self._preview: Patch | None = None
+        self._hidden: list[Any] = []
+
+    def owns(self, layer: object) -> bool:
+        """Tell whether a layer is one of ours."""
+        return any(part.owns(layer) for part in (self.mask, self.prompts, self.candidates))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was done to the image yet."""
+        return not self.annotation.objects and self.at_hand is None and self.journal is None
+
+    @property
+    def same_data(self) -> bool:
+        """Whether the image is still of the shape and type that was annotated."""
+        now = facts_of(self.image)
+        return (now.shape, now.dtype) == (self.facts.shape, self.facts.dtype)
+
+    # ------------------------------------------------------------------ the object at hand
+
+    def take(self, held: AtHand) -> None:
+        """Make an object the one at hand; nothing is shown of it yet."""
+        self.at_hand = held
+
+    def showing(self, shown: Shown, overlap: Overlap, *, hidden: bool = False) -> Iterator[None]:
+        """Show a round of the object at hand: mask, prompts and view, then differences.
+
+        What napari does for each takes a while in the GUI thread, so this is an iterator:
+        between two of its steps the window may live.
+
+        Parameters
+        ----------
+        shown : Shown
+            The round.
+        overlap : {"protect", "replace"}
+            What becomes of other objects' pixels.
+        hidden : bool
+            Leave the mask out, for blind reading.
+
+        Yields
+        ------
+        None
+            After each step.
+        """
+        held = self.at_hand
+        if held is None:
+            return
+        self.mask.make()
+        yield
+        self.prompts.make()
+        yield
+        self._end_preview()
+        self.at_hand = held = replace(held, shown=shown)
+        if not hidden:
+            patch, _ = self.annotation.outline(held.number, held.plane, shown.mask, overlap=overlap)
+            self.annotation.apply(patch)
+            self._preview = patch
+        self.mask.refresh()
+        yield
+        state = shown.timeline.state
+        self.prompts.show(held.plane, state.own_clicks, state.prompts.box, state.view)
+        yield
+        yield from self.candidates.steps(held.plane, shown.drawn)
+
+    def accept(self, overlap: Overlap) -> tuple[int, int]:
+        """Write the round on show as the object; it is at hand no more.
+
+        Returns
+        -------
+        number, area : int
+            Of the object, on this plane.
+
+        Raises
+        ------
+        InputError
+            When no pixel is left for it; the object stays at hand.
+        """
+        held = self.at_hand
+        if held is None or held.shown is None:
+            raise InputError("there is no object at hand; click on one.")
+        shown, preview = held.shown, self._preview
+        part = part_of(held.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
+        self._end_preview()
+        try:
+            self.write(held.number, part, shown.mask, overlap)
+        except InputError:
+            if preview is not None:
+                self.annotation.apply(preview)
+                self._preview = preview
+                self.mask.refresh()
+            raise
+        self.drop()
+        kept = self.annotation.objects[held.number].on(held.plane)
+        return held.number, 0 if kept is None else kept.area
+
+    def write(
+        self,
+        number: int,
+        part: Part,
+        mask: LocalMask,
+        overlap: Overlap,
+        *,
+        group: int | None = None,
+        source: dict[str, Any] | None = None,
+    ) -> Change:
+        """Write an object on a plane: labels, table and log.
+
+        Parameters
+        ----------
+        number : int
+            Of the object.
+        part : Part
+            From :func:`part_of`.
+        mask : LocalMask
+            Its pixels.
+        overlap : {"protect", "replace"}
+            What becomes of other objects' pixels.
+        group : int or None
+            Changes of one group are taken back together.
+        source : dict or None
+            For the log, how the plane was looked at, where no round of it was shown.
+
+        Returns
+        -------
+        Change
+
+        Raises
+        ------
+        InputError
+            When no pixel is left for it.
+        """
+        with self.mask.undoable():
+            change = self.annotation.commit(number, part, mask, overlap=overlap, group=group)
+        self.mask.refresh()
+        if self.journal is not None:
+            self.journal.accept(number, part, mask, overlap, group, source=source)
+        return change
+
+    def drop(self) -> None:
+        """Take away what is shown of the object at hand; objects stay as they were."""
+        self._end_preview()
+        self.mask.refresh()
+        self.prompts.clear()
+        self.candidates.clear()
+        self.at_hand = None
+        self.look = replace(self.look, limits=None)  # those of one object that came back
+
+    def restore(self, annotation: Annotation, store: LabelStore) -> None:
+        """Take objects and labels that were read from a log."""
+        self.mask.adopt(store)
+        self.mask.make()
+        self.annotation = annotation
+        self.annotation.move_to(self.mask)
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Hide all layers of ours, or show those again that were shown before."""
+        self.candidates.set_hidden(hidden)
+        if hidden and not self._hidden:
+            self._hidden = [
+                layer for layer in self._viewer.layers if self.owns(layer) and layer.visible
+            ]
+            for layer in self._hidden:
+                layer.visible = False
+        elif not hidden:
+            for layer in self._hidden:
+                layer.visible = True
+            self._hidden = []
+
+    def take_over(self, other: AnnotatedImage) -> None:
+        """Use our layers of an image that was left: napari takes long to make and remove one.
+
+        Parameters
+        ----------
+        other : AnnotatedImage
+            Has no layer of ours any more; its labels can still be read.
+        """
+        other.drop()
+        if other.image.ndim != self.image.ndim:
+            other.remove_layers(mask=True)
+            return
+        self.mask.take_over(other.mask)
+        self.prompts.take_over(other.prompts)
+        self.candidates.take_over(other.candidates)
+
+    def remove_layers(self, *, mask: bool = False) -> None:
+        """Take our layers out of the viewer; the mask, the person's work, only when asked."""
+        self.drop()
+        # napari collects garbage after each layer; of several at once, after all of them.
+        batched = getattr(self._viewer.layers, "batched_update", nullcontext)
+        with batched():
+            self.prompts.remove()
+            self.candidates.remove()
+            self.mask.release()
+            if mask:
+                self.mask.remove()
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _end_preview(self) -> None:
+        if self._preview is not None:
+            self.annotation.apply(self._preview.reverse)
+            self._preview = None
+
+
+def part_of(
+    plane: Plane, proposal: Proposal, decisions: tuple[Decision, ...], status: Status
+) -> Part:
+    """Describe an accepted round; its pixels are counted when it is written.
+
+    Parameters
+    ----------
+    plane : Plane
+        Where.
+    proposal : Proposal
+        What was accepted.
+    decisions : tuple of Decision
+        What led to it.
+    status : str
+        See :class:`~napari_spa.refine.annotation.objects.Part`.
+
+    Returns
+    -------
+    Part
+    """
+    nowhere = Region(0, 0, 0, 0)
+    return Part(plane, nowhere, 0, proposal.round, proposal.uncertainty, status, decisions)
+
+
+def facts_of(image: Image) -> ImageFacts:
+    """Say what tells an image layer from another without reading it.
+
+    Parameters
+    ----------
+    image : Image
+        The layer.
+
+    Returns
+    -------
+    ImageFacts
+    """
+    data: Any = image.data[0] if image.multiscale else image.data
+    path = image.source.path
+    return ImageFacts(
+        name=str(image.name),
+        shape=spatial_shape(image),
+        dtype=str(data.dtype),
+        path="" if path is None else str(path),
+    )

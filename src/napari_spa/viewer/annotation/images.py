@@ -1,0 +1,216 @@
+"""The annotated images of a viewer, and what becomes of them when their layers change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import SpaError
+from napari_spa.viewer.annotation.image import AnnotatedImage
+from napari_spa.viewer.layers.planes import shown_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_spa.core.types import Box
+    from napari_spa.viewer.autosave.autosave import WorkKeeper
+
+_SETTLED_MS = 400
+
+
+class Works(QObject):
+    """Keep what belongs to each image, and one of them as the one that is annotated.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    keeper : WorkKeeper
+        Keeps a log for each image.
+    parent : QObject or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another image is annotated, or its objects changed.
+    lost : Signal(object, str)
+        An image was removed or has other pixels now, and why in a sentence; what is under
+        way on this ``AnnotatedImage`` must not go on.
+    noticed : Signal(str)
+        What happened to a layer of ours, in a sentence.
+    reframed : Signal(object)
+        A person moved the frame of the field of view to a ``Box``.
+    toggled : Signal(int, bool)
+        A person showed or hid a candidate with napari's eye icon.
+    """
+
+    changed = Signal()
+    lost = Signal(object, str)
+    noticed = Signal(str)
+    reframed = Signal(object)
+    toggled = Signal(int, bool)
+
+    def __init__(
+        self, viewer: ViewerModel, keeper: WorkKeeper, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._keeper = viewer, keeper
+        self.current: AnnotatedImage | None = None
+        self.contrast = "automatic"
+        self.framed = False
+        self._all: dict[int, AnnotatedImage] = {}
+        self._left: AnnotatedImage | None = None
+        self._paint_due = False
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLED_MS)
+        self._settle.timeout.connect(self._on_settled)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    def __iter__(self) -> Iterator[AnnotatedImage]:
+        return iter(list(self._all.values()))
+
+    def annotate(self, image: Image, axes: tuple[int, int] | None = None) -> AnnotatedImage:
+        """Return what belongs to an image, and make it the one that is annotated.
+
+        Parameters
+        ----------
+        image : Image
+            A layer of the viewer, or one that is about to be.
+        axes : (int, int) or None
+            The data axes that are rows and columns; those on show by default.
+
+        Returns
+        -------
+        AnnotatedImage
+
+        Raises
+        ------
+        InputError
+            When the viewer shows no plane of it.
+        """
+        work = self._all.get(id(image))
+        if work is None:
+            axes = axes or shown_plane(self._viewer, image).axes
+            work = AnnotatedImage(self._viewer, image, axes)
+            work.look = replace(work.look, contrast=self.contrast)
+            if self._left is not None:
+                work.take_over(self._left)
+                self._left = None
+            work.mask.painted.connect(self._on_painted)
+            work.mask.touched.connect(self.settle)
+            work.mask.replaced.connect(self._on_replaced)
+            work.prompts.reframed.connect(self._on_reframed)
+            work.prompts.set_framed(self.framed)
+            work.candidates.toggled.connect(self._on_toggled)
+            image.events.data.connect(self._on_image_data)
+            self._all[id(image)] = work
+        if work is not self.current:
+            self.current = work
+            self.changed.emit()
+        return work
+
+    def settle(self) -> None:
+        """Look at the labels on show once nothing has happened to them for a moment."""
+        self._settle.start()
+
+    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+        """Let an image and all layers of ours on it go; its log goes on another day.
+
+        Parameters
+        ----------
+        work : AnnotatedImage
+            The image.
+        onward : bool
+            Keep the layers for the next image, which is annotated at once, or :meth:`clear`
+            takes them away.
+        """
+        if work.at_hand is not None:
+            work.drop()  # no record of it: it stays at hand in the log
+        if self._settle.isActive():
+            self._settle.stop()
+            self._on_settled()
+        self._let_go(work, mask=True, layers=not onward)
+        self.clear()
+        self._left = work if onward else None
+
+    def clear(self) -> None:
+        """Take away layers that were kept for an image that did not come."""
+        if self._left is not None:
+            self._left.remove_layers(mask=True)
+            self._left = None
+
+    def close(self) -> None:
+        """Listen to nothing any more; masks stay in the viewer."""
+        self._settle.stop()
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.clear()
+        for work in self:
+            self._let_go(work)
+
+    def _let_go(self, work: AnnotatedImage, *, mask: bool = False, layers: bool = True) -> None:
+        self._all.pop(id(work.image), None)
+        work.image.events.data.disconnect(self._on_image_data)
+        self._keeper.end(work)
+        if layers:
+            work.remove_layers(mask=mask)
+        if self.current is work:
+            self.current = None
+            self.changed.emit()
+
+    # ------------------------------------------------------------------ what happens to them
+
+    def _on_layer_removed(self, event: Any) -> None:
+        work = self._all.get(id(event.value))
+        if work is not None:
+            self.lost.emit(work, f"{work.image.name} was removed; its mask layer stays.")
+            self._let_go(work)
+        elif any(work.mask.owns(event.value) for work in self):
+            self.noticed.emit("The mask layer was removed; it comes back when you go on.")
+
+    def _on_image_data(self, event: Any) -> None:
+        """Go on with new pixels of the same shape; let go of an image that is another now."""
+        for work in self:
+            if work.image is event.source:
+                self.lost.emit(work, f"The pixels of {work.image.name} were replaced.")
+                if not work.same_data:
+                    self._let_go(work)
+
+    def _on_replaced(self) -> None:
+        self.noticed.emit("The labels of the mask layer were replaced.")
+        self._on_painted()
+
+    def _on_reframed(self, box: Box) -> None:
+        self.reframed.emit(box)
+
+    def _on_toggled(self, index: int, visible: bool) -> None:
+        self.toggled.emit(index, visible)
+
+    def _on_painted(self) -> None:
+        self._paint_due = True
+        self.settle()
+
+    def _on_settled(self) -> None:
+        """Count objects anew and keep the plane, once a person's painting has settled."""
+        work = self.current
+        if work is None or not work.mask.shown or not work.mask.paintable:
+            return
+        if work.at_hand is not None:
+            return  # its preview is in the labels; looked at again when it is gone
+        try:
+            plane = shown_plane(self._viewer, work.image)
+        except SpaError:
+            return
+        labels = work.mask.read_plane(plane)
+        changed = work.annotation.recount(plane, labels)
+        if (changed or self._paint_due) and work.journal is not None:
+            work.journal.edit(plane, labels)
+        self._paint_due = False
+        if changed:
+            self.changed.emit()

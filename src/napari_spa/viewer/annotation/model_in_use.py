@@ -1,0 +1,63 @@
+"""The model that proposes, and its session, which is made when it is needed first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.annotation.engine import SessionFactory
+
+
+class ModelInUse:
+    """Keep one model's session.
+
+    Parameters
+    ----------
+    factory : callable
+        Makes a session from a model's name; called in the worker.
+    equip : callable
+        Gives each session the profile in use; called in the worker.
+
+    Attributes
+    ----------
+    name : str
+        Name or path of the model; another one is loaded when it is needed.
+    factory : callable
+        As above.
+    """
+
+    def __init__(self, factory: SessionFactory, equip: Callable[[RefinementSession], None]) -> None:
+        self.factory, self._equip = factory, equip
+        self.name = "spa-tiny"
+        self._loaded: tuple[str, RefinementSession] | None = None
+
+    @property
+    def session(self) -> RefinementSession | None:
+        """The session of this model, once it is loaded."""
+        known = self._loaded
+        return known[1] if known is not None and known[0] == self.name else None
+
+    def loader(self) -> Callable[[Progress], RefinementSession]:
+        """Return what loads the model where it is not loaded; for the worker.
+
+        Returns
+        -------
+        callable
+            Takes a progress callback and returns the session, with the profile in use.
+        """
+        name, factory, loaded = self.name, self.factory, self.session
+
+        def load(progress: Progress) -> RefinementSession:
+            session = loaded
+            if session is None:
+                progress(0.0, "loading the model")
+                session = factory(name)
+            self._equip(session)
+            self._loaded = (name, session)
+            return session
+
+        return load

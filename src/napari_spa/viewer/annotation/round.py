@@ -1,0 +1,115 @@
+"""All that one round shows, made ready in the background so that showing it is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.pictures import describe_difference
+from napari_spa.core.types import LocalMask
+from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.engine.view import Canvas
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.refine.session.state import Timeline
+    from napari_spa.viewer.layers.planes import Look
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One round, ready to be shown.
+
+    Attributes
+    ----------
+    session : RefinementSession
+        Where it comes from.
+    proposal : Proposal
+        The recommendation and candidates.
+    timeline : Timeline
+        The states of the object.
+    mask : LocalMask
+        The recommended mask.
+    drawn : tuple of DrawnCandidate
+        The candidates' polygons.
+    pictures : tuple of ndarray of shape (S, S, 3)
+        uint8: the recommendation, then the candidates.
+    words : tuple of str
+        What each candidate would change.
+    order : tuple of int
+        A shuffled order of candidates and, as -1, the recommendation, for blind reading; it
+        follows from the round's seed alone.
+    """
+
+    session: RefinementSession
+    proposal: Proposal
+    timeline: Timeline
+    mask: LocalMask
+    drawn: tuple[DrawnCandidate, ...]
+    pictures: tuple[NDArray[np.uint8], ...]
+    words: tuple[str, ...]
+    order: tuple[int, ...]
+
+
+def make_shown(session: RefinementSession, proposal: Proposal) -> Shown:
+    """Make a session's present round ready; for the worker.
+
+    Parameters
+    ----------
+    session : RefinementSession
+        With an object at hand.
+    proposal : Proposal
+        Its present round.
+
+    Returns
+    -------
+    Shown
+    """
+    from napari_spa.refine.engine.previews import round_pictures  # brings torch
+
+    timeline = session.timeline
+    if timeline is None:
+        raise RuntimeError("a session that proposes has a timeline")
+    count = len(proposal.candidates)
+    shuffled = np.random.default_rng(timeline.state.seed).permutation(count + 1) - 1
+    return Shown(
+        session=session,
+        proposal=proposal,
+        timeline=timeline,
+        mask=LocalMask.crop(proposal.local_mask, proposal.region),
+        drawn=tuple(draw_candidate(candidate) for candidate in proposal.candidates),
+        pictures=round_pictures(session.canvas, proposal),
+        words=tuple(describe_difference(candidate) for candidate in proposal.candidates),
+        order=tuple(int(k) for k in shuffled),
+    )
+
+
+def look_record(look: Look, canvas: Canvas) -> dict[str, Any]:
+    """Say for the log which plane was looked at, and how.
+
+    Parameters
+    ----------
+    look : Look
+        Channels and contrast.
+    canvas : Canvas
+        The plane.
+
+    Returns
+    -------
+    dict
+        JSON values: fingerprint, channels, channel axis, limits of the grey values.
+    """
+    channels = look.channels
+    return {
+        "image": canvas.fingerprint,
+        "look": {
+            "channels": channels.chosen,
+            "axis": channels.axis,
+            "limits": canvas.intensity.pairs,
+        },
+    }

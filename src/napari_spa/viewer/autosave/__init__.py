@@ -1,0 +1,1 @@
+"""Work saved as it is done, recovered after a crash, and exported."""

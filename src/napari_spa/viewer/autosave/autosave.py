@@ -1,0 +1,290 @@
+"""Keep the work as it is done, away from the person's data, and find it again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from napari_spa.errors import DataError
+from napari_spa.io.event_log import RecordLog, read_records
+from napari_spa.io.work_folders import LOG_NAME, WorkFolder, left_behind
+from napari_spa.refine.log.journal import Journal, image_facts, read_journal
+from napari_spa.viewer.layers.label_storage import LabelStore, make_label_store
+from napari_spa.viewer.layers.store_surface import StoreSurface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.log.journal import ImageFacts
+    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+
+_logger = logging.getLogger(__name__)
+
+
+class Place(Protocol):
+    """Where the work on one image is kept: a folder of its own, or a project's."""
+
+    @property
+    def log(self) -> Path:
+        """The log of what was done."""
+        ...
+
+    @property
+    def profile(self) -> Path:
+        """The preference profile as it was learnt."""
+        ...
+
+    def open(self, failed: Callable[[str], None]) -> RecordLog:
+        """Return a log to append to; ``failed`` is told once when it cannot be written."""
+        ...
+
+    def close(self, log: RecordLog) -> None:
+        """Write what is left of the log and let go of the place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Work on an image that was left behind.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    objects : int
+        Number of accepted objects.
+    at_hand : int
+        Round of the object at hand; 0 without one.
+    age : float
+        Seconds since it was written to.
+    crashed : bool
+        Whether the window was not closed in order.
+    """
+
+    path: Path
+    objects: int
+    at_hand: int
+    age: float
+    crashed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """Work read again, ready to be shown.
+
+    Attributes
+    ----------
+    folder : Place
+        Held by this process now.
+    session : LoggedSession
+        Objects and the one at hand.
+    store : LabelStore
+        Their labels.
+    profile : PreferenceProfile or None
+        What was learnt.
+    """
+
+    folder: Place
+    session: LoggedSession
+    store: LabelStore
+    profile: PreferenceProfile | None
+
+
+class WorkKeeper:
+    """Keep a log for each annotated image.
+
+    Parameters
+    ----------
+    root : Path or None
+        Folder of all work; None keeps nothing.
+    failed : callable
+        Called with one sentence when the work cannot be kept; in any thread.
+    """
+
+    def __init__(self, root: Path | None, failed: Callable[[str], None]) -> None:
+        self.root = root
+        self._failed = failed
+        self._held: dict[int, tuple[Place, RecordLog]] = {}
+        self._places: dict[int, Place] = {}
+        self._models: dict[int, ModelIdentity] = {}
+
+    def keep_at(self, work: AnnotatedImage, place: Place) -> None:
+        """Keep an image's work at a place of its own, from its first record on."""
+        self._places[id(work)] = place
+
+    def placed(self, work: AnnotatedImage) -> bool:
+        """Tell whether an image's work has a place of its own."""
+        return id(work) in self._places
+
+    def begin(self, work: AnnotatedImage, model: ModelIdentity) -> None:
+        """Start an image's log, unless it has one; say in it which model goes on."""
+        place = self._places.get(id(work))
+        if (self.root is None and place is None) or self._models.get(id(work)) == model:
+            return
+        self._models[id(work)] = model
+        if work.journal is not None:
+            work.journal.begin(work.facts, model)
+            return
+        if place is None:
+            place = self._make_place()
+        if place is None:
+            return
+        self._hold(work, place)
+        if work.journal is not None:
+            work.journal.begin(work.facts, model)
+
+    def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
+        """Go on with the log of recovered work."""
+        self._hold(work, recovered.folder)
+
+    def save_profile(self, work: AnnotatedImage, profile: PreferenceProfile) -> None:
+        """Keep what was learnt; in the log's thread."""
+        held = self._held.get(id(work))
+        if held is None:
+            return
+        folder, log = held
+
+        def write() -> dict[str, object]:
+            profile.save(folder.profile)
+            return {"kind": "profile", "picks": profile.picks, "images": profile.images}
+
+        log.append(write)
+
+    def log_of(self, work: AnnotatedImage) -> Path | None:
+        """Return the log of an image, where it is kept."""
+        held = self._held.get(id(work))
+        return None if held is None else held[0].log
+
+    def flush(self) -> None:
+        """Wait until everything so far is on disk."""
+        for _, log in self._held.values():
+            log.flush()
+
+    def end(self, work: AnnotatedImage) -> None:
+        """Close an image's log in order."""
+        held = self._held.pop(id(work), None)
+        self._models.pop(id(work), None)
+        self._places.pop(id(work), None)
+        if held is None:
+            return
+        place, log = held
+        if work.journal is not None:
+            work.journal.note("closed")
+            work.journal = None
+        place.close(log)
+
+    def offers(
+        self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
+    ) -> list[Offer]:
+        """Find work on an image that was left behind, the latest first; for the worker.
+
+        Parameters
+        ----------
+        facts : ImageFacts
+            The image.
+        axes : (int, int)
+            The data axes that are rows and columns.
+        fingerprint : callable
+            Digest of one of its planes, to be sure that it is the same image.
+
+        Returns
+        -------
+        list of Offer
+        """
+        if self.root is None:
+            return []
+        found = []
+        for path in left_behind(self.root):
+            try:
+                log = path / LOG_NAME
+                records = read_records(log)
+                if not _same_image(image_facts(records)[0], facts):
+                    continue
+                surface = StoreSurface(make_label_store(facts.shape, axes=axes))
+                session = read_journal(records, surface)
+                if any(fingerprint(p) != f for p, f in list(session.fingerprints.items())[:1]):
+                    continue
+                held, count = session.at_hand, len(session.annotation.objects)
+                if held is None and not count:
+                    continue
+                age = time.time() - log.stat().st_mtime
+                rounds = 0 if held is None else max(held.round, 1)
+                found.append(Offer(path, count, rounds, age, not session.closed))
+            except (DataError, OSError) as error:
+                _logger.info("%s is passed over: %s", path, error)
+        return found
+
+    def recover(self, offer: Offer, shape: tuple[int, ...], axes: tuple[int, int]) -> Recovered:
+        """Read left-behind work; for the worker.
+
+        Parameters
+        ----------
+        offer : Offer
+            Which work.
+        shape : tuple of int
+            Of the image, colours left out.
+        axes : (int, int)
+            The data axes that are rows and columns.
+
+        Returns
+        -------
+        Recovered
+
+        Raises
+        ------
+        DataError
+            When it is in use by another window, or cannot be read.
+        """
+        from napari_spa.io.profiles.profile import PreferenceProfile
+
+        folder = WorkFolder(offer.path)
+        try:
+            store = make_label_store(shape, axes=axes)
+            session = read_journal(read_records(folder.log), StoreSurface(store))
+            profile = None
+            if folder.profile.exists():
+                profile = PreferenceProfile.load(folder.profile)
+        except BaseException:
+            folder.release()
+            raise
+        return Recovered(folder, session, store, profile)
+
+    def forget(self, offer: Offer) -> None:
+        """Delete left-behind work.
+
+        Raises
+        ------
+        DataError
+            When another window holds it.
+        """
+        WorkFolder(offer.path).delete()
+
+    def _make_place(self) -> Place | None:
+        """Make a folder for an image's work; say so once where that cannot be."""
+        if self.root is None:
+            return None
+        try:
+            return WorkFolder.create(self.root)
+        except DataError as error:
+            self.root = None
+            self._failed(f"your work cannot be saved as you go: {error}")
+            return None
+
+    def _hold(self, work: AnnotatedImage, place: Place) -> None:
+        log = place.open(self._failed)
+        self._held[id(work)] = place, log
+        work.journal = Journal(log)
+
+
+def _same_image(logged: ImageFacts, facts: ImageFacts) -> bool:
+    """Tell whether two images may be one: same size and type, same file or same name."""
+    if (logged.shape, logged.dtype) != (facts.shape, facts.dtype):
+        return False
+    return logged.path == facts.path if logged.path and facts.path else logged.name == facts.name

@@ -1,0 +1,98 @@
+"""Write what was annotated where a person wants it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.viewer.layers.mask import space_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+
+_AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
+
+
+def export_work(
+    work: AnnotatedImage, folder: Path, log: Path | None
+) -> Callable[[Progress], list[str]]:
+    """Return a job that writes labels, measures and the decision log into a folder.
+
+    Everything the job needs of the viewer is looked up here, in the main thread.
+
+    Parameters
+    ----------
+    work : AnnotatedImage
+        The image and its objects.
+    folder : Path
+        Where to; files of the same names are replaced.
+    log : Path or None
+        The decision log; left out when there is none.
+
+    Returns
+    -------
+    callable
+        Takes a progress callback and returns the names of the files.
+    """
+    image, space = work.image, space_of(work.image)
+    axes = _AXES.get(image.ndim, "YX")
+    store, name = work.mask.store, _file_name(str(image.name))
+    scale = tuple(float(s) for s in space["scale"])
+    unit = str(image.units[-1])
+    pixels: Any = image.data[0] if image.multiscale else image.data
+    highest = max(work.annotation.objects, default=0)
+
+    def job(progress: Progress) -> list[str]:
+        from napari_spa.core.measures import measure_objects
+        from napari_spa.io.images.open import write_labels
+        from napari_spa.io.tables import write_table
+
+        names = [f"{name}-labels.tif", f"{name}-objects.csv"]
+        finest = store.data[0] if store.multiscale else store.data
+        info = _info(axes, finest.shape, scale, unit)
+        labels = np.asarray(finest) if len(finest.shape) == 2 else finest
+        write_labels(folder / names[0], labels, info, highest=highest)
+        progress(0.4, "measuring objects")
+        measures = measure_objects(
+            finest,
+            axes=axes,
+            spacing=scale,
+            unit=unit,
+            intensity=pixels,
+            progress=lambda share, message: progress(0.4 + 0.5 * share, message),
+        )
+        write_table(folder / names[1], measures.rows, columns=measures.columns)
+        if log is not None and log.exists():
+            names.append(f"{name}.spa.jsonl")
+            shutil.copyfile(log, folder / names[2])
+        return names
+
+    return job
+
+
+def _info(axes: str, shape: tuple[int, ...], scale: tuple[float, ...], unit: str) -> ImageInfo:
+    """Describe the labels; a scale in a unit of length becomes micrometres."""
+    from pint import get_application_registry
+
+    from napari_spa.io.images.open import ImageInfo
+
+    quantity = get_application_registry().Quantity(1.0, unit)  # type: ignore[no-untyped-call]
+    if not quantity.check("[length]") or unit == "pixel":
+        return ImageInfo(axes, (shape[-2], shape[-1]))
+    factor = float(quantity.to("micrometer").magnitude)
+    distance = scale[-3] * factor if "Z" in axes and axes[-3] == "Z" else None
+    size = (scale[-2] * factor, scale[-1] * factor)
+    return ImageInfo(axes, (shape[-2], shape[-1]), size, plane_distance=distance)
+
+
+def _file_name(name: str) -> str:
+    """Return a layer's name as a file's: letters that no file system minds."""
+    kept = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(" .")
+    return kept or "image"

@@ -1,0 +1,1 @@
+"""Annotating a folder image by image."""

@@ -1,0 +1,391 @@
+"""Walk through the images of a folder: open one, leave it, say what became of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+
+from napari_spa.core.words import counted
+from napari_spa.errors import SpaError
+from napari_spa.io.projects.items import in_brief
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.viewer.folder.ahead import ReadAhead
+from napari_spa.viewer.folder.bookmark import FolderBookmark
+from napari_spa.viewer.folder.items import FolderItems
+from napari_spa.viewer.folder.project import hold_project
+from napari_spa.viewer.folder.reader import FolderReader, ReadItem
+from napari_spa.viewer.folder.saver import FolderSaver, Leaving
+from napari_spa.viewer.folder.stage import FolderStage
+from napari_spa.viewer.folder.status import FolderStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from napari.components import ViewerModel
+
+    from napari_spa.batch.task import ImageResult
+    from napari_spa.io.projects.project import Project, ProjectItem
+    from napari_spa.viewer.folder.stage import Desk
+
+_SETTLED_MS = 250
+AT_HAND = "Accept or discard the object at hand first."
+
+
+class FolderWalker(QObject):
+    """The images of one folder, one of them in the viewer.
+
+    Everything slow happens in threads of its own: reading, writing, listing.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    open_desk : callable
+        Returns where objects are refined; opens it where it is closed.
+    parent : QObject or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    project_changed : Signal()
+        Another folder is open, or its list of images changed.
+    changed : Signal(str)
+        What is known of an image changed.
+    opened : Signal(str)
+        An image is on show; an empty name when none is any more.
+    said, failed : Signal(str)
+        What happened or what to do; what went wrong; in one sentence.
+    items : FolderItems
+        The images by name, in natural order, and what is known of each.
+    order : callable
+        Returns the names as they are listed, for next and previous.
+    reserved : frozenset of str
+        Images that a batch is about to work on.
+    project : Project or None
+        The project that is open.
+    """
+
+    project_changed = Signal()
+    changed = Signal(str)
+    opened = Signal(str)
+    said = Signal(str)
+    failed = Signal(str)
+    _held_now = Signal(object, object)
+    _was_read = Signal(str, object)
+
+    def __init__(
+        self, viewer: ViewerModel, open_desk: Callable[[], Desk], parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.saver = FolderSaver(self)
+        self.stage = FolderStage(viewer, open_desk, self.saver, self)
+        self.items = self._no_items()
+        self.order: Callable[[], Sequence[str]] = lambda: list(self.items)
+        self.reserved: frozenset[str] = frozenset()
+        self._reader = FolderReader()
+        self._ahead = ReadAhead(self._reader, self)
+        self.project: Project | None = None
+        self._bookmark: FolderBookmark | None = None
+        self._wanted: str | None = None
+        self._onward = 0
+        self._status = FolderStatus(self.said.emit)
+        self._closed = False
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(_SETTLED_MS)
+        self._settled.timeout.connect(self._on_settled)
+        self._held_now.connect(self._on_held)
+        self._was_read.connect(self._on_read)
+        self.saver.failed.connect(self.failed)
+        self.stage.failed.connect(self.failed)
+        self.stage.proposed.connect(self._on_proposed)
+        self.stage.objects_changed.connect(self._settled.start)
+        self.stage.gone.connect(self._on_gone)
+        self.failed.connect(self._status.hush)
+
+    # ------------------------------------------------------------------ what it is now
+
+    @property
+    def out(self) -> Path | None:
+        """The project's output folder."""
+        return None if self.project is None else self.project.out
+
+    @property
+    def current(self) -> str | None:
+        """Name of the image on show."""
+        return None if self.stage.current is None else self.stage.current.name
+
+    @property
+    def at(self) -> str | None:
+        """Name of the image on show, or of the one that is being opened."""
+        return self._wanted or self.current
+
+    # ------------------------------------------------------------------ the folder
+
+    def open(self, folder: Path, out: Path | None = None) -> None:
+        """Open a folder, or go on with one; the answer is ``project_changed`` or ``failed``."""
+        folder = Path(folder)
+        project = self.project
+        if project is not None and folder.resolve() in (
+            project.source.resolve(),
+            project.out.resolve(),
+        ):
+            self.said.emit(f"{folder.name} is open already.")
+            return
+        if self.reserved:
+            self.said.emit("A batch is running; wait for it, or cancel it.")
+            return
+        self.said.emit(f"Looking through {folder.name}…")
+        future = self.saver.run(partial(hold_project, folder, out))
+        future.add_done_callback(lambda done: self._emit(self._held_now, folder, done))
+
+    def refresh(self) -> None:
+        """Look again at what is in the folder, and what a batch did."""
+        project = self.project
+        if project is None:
+            return
+
+        def look() -> Sequence[ProjectItem]:
+            project.refresh()
+            return project.items
+
+        future = self.saver.run(look)
+        future.add_done_callback(lambda done: self._emit(self._held_now, None, done))
+
+    def close(self) -> tuple[str, ...]:
+        """Leave everything in order; return the names of images whose work is lost."""
+        if self._closed:
+            return ()
+        self._close_project()
+        self._closed = True
+        self._settled.stop()
+        self._ahead.stop()
+        self._reader.close()
+        return self.saver.close()
+
+    def _close_project(self) -> None:
+        self.leave()
+        if self.project is None:
+            return
+        self.saver.flush()
+        self.project.close()
+        self.project = self._bookmark = None
+        self._reader.forget()
+        self.items = self._no_items()
+
+    def _no_items(self) -> FolderItems:
+        return FolderItems(self.changed.emit, self.saver.index)
+
+    def _emit(self, signal: Any, *values: object) -> None:
+        if not self._closed:
+            signal.emit(*values)
+
+    def _on_held(self, folder: Path | None, done: Future[Any]) -> None:
+        error = done.exception()
+        if error is not None:
+            self._report(error)
+            return
+        if folder is None:
+            self._take_items(done.result())
+            return
+        self._close_project()
+        self.project = project = done.result()
+        self.saver.begin(project)
+        self._bookmark = bookmark = FolderBookmark(project, self.saver.run)
+        self._take_items(project.items)
+        self.said.emit(f"{counted(len(self.items), 'image')}.")
+        name = bookmark.first(self.items)
+        if name is None:
+            self._remember()
+        else:
+            self._go(name, onward=1)
+
+    def _take_items(self, items: Sequence[ProjectItem]) -> None:
+        self.items.take(items)
+        self.project_changed.emit()
+
+    def _report(self, error: BaseException) -> None:
+        known = isinstance(error, SpaError)
+        words = str(error) if known else f"something went wrong ({type(error).__name__}: {error})."
+        self.failed.emit(words)
+
+    # ------------------------------------------------------------------ going through it
+
+    def go(self, name: str) -> None:
+        """Show an image in place of the one on show."""
+        if name == self.at or name not in self.items:
+            return
+        if name in self.reserved:
+            self.said.emit(f"{name} waits in the batch; cancel it, or choose another image.")
+            return
+        self._go(name, onward=0)
+
+    def step(self, step: int) -> None:
+        """Go to the next image as they are listed, or to the one before (-1)."""
+        name = self._neighbour(step)
+        if name is None:
+            self.said.emit("This is the last image." if step > 0 else "This is the first image.")
+        else:
+            self._go(name, onward=step)
+
+    def _neighbours(self, step: int, of: str | None) -> list[str]:
+        """Return the images that can be opened that way, as they are listed."""
+        order = list(self.order())
+        rest = order if step > 0 else order[::-1]
+        if of in rest:
+            rest = rest[rest.index(of) + 1 :]
+        return [n for n in rest if n not in self.reserved and not self.items.is_unreadable(n)]
+
+    def _neighbour(self, step: int, of: str | None = None) -> str | None:
+        return next(iter(self._neighbours(step, of or self.at)), None)
+
+    def _go(self, name: str, *, onward: int) -> None:
+        out, item = self.out, self.items[name]
+        if out is None:
+            return
+        self._wanted, self._onward = name, onward
+        self._status.begin()
+        self.said.emit(f"Opening {name}…")
+        image = self._reader.image(name, item.path)
+        place = partial(self.saver.place, out, name, self.stage.left)
+        future = self._reader.item(image, place, partial(self.saver.give_back, name))
+        future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
+
+    def _on_read(self, name: str, done: Future[ReadItem]) -> None:
+        error, bookmark = done.exception(), self._bookmark
+        if bookmark is None or name != self._wanted or name not in self.items:
+            if error is None:
+                self.saver.give_back(name)
+            return
+        if error is not None:
+            self._pass_over(name, error)
+            return
+        self._wanted = None
+        item = done.result()
+        try:
+            self.leave(onward=True)
+            self.stage.show(item, bookmark.plane(item.image))
+        except SpaError as trouble:
+            self.saver.give_back(name)
+            self._report(trouble)
+            return
+        self.items.note_readable(name)
+        self._remember()
+        if self.stage.current is not None:
+            self._status.show(self.stage.current)
+        self.opened.emit(name)
+        self._settled.start()
+
+    def _pass_over(self, name: str, error: BaseException) -> None:
+        """List why an image cannot be opened, and go on the way one was going."""
+        words = str(error) if isinstance(error, SpaError) else f"{name}: {error}"
+        words = in_brief(words, self.items[name].path)
+        self.items.note_unreadable(name, words)
+        following = self._neighbour(self._onward, name) if self._onward else None
+        if following is None:
+            self._wanted = None
+            self.opened.emit(self.current or "")
+            self.failed.emit(words)
+            return
+        self._go(following, onward=self._onward)
+        self.said.emit(f"Passed over: {words}")
+
+    def note_unreadable(self, name: str, words: str) -> None:
+        """List why an image cannot be opened, as somebody else found out."""
+        if name != self.current:
+            self.items.note_unreadable(name, words)
+
+    # ------------------------------------------------------------------ leaving one
+
+    def leave(self, *, onward: bool = False) -> None:
+        """Take the image on show and its layers away; see :meth:`FolderStage.leave`."""
+        if self.stage.current is None:
+            return
+        self._settled.stop()
+        self._count()
+        self._remember()
+        left = self.stage.leave(onward=onward)
+        item = None if left is None else self.items.get(left.name)
+        if left is None or item is None or self.out is None:
+            return
+        if (
+            item.status == "done"
+            and left.place.open_log is None
+            and not labels_path(self.out, left.name).exists()
+        ):  # there is nothing on it, and that is a result too
+            store, info = left.work.mask.store, left.image.file.info
+            self.saver.save(Leaving(left.place, store, info, True))
+
+    def _on_gone(self, name: str) -> None:
+        self._remember()
+        self.opened.emit("")
+        self.said.emit(f"{name} was closed; its work is saved.")
+
+    def _remember(self) -> None:
+        """Keep where one is, for another day."""
+        if self._bookmark is not None:
+            self._bookmark.keep(self.current, self.stage.plane())
+
+    # ------------------------------------------------------------------ what becomes of them
+
+    def reserve(self, names: Sequence[str]) -> None:
+        """Leave images to a batch; none when it has ended."""
+        self.reserved = frozenset(names)
+
+    def take_result(self, result: ImageResult) -> None:
+        """Show what a batch made of an image, and let it be opened again."""
+        self.reserved -= {result.name}
+        self.items.take_result(result)
+
+    def keep_now(self) -> Future[None] | None:
+        """Write the labels of the image on show, for somebody who reads them from disk."""
+        current = self.stage.current
+        return None if current is None else self.saver.keep(current.place, current.image)
+
+    def done(self) -> None:
+        """Say that the image on show is done, and go to the next."""
+        self._finish("done")
+
+    def skip(self) -> None:
+        """Leave the image on show for good, and go to the next."""
+        self._finish("skipped")
+
+    def _finish(self, status: str) -> None:
+        current = self.stage.current
+        if current is None:
+            self.said.emit("Open an image first.")
+        elif current.work.at_hand is not None and status == "done":
+            self.said.emit(AT_HAND)
+        else:
+            following = self._neighbour(1)
+            self._count()
+            self.items.set_status(current.name, status)
+            if following is None:
+                self.said.emit(f"{current.name} is {status}; this was the last image.")
+            else:
+                self._go(following, onward=1)
+
+    def _on_proposed(self) -> None:
+        if self.current is not None:
+            self.items.begin(self.current)
+        self._settled.start()
+
+    def _on_settled(self) -> None:
+        """Count the objects, and have what comes next ready, once nothing happens."""
+        self._count()
+        current = self.stage.current
+        if current is not None:
+            if self._wanted is None:
+                self._status.show(current)
+            near = [*self._neighbours(1, current.name)[:2], *self._neighbours(-1, current.name)[:1]]
+            self._ahead.begin(current, [(name, self.items[name].path) for name in near])
+
+    def _count(self) -> None:
+        current = self.stage.current
+        if current is not None:
+            objects = current.work.annotation.objects.values()
+            self.items.count(current.name, [held.uncertainty for held in objects])

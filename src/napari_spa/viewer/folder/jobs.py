@@ -1,0 +1,199 @@
+"""Plan and run a batch over the images of a project that are to do; for the background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_spa.core.words import counted
+from napari_spa.io.projects.items import in_brief
+from napari_spa.viewer.subprocess_job import run_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.batch.estimate import Estimate
+    from napari_spa.batch.plan import BatchPlan
+    from napari_spa.batch.progress import BatchReport
+    from napari_spa.batch.task import ImageResult
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.engine.config import Progress
+
+APPLIED_NAME = "applied-profile.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchOrder:
+    """What a batch shall do; everything it needs of the dock.
+
+    Attributes
+    ----------
+    source, out : Path
+        The images, and the project's output folder.
+    names : tuple of str
+        Which images.
+    way : {"auto", "prompts", "masks"}
+        Where objects come from.
+    path : Path or None
+        The table of prompts, or the folder of masks.
+    model, device : str
+        From the settings.
+    profile : PreferenceProfile or None
+        As it is now; what is learnt while the batch runs does not change it.
+    doubtful : float
+        Objects of at least this uncertainty are put on the review list.
+    workers : int
+        Processes at once.
+    """
+
+    source: Path
+    out: Path
+    names: tuple[str, ...]
+    way: Literal["auto", "prompts", "masks"]
+    path: Path | None
+    model: str
+    device: str
+    profile: PreferenceProfile | None
+    doubtful: float
+    workers: int
+
+
+def plan_batch(order: BatchOrder) -> BatchPlan:
+    """Look what a batch would take; slow on large folders.
+
+    Parameters
+    ----------
+    order : BatchOrder
+        What it shall do.
+
+    Returns
+    -------
+    BatchPlan
+
+    Raises
+    ------
+    SpaError
+        When it cannot be done.
+    """
+    from napari_spa.batch.plan import make_plan
+    from napari_spa.batch.task import BatchRecipe
+
+    applied = None
+    if order.profile is not None:
+        applied = order.out / APPLIED_NAME
+        order.profile.save(applied)
+    recipe = BatchRecipe(
+        model=order.model,
+        device=order.device,
+        profile=applied,
+        source=order.way,
+        doubtful=order.doubtful,
+    )
+    return make_plan(
+        order.source,
+        order.out,
+        recipe,
+        prompts=order.path if order.way == "prompts" else None,
+        masks=order.path if order.way == "masks" else None,
+        auto=order.way == "auto",
+        names=order.names,
+    )
+
+
+def effort_words(order: BatchOrder, progress: Progress) -> str:
+    """Say what a batch would take: how many images and objects, how long, how much disk.
+
+    One image is done to find out, in a folder that goes again.
+
+    Parameters
+    ----------
+    order : BatchOrder
+        What it shall do.
+    progress : callable
+        May raise ``Cancelled``.
+
+    Returns
+    -------
+    str
+        One or two sentences, and what else a person should know.
+
+    Raises
+    ------
+    Cancelled
+        When ``progress`` raised it.
+    SpaError
+        When it cannot be done.
+    """
+    words: str = run_apart(
+        _effort, order, on_value=lambda value: None, progress=progress, patience=0.0
+    )
+    return words
+
+
+def _effort(order: BatchOrder, on_value: object, progress: Progress) -> str:
+    from napari_spa.batch.estimate import estimate
+
+    plan = plan_batch(order)
+    found = estimate(plan, workers=order.workers)
+    return " ".join([_in_words(found, order.source), *plan.notes])
+
+
+def _in_words(found: Estimate, source: Path) -> str:
+    images = counted(found.to_do, "image")
+    if found.problem:
+        why = in_brief(found.problem, source / found.measured)
+        return f"{images}; {found.measured} was tried and failed: {why}"
+    minutes = found.seconds / 60
+    if not found.to_do:
+        return "There is nothing to do."
+    if minutes < 1:
+        time = "less than a minute"
+    elif minutes < 90:
+        time = f"about {minutes:.0f} minutes"
+    else:
+        time = f"about {minutes / 60:.1f} hours"
+    objects = counted(found.objects, "object")
+    size = max(found.disk / 1e6, 0.1)
+    return f"{images}, about {objects}, {time}, {size:.1f} MB."
+
+
+def do_batch(
+    order: BatchOrder, on_result: Callable[[ImageResult], None], progress: Progress
+) -> BatchReport:
+    """Run a batch in processes of its own.
+
+    Parameters
+    ----------
+    order : BatchOrder
+        What it shall do.
+    on_result : callable
+        Called with each image's result as it comes.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    BatchReport
+
+    Raises
+    ------
+    Cancelled
+        What is finished by then stays.
+    SpaError
+        When it cannot go on.
+    """
+    if order.workers == 1:
+        report: BatchReport = run_apart(_run, order, on_value=on_result, progress=progress)
+        return report
+    return _run(order, on_result, progress)  # its workers are processes already
+
+
+def _run(
+    order: BatchOrder, on_value: Callable[[ImageResult], None], progress: Progress
+) -> BatchReport:
+    from napari_spa.batch.runner import run_batch
+
+    progress(0.0, "looking at the images")
+    plan = plan_batch(order)
+    return run_batch(plan, workers=order.workers, on_result=on_value, progress=progress)

@@ -1,0 +1,309 @@
+"""Read the images of a folder in the background, and the work that was done on them."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
+from napari_spa.viewer.autosave.autosave import Recovered
+from napari_spa.viewer.layers.label_storage import make_label_store
+from napari_spa.viewer.layers.store_surface import StoreSurface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from napari_spa.io.event_log import Record
+    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.viewer.folder.log import FolderLog
+    from napari_spa.viewer.folder.place import FolderPlace
+    from napari_spa.viewer.layers.label_storage import LabelStore
+
+_logger = logging.getLogger(__name__)
+_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image of the folder, ready to be shown.
+
+    Attributes
+    ----------
+    name : str
+        In the folder.
+    file : StackFile
+        Its pixels, read as they are asked for where the format allows, and what it says.
+    limits : (float, float) or None
+        Contrast limits as napari would choose them; None for colours.
+    """
+
+    name: str
+    file: StackFile
+    limits: tuple[float, float] | None
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the last axis of the data is colour."""
+        return len(self.file.levels[0].shape) > len(self.file.info.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the data, colours left out."""
+        extent = self.file.levels[0].shape[: len(self.file.info.axes)]
+        return tuple(int(n) for n in extent)
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """The data axes that are rows and columns."""
+        return len(self.shape) - 2, len(self.shape) - 1
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What tells it from another image."""
+        dtype = str(self.file.levels[0].dtype)
+        return ImageFacts(self.name, self.shape, dtype, str(self.file.path))
+
+    def middle(self) -> Plane:
+        """Return the plane in the middle of the stack."""
+        return Plane(self.axes, tuple(n // 2 for n in self.shape))
+
+    def picture(self, plane: Plane) -> Picture:
+        """Describe a plane as the dock would look at it in its layer."""
+        levels = tuple((PlaneReader(data, plane),) for data in self.file.levels[:1])
+        if self.rgb:
+            return Picture(levels, (0, 1, 2))
+        return Picture(levels, None, shown=self.limits)
+
+    def layer(self) -> dict[str, Any]:
+        """Return arguments for ``viewer.add_image``: data, place and contrast."""
+        levels, info = self.file.levels, self.file.info
+        arguments: dict[str, Any] = {
+            "data": list(levels) if len(levels) > 1 else levels[0],
+            "multiscale": len(levels) > 1,
+            "rgb": self.rgb,
+            "name": self.name,
+            "axis_labels": tuple(info.axes.lower()),
+        }
+        if self.limits is not None:
+            arguments["contrast_limits"] = self.limits
+        if info.pixel_size is not None:
+            distances = dict(zip("YX", info.pixel_size, strict=True))
+            if info.plane_distance is not None:
+                distances["Z"] = info.plane_distance
+            arguments["scale"] = tuple(distances.get(axis, 1.0) for axis in info.axes)
+            arguments["units"] = tuple("um" if axis in "ZYX" else "pixel" for axis in info.axes)
+        return arguments
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadItem:
+    """An image and the work on it.
+
+    Attributes
+    ----------
+    image : ReadImage
+        The image.
+    place : FolderPlace
+        Where the work is kept.
+    recovered : Recovered or None
+        What was done already.
+    """
+
+    image: ReadImage
+    place: FolderPlace
+    recovered: Recovered | None
+
+
+def read_image_file(name: str, path: Path) -> ReadImage:
+    """Open an image and choose its contrast; for a background thread.
+
+    Parameters
+    ----------
+    name : str
+        In the folder.
+    path : Path
+        The file or folder.
+
+    Returns
+    -------
+    ReadImage
+
+    Raises
+    ------
+    InputError
+        When it cannot be read; one sentence.
+    """
+    from napari_spa.io.images.listing import open_image
+
+    file = open_image(path)
+    colours = len(file.levels[0].shape) > len(file.info.axes)
+    return ReadImage(name, file, None if colours else _limits(file.levels[-1]))
+
+
+def _limits(data: Any) -> tuple[float, float] | None:
+    """Return the range that napari would show; None where it has to look for itself."""
+    from napari.layers.utils.layer_utils import calc_data_range
+
+    low, high = calc_data_range(data)
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        return None
+    return float(low), float(high)
+
+
+class FolderReader:
+    """Read what is wanted next, and keep the latest few images open.
+
+    Methods belong to the main thread, unless they say otherwise.
+    """
+
+    def __init__(self) -> None:
+        # Two threads: what somebody waits for must not queue behind what nobody waits for.
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="napari-spa-folder-read")
+        self._images: OrderedDict[str, Future[ReadImage]] = OrderedDict()
+
+    def image(self, name: str, path: Path) -> Future[ReadImage]:
+        """Read an image, or return the one that is read already."""
+        known = self._images.get(name)
+        if known is None or (known.done() and known.exception() is not None):
+            known = self._pool.submit(read_image_file, name, path)
+            self._images[name] = known
+        self._images.move_to_end(name)
+        while len(self._images) > _KEPT:
+            self._images.popitem(last=False)
+        return known
+
+    def item(
+        self,
+        image: Future[ReadImage],
+        make_place: Callable[[], FolderPlace],
+        give_back: Callable[[], None],
+    ) -> Future[ReadItem]:
+        """Read the work on an image, after the image.
+
+        Parameters
+        ----------
+        image : Future
+            From :meth:`image`.
+        make_place : callable
+            Returns where the work is kept, once nothing of it is being written any more;
+            called in the background.
+        give_back : callable
+            Called in the background when the place is not needed after all.
+
+        Returns
+        -------
+        Future
+            Fails with ``InputError`` (the image) or ``DataError`` (the work).
+        """
+
+        def read() -> ReadItem:
+            found = image.result()
+            place = make_place()
+            try:
+                return ReadItem(found, place, recover(found, place))
+            except BaseException:
+                give_back()
+                raise
+
+        return self._pool.submit(read)
+
+    def forget(self) -> None:
+        """Close all images: another folder comes."""
+        self._images.clear()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._images.clear()
+
+
+def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
+    """Read the work on an image: from its log, else from its labels; for the background.
+
+    Parameters
+    ----------
+    image : ReadImage
+        The image.
+    place : FolderPlace
+        Where its work is kept.
+
+    Returns
+    -------
+    Recovered or None
+        None where there is none.
+
+    Raises
+    ------
+    DataError
+        When there is some and it cannot be understood.
+    """
+    records = _records(place)
+    labels = labels_path(place.out, place.name)
+    if not records and not labels.exists():
+        return None
+    if not records:
+        records = _from_labels(image, labels)
+        place.before = tuple(records)
+    facts = image_facts(records)[0]
+    if facts.shape != image.shape:
+        raise DataError(
+            f"the work in {place.log.name} was done on an image of another size; "
+            "move it away to start anew."
+        )
+    store = make_label_store(image.shape, axes=image.axes)
+    try:
+        session = read_journal(records, StoreSurface(store))
+    except DataError as error:
+        raise DataError(f"{place.log.name} cannot be opened: {error}") from error
+    return Recovered(place, session, store, None)
+
+
+def _records(place: FolderPlace) -> list[Record]:
+    from napari_spa.io.event_log import read_records
+
+    log: FolderLog | None = place.open_log
+    if log is not None:
+        return log.records()
+    return read_records(place.log) if place.log.exists() else []
+
+
+def _from_labels(image: ReadImage, path: Path) -> list[Record]:
+    """Write labels that came without a log down as if they had been painted."""
+    from napari_spa.io.images.stack_files import read_label_stack
+
+    try:
+        labels = read_label_stack(path, image.shape)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    store: LabelStore = make_label_store(image.shape, axes=image.axes)
+    store.write(tuple(slice(None) for _ in image.shape), labels)
+    notes = _Notes()
+    journal = Journal(notes)
+    journal.begin(image.facts, None)
+    rows, columns = image.axes
+    for position in sorted(store.planes_in_use()):
+        rest = iter(position)
+        index = tuple(0 if axis in (rows, columns) else next(rest) for axis in range(labels.ndim))
+        plane = Plane(image.axes, index)
+        journal.edit(plane, store.read(plane.slices))
+    return notes.records
+
+
+class _Notes:
+    """A log in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        self.records.append(dict(record() if callable(record) else record))

@@ -1,0 +1,234 @@
+"""Write labels, logs and index of a folder's project in the background; nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import SpaError
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.viewer.folder.place import FolderPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.projects.project import Project
+    from napari_spa.viewer.folder.reader import ReadImage
+    from napari_spa.viewer.layers.label_storage import LabelStore
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaving:
+    """The work on an image that is left.
+
+    Attributes
+    ----------
+    place : FolderPlace
+        Where it is kept.
+    store : LabelStore
+        Its labels; nobody changes them any more.
+    info : ImageInfo
+        Axes and pixel size.
+    labels : bool
+        Whether the labels have to be written.
+    """
+
+    place: FolderPlace
+    store: LabelStore
+    info: ImageInfo
+    labels: bool
+
+
+class FolderSaver(QObject):
+    """One thread that writes, in order; what fails is kept and tried again.
+
+    Attributes
+    ----------
+    failed : Signal(str)
+        What could not be written, in one sentence; once until writing works again.
+    unsaved_changed : Signal(object)
+        Names of the images whose work is in memory only, as a tuple.
+    """
+
+    failed = Signal(str)
+    unsaved_changed = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-folder-save")
+        self._project: Project | None = None
+        self._leaving: dict[str, Leaving] = {}
+        self._lent: dict[str, Leaving] = {}
+        self._changes: dict[str, dict[str, Any]] = {}
+        self._told = False
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Names of the images whose work is in memory only."""
+        return tuple(sorted(self._leaving))
+
+    def begin(self, project: Project) -> None:
+        """Write for this project from now on; what there is of another is written first."""
+        self.flush()
+
+        def take() -> None:
+            self._project, self._told = project, False
+
+        self._writer.submit(take).result()
+
+    def index(self, name: str, **changes: object) -> None:
+        """Write what changed about an image into the index."""
+        self._writer.submit(self._index, name, changes)
+
+    def save(self, leaving: Leaving) -> None:
+        """Write the work on an image that is left, and close its log."""
+        self._writer.submit(self._save, leaving)
+
+    def keep(self, place: FolderPlace, image: ReadImage) -> Future[None]:
+        """Write the labels of what is accepted on an image that is still on show."""
+        return self._writer.submit(self._keep, place, image)
+
+    def run(self, act: Callable[[], Any]) -> Future[Any]:
+        """Do something after all that is to be written so far."""
+        return self._writer.submit(act)
+
+    def place(self, out: Path, name: str, left: Callable[[FolderPlace], None]) -> FolderPlace:
+        """Return where an image's work is kept, once all so far is written; in any thread.
+
+        What could not be written goes with it, until it is left or given back.
+        """
+
+        def make() -> FolderPlace:
+            kept = self._leaving.pop(name, None)
+            known = None if kept is None else kept.place.open_log
+            place = FolderPlace(out, name, left, known, self._tell)
+            if kept is not None:
+                self._lent[name] = kept
+            return place
+
+        return self._writer.submit(make).result()
+
+    def give_back(self, name: str) -> None:
+        """Keep what :meth:`place` gave away, because the image was not opened after all."""
+
+        def keep() -> None:
+            kept = self._lent.pop(name, None)
+            if kept is not None:
+                self._save(kept)
+
+        self._writer.submit(keep)
+
+    def try_again(self) -> None:
+        """Write what could not be written before."""
+        self._told = False
+        self._writer.submit(self._try_again)
+
+    def flush(self) -> None:
+        """Wait until everything that can be written is."""
+        self._writer.submit(self._try_again).result()
+
+    def close(self) -> tuple[str, ...]:
+        """Write what is left and end the thread.
+
+        Returns
+        -------
+        tuple of str
+            Names of the images whose work is lost with the window.
+        """
+        self.flush()
+        self._writer.shutdown(wait=True)
+        for leaving in self._leaving.values():
+            if leaving.place.open_log is not None:
+                leaving.place.open_log.close()
+        return self.unsaved
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _try_again(self) -> None:
+        for leaving in list(self._leaving.values()):
+            self._save(leaving)
+        self._write_index()
+
+    def _index(self, name: str, changes: dict[str, object]) -> None:
+        self._changes.setdefault(name, {}).update(changes)
+        self._write_index()
+
+    def _write_index(self) -> None:
+        if self._project is None:
+            return
+        for name in list(self._changes):
+            try:
+                self._project.update(name, **self._changes[name])
+            except SpaError as error:
+                self._tell(str(error))
+                return
+            except Exception as error:  # a thread that dies would lose what comes after
+                _logger.exception("the index could not be written")
+                self._tell(f"the state of {name} could not be written ({error}).")
+            del self._changes[name]
+        if not self._leaving:
+            self._told = False
+
+    def _save(self, leaving: Leaving) -> None:
+        name, log = leaving.place.name, leaving.place.open_log
+        kept = True
+        if log is not None:
+            log.try_again()
+            kept = log.saved  # else it has said so itself
+            self._told = self._told or not kept
+        if leaving.labels:
+            try:
+                _write_labels(leaving)
+            except SpaError as error:
+                kept = False
+                self._tell(f"{str(error).rstrip('.')}; your work on it stays in memory.")
+            except Exception as error:  # a thread that dies would lose what comes after
+                _logger.exception("labels could not be written")
+                kept = False
+                self._tell(f"the labels of {name} could not be written ({error}).")
+        if kept:
+            self._leaving.pop(name, None)
+            if log is not None:
+                log.close()
+        else:
+            self._leaving[name] = leaving
+        self._announce()
+
+    def _keep(self, place: FolderPlace, image: ReadImage) -> None:
+        from napari_spa.viewer.folder.reader import recover
+
+        if place.open_log is None or not place.open_log.touched:
+            return
+        try:
+            # From the log: the layer's labels hold the object at hand as well.
+            found = recover(image, place)
+            if found is not None:
+                _write_labels(Leaving(place, found.store, image.file.info, True))
+        except SpaError as error:
+            self._tell(str(error))
+
+    def _announce(self) -> None:
+        self.unsaved_changed.emit(self.unsaved)
+
+    def _tell(self, sentence: str) -> None:
+        if not self._told:
+            self._told = True
+            self.failed.emit(sentence)
+
+
+def _write_labels(leaving: Leaving) -> None:
+    from napari_spa.io.images.open import write_labels
+
+    store, place = leaving.store, leaving.place
+    finest = store.data[0] if store.multiscale else store.data
+    labels = np.asarray(finest) if store.ndim == 2 else finest
+    write_labels(labels_path(place.out, place.name), labels, leaving.info, highest=store.highest())

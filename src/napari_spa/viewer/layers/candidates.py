@@ -1,0 +1,313 @@
+"""The four Shapes layers *SPA candidate 1..4*: what each candidate would change.
+
+What is slow, finding polygons, is done by :func:`draw_candidate` in the worker; the GUI
+thread only hands them to layers that are there already, all polygons of a layer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+from napari.utils.triangulation_backend import TriangulationBackend, get_backend
+from psygnal import Signal
+
+from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.viewer.layers.mask import add_quietly, place_layer
+from napari_spa.viewer.layers.partition import cut_into_pieces
+from napari_spa.viewer.layers.polygons import mask_polygons
+from napari_spa.viewer.layers.shape_filling import fill_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from napari.components import ViewerModel
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Candidate, DoubleArray
+
+CANDIDATE_NAME = "SPA candidate {}"
+CANDIDATES = 4
+
+# Vertices of one colour that are enough, and the most that any mask may have; filling a
+# polygon takes 3 us a vertex with a compiled triangulation.  Without, it takes 300 us a
+# vertex, or 400 us for a whole convex polygon.
+_COMPILED, _PLAIN = (1500, 8000), (100, 8000)
+_TRIANGULATIONS = {
+    TriangulationBackend.bermuda: "bermuda",
+    TriangulationBackend.partsegcore: "PartSegCore_compiled_backend",
+    TriangulationBackend.triangle: "triangle",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnCandidate:
+    """A candidate's difference as polygons; around a hole lie several.
+
+    Attributes
+    ----------
+    polygons : tuple of ndarray of shape (N, 2)
+        float64 (row, column) in image pixels, not closed; they overlap nowhere.
+    colours : ndarray of shape (len(polygons), 4)
+        float64 RGBA in [0, 1]: blue where the candidate adds, magenta where it removes.
+    """
+
+    polygons: tuple[DoubleArray, ...]
+    colours: DoubleArray
+
+
+def draw_candidate(candidate: Candidate) -> DrawnCandidate:
+    """Draw what a candidate would change; for the worker.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        What to draw.
+
+    Returns
+    -------
+    DrawnCandidate
+        Exact where that is quick to show, and else with a Dice of at least 0.99, unless
+        the difference is noise; see :func:`~napari_spa.viewer.layers.polygons.mask_polygons`.
+    """
+    compiled = _compiled()
+    enough, most = _COMPILED if compiled else _PLAIN
+    corner = (candidate.region.row, candidate.region.column)
+    polygons: list[DoubleArray] = []
+    colours: list[tuple[int, ...]] = []
+    for mask, colour in (
+        (candidate.local_added, ADDED_COLOUR),
+        (candidate.local_removed, REMOVED_COLOUR),
+    ):
+        drawn = mask_polygons(mask, corner, enough=enough, most=most, convex=not compiled)
+        polygons += drawn
+        colours += [(*colour, 255)] * len(drawn)
+    return DrawnCandidate(tuple(polygons), np.array(colours, dtype=float).reshape(-1, 4) / 255)
+
+
+def _compiled() -> bool:
+    """Tell whether napari has a compiled triangulation and uses it."""
+    chosen = get_backend()
+    if chosen is TriangulationBackend.fastest_available:
+        return any(name in sys.modules for name in _TRIANGULATIONS.values())
+    return _TRIANGULATIONS.get(chosen, "") in sys.modules
+
+
+_NOTHING = DrawnCandidate((), np.empty((0, 4)))
+
+
+class CandidateShapes:
+    """The layers of the candidates; held by reference, whatever a person does to them.
+
+    A layer that was deleted is made again when there is something to show.  Whether a
+    candidate is shown is one thing, whoever said so last: :meth:`set_visible`, or a person
+    with napari's eye icon.  It holds for later rounds, and for a layer that is made again.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where the layers live.
+    ndim : int
+        Number of data dimensions of the image.
+    space : mapping
+        Where the image lies in the world: ``scale``, ``translate``, ``rotate``, ``shear``,
+        ``affine``, ``units``, ... as arguments of a layer.
+
+    Attributes
+    ----------
+    toggled : Signal(int, bool)
+        A person showed or hid a candidate with napari's eye icon.
+    """
+
+    toggled = Signal(int, bool)
+
+    def __init__(self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any]) -> None:
+        self._viewer, self._ndim, self._space = viewer, ndim, dict(space)
+        self._layers: list[Shapes | None] = [None] * CANDIDATES
+        self._wanted = [False] * CANDIDATES
+        self._solo: int | None = None
+        self._hidden = False
+        self._ours = False
+
+    @property
+    def layers(self) -> tuple[Shapes | None, ...]:
+        """The layers in order, None where one is not in the viewer."""
+        there = self._viewer.layers
+        return tuple(layer if layer in there else None for layer in self._layers)
+
+    @property
+    def visible(self) -> tuple[bool, ...]:
+        """Which candidates are to be shown when none is shown alone."""
+        return tuple(self._wanted)
+
+    def owns(self, layer: object) -> bool:
+        """Tell whether a layer is one of these."""
+        return layer is not None and any(layer is mine for mine in self._layers)
+
+    def take_over(self, others: CandidateShapes) -> None:
+        """Use the layers of an image that was left; what a person did to them holds.
+
+        Parameters
+        ----------
+        others : CandidateShapes
+            Of as many dimensions, and emptied; has no layer any more.
+        """
+        self._wanted = list(others.visible)
+        for index, layer in enumerate(others.layers):
+            others.let_go(index)
+            if layer is not None:
+                place_layer(layer, self._space)
+                self._listen(index, layer)
+        self._apply()
+
+    def let_go(self, index: int) -> None:
+        """Listen to a layer no more; it stays in the viewer."""
+        layer = self._layers[index]
+        if layer is not None:
+            layer.events.visible.disconnect(self._on_visible)
+        self._layers[index] = None
+
+    def make(self) -> Iterator[None]:
+        """Add the layers that are not there, one a step: napari takes its time for each.
+
+        Yields
+        ------
+        None
+            After each layer that was added.
+        """
+        for index in range(CANDIDATES):
+            if self.layers[index] is None:
+                self._make(index)
+                yield
+
+    def show(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> None:
+        """Show a round.
+
+        Parameters
+        ----------
+        plane : Plane
+            Where in the image's data.
+        drawn : sequence of DrawnCandidate
+            Up to four; layers without one are emptied.
+        """
+        for _ in self.steps(plane, drawn):
+            pass
+
+    def steps(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> Iterator[None]:
+        """Do what :meth:`show` does layer by layer; in between, the window may live."""
+        for index in range(CANDIDATES):
+            layer = self.layers[index]
+            if layer is None and index < len(drawn):
+                layer = self._make(index)
+            if layer is not None:
+                shown = drawn[index] if index < len(drawn) else _NOTHING
+                fill_layer(layer, *_placed(plane, shown, self._transposed))
+            yield
+
+    def clear(self) -> None:
+        """Empty the layers; they stay, as making one takes much longer than filling it."""
+        for layer in self.layers:
+            if layer is not None:
+                fill_layer(layer, [], _NOTHING.colours)
+
+    def remove(self) -> None:
+        """Take the layers out of the viewer; what is to be shown is remembered."""
+        for layer in self.layers:
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+        for index in range(CANDIDATES):
+            self.let_go(index)
+
+    def set_visible(self, index: int, visible: bool) -> None:
+        """Show or hide a candidate, in later rounds too.
+
+        Parameters
+        ----------
+        index : int
+            Of the candidate, from 0.
+        visible : bool
+            Whether to show it.
+        """
+        self._wanted[index] = visible
+        self._apply()
+
+    def solo(self, index: int | None) -> None:
+        """Show one candidate alone for now, say while the mouse is over its card.
+
+        Parameters
+        ----------
+        index : int or None
+            Of the candidate, from 0; None shows again those that are to be shown.
+        """
+        self._solo = index
+        self._apply()
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Show none for now, whichever are to be shown."""
+        self._hidden = hidden
+        self._apply()
+
+    # ------------------------------------------------------------------ how it does it
+
+    @property
+    def _transposed(self) -> bool:
+        displayed = self._viewer.dims.displayed
+        return bool(displayed[-2] > displayed[-1])
+
+    def _make(self, index: int) -> Shapes:
+        self.let_go(index)  # one that a person deleted
+        layer = Shapes(
+            ndim=self._ndim,
+            name=CANDIDATE_NAME.format(index + 1),
+            opacity=0.75,
+            visible=self._shown(index),
+            **self._space,
+        )
+        self._listen(index, layer)
+        add_quietly(self._viewer, layer)
+        return layer
+
+    def _listen(self, index: int, layer: Shapes) -> None:
+        layer.events.visible.connect(self._on_visible)
+        self._layers[index] = layer
+
+    def _shown(self, index: int) -> bool:
+        if self._hidden:
+            return False
+        return self._wanted[index] if self._solo is None else self._solo == index
+
+    def _apply(self) -> None:
+        self._ours = True
+        try:
+            for index, layer in enumerate(self.layers):
+                if layer is not None and layer.visible != self._shown(index):
+                    layer.visible = self._shown(index)
+        finally:
+            self._ours = False
+
+    def _on_visible(self, event: Any) -> None:
+        """Remember what a person wants to see."""
+        if not self._ours:
+            for index, layer in enumerate(self._layers):
+                if layer is not None and layer is event.source:
+                    self._wanted[index] = layer.visible
+                    self.toggled.emit(index, layer.visible)
+
+
+def _placed(
+    plane: Plane, drawn: DrawnCandidate, transposed: bool
+) -> tuple[list[DoubleArray], DoubleArray]:
+    """Place polygons in the data's space, with their colours."""
+    polygons, colours = list(drawn.polygons), drawn.colours
+    if transposed:
+        # Columns on screen are rows of the plane, so the cuts must be along rows too.
+        cut = [cut_into_pieces([polygon], axis=0) for polygon in polygons]
+        colours = np.repeat(colours, [len(pieces) for pieces in cut], axis=0)
+        polygons = [piece for pieces in cut for piece in pieces]
+    if not polygons:
+        return [], colours
+    stops = np.cumsum([len(polygon) for polygon in polygons])[:-1]
+    return np.split(plane.points(np.concatenate(polygons)), stops), colours

@@ -1,0 +1,297 @@
+"""Where a mask layer's labels live: an array while small, tiles and a pyramid beyond."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.errors import InputError
+from napari_spa.viewer.layers.tiled_array import TileArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Index = tuple[int | slice, ...]
+    Level = NDArray[np.uint16] | TileArray
+
+# A plain array up to so many pixels (256 MiB), with no side over what any graphics card
+# takes as one texture.
+_DENSE_PIXELS, _TEXTURE_SIDE = 2**27, 8192
+# Tiles in one resolution, which a person can paint on, up to this side; napari reads and
+# uploads such a plane as a whole whenever it changes.
+_PAINTABLE_SIDE = 4096
+# A pyramid is halved until its planes are no larger: napari keeps one in its thumbnail.
+_COARSEST_SIDE = 512
+_TILE_SIDE = 64
+_CARRIED_SIDE = 2048  # a large write goes to the coarser levels in parts of this side
+_DTYPE = np.dtype(np.uint16)  # napari shows it as it is; wider types it recolours on the CPU
+
+
+def make_label_store(shape: tuple[int, ...], *, axes: tuple[int, int]) -> LabelStore:
+    """Choose how the labels of an image are kept.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Size of the image at full resolution, colours left out.
+    axes : (int, int)
+        The axes that are rows and columns, in ascending order.
+
+    Returns
+    -------
+    LabelStore
+        A NumPy array up to 2**27 pixels and 8192 a side; tiles in one resolution while
+        planes are up to 4096 a side; beyond that, tiles in a pyramid.
+
+    Raises
+    ------
+    InputError
+        When the axes are not two of the shape's.
+
+    Notes
+    -----
+    Only the size decides, not whether the image has a pyramid: napari lets a person paint
+    on one resolution only, and places any pyramid by the ratio of its shapes.  So a
+    pyramid is our own: halved step by step (an image's may leap, and napari fails on
+    labels larger than a texture), and never along the stack (napari rounds the slider's
+    position and would show the coarse plane next to the one that was written).
+    """
+    if not 0 <= axes[0] < axes[1] < len(shape) or min(shape) < 1:
+        raise InputError(f"axes {axes} are not the rows and columns of an image of {shape}.")
+    plane = max(shape[axis] for axis in axes)
+    if math.prod(shape) <= _DENSE_PIXELS and plane <= _TEXTURE_SIDE:
+        return LabelStore([np.zeros(shape, dtype=_DTYPE)], axes)
+    tile = tuple(_TILE_SIDE if axis in axes else 1 for axis in range(len(shape)))
+    if plane <= _PAINTABLE_SIDE:
+        return LabelStore([TileArray.zeros(shape, tile, _DTYPE)], axes)
+    levels: list[Level] = [TileArray.zeros(level, tile, _DTYPE) for level in _pyramid(shape, axes)]
+    if len(shape) == 2:
+        # napari reads the coarsest level of a 2D pyramid once and keeps the answer; of a
+        # plain array that is the array itself, which stays up to date.
+        levels[-1] = np.zeros(levels[-1].shape, dtype=_DTYPE)
+    return LabelStore(levels, axes)
+
+
+def _pyramid(shape: tuple[int, ...], axes: tuple[int, int]) -> list[tuple[int, ...]]:
+    shapes = [shape]
+    while max(shapes[-1][axis] for axis in axes) > _COARSEST_SIDE:
+        shapes.append(tuple(-(-n // 2) if a in axes else n for a, n in enumerate(shapes[-1])))
+    return shapes
+
+
+class LabelStore:
+    """The labels of one image, as a napari Labels layer can show them.
+
+    Parameters
+    ----------
+    levels : sequence of ndarray or TileArray
+        uint16, finest first; each is as long as the finest along the stack, and no larger
+        than the one before it along the plane.
+    axes : (int, int)
+        The axes that are rows and columns, in ascending order.
+
+    Attributes
+    ----------
+    axes : (int, int)
+        As given.
+
+    Notes
+    -----
+    A coarse pixel has the highest label among the pixels under it, so an object never
+    vanishes however far one zooms out, and its outline grows, by half a pixel of the level
+    on show on average.  napari places the pixels of a level by the ratio of the shapes:
+    pixel ``c`` of ``m`` covers the rows from ``c n / m`` to ``(c + 1) n / m`` of ``n``.
+    Here that is rounded to whole rows of the next finer level, which moves an edge by no
+    more than half a pixel.
+    """
+
+    def __init__(self, levels: Sequence[Level], axes: tuple[int, int]) -> None:
+        self.axes = axes
+        self._levels = list(levels)
+        self._steps = [
+            {axis: _Blocks.of(fine.shape[axis], coarse.shape[axis]) for axis in axes}
+            for fine, coarse in pairwise(levels)
+        ]
+
+    @property
+    def data(self) -> Any:
+        """What to give to ``napari.layers.Labels``: one array, or a list of levels."""
+        return self._levels if self.multiscale else self._levels[0]
+
+    @property
+    def multiscale(self) -> bool:
+        """Whether there is a pyramid; napari lets nobody paint on one."""
+        return len(self._levels) > 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size at full resolution."""
+        return self._levels[0].shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16]:
+        """Always uint16: up to 65535 objects."""
+        return _DTYPE
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, all levels together.
+
+        A plain array counts in full, though most systems give it memory only where it
+        has been written to.
+        """
+        return sum(level.nbytes for level in self._levels)
+
+    def read(self, index: Index) -> NDArray[np.uint16]:
+        """Read labels at full resolution.
+
+        Parameters
+        ----------
+        index : tuple of int or slice
+            As for a NumPy array of :attr:`shape`.
+
+        Returns
+        -------
+        ndarray of uint16
+            A copy; as many dimensions as there are slices.
+
+        Raises
+        ------
+        InputError
+            When more than 2**29 pixels are asked for at once.
+        """
+        return np.array(self._levels[0][index], dtype=_DTYPE)
+
+    def write(self, index: Index, values: NDArray[np.integer[Any]] | int) -> None:
+        """Write labels at full resolution and carry them to the coarser levels.
+
+        Parameters
+        ----------
+        index : tuple of int or slice
+            As for a NumPy array of :attr:`shape`.
+        values : ndarray or int
+            Whole numbers from 0 to 65535, of the index's shape or broadcast to it.
+
+        Raises
+        ------
+        InputError
+            When a value is no whole number from 0 to 65535; nothing is written.
+        """
+        self._levels[0][index] = _checked(values)
+        whole = (*index, *[slice(None)] * (self.ndim - len(index)))
+        window = [_span(range(n)[part]) for n, part in zip(self.shape, whole, strict=True)]
+        steps = [_CARRIED_SIDE if axis in self.axes else 1 for axis in range(self.ndim)]
+        parts = [
+            [(at, min(at + step, stop)) for at in range(start, stop, step)]
+            for (start, stop), step in zip(window, steps, strict=True)
+        ]
+        for part in product(*parts) if self.multiscale else ():
+            self._carry(part)
+
+    def planes_in_use(self) -> set[tuple[int, ...]]:
+        """Find the planes that hold any label, a person's own painting included.
+
+        Returns
+        -------
+        set of tuple of int
+            Positions along the axes that are not :attr:`axes`, in ascending order of
+            axes; ``{()}`` for a single image that holds any.
+        """
+        finest = self._levels[0]
+        if isinstance(finest, TileArray):
+            stack = [axis for axis in range(self.ndim) if axis not in self.axes]
+            return {tuple(number[axis] for axis in stack) for number in finest.occupied}
+        used = finest.max(axis=self.axes)  # several times faster than any()
+        return {tuple(int(p) for p in position) for position in np.argwhere(used)}
+
+    def highest(self) -> int:
+        """Find the highest label in use, a person's own painting included.
+
+        Returns
+        -------
+        int
+            0 when nothing is labelled.
+        """
+        coarsest = self._levels[-1]  # has the highest label of everything under it
+        return coarsest.peak if isinstance(coarsest, TileArray) else int(coarsest.max())
+
+    def _carry(self, window: tuple[tuple[int, int], ...]) -> None:
+        """Bring the coarser levels up to date over a window of the finest."""
+        for blocks, (fine, coarse) in zip(self._steps, pairwise(self._levels), strict=True):
+            source, target = list(window), list(window)
+            for axis, block in blocks.items():
+                target[axis] = first, last = block.over(*window[axis])
+                source[axis] = int(block.starts[first]), int(block.stops[last - 1])
+            there = tuple(slice(*span) for span in target)
+            read = fine[tuple(slice(*span) for span in source)]
+            if _vacant(read) and _vacant(coarse[there]):
+                return  # nothing was here, nothing is: so it is further up
+            values = np.asarray(read)
+            for axis, block in blocks.items():
+                values = block.highest(values, axis, target[axis], source[axis][0])
+            coarse[there] = values
+            window = tuple(target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Which pixels of one level lie under each pixel of the next, along one axis."""
+
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, fine: int, coarse: int) -> _Blocks:
+        edges = np.rint(np.arange(coarse + 1) * (fine / coarse)).astype(np.intp)
+        return cls(edges[:-1], edges[1:])
+
+    def over(self, start: int, stop: int) -> tuple[int, int]:
+        """Find the blocks that a stretch of fine pixels touches."""
+        first = int(np.searchsorted(self.stops, start, side="right"))
+        return first, int(np.searchsorted(self.starts, stop, side="left"))
+
+    def highest(
+        self, values: NDArray[Any], axis: int, span: tuple[int, int], origin: int
+    ) -> NDArray[Any]:
+        """Take the highest value of each block of a span; the values start at origin."""
+        starts = self.starts[slice(*span)] - origin
+        stops = self.stops[slice(*span)] - origin
+        highest = values.take(starts, axis=axis)
+        for offset in range(1, int((stops - starts).max())):
+            others = values.take(np.minimum(starts + offset, stops - 1), axis=axis)
+            np.maximum(highest, others, out=highest)
+        return highest
+
+
+def _vacant(level: Level) -> bool:
+    return level.vacant if isinstance(level, TileArray) else not level.any()
+
+
+def _span(r: range | int) -> tuple[int, int]:
+    """Return the first place of a selection and the one after its last."""
+    if isinstance(r, int):
+        return r, r + 1
+    return (min(r[0], r[-1]), max(r[0], r[-1]) + 1) if r else (0, 0)
+
+
+def _checked(values: NDArray[np.integer[Any]] | int) -> NDArray[np.uint16]:
+    """Return labels as uint16, and refuse those that are none."""
+    array = np.asarray(values)
+    if array.dtype != _DTYPE:
+        limits = np.iinfo(_DTYPE)
+        whole = array.dtype.kind in "bui"
+        if not whole or (array.size and not limits.min <= array.min() <= array.max() <= limits.max):
+            raise InputError(f"labels are whole numbers from {limits.min} to {limits.max}.")
+        array = array.astype(_DTYPE)
+    return array

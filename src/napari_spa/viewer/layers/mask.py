@@ -1,0 +1,306 @@
+"""The Labels layer *SPA mask* of one image: the surface that objects are written to."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import label_colormap
+from napari.utils.transforms import Affine
+from psygnal import Signal
+
+from napari_spa.viewer.layers.label_storage import LabelStore, make_label_store
+from napari_spa.viewer.layers.planes import spatial_shape
+from napari_spa.viewer.layers.store_surface import StoreSurface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from napari.utils.colormaps import CyclicLabelColormap
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import BoolArray, Region
+
+MASK_NAME = "SPA mask"
+_SEED = 0.95522  # the first objects are green, violet and pink: seen on most images
+
+
+class MaskLayer:
+    """A `Surface` that a person sees and may paint on.
+
+    The layer is held by reference: renaming, hiding and moving it changes nothing.  When it
+    was deleted it is put back, labels and all, the next time it is needed.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where the layer lives.
+    image : Image
+        Whose shape and place in the world it has.
+    axes : (int, int)
+        The data axes that are rows and columns.
+
+    Attributes
+    ----------
+    painted : Signal()
+        A person painted.
+    touched : Signal()
+        Labels on the plane on show may have changed otherwise, by napari's undo for one.
+    replaced : Signal()
+        Somebody gave the layer other data.
+    """
+
+    painted = Signal()
+    touched = Signal()
+    replaced = Signal()
+
+    def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
+        self._viewer, self._image, self._axes = viewer, image, axes
+        self._surface = StoreSurface(make_label_store(spatial_shape(image), axes=axes))
+        self._layer: Labels | None = None
+        self._ours = 0
+        self._stale = False
+        self._undoable = False
+
+    @property
+    def layer(self) -> Labels:
+        """The layer; made, or put back into the viewer, when it is not there."""
+        if self._layer is None:
+            self._layer = Labels(
+                self.store.data,
+                multiscale=self.store.multiscale,
+                name=MASK_NAME,
+                opacity=0.45,
+                colormap=mask_colours(),
+                **space_of(self._image),
+            )
+            self._listen()
+        if self._layer not in self._viewer.layers:
+            add_quietly(self._viewer, self._layer)
+        return self._layer
+
+    def take_over(self, other: MaskLayer) -> None:
+        """Show these labels in the layer of an image that was left, unless either is a pyramid.
+
+        Parameters
+        ----------
+        other : MaskLayer
+            Of as many dimensions; has no layer any more, and its labels can still be read.
+        """
+        layer = other.let_go()
+        if layer is None:
+            return
+        if self.store.multiscale or other.store.multiscale:
+            self._viewer.layers.remove(layer)
+            return
+        layer.editable = False  # napari's own undo must not reach back to the other image
+        layer.data = self.store.data
+        layer.editable = layer.visible = True
+        place_layer(layer, space_of(self._image))
+        self._layer = layer
+        self._listen()
+
+    def let_go(self) -> Labels | None:
+        """Listen to the layer no more, and return it where it is in the viewer."""
+        layer = self._layer if self.shown else None
+        self.release()
+        self._layer = None
+        return layer
+
+    def make(self) -> None:
+        """Add the layer, or put it back, where it is not in the viewer."""
+        _ = self.layer
+
+    @property
+    def store(self) -> LabelStore:
+        """Where the labels are."""
+        return self._surface.store
+
+    @property
+    def shown(self) -> bool:
+        """Whether the layer is in the viewer."""
+        return self._layer is not None and self._layer in self._viewer.layers
+
+    def owns(self, layer: object) -> bool:
+        """Tell whether a layer is this one."""
+        return layer is not None and layer is self._layer
+
+    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
+        """Return a copy of the labels in a region."""
+        return self._surface.read(plane, region)
+
+    def read_plane(self, plane: Plane) -> NDArray[np.integer]:
+        """Return a copy of a whole plane, (H, W)."""
+        return self.store.read(plane.slices)
+
+    @property
+    def paintable(self) -> bool:
+        """Whether a person can paint on it, which napari allows on one resolution only."""
+        return not self.store.multiscale
+
+    def planes_in_use(self) -> set[tuple[int, ...]]:
+        """Positions, along the stack axes, of planes that hold any label."""
+        return self.store.planes_in_use()
+
+    def adopt(self, store: LabelStore) -> None:
+        """Show other labels of the same image, made by :func:`make_label_store`."""
+        self._surface = StoreSurface(store)
+        if self._layer is not None:
+            with self._writing():
+                self._layer.data = store.data
+
+    def write(
+        self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
+    ) -> None:
+        """Give the pixels of a region that are true the values; shown by :meth:`refresh`."""
+        with self._writing():
+            # A hidden layer has no slice for napari to write into.
+            if self._undoable and self.paintable and self.layer.visible:
+                corner = (region.row, region.column)
+                where = plane.points(np.argwhere(pixels).astype(np.float64) + corner)
+                self.layer.data_setitem(tuple(where.astype(np.intp).T), np.asarray(values))
+                return
+            self._surface.write(plane, region, pixels, values)
+            self._stale = True
+
+    @contextmanager
+    def undoable(self) -> Iterator[None]:
+        """Let napari's own undo take back what is written in the block, where it can."""
+        self._undoable = True
+        try:
+            yield
+        finally:
+            self._undoable = False
+
+    def refresh(self) -> None:
+        """Show what was written."""
+        if self._stale and self.shown:
+            self._stale = False
+            with self._writing():
+                self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    def colour(self, number: int) -> tuple[float, float, float, float] | None:
+        """Return the colour of an object, RGBA in [0, 1]."""
+        if self._layer is None:
+            return None
+        red, green, blue, alpha = (float(v) for v in self._layer.get_color(number))
+        return red, green, blue, alpha
+
+    def release(self) -> None:
+        """Listen to the layer no more; it stays in the viewer."""
+        if self._layer is not None:
+            self._layer.events.paint.disconnect(self._on_painted)
+            self._layer.events.set_data.disconnect(self._on_touched)
+            self._layer.events.data.disconnect(self._on_data)
+
+    def remove(self) -> None:
+        """Take the layer out of the viewer; the labels can still be read."""
+        if self._layer is not None and self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
+    def _listen(self) -> None:
+        if self._layer is not None:
+            self._layer.events.paint.connect(self._on_painted)
+            self._layer.events.set_data.connect(self._on_touched)
+            self._layer.events.data.connect(self._on_data)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._ours += 1
+        try:
+            yield
+        finally:
+            self._ours -= 1
+
+    def _on_painted(self, event: Any) -> None:
+        if not self._ours:
+            self.painted.emit()
+
+    def _on_touched(self, event: Any) -> None:
+        if not self._ours:
+            self.touched.emit()
+
+    def _on_data(self, event: Any) -> None:
+        """Take data that somebody gave the layer, or leave the layer to them."""
+        layer = self._layer
+        if self._ours or layer is None:
+            return
+        data, store = layer.data, self.store
+        if data is store.data or (store.multiscale and data[0] is store.data[0]):
+            return
+        if isinstance(data, np.ndarray) and (data.shape, data.dtype) == (store.shape, store.dtype):
+            self._surface = StoreSurface(LabelStore([data], self._axes))
+        else:
+            self.release()
+            self._layer = None
+        self.replaced.emit()
+
+
+def mask_colours() -> CyclicLabelColormap:
+    """Return the colours of objects."""
+    return label_colormap(49, seed=_SEED, background_value=0)
+
+
+def space_of(image: Image) -> dict[str, Any]:
+    """Return where an image lies in the world, as arguments of a new layer.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+
+    Returns
+    -------
+    dict
+        ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` and
+        ``axis_labels``.
+    """
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
+
+
+def place_layer(layer: Any, space: Mapping[str, Any]) -> None:
+    """Put a layer of the same number of dimensions elsewhere in the world.
+
+    Parameters
+    ----------
+    layer : Layer
+        Which.
+    space : mapping
+        From :func:`space_of`.
+    """
+    for name, value in space.items():
+        if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
+            setattr(layer, name, value)
+
+
+def _plain(value: Any) -> Any:
+    return value.affine_matrix if isinstance(value, Affine) else value
+
+
+def add_quietly(viewer: ViewerModel, layer: Any) -> None:
+    """Add a layer of ours without taking the selection away from the person's.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where to.
+    layer : Layer
+        What.
+    """
+    active = viewer.layers.selection.active
+    viewer.add_layer(layer)
+    if active is not None and active in viewer.layers:
+        viewer.layers.selection.active = active

@@ -1,0 +1,275 @@
+"""Which plane of an image layer is on show, how it is read, and where a click falls in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.errors import InputError
+from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+_MOST_CHANNELS = 8
+_CHANNEL_NAMES = {"c", "channel", "channels", "ch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Which channels of a layer are looked at.
+
+    Attributes
+    ----------
+    name : str
+        For a person.
+    axis : int or None
+        The data axis whose positions are channels; None for the layer's own colours, or
+        for one grey plane.
+    chosen : tuple of int or None
+        Which ones, at most three; all colours by default.
+    """
+
+    name: str
+    axis: int | None = None
+    chosen: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a layer is looked at; another look means another encoding.
+
+    Attributes
+    ----------
+    channels : Channels
+        Which channels.
+    contrast : {"automatic", "layer"}
+        Whether grey values come from each plane's own range or the layer's limits.
+    limits : tuple of (float, float) or None
+        The limits that an object was started with, to go on with them after a crash.
+    """
+
+    channels: Channels
+    contrast: str = "automatic"
+    limits: tuple[tuple[float, float], ...] | None = None
+
+
+def channel_choices(layer: Image) -> tuple[Channels, ...]:
+    """Return what a person may choose among; the first is the default.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+
+    Returns
+    -------
+    tuple of Channels
+    """
+    if layer.rgb:
+        names = ("Red", "Green", "Blue")
+        alone = tuple(Channels(name, None, (i,)) for i, name in enumerate(names))
+        return (Channels("All colours", None, (0, 1, 2)), *alone)
+    choices = [Channels("Slice on show")]
+    for axis, length in enumerate(spatial_shape(layer)[:-2]):
+        if 2 <= length <= _MOST_CHANNELS:
+            chosen = tuple(range(min(length, 3)))
+            joined = " + ".join(map(str, chosen))
+            choices.append(Channels(f"{_axis_name(layer, axis)} {joined} as colours", axis, chosen))
+    return tuple(choices)
+
+
+def logged_look(layer: Image, record: Any, now: Look) -> Look:
+    """Return how a log says the layer was looked at, as far as one still can.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    record : mapping or None
+        ``channels``, ``axis`` and ``limits`` of the log.
+    now : Look
+        What is kept where the log says nothing.
+
+    Returns
+    -------
+    Look
+        With the very limits of the log, whatever the layer's are now.
+    """
+    if not isinstance(record, dict):
+        return now
+    chosen = None if record.get("channels") is None else tuple(record["channels"])
+    wanted = (record.get("axis"), chosen)
+    known = (c for c in channel_choices(layer) if (c.axis, c.chosen) == wanted)
+    limits = record.get("limits")
+    fixed = None if limits is None else tuple((float(a), float(b)) for a, b in limits)
+    return Look(next(known, now.channels), now.contrast, fixed)
+
+
+def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
+    """Find the plane of an image layer that the viewer shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Image
+        One of its image layers.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    InputError
+        When the viewer shows a volume, or an axis that the image does not have.
+    """
+    if viewer.dims.ndisplay != 2:
+        raise InputError("the viewer shows a volume; switch to the 2D view to click on a slice.")
+    offset = viewer.dims.ndim - layer.ndim
+    axes = sorted(axis - offset for axis in viewer.dims.displayed)
+    if axes[0] < 0:
+        raise InputError(f"{layer.name} has no plane along the axes on show; change their order.")
+    world = np.asarray(viewer.dims.point, dtype=np.float64)[offset:]
+    position = np.round(np.asarray(layer.world_to_data(world))).astype(int)
+    shape = spatial_shape(layer)
+    for axis in set(range(layer.ndim)) - set(axes):
+        if not 0 <= position[axis] < shape[axis]:
+            raise InputError(f"{layer.name} has no slice here; move the slider back onto it.")
+    return Plane((axes[0], axes[1]), tuple(int(p) for p in position))
+
+
+def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
+    """Move the viewer's sliders to a plane of a layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Image
+        One of its image layers.
+    plane : Plane
+        Of the layer's data.
+    """
+    offset = viewer.dims.ndim - layer.ndim
+    world = layer.data_to_world(plane.index)
+    for axis in plane.stack_axes:
+        viewer.dims.set_point(axis + offset, float(world[axis]))
+
+
+def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: Look) -> int | None:
+    """Return the axis along which one goes to the next slice.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer; the slider that was used last wins.
+    layer : Image
+        The layer.
+    plane : Plane
+        The plane on show.
+    look : Look
+        An axis whose positions are channels is no way to go.
+
+    Returns
+    -------
+    int or None
+        A data axis; None for a single plane.
+    """
+    shape = spatial_shape(layer)
+    axes = [a for a in plane.stack_axes if shape[a] > 1 and a != look.channels.axis]
+    named = [a for a in axes if _axis_name(layer, a).lower() not in _CHANNEL_NAMES]
+    used = int(viewer.dims.last_used) - (viewer.dims.ndim - layer.ndim)
+    if used in axes:
+        return used  # type: ignore[no-any-return]
+    return (named or axes)[-1] if axes else None
+
+
+def spatial_shape(layer: Image) -> tuple[int, ...]:
+    """Return the shape of a layer's data at full resolution, colours left out."""
+    data: Any = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(n) for n in data.shape[: layer.ndim])
+
+
+def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
+    """Describe one plane of a numpy, dask, zarr or multiscale layer; nothing is read yet.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    plane : Plane
+        Which plane.
+    look : Look
+        Channels and contrast.
+
+    Returns
+    -------
+    Picture
+    """
+    levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
+    channels = look.channels
+    readers: list[tuple[PlaneReader, ...]] = []
+    for data in levels:
+        there = _at_level(plane, levels[0].shape, data.shape)
+        if channels.axis is None or channels.axis in plane.axes:
+            readers.append((PlaneReader(data, there),))
+            continue
+        ratio = data.shape[channels.axis] / levels[0].shape[channels.axis]
+        chosen = channels.chosen or ()
+        positions = [int((c + 0.5) * ratio) for c in chosen]
+        readers.append(tuple(PlaneReader(data, there.at(channels.axis, p)) for p in positions))
+    colours = channels.chosen if channels.axis is None else None
+    if look.limits is not None:
+        return Picture(tuple(readers), colours, limits=look.limits)
+    if layer.rgb:
+        return Picture(tuple(readers), colours)
+    shown = (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
+    if look.contrast == "layer":
+        return Picture(tuple(readers), colours, limits=(shown,))
+    return Picture(tuple(readers), colours, shown=shown)
+
+
+def click_in_plane(layer: Image, plane: Plane, position: Sequence[float]) -> tuple[float, float]:
+    """Bring a click's world position to (row, column) in the plane.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    plane : Plane
+        The plane on show.
+    position : sequence of float
+        World coordinates of the cursor.
+
+    Returns
+    -------
+    (row, column) : tuple of float
+        In data pixels; may lie outside the image.
+    """
+    # To a thousandth of a pixel: the transform's rounding errors would decide between two
+    # neighbouring windows, and the same click would not be the same.
+    data = np.round(layer.world_to_data(np.asarray(position)[-layer.ndim :]), 3)
+    return float(data[plane.axes[0]]), float(data[plane.axes[1]])
+
+
+def _at_level(plane: Plane, full: Sequence[int], shape: Sequence[int]) -> Plane:
+    """Return the plane of a coarser level that shows the same slice."""
+    index = tuple(
+        min(int((p + 0.5) * shape[axis] / full[axis]), shape[axis] - 1)
+        for axis, p in enumerate(plane.index)
+    )
+    return Plane(plane.axes, index)
+
+
+def _axis_name(layer: Image, axis: int) -> str:
+    labels = getattr(layer, "axis_labels", ())
+    name = str(labels[axis]) if axis < len(labels) else ""
+    return name if name and not name.startswith("axis") else f"Axis {axis}"

@@ -1,0 +1,265 @@
+"""What a person said about the object at hand, drawn: points, box, stroke, field of view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+from psygnal import Signal
+
+from napari_spa.core.types import Box
+from napari_spa.viewer.layers.mask import add_quietly, place_layer, space_of
+from napari_spa.viewer.layers.planes import spatial_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Click
+    from napari_spa.refine.engine.view import FieldOfView
+
+PROMPTS_NAME, VIEW_NAME = "SPA prompts", "SPA view"
+POSITIVE, NEGATIVE = "#0072b2", "#d55e00"
+_FRAME, _BOX = "#f0e442", "#56b4e9"
+_FILL = {"yes": POSITIVE, "no": NEGATIVE, "try": "transparent"}
+_RIM = {"yes": "white", "no": "white", "try": _FRAME}
+
+
+class PromptLayers:
+    """The layers *SPA prompts* (Points) and *SPA view* (Shapes) of one image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where the layers live.
+    image : Image
+        Whose place in the world they have.
+
+    Attributes
+    ----------
+    reframed : Signal(object)
+        A person moved or resized the frame of the field of view; a ``Box``.
+    """
+
+    reframed = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, image: Image) -> None:
+        self._viewer, self._image = viewer, image
+        self._points: Points | None = None
+        self._shapes: Shapes | None = None
+        self._plane: Plane | None = None
+        self._framed = False
+        self._frame: FieldOfView | None = None
+        self._box: Box | None = None
+        self._path: list[tuple[float, float]] = []
+        self._drawn: tuple[object, ...] = ()
+        self._ours = False
+
+    def owns(self, layer: object) -> bool:
+        """Tell whether a layer is one of these."""
+        return layer is not None and (layer is self._points or layer is self._shapes)
+
+    def take_over(self, others: PromptLayers) -> None:
+        """Use the layers of an image that was left; what a person did to them holds.
+
+        Parameters
+        ----------
+        others : PromptLayers
+            Of as many dimensions, and emptied; has no layer any more.
+        """
+        self._points, shapes = others.let_go()
+        if self._points is not None:
+            place_layer(self._points, space_of(self._image))
+        if shapes is not None:
+            place_layer(shapes, space_of(self._image))
+            self._listen(shapes)
+
+    def let_go(self) -> tuple[Points | None, Shapes | None]:
+        """Listen to the layers no more, and return those that are in the viewer."""
+        points, shapes, there = self._points, self._shapes, self._viewer.layers
+        if shapes is not None:
+            shapes.events.data.disconnect(self._on_shapes)
+        self._points = self._shapes = None
+        return points if points in there else None, shapes if shapes in there else None
+
+    def make(self) -> None:
+        """Add the layers, where they are not there yet."""
+        if self._points is None or self._points not in self._viewer.layers:
+            self._points = Points(ndim=self._image.ndim, name=PROMPTS_NAME, **space_of(self._image))
+            self._drawn = ()
+            add_quietly(self._viewer, self._points)
+        if self._shapes is None or self._shapes not in self._viewer.layers:
+            shapes = Shapes(
+                ndim=self._image.ndim,
+                name=VIEW_NAME,
+                opacity=0.9,
+                visible=False,  # until there is something to see: napari draws empty ones too
+                **space_of(self._image),
+            )
+            self._listen(shapes)
+            add_quietly(self._viewer, shapes)
+
+    def show(
+        self, plane: Plane, clicks: Sequence[Click], box: Box | None, view: FieldOfView
+    ) -> None:
+        """Draw the prompts and the field of view of a round.
+
+        Parameters
+        ----------
+        plane : Plane
+            Where.
+        clicks : sequence of Click
+            The person's own.
+        box : Box or None
+            Box prompt.
+        view : FieldOfView
+            Field of view.
+        """
+        self.make()
+        self._plane, self._frame, self._box, self._path = plane, view, box, []
+        places = plane.points(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
+        self._draw_points(places, ["yes" if c.label else "no" for c in clicks], plane.axes)
+        self._draw_shapes()
+
+    def suggest(self, position: Sequence[float]) -> None:
+        """Ring the place of a suggested first click, in data coordinates."""
+        self.make()
+        place = np.asarray(position, dtype=np.float64)[None]
+        axes = tuple(range(self._image.ndim))[-2:]
+        self._draw_points(place, ["try"], axes, scale=2.5)
+
+    def draw_gesture(
+        self,
+        plane: Plane,
+        *,
+        box: Box | None = None,
+        path: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        """Draw a box or stroke that is being made; neither takes it away."""
+        self.make()
+        self._plane, self._path = plane, list(path)
+        self._box = box
+        self._draw_shapes()
+
+    def set_framed(self, framed: bool) -> None:
+        """Show or hide the frame of the field of view."""
+        if framed != self._framed:
+            self._framed = framed
+            if self._shapes is not None and self._shapes in self._viewer.layers:
+                self._draw_shapes()
+
+    def clear(self) -> None:
+        """Take away what is drawn; the layers stay."""
+        self._frame, self._box, self._path = None, None, []
+        if self._points is not None and self._points in self._viewer.layers:
+            self._draw_points(np.empty((0, self._image.ndim)), [], (0, 0))
+        self._draw_shapes()
+
+    def remove(self) -> None:
+        """Take the layers out of the viewer."""
+        for layer in self.let_go():
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _listen(self, layer: Shapes) -> None:
+        layer.events.data.connect(self._on_shapes)
+        self._shapes = layer
+
+    def _draw_points(
+        self,
+        places: NDArray[np.float64],
+        labels: list[str],
+        axes: tuple[int, ...],
+        *,
+        scale: float = 1.0,
+    ) -> None:
+        layer, wanted = self._points, (places.tobytes(), *labels)
+        if layer is None or wanted == self._drawn:
+            return
+        self._drawn = wanted
+        layer.data = places
+        if labels:
+            layer.face_color = [_FILL[label] for label in labels]
+            layer.border_color = [_RIM[label] for label in labels]
+            layer.border_width = 0.15 if labels == ["try"] else 0.08
+            layer.size = scale * self._point_size(axes)
+            layer.selected_data = set()
+
+    def _point_size(self, axes: tuple[int, ...]) -> float:
+        shape = spatial_shape(self._image)
+        extent = max(shape[a] for a in axes)
+        if self._frame is not None:
+            extent = int(min(extent, 3 * self._frame.height))
+        return float(np.clip(extent / 100, 1.5, 20))
+
+    def _draw_shapes(self) -> None:
+        layer, plane = self._shapes, self._plane
+        if layer is None or plane is None or layer not in self._viewer.layers:
+            return
+        if not (self._framed and self._frame) and not self._box and len(self._path) < 2:
+            if len(layer.data):
+                self._set_shapes(layer, [], [])
+            return
+        shapes: list[tuple[NDArray[np.float64], str]] = []
+        colours = []
+        if self._framed and self._frame is not None:
+            f = self._frame
+            corners = _corners(plane, f.row, f.column, f.row + f.height, f.column + f.width)
+            shapes.append((corners, "rectangle"))
+            colours.append(_FRAME)
+        if self._box is not None:
+            b = self._box
+            shapes.append((_corners(plane, b.row0, b.column0, b.row1, b.column1), "rectangle"))
+            colours.append(_BOX)
+        if len(self._path) > 1:
+            shapes.append((plane.points(np.asarray(self._path, dtype=float)), "path"))
+            colours.append(_BOX)
+        self._set_shapes(layer, shapes, colours)
+
+    def _set_shapes(
+        self, layer: Shapes, shapes: list[tuple[NDArray[np.float64], str]], colours: list[str]
+    ) -> None:
+        self._ours = True
+        try:
+            layer.selected_data = set()
+            layer.data = []
+            if shapes and self._plane is not None:
+                layer.add(
+                    [data for data, _ in shapes],
+                    shape_type=[kind for _, kind in shapes],
+                    edge_color=colours,
+                    edge_width=max(0.5, self._point_size(self._plane.axes) / 6),
+                    face_color="transparent",
+                )
+            layer.visible = bool(shapes)
+        finally:
+            self._ours = False
+
+    def _on_shapes(self, event: Any) -> None:
+        """Tell when a person changed the frame, which is the first rectangle."""
+        layer = self._shapes
+        if self._ours or not self._framed or self._frame is None or layer is None:
+            return
+        if str(getattr(event, "action", "")).rpartition(".")[2].lower() != "changed":
+            return
+        if self._plane is None or not len(layer.data):
+            return
+        corners = np.asarray(layer.data[0])[:, list(self._plane.axes)]
+        # Shapes count from pixel centres, views from the image's corner.
+        (row0, column0), (row1, column1) = corners.min(axis=0) + 0.5, corners.max(axis=0) + 0.5
+        self.reframed.emit(Box(float(row0), float(column0), float(row1), float(column1)))
+
+
+def _corners(
+    plane: Plane, row0: float, column0: float, row1: float, column1: float
+) -> NDArray[np.float64]:
+    """Return a rectangle's corners in the layer's space: corners of pixels lie half before."""
+    corners = [(row0, column0), (row0, column1), (row1, column1), (row1, column0)]
+    return plane.points(np.array(corners, dtype=float) - 0.5)

@@ -1,0 +1,1 @@
+"""The active profile and what is done with profiles."""

@@ -1,0 +1,250 @@
+"""What a person does with profiles: choose, make, rename, copy, merge, reset, delete."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.preference.summary import evidence
+from napari_spa.refine.preference.update import merge_profiles, start_from
+from napari_spa.viewer.profiles.recent import recent_profile, remember_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_spa.core.types import MixtureParameters, Proposal
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.settings import Settings
+
+
+class ProfileActs(QObject):
+    """The acts on the profiles of a refiner.
+
+    Parameters
+    ----------
+    refiner : Refiner
+        Whose objects start from the profile in use.
+
+    Attributes
+    ----------
+    setting_wanted : Signal(str)
+        The profile that the settings shall name; empty for none.
+    """
+
+    setting_wanted = Signal(str)
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__(refiner)
+        self._refiner, self._book = refiner, refiner.profiles
+        self._settings: Settings | None = None
+
+    def apply(self, settings: Settings) -> None:
+        """Use the profile of the settings; with another model, the one used last with it."""
+        before, self._settings = self._settings, settings
+        book = self._book
+        book.model_name = settings.model
+        if before is not None and settings.model != before.model:
+            book.release()
+            if settings.profile == before.profile:
+                wanted = recent_profile(settings.model)
+                if wanted != settings.profile:
+                    self.setting_wanted.emit(wanted)
+                    return
+        elif before is not None and settings.profile != before.profile:
+            remember_profile(settings.model, settings.profile)
+        book.use(Path(settings.profile) if settings.profile else None)
+
+    def choose(self, path: Path | None) -> None:
+        """Use a profile from the next object on, or from this one if nothing was picked yet."""
+        if path == self._book.chosen:
+            return
+        session = self._refiner.session
+        before = None if session is None else session.profile
+        self._book.use(path)
+        self.setting_wanted.emit("" if path is None else str(path))
+        self._start_again(before)
+
+    # ------------------------------------------------------------------ on the shelf
+
+    def new(self, name: str, task: str) -> None:
+        """Put an empty profile for the model in use on the shelf, and use it."""
+
+        def make(session: RefinementSession) -> None:
+            model = session.model.identity
+            self._put(lambda: PreferenceProfile.empty(model, name=name.strip(), task=task.strip()))
+
+        self._refiner.with_session(make)
+
+    def keep(self, name: str, task: str) -> None:
+        """Put what this window learnt without a profile on the shelf, and use it."""
+        loose = self._book.loose
+        if loose is None:
+            return
+
+        def then(path: Path) -> None:
+            self._book.loose = None
+            self.choose(path)
+
+        self._put(lambda: replace(loose, name=name.strip(), task=task.strip()), then)
+
+    def merge(self, others: Sequence[Path], name: str, task: str) -> None:
+        """Put one profile of the one in use and others on the shelf, and use it."""
+        path, lessons = self._book.chosen, self._book.lessons
+        if path is None:
+            return
+        paths = [path, *others]
+
+        def make() -> PreferenceProfile:
+            return merge_profiles([lessons.read(p) for p in paths], name.strip(), task.strip())
+
+        self._put(make)
+
+    def copy(self, name: str, task: str) -> None:
+        """Put a copy of the profile in use on the shelf; where its file is gone, use that."""
+        book = self._book
+        path, held = book.chosen, book.profile
+        if path is None:
+            return
+
+        def make() -> tuple[Path, bool]:
+            gone = held is not None and not path.exists()
+            profile = held if gone and held is not None else book.lessons.read(path)
+            copied = book.shelf.add(replace(profile, name=name.strip(), task=task.strip()))
+            if gone:
+                book.lessons.drop(path)
+            return copied, gone
+
+        def then(made: tuple[Path, bool]) -> None:
+            copied, gone = made
+            if gone and book.chosen == path:
+                self.choose(copied)
+            self._refiner.said.emit(f"Saved a copy, {name.strip()}.")
+            book.refresh()
+
+        book.files.ask(make, then)
+
+    def rename(self, name: str, task: str) -> None:
+        """Call the profile in use something else."""
+        book = self._book
+        path = book.chosen
+        if path is not None:
+            book.files.ask(
+                lambda: book.shelf.rename(path, name, task), partial(self._on_changed, path)
+            )
+
+    def reset(self) -> None:
+        """Let the profile in use forget what it has learnt."""
+        book = self._book
+        path = book.chosen
+        if path is None:
+            return
+
+        def forget() -> PreferenceProfile:
+            before = book.shelf.reset(path)
+            book.lessons.drop(path)
+            return before
+
+        def then(before: PreferenceProfile) -> None:
+            self._refiner.said.emit(f"{before.name}: {evidence(before)} forgotten.")
+            self._on_changed(path, before.emptied())
+
+        book.files.ask(forget, then)
+
+    def delete(self) -> None:
+        """Take the profile in use off the shelf, and use none."""
+        book, known = self._book, self._book.entry
+        path = book.chosen
+        if path is None:
+            return
+
+        def remove() -> None:
+            if path.exists():
+                book.shelf.delete(path)
+            book.lessons.drop(path)
+
+        def then(_: None) -> None:
+            if book.chosen == path:
+                self.choose(None)
+            self._refiner.said.emit(f"{path.stem if known is None else known.name} is deleted.")
+            book.refresh()
+
+        book.files.ask(remove, then)
+
+    def bring_back(self, path: Path) -> None:
+        """Undo a reset or a deletion, and use that profile.
+
+        Parameters
+        ----------
+        path : Path
+            Of one that was removed.
+        """
+        book = self._book
+
+        def back() -> tuple[Path, PreferenceProfile]:
+            target = book.shelf.bring_back(path)
+            return target, book.lessons.read(target)
+
+        def then(found: tuple[Path, PreferenceProfile]) -> None:
+            target, profile = found
+            self._refiner.said.emit(f"{profile.name} is back, with {evidence(profile)}.")
+            if target == book.chosen:
+                self._on_changed(target, profile)
+            else:
+                self.choose(target)
+
+        book.files.ask(back, then)
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _put(
+        self, make: Callable[[], PreferenceProfile], then: Callable[[Path], None] | None = None
+    ) -> None:
+        book = self._book
+        book.files.ask(lambda: book.shelf.add(make()), then or self.choose)
+
+    def _on_changed(self, path: Path, profile: PreferenceProfile) -> None:
+        self._book.hold(path, profile)
+        self._book.refresh()
+
+    def _start_again(self, before: PreferenceProfile | None) -> None:
+        """Propose the object at hand anew; its clicks stay.
+
+        One that was picked from, was accepted before, or is carried on from another slice
+        has learnt already, and stays as it is.
+        """
+        refiner, book = self._refiner, self._book
+        held = refiner.held
+        if held is None or held.shown is None:
+            return
+        timeline = held.shown.timeline
+        first, *rest = timeline.latest
+        undone, initial = len(timeline.future), timeline.state.initial
+        picked = any(decision.act == "pick" for decision in rest)
+        untaught = _equal(first.mixture, start_from(initial, before))
+        if refiner.busy or picked or held.reopened or not untaught:
+            refiner.said.emit("The next object starts from this profile.")
+            return
+
+        def act(session: RefinementSession, progress: Progress) -> Proposal:
+            book.equip(session, anew=True)
+            decision = replace(first, mixture=start_from(initial, session.profile))
+            return session.restore([decision, *rest], undone=undone, progress=progress)
+
+        refiner.run(act)
+
+
+def _equal(one: MixtureParameters, other: MixtureParameters) -> bool:
+    pairs = (
+        (one.weights, other.weights),
+        (one.means, other.means),
+        (one.variances, other.variances),
+    )
+    return all(np.array_equal(a, b) for a, b in pairs)

@@ -1,0 +1,359 @@
+"""The profile in use: what is in it, what objects start from, and what it is taught.
+
+Files are read and written in a thread of their own, under a lock, so that other windows and
+programs may use the same profiles.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import SpaError
+from napari_spa.io.profiles.entries import ShelfEntry, described, read_entry
+from napari_spa.io.profiles.files import folded
+from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.refine.preference.summary import describe, in_brief
+from napari_spa.viewer.file_thread import FileThread
+from napari_spa.viewer.profiles.lessons import Lessons, for_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.session.session import RefinementSession
+
+NOT_KEPT = "Your picks count until the window closes."
+_LONGEST_IN_SENTENCE = 40
+_MOST_BACK = 12
+"""So many of those that were removed are offered."""
+_logger = logging.getLogger(__name__)
+
+_Listed = tuple[tuple[ShelfEntry, ...], tuple[ShelfEntry, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What became of writing a lesson: what the file holds, or why it was not written."""
+
+    profile: PreferenceProfile | None
+    problem: str = ""
+
+
+class ProfileBook(QObject):
+    """The profiles on the shelf and the one in use; all but :meth:`equip` in the main thread.
+
+    Without a chosen profile, what is learnt stays with the window.
+
+    Parameters
+    ----------
+    shelf : ProfileShelf or None
+        Where they lie; the person's own by default.
+    parent : QObject or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The list, the choice, or what is in the profile in use.
+    failed : Signal(str)
+        What went wrong, in one sentence.
+    entries : tuple of ShelfEntry
+        All profiles by name, the one in use among them wherever it lies.
+    removed : tuple of ShelfEntry
+        The latest of those that can be brought back.
+    chosen : Path or None
+        File of the one in use.
+    loose : PreferenceProfile or None
+        What was learnt while none was in use.
+    model_name : str
+        The model in the settings, to tell which profiles fit before it is loaded.
+    files : FileThread
+        Where profiles are read and written.
+    lessons : Lessons
+        What is due to be written; belongs to that thread.
+    """
+
+    changed = Signal()
+    failed = Signal(str)
+    _refused = Signal(object, str)  # from other threads
+
+    def __init__(self, shelf: ProfileShelf | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.shelf = shelf or ProfileShelf()
+        self.entries: tuple[ShelfEntry, ...] = ()
+        self.removed: tuple[ShelfEntry, ...] = ()
+        self.chosen: Path | None = None
+        self.loose: PreferenceProfile | None = None
+        self.model_name = ""
+        self.files = FileThread("napari-spa-profiles", self)
+        self.files.failed.connect(self.failed)
+        self.lessons = Lessons()
+        self._refused.connect(self._on_refused)
+        self._session: RefinementSession | None = None
+        self._held: PreferenceProfile | None = None  # of the chosen one, as far as is known
+        self._writing = 0
+        self._told = False
+
+    # ------------------------------------------------------------------ what it is now
+
+    @property
+    def profile(self) -> PreferenceProfile | None:
+        """What objects start from: the chosen profile, or what this window learnt."""
+        return self.loose if self.chosen is None else self._held
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether the profile in use lacks lessons that could not be written yet."""
+        due = 0 if self.chosen is None else self.lessons.due(self.chosen)
+        return due > 0 and not self._writing
+
+    @property
+    def entry(self) -> ShelfEntry | None:
+        """The profile in use."""
+        return next((entry for entry in self.entries if entry.path == self.chosen), None)
+
+    def fits(self, entry: ShelfEntry) -> bool:
+        """Tell whether a profile can be used with the model, as far as is known."""
+        if entry.problem or entry.model is None:
+            return False
+        if self._session is not None:
+            return entry.fits(self._session.model.identity)
+        is_path = "." in self.model_name  # which may hold any model
+        return is_path or entry.model.name == self.model_name
+
+    def others(self) -> tuple[ShelfEntry, ...]:
+        """Return the profiles that can be used beside the one in use."""
+        return tuple(e for e in self.entries if e.path != self.chosen and self.fits(e))
+
+    def problem(self, name: str, task: str = "", but: Path | None = None) -> str:
+        """Say why a profile cannot be called so; empty when it can.
+
+        Parameters
+        ----------
+        name, task : str
+            As typed.
+        but : Path or None
+            The profile that is to be called so.
+
+        Returns
+        -------
+        str
+        """
+        wanted = folded(name.strip()), folded(task.strip())
+        if not wanted[0]:
+            return "A profile needs a name."
+        for entry in self.entries:
+            if entry.path != but and (folded(entry.name), folded(entry.task)) == wanted:
+                known = shortened(full_name(entry))
+                return f"There is a profile {known} already; choose another name."
+        return ""
+
+    def words(self) -> tuple[str, str]:
+        """Say what is in the profile in use: in one line, and in full."""
+        profile, entry = self.profile, self.entry
+        if self.chosen is None:
+            if profile is None or not profile.picks:
+                return NOT_KEPT, f"No profile is in use. {NOT_KEPT}"
+            kept = "Keep as a profile… in the menu keeps it."
+            return f"{in_brief(profile)}, not kept", f"{describe(profile)} {NOT_KEPT} {kept}"
+        brief = "Reading…" if profile is None else in_brief(profile)
+        full = [] if entry is None else [full_name(entry)]
+        full += [] if profile is None else [describe(profile)]
+        if self.unwritten:
+            brief = f"Not saved yet: {brief[:1].lower()}{brief[1:]}"
+            full.append("The latest could not be saved; it is tried again with the next object.")
+        return brief, "\n".join([*full, str(self.chosen)])
+
+    # ------------------------------------------------------------------ choosing
+
+    def refresh(self) -> None:
+        """Read the shelf again."""
+        chosen, known = self.chosen, self.entry
+
+        def look() -> _Listed:
+            entries, removed = self.shelf.list(), self.shelf.removed.list(_MOST_BACK)
+            if chosen is None or any(entry.path == chosen for entry in entries):
+                return entries, removed
+            found = read_entry(chosen)
+            if found is None:
+                name = chosen.stem if known is None else known.name
+                found = ShelfEntry(chosen, name, problem=f"the profile {chosen} is gone.")
+            return (*entries, found), removed
+
+        self.files.ask(look, self._on_listed)
+
+    def use(self, path: Path | None) -> None:
+        """Use a profile, or none; objects start from it as soon as it is read."""
+        if path == self.chosen:
+            return
+        self._choose(path)
+        if path is None:
+            self._give(self.loose)
+        else:
+            self.files.ask(partial(self._try_read, path), partial(self._on_read, path))
+            self.refresh()
+
+    def equip(self, session: RefinementSession, *, anew: bool = False) -> None:
+        """Give a session the profile in use, once, or ``anew`` as it is now; for the worker."""
+        if anew or session is not self._session:
+            self.files.wait_for(partial(self._equip, session))
+
+    def release(self) -> None:
+        """Know no session any more: another model comes."""
+        self._session = None
+
+    def adopt(self, profile: PreferenceProfile) -> None:
+        """Go on with what was learnt before, unless a profile is chosen."""
+        self.loose = profile
+        if self.chosen is None:
+            self._give(profile)
+
+    def hold(self, path: Path, profile: PreferenceProfile) -> None:
+        """Take what a file holds now, unless more was learnt meanwhile."""
+        if path == self.chosen and not self._writing:
+            self._held = profile
+            self._give(profile)
+
+    def learn(self, session: RefinementSession) -> bool:
+        """Teach the profile in use what the object accepted last says.
+
+        Parameters
+        ----------
+        session : RefinementSession
+            It accepted an object just now.
+
+        Returns
+        -------
+        bool
+            Whether a profile is in use, which keeps it.
+        """
+        path = self.chosen
+        if path is None:
+            self.loose = session.profile
+        else:
+            self._held = session.profile
+            self._writing += 1
+            lesson = for_model(session.lesson(), session.model.identity)
+            self.files.ask(lambda: self._teach(path, lesson), partial(self._on_taught, path))
+        self.changed.emit()
+        return path is not None
+
+    def close(self) -> tuple[str, ...]:
+        """Write what is left, and end the thread; may be called twice.
+
+        Returns
+        -------
+        tuple of str
+            Names of the profiles that lack lessons for good.
+        """
+        self.files.ask(self._write_all)
+        self.files.close()
+        names = {entry.path: entry.name for entry in self.entries}
+        return tuple(names.get(path, path.stem) for path in self.lessons.unwritten())
+
+    # ------------------------------------------------------------------ in the main thread
+
+    def _choose(self, path: Path | None) -> None:
+        self.chosen, self._held, self._told = path, None, False
+        self.changed.emit()
+
+    def _give(self, profile: PreferenceProfile | None) -> None:
+        """Let objects start from a profile."""
+        session = self._session
+        if session is not None:
+            session.profile = _fitting(profile, session)
+        self.changed.emit()
+
+    def _on_listed(self, listed: _Listed) -> None:
+        self.entries, self.removed = listed
+        self.changed.emit()
+
+    def _on_read(self, path: Path, profile: PreferenceProfile | None) -> None:
+        if profile is not None:
+            self.hold(path, profile)
+
+    def _on_taught(self, path: Path, written: _Written) -> None:
+        self._writing -= 1
+        profile = written.profile
+        if profile is not None:
+            self._told = False
+            now = described(path, profile)
+            self.entries = tuple(now if e.path == path else e for e in self.entries)
+            self.hold(path, profile)
+        elif not self._told:
+            self._told = True
+            reason = written.problem.rstrip(".")
+            self.failed.emit(f"{reason}; what you taught it is kept and tried again.")
+            self.refresh()
+        self.changed.emit()
+
+    def _on_refused(self, path: Path, sentence: str) -> None:
+        """Go on without a profile that cannot be used."""
+        if path == self.chosen:
+            self._choose(None)
+            self._give(self.loose)
+            self.failed.emit(sentence)
+            self.refresh()
+
+    # ------------------------------------------------------------------ in the files' thread
+
+    def _try_read(self, path: Path) -> PreferenceProfile | None:
+        try:
+            profile = self.lessons.read(path)
+            if self._session is not None:
+                profile.check(self._session.model.identity)
+        except SpaError as error:
+            self._refused.emit(path, str(error))
+            return None
+        return profile
+
+    def _equip(self, session: RefinementSession) -> None:
+        self._session = session
+        path = self.chosen
+        profile = self.loose if path is None else self._try_read(path)
+        session.profile = _fitting(profile, session)
+
+    def _teach(
+        self, path: Path, lesson: Callable[[PreferenceProfile], PreferenceProfile]
+    ) -> _Written:
+        try:
+            return _Written(self.lessons.teach(path, lesson))
+        except SpaError as error:
+            return _Written(None, str(error))
+        except Exception as error:  # the lesson must not be lost, whatever it is
+            _logger.exception("a profile could not be written")
+            return _Written(None, f"the profile could not be written ({error}).")
+
+    def _write_all(self) -> None:
+        for path in self.lessons.unwritten():
+            try:
+                self.lessons.write(path)
+            except (SpaError, OSError) as error:
+                _logger.warning("%s", error)
+
+
+def full_name(entry: ShelfEntry) -> str:
+    """Return what a person calls a profile, with its task: ``"Ana, optic cup"``."""
+    return f"{entry.name}, {entry.task}" if entry.task else entry.name
+
+
+def shortened(name: str) -> str:
+    """Cut a name that would burst a sentence or a button."""
+    if len(name) <= _LONGEST_IN_SENTENCE:
+        return name
+    return name[: _LONGEST_IN_SENTENCE - 1].rstrip() + "…"
+
+
+def _fitting(
+    profile: PreferenceProfile | None, session: RefinementSession
+) -> PreferenceProfile | None:
+    """Return a profile if the session's model can use it."""
+    if profile is None or not profile.model.interchangeable(session.model.identity):
+        return None
+    return profile

@@ -1,0 +1,293 @@
+"""Where two people would disagree about the object at hand: found, and shown as a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.transforms import Affine
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.core.types import Region
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.viewer.layers.mask import add_quietly, space_of
+from napari_spa.viewer.layers.planes import picture_of
+from napari_spa.viewer.profiles.active import shortened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.preference.comparison import ProfileDisagreement
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+
+DISAGREEMENT_NAME = "SPA disagreement"
+MODEL_ALONE = "the model alone"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Disagreement:
+    """Where two profiles disagree.
+
+    Attributes
+    ----------
+    names : (str, str)
+        Of the two.
+    region : Region
+        The rectangle in which they do; empty when they agree.
+    labels : ndarray of shape (region.height, region.width)
+        uint8: 1 where only the first would draw, 2 where only the second would.
+    areas : (int, int)
+        Pixels that each would draw.
+    dice : float
+        Their agreement, in [0, 1].
+    """
+
+    names: tuple[str, str]
+    region: Region
+    labels: NDArray[np.uint8]
+    areas: tuple[int, int]
+    dice: float
+
+    @property
+    def words(self) -> str:
+        """Both areas and the agreement, in one line."""
+        (one, other), (first, second) = self.names, self.areas
+        if not self.labels.any():
+            return f"{one} and {other} draw the same here: {first:,} px."
+        return f"{one} {first:,} px, {other} {second:,} px, Dice {self.dice:.2f}"
+
+
+class Disagreements(QObject):
+    """Compare the profile in use with another one on the object at hand.
+
+    The layer stays, hidden and empty, while its image is there: napari takes long to add one,
+    and longer to remove one.
+
+    Parameters
+    ----------
+    refiner : Refiner
+        Whose object it is; its worker compares.
+
+    Attributes
+    ----------
+    changed : Signal(object)
+        The ``Disagreement`` that is shown, or None.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__(refiner)
+        self._refiner = refiner
+        self._layer: Labels | None = None
+        self._image: Image | None = None
+        self._under: Labels | None = None  # the mask, hidden meanwhile
+        self._shown = False
+        refiner.cleared.connect(self.clear)
+        refiner.proposed.connect(lambda *_: self.clear())  # it was about the round before
+        refiner.viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is an object to compare on; blind reading shows no mask."""
+        return self._refiner.choosing and not self._refiner.blind
+
+    def compare(self, other: Path | None, name: str = MODEL_ALONE) -> None:
+        """Show where the profile in use and another one disagree; None is the model alone."""
+        refiner = self._refiner
+        if not self.possible or not refiner.ready():
+            return
+        work, held = refiner.current, refiner.held
+        if work is None or held is None:
+            return
+        shown, book = refiner.shown(), refiner.profiles
+        session, state = shown.session, shown.timeline.state
+        picture = picture_of(work.image, held.plane, work.look)
+        prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)
+        mine = session.profile
+        names = "you" if book.entry is None else shortened(book.entry.name), shortened(name)
+
+        def job(progress: Progress) -> Disagreement:
+            from napari_spa.refine.preference.comparison import disagree
+
+            found = disagree(
+                session.model,
+                picture,
+                prompts,
+                mine,
+                None if other is None else PreferenceProfile.load(other),
+                seed=session.seed,
+                config=session.config,
+                cache=session.cache,
+                progress=progress,
+            )
+            return cut_out(found, names)
+
+        refiner.said.emit(f"Comparing with {name}…")
+        refiner.submit(job, lambda found: self._show(found, work, held.plane))
+
+    def clear(self) -> None:
+        """Show the comparison no more."""
+        layer = self._layer
+        under, self._under = self._under, None
+        if under is not None:
+            under.visible = True
+        if layer is not None and layer.visible:
+            layer.visible = False
+            layer.data = np.zeros((1,) * layer.ndim, dtype=np.uint8)
+        if self._shown:
+            self._shown = False
+            self.changed.emit(None)
+
+    def close(self) -> None:
+        """Take the layer away, and listen to the viewer no more."""
+        self._refiner.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._remove()
+
+    def _remove(self) -> None:
+        self.clear()
+        layer, self._layer, self._image = self._layer, None, None
+        if layer is not None and layer in self._refiner.viewer.layers:
+            self._refiner.viewer.layers.remove(layer)
+
+    def _show(self, found: Disagreement, work: AnnotatedImage, plane: Plane) -> None:
+        self.clear()
+        viewer, image = self._refiner.viewer, work.image
+        if image not in viewer.layers:
+            return
+        if found.labels.any():
+            self._draw(found, image, plane)
+            if work.mask.shown and work.mask.layer.visible:
+                self._under = work.mask.layer  # its colour would mix with these
+                self._under.visible = False
+            self._refiner.said.emit("Where they disagree is drawn in the image.")
+        else:
+            self._refiner.said.emit("They agree here.")
+        self._shown = True
+        self.changed.emit(found)
+
+    def _draw(self, found: Disagreement, image: Image, plane: Plane) -> None:
+        viewer, labels = self._refiner.viewer, as_stack(found, image, plane)
+        if self._layer is None or image is not self._image:
+            self._remove()
+            self._layer, self._image = disagreement_layer(labels, image), image
+        layer = self._layer
+        layer.data = labels
+        layer.translate = corner_of(found, image, plane)
+        layer.visible = True
+        if layer not in viewer.layers:
+            add_quietly(viewer, layer)
+
+    def _on_removed(self, event: Any) -> None:
+        if self._layer is None:
+            return
+        if event.value is self._image:
+            self._remove()
+        elif event.value is self._layer:
+            self._layer = None
+            self.clear()
+
+
+def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
+    """Cut the part out of an image in which two profiles disagree.
+
+    Parameters
+    ----------
+    found : ProfileDisagreement
+        Of an image of any size: only the field of view is looked at.
+    names : (str, str)
+        Of the profiles.
+
+    Returns
+    -------
+    Disagreement
+    """
+    first, second, seen = found.first.local_mask, found.second.local_mask, found.first.region
+    labels = np.where(first & ~second, 1, 2 * (second & ~first)).astype(np.uint8)
+    box = Region.bounding(labels > 0)
+    region = replace(box, row=box.row + seen.row, column=box.column + seen.column)
+    areas = found.first.area, found.second.area
+    return Disagreement(names, region, labels[box.slices].copy(), areas, found.dice)
+
+
+def as_stack(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.uint8]:
+    """Return the labels with as many axes as an image has, one position long beside the plane.
+
+    Parameters
+    ----------
+    found : Disagreement
+        Not empty.
+    image : Image
+        The image it was found on.
+    plane : Plane
+        The plane of it.
+
+    Returns
+    -------
+    ndarray
+        uint8.
+    """
+    sizes = dict(zip(plane.axes, found.labels.shape, strict=True))
+    return found.labels.reshape(tuple(sizes.get(axis, 1) for axis in range(image.ndim)))
+
+
+def corner_of(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.float64]:
+    """Return the ``translate`` of a layer of :func:`as_stack` that is else placed as the image.
+
+    Parameters
+    ----------
+    found : Disagreement
+        Not empty.
+    image : Image
+        The image it was found on.
+    plane : Plane
+        The plane of it.
+
+    Returns
+    -------
+    ndarray of shape (ndim,)
+        float64, in the image's units.
+    """
+    corner = plane.points(np.array([[found.region.row, found.region.column]], dtype=float))[0]
+    turned = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
+    return np.asarray(image.translate + turned(corner), dtype=np.float64)
+
+
+def disagreement_layer(labels: NDArray[np.uint8], image: Image) -> Labels:
+    """Make the layer *SPA disagreement* of an image.
+
+    Parameters
+    ----------
+    labels : ndarray
+        From :func:`as_stack`.
+    image : Image
+        The image.
+
+    Returns
+    -------
+    Labels
+        At the image's corner.
+    """
+    colours: dict[int | None, Any] = {
+        number: [*(value / 255 for value in colour), 1.0]
+        for number, colour in ((1, FIRST_COLOUR), (2, SECOND_COLOUR))
+    }
+    layer = Labels(
+        labels,
+        name=DISAGREEMENT_NAME,
+        opacity=0.75,
+        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours}),
+        **space_of(image),
+    )
+    layer.editable = False
+    return layer

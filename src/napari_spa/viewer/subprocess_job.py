@@ -1,0 +1,199 @@
+"""Run a job in a process of its own: Python code in a thread makes the window stutter.
+
+.. code-block:: text
+
+    run_apart (a thread of the dock)            serve (the new process)
+      job, arguments ─────────────── stdin ────► runs the job
+      on_value, progress, result ◄── stdout ──── what it reports
+      Cancelled: closes stdin ──────────────────► its progress raises Cancelled
+
+The process ends with the dock's: its stdin is closed then, too.  It is not started as
+:mod:`multiprocessing` does, which would run a person's script anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+from napari_spa.errors import Cancelled, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.refine.engine.config import Progress
+
+_logger = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.1
+_SERVE = "from napari_spa.viewer.subprocess_job import serve; serve()"
+
+
+def run_apart(
+    job: Callable[..., Any],
+    *arguments: object,
+    on_value: Callable[[Any], None],
+    progress: Progress,
+    patience: float = 60.0,
+) -> Any:
+    """Run a job in a new process and wait for its result; for a background thread.
+
+    Parameters
+    ----------
+    job : callable
+        A function of a module, called as ``job(*arguments, on_value, progress)``.
+    *arguments
+        What can be pickled.
+    on_value : callable
+        Called here with each value that the job gives on the way.
+    progress : callable
+        Called here with the share done and a message, again and again; may raise
+        ``Cancelled``, then the job is asked to end.
+    patience : float
+        Seconds after which a job that was asked to end is ended.
+
+    Returns
+    -------
+    object
+        What the job returns.
+
+    Raises
+    ------
+    Cancelled
+        When ``progress`` raised it.
+    DataError
+        When the process died.
+    Exception
+        What the job raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="napari-spa-") as scratch:
+        # What a process leaves that is ended goes with the folder.
+        places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **places, "OMP_WAIT_POLICY": "PASSIVE"},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
+        )
+        return _talk(process, (job, arguments), on_value, progress, patience)
+
+
+def _talk(
+    process: subprocess.Popen[bytes],
+    order: object,
+    on_value: Callable[[Any], None],
+    progress: Progress,
+    patience: float,
+) -> Any:
+    """Give a process its job, and hear it until it ends."""
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    listener = threading.Thread(
+        target=_listen, args=(stdout, answers), name="napari-spa-apart", daemon=True
+    )
+    listener.start()
+    try:
+        _send(stdin, order)
+        return _answer(answers, on_value, progress)
+    finally:
+        stdin.close()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        listener.join()
+        stdout.close()
+
+
+def _answer(
+    answers: queue.SimpleQueue[tuple[str, Any]],
+    on_value: Callable[[Any], None],
+    progress: Progress,
+) -> Any:
+    """Pass on what the job reports, until it ends."""
+    share, message = 0.0, ""
+    while True:
+        try:
+            kind, value = answers.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            progress(share, message)
+            continue
+        if kind == "progress":
+            share, message = value
+            progress(share, message)
+        elif kind == "value":
+            on_value(value)
+        elif kind == "error":
+            raise value
+        elif kind == "result":
+            return value
+        else:
+            raise DataError("the process that did the work ended; start again, and it goes on.")
+
+
+def _listen(stdout: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]]) -> None:
+    """Take answers until there are no more."""
+    try:
+        while True:
+            answers.put(pickle.load(stdout))
+    except (EOFError, OSError, pickle.UnpicklingError):
+        answers.put(("end", None))
+
+
+def _send(stream: IO[bytes], value: object) -> None:
+    try:
+        pickle.dump(value, stream)
+        stream.flush()
+    except OSError as error:
+        raise DataError("the process that does the work could not be started.") from error
+
+
+# ---------------------------------------------------------------------- in the new process
+
+
+def serve() -> None:
+    """Do the job that comes on stdin, and answer on stdout."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+    guard, unwanted = threading.Lock(), threading.Event()
+
+    def tell(kind: str, value: object) -> None:
+        content = pickle.dumps((kind, value))
+        with guard:
+            answers.write(content)
+            answers.flush()
+
+    def progress(share: float, message: str) -> None:
+        if unwanted.is_set():
+            raise Cancelled("the work was stopped.")
+        tell("progress", (share, message))
+
+    def wait() -> None:
+        # Until it is closed; a buffered reader would hold its lock when the process ends.
+        while os.read(0, 1):
+            pass
+        unwanted.set()
+
+    job, arguments = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        result = job(*arguments, on_value=lambda value: tell("value", value), progress=progress)
+        tell("result", result)
+    except BrokenPipeError:
+        pass  # nobody listens any more
+    except Exception as error:
+        _logger.exception("a job in a process of its own failed")
+        try:
+            tell("error", error)
+        except (pickle.PicklingError, TypeError, AttributeError):
+            tell("error", DataError(f"{type(error).__name__}: {error}."))

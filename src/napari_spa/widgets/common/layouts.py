@@ -1,0 +1,195 @@
+"""Arrangements that fit a dock of any width: an even grid and a foldable part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QRect, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QLayout, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_spa.widgets.common.buttons import FittingButton
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtWidgets import QLayoutItem
+
+
+class EvenGrid(QLayout):
+    """Equal columns, as many of the offered numbers as fit; a short last row is centred.
+
+    Parameters
+    ----------
+    columns : sequence of int
+        Numbers of columns, the preferred first; the last is taken when none fits.
+    parent : QWidget, optional
+        The widget to lay out.
+    spacing : int
+        Between cells, in pixels.
+    wanted : int
+        Take fewer columns before cells are narrower than this, in pixels.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[int],
+        parent: QWidget | None = None,
+        *,
+        spacing: int = 4,
+        wanted: int = 0,
+    ) -> None:
+        super().__init__(parent)
+        self._wanted = wanted
+        self._items: list[QLayoutItem] = []
+        self._choices = tuple(columns)
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setSpacing(spacing)
+
+    def set_columns(self, columns: Sequence[int]) -> None:
+        """Offer other numbers of columns, the preferred first."""
+        self._choices = tuple(columns)
+        self.invalidate()
+
+    # ------------------------------------------------------------------ what Qt asks for
+
+    def addItem(self, item: QLayoutItem | None) -> None:
+        """Append a cell."""
+        if item is not None:
+            self._items.append(item)
+            self.invalidate()
+
+    def count(self) -> int:
+        """Return the number of cells."""
+        return len(self._items)
+
+    def itemAt(self, index: int) -> QLayoutItem | None:
+        """Return a cell, or None."""
+        return self._items[index] if 0 <= index < len(self._items) else None
+
+    def takeAt(self, index: int) -> QLayoutItem | None:
+        """Remove and return a cell, or None."""
+        return self._items.pop(index) if 0 <= index < len(self._items) else None
+
+    def expandingDirections(self) -> Qt.Orientation:
+        """Take the width there is."""
+        return Qt.Orientation.Horizontal
+
+    def hasHeightForWidth(self) -> bool:
+        """Fewer columns need more rows."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the height of all rows at a width, in pixels."""
+        return self._arrange(QRect(0, 0, width, 0), move=False)
+
+    def setGeometry(self, rect: QRect) -> None:
+        """Place the cells."""
+        super().setGeometry(rect)
+        self._arrange(rect, move=True)
+
+    def sizeHint(self) -> QSize:
+        """Return the size with the preferred number of columns."""
+        cells = self._shown()
+        columns = max(1, min(self._choices[0], len(cells)))
+        width = self._total(columns, max((c.sizeHint().width() for c in cells), default=0))
+        return QSize(width, self.heightForWidth(width))
+
+    def minimumSize(self) -> QSize:
+        """Return the size with the fewest columns."""
+        cells = self._shown()
+        width = self._total(min(self._choices), self._narrowest(cells))
+        return QSize(width, max((c.minimumSize().height() for c in cells), default=0))
+
+    # ------------------------------------------------------------------ arranging
+
+    def _shown(self) -> list[QLayoutItem]:
+        return [item for item in self._items if not item.isEmpty()]
+
+    @staticmethod
+    def _narrowest(cells: Sequence[QLayoutItem]) -> int:
+        return max((cell.minimumSize().width() for cell in cells), default=0)
+
+    def _total(self, columns: int, cell: int) -> int:
+        margins = self.contentsMargins()
+        return columns * cell + (columns - 1) * self.spacing() + margins.left() + margins.right()
+
+    def _arrange(self, rect: QRect, *, move: bool) -> int:
+        """Place the cells, or only measure; return the height they take, in pixels."""
+        cells = self._shown()
+        if not cells:
+            return 0
+        inner = rect.marginsRemoved(self.contentsMargins())
+        gap, needed = self.spacing(), max(self._wanted, self._narrowest(cells))
+        fitting = (c for c in self._choices if self._total(c, needed) <= rect.width())
+        columns = next(fitting, self._choices[-1])
+        width = max(1, (inner.width() - (columns - 1) * gap) // columns)
+        top = inner.top()
+        for start in range(0, len(cells), columns):
+            row = cells[start : start + columns]
+            height = max(
+                cell.heightForWidth(width) if cell.hasHeightForWidth() else cell.sizeHint().height()
+                for cell in row
+            )
+            left = inner.left() + (columns - len(row)) * (width + gap) // 2
+            for position, cell in enumerate(row if move else ()):
+                cell.setGeometry(QRect(left + position * (width + gap), top, width, height))
+            top += height + gap
+        margins = self.contentsMargins()
+        return top - gap - inner.top() + margins.top() + margins.bottom()
+
+
+class Disclosure(QWidget):
+    """A heading that shows and hides what is under it; closed at first.
+
+    ``superqt.QCollapsible`` only shrinks its content, so that Tab still walks through
+    what cannot be seen; its heading neither elides nor follows a change of theme.
+
+    Parameters
+    ----------
+    title : str
+        The heading.
+    content : QWidget
+        What to show and hide.
+
+    Attributes
+    ----------
+    toggled : Signal(bool)
+        The user opened (True) or closed it.
+    button : FittingButton
+        The heading.
+    content : QWidget
+        What is shown and hidden.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.content = content
+        self.button = FittingButton(alignment=Qt.AlignmentFlag.AlignLeft, flat=True)
+        self.button.setCheckable(True)
+        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.button.toggled.connect(self._on_toggled)
+        self.button.clicked.connect(self.toggled)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.button)
+        layout.addWidget(content)
+        content.hide()
+        self.set_title(title)
+
+    def set_title(self, title: str) -> None:
+        """Change the heading; what does not fit is elided, and whole in the tooltip."""
+        self._title = title
+        self.button.set_texts(f"{'▾' if self.button.isChecked() else '▸'}  {title}")
+        self.button.setToolTip(title)
+        self.button.setAccessibleName(title)
+
+    def set_open(self, shown: bool) -> None:
+        """Open or close; emits nothing."""
+        self.button.setChecked(shown)
+
+    def _on_toggled(self, shown: bool) -> None:
+        self.content.setVisible(shown)
+        self.set_title(self._title)

@@ -1,0 +1,202 @@
+"""Ask how the rest of a folder shall be segmented, and say what that would take."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QDialog,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QRadioButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_spa.widgets.common.buttons import FittingButton
+from napari_spa.widgets.common.fields import RingedSpin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Way = Literal["auto", "prompts", "masks"]
+_WAYS: dict[Way, tuple[str, str]] = {
+    "auto": ("Find objects by itself", "A grid of points; what is found twice is kept once."),
+    "prompts": (
+        "Click where a table says",
+        "CSV columns: image, object, row, col, label.",
+    ),
+    "masks": ("Refine rough masks", "A folder of label images with the names of the images."),
+}
+DOUBTFUL = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWish:
+    """What a person wants done with the rest of a folder.
+
+    Attributes
+    ----------
+    way : {"auto", "prompts", "masks"}
+        Where objects come from.
+    path : Path or None
+        The table, or the folder of masks.
+    doubtful : float
+        Objects of at least this uncertainty are put on the review list.
+    workers : int
+        Processes at once.
+    """
+
+    way: Way
+    path: Path | None
+    doubtful: float
+    workers: int
+
+
+class BatchDialog(QDialog):
+    """Choose where objects come from; nothing starts before *Start*.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The images that are to do.
+    profile : str
+        What is known of the person, in words.
+    parent : QWidget or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    wished : Signal(object)
+        A ``BatchWish`` whose effort shall be told; see :meth:`show_effort`.
+    start_requested : Signal(object)
+        A ``BatchWish`` that shall be done.
+    """
+
+    wished = Signal(object)
+    start_requested = Signal(object)
+
+    def __init__(self, names: Sequence[str], profile: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Apply my profile to the rest")
+        self.ways: dict[Way, QRadioButton] = {}
+        self.path = QLineEdit()
+        self.path.setPlaceholderText("Choose a file")
+        self.browse = FittingButton("Browse…")
+        self.browse.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.doubtful = QDoubleSpinBox()
+        self.doubtful.setRange(0.0, 1.0)
+        self.doubtful.setSingleStep(0.05)
+        self.doubtful.setValue(DOUBTFUL)
+        self.doubtful.setToolTip("0: review everything. 1: review nothing but failures.")
+        self.workers = RingedSpin()
+        self.workers.setRange(1, max(1, os.cpu_count() or 1))
+        self.workers.setToolTip("Each process loads the model once.")
+        self.effort = QLabel()
+        self.effort.setWordWrap(True)
+        self.start = FittingButton("Start")
+        self.close_button = FittingButton("Close")
+        count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+        self._compose(f"{count} to do. {profile}")
+        self._connect()
+
+    def ask(self) -> None:
+        """Ask what it would take as it is chosen now."""
+        self._on_wish()
+
+    def wish(self) -> BatchWish:
+        """Return what is chosen."""
+        way = next(way for way, button in self.ways.items() if button.isChecked())
+        text = self.path.text().strip()
+        path = Path(text) if text and way != "auto" else None
+        return BatchWish(way, path, self.doubtful.value(), self.workers.value())
+
+    def show_effort(self, words: str, *, possible: bool) -> None:
+        """Say what it would take, or why it cannot be done."""
+        self.effort.setText(words)
+        self.start.setEnabled(possible)
+
+    def _compose(self, words: str) -> None:
+        layout = QVBoxLayout(self)
+        first = QLabel(words)
+        first.setWordWrap(True)
+        layout.addWidget(first)
+        group = QButtonGroup(self)
+        for way, (text, tip) in _WAYS.items():
+            button = QRadioButton(text)
+            button.setToolTip(tip)
+            button.setAccessibleDescription(tip)
+            group.addButton(button)
+            self.ways[way] = button
+            layout.addWidget(button)
+        self.ways["auto"].setChecked(True)
+        self.where = QWidget()
+        row = QHBoxLayout(self.where)
+        row.setContentsMargins(20, 0, 0, 0)
+        row.addWidget(self.path, 1)
+        row.addWidget(self.browse)
+        layout.addWidget(self.where)
+        form = QFormLayout()
+        form.addRow("Review what is more unsure than", self.doubtful)
+        form.addRow("Processes at once", self.workers)
+        layout.addLayout(form)
+        layout.addWidget(self.effort)
+        layout.addStretch(1)
+        ends = QHBoxLayout()
+        ends.addWidget(self.start)
+        ends.addWidget(self.close_button)
+        layout.addLayout(ends)
+        self.setMinimumWidth(440)
+
+    def _connect(self) -> None:
+        for button in self.ways.values():
+            button.toggled.connect(self._on_way)
+        self.browse.clicked.connect(self._on_browse)
+        self.path.editingFinished.connect(self._on_wish)
+        self.start.clicked.connect(self._on_start)
+        self.close_button.clicked.connect(self.reject)
+        self.where.hide()
+
+    def _on_way(self, chosen: bool) -> None:
+        if chosen:
+            way = self.wish().way
+            self.path.clear()
+            self.path.setPlaceholderText(
+                "A folder of masks" if way == "masks" else "A table of clicks (CSV)"
+            )
+            self.where.setVisible(way != "auto")
+            self._on_wish()
+
+    def _on_browse(self) -> None:
+        if self.wish().way == "masks":
+            path = QFileDialog.getExistingDirectory(self, "Rough masks")
+        else:
+            path, _ = QFileDialog.getOpenFileName(
+                self, "Clicks", "", "Tables (*.csv);;All files (*)"
+            )
+        if path:
+            self.path.setText(path)
+            self._on_wish()
+
+    def _on_wish(self) -> None:
+        wish = self.wish()
+        if wish.way != "auto" and wish.path is None:
+            self.show_effort("Choose where the objects come from.", possible=False)
+            return
+        self.show_effort("Looking what that takes…", possible=True)  # nobody has to wait for it
+        self.wished.emit(wish)
+
+    def _on_start(self) -> None:
+        wish = self.wish()
+        self.accept()
+        self.start_requested.emit(wish)

@@ -1,0 +1,364 @@
+"""The dock *SPA Folder*: composes its parts and connects them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
+
+from napari_spa.viewer.folder.controller import FolderWalker
+from napari_spa.viewer.folder.recent import recent_folders
+from napari_spa.viewer.folder.thumbnails import Thumbnails
+from napari_spa.viewer.keys import KeyBindings
+from napari_spa.viewer.settings import SettingsStore
+from napari_spa.widgets.common.dock_places import DockPlaces
+from napari_spa.widgets.common.docks import DockLife
+from napari_spa.widgets.common.later import later
+from napari_spa.widgets.folder.jobs import FolderJobs
+from napari_spa.widgets.folder.model import state_of, summary
+from napari_spa.widgets.folder.panel import EMPTY, FolderParts
+from napari_spa.widgets.refine.dock import RefineDock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import napari.viewer
+    import numpy as np
+    from numpy.typing import NDArray
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from napari_spa.io.projects.project import ProjectItem
+    from napari_spa.viewer.settings import Settings
+
+_LOOKED_THROUGH = 500
+"""So many images are looked at unasked, to find those that cannot be read."""
+
+
+class FolderDock(QWidget):
+    """Work through a folder of images; objects are refined in the dock *SPA Refine*.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        napari gives it.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._closed = False
+        # napari gives plugins a proxy that makes a new one of each layer it returns; layers
+        # are held by reference here, so they have to be themselves.
+        viewer = getattr(viewer, "__wrapped__", viewer)
+        self._viewer = viewer
+        self._desk: RefineDock | None = None
+        self._keys: KeyBindings | None = None
+        self.store = SettingsStore()
+        self.walker = FolderWalker(viewer, self._open_desk, self)
+        self.thumbnails = Thumbnails(self)
+        self.parts = FolderParts(self._thumbnail)
+        self.jobs = FolderJobs(self.walker, self)
+        self.walker.order = lambda: self.parts.model.names
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.parts)
+        self.setAcceptDrops(True)
+        self._life = DockLife(self)
+        self._life.ended.connect(self.release)
+        self._places = DockPlaces(self)
+        self._list_due = later(self, self._list)
+        self._words_due = later(self, self._show_words)
+        self._connect()
+        self._apply(self.store.load())
+        self._list()
+
+    # ------------------------------------------------------------------ composing
+
+    def _connect(self) -> None:
+        walker, parts, jobs = self.walker, self.parts, self.jobs
+        walker.project_changed.connect(self._on_project)
+        walker.changed.connect(self._on_changed)
+        walker.opened.connect(self._on_opened)
+        walker.said.connect(self._on_said)
+        walker.failed.connect(self._on_failed)
+        walker.saver.unsaved_changed.connect(parts.set_unsaved)
+        self.thumbnails.ready.connect(parts.model.changed)
+        self.thumbnails.failed.connect(walker.note_unreadable)
+        jobs.said.connect(self._on_said)
+        jobs.failed.connect(self._on_failed)
+        jobs.running.connect(parts.set_running)
+        jobs.running.connect(self._words_due.start)
+        jobs.review_wanted.connect(self._show_review)
+        parts.open.clicked.connect(self._on_open)
+        parts.recent.clicked.connect(self._on_recent)
+        parts.kind.activated.connect(self._list)
+        parts.order.activated.connect(self._list)
+        parts.text.textChanged.connect(self._list_due.start)
+        parts.list.chosen.connect(walker.go)
+        parts.note.editingFinished.connect(self._on_note)
+        parts.retry.clicked.connect(walker.saver.try_again)
+        parts.apply.clicked.connect(self._on_apply)
+        parts.export.clicked.connect(self._on_export)
+        parts.cancel.clicked.connect(jobs.cancel)
+        for act, button in parts.acts.items():
+            button.clicked.connect(partial(self._press, self._acts()[act]))
+        self.store.changed.connect(self._apply)
+
+    def _acts(self) -> dict[str, Callable[[], Any]]:
+        """Return what each act that has a key does."""
+        return {
+            "previous_image": partial(self.walker.step, -1),
+            "next_image": partial(self.walker.step, 1),
+            "done_next": self.walker.done,
+            "skip_image": self._skip,
+            "flag_image": self._flag,
+        }
+
+    def _press(self, act: Callable[[], Any], _: bool = False) -> None:
+        act()
+
+    def _apply(self, settings: Settings) -> None:
+        """Use the keys of the settings."""
+        if self._keys is not None:
+            self._keys.release()
+        acts = self._acts()
+        keys = {act: settings.keys[act] for act in acts}
+        self._keys = KeyBindings(self._viewer, {key: acts[act] for act, key in keys.items()})
+        self.parts.set_keys(keys)
+
+    def _open_desk(self) -> RefineDock:
+        """Return the dock *SPA Refine* of this window; open it where it is not there."""
+        desk = self._desk
+        if desk is not None and not desk.closed:
+            return desk
+        window = self._viewer.window
+        docks = [w for w in window.dock_widgets.values() if isinstance(w, RefineDock)]
+        found = next((dock for dock in docks if not dock.closed), None)
+        if found is None:
+            dock, found = window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+            self._places.put_beside(dock)
+        assert isinstance(found, RefineDock)
+        self._desk = found
+        found.released.connect(self.walker.leave)
+        return found
+
+    def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
+        return self.thumbnails.get(item.name, item.path)
+
+    # ------------------------------------------------------------------ asking
+
+    def open_folder(self, folder: Path | str, out: Path | str | None = None) -> None:
+        """Open a folder of images, or a project's output folder.
+
+        Parameters
+        ----------
+        folder : Path or str
+            The folder.
+        out : Path or str or None
+            Where the project is kept; beside the images by default.
+        """
+        self.walker.open(Path(folder), None if out is None else Path(out))
+
+    def _on_open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
+        if folder:
+            self.open_folder(folder)
+
+    def recent_menu(self) -> QMenu:
+        """Make the menu of folders that were worked on lately."""
+        menu = QMenu(self)
+        for entry in recent_folders():
+            source = Path(entry.source)
+            menu.addAction(
+                f"{source.name}    {source.parent}", partial(self.open_folder, entry.out)
+            )
+        if menu.isEmpty():
+            action = menu.addAction("No folder yet")
+            if action is not None:
+                action.setEnabled(False)
+        menu.addSeparator()
+        menu.addAction("Open with another output folder…", self._on_open_elsewhere)
+        if self.walker.project is not None:
+            menu.addAction("Look again for images", self.walker.refresh)
+        return menu
+
+    def _on_recent(self) -> None:
+        menu, button = self.recent_menu(), self.parts.recent
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def _on_open_elsewhere(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
+        out = folder and QFileDialog.getExistingDirectory(self, "Choose the output folder")
+        if out:
+            self.open_folder(folder, out)
+
+    def _on_apply(self) -> None:
+        self.jobs.ask_batch(self._desk, self)
+
+    def _on_export(self) -> None:
+        self.jobs.ask_export(self)
+
+    def _target(self) -> str | None:
+        """Return the image that a note or flag is about."""
+        return self.parts.list.chosen_name() or self.walker.current
+
+    def _skip(self) -> None:
+        name = self._target()
+        item = None if name is None else self.walker.items.get(name)
+        if item is not None and item.problem and name is not None:
+            self.walker.items.set_status(name, "skipped")  # it cannot be on show
+        else:
+            self.walker.skip()
+
+    def _flag(self) -> None:
+        name = self._target()
+        if name is not None:
+            self.walker.items.toggle_flag(name)
+        self._words_due.start()
+
+    def _on_note(self) -> None:
+        name, note = self._noted, self.parts.note
+        if name is not None and note.isModified():
+            note.setModified(False)
+            self.walker.items.set_note(name, note.text().strip())
+        note.clearFocus()
+
+    # ------------------------------------------------------------------ answering
+
+    def _on_project(self) -> None:
+        images = [(item.name, item.path) for item in self.walker.items.values()]
+        out = str(self.walker.out)
+        if out != self._shown_out:
+            self._shown_out = out
+            self.thumbnails.begin(images[:_LOOKED_THROUGH])
+        self._list()
+
+    _shown_out = ""
+    _noted: str | None = None
+
+    def _list(self, *_: object) -> None:
+        """List the images that are chosen."""
+        parts, items = self.parts, self.walker.items
+        parts.model.show(items, parts.choice())
+        known = self.walker.project is not None
+        parts.pages.setCurrentWidget(parts.list if parts.model.names else parts.empty)
+        parts.empty.setText("No image is like that." if known and items else EMPTY)
+        if known and not items:
+            parts.empty.setText("There is no image in this folder.")
+        parts.list.choose(self.walker.at)
+        self._show_words()
+
+    def _show_words(self, *_: object) -> None:
+        """Say what is known of the folder and of the image on show."""
+        parts, walker = self.parts, self.walker
+        project = walker.project
+        known = project is not None
+        for part in (parts.filters, parts.acting, parts.summary, parts.apply, parts.export):
+            part.setVisible(known)
+        parts.folder.setVisible(known)
+        if project is not None:
+            source, out = Path(project.source), Path(project.out)
+            parts.folder.setText(source.name)
+            parts.folder.setToolTip(f"Images: {source}\nYour work: {out}")
+            parts.summary.setText(summary(walker.items.values()))
+        busy = self.jobs.busy
+        parts.apply.setEnabled(not busy)
+        parts.export.setEnabled(not busy)
+        shown = walker.current is not None
+        for act, button in parts.acts.items():
+            button.setEnabled(bool(walker.items) if act.endswith("_image") else shown)
+        self._show_note()
+
+    def _show_note(self) -> None:
+        name, note = self._target(), self.parts.note
+        item = None if name is None else self.walker.items.get(name)
+        self.parts.acts["flag_image"].setChecked(item is not None and item.flagged)
+        note.setEnabled(item is not None)
+        if name != self._noted or not note.isModified():
+            self._on_note_left()
+            self._noted = name
+            note.setText("" if item is None else item.note)
+            note.setModified(False)
+
+    def _on_note_left(self) -> None:
+        """Keep a note that was typed when another image comes."""
+        note = self.parts.note
+        if self._noted is not None and note.isModified():
+            self.walker.items.set_note(self._noted, note.text().strip())
+
+    def _on_changed(self, name: str) -> None:
+        parts, item = self.parts, self.walker.items.get(name)
+        if parts.model.place_of(name) is not None:
+            parts.model.changed(name)
+        elif item is not None and parts.model.choice.takes(item):
+            self._list_due.start()
+        self._words_due.start()
+
+    def _on_opened(self, name: str) -> None:
+        self.parts.list.set_open(name or None)
+        if name:
+            self.parts.list.choose(name)
+        self._words_due.start()
+
+    def _on_said(self, sentence: str) -> None:
+        self.parts.status.setText(sentence)
+
+    def _on_failed(self, sentence: str) -> None:
+        words = sentence[:1].upper() + sentence[1:]
+        self.parts.status.setText(words)
+        show_warning(words)
+        self.parts.list.choose(self.walker.at)
+
+    def _show_review(self) -> None:
+        """List what a batch was unsure of, the most doubtful first."""
+        parts = self.parts
+        if any(state_of(item) == "review" for item in self.walker.items.values()):
+            parts.set_choice(type(parts.choice())("review", "", "doubt"))
+            self._list()
+
+    # ------------------------------------------------------------------ living
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take a folder that is dragged here."""
+        if event is not None and _folder_of(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Open the folder."""
+        folder = None if event is None else _folder_of(event)
+        if event is not None and folder is not None:
+            event.acceptProposedAction()
+            self.open_folder(folder)
+
+    def release(self) -> None:
+        """Let go of the viewer; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._on_note_left()
+        self._list_due.stop()
+        self._words_due.stop()
+        self._places.close()
+        if self._keys is not None:
+            self._keys.release()
+        self.store.changed.disconnect(self._apply)
+        self.store.close()
+        if self._desk is not None and not self._desk.closed:
+            self._desk.released.disconnect(self.walker.leave)
+        self.jobs.close()
+        self.thumbnails.close()
+        lost = self.walker.close()
+        if lost:
+            show_warning(f"The work on {', '.join(lost)} could not be saved.")
+
+
+def _folder_of(event: QDropEvent) -> Path | None:
+    """Return the one folder that is dragged, or None."""
+    data = event.mimeData()
+    paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
+    return paths[0] if len(paths) == 1 and paths[0].is_dir() else None

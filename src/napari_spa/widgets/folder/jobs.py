@@ -1,0 +1,251 @@
+"""What is done to a whole folder, one thing at a time: the batch and the exports."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
+
+from napari_spa.core.words import counted
+from napari_spa.errors import SpaError
+from napari_spa.refine.preference.summary import evidence
+from napari_spa.viewer.background import Worker
+from napari_spa.viewer.folder.export import do_export
+from napari_spa.viewer.folder.jobs import BatchOrder, do_batch, effort_words
+from napari_spa.widgets.folder.batch_dialog import BatchDialog, BatchWish
+from napari_spa.widgets.folder.export_dialog import ExportDialog, ExportWish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.folder.controller import FolderWalker
+    from napari_spa.widgets.refine.dock import RefineDock
+
+
+class FolderJobs(QObject):
+    """Ask what shall be done, do it in the background, and say what came of it.
+
+    Parameters
+    ----------
+    walker : FolderWalker
+        Whose images they are.
+    parent : QObject or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    said, failed : Signal(str)
+        What happened; what went wrong; in one sentence.
+    running : Signal(str, float)
+        What is under way and the share done; no words when nothing is.
+    review_wanted : Signal()
+        A batch ended that has results to look at.
+    dialog : BatchDialog, ExportDialog or None
+        The one that is open.
+    """
+
+    said = Signal(str)
+    failed = Signal(str)
+    running = Signal(str, float)
+    review_wanted = Signal()
+
+    def __init__(self, walker: FolderWalker, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._walker = walker
+        self.worker = Worker(self)
+        self.worker.finished.connect(self._on_finished)
+        self.worker.failed.connect(self._on_failed)
+        self.worker.stopped.connect(self._on_stopped)
+        self.worker.yielded.connect(self._on_result)
+        self.worker.progressed.connect(self._on_progressed)
+        self.dialog: BatchDialog | ExportDialog | None = None
+        self._then: Callable[[Any], None] | None = None
+        self._what = ""
+        self._desk: RefineDock | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch or an export is under way."""
+        return bool(self._what)
+
+    def cancel(self) -> None:
+        """Ask what is under way to end; what is finished stays."""
+        if self.busy:
+            self.worker.stop()
+            self.running.emit("Stopping…", 0.0)
+
+    def close(self) -> None:
+        """End what is under way and wait for it."""
+        if self.dialog is not None:
+            self.dialog.close()
+        self.worker.close()
+
+    # ------------------------------------------------------------------ the batch
+
+    def rest(self) -> tuple[str, ...]:
+        """Return the images that are to do, but for the one on show."""
+        walker = self._walker
+        return tuple(
+            name
+            for name, item in walker.items.items()
+            if item.status == "to do" and not walker.items.is_unreadable(name) and name != walker.at
+        )
+
+    def ask_batch(self, desk: RefineDock | None, parent: QWidget) -> None:
+        """Ask how the rest shall be done."""
+        names = self.rest()
+        if not names:
+            self.said.emit("No other image is to do.")
+            return
+        self._desk = desk
+        dialog = BatchDialog(names, self._profile_words(), parent)
+        dialog.wished.connect(partial(self._on_wished, dialog))
+        dialog.start_requested.connect(self._start_batch)
+        self._open(dialog)
+        dialog.ask()
+
+    def _open(self, dialog: BatchDialog | ExportDialog) -> None:
+        self.dialog = dialog
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.finished.connect(self._on_dialog_closed)
+        dialog.open()
+
+    def _on_dialog_closed(self, _: int) -> None:
+        self.dialog = None
+        if not self.busy:
+            self.worker.drop()  # a plan nobody waits for
+
+    def _profile_words(self) -> str:
+        profile = self._profile()
+        if profile is None or not profile.picks:
+            return "No preference is learnt yet: the model's own is used."
+        return f"Your preference so far: {evidence(profile)}."
+
+    def _profile(self) -> Any:
+        return None if self._desk is None else self._desk.refiner.profiles.profile
+
+    def _order(self, wish: BatchWish) -> BatchOrder | None:
+        project = self._walker.project
+        if project is None:
+            return None
+        settings = None if self._desk is None else self._desk.settings
+        return BatchOrder(
+            source=project.source,
+            out=project.out,
+            names=self.rest(),
+            way=wish.way,
+            path=wish.path,
+            model="spa-tiny" if settings is None else settings.model,
+            device="auto" if settings is None else settings.device,
+            profile=self._profile(),
+            doubtful=wish.doubtful,
+            workers=wish.workers,
+        )
+
+    def _on_wished(self, dialog: BatchDialog, wish: BatchWish) -> None:
+        order = self._order(wish)
+        if order is not None:
+            self._then = partial(self._planned, dialog)
+            self.worker.submit(lambda progress: effort_words(order, progress))
+
+    def _planned(self, dialog: BatchDialog, words: str) -> None:
+        if dialog is self.dialog:
+            dialog.show_effort(words, possible=True)
+
+    def _start_batch(self, wish: BatchWish) -> None:
+        order, walker = self._order(wish), self._walker
+        if order is None or self.busy:
+            return
+        worker = self.worker
+        walker.reserve(order.names)
+
+        self._run(
+            "Batch",
+            lambda progress: do_batch(order, worker.report, progress),
+            self._batch_done,
+        )
+
+    def _on_result(self, result: Any) -> None:
+        self._walker.take_result(result)
+
+    def _batch_done(self, report: Any) -> None:
+        review, failed = len(report.review), len(report.failed)
+        parts = [f"{len(report.done)} done"]
+        parts += [f"{review} to review"] if review else []
+        parts += [f"{failed} failed"] if failed else []
+        words = [f"The batch ended: {', '.join(parts)}."]
+        if report.missing:
+            name, number, why = report.missing[0]
+            more = len(report.missing) - 1
+            also = f" and {counted(more, 'other')}" if more else ""
+            words.append(f"Not found: object {number} of {name}{also}: {why}")
+        self.said.emit(" ".join(words))
+        if review:
+            self.review_wanted.emit()
+
+    # ------------------------------------------------------------------ exports
+
+    def ask_export(self, parent: QWidget) -> None:
+        """Ask what shall be exported, and where to."""
+        project = self._walker.project
+        if project is not None:
+            dialog = ExportDialog(project.out, parent)
+            dialog.start_requested.connect(self._start_export)
+            self._open(dialog)
+
+    def _start_export(self, wish: ExportWish) -> None:
+        project = self._walker.project
+        if project is None or self.busy:
+            return
+        kept = self._walker.keep_now()
+
+        def job(progress: Progress) -> str:
+            if kept is not None:
+                kept.result()
+            return do_export(project, wish.kinds, wish.folder, progress)
+
+        self._run("Export", job, self.said.emit)
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _run(self, what: str, job: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
+        self._what, self._then = what, then
+        self.running.emit(f"{what}…", 0.0)
+        self.worker.submit(job)
+
+    def _on_progressed(self, share: float, message: str) -> None:
+        if self.busy:
+            self.running.emit(f"{self._what}: {message}" if message else self._what, share)
+
+    def _on_finished(self, result: Any) -> None:
+        then, self._then = self._then, None
+        self._ended()
+        if then is not None:
+            then(result)
+
+    def _on_failed(self, error: BaseException) -> None:
+        words = str(error) if isinstance(error, SpaError) else f"something went wrong ({error})."
+        if isinstance(self.dialog, BatchDialog) and not self.busy:
+            self.dialog.show_effort(words[:1].upper() + words[1:], possible=False)
+            return
+        self._ended()
+        self.failed.emit(words)
+
+    def _on_stopped(self) -> None:
+        if self.busy:
+            what = self._what
+            self._ended()
+            self.said.emit(f"{what} stopped; what was finished stays.")
+
+    def _ended(self) -> None:
+        if not self.busy:
+            return
+        batch, self._what = self._what == "Batch", ""
+        self.running.emit("", 0.0)
+        if batch:
+            self._walker.reserve(())
+            self._walker.refresh()

@@ -1,0 +1,206 @@
+"""The images of a folder as rows: which are listed, in which order, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
+
+from napari_spa.core.words import counted
+from napari_spa.io.projects.items import in_brief
+from napari_spa.widgets.folder.icons import STATUS_WORDS, TROUBLED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_spa.io.projects.project import ProjectItem
+
+ALL, FLAGGED = "all", "flagged"
+FILTERS = {
+    ALL: "All images",
+    "to do": "To do",
+    "in progress": "In progress",
+    "review": "To review",
+    "done": "Done",
+    "skipped": "Skipped",
+    FLAGGED: "Flagged",
+    TROUBLED: "With a problem",
+}
+ORDERS = {"name": "By name", "doubt": "Most doubtful first"}
+ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
+_NO_PARENT = QModelIndex()
+_UNREADABLE = "cannot be read as an image: "
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which images are listed, and how.
+
+    Attributes
+    ----------
+    kind : str
+        A key of ``FILTERS``.
+    text : str
+        What name or note must hold, whatever the case.
+    order : {"name", "doubt"}
+        Natural order, or the most uncertain first.
+    """
+
+    kind: str = ALL
+    text: str = ""
+    order: str = "name"
+
+    def takes(self, item: ProjectItem) -> bool:
+        """Tell whether an image is listed."""
+        if self.kind == FLAGGED and not item.flagged:
+            return False
+        if self.kind not in (ALL, FLAGGED) and state_of(item) != self.kind:
+            return False
+        text = self.text.strip().casefold()
+        return text in item.name.casefold() or text in item.note.casefold()
+
+    def arrange(self, items: Iterable[ProjectItem]) -> list[str]:
+        """Return the names that are listed, in order."""
+        found = [item for item in items if self.takes(item)]
+        if self.order == "doubt":
+            # Stable: equal ones, and those of which nothing is known, stay in natural order.
+            found.sort(key=lambda item: 1.0 if item.uncertainty is None else -item.uncertainty)
+        return [item.name for item in found]
+
+
+def state_of(item: ProjectItem) -> str:
+    """Return what an image counts as: its status, or that there is a problem with it."""
+    return TROUBLED if item.problem else item.status
+
+
+def second_line(item: ProjectItem) -> str:
+    """Say what is known of an image, under its name."""
+    words = [STATUS_WORDS.get(state_of(item), item.status)]
+    if item.objects:
+        words.append(counted(item.objects, "object"))
+    if item.uncertainty is not None:
+        words.append(f"unsure {item.uncertainty:.2f}")
+    return " · ".join(words)
+
+
+def third_line(item: ProjectItem) -> str:
+    """Say what somebody noted, or why an image cannot be read."""
+    problem = in_brief(item.problem, item.path)
+    reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
+    if reason != problem:  # the name and the state stand above it
+        return reason[:1].upper() + reason[1:]
+    return problem or item.note
+
+
+def all_words(item: ProjectItem) -> str:
+    """Say everything about an image in a few lines."""
+    lines = [item.name, second_line(item)]
+    if item.flagged:
+        lines.append("Flagged")
+    return "\n".join([*lines, *filter(None, (in_brief(item.problem, item.path), item.note))])
+
+
+def summary(items: Iterable[ProjectItem]) -> str:
+    """Say how many images there are in each state.
+
+    Parameters
+    ----------
+    items : iterable of ProjectItem
+        All images.
+
+    Returns
+    -------
+    str
+        ``"20 images: 3 done, 1 in progress, 1 to review, 2 with a problem"``.
+    """
+    states = [state_of(item) for item in items]
+    words = counted(len(states), "image")
+    counts = [(states.count(state), word) for state, word in _COUNTED.items()]
+    parts = [f"{count} {word}" for count, word in counts if count]
+    return f"{words}: {', '.join(parts)}" if parts else words
+
+
+_COUNTED = {
+    "done": "done",
+    "in progress": "in progress",
+    "review": "to review",
+    "skipped": "skipped",
+    TROUBLED: "with a problem",
+    "to do": "to do",
+}
+
+
+class FolderModel(QAbstractListModel):
+    """The images that are listed, for a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items: Mapping[str, ProjectItem] = {}
+        self._choice = Choice()
+        self._names: list[str] = []
+        self._places: dict[str, int] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names that are listed, in order."""
+        return self._names
+
+    @property
+    def choice(self) -> Choice:
+        """Which are listed."""
+        return self._choice
+
+    def show(self, items: Mapping[str, ProjectItem], choice: Choice | None = None) -> None:
+        """List other images, or list them otherwise.
+
+        Parameters
+        ----------
+        items : mapping of str to ProjectItem
+            All, by name, in natural order; may change later, see :meth:`changed`.
+        choice : Choice or None
+            Which of them; as before by default.
+        """
+        self.beginResetModel()
+        self._items, self._choice = items, choice or self._choice
+        self._names = self._choice.arrange(items.values())
+        self._places = {name: place for place, name in enumerate(self._names)}
+        self.endResetModel()
+
+    def changed(self, name: str) -> None:
+        """Show what is known of one image now; its place stays until all are listed anew.
+
+        An image that no longer fits the filter stays as well: what one just marked as done
+        must not vanish under the hand, nor take the way to the next with it.
+        """
+        place = self._places.get(name)
+        if place is not None:
+            index = self.index(place)
+            self.dataChanged.emit(index, index)
+
+    def place_of(self, name: str | None) -> int | None:
+        """Return the row of an image; None where it is not listed."""
+        return None if name is None else self._places.get(name)
+
+    # ------------------------------------------------------------------ what Qt asks for
+
+    def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
+        """Return the number of images that are listed."""
+        return 0 if parent.isValid() else len(self._names)
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Return an image's name, words, or item."""
+        if not 0 <= index.row() < len(self._names):
+            return None
+        item = self._items.get(self._names[index.row()])
+        if item is None:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return item.name
+        if role == ITEM_ROLE:
+            return item
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return all_words(item)
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return all_words(item).replace("\n", ", ")
+        return None

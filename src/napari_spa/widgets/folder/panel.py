@@ -1,0 +1,225 @@
+"""The parts of the dock *SPA Folder* and where they stand; connected in folder_dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
+from napari_spa.widgets.common.fields import QuietCombo
+from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.folder.list import FolderList
+from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_spa.widgets.folder.list import Thumbnail
+
+PROGRESS_STEPS = 1000
+EMPTY = (
+    "Open a folder of images, or drop one here.\n\n"
+    "Your work is kept in a folder beside it; the images are never changed."
+)
+_ACTS = {
+    "previous_image": ("Previous", "◂", "Show the image before, as they are listed."),
+    "next_image": ("Next", "▸", "Show the next image, as they are listed."),
+    "done_next": ("Done, next", "Done", "This image is finished: show the next."),
+    "skip_image": ("Skip", "Skip", "Leave this image out: show the next."),
+    "flag_image": ("Flag", "Flag", "Mark this image, or take the mark away."),
+}
+
+
+class FolderParts(QWidget):
+    """All the parts, one under the other, in a column that scrolls.
+
+    Parameters
+    ----------
+    thumbnail : callable
+        From an item to its picture, or None.
+
+    Attributes
+    ----------
+    acts : dict of str to FittingButton
+        By the names of :mod:`napari_spa.viewer.actions`.
+    """
+
+    def __init__(self, thumbnail: Thumbnail) -> None:
+        super().__init__()
+        self.open = FittingButton("Open folder…", "Open…")
+        self.open.setToolTip("Choose a folder of images, or the output folder of a project.")
+        self.recent = FittingButton("Recent ▾", "▾")
+        self.recent.setToolTip("Folders you worked on lately.")
+        self.folder = QLabel()
+        self.folder.setWordWrap(True)
+        self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.kind = QuietCombo("Which images are listed")
+        self.kind.addItems(list(FILTERS.values()))
+        self.order = QuietCombo("Order of the images")
+        self.order.addItems(list(ORDERS.values()))
+        self.text = QLineEdit()
+        self.text.setPlaceholderText("Filter by name or note")
+        self.text.setClearButtonEnabled(True)
+        self.text.setAccessibleName("Filter by name or note")
+        self.model = FolderModel()
+        self.list = FolderList(self.model, thumbnail)
+        self.empty = QLabel(EMPTY)
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.empty)
+        self.pages.addWidget(self.list)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        self.summary.installEventFilter(self)
+        self.acts = {act: FittingButton() for act in _ACTS}
+        self.acts["flag_image"].setCheckable(True)
+        self.note = QLineEdit()
+        self.note.setPlaceholderText("Note about this image")
+        self.note.setAccessibleName("Note about this image")
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.unsaved = QLabel()
+        self.unsaved.setWordWrap(True)
+        self.retry = FittingButton("Save again")
+        self.retry.setToolTip("Write what could not be written, for example after freeing space.")
+        self.apply = FittingButton("Apply my profile to the rest…", "Apply to the rest…")
+        self.apply.setToolTip("Segment the images that are to do in the background.")
+        self.export = FittingButton("Export…")
+        self.export.setToolTip("Write labels, masks, tables or logs for other programs.")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, PROGRESS_STEPS)
+        self.cancel = FittingButton("Cancel")
+        self.cancel.setToolTip("Stop; what is finished stays.")
+        self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self._compose()
+        self.set_keys({})
+        self.set_unsaved(())
+        self.set_running("")
+
+    # ------------------------------------------------------------------ setters
+
+    def choice(self) -> Choice:
+        """Return which images shall be listed."""
+        kind = list(FILTERS)[self.kind.currentIndex()]
+        return Choice(kind, self.text.text(), list(ORDERS)[self.order.currentIndex()])
+
+    def set_choice(self, choice: Choice) -> None:
+        """Show which images are listed."""
+        self.kind.setCurrentIndex(list(FILTERS).index(choice.kind))
+        self.order.setCurrentIndex(list(ORDERS).index(choice.order))
+        self.text.setText(choice.text)
+
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Show the keys of all acts on their buttons."""
+        for act, (long, short, tip) in _ACTS.items():
+            button, key = self.acts[act], keys.get(act, "")
+            button.set_texts(with_key(long, key), long, short)
+            button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+            button.setAccessibleName(f"{long}: {tip}")
+
+    def set_unsaved(self, names: tuple[str, ...]) -> None:
+        """Say which images' work is in memory only; none hides the line."""
+        shown = bool(names)
+        if shown:
+            count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+            self.unsaved.setText(f"{count} not saved yet: {', '.join(names[:3])}.")
+        self.unsaved.setVisible(shown)
+        self.retry.setVisible(shown)
+
+    def set_running(self, words: str, share: float = 0.0) -> None:
+        """Show the progress of a batch or an export; no words hide it."""
+        self.progress.setVisible(bool(words))
+        self.cancel.setVisible(bool(words))
+        self.progress.setValue(round(share * PROGRESS_STEPS))
+        self.progress.setFormat(words.replace("%", "%%"))
+
+    # ------------------------------------------------------------------ composing
+
+    def _compose(self) -> None:
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(6)
+        top = QHBoxLayout()
+        top.addWidget(self.open, 1)
+        top.addWidget(self.recent)
+        self.recent.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        layout.addLayout(top)
+        layout.addWidget(self.folder)
+        self.filters = QWidget()
+        choices = QVBoxLayout(self.filters)
+        choices.setContentsMargins(0, 0, 0, 0)
+        choices.setSpacing(4)
+        row = QHBoxLayout()
+        row.addWidget(self.kind)
+        row.addWidget(self.order)
+        choices.addLayout(row)
+        choices.addWidget(self.text)
+        layout.addWidget(self.filters)
+        layout.addWidget(self.pages, 1)
+        layout.addWidget(self.summary)
+        self.acting = QWidget()
+        acting = QVBoxLayout(self.acting)
+        acting.setContentsMargins(0, 0, 0, 0)
+        acting.setSpacing(4)
+        for names, columns in (
+            (("previous_image", "next_image"), (2, 1)),
+            (("done_next", "skip_image", "flag_image"), (3, 1)),
+        ):
+            cells = QWidget()
+            grid = EvenGrid(columns, cells)
+            for name in names:
+                grid.addWidget(self.acts[name])
+            acting.addWidget(cells)
+        acting.addWidget(self.note)
+        layout.addWidget(self.acting)
+        layout.addWidget(self.status)
+        layout.addWidget(self.unsaved)
+        layout.addWidget(self.retry)
+        cells = QWidget()
+        grid = EvenGrid((2, 1), cells)
+        grid.addWidget(self.apply)
+        grid.addWidget(self.export)
+        layout.addWidget(cells)
+        busy = QHBoxLayout()
+        busy.addWidget(self.progress, 1)
+        busy.addWidget(self.cancel)
+        layout.addLayout(busy)
+        self._wrap(content)
+
+    def _wrap(self, content: QWidget) -> None:
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        self._scroll, self._content = scroll, content
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    def _fit_width(self) -> None:
+        """Never be so narrow that a part is cut off."""
+        self._scroll.setMinimumWidth(self._content.minimumSizeHint().width() + 18)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Write the list in the font that napari gives to labels."""
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
+            self.list.set_font(self.summary.font())
+            # Only now is it known how wide napari's style makes the parts.
+            QTimer.singleShot(0, self._fit_width)
+        return super().eventFilter(watched, event)

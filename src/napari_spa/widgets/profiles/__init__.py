@@ -1,0 +1,1 @@
+"""The profile bar and its dialogs."""

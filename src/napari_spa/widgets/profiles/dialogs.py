@@ -1,0 +1,252 @@
+"""Small dialogs about profiles: a name, several profiles into one, and whether really."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_spa.core.words import counted
+from napari_spa.viewer.profiles.active import full_name, shortened
+from napari_spa.widgets.common.buttons import FittingButton
+from napari_spa.widgets.common.fields import RingedCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from qtpy.QtGui import QShowEvent
+
+    from napari_spa.io.profiles.entries import ShelfEntry
+
+    Problem = Callable[[str, str], str]
+
+_LONGEST_NAME = 120
+_LETTERS = 46  # wide enough for a sentence in two lines
+
+
+class SureDialog(QDialog):
+    """Say what would be lost, and do it only when asked to.
+
+    Parameters
+    ----------
+    title : str
+        Of the window.
+    words : str
+        What would happen.
+    act : str
+        On the button that does it.
+    parent : QWidget or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    agreed : Signal()
+        It shall be done.
+    """
+
+    agreed = Signal()
+
+    def __init__(self, title: str, words: str, act: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(title)
+        self.words = QLabel(words)
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
+        self.words.setWordWrap(True)
+        self.words.setVisible(bool(words))
+        self.act = FittingButton(act)
+        self.cancel = FittingButton("Cancel")
+        ends = QHBoxLayout()
+        ends.addWidget(self.act)
+        ends.addWidget(self.cancel)
+        self.column = QVBoxLayout()
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.words)
+        layout.addLayout(self.column)
+        layout.addStretch(1)
+        layout.addLayout(ends)
+        self.act.clicked.connect(self._on_act)
+        self.cancel.clicked.connect(self.reject)
+        self.cancel.setFocus()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the size that the words need, in the font that napari's style gives to labels."""
+        super().showEvent(event)
+        self.setMinimumWidth(_LETTERS * self.words.fontMetrics().averageCharWidth())
+        for field in self.findChildren(QLineEdit):
+            field.setFont(self.words.font())
+        self.grow()
+
+    def grow(self) -> None:
+        """Take more height where it is needed: Qt guesses that of wrapped words."""
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+            width = max(self.width(), self.minimumWidth())
+            self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
+
+    def _on_act(self) -> None:
+        self.agreed.emit()
+        self.accept()
+
+
+class NameDialog(SureDialog):
+    """Ask for a name and, if wanted, for what is outlined.
+
+    Parameters
+    ----------
+    title, words, act : str
+        As for :class:`SureDialog`.
+    problem : callable
+        From name and task to why they cannot be taken; empty when they can.
+    name, task : str
+        To begin with.
+    parent : QWidget or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    named : Signal(str, str)
+        Name and task.
+    """
+
+    named = Signal(str, str)
+
+    def __init__(
+        self,
+        title: str,
+        words: str,
+        act: str,
+        problem: Problem,
+        *,
+        name: str = "",
+        task: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(title, words, act, parent)
+        self._problem, self._touched = problem, bool(name)
+        self.name, self.task = QLineEdit(name), QLineEdit(task)
+        for field in (self.name, self.task):
+            field.setMaxLength(_LONGEST_NAME)
+            field.textEdited.connect(self._on_typed)
+            field.returnPressed.connect(self.act.click)
+        self.name.setAccessibleName("Name of the profile")
+        self.task.setAccessibleName("What is outlined")
+        self.task.setPlaceholderText("what is outlined (not needed)")
+        self.trouble = QLabel()
+        self.trouble.setTextFormat(Qt.TextFormat.PlainText)
+        self.trouble.setWordWrap(True)
+        self.trouble.setAlignment(Qt.AlignmentFlag.AlignTop)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Name", self.name)
+        form.addRow("Task", self.task)
+        self.column.addLayout(form)
+        self.column.addWidget(self.trouble)
+        self.name.selectAll()
+        self.name.setFocus()
+        self.look()
+
+    def trouble_now(self) -> str:
+        """Return why it cannot be done as things are; empty when it can."""
+        return self._problem(self.name.text(), self.task.text())
+
+    def look(self) -> None:
+        """Say in place what is wrong; of an empty name only once something was typed."""
+        trouble = self.trouble_now()
+        self.act.setEnabled(not trouble)
+        self.trouble.setText(trouble if self._touched else "")
+        if self.isVisible():
+            self.grow()
+
+    def _on_typed(self, _: str) -> None:
+        self._touched = True
+        self.look()
+
+    def _on_act(self) -> None:
+        self.named.emit(self.name.text().strip(), self.task.text().strip())
+        super()._on_act()
+
+
+class MergeDialog(NameDialog):
+    """Ask which profiles shall become one with the one in use, and its name.
+
+    Parameters
+    ----------
+    mine : ShelfEntry
+        The one in use.
+    others : sequence of ShelfEntry
+        What it can be put together with.
+    problem : callable
+        As for :class:`NameDialog`.
+    parent : QWidget or None
+        Qt's parent.
+
+    Attributes
+    ----------
+    merge_requested : Signal(object, str, str)
+        Paths of the others, name and task.
+    """
+
+    merge_requested = Signal(object, str, str)
+
+    def __init__(
+        self,
+        mine: ShelfEntry,
+        others: Sequence[ShelfEntry],
+        problem: Problem,
+        parent: QWidget | None = None,
+    ) -> None:
+        self._mine, self._others = mine, tuple(others)
+        self.boxes: list[RingedCheck] = []
+        super().__init__(
+            f"Merge {shortened(mine.name)} with…",
+            "Makes a new profile, in which each counts in proportion to its picks. "
+            "The ones it is made of stay as they are.",
+            "Merge",
+            problem,
+            task=mine.task,
+            parent=parent,
+        )
+        for place, entry in enumerate(self._others):
+            picks = counted(entry.picks, "pick")
+            box = RingedCheck(f"{shortened(full_name(entry))} ({picks})".replace("&", "&&"))
+            box.toggled.connect(self._on_toggled)
+            self.boxes.append(box)
+            self.column.insertWidget(place, box)
+        self.look()
+
+    def paths(self) -> list[Path]:
+        """Return the files of the others that are chosen."""
+        return [entry.path for entry in self._chosen()]
+
+    def trouble_now(self) -> str:
+        """Return why it cannot be done as things are; empty when it can."""
+        if not self._chosen():
+            return "Choose at least one."
+        return super().trouble_now()
+
+    def _chosen(self) -> list[ShelfEntry]:
+        # Made before its boxes are: without any, none is chosen.
+        return [e for e, box in zip(self._others, self.boxes, strict=False) if box.isChecked()]
+
+    def _on_toggled(self, _: bool) -> None:
+        self._touched = True
+        if not self.name.isModified():
+            names = [self._mine.name, *(entry.name for entry in self._chosen())]
+            self.name.setText(" and ".join(names)[:_LONGEST_NAME] if len(names) > 1 else "")
+        self.look()
+
+    def _on_act(self) -> None:
+        self.merge_requested.emit(self.paths(), self.name.text().strip(), self.task.text().strip())
+        super()._on_act()

@@ -1,0 +1,252 @@
+"""The recommended mask and the candidates as large pictures next to each other."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
+from napari_spa.widgets.refine.candidates import LETTERS
+from napari_spa.widgets.refine.zoom_picture import STEP, Zoom, ZoomPicture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from qtpy.QtGui import QResizeEvent
+
+_HINT = "Click a picture to take it · wheel zooms, dragging moves, all together · Esc closes"
+_WAITING = "Click an object in the image; its candidates appear here."
+
+
+class SideBySide(QDialog):
+    """A window beside the viewer's: same crop, same zoom, one click picks.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+        The window it belongs to, stays above, and takes its theme from.
+
+    Attributes
+    ----------
+    candidate_chosen : Signal(int)
+        A candidate was picked: its 0-based place in what ``set_pictures`` was given.
+    accept_requested : Signal()
+        The recommended mask was picked.
+    act_requested : Signal(str)
+        The key of another act was pressed in this window; the act's name.
+    pictures : list of ZoomPicture
+        What is shown, in the order on the screen; a recommendation comes first.
+    zoom : Zoom
+        What part of the pictures is looked at.
+    """
+
+    candidate_chosen = Signal(int)
+    accept_requested = Signal()
+    act_requested = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Side by side")
+        self.setModal(False)
+        self.pictures: list[ZoomPicture] = []
+        self.zoom = Zoom(self)
+        self._pick_keys: tuple[str, ...] = ()
+        self._accept_key = ""
+        self._order: list[int] = []
+        self._words: list[str] = []
+        self._recommended = False
+        self._shape: tuple[int, ...] = ()
+        self._shortcuts: list[QShortcut] = []
+        self._columns = 0
+        self._tiles = QWidget()
+        self._grid = QGridLayout(self._tiles)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._hint = QLabel(_WAITING)
+        self._hint.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._tiles, 1)
+        layout.addLayout(self._bottom())
+        self.resize(1100, 640)
+
+    def _bottom(self) -> QHBoxLayout:
+        layout = QHBoxLayout()
+        layout.addWidget(self._hint, 1)
+        for text, tip, act in (
+            ("−", "Show more (key −)", partial(self.zoom.zoom, 1 / STEP)),  # noqa: RUF001
+            ("+", "Enlarge (key +)", partial(self.zoom.zoom, STEP)),
+            ("Whole", "Show the whole pictures (key 0)", self.zoom.reset),
+        ):
+            button = FittingButton(text)
+            button.setToolTip(tip)
+            button.setAccessibleName(tip)
+            button.setMinimumWidth(button.sizeHint().width() + 16)
+            button.clicked.connect(_plain(act))
+            layout.addWidget(button)
+        return layout
+
+    # ------------------------------------------------------------------ setters
+
+    def set_keys(
+        self, pick_keys: Sequence[str], accept_key: str, others: Mapping[str, str] | None = None
+    ) -> None:
+        """Set the keys that work while this window has the keyboard.
+
+        Parameters
+        ----------
+        pick_keys : sequence of str
+            In the order on the screen, as napari writes keys.
+        accept_key : str
+            Accepts the recommended mask.
+        others : mapping of str to str, optional
+            Act, and its key.
+        """
+        self._pick_keys, self._accept_key = tuple(pick_keys), accept_key
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+        for position, key in enumerate(pick_keys):
+            self._bind(key, partial(self._press, position))
+        self._bind(accept_key, self._on_accept)
+        for act, key in (others or {}).items():
+            self._bind(key, partial(self.act_requested.emit, act))
+        self._label()
+
+    def set_pictures(
+        self,
+        recommended: tuple[NDArray[np.uint8], str] | None,
+        candidates: Sequence[tuple[NDArray[np.uint8], str]],
+        order: Sequence[int] | None = None,
+        blind: bool = False,
+    ) -> None:
+        """Show a round; the zoom is kept while the pictures keep their shape.
+
+        Parameters
+        ----------
+        recommended : (picture, words) or None
+            Picture (h, w, 3) uint8, and words; None leaves it out.
+        candidates : sequence of (picture, words)
+            Pictures of the same shape.
+        order : sequence of int, optional
+            Which candidate comes first on the screen, which second, and so on.
+        blind : bool
+            Say "A", "B", ... instead of the candidates' words.
+        """
+        self._order = list(range(len(candidates))) if order is None else list(order)
+        self._recommended = recommended is not None
+        shown = [] if recommended is None else [recommended]
+        for position, index in enumerate(self._order):
+            picture, words = candidates[index]
+            shown.append((picture, LETTERS[position] if blind else words))
+        shape = shown[0][0].shape if shown else ()
+        if shape != self._shape:
+            self._shape = shape
+            self.zoom.reset()
+        self._need_pictures(len(shown))
+        self._words = [words for _, words in shown]
+        for tile, (picture, _) in zip(self.pictures, shown, strict=True):
+            tile.set_picture(picture)
+        self._label()
+        self._hint.setText(_HINT if shown else _WAITING)
+        self._place()
+
+    def set_choosing(self, choosing: bool) -> None:
+        """Let the pictures be picked, or not while the model works."""
+        self._tiles.setEnabled(choosing)
+
+    def clear(self) -> None:
+        """Show that there is nothing to pick."""
+        self.set_pictures(None, [])
+
+    def _label(self) -> None:
+        """Write each picture's words and key under it."""
+        keys = [self._accept_key] if self._recommended else []
+        keys += [*self._pick_keys, *[""] * len(self._words)]
+        texts = [with_key(words, key) for words, key in zip(self._words, keys, strict=False)]
+        longest = max(texts, key=len, default="")  # one height of words: one scale of pictures
+        for tile, text in zip(self.pictures, texts, strict=True):
+            tile.set_words(text, longest)
+            tile.setToolTip(text)
+            tile.setAccessibleName(text)
+
+    # ------------------------------------------------------------------ asking
+
+    def _press(self, position: int) -> None:
+        place = position + self._recommended
+        if place < len(self.pictures):
+            self.pictures[place].click()
+
+    def _on_accept(self) -> None:
+        if self._tiles.isEnabled() and self._recommended:  # nobody takes what is not shown
+            self.accept_requested.emit()
+
+    def _on_picture(self, place: int) -> None:
+        if self._recommended and place == 0:
+            self.accept_requested.emit()
+        else:
+            self.candidate_chosen.emit(self._order[place - self._recommended])
+
+    # ------------------------------------------------------------------ arranging
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Use the window's shape for the largest pictures."""
+        super().resizeEvent(event)
+        self._place()
+
+    def _bind(self, key: str, act: Callable[[], object]) -> None:
+        if key:
+            shortcut = QShortcut(QKeySequence(_as_qt(key)), self)
+            shortcut.activated.connect(act)
+            self._shortcuts.append(shortcut)
+
+    def _need_pictures(self, count: int) -> None:
+        while len(self.pictures) > count:
+            tile = self.pictures.pop()
+            tile.hide()
+            tile.setParent(None)
+            tile.deleteLater()
+        for place in range(len(self.pictures), count):
+            tile = ZoomPicture(self.zoom, self._tiles)
+            tile.clicked.connect(_plain(partial(self._on_picture, place)))
+            tile.show()
+            self.pictures.append(tile)
+            self._columns = 0
+
+    def _place(self) -> None:
+        """Choose the number of columns that makes the pictures largest."""
+        count = len(self.pictures)
+        if not count:
+            return
+        height, width = self._shape[:2]
+        words = 2 * self.fontMetrics().lineSpacing()
+
+        def scale(columns: int) -> float:
+            rows = -(-count // columns)
+            room = self._tiles.height() / rows - words
+            return min(self._tiles.width() / columns / width, room / height)
+
+        columns = max(range(1, count + 1), key=scale)
+        if columns == self._columns and self._grid.count() == count:
+            return
+        self._columns = columns
+        for place, tile in enumerate(self.pictures):
+            self._grid.addWidget(tile, *divmod(place, columns))
+
+
+def _plain(act: Callable[[], object]) -> Callable[..., None]:
+    """Drop what a button says about its state."""
+
+    def run(*_: object) -> None:
+        act()
+
+    return run
+
+
+def _as_qt(key: str) -> str:
+    return show_key(key).replace("Control", "Ctrl")

@@ -1,0 +1,361 @@
+"""The dock *SPA Refine*: composes its parts and connects them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.utils import progress as activity
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_spa.errors import SpaError
+from napari_spa.io.work_folders import work_root
+from napari_spa.viewer.annotation.controller import HINT_START, Refiner
+from napari_spa.viewer.annotation.display import Looks
+from napari_spa.viewer.annotation.objects import ObjectActs
+from napari_spa.viewer.annotation.prompts import Prompter
+from napari_spa.viewer.annotation.stack import StackWalker
+from napari_spa.viewer.autosave.recovery import Recovery
+from napari_spa.viewer.keys import KeyBindings
+from napari_spa.viewer.settings import SettingsStore
+from napari_spa.widgets.common.docks import DockLife
+from napari_spa.widgets.profiles.presenter import ProfileDesk
+from napari_spa.widgets.refine.image_binding import ImageDesk
+from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import napari.viewer
+
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.annotation.engine import SessionFactory
+    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.settings import Settings
+
+_BROWSE = "Open a model file…"
+
+
+class RefineDock(QWidget):
+    """Click an object, pick a difference, accept.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        napari gives it.
+    session_factory : callable or None
+        Makes a session from a model's name, in the background; from the settings by
+        default.
+
+    Attributes
+    ----------
+    released : Signal()
+        The dock is about to let go of the viewer.
+    """
+
+    released = Signal()
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        session_factory: SessionFactory | None = None,
+    ) -> None:
+        super().__init__()
+        self._closed = False
+        # napari gives plugins a proxy that makes a new one of each layer it returns; layers
+        # are held by reference here, so they have to be themselves.
+        viewer = getattr(viewer, "__wrapped__", viewer)
+        self._viewer = viewer
+        self.store = SettingsStore()
+        self.settings = self.store.load()
+        root = work_root() if self.settings.autosave else None
+        factory = session_factory or self._make_session
+        self.refiner = Refiner(viewer, factory, self, work_root=root)
+        self.prompter = Prompter(self.refiner)
+        self.looks = Looks(self.refiner)
+        self.objects = ObjectActs(self.refiner)
+        self.walker = StackWalker(self.refiner)
+        self.recovery = Recovery(self.refiner)
+        self.parts = DockParts(self._colour_of)
+        self.profiles = ProfileDesk(self.refiner, self.parts.profile, self)
+        self._image = ImageDesk(self.refiner, self.looks, self.walker, self.recovery, self.parts)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.parts)
+        self._life = DockLife(self)
+        self._life.ended.connect(self.release)
+        self._activity: activity | None = None
+        self._keys: KeyBindings | None = None
+        self._list_models()
+        self._connect()
+        self._apply(self.settings)
+        self.parts.status.setText(HINT_START)
+        self._refresh()
+
+    # ------------------------------------------------------------------ composing
+
+    def _connect(self) -> None:
+        refiner, parts = self.refiner, self.parts
+        refiner.proposed.connect(self._on_proposed)
+        refiner.cleared.connect(self._on_cleared)
+        refiner.works.toggled.connect(self._on_eye)
+        refiner.said.connect(self._on_said)
+        refiner.failed.connect(self._on_failed)
+        refiner.worker.progressed.connect(self._on_progressed)
+        refiner.worker.busy_changed.connect(self._refresh)
+        parts.grid.candidate_chosen.connect(self._choose)
+        parts.grid.candidate_toggled.connect(self.looks.set_candidate_visible)
+        parts.grid.candidate_previewed.connect(self._on_previewed)
+        parts.side_by_side.candidate_chosen.connect(self._choose)
+        parts.side_by_side.accept_requested.connect(refiner.accept)
+        parts.side_by_side.act_requested.connect(lambda act: self._acts()[act]())
+        for name, button in parts.acts.items():
+            button.clicked.connect(partial(self._press, getattr(refiner, name)))
+        parts.cancel.clicked.connect(partial(self._press, refiner.cancel))
+        parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
+        parts.model.activated.connect(self._on_model_chosen)
+        self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
+        parts.prompts.tool_changed.connect(self._set_tool)
+        parts.prompts.point_requested.connect(self.prompter.point)
+        self.prompter.refine_requested.connect(self.objects.refine_at)
+        self._image.changed.connect(self._refresh)
+        parts.options.contrast_requested.connect(lambda name: self._save(contrast=name))
+        parts.options.overlap_requested.connect(lambda name: self._save(overlap=name))
+        parts.options.blind_requested.connect(lambda on: self._save(blind=on))
+        table = parts.objects
+        table.go_to_requested.connect(self.objects.go_to)
+        table.reopen_requested.connect(self.objects.reopen)
+        table.delete_requested.connect(self.objects.delete)
+        table.refine_requested.connect(partial(self._set_tool, "refine"))
+        table.export_requested.connect(self._on_export)
+        self.store.changed.connect(self._apply)
+
+    def _acts(self) -> dict[str, Callable[[], Any]]:
+        """Return what each act of :mod:`napari_spa.viewer.actions` does."""
+        refiner, walker, parts = self.refiner, self.walker, self.parts
+        acts: dict[str, Callable[[], Any]] = {
+            "accept": refiner.accept,
+            "undo": refiner.undo,
+            "redo": refiner.redo,
+            "discard": refiner.discard,
+            "carry_next": partial(walker.carry, 1),
+            "carry_previous": partial(walker.carry, -1),
+            "propagate": partial(walker.propagate, "both"),
+            "next_object": partial(self.objects.step, 1),
+            "previous_object": partial(self.objects.step, -1),
+            "reopen": partial(self._with_selected, self.objects.reopen),
+            "delete_object": partial(self._with_selected, self.objects.delete),
+            "prompt_sign": partial(self._switch_tool, "remove"),
+            "box": partial(self._switch_tool, "box"),
+            "brush": partial(self._switch_tool, "brush"),
+            "side_by_side": self._toggle_side_by_side,
+            "hide_overlays": self._hide_overlays,
+            "help": parts.help.help.show_beside,
+        }
+        for position in range(4):
+            acts[f"pick_{position + 1}"] = self.parts.grid.cards[position].button.click
+            acts[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
+        return acts
+
+    def _list_models(self) -> None:
+        from napari_spa.io.models.load import list_models
+
+        names = [entry.name for entry in list_models() if entry.path is not None]
+        self.parts.model.addItems([*names, _BROWSE])
+
+    # ------------------------------------------------------------------ settings
+
+    def _apply(self, settings: Settings) -> None:
+        """Work as the settings say; the model from the next object on."""
+        before, self.settings = self.settings, settings
+        refiner, parts = self.refiner, self.parts
+        refiner.overlap = settings.overlap
+        self.looks.set_blind(settings.blind)
+        self.looks.set_contrast(settings.contrast)
+        refiner.set_model(settings.model)
+        self.profiles.acts.apply(settings)
+        self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
+        if parts.model.findText(settings.model) < 0:
+            parts.model.insertItem(parts.model.count() - 1, settings.model)
+        parts.model.setCurrentText(settings.model)
+        parts.options.set_overlap(settings.overlap)
+        parts.options.set_contrast(settings.contrast)
+        parts.options.set_blind(settings.blind)
+        if self._keys is not None and settings.keys == before.keys:
+            return
+        parts.set_keys(settings.keys)
+        if self._keys is not None:
+            self._keys.release()
+        acts = self._acts()
+        self._keys = KeyBindings(
+            self._viewer, {key: acts[act] for act, key in settings.keys.items() if act in acts}
+        )
+
+    def _save(self, **changes: object) -> None:
+        try:
+            self.store.save(**changes)
+        except SpaError as error:
+            self._on_failed(str(error))
+
+    def _make_session(self, model: str) -> RefinementSession:
+        from napari_spa.viewer.annotation.engine import make_session
+
+        return make_session(model, self.settings)
+
+    # ------------------------------------------------------------------ asking
+
+    def _with_selected(self, act: Callable[[int], None]) -> None:
+        if self.refiner.selected is None:
+            self.parts.status.setText("Choose an object in the list first.")
+        else:
+            act(self.refiner.selected)
+
+    def _press(self, act: Callable[[], None], _: bool = False) -> None:
+        act()
+
+    def _choose(self, index: int) -> None:
+        """Pick a candidate; among blind ones the recommendation comes last."""
+        held = self.refiner.held
+        shown = None if held is None else held.shown
+        if shown is not None and index == len(shown.proposal.candidates):
+            self.refiner.accept()
+        else:
+            self.refiner.pick(index)
+
+    def _toggle_at(self, position: int) -> None:
+        self.parts.grid.cards[position].toggle.toggle()
+
+    def _set_tool(self, tool: str) -> None:
+        self.prompter.gestures.tool = tool  # type: ignore[assignment]
+        if tool == "refine":
+            self.parts.status.setText("Click on the object to refine, in any labels layer.")
+        else:
+            self.parts.prompts.set_tool(tool)
+
+    def _switch_tool(self, tool: str) -> None:
+        self._set_tool("add" if self.prompter.gestures.tool == tool else tool)
+
+    def _toggle_side_by_side(self) -> None:
+        window = self.parts.side_by_side
+        window.setVisible(not window.isVisible())
+
+    def _hide_overlays(self) -> Generator[None, None, None]:
+        self.looks.set_overlays_hidden(True)
+        yield
+        self.looks.set_overlays_hidden(False)
+
+    def _on_model_chosen(self, index: int) -> None:
+        name = self.parts.model.itemText(index)
+        if name == _BROWSE:
+            name, _ = QFileDialog.getOpenFileName(
+                self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
+            )
+            if not name:
+                self.parts.model.setCurrentText(self.settings.model)
+                return
+        self._save(model=name)
+
+    def _on_export(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")
+        if folder:
+            self.objects.export(folder)
+
+    # ------------------------------------------------------------------ answering
+
+    def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
+        parts, blind = self.parts, self.settings.blind
+        parts.show_round(proposal, shown, blind=blind)
+        for index in range(len(shown.words)):
+            self.looks.set_candidate_visible(index, not blind and parts.grid.is_toggled(index))
+        view = shown.timeline.state.view
+        parts.options.set_field(f"{view.height:.0f} x {view.width:.0f} px", frame=self.looks.framed)
+        self._refresh()
+
+    def _on_eye(self, index: int, visible: bool) -> None:
+        """Follow napari's eye icon with the switch of the card."""
+        for position, card in enumerate(self.parts.grid.cards):
+            if self.parts.grid.index_at(position) == index:
+                card.toggle.setChecked(visible)
+
+    def _on_cleared(self) -> None:
+        self.parts.clear_round()
+        self._refresh()
+
+    def _on_said(self, sentence: str) -> None:
+        self.parts.status.setText(sentence)
+        if self.prompter.gestures.tool == "refine":
+            self._set_tool("add")
+        self._refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._on_said(sentence[:1].upper() + sentence[1:])
+        show_warning(sentence)
+
+    def _on_progressed(self, share: float, message: str) -> None:
+        self.parts.progress.setValue(round(share * PROGRESS_STEPS))
+        self.parts.progress.setFormat(message)
+        if self._activity is None:
+            self._activity = activity(total=PROGRESS_STEPS, desc="SPA")
+        # The last thing done here: napari lets the window live inside, and the job may end.
+        self._activity.update(max(0, round(share * PROGRESS_STEPS) - self._activity.n))
+
+    def _on_previewed(self, index: int, on: bool) -> None:
+        if not self.settings.blind:
+            self.looks.preview_candidate(index if on else None)
+
+    def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
+        work = self.refiner.current
+        return None if work is None else work.mask.colour(number)
+
+    def _refresh(self, _: object = None) -> None:
+        """Enable what can be done now."""
+        refiner, parts = self.refiner, self.parts
+        busy, choosing = refiner.busy, refiner.choosing
+        parts.progress.setEnabled(busy)
+        parts.cancel.setEnabled(busy)
+        if not busy:
+            self._end_activity()
+            parts.progress.setValue(0)
+            parts.progress.setFormat("ready")
+        parts.grid.setEnabled(choosing and not busy)
+        parts.acts["accept"].setEnabled(choosing and not busy)
+        parts.acts["discard"].setEnabled(refiner.held is not None)
+        parts.acts["undo"].setEnabled(refiner.can_undo and not busy)
+        parts.acts["redo"].setEnabled(refiner.can_redo and not busy)
+        parts.model.setEnabled(not busy)
+        parts.objects.set_active(not busy)
+        parts.stack.set_active(not busy and (choosing or refiner.selected is not None))
+
+    def _end_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+    # ------------------------------------------------------------------ living
+
+    @property
+    def closed(self) -> bool:
+        """Whether the dock has let go of the viewer."""
+        return self._closed
+
+    def release(self) -> None:
+        """Let go of the viewer; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.released.emit()
+        self._end_activity()
+        self._image.close()
+        if self._keys is not None:
+            self._keys.release()
+        self.parts.side_by_side.close()
+        self.store.changed.disconnect(self._apply)
+        self.store.close()
+        self.prompter.close()
+        self.profiles.close()
+        unsaved = self.refiner.close()
+        if unsaved:
+            show_warning(f"What you taught {', '.join(unsaved)} last could not be saved.")

@@ -1,0 +1,174 @@
+"""Connects the parts about the image with the image that is annotated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.errors import SpaError
+from napari_spa.viewer.layers.planes import Look, channel_choices, shown_plane, spatial_shape
+from napari_spa.widgets.common.later import later
+from napari_spa.widgets.objects.listing import list_objects
+
+if TYPE_CHECKING:
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.display import Looks
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.stack import StackWalker
+    from napari_spa.viewer.autosave.recovery import Recovery
+    from napari_spa.widgets.refine.panel import DockParts
+
+
+class ImageDesk(QObject):
+    """Show which image is annotated, where in it one is, and which objects it has.
+
+    Follows the viewer: another image, slice or object at hand there is another one here.
+
+    Parameters
+    ----------
+    refiner : Refiner
+        Which image it is.
+    looks : Looks
+        How it is looked at.
+    walker : StackWalker
+        Where in its stack one is.
+    recovery : Recovery
+        Looks for earlier work on it.
+    parts : DockParts
+        What is seen of it.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Something else is shown; what can be done may have changed.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        refiner: Refiner,
+        looks: Looks,
+        walker: StackWalker,
+        recovery: Recovery,
+        parts: DockParts,
+    ) -> None:
+        super().__init__(parts)
+        self._refiner, self._looks, self._walker = refiner, looks, walker
+        self._recovery, self._parts = recovery, parts
+        self._images: list[Image] = []
+        self._target_due = later(self, self._on_target)
+        self._objects_due = later(self, self._on_objects)
+        self._plane_due = later(self, self._on_plane)
+        refiner.objects_changed.connect(self._objects_due.start)
+        recovery.offered.connect(parts.recovery.set_offers)
+        parts.recovery.restore_requested.connect(recovery.recover)
+        parts.recovery.forget_requested.connect(recovery.forget)
+        parts.stack.carry_requested.connect(walker.carry)
+        parts.stack.propagate_requested.connect(walker.propagate)
+        parts.stack.slice_requested.connect(walker.go)
+        options = parts.options
+        options.layer_requested.connect(self._on_layer_chosen)
+        options.channels_requested.connect(self._on_channels)
+        options.field_requested.connect(self._on_field)
+        options.frame_requested.connect(looks.set_framed)
+        viewer = refiner.viewer
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
+        viewer.layers.selection.events.active.connect(self._on_layers)
+        viewer.dims.events.current_step.connect(self._on_slider)
+        viewer.dims.events.order.connect(self._on_slider)
+        self._target_due.start()
+
+    def close(self) -> None:
+        """Follow the viewer no more."""
+        for timer in (self._target_due, self._objects_due, self._plane_due):
+            timer.stop()
+        viewer = self._refiner.viewer
+        viewer.layers.events.inserted.disconnect(self._on_layers)
+        viewer.layers.events.removed.disconnect(self._on_layers)
+        viewer.layers.selection.events.active.disconnect(self._on_layers)
+        viewer.dims.events.current_step.disconnect(self._on_slider)
+        viewer.dims.events.order.disconnect(self._on_slider)
+
+    # ------------------------------------------------------------------ asking
+
+    def _on_layer_chosen(self, place: int) -> None:
+        if 0 <= place < len(self._images):
+            self._refiner.viewer.layers.selection.active = self._images[place]
+
+    def _on_channels(self, place: int) -> None:
+        image = self._refiner.target()
+        if image is not None:
+            choice = channel_choices(image)[place]
+            self._looks.set_look(Look(choice, self._refiner.works.contrast))
+
+    def _on_field(self, name: str) -> None:
+        if name == "automatic":
+            self._looks.look_again()
+        else:
+            self._looks.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
+
+    # ------------------------------------------------------------------ answering
+
+    def _on_layers(self, event: Any) -> None:
+        self._target_due.start()
+
+    def _on_slider(self, event: Any) -> None:
+        self._plane_due.start()
+
+    def _on_target(self) -> None:
+        """Show which image is annotated and what may be chosen about it."""
+        options, target = self._parts.options, self._refiner.target()
+        self._images = [x for x in self._refiner.viewer.layers if isinstance(x, Image)]
+        names = [image.name for image in self._images]
+        options.set_layers(names, self._images.index(target) if target in self._images else -1)
+        if target is None:
+            options.set_channels((), -1)
+            self._parts.prompts.set_limits(0, 0)
+        else:
+            choices = channel_choices(target)
+            work = self._annotated(target)
+            chosen = 0 if work is None else choices.index(work.look.channels)
+            options.set_channels([choice.name for choice in choices], chosen)
+        self._on_plane()
+        self._on_objects()
+
+    def _annotated(self, image: Image) -> AnnotatedImage | None:
+        """Make an image the one that is annotated; look for work on it, suggest a click."""
+        try:
+            work = self._refiner.works.annotate(image)
+        except SpaError:  # the viewer shows a volume
+            return None
+        self._recovery.look(work)
+        suggestion = image.metadata.get("napari-spa", {})
+        if work.untouched and suggestion:
+            work.prompts.suggest(suggestion["first_click"])
+            self._parts.status.setText(suggestion["hint"])
+        return work
+
+    def _on_plane(self) -> None:
+        """Show where in the stack one is."""
+        target, viewer = self._refiner.target(), self._refiner.viewer
+        self._parts.stack.set_slices(*(self._walker.slices() or (1, 0)))
+        self._parts.stack.set_results(self._walker.results())
+        try:
+            plane = None if target is None else shown_plane(viewer, target)
+        except SpaError:
+            plane = None
+        if target is not None and plane is not None:
+            shape = spatial_shape(target)
+            height, width = (shape[axis] for axis in plane.axes)
+            self._parts.prompts.set_limits(height, width)
+        self.changed.emit()
+
+    def _on_objects(self) -> None:
+        """Show the objects of the image that is annotated."""
+        work = self._refiner.current
+        rows = [] if work is None else list_objects(work)
+        self._parts.objects.set_rows(rows)
+        self._parts.objects.select(self._refiner.selected)
+        self._parts.stack.set_results(self._walker.results())
+        self.changed.emit()

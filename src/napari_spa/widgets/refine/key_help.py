@@ -1,0 +1,157 @@
+"""All keys at a glance, behind a "?" button."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QDialog,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_spa.widgets.common.buttons import FittingButton, show_key
+from napari_spa.widgets.common.fields import FramedLabel
+from napari_spa.widgets.common.layouts import EvenGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "Prompts": ("prompt_sign", "box", "brush"),
+        "Choosing": (
+            *(f"pick_{number}" for number in range(1, 6)),
+            *(f"toggle_{number}" for number in range(1, 6)),
+            *("accept", "undo", "redo", "discard"),
+        ),
+        "Objects": ("next_object", "previous_object", "reopen", "delete_object"),
+        "Slices": ("carry_previous", "carry_next", "propagate"),
+        "View": ("side_by_side", "hide_overlays", "help"),
+        "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
+    }
+)
+_REST = "More"
+
+
+class KeyHelp(QDialog):
+    """A window that lists the keys in groups.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+        What it belongs to and takes its theme from.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys of SPA Refine")
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        intro = QLabel("They work whichever layer is active, and end with the dock.")
+        intro.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.addWidget(intro)
+        layout.addWidget(self._scroll, 1)
+
+    def set_acts(
+        self,
+        acts: Mapping[str, tuple[str, str]],
+        groups: Mapping[str, Sequence[str]] = GROUPS,
+    ) -> None:
+        """List other acts.
+
+        Parameters
+        ----------
+        acts : mapping of str to (title, key)
+            Act, what it does in words, and its key as napari writes it; an act without a
+            key is left out.
+        groups : mapping of str to sequence of str
+            Heading, and the acts under it; what is in no group comes last.
+        """
+        wanted = {heading: list(members) for heading, members in groups.items()}
+        grouped = {act for members in wanted.values() for act in members}
+        rest = [act for act in acts if act not in grouped]
+        wanted[_REST if wanted else ""] = rest
+        columns: list[list[QWidget]] = [[], []]
+        lengths = [0, 0]
+        for heading, members in wanted.items():
+            listed = [acts[act] for act in members if act in acts and acts[act][1]]
+            if listed:
+                shortest = lengths.index(min(lengths))
+                lengths[shortest] += len(listed) + 1
+                columns[shortest].append(_group(heading, listed))
+        content = QWidget()
+        grid = EvenGrid((2, 1), content, spacing=20)
+        for groups_below in filter(None, columns):
+            grid.addWidget(_column(groups_below))
+        self._scroll.setWidget(content)
+
+    def show_beside(self) -> None:
+        """Open, or come to the front, large enough for what it lists."""
+        content = self._scroll.widget()
+        if content is not None and not self.isVisible():
+            self.ensurePolished()
+            wanted = content.sizeHint()
+            self.resize(wanted.width() + 60, min(wanted.height() + 120, 700))
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
+
+class KeyHelpButton(FittingButton):
+    """A "?" that opens the list of keys.
+
+    Attributes
+    ----------
+    help : KeyHelp
+        The list.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("?", parent=parent)
+        self.help = KeyHelp(self)
+        self.setToolTip("Show all keys.")
+        self.setAccessibleName("Show all keys")
+        self.setSizePolicy(self.sizePolicy().Policy.Fixed, self.sizePolicy().Policy.Fixed)
+        self.clicked.connect(self.help.show_beside)
+
+    def set_acts(
+        self,
+        acts: Mapping[str, tuple[str, str]],
+        groups: Mapping[str, Sequence[str]] = GROUPS,
+    ) -> None:
+        """List other acts; see `KeyHelp.set_acts`."""
+        self.help.set_acts(acts, groups)
+
+
+def _column(groups: Sequence[QWidget]) -> QWidget:
+    column = QWidget()
+    layout = QVBoxLayout(column)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(16)
+    for group in groups:
+        layout.addWidget(group)
+    layout.addStretch()
+    return column
+
+
+def _group(heading: str, listed: Sequence[tuple[str, str]]) -> QWidget:
+    """Return a heading over rows of key and title."""
+    group = QWidget()
+    layout = QGridLayout(group)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setColumnStretch(1, 1)
+    title = QLabel(f"<b>{heading}</b>")
+    layout.addWidget(title, 0, 0, 1, 2)
+    for row, (words, key) in enumerate(listed, 1):
+        cap = FramedLabel(show_key(key), space=6)
+        layout.addWidget(cap, row, 0)
+        layout.addWidget(QLabel(words), row, 1)
+    return group

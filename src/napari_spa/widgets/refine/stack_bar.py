@@ -1,0 +1,259 @@
+"""Going through a stack: carry, propagate, and how sure each slice is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPolygonF
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
+from napari_spa.widgets.common.layouts import EvenGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
+
+STATUS_COLOURS = {
+    "accepted": (0, 158, 115),
+    "propagated": (0, 145, 255),
+    "review": (230, 159, 0),
+    "edited": (204, 121, 167),
+}
+"""RGB, told apart with any kind of colour vision; any other status is drawn in grey."""
+
+_OTHER_COLOUR = (140, 140, 140)
+_CARRY = {
+    -1: ("Carry to previous", "◂ Carry", "Propose this object on the slice before."),
+    1: ("Carry to next", "Carry ▸", "Propose this object on the slice after."),
+}
+_PROPAGATE = {
+    "backward": ("↑", "↑", "Towards the first slice, until the object ends."),
+    "both": ("↑↓", "↑↓", "Both ways, until the object ends."),
+    "forward": ("↓", "↓", "Towards the last slice, until the object ends."),
+}
+
+
+class UncertaintyStrip(QWidget):
+    """One bar per slice: as high as the model is unsure, coloured by status.
+
+    Attributes
+    ----------
+    slice_requested : Signal(int)
+        A bar was clicked, or reached by the arrow keys: its 0-based position.
+    """
+
+    slice_requested = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._count, self._current = 1, 0
+        self._results: dict[int, tuple[float, str]] = {}
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setAccessibleName("Uncertainty of each slice")
+
+    def set_slices(self, count: int, current: int) -> None:
+        """Show so many slices and mark one."""
+        self._count, self._current = max(1, count), current
+        self.setAccessibleDescription(self.words_at(current))
+        self.update()
+
+    def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
+        """Show results: position, and (uncertainty in [0, 1], status)."""
+        self._results = dict(results)
+        self.setAccessibleDescription(self.words_at(self._current))
+        self.update()
+
+    def words_at(self, position: int) -> str:
+        """Say what is known of a slice."""
+        words = f"Slice {position} of 0–{self._count - 1}"  # noqa: RUF001  as napari's slider counts
+        if position not in self._results:
+            return f"{words}: nothing yet"
+        uncertainty, status = self._results[position]
+        return f"{words}: {status}, uncertainty {uncertainty:.2f}"
+
+    def sizeHint(self) -> QSize:
+        """Return about two lines of text."""
+        return QSize(200, 2 * self.fontMetrics().lineSpacing() + 8)
+
+    def minimumSizeHint(self) -> QSize:
+        """Be as narrow as need be."""
+        return QSize(60, self.sizeHint().height())
+
+    def bar(self, position: int) -> QRectF:
+        """Return a slice's column, in the widget's pixels."""
+        width = self.width() / self._count
+        return QRectF(position * width, 0, width, self.height())
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the bars, the most unsure on top where several share a pixel."""
+        painter = QPainter(self)
+        ink = self.palette().color(self.foregroundRole())
+        faint = QColor(ink)
+        faint.setAlpha(28)
+        painter.fillRect(self.rect(), faint)
+        marker = max(5.0, self.height() / 5)
+        room = self.height() - marker - 2
+        for position, (uncertainty, status) in sorted(
+            self._results.items(), key=lambda item: item[1][0]
+        ):
+            column = self.bar(position)
+            high = max(3.0, min(max(uncertainty, 0.0), 1.0) * room)
+            gap = 1.0 if column.width() >= 3 else 0.0
+            box = QRectF(column.left(), self.height() - high, max(1.0, column.width() - gap), high)
+            colour = STATUS_COLOURS.get(status, _OTHER_COLOUR)
+            painter.fillRect(box, QColor(*colour))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(ink)
+        painter.setBrush(ink)
+        centre = self.bar(self._current).center().x()
+        top = QPointF(centre, marker)
+        side = QPointF(marker * 0.7, marker)
+        painter.drawPolygon(QPolygonF([top, top - side, QPointF(centre + side.x(), 0)]))
+        painter.drawLine(top, QPointF(centre, self.height()))
+        painter.end()
+        if self.hasFocus():
+            draw_ring(self)
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Ask for the slice under the pointer."""
+        if event is not None and event.button() == Qt.MouseButton.LeftButton:
+            self.slice_requested.emit(self._at(event.position().x()))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Ask for a neighbour, the first or the last slice."""
+        last = self._count - 1
+        places = {
+            Qt.Key.Key_Left: max(self._current - 1, 0),
+            Qt.Key.Key_Right: min(self._current + 1, last),
+            Qt.Key.Key_Home: 0,
+            Qt.Key.Key_End: last,
+        }
+        if event is not None and event.key() in places:
+            self.slice_requested.emit(places[Qt.Key(event.key())])
+        else:
+            super().keyPressEvent(event)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Tell about the slice under the pointer."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            QToolTip.showText(event.globalPos(), self.words_at(self._at(event.pos().x())), self)
+            return True
+        return super().event(event)
+
+    def _at(self, x: float) -> int:
+        return min(max(int(x / max(1, self.width()) * self._count), 0), self._count - 1)
+
+
+class StackBar(QWidget):
+    """Carry and propagate, with what came of it; hidden for a single plane.
+
+    Attributes
+    ----------
+    carry_requested : Signal(int)
+        -1 for the previous slice, 1 for the next.
+    propagate_requested : Signal(str)
+        "backward", "forward" or "both".
+    slice_requested : Signal(int)
+        A slice's 0-based position.
+    carry : dict of int to FittingButton
+        Step, and its button.
+    propagate : dict of str to FittingButton
+        Direction, and its button.
+    strip : UncertaintyStrip
+        The bars.
+    """
+
+    carry_requested = Signal(int)
+    propagate_requested = Signal(str)
+    slice_requested = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._count, self._current, self._active = 1, 0, False
+        self.carry = {step: FittingButton() for step in _CARRY}
+        self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
+        self.strip = UncertaintyStrip()
+        self.strip.slice_requested.connect(self.slice_requested)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        cells = QWidget()
+        grid = EvenGrid((2, 1), cells)
+        for button in self.carry.values():
+            grid.addWidget(button)
+        layout.addWidget(cells)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Propagate"))
+        for button in self.propagate.values():
+            row.addWidget(button)
+        layout.addLayout(row)
+        for step, button in self.carry.items():
+            button.clicked.connect(partial(self._on_carry, step))
+        for direction, button in self.propagate.items():
+            button.clicked.connect(partial(self._on_propagate, direction))
+        layout.addWidget(self.strip)
+        layout.addWidget(self.summary)
+        self.set_keys({})
+        self.set_summary("")
+        self.set_slices(1, 0)
+
+    # ------------------------------------------------------------------ setters
+
+    def set_keys(self, keys: Mapping[int | str, str]) -> None:
+        """Show other keys: a step or direction, and its key."""
+        for step, button in self.carry.items():
+            _label(button, *_CARRY[step], key=keys.get(step, ""))
+        for direction, button in self.propagate.items():
+            _label(button, *_PROPAGATE[direction], key=keys.get(direction, ""))
+
+    def set_slices(self, count: int, current: int) -> None:
+        """Say how many slices there are and which is on show; one slice hides all this."""
+        self._count, self._current = count, current
+        self.strip.set_slices(count, current)
+        self._refresh()
+        self.setVisible(count > 1)
+
+    def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
+        """Show results: position, and (uncertainty in [0, 1], status)."""
+        self.strip.set_results(results)
+
+    def set_summary(self, words: str) -> None:
+        """Say what came of it: "9 slices, stopped because the object ends"."""
+        self.summary.setText(words)
+        self.summary.setVisible(bool(words))
+
+    def set_active(self, active: bool) -> None:
+        """Say whether there is an object that can be carried and propagated now."""
+        self._active = active
+        self._refresh()
+
+    def _refresh(self) -> None:
+        before, after = self._current > 0, self._current < self._count - 1
+        for button, possible in (
+            (self.carry[-1], before),
+            (self.carry[1], after),
+            (self.propagate["backward"], before),
+            (self.propagate["forward"], after),
+            (self.propagate["both"], before or after),
+        ):
+            button.setEnabled(self._active and possible)
+
+    def _on_carry(self, step: int, _: bool = False) -> None:
+        self.carry_requested.emit(step)
+
+    def _on_propagate(self, direction: str, _: bool = False) -> None:
+        self.propagate_requested.emit(direction)
+
+
+def _label(button: FittingButton, long: str, short: str, tip: str, *, key: str) -> None:
+    button.set_texts(with_key(long, key), with_key(short, key), short)
+    button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+    button.setAccessibleName(f"{long}: {tip}")

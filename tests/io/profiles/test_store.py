@@ -1,0 +1,255 @@
+"""Unit: the shelf of profiles: any name, any order of windows, damaged neighbours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_spa.core.types import MixtureParameters
+from napari_spa.errors import DataError, ProfileError
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.profiles.files import file_stem
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import ProfileShelf, profiles_root
+
+MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 3)
+OTHER = replace(MODEL, name="medsam", sha256="cd" * 32)
+
+
+def _taught(name: str = "Ana", picks: int = 5, **changes: object) -> PreferenceProfile:
+    mixture = MixtureParameters(np.array([1.0]), np.array([[0.1, 0.2, 0.3, 0.4]]), np.ones((1, 4)))
+    return replace(PreferenceProfile(MODEL, mixture, picks, 2, name=name), **changes)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> ProfileShelf:
+    return ProfileShelf(tmp_path / "profiles")
+
+
+def test_the_persons_own_folder(user_folders: Path) -> None:
+    assert user_folders in profiles_root().parents
+    assert ProfileShelf().list() == ()
+    assert not profiles_root().exists()  # looking makes nothing
+
+
+def test_new_list_rename_reset_delete(shelf: ProfileShelf) -> None:
+    entry = shelf.new("  Ana ", model=MODEL, task="optic cup")
+    assert shelf.list() == (entry,)
+    assert (entry.name, entry.task, entry.picks, entry.problem) == ("Ana", "optic cup", 0, "")
+    shelf.save(_taught(task="optic cup", picks=9), entry.path)
+    renamed = shelf.rename(entry.path, "Anna")
+    assert (renamed.name, renamed.task, renamed.picks) == ("Anna", "optic cup", 9)
+    (listed,) = shelf.list()
+    assert (listed.path, listed.name, listed.picks, listed.images) == (entry.path, "Anna", 9, 2)
+    assert shelf.rename(entry.path, "Anna", "disc").task == "disc"
+    before = shelf.reset(entry.path)
+    assert before.picks == 9
+    (listed,) = shelf.list()
+    assert (listed.name, listed.task, listed.picks, listed.images) == ("Anna", "disc", 0, 0)
+    shelf.delete(entry.path)
+    assert shelf.list() == ()
+    for act in (shelf.delete, shelf.reset, lambda path: shelf.rename(path, "x")):
+        with pytest.raises(ProfileError, match="is gone"):
+            act(entry.path)
+
+
+def test_what_was_reset_or_deleted_comes_back(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught("Ana", 9))
+    text = path.read_text()
+    shelf.reset(path)
+    shelf.reset(path)  # of what has learnt nothing, nothing is kept
+    (kept,) = shelf.removed.list()
+    assert (kept.name, kept.picks) == ("Ana", 9)
+    assert shelf.bring_back(kept.path) == path
+    assert path.read_text() == text
+    assert shelf.removed.list() == ()
+
+    shelf.reset(path)
+    shelf.save(_taught("Ana", 2), path)  # it learnt again: the old one comes beside it
+    beside = shelf.bring_back(shelf.removed.find("ANA"))
+    assert beside != path
+    assert sorted(entry.picks for entry in shelf.list()) == [2, 9]
+
+    for gone in (beside, path):
+        shelf.delete(gone)
+    latest, before = shelf.removed.list()
+    assert shelf.removed.list(1) == (latest,)
+    assert (latest.picks, before.picks) == (2, 9)
+    assert shelf.bring_back(before.path).read_text() == text
+    with pytest.raises(ProfileError, match=r"no profile .Ben. was reset or deleted; .*Ana"):
+        shelf.removed.find("Ben")
+    with pytest.raises(ProfileError, match="cannot read the profile"):
+        shelf.bring_back(before.path)
+
+
+def test_what_cannot_be_kept_is_not_reset(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught())
+    (shelf.root / "removed").write_text("a file in the way")
+    for act in (shelf.reset, shelf.delete):
+        with pytest.raises(DataError):
+            act(path)
+    assert PreferenceProfile.load(path).picks == 5
+
+
+def test_a_profile_needs_a_name(shelf: ProfileShelf) -> None:
+    with pytest.raises(ProfileError, match="needs a name"):
+        shelf.new(" \t", model=MODEL)
+    path = shelf.add(_taught(""))
+    assert path.stem == "profile"
+    assert shelf.list()[0].name == "profile"
+    with pytest.raises(ProfileError, match="needs a name"):
+        shelf.rename(path, "")
+
+
+def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileShelf) -> None:
+    paths = [shelf.add(_taught("Ana", task=task)) for task in ("cup", "disc", "cup", "")]
+    assert [p.stem for p in paths] == ["Ana - cup", "Ana - disc", "Ana - cup (2)", "Ana"]
+    assert [e.task for e in shelf.list()] == ["", "cup", "cup", "disc"]
+    assert shelf.find("Ana") == paths[3]  # a file's name goes first
+    shelf.delete(paths[3])
+    with pytest.raises(ProfileError, match="3 profiles are called 'Ana'; say 'Ana - cup' or"):
+        shelf.find("Ana")
+    assert shelf.find("ana - DISC") == paths[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "田中さん", "Ångström", "A\u030angstro\u0308m", "ملف", "😀" * 90, "x" * 4000,
+        "con", "NUL.txt", "lpt1",
+        "../../etc/passwd", "C:\\temp", ".hidden", "ends with dots...", "a\nb\x00c",
+        "?*|<>\"", "..",
+        "  ", "\u202eevil", "CON ", "-o",
+    ],
+)  # fmt: skip
+def test_any_name_becomes_a_file_of_this_folder(shelf: ProfileShelf, name: str) -> None:
+    path = shelf.add(_taught(name))
+    assert path.parent == shelf.root
+    assert len(os.fsencode(path.name)) <= 110
+    assert not path.name.startswith(".")
+    assert not set(path.name) & set('<>:"/\\|?*\n\x00')
+    assert path.stem == path.stem.rstrip(". ")
+    (entry,) = shelf.list()
+    assert (entry.path, entry.problem) == (path, "")
+    if name.strip():
+        assert entry.name == name
+        assert shelf.find(name) == path
+    assert PreferenceProfile.load(path).name == name
+
+
+@pytest.mark.parametrize("name", ["con", "PRN", "aux.json", "Nul", "com1", "LPT9.tar.gz", "com²"])
+def test_names_that_windows_keeps_for_devices(name: str) -> None:
+    assert file_stem(name) == f"_{name}"
+
+
+def test_names_that_differ_in_case_or_accents_get_two_files(shelf: ProfileShelf) -> None:
+    stems = [shelf.add(_taught(n)).stem for n in ("Ana", "ANA", "é", "e\u0301", "É")]
+    assert len({stem.casefold() for stem in stems}) == 5
+    assert shelf.find("ANA").stem == "ANA (2)"  # exactly, before roughly
+
+
+def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileShelf) -> None:
+    good = shelf.add(_taught("Zoe"))
+    newer = good.read_text().replace('"version": 2', '"version": 99')
+    (shelf.root / "newer.json").write_text(newer)
+    (shelf.root / "broken.json").write_bytes(good.read_bytes()[:100])
+    (shelf.root / "bytes.json").write_bytes(b"\xff\xfe")
+    (shelf.root / "folder.json").mkdir()
+    (shelf.root / "dangling.json").symlink_to("nowhere")
+    (shelf.root / "notes.txt").write_text("not a profile")
+    (shelf.root / ".half-abc.json").write_text("{")
+    entries = {entry.name: entry for entry in shelf.list()}
+    assert set(entries) == {"Zoe", "newer", "broken", "bytes", "folder", "dangling"}
+    assert entries["Zoe"].problem == ""
+    assert "newer napari-spa" in entries["newer"].problem
+    for name in ("newer", "broken", "bytes", "folder", "dangling"):
+        problem = entries[name].problem
+        assert problem.endswith(".")
+        assert f"{name}.json" in problem
+        assert "\n" not in problem
+        assert entries[name].model is None
+        assert not entries[name].fits(MODEL)
+    shelf.delete(entries["broken"].path)
+    assert not entries["broken"].path.exists()
+    with pytest.raises(DataError, match="cannot delete"):
+        shelf.delete(entries["folder"].path)
+
+
+def test_a_damaged_file_is_never_changed(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught())
+    path.write_text("{")
+    for act in (shelf.reset, lambda p: shelf.rename(p, "x")):
+        with pytest.raises(ProfileError, match="cannot use the profile"):
+            act(path)
+    assert path.read_text() == "{"
+
+
+def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileShelf) -> None:
+    shelf.add(_taught("Ana"))
+    shelf.add(_taught("Ben", model=OTHER))
+    ana, ben = shelf.list()
+    copied = replace(MODEL, name="a copy")
+    assert [ana.fits(MODEL), ana.fits(OTHER), ana.fits(copied)] == [True, False, True]
+    assert [ben.fits(MODEL), ben.fits(OTHER)] == [False, True]
+
+
+def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    shelf = ProfileShelf(tmp_path / "file")
+    with pytest.raises(DataError, match="cannot read"):
+        shelf.list()
+    with pytest.raises(DataError, match="cannot write"):
+        shelf.add(_taught())
+
+
+def test_nobody_is_found_in_one_sentence(shelf: ProfileShelf) -> None:
+    with pytest.raises(ProfileError, match=r"no profile 'Ana'.*none yet\.$"):
+        shelf.find("Ana")
+    shelf.add(_taught("Ben"))
+    with pytest.raises(ProfileError, match=r"there are: 'Ben'\.$"):
+        shelf.find("Ana")
+
+
+CHILD = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.profile import PreferenceProfile
+shelf, path = ProfileShelf(Path(sys.argv[1])), Path(sys.argv[2])
+profile = PreferenceProfile.load(path)
+for _ in range(15):
+    shelf.update(path, lambda now: replace(now, picks=now.picks + 1))
+    shelf.add(profile)
+"""
+
+
+def test_two_processes_lose_nothing_of_each_other(shelf: ProfileShelf) -> None:
+    path = shelf.add(_taught(picks=0))
+    command = [sys.executable, "-c", CHILD, str(shelf.root), str(path)]
+    children = [subprocess.Popen(command) for _ in range(2)]
+    for _ in range(30):  # and a third one reads
+        assert all(not entry.problem for entry in shelf.list())
+    assert [child.wait() for child in children] == [0, 0]
+    assert PreferenceProfile.load(path).picks == 30
+    entries = shelf.list()
+    assert len(entries) == 31
+    assert not [p for p in shelf.root.iterdir() if p.suffix not in (".json", ".lock")]
+
+
+def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
+    shelf: ProfileShelf, monkeypatch
+) -> None:
+    from filelock import FileLock
+
+    path = shelf.add(_taught())
+    monkeypatch.setattr("napari_spa.io.profiles.files._PATIENCE", 0.05)
+    with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(DataError, match="in use"):
+        shelf.reset(path)
+    assert shelf.reset(path).picks == 5

@@ -1,0 +1,161 @@
+"""Exports hold the same objects as the labels, read back by other means."""
+
+import csv
+import errno
+import json
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.images.listing import open_image
+from napari_spa.io.images.open import ImageInfo, write_labels
+from napari_spa.io.projects.export import KINDS, export_project
+from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.io.projects.project import Project
+
+FLAT = np.zeros((20, 30), np.uint8)
+FLAT[2:9, 3:12] = 1
+FLAT[4:6, 5:8] = 0  # a hole
+FLAT[0:3, 27:30] = 4
+FLAT[19, 0] = 4  # and an island in the corner
+STACK = np.zeros((3, 12, 14), np.uint8)
+STACK[1, 2:6, 3:9] = 2
+STACK[2, 3:6, 3:9] = 2
+
+
+def silent(share, message):
+    pass
+
+
+@pytest.fixture
+def project(tmp_path):
+    source = tmp_path / "images"
+    source.mkdir()
+    iio.imwrite(source / "flat.png", FLAT * 50)
+    tifffile.imwrite(source / "stack.tif", STACK.astype(np.uint16) * 9, imagej=True)
+    iio.imwrite(source / "untouched.png", FLAT)
+    project = Project.create(source)
+    for name, labels in (("flat.png", FLAT), ("stack.tif", STACK)):
+        info = open_image(source / name).info
+        write_labels(labels_path(project.out, name), labels, info)
+    log_path(project.out, "flat.png").write_text('{"kind": "session"}\n')
+    return project
+
+
+def decoded(segmentation):
+    """Decode COCO's run lengths, which go down the columns."""
+    counts, (height, width) = segmentation["counts"], segmentation["size"]
+    values = np.arange(len(counts)) % 2
+    runs = np.repeat(values, counts)
+    assert len(runs) <= height * width
+    runs = np.pad(runs, (0, height * width - len(runs)))
+    return runs.reshape(width, height).T.astype(bool)
+
+
+def test_everything_comes_back(project, tmp_path):
+    folder = tmp_path / "exports"
+    report = export_project(project, tuple(KINDS), folder, silent)
+    assert (report.images, report.problems) == (2, ())
+    plain = [p for p in folder.rglob("*") if p.is_file() and "ome-zarr" not in p.parts]
+    assert report.files == len(plain) + 2
+    np.testing.assert_array_equal(tifffile.imread(folder / "labels" / "flat.png.tif"), FLAT)
+    mask = tifffile.imread(folder / "masks" / "flat.png" / "object00004.tif")
+    np.testing.assert_array_equal(mask, np.where(FLAT == 4, 255, 0))
+    mask = tifffile.imread(folder / "masks" / "stack.tif" / "object00002-0001.tif")
+    np.testing.assert_array_equal(mask > 0, STACK[1] == 2)
+    assert (folder / "logs" / "flat.png.spa.jsonl").exists()
+
+    coco = json.loads((folder / "coco.json").read_text())
+    images = {image["id"]: image for image in coco["images"]}
+    assert len(images) == 4
+    for found in coco["annotations"]:
+        image = images[found["image_id"]]
+        plane = FLAT if image["file_name"] == "flat.png" else STACK[tuple(image["slice"])]
+        known = plane == found["object"]
+        np.testing.assert_array_equal(decoded(found["segmentation"]), known)
+        rows, columns = np.nonzero(known)
+        left, top, width, height = found["bbox"]
+        assert (top, left) == (rows.min(), columns.min())
+        assert (top + height - 1, left + width - 1) == (rows.max(), columns.max())
+        assert found["area"] == known.sum()
+    assert len(coco["annotations"]) == 4
+
+    with (folder / "measures.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    flat = {row["object"]: row for row in rows if row["image"] == "flat.png"}
+    assert int(flat["1"]["pixels"]) == (FLAT == 1).sum()
+    assert {row["image"] for row in rows} == {"flat.png", "stack.tif"}
+
+
+def test_ome_zarr_comes_back(project, tmp_path):
+    """Also what needs another order of axes, a pyramid, and more colours than one."""
+    labels = np.zeros((2, 3, 301, 700), np.uint16)  # Z before T
+    labels[1, 2, 40:45, 61:700], labels[0, 0, 0, 0] = 999, 2
+    info = ImageInfo("ZTYX", (301, 700), (0.5, 0.25), plane_distance=2.0)
+    iio.imwrite(project.source / "movie.png", FLAT)
+    project.refresh()
+    write_labels(labels_path(project.out, "movie.png"), labels, info)
+
+    def colour(number):
+        return (number % 256, 1, 2, 255)
+
+    for _ in "twice":  # the second replaces the first
+        export_project(project, ["ome-zarr"], tmp_path, silent, colour=colour)
+    written = tmp_path / "ome-zarr"
+    names = ["flat.png.zarr", "movie.png.zarr", "stack.tif.zarr"]
+    assert sorted(path.name for path in written.iterdir()) == names
+    for name, known in (("flat.png.zarr", FLAT), ("stack.tif.zarr", STACK)):
+        back = open_image(written / name)
+        np.testing.assert_array_equal(np.asarray(back.levels[0]), known)
+        assert len(back.levels) == 1
+
+    back = open_image(written / "movie.png.zarr")
+    assert (back.info.axes, back.info.pixel_size) == ("TZYX", (0.5, 0.25))
+    assert back.info.plane_distance == 2.0
+    turned = labels.transpose(1, 0, 2, 3)
+    for level, step in zip(back.levels, (1, 2, 4), strict=True):
+        assert level.dtype == labels.dtype
+        np.testing.assert_array_equal(np.asarray(level), turned[..., ::step, ::step])
+    group = zarr.open_group(written / "movie.png.zarr", mode="r")
+    assert group.attrs["image-label"]["colors"] == [
+        {"label-value": 2, "rgba": [2, 1, 2, 255]},
+        {"label-value": 999, "rgba": [231, 1, 2, 255]},
+    ]
+    (facts,) = group.attrs["multiscales"]
+    assert [axis.get("unit") for axis in facts["axes"]] == [None, *["micrometer"] * 3]
+    scales = [d["coordinateTransformations"][0]["scale"] for d in facts["datasets"]]
+    assert scales[2] == [1.0, 2.0, 2.0, 1.0]
+
+
+def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
+    export_project(project, ["ome-zarr"], tmp_path, silent)
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_spa.io.projects.ome_zarr._facts", refuse)
+    with pytest.raises(DataError, match="No space left"):
+        export_project(project, ["ome-zarr"], tmp_path, silent)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_image_that_cannot_be_exported_does_not_stop_the_others(project, tmp_path):
+    labels_path(project.out, "flat.png").write_bytes(b"II*\0")
+    report = export_project(project, ["labels", "coco"], tmp_path / "exports", silent)
+    assert report.images == 1
+    assert [name for name, _ in report.problems] == ["flat.png"]
+    assert not (tmp_path / "exports" / "labels" / "flat.png.tif").exists()
+
+
+def test_nothing_or_nonsense_is_refused(project, tmp_path):
+    for kinds in ([], ["pictures"]):
+        with pytest.raises(InputError, match="choose"):
+            export_project(project, kinds, tmp_path / "exports", silent)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError):
+        export_project(project, ["measures"], tmp_path / "file", silent)

@@ -1,0 +1,656 @@
+"""Unit: the embedding cache: exact arrays back, bounded, and no disk can make it fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from napari_spa.errors import InputError
+from napari_spa.io import embedding_files
+from napari_spa.io.embeddings import (
+    CacheCounts,
+    EmbeddingCache,
+    default_folder,
+    embedding_key,
+)
+from napari_spa.io.files import atomic_path
+
+LOGGER = "napari_spa.io.embedding_files"
+A, B, C, D = (digit * 40 for digit in "abcd")
+
+
+def _arrays(seed: int = 0, side: int = 8) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "tokens": rng.normal(size=(1, 4, side, side)).astype(np.float32),
+        "skip0": rng.normal(size=(1, 2, side, side)).astype(np.float32),
+    }
+
+
+def _assert_same(found, expected) -> None:
+    assert found is not None
+    assert list(found) == sorted(expected)
+    for name, array in expected.items():
+        assert found[name].tobytes() == np.ascontiguousarray(array).tobytes()
+        np.testing.assert_array_equal(found[name], array, strict=True)
+        with pytest.raises(ValueError, match="read-only"):
+            found[name][...] = 0
+
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.safetensors"
+
+
+def _keys(folder: Path) -> str:
+    """Return the first digits of what is on disk, in order."""
+    return "".join(sorted(path.name[0] for path in folder.rglob("*") if path.is_file()))
+
+
+def _age(folder: Path, key: str, seconds: float) -> None:
+    when = time.time() - seconds
+    os.utime(_file(folder, key), (when, when))
+
+
+@pytest.fixture
+def three(tmp_path) -> int:
+    """Return the bytes of three files."""
+    EmbeddingCache(tmp_path / "probe").put(A, _arrays())
+    return 3 * _file(tmp_path / "probe", A).stat().st_size
+
+
+# -- keys ---------------------------------------------------------------------
+
+
+def test_a_key_depends_on_all_that_the_network_sees() -> None:
+    x = np.arange(6, dtype=np.float32)
+    bumped = x.copy()
+    bumped[3] = np.nextafter(bumped[3], 9)
+    keys = [
+        embedding_key("encode", "w", x),
+        embedding_key("encode2", "w", x),
+        embedding_key("encode", "w2", x),
+        embedding_key("encodew", "", x),
+        embedding_key("encode", "w", x.reshape(2, 3)),
+        embedding_key("encode", "w", x.reshape(3, 2)),
+        embedding_key("encode", "w", x.view(np.int32)),
+        embedding_key("encode", "w", x[:3], x[3:]),
+        embedding_key("encode", "w", x[:2], x[2:]),
+        embedding_key("encode", "w", x[::-1]),
+        embedding_key("encode", "w", -x),
+        embedding_key("encode", "w", bumped),
+        embedding_key("encode", "w"),
+        embedding_key("encode", "w", x[:0]),
+        embedding_key("encode", "w", x[:0, None]),
+        embedding_key("encode", "w", x[0]),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 40 and set(key) <= set("0123456789abcdef") for key in keys)
+
+
+def test_a_key_is_that_of_values_not_of_their_place_in_memory() -> None:
+    x = np.random.default_rng(0).random((4, 5, 3)).astype(np.float32)
+    views = (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x.copy().transpose(0, 1, 2))
+    assert {embedding_key("k", "w", view) for view in views} == {embedding_key("k", "w", x)}
+
+
+def test_keys_are_the_same_in_every_process_and_version() -> None:
+    # A change here makes every cache on disk useless: change `kind` where it is called instead.
+    key = embedding_key("kind", "weights", np.arange(3, dtype="<f4"), np.array(True))
+    assert key == "4fcb7a558a37e791e8697c93f8d89340cbad06be"
+
+
+def test_python_objects_have_no_key() -> None:
+    with pytest.raises(InputError, match="Python objects"):
+        embedding_key("k", "w", np.array([None]))
+
+
+# -- there and back -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**20])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int16", "uint32", "int64", "float16", "float32", "float64"]
+)
+def test_arrays_come_back_bit_for_bit(tmp_path, dtype, memory_bytes) -> None:
+    bits = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, 96, np.uint8)
+    full = bits.view(dtype)  # floats among them that are NaN or subnormal
+    arrays = {
+        "z last": full,
+        "a": full[0].reshape(()),
+        "empty": full[:0].reshape(0, 3),
+        "turned": full.reshape(2, 2, -1).T,
+        "every other": full[::2],
+        "": full[:1],
+    }
+    key = embedding_key("k", "w", full)
+    EmbeddingCache(tmp_path, memory_bytes=memory_bytes).put(key, arrays)
+    cache = EmbeddingCache(tmp_path, memory_bytes=memory_bytes)
+    for _ in range(2):
+        found = cache.get(key)
+        assert found is not None
+        for name, array in arrays.items():
+            assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+            assert found[name].tobytes() == array.tobytes()
+            assert not found[name].flags.writeable
+            assert found[name].flags.c_contiguous
+            assert found[name].flags.aligned
+    expected = CacheCounts(0, 2, 0, 0) if memory_bytes == 0 else CacheCounts(1, 1, 0)
+    assert cache.counts.memory_hits == expected.memory_hits
+    assert cache.counts.disk_hits == expected.disk_hits
+
+
+def test_the_other_byte_order_keeps_its_values(tmp_path) -> None:
+    array = np.array([1.5, -2, 1e-40], dtype=np.dtype("f4").newbyteorder())
+    cache = EmbeddingCache(tmp_path)
+    cache.put(A, {"x": array})
+    for found in (cache.get(A), EmbeddingCache(tmp_path).get(A)):
+        np.testing.assert_array_equal(found["x"], array.astype(np.float32), strict=True)
+
+
+def test_an_entry_has_arrays(tmp_path) -> None:
+    cache = EmbeddingCache(tmp_path)
+    with pytest.raises(InputError, match="at least one array"):
+        cache.put(A, {})
+    assert A not in cache
+
+
+@pytest.mark.parametrize("value", [np.array([None]), np.array("text"), np.array(1j)])
+def test_what_files_do_not_keep_is_refused(tmp_path, value) -> None:
+    cache = EmbeddingCache(tmp_path)
+    with pytest.raises(InputError, match="the array 'x' is"):
+        cache.put(A, {"x": value})
+    assert A not in cache
+
+
+@pytest.mark.parametrize("key", ["", "abc", "../" + A, A.upper(), A + "\n", "g" * 40, "a" * 200])
+def test_other_texts_are_no_keys(tmp_path, key) -> None:
+    cache = EmbeddingCache(tmp_path)
+    for call in (cache.get, cache.__contains__, lambda key: cache.put(key, {})):
+        with pytest.raises(InputError, match="no key"):
+            call(key)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_can_change_an_entry_afterwards(tmp_path) -> None:
+    arrays = _arrays()
+    cache = EmbeddingCache(tmp_path)
+    cache.put(A, arrays)
+    arrays["tokens"][:] = 7
+    cache.get(A).clear()
+    _assert_same(cache.get(A), _arrays())
+    _assert_same(EmbeddingCache(tmp_path).get(A), _arrays())
+
+
+def test_hits_and_misses_are_counted(tmp_path) -> None:
+    EmbeddingCache(tmp_path).put(A, _arrays())
+    cache = EmbeddingCache(tmp_path)
+    assert cache.counts == CacheCounts()
+    assert A in cache
+    assert B not in cache
+    assert cache.counts == CacheCounts()
+    assert cache.get(B) is None
+    _assert_same(cache.get(A), _arrays())
+    size = sum(array.nbytes for array in _arrays().values())
+    assert cache.counts == CacheCounts(memory_hits=0, disk_hits=1, misses=1, memory_used=size)
+    _file(tmp_path, A).unlink()
+    assert A in cache
+    _assert_same(cache.get(A), _arrays())
+    assert cache.counts == CacheCounts(memory_hits=1, disk_hits=1, misses=1, memory_used=size)
+    assert cache.counts.hits == 2
+
+
+def test_without_a_folder_and_without_the_disk(tmp_path) -> None:
+    cache = EmbeddingCache(None)
+    cache.put(A, _arrays())
+    _assert_same(cache.get(A), _arrays())
+    assert cache.get(B) is None
+    assert B not in cache
+    assert (cache.disk_used, cache.counts.hits, cache.counts.misses) == (0, 1, 1)
+    cache.clear()
+    assert A not in cache
+
+    cache = EmbeddingCache(tmp_path / "deep" / "er")
+    cache.put(A, _arrays(), to_disk=False)
+    _assert_same(cache.get(A), _arrays())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_put_replaces_the_first(tmp_path) -> None:
+    cache = EmbeddingCache(tmp_path)
+    cache.put(A, _arrays(1, side=16))
+    cache.put(A, _arrays(2))
+    _assert_same(cache.get(A), _arrays(2))
+    _assert_same(EmbeddingCache(tmp_path).get(A), _arrays(2))
+    assert cache.counts.memory_used == sum(array.nbytes for array in _arrays(2).values())
+    assert cache.disk_used == _file(tmp_path, A).stat().st_size
+
+
+def test_the_default_folder_is_the_users_cache(user_folders) -> None:
+    folder = default_folder()
+    assert folder.name == "embeddings"
+    assert "napari-spa" in str(folder)
+    assert folder.is_relative_to(user_folders)
+    assert not folder.exists()
+
+
+# -- bounds -----------------------------------------------------------------------
+
+
+def test_memory_keeps_the_latest_used() -> None:
+    size = sum(array.nbytes for array in _arrays().values())
+    cache = EmbeddingCache(None, memory_bytes=3 * size)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    cache.get(A)
+    cache.put(D, _arrays())
+    assert [key for key in (A, B, C, D) if key in cache] == [A, C, D]
+    assert cache.counts.memory_used == 3 * size
+    cache.put(A, _arrays(side=100))  # larger than the bound: and the old A is no A any more
+    assert [key for key in (A, B, C, D) if key in cache] == [C, D]
+    assert cache.counts.memory_used == 2 * size
+
+
+def test_the_disk_keeps_the_latest_used(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    assert cache.get(A) is not None  # from memory, yet used
+    cache.put(D, _arrays())
+    assert _keys(folder) == "acd"
+    assert cache.disk_used == three
+
+
+def test_without_a_look_between_writes_the_latest_used_stay(tmp_path, three, monkeypatch) -> None:
+    monkeypatch.setattr(embedding_files, "_RESCANS", 1e-9)  # as between writes in a large cache
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    _age(folder, A, -5)  # another process uses it
+    cache.put(B, _arrays())  # written again: as new
+    cache.put(D, _arrays())
+    assert _keys(folder) == "abd"
+    _file(folder, B).unlink()  # another process drops it
+    _age(folder, D, 60)
+    cache.put(C, _arrays())
+    assert cache.disk_used <= three
+    cache.put("e" * 40, _arrays())
+    assert {"c", "e"} < set(_keys(folder))
+    assert cache.disk_used <= three
+
+
+def test_files_that_others_used_are_found_without_a_look(tmp_path, three, monkeypatch) -> None:
+    monkeypatch.setattr(embedding_files, "_RESCANS", 1e-9)
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    for ahead, key in enumerate((B, A, C)):
+        _age(folder, key, -1000 - ahead)  # used by another process, whose clock is ahead
+    cache.put(D, _arrays())
+    assert _keys(folder) == "acd"
+    cache.put("e" * 40, _arrays())  # the one written before has no more privilege
+    assert _keys(folder) == "ace"
+    assert cache.disk_used == three
+
+
+def test_a_hit_on_disk_is_a_use(tmp_path, three, monkeypatch) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, memory_bytes=0, disk_bytes=three)
+    for age, key in enumerate((A, B, C)):
+        now = time.time_ns() // 10**6 * 10**6 - 10**9
+        with monkeypatch.context() as clock:
+            clock.setattr("time.time_ns", lambda now=now: now)
+            cache.put(key, _arrays())
+        assert _file(folder, key).stat().st_mtime_ns == now  # finer than the kernel's clock
+        _age(folder, key, 100 - age)
+    assert cache.get(A) is not None
+    cache.put(D, _arrays())
+    assert _keys(folder) == "acd"
+
+
+def test_what_other_processes_wrote_counts(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    mine, other = (EmbeddingCache(folder, disk_bytes=three) for _ in range(2))
+    mine.put(A, _arrays())
+    for key in (B, C, D):
+        other.put(key, _arrays())
+    assert _keys(folder) == "bcd"
+    mine.put(A, _arrays())
+    assert _keys(folder) == "acd"
+    assert mine.disk_used == three
+
+
+def test_the_one_just_written_stays_whatever_its_time(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+        _age(folder, key, -1000)  # a clock that is ahead
+    cache.put(D, _arrays())
+    assert "d" in _keys(folder)
+    assert len(_keys(folder)) == 3
+
+
+def test_one_larger_than_the_bound_is_not_written(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    cache.put(A, _arrays())
+    cache.put(B, _arrays(side=100))
+    assert _keys(folder) == "a"
+    _assert_same(cache.get(B), _arrays(side=100))
+
+
+def test_a_smaller_bound_holds_after_the_first_write(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder)
+    for age, key in enumerate((A, B, C)):
+        cache.put(key, _arrays())
+        _age(folder, key, 100 - age)
+    EmbeddingCache(folder, disk_bytes=three // 3).put(D, _arrays())
+    assert _keys(folder) == "d"
+
+
+def test_the_folder_is_looked_at_once_and_not_before_a_write(tmp_path, monkeypatch) -> None:
+    looked = []
+    real = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: looked.append(Path(path).name) or real(path))
+    cache = EmbeddingCache(tmp_path)
+    assert A not in cache
+    cache.get(A)
+    assert cache.counts.misses == 1
+    assert not looked
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    assert cache.disk_used > 0
+    assert len(looked) == len(set(looked)) == 256
+
+
+# -- damage -----------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_a_damaged_file_is_a_miss_and_goes(tmp_path_factory, data) -> None:
+    folder = tmp_path_factory.mktemp("damage")
+    EmbeddingCache(folder).put(A, _arrays(side=2))
+    path = _file(folder, A)
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    match data.draw(st.sampled_from(["cut", "flip", "zeros", "longer"])):
+        case "cut":
+            del content[place:]
+        case "flip":
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+        case "zeros":  # what a power cut leaves of a renamed file on some file systems
+            content[place:] = bytes(len(content) - place)
+        case "longer":
+            content += b"\0"
+    path.write_bytes(content)
+    cache = EmbeddingCache(folder)
+    found = cache.get(A)
+    if found is None:
+        assert not path.exists()
+        assert cache.counts == CacheCounts(misses=1)
+        cache.put(A, _arrays(side=2))
+        found = EmbeddingCache(folder).get(A)
+    _assert_same(found, _arrays(side=2))  # a flip in the header's blanks changes nothing
+
+
+def _rename_one(path: Path) -> None:
+    arrays = load_file(path)
+    save_file({"tokens": arrays["tokens"], "skip1": arrays["skip0"]}, path, _metadata(path))
+
+
+def _with_header(header: str, data: bytes = b"") -> Callable[[Path], object]:
+    content = len(header).to_bytes(8, "little") + header.encode() + data
+    return lambda path: path.write_bytes(content)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as stream:
+        return stream.metadata()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\xff" * 100),
+        lambda path: path.write_bytes(bytes(4096)),
+        lambda path: shutil.copy(_file(path.parents[1], B), path),
+        lambda path: save_file(_arrays(), path),
+        lambda path: save_file(_arrays(), path, {"checksum": "0" * 40}),
+        lambda path: save_file(_arrays(1), path, _metadata(path)),
+        lambda path: save_file({"tokens": _arrays()["tokens"]}, path, _metadata(path)),
+        lambda path: save_file(
+            {name: array.view(np.int32) for name, array in _arrays().items()},
+            path,
+            _metadata(path),
+        ),
+        _rename_one,
+        _with_header("[]"),
+        _with_header('{"__metadata__":null}'),
+        _with_header('{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}', b"ab"),
+        _with_header('{"x":' * 500 + "1" + "}" * 500),
+    ],
+)
+def test_only_what_was_written_under_this_key_is_trusted(tmp_path, damage, caplog) -> None:
+    cache = EmbeddingCache(tmp_path, memory_bytes=0)
+    cache.put(A, _arrays())
+    cache.put(B, _arrays(1))
+    _assert_same(cache.get(A), _arrays())
+    damage(_file(tmp_path, A))
+    with caplog.at_level(logging.INFO, LOGGER):
+        assert cache.get(A) is None
+    assert "removed the damaged embedding" in caplog.text
+    assert _keys(tmp_path) == "b"
+    assert cache.disk_used == _file(tmp_path, B).stat().st_size
+    assert A not in cache
+    assert cache.counts.misses == 1
+
+
+# -- disks that do not help ---------------------------------------------------------
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["os.replace", "pathlib.Path.write_bytes", "tempfile.mkstemp"])
+def test_a_full_disk_leaves_the_memory_and_one_warning(
+    tmp_path, where, monkeypatch, caplog
+) -> None:
+    cache = EmbeddingCache(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(where, _fail)
+        cache.put(A, _arrays())
+        cache.put(B, _arrays(1))
+    _assert_same(cache.get(A), _arrays())
+    _assert_same(cache.get(B), _arrays(1))
+    warning, *more = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "kept in memory only" in warning.getMessage()
+    assert "No space left on device" in warning.getMessage()
+    assert not more
+    assert _keys(tmp_path) == ""
+    cache.put(C, _arrays())  # there is room again
+    _assert_same(EmbeddingCache(tmp_path).get(C), _arrays())
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, caplog) -> None:
+    (tmp_path / "file").write_text("mine")
+    cache = EmbeddingCache(tmp_path / "file" / "deep")
+    assert A not in cache
+    assert cache.get(A) is None
+    assert cache.disk_used == 0
+    cache.put(A, _arrays())
+    _assert_same(cache.get(A), _arrays())
+    cache.clear()
+    assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders are made read-only by their mode")
+def test_a_read_only_folder_is_still_read(tmp_path, monkeypatch, caplog) -> None:
+    EmbeddingCache(tmp_path).put(A, _arrays())
+    if os.geteuid() == 0:  # root may write anyway: pretend
+        for name in ("utime", "unlink", "replace"):
+            monkeypatch.setattr(f"os.{name}", _fail)
+        monkeypatch.setattr("tempfile.mkstemp", _fail)
+    else:
+        (tmp_path / A[:2]).chmod(0o500)
+    cache = EmbeddingCache(tmp_path, memory_bytes=0, disk_bytes=10_000)
+    _assert_same(cache.get(A), _arrays())
+    assert not caplog.records
+    cache.put(A[:2] + B, _arrays())
+    cache.clear()
+    assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
+    if os.geteuid() != 0:
+        (tmp_path / A[:2]).chmod(0o700)
+    assert A in cache
+
+
+def test_files_that_cannot_be_removed_end_the_search(tmp_path, three, monkeypatch) -> None:
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, disk_bytes=three)
+    for key in (A, B, C):
+        cache.put(key, _arrays())
+    with monkeypatch.context() as stuck:
+        stuck.setattr("os.unlink", _fail)  # as Windows does while another process reads
+        cache.put(D, _arrays())
+    assert _keys(folder) == "abcd"
+    cache.put(D, _arrays())
+    assert _keys(folder) == "bcd"
+
+
+# -- leftovers and clearing -----------------------------------------------------------
+
+
+def _leave_temporary(folder: Path, key: str, age: float) -> Path:
+    """Leave what a process killed in the middle of a write leaves."""
+    with atomic_path(_file(folder, key)) as temporary:
+        temporary.write_bytes(b"half")
+    _file(folder, key).rename(temporary)
+    os.utime(temporary, (time.time() - age,) * 2)
+    return temporary
+
+
+def test_old_leftovers_of_killed_processes_go_at_the_first_write(tmp_path) -> None:
+    old = _leave_temporary(tmp_path, A, 2 * 3600)
+    young = _leave_temporary(tmp_path, A, 60)
+    notes = tmp_path / A[:2] / ".notes.safetensors"
+    notes.write_bytes(b"")
+    os.utime(notes, (0, 0))
+    cache = EmbeddingCache(tmp_path)
+    assert cache.get(A) is None
+    assert old.exists()
+    cache.put(B, _arrays())
+    assert not old.exists()
+    assert young.exists()
+    assert notes.exists()
+    assert cache.disk_used == _file(tmp_path, B).stat().st_size
+
+
+def test_clear_removes_entries_and_nothing_else(tmp_path) -> None:
+    EmbeddingCache(tmp_path).put(B, _arrays())
+    others = [tmp_path / "mine.safetensors", tmp_path / A[:2] / "thesis.txt"]
+    cache = EmbeddingCache(tmp_path)
+    cache.put(A, _arrays())
+    for path in others:
+        path.write_text("mine")
+    cache.get(A)
+    cache.clear()
+    assert A not in cache
+    assert B not in cache
+    assert cache.get(A) is None
+    assert cache.disk_used == 0
+    assert cache.counts == CacheCounts(memory_hits=1, misses=1)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(others)
+    cache.put(A, _arrays())
+    _assert_same(EmbeddingCache(tmp_path).get(A), _arrays())
+
+
+# -- at the same time -------------------------------------------------------------------
+
+
+def test_threads_and_caches_share_a_small_folder(tmp_path, three) -> None:
+    folder = tmp_path / "cache"
+    caches = [EmbeddingCache(folder, disk_bytes=three, memory_bytes=3000) for _ in range(2)]
+    keys = [f"{number:02x}" * 20 for number in range(8)]
+    umask = os.umask(0)
+    os.umask(umask)
+
+    def work(worker: int) -> int:
+        rng, hits = np.random.default_rng(worker), 0
+        for _ in range(60):
+            number = int(rng.integers(len(keys)))
+            cache = caches[worker % 2]
+            found = cache.get(keys[number])
+            if found is None:
+                cache.put(keys[number], _arrays(number))
+            else:
+                hits += 1
+                _assert_same(found, _arrays(number))
+            assert cache.counts.memory_used <= 3000
+            if worker == 0 and rng.random() < 0.05:
+                cache.clear()
+        return hits
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            hits = sum(pool.map(work, range(4)))
+    finally:
+        os.umask(umask)
+    assert hits > 0
+    assert sum(cache.counts.hits for cache in caches) == hits
+    assert sum(cache.counts.misses for cache in caches) == 240 - hits
+    caches[0].put(keys[0], _arrays(0))
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= three
+
+
+def test_counters_do_not_wait_for_a_slow_disk(tmp_path, monkeypatch) -> None:
+    cache = EmbeddingCache(tmp_path)
+    cache.put(A, _arrays())
+    writing, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, content: bytes) -> None:
+        writing.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", slow)
+    worker = threading.Thread(target=cache.put, args=(B, _arrays()))
+    worker.start()
+    assert writing.wait(30)
+    with cache._files._lock:  # and another thread evicts
+        assert cache.counts.misses == 0
+        assert cache.disk_used > 0
+        assert B in cache
+        assert cache.get(A) is not None
+    go_on.set()
+    worker.join()
+
+
+def test_it_brings_neither_torch_nor_napari() -> None:
+    code = (
+        "import sys, napari_spa.io.embeddings;"
+        "print([m for m in ('torch', 'sklearn', 'napari', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,166 @@
+"""Tests of following an object: where it starts, where it ends, what it leaves alone."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from tiny_model import make_model
+
+from napari_spa import load_model
+from napari_spa.core.metrics import dice
+from napari_spa.core.types import LocalMask
+from napari_spa.errors import Cancelled, InputError
+from napari_spa.refine.annotation.propagation import (
+    Appearance,
+    PropagationConfig,
+    carry,
+    deep_points,
+    propagate,
+)
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+
+
+def ball(slices=14, size=96, last=9):
+    """A bright ball that drifts through noise and ends after a slice; image and truth."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((slices, size, size), bool)
+    rows, columns = np.indices((size, size))
+    for z in range(min(last + 1, slices)):
+        radius = 16 * np.sqrt(max(0.15, 1 - ((z - 4) / 6) ** 2))
+        truth[z] = np.hypot(rows - 44 - z, columns - 50 + z) < radius
+    image = 60 + 70 * ndimage.gaussian_filter(truth.astype(float), (0, 1, 1))
+    image += 8 * ndimage.gaussian_filter(rng.standard_normal(truth.shape), (0, 1, 1)) * 3
+    return image.clip(0, 255).astype(np.uint8), truth
+
+
+def disc(shape=(40, 50), centre=(20, 24), radius=9):
+    rows, columns = np.indices(shape)
+    return LocalMask.crop(np.hypot(rows - centre[0], columns - centre[1]) < radius)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return RefinementSession(make_model(), config=EngineConfig(samples=12))
+
+
+@pytest.mark.parametrize(("frame", "side"), [("pad", 96), ("squash", 80)])
+def test_models_that_see_whole_images_carry_with_the_whole_slice(frame, side):
+    session = RefinementSession(make_model(frame=frame), config=EngineConfig(samples=12))
+    image = ball(slices=1)[0][0, :80]
+    carry(session, image, disc())
+    session_view = session.view
+    assert (session_view.row, session_view.column) == (0, 0)
+    assert (session_view.height, session_view.width) == (side, 96)
+    session.start([(20, 24)])
+    assert session.view == session_view  # what a click would get
+
+
+def play(walk):
+    found = []
+    while True:
+        try:
+            found.append(next(walk))
+        except StopIteration as stop:
+            return found, stop.value
+
+
+def test_spa_tiny_follows_a_drifting_ball_to_its_end():
+    image, truth = ball()
+    session = RefinementSession(load_model("spa-tiny"))
+    session.set_image(image[4])
+    shown = session.start([(48, 46)])
+    mask = LocalMask.crop(shown.local_mask, shown.region)
+    found, ending = play(propagate(session, image.__getitem__, range(5, len(image)), mask, start=4))
+    assert [f.position for f in found] == [5, 6, 7, 8, 9]
+    assert ending.position == 10
+    assert ending.sentence.startswith("Ended at slice 10")
+    scores = [dice(f.proposal.mask, truth[f.position]) for f in found]
+    assert np.mean(scores) > 0.85
+    assert session.profile is None  # nothing was accepted
+
+
+def test_the_same_slices_give_the_same_masks(tiny):
+    image, _ = ball(slices=6)
+    runs = [
+        play(propagate(tiny, image.__getitem__, [3, 4], disc((96, 96), (47, 47), 14)))[0]
+        for _ in range(2)
+    ]
+    assert len(runs[0]) == len(runs[1])
+    for first, second in zip(*runs, strict=True):
+        np.testing.assert_array_equal(first.proposal.mask, second.proposal.mask)
+        assert len(first.decisions) == 1
+
+
+def test_a_slice_can_be_had_again_from_its_decisions(tiny):
+    image, _ = ball(slices=6)
+    shown = carry(tiny, image[3], disc((96, 96), (47, 47), 14))
+    decisions = tiny.timeline.state.decisions
+    tiny.set_image(image[3])
+    np.testing.assert_array_equal(tiny.restore(decisions).mask, shown.mask)
+
+
+def test_a_limit_and_an_edge_end_it(tiny):
+    image, _ = ball(slices=6)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9)
+    mask = disc((96, 96), (47, 47), 14)
+    found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=anything))
+    if ending.reason == "edge":
+        assert ending.position == found[-1].position == 5
+    few = PropagationConfig(limit=1, uncertainty=1.0, overlap=0.0, growth=1e9)
+    found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=few))
+    assert len(found) <= 1
+    assert ending.reason in ("limit", "empty")
+
+
+def test_what_was_found_before_a_cancel_stays(tiny):
+    image, _ = ball(slices=6)
+    steps = []
+
+    def stop_at_the_second(share, message):
+        steps.append(share)
+        if len(steps) > 1:
+            raise Cancelled("stopped")
+
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9)
+    mask = disc((96, 96), (47, 47), 14)
+    walk = propagate(
+        tiny, image.__getitem__, [1, 2, 3], mask, config=anything, progress=stop_at_the_second
+    )
+    first = next(walk)
+    with pytest.raises(Cancelled):
+        next(walk)
+    assert first.position == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "lost"),
+    [
+        (Appearance(0.50, 0.05, 0.30), False),
+        (Appearance(0.55, 0.05, 0.20), False),
+        (Appearance(0.50, 0.05, 0.05), True),  # no contrast left
+        (Appearance(0.50, 0.05, -0.30), True),  # the other way round
+        (Appearance(0.20, 0.05, 0.30), True),  # another grey value
+    ],
+)
+def test_an_object_is_told_by_its_looks(now, lost):
+    assert Appearance(0.5, 0.05, 0.3).lost_in(now, PropagationConfig()) is lost
+
+
+def test_an_object_without_contrast_is_not_lost_for_lack_of_it():
+    config = PropagationConfig()
+    assert not Appearance(0.5, 0.05, 0.02).lost_in(Appearance(0.52, 0.05, -0.02), config)
+
+
+def test_deep_points_lie_deep_and_apart():
+    mask = disc()
+    points = deep_points(mask)
+    assert len(points) == 4
+    assert points[0] == pytest.approx((20, 24), abs=1)
+    for row, column in points:
+        assert np.hypot(row - 20, column - 24) <= 5.5
+    assert len(deep_points(LocalMask.crop(np.eye(1, dtype=bool)))) == 1
+
+
+def test_an_empty_mask_cannot_be_carried(tiny):
+    with pytest.raises(InputError, match="empty"):
+        carry(tiny, np.zeros((20, 20), np.uint8), LocalMask.crop(np.zeros((20, 20), bool)))

@@ -1,0 +1,151 @@
+"""Where two profiles disagree: what a session would recommend with the one and the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_model import make_model
+
+from napari_spa.core.metrics import dice
+from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
+from napari_spa.errors import Cancelled, InputError, ProfileError
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.preference.comparison import compare, disagree, in_words
+from napari_spa.refine.session.session import RefinementSession
+
+PROMPTS = Prompts((Click(35, 45), Click(5, 5, 0)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def image():
+    image = np.random.default_rng(0).integers(0, 80, (70, 90)).astype(np.uint8)
+    image[20:50, 30:60] += 120
+    return image
+
+
+@pytest.fixture(scope="module")
+def people(model, image):
+    """Two people who picked differently on the same object."""
+
+    def play(which: int, name: str) -> PreferenceProfile:
+        session = RefinementSession(model)
+        session.set_image(image)
+        proposal = session.start(points=[(35, 45)])
+        for _ in range(4):
+            proposal = session.pick(which % len(proposal.candidates))
+        return replace(session.accept().profile, name=name)
+
+    return play(-1, "Loose"), play(0, "Tight")
+
+
+def test_the_masks_are_those_of_two_sessions(model, image, people) -> None:
+    found = disagree(model, image, PROMPTS, *people, seed=3)
+    for mask, profile in zip((found.first_mask, found.second_mask), people, strict=True):
+        session = RefinementSession(model, profile, seed=3)
+        session.set_image(image)
+        points, labels = [(c.row, c.column) for c in PROMPTS.clicks], [1, 0]
+        np.testing.assert_array_equal(session.start(points, labels).mask, mask)
+    assert found.only_first.any() or found.only_second.any()
+    assert found.first_mask.shape == found.only_first.shape == image.shape
+    np.testing.assert_array_equal(
+        found.only_first | found.only_second, found.first_mask ^ found.second_mask
+    )
+    assert found.dice == dice(found.first_mask, found.second_mask) < 1
+
+
+def test_one_with_itself_agrees(model, image, people) -> None:
+    found = disagree(model, image, PROMPTS, people[0], people[0])
+    assert found.dice == 1
+    assert not found.only_first.any()
+    assert not found.only_second.any()
+
+
+def test_the_order_only_swaps_the_sides(model, image, people) -> None:
+    one, other = (disagree(model, image, PROMPTS, *pair) for pair in (people, people[::-1]))
+    np.testing.assert_array_equal(one.only_first, other.only_second)
+    np.testing.assert_array_equal(one.only_second, other.only_first)
+
+
+def test_an_empty_profile_is_the_model_alone(model, image) -> None:
+    found = disagree(model, image, PROMPTS, PreferenceProfile.empty(model.identity), None)
+    assert found.dice == 1
+
+
+def test_a_picture_and_a_rough_mask_do_too(model, image, people) -> None:
+    rough = LocalMask.crop(image > 100)
+    plain = disagree(model, image, Prompts(mask=rough), *people)
+    picture = disagree(model, Picture.of(image), Prompts(mask=rough), *people)
+    np.testing.assert_array_equal(plain.first_mask, picture.first_mask)
+    np.testing.assert_array_equal(plain.second_mask, picture.second_mask)
+    session = RefinementSession(model, people[0])
+    session.set_image(image)
+    np.testing.assert_array_equal(session.start(mask=image > 100).mask, plain.first_mask)
+
+
+def test_it_can_be_cancelled_and_refused(model, image, people) -> None:
+    def stop(share: float, message: str) -> None:
+        raise Cancelled("stopped.")
+
+    with pytest.raises(Cancelled):
+        disagree(model, image, PROMPTS, *people, progress=stop)
+    stranger = replace(people[1], model=replace(model.identity, sha256="f" * 64))
+    with pytest.raises(ProfileError, match="'Tight' was made with"):
+        disagree(model, image, PROMPTS, people[0], stranger)
+    with pytest.raises(InputError):
+        disagree(model, np.empty((0, 3)), PROMPTS, *people)
+    with pytest.raises(InputError, match="lies outside"):
+        disagree(model, image, Prompts((Click(700, 3),)), *people)
+
+
+def _person(model, offset: float, shape: float = 0.0, **known: object) -> PreferenceProfile:
+    means = np.array([[shape, 0.0, 0.0, 0.0, offset]])
+    mixture = MixtureParameters(np.ones(1), means, np.full((1, 5), 0.25))
+    profile = PreferenceProfile(model.identity, mixture, 9, 3, name="x")
+    return replace(profile, **known)
+
+
+def test_distributions_in_figures_and_words(model) -> None:
+    ana = _person(model, 0.3, 1.0, objects=4, log_growth=4 * math.log(1.2))
+    ben = _person(model, -0.1, 0.0, objects=2, log_growth=0.0)
+    difference = compare(ana, ben)
+    assert difference.size == pytest.approx(0.2)
+    assert difference.boundary == pytest.approx(0.4)
+    # One of four shape channels is 1 apart, in deviations of 0.5.
+    assert difference.shape == pytest.approx(1.0)
+    assert in_words(difference, ("Ana", "Ben")) == "Ana draws 20 % larger than Ben."
+    assert compare(ben, ana).size == pytest.approx(1 / 1.2 - 1)
+    same = compare(ana, ana)
+    assert (same.size, same.boundary, same.shape) == (0, 0, 0)
+    assert in_words(same, ("A", "B")) == "A draws about as large as B."
+
+
+def test_words_without_objects_go_by_the_boundary(model) -> None:
+    ana, ben = _person(model, 0.3), _person(model, -0.1, objects=2)
+    outside, inside, same = compare(ana, ben), compare(ben, ana), compare(ana, ana)
+    assert outside.size is None
+    assert in_words(outside, ("A", "B")) == "A's boundaries lie outside B's."
+    assert in_words(inside, ("B", "A")) == "B's boundaries lie inside A's."
+    assert in_words(same, ("A", "A2")) == "A's boundaries lie about where A2's do."
+    latent = replace(ana, model=replace(ana.model, head="latent"))
+    assert compare(latent, latent).boundary is None
+    assert "Nothing is known" in in_words(compare(latent, latent), ("A", "B"))
+
+
+def test_what_cannot_be_compared(model) -> None:
+    ana = _person(model, 0.3)
+    with pytest.raises(ProfileError, match="was made with"):
+        compare(ana, replace(ana, model=replace(ana.model, sha256="f" * 64)))
+    with pytest.raises(ProfileError, match="'x' has learnt nothing"):
+        compare(ana, ana.emptied())
+    small = MixtureParameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)))
+    with pytest.raises(ProfileError, match="channels"):
+        compare(ana, replace(ana, mixture=small))

@@ -1,0 +1,167 @@
+"""What a profile learns from accepted objects, and what several make together."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny_model import make_model
+
+from napari_spa.core.types import MixtureParameters
+from napari_spa.errors import ProfileError, SessionError
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.preference.update import (
+    PRIOR_PICKS,
+    REACH,
+    learn,
+    merge_profiles,
+    start_from,
+)
+from napari_spa.refine.session.session import RefinementSession
+
+MODEL = make_model().identity
+
+
+def mixture(mean):
+    return MixtureParameters(np.array([0.4, 0.6]), np.full((2, 3), float(mean)), np.ones((2, 3)))
+
+
+def state(mean, picks):
+    return SimpleNamespace(initial=mixture(0), mixture=mixture(mean), picks=picks)
+
+
+def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
+    profile = None
+    for _ in range(25):
+        profile = learn(profile, state(1.0, 4), MODEL)
+    np.testing.assert_allclose(profile.mixture.means, 1.0)
+    assert (profile.picks, profile.images) == (100, 25)
+    odd = learn(profile, state(-9.0, 60), MODEL)
+    assert odd.picks == 160
+    expected = 100 / (100 + PRIOR_PICKS)
+    np.testing.assert_allclose(odd.mixture.means, 1.0 - (1.0 - expected + REACH) * 6 / 106)
+
+
+def test_one_odd_image_of_many_objects_does_not_either():
+    profile = None
+    for _ in range(25):
+        profile = learn(profile, state(1.0, 4), MODEL)
+    taught = 0
+    for number in range(20):
+        profile = learn(profile, state(-1.0, 5), MODEL, new_image=number == 0, taught=taught)
+        taught += 5
+    assert (profile.picks, profile.images) == (200, 26)
+    moved = (1.0 - profile.mixture.means.mean()) / 2
+    assert 0 < moved <= 12 / 112 + 1e-12
+
+
+def test_the_only_image_of_a_profile_counts_in_full():
+    profile = learn(None, state(0.5, 6), MODEL)
+    for number in range(1, 10):
+        profile = learn(profile, state(-0.25, 6), MODEL, new_image=False, taught=6 * number)
+    np.testing.assert_allclose(profile.mixture.means, -0.175)
+
+
+def test_what_is_known_of_a_reopened_object_is_not_learnt_twice():
+    once = learn(None, state(0.5, 3), MODEL, growth=0.1)
+    again = learn(once, state(1.0, 5), MODEL, known=3)
+    assert (again.picks, again.images, again.objects) == (5, 1, 1)
+    np.testing.assert_allclose(again.mixture.means, 0.5 + 0.5 * 2 / 5)
+
+
+def test_without_picks_nothing_is_learnt_but_the_size():
+    profile = learn(None, state(1.0, 4), MODEL, growth=math.log(2))
+    kept = learn(profile, state(5.0, 0), MODEL, growth=math.log(0.5), new_image=False)
+    np.testing.assert_array_equal(kept.mixture.means, profile.mixture.means)
+    assert (kept.images, kept.objects, kept.log_growth) == (1, 2, pytest.approx(0))
+    initial = mixture(0)
+    assert start_from(initial, replace(profile, picks=0)) is initial
+
+
+def test_an_empty_profile_takes_the_first_object_as_it_is():
+    profile = learn(PreferenceProfile.empty(MODEL, name="mine"), state(0.9, 1), MODEL)
+    np.testing.assert_array_equal(profile.mixture.means, mixture(0.9).means)
+    assert (profile.name, profile.picks) == ("mine", 1)
+
+
+def test_an_object_moves_what_was_expected_no_further_than_its_reach():
+    first = learn(None, state(-40.0, 5), MODEL)
+    np.testing.assert_allclose(first.mixture.means, -REACH)
+    expected = start_from(mixture(0), first).means
+    second = learn(first, state(-40.0, 5), MODEL)
+    np.testing.assert_allclose(second.mixture.means, (first.mixture.means + expected - REACH) / 2)
+    near = learn(first, state(-0.5, 5), MODEL)
+    np.testing.assert_allclose(near.mixture.means, -0.5 * (REACH + 0.5))
+
+
+def test_profiles_merge_by_their_picks_in_any_order():
+    parts = [
+        PreferenceProfile(MODEL, mixture(mean), picks, 2, objects=3, log_growth=0.3)
+        for mean, picks in ((0, 10), (4, 30), (9, 0))
+    ]
+    for order in (parts, parts[::-1]):
+        merged = merge_profiles(order, name="both", task="cup")
+        np.testing.assert_allclose(merged.mixture.means, 3.0)
+        assert (merged.picks, merged.images, merged.objects) == (40, 6, 9)
+        assert merged.log_growth == pytest.approx(0.9)
+        assert (merged.name, merged.task) == ("both", "cup")
+    other = replace(parts[0], model=replace(MODEL, sha256="f" * 64))
+    with pytest.raises(ProfileError, match="cannot be used"):
+        merge_profiles([*parts, other])
+    with pytest.raises(ProfileError, match="no profile"):
+        merge_profiles([])
+
+
+def test_a_session_teaches_growth_and_counts_images_once():
+    session = RefinementSession(make_model())
+    image = np.random.default_rng(0).random((64, 64))
+    session.set_image(image)
+    first = session.start([(30, 30)])
+    last = session.pick(len(first.candidates) - 1) if first.candidates else first
+    session.accept()
+    session.start([(10, 50)])
+    session.accept()
+    session.set_image(image.T.copy())
+    session.start([(30, 30)])
+    profile = session.accept().profile
+    assert profile.images == 2
+    assert session.lesson()(None).images == 1
+    assert profile.objects <= 3
+    if first.area and last.area:
+        assert profile.log_growth == pytest.approx(math.log(last.area / first.area))
+
+
+def test_accepting_decodes_nothing_also_after_recovery(monkeypatch):
+    session = RefinementSession(make_model())
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    session.start([(30, 30)])
+    session.click((34, 34))
+    decisions = session.accept().decisions
+    grown = session.profile.log_growth
+    again = RefinementSession(session.model)
+    again.set_image(np.random.default_rng(0).random((64, 64)))
+    again.restore(decisions)
+
+    def refuse(*_, **__):
+        raise AssertionError("accept() decodes")
+
+    monkeypatch.setattr(again._predictor, "propose", refuse)
+    assert again.accept().profile.log_growth == grown
+    with pytest.raises(SessionError, match="nothing was accepted"):
+        RefinementSession(session.model).lesson()
+
+
+def test_a_reopened_object_teaches_its_size_once():
+    session = RefinementSession(make_model())
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    session.start([(30, 30)])
+    session.pick(0)
+    before = session.accept()
+    session.restore(before.decisions, learnt=1)
+    after = session.accept().profile
+    assert (after.picks, after.images) == (1, 1)
+    assert (after.objects, after.log_growth) == (
+        before.profile.objects,
+        before.profile.log_growth,
+    )

@@ -1,0 +1,110 @@
+"""What is known of the images of a folder, and what is said of the one on show."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from napari_spa.batch.task import ImageResult, ObjectResult
+from napari_spa.io.projects.items import ProjectItem
+from napari_spa.viewer.folder.items import FolderItems
+from napari_spa.viewer.folder.status import FolderStatus
+
+
+class Heard:
+    """Images by name, with what was told of them and what was written down."""
+
+    def __init__(self, *names, **known):
+        self.changed, self.written = [], []
+        self.items = FolderItems(
+            self.changed.append, lambda n, **new: self.written.append((n, new))
+        )
+        self.items.take([ProjectItem(name, Path(name), **known) for name in names])
+
+    def write(self, name, **new):
+        self.written.append((name, new))
+
+
+def test_what_a_person_says_is_written_down_once():
+    heard = Heard("a.png", "b.png")
+    for _ in range(2):
+        heard.items.set_note("a.png", "blurred")
+        heard.items.set_status("b.png", "done")
+    heard.items.toggle_flag("a.png")
+    heard.items.set_note("gone.png", "nobody")
+    assert heard.written == [
+        ("a.png", {"note": "blurred"}),
+        ("b.png", {"status": "done"}),
+        ("a.png", {"flagged": True}),
+    ]
+    assert heard.changed == ["a.png", "b.png", "a.png"]
+    assert (heard.items["a.png"].note, heard.items["a.png"].flagged) == ("blurred", True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("to do", "in progress"), ("skipped", "in progress"), ("done", "in progress"),
+     ("review", "review"), ("in progress", "in progress")],
+)  # fmt: skip
+def test_work_begins_again_but_a_review_stays_one(before, after):
+    heard = Heard("a.png", status=before)
+    heard.items.begin("a.png")
+    assert heard.items["a.png"].status == after
+
+
+def test_objects_are_counted_with_the_least_certain():
+    heard = Heard("a.png")
+    heard.items.count("a.png", [])  # nothing was there, and nothing is
+    assert heard.written == []
+    heard.items.count("a.png", [0.1, 0.4])
+    assert heard.written == [("a.png", {"objects": 2, "uncertainty": 0.4})]
+
+
+def test_what_cannot_be_opened_stays_so_when_the_folder_is_read_again():
+    heard = Heard("a.png")
+    heard.items.note_unreadable("a.png", "it is cut short.")
+    heard.items.take([ProjectItem("a.png", Path("a.png"))])
+    assert heard.items.is_unreadable("a.png")
+    assert heard.items["a.png"].problem == "it is cut short."
+    heard.items.note_readable("a.png")
+    assert heard.items["a.png"].problem == ""
+    assert heard.written == []  # it is what the disk says, not the person
+
+
+def test_results_of_a_batch_are_shown_and_left_to_its_manifest():
+    heard = Heard("a.png", "b.png", "c.png", problem="earlier")
+    sure, unsure = ObjectResult(1, (), 9, 0.1, ""), ObjectResult(2, (), 9, 0.7, "")
+    missing = ObjectResult(3, (), 0, 1.0, "the point lies outside.")
+    heard.items.take_result(ImageResult("a.png", "done", (sure,), False))
+    heard.items.take_result(ImageResult("b.png", "done", (sure, unsure, missing), True))
+    heard.items.take_result(ImageResult("c.png", "failed", problem="c.png is empty."))
+    heard.items.take_result(ImageResult("gone.png", "done"))
+    a, b, c = (heard.items[name] for name in ("a.png", "b.png", "c.png"))
+    assert (a.status, a.objects, a.uncertainty, a.problem) == ("done", 1, 0.1, "")
+    assert (b.status, b.objects, b.uncertainty) == ("review", 2, 0.7)
+    assert (c.status, c.problem) == ("to do", "c.png is empty.")
+    assert heard.written == []
+
+
+def test_how_far_an_image_is_is_said_once_and_trouble_stays():
+    said, objects = [], {}
+    work = SimpleNamespace(annotation=SimpleNamespace(objects=objects), at_hand=None)
+    item = SimpleNamespace(name="a.png", work=work)
+    status = FolderStatus(said.append)
+    status.show(item)
+    status.show(item)
+    work.at_hand = object()
+    status.show(item)
+    objects.update({1: None, 2: None})
+    status.show(item)
+    status.hush()
+    objects[3] = None
+    status.show(item)
+    status.begin()
+    status.show(item)
+    assert said == [
+        "a.png: click on an object.",
+        "a.png: the first object is at hand.",
+        "a.png: 2 objects so far.",
+        "a.png: 3 objects so far.",
+    ]

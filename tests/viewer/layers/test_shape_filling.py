@@ -1,0 +1,78 @@
+"""Unit tests of giving a Shapes layer other polygons."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Shapes
+
+from napari_spa.viewer.layers import shape_filling
+from napari_spa.viewer.layers.shape_filling import fill_layer
+
+SQUARE = np.array([[1.0, 1], [1, 9], [9, 9], [9, 1]])
+BLUE, RED = (0.0, 0.5, 1.0, 1.0), (1.0, 0.0, 0.5, 1.0)
+
+
+@pytest.fixture
+def layer():
+    return ViewerModel().add_layer(Shapes(ndim=2))
+
+
+def test_all_that_was_there_is_replaced(layer):
+    layer.add_rectangles([SQUARE, SQUARE + 3], edge_width=4)
+    layer.selected_data = {1}
+    fill_layer(layer, [SQUARE, SQUARE + 9.5, SQUARE[:3]], np.array([BLUE, RED, BLUE]))
+    np.testing.assert_allclose(layer.face_color, [BLUE, RED, BLUE])
+    np.testing.assert_array_equal(layer.data[1], SQUARE + 9.5)
+    assert layer.shape_type == ["polygon"] * 3
+    assert layer.edge_width == [0] * 3
+    assert len(layer.features) == 3
+    assert not layer.selected_data
+    fill_layer(layer, [], np.empty((0, 4)))
+    assert len(layer.data) == 0
+
+
+def test_it_is_drawn_once_and_only_when_visible(layer):
+    drawn, told = [], []
+    layer.events.set_data.connect(lambda event: drawn.append(1))
+    layer.events.visible.connect(lambda event: told.append(1))
+    fill_layer(layer, [SQUARE], np.array([BLUE]))
+    assert len(drawn) == 1
+    assert layer.visible
+    layer.visible = False
+    fill_layer(layer, [SQUARE + 1], np.array([RED]))
+    assert len(drawn) == 1
+    assert not layer.visible
+    assert len(told) == 1
+    np.testing.assert_array_equal(layer.data[0], SQUARE + 1)
+
+
+def test_a_mode_of_drawing_is_left_alone(layer):
+    layer.mode = "add_polygon"
+    fill_layer(layer, [SQUARE], np.array([BLUE]))
+    assert layer.mode == "add_polygon"
+
+
+def test_polygons_that_napari_cannot_fill_are_left_out(layer, monkeypatch, caplog):
+    def refuse(polygons):
+        if any(len(polygon) == 3 for polygon in polygons):
+            raise RuntimeError("Triangulation failed.")
+
+    class Fussy(Shapes):
+        def __init__(self, polygons, **rest):
+            refuse(polygons)
+            super().__init__(polygons, **rest)
+
+    add = layer.add
+
+    def add_or_refuse(polygons, **rest):
+        refuse(polygons)
+        add(polygons, **rest)
+
+    monkeypatch.setattr(shape_filling, "Shapes", Fussy)
+    monkeypatch.setattr(layer, "add", add_or_refuse)
+    fill_layer(layer, [SQUARE[:3], SQUARE], np.array([RED, BLUE]))
+    assert len(layer.data) == len(layer.features) == 1
+    np.testing.assert_allclose(layer.face_color, [BLUE])
+    assert "cannot fill 1 of 2 polygons" in caplog.text
+    fill_layer(layer, [SQUARE[:3]], np.array([RED]))
+    assert len(layer.data) == 0

@@ -1,0 +1,197 @@
+"""The profile in use: read, taught once, never lost, and shared with other windows."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from napari_spa.errors import DataError
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.viewer.profiles import lessons
+from napari_spa.viewer.profiles.active import NOT_KEPT, ProfileBook
+from napari_spa.viewer.profiles.recent import (
+    recent_profile,
+    recent_profiles_path,
+    remember_profile,
+)
+
+MODEL = ModelIdentity("tiny", "ab" * 32, "both", "mixture", 2)
+OTHER = replace(MODEL, name="other", sha256="cd" * 32)
+
+
+class Session:
+    """As much of a session as the book needs: each object teaches two picks."""
+
+    def __init__(self, model=MODEL):
+        self.model, self.profile = SimpleNamespace(identity=model), None
+
+    def accept(self):
+        self.profile = self.lesson()(self.profile)
+        return self
+
+    def lesson(self):
+        model = self.model.identity
+        return lambda p: replace(p, picks=p.picks + 2) if p else _of(model, picks=2)
+
+
+def _of(model=MODEL, **known):
+    return replace(PreferenceProfile.empty(model), **known)
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return ProfileShelf(tmp_path / "shelf")
+
+
+@pytest.fixture
+def ana(shelf):
+    return shelf.add(_of(name="Ana", picks=10, images=3))
+
+
+@pytest.fixture
+def open_book(shelf, qtbot):
+    books = []
+
+    def open_it():
+        book = ProfileBook(shelf)
+        book.model_name = "tiny"
+        books.append(book)
+        book.complaints = []
+        book.failed.connect(book.complaints.append)
+        return book
+
+    yield open_it
+    for book in books:
+        book.close()
+
+
+def settle(book, qtbot):
+    """Wait until the files' thread did all, and its answers arrived."""
+    done = []
+    book.files.ask(lambda: None, done.append)
+    qtbot.waitUntil(lambda: bool(done), timeout=10_000)
+
+
+def test_an_object_teaches_the_file_once_and_the_words_follow(open_book, ana, qtbot):
+    book, session = open_book(), Session()
+    book.use(ana)
+    settle(book, qtbot)
+    book.equip(session)
+    assert session.profile.picks == 10
+    assert book.learn(session.accept())
+    assert book.words()[0] == "12 picks, 3 images"  # at once, before it is written
+    book.learn(session.accept())
+    settle(book, qtbot)
+    assert PreferenceProfile.load(ana).picks == 14
+    assert (session.profile.picks, book.entry.picks) == (14, 14)
+    assert not book.unwritten
+
+
+def test_two_windows_teach_one_profile(open_book, ana, qtbot):
+    books, sessions = [open_book(), open_book()], [Session(), Session()]
+    for book, session in zip(books, sessions, strict=True):
+        book.use(ana)
+        book.equip(session)
+        settle(book, qtbot)
+        book.learn(session.accept())
+        settle(book, qtbot)
+    books[0].learn(sessions[0].accept())
+    settle(books[0], qtbot)
+    assert PreferenceProfile.load(ana).picks == 16
+    assert sessions[0].profile.picks == 16  # with what the other window taught it
+
+
+def test_a_lesson_that_cannot_be_written_is_tried_again(open_book, ana, qtbot, monkeypatch):
+    book, session = open_book(), Session()
+    book.use(ana)
+    book.equip(session)
+    settle(book, qtbot)
+
+    def refuse(path, change):
+        raise DataError(f"cannot write {path}: No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lessons, "update_profile", refuse)
+        for _ in range(2):
+            book.learn(session.accept())
+            settle(book, qtbot)
+    assert book.complaints == [
+        f"cannot write {ana}: No space left on device; what you taught it is kept and tried again."
+    ]
+    assert book.unwritten
+    assert book.words()[0].startswith("Not saved yet: 14 picks")
+    assert (session.profile.picks, PreferenceProfile.load(ana).picks) == (14, 10)
+    book.use(None)
+    book.use(ana)
+    settle(book, qtbot)
+    assert session.profile.picks == 14  # coming back loses none of it
+    book.learn(session.accept())
+    settle(book, qtbot)
+    assert PreferenceProfile.load(ana).picks == 16
+    assert not book.unwritten
+
+
+def test_a_lesson_that_never_could_be_written_is_named_at_the_end(open_book, ana, qtbot):
+    book, session = open_book(), Session()
+    book.use(ana)
+    book.equip(session)
+    settle(book, qtbot)
+    ana.unlink()
+    book.learn(session.accept())
+    settle(book, qtbot)
+    assert "is gone" in book.complaints[0]
+    assert book.entry.problem
+    assert book.close() == ("Ana",)
+
+
+def test_a_profile_of_another_model_is_refused_and_work_goes_on(open_book, shelf, qtbot):
+    book, session = open_book(), Session()
+    book.equip(session)
+    book.learn(session.accept())
+    path = shelf.add(_of(OTHER, name="Ben", picks=5))
+    book.use(path)
+    settle(book, qtbot)
+    qtbot.waitUntil(lambda: bool(book.complaints))
+    assert "cannot be used with tiny" in book.complaints[0]
+    assert book.chosen is None
+    assert session.profile.picks == 2
+    settle(book, qtbot)
+    assert not book.fits(book.entries[0])
+
+
+def test_what_is_learnt_without_a_profile_waits_while_one_is_in_use(open_book, ana, qtbot):
+    book, session = open_book(), Session()
+    book.equip(session)
+    assert book.words()[0] == NOT_KEPT
+    assert not book.learn(session.accept())
+    assert "not kept" in book.words()[0]
+    book.use(ana)
+    settle(book, qtbot)
+    assert session.profile.picks == 10
+    book.use(None)
+    assert session.profile.picks == 2
+
+
+def test_names_are_judged_while_they_are_typed(open_book, ana, qtbot):
+    book = open_book()
+    book.refresh()
+    settle(book, qtbot)
+    assert "needs a name" in book.problem("  ")
+    assert "Ana already" in book.problem(" aNA ")
+    assert not book.problem("Ana", "optic cup")
+    assert not book.problem("ana", but=ana)
+    assert not book.problem("Ben")
+
+
+def test_the_last_profile_of_each_model_is_remembered():
+    assert recent_profile("tiny") == ""
+    remember_profile("tiny", "/a/ana.json")
+    remember_profile("other", "/a/ben.json")
+    remember_profile("tiny", "/a/cleo.json")
+    assert [recent_profile(name) for name in ("tiny", "other")] == ["/a/cleo.json", "/a/ben.json"]
+    recent_profiles_path().write_text("{", encoding="utf-8")
+    assert recent_profile("tiny") == ""
+    remember_profile("tiny", "/a/ana.json")
+    assert recent_profile("tiny") == "/a/ana.json"

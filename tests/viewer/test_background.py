@@ -1,0 +1,159 @@
+"""Tests of the background worker: order, cancel, late answers, errors, clean shutdown."""
+
+import threading
+
+import pytest
+
+from napari_spa.errors import InputError
+from napari_spa.viewer.background import Worker
+
+
+@pytest.fixture
+def worker(qtbot):
+    worker = Worker()
+    yield worker
+    worker.close()
+
+
+def test_answers_arrive_in_the_main_thread(qtbot, worker):
+    seen = []
+    worker.finished.connect(lambda result: seen.append((result, threading.current_thread())))
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(lambda progress: threading.current_thread().name)
+    name, thread = seen[0]
+    assert name.startswith("napari-spa")
+    assert thread is threading.main_thread()
+    assert not worker.busy
+
+
+def test_a_late_answer_is_dropped(qtbot, worker):
+    gate, results = threading.Event(), []
+    worker.finished.connect(results.append)
+    worker.submit(lambda progress: gate.wait(10) and "old")
+    worker.submit(lambda progress: "new")
+    with qtbot.waitSignal(worker.finished):
+        gate.set()
+    qtbot.wait(50)
+    assert results == ["new"]
+
+
+def blocked_job(results):
+    """Return a job that waits at a gate before its progress report, and its events."""
+    started, gate, done = threading.Event(), threading.Event(), threading.Event()
+
+    def job(progress):
+        started.set()
+        gate.wait(10)
+        try:
+            progress(0.5, "half")
+        finally:
+            done.set()
+        results.append("went on")
+
+    return job, started, gate, done
+
+
+def test_a_dropped_job_ends_at_its_next_report_unheard(qtbot, worker):
+    results = []
+    worker.finished.connect(results.append)
+    worker.failed.connect(results.append)
+    job, started, gate, done = blocked_job(results)
+    worker.submit(job)
+    assert started.wait(10)
+    worker.drop()
+    assert not worker.busy
+    gate.set()
+    assert done.wait(10)
+    qtbot.wait(50)
+    assert results == []
+
+
+def test_a_stopped_job_is_waited_for(qtbot, worker):
+    results = []
+    job, started, gate, _ = blocked_job(results)
+    worker.submit(job)
+    assert started.wait(10)
+    worker.stop()
+    assert worker.busy
+    with qtbot.waitSignal(worker.stopped):
+        gate.set()
+    assert results == []
+    assert not worker.busy
+
+
+def test_a_stopped_job_that_was_done_already_counts(qtbot, worker):
+    started, gate = threading.Event(), threading.Event()
+
+    def job(progress):
+        started.set()
+        return gate.wait(10) and "done"
+
+    worker.submit(job)
+    assert started.wait(10)
+    worker.stop()
+    with qtbot.waitSignal(worker.finished) as finished:
+        gate.set()
+    assert finished.args == ["done"]
+
+
+def test_what_a_job_gives_on_the_way_arrives_in_order_before_its_end(qtbot, worker):
+    seen = []
+    worker.yielded.connect(seen.append)
+    worker.finished.connect(seen.append)
+
+    def job(progress):
+        for number in range(3):
+            worker.report(number)
+        return "end"
+
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(job)
+    assert seen == [0, 1, 2, "end"]
+
+
+def test_idle_work_never_delays_a_job_and_its_errors_are_nobodys(qtbot, worker):
+    gate, ended = threading.Event(), threading.Event()
+
+    def ahead(progress):
+        gate.wait(10)
+        try:
+            progress(0.5, "")
+        finally:
+            ended.set()
+        raise AssertionError("idle work went on though a job came")
+
+    worker.submit_idle(ahead)
+    with qtbot.waitSignal(worker.finished, timeout=5000) as finished:
+        worker.submit(lambda progress: "answer")
+    assert finished.args == ["answer"]
+    gate.set()
+    assert ended.wait(10)
+
+
+def test_errors_and_progress_are_reported(qtbot, worker):
+    def job(progress):
+        progress(0.25, "a quarter")
+        raise InputError("no good.")
+
+    shares = []
+    worker.progressed.connect(lambda share, message: shares.append((share, message)))
+    with qtbot.waitSignal(worker.failed) as failed:
+        worker.submit(job)
+    assert str(failed.args[0]) == "no good."
+    assert shares == [(0.25, "a quarter")]
+    assert not worker.busy
+
+
+def test_an_unexpected_error_is_not_lost(qtbot, worker):
+    with qtbot.waitSignal(worker.failed) as failed:
+        worker.submit(lambda progress: 1 / 0)
+    assert isinstance(failed.args[0], ZeroDivisionError)
+
+
+def test_close_ends_the_thread(qtbot):
+    worker = Worker()
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(lambda progress: 1)
+    worker.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("napari-spa") for name in names)

@@ -1,0 +1,146 @@
+"""The rows of the profile, and its dialogs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QGridLayout, QWidget
+
+from napari_spa.core.types import Region
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.profiles.entries import ShelfEntry
+from napari_spa.viewer.profiles.comparison import Disagreement
+from napari_spa.widgets.profiles.bar import NONE, ProfileBar
+from napari_spa.widgets.profiles.dialogs import MergeDialog, NameDialog, SureDialog
+
+MODEL = ModelIdentity("tiny", "ab" * 32, "both", "mixture", 2)
+ANA = ShelfEntry(Path("ana.json"), "Ana", "optic cup", 31, 12, MODEL)
+BEN = ShelfEntry(Path("ben.json"), "Ben <b>", "", 1, 1, MODEL)
+TORN = ShelfEntry(Path("torn.json"), "torn", problem="it is no profile.")
+LONG = ShelfEntry(Path("long.json"), "a name of very many words " * 6, "", 3, 1, MODEL)
+
+
+@pytest.fixture
+def bar(qtbot):
+    window = QWidget()
+    qtbot.addWidget(window)
+    bar, grid = ProfileBar(window), QGridLayout(window)
+    bar.add_to(grid, 0)
+    window.resize(280, 120)
+    window.show()
+    bar.window = window  # Python would let it go
+    return bar
+
+
+def test_profiles_are_offered_and_what_does_not_fit_is_not(bar, qtbot):
+    heard = []
+    bar.chosen.connect(heard.append)
+    bar.set_entries([ANA, BEN, TORN], ANA.path, [ANA, BEN])
+    assert [bar.combo.itemText(k) for k in range(4)] == [NONE, "Ana, optic cup", "Ben <b>", "torn"]
+    assert bar.combo.currentIndex() == 1
+    enabled = [bar.combo.model().item(k).isEnabled() for k in range(4)]
+    assert enabled == [True, True, True, False]
+    assert heard == []
+    for place in (2, 0):
+        bar.combo.activated.emit(place)
+    assert heard == [BEN.path, None]
+
+
+def test_a_long_name_and_long_words_do_not_widen_the_dock(bar):
+    width = bar.combo.parentWidget().minimumSizeHint().width()
+    bar.set_entries([LONG], LONG.path, [LONG])
+    bar.set_words("Tends to draw 6 % larger, 31 picks, 12 images " * 3, "all of it")
+    assert bar.combo.parentWidget().minimumSizeHint().width() == width
+    assert bar.combo.toolTip() == LONG.name
+    assert bar.words.toolTip() == "all of it"
+
+
+def test_the_menu_offers_what_is_possible(bar, qtbot):
+    acts, compared = [], []
+    bar.act_requested.connect(acts.append)
+    bar.compare_requested.connect(lambda *values: compared.append(values))
+    menu = bar.menu(["new", "rename", "folder"], [BEN], "", bar.combo)
+    titles = {action.text(): action for action in menu.actions() if action.text()}
+    assert "Keep as a profile…" not in titles
+    enabled = {title for title, action in titles.items() if action.isEnabled()}
+    assert enabled == {"New…", "Rename…", "Compare on this image", "Show the folder"}
+    titles["Rename…"].trigger()
+    assert acts == ["rename"]
+    ben, model = titles["Compare on this image"].menu().actions()
+    ben.trigger()
+    model.trigger()
+    assert compared == [(BEN.path, "Ben <b>"), (None, "the model alone")]
+    menu = bar.menu(["keep"], [BEN], "Click on an object first", bar.combo)
+    titles = {action.text(): action for action in menu.actions()}
+    assert titles["Keep as a profile…"].isEnabled()
+    (reason,) = titles["Compare on this image"].menu().actions()
+    assert not reason.isEnabled()
+
+
+def test_a_comparison_names_both_in_their_colours(bar):
+    labels = np.array([[1, 2]], dtype=np.uint8)
+    found = Disagreement(("Ana", "Ben <b>"), Region(0, 0, 1, 2), labels, (3210, 2950), 0.913)
+    bar.set_comparison(found)
+    text = bar.comparison_words.text()
+    assert bar.comparison.isVisible()
+    assert "Ana 3,210 px, Ben &lt;b&gt; 2,950 px, Dice 0.91" in text
+    assert "only&nbsp;Ben &lt;b&gt;" in text
+    bar.set_comparison(None)
+    assert not bar.comparison.isVisible()
+
+
+def problem(name, task):
+    return "" if name.strip() else "A profile needs a name."
+
+
+@pytest.fixture
+def owner(qtbot):
+    owner = QWidget()
+    qtbot.addWidget(owner)
+    return owner
+
+
+def test_a_name_is_judged_in_place(owner, qtbot):
+    dialog = NameDialog("New profile", "Words.", "Make it", problem, parent=owner)
+    named = []
+    dialog.named.connect(lambda *values: named.append(values))
+    assert not dialog.act.isEnabled()
+    assert dialog.trouble.text() == ""  # nobody typed anything yet
+    qtbot.keyClicks(dialog.name, " Ana")
+    assert dialog.act.isEnabled()
+    qtbot.keyClick(dialog.name, Qt.Key.Key_Backspace)
+    for _ in range(3):
+        qtbot.keyClick(dialog.name, Qt.Key.Key_Backspace)
+    assert dialog.trouble.text() == "A profile needs a name."
+    assert not dialog.act.isEnabled()
+    qtbot.keyClicks(dialog.name, "Ana ")
+    qtbot.keyClicks(dialog.task, "optic cup")
+    dialog.act.click()
+    assert named == [("Ana", "optic cup")]
+
+
+def test_merging_suggests_a_name_and_says_who(owner, qtbot):
+    dialog = MergeDialog(ANA, [BEN, LONG], problem, owner)
+    wanted = []
+    dialog.merge_requested.connect(lambda *values: wanted.append(values))
+    assert not dialog.act.isEnabled()
+    dialog.boxes[0].click()
+    assert dialog.name.text() == "Ana and Ben <b>"
+    dialog.boxes[0].click()
+    assert dialog.trouble.text() == "Choose at least one."
+    dialog.boxes[0].click()
+    dialog.act.click()
+    assert wanted == [([BEN.path], "Ana and Ben <b>", "optic cup")]
+
+
+def test_nothing_is_lost_without_a_yes(owner):
+    heard = []
+    dialog = SureDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
+    dialog.agreed.connect(lambda: heard.append("no"))
+    dialog.cancel.click()
+    assert heard == []
+    dialog = SureDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
+    dialog.agreed.connect(lambda: heard.append("yes"))
+    dialog.act.click()
+    assert heard == ["yes"]

@@ -1,0 +1,132 @@
+"""The options: requests, silence of setters, and the line that says what is in force."""
+
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QFormLayout
+
+from napari_spa.widgets.refine.image_options import ImageOptions
+
+SIGNALS = (
+    "layer_requested", "channels_requested", "mix_requested", "contrast_requested",
+    "field_requested", "frame_requested", "overlap_requested", "blind_requested",
+)  # fmt: skip
+
+
+@pytest.fixture
+def options(qtbot):
+    options = ImageOptions()
+    qtbot.addWidget(options)
+    options.resize(340, 400)
+    options.show()
+    QApplication.setActiveWindow(options)
+    options.set_layers(["fundus", "cells"], 0)
+    options.set_channels(["RGB", "red"], 0)
+    return options
+
+
+@pytest.fixture
+def heard(options):
+    signals = []
+    for name in SIGNALS:
+        getattr(options, name).connect(lambda value, name=name: signals.append((name, value)))
+    return signals
+
+
+def choose_next(qtbot, combo):
+    combo.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(combo, Qt.Key.Key_Down)
+
+
+def test_setters_emit_nothing(options, heard):
+    options.set_layers(["a", "b", "c"], 2)
+    options.set_channels(["x", "y", "z"], 1)
+    options.set_mix(["x", "y", "z"], (2, 1, 0))
+    options.set_contrast("layer")
+    options.set_field("512 x 512 px", automatic=False, frame=True)
+    options.set_overlap("replace")
+    options.set_blind(True)
+    assert heard == []
+
+
+def test_the_user_asks(options, heard, qtbot):
+    options.fold.set_open(True)
+    options.set_mix(["x", "y", "z"], (0, 1, 1))
+    options.set_field("512 px", automatic=False)
+    for combo in (options.layer, options.channels, options.mix[2], options.contrast,
+                  options.overlap):  # fmt: skip
+        choose_next(qtbot, combo)
+    for button in options.field.values():
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    for box in (options.frame, options.blind):
+        box.setFocus(Qt.FocusReason.TabFocusReason)
+        qtbot.keyClick(box, Qt.Key.Key_Space)
+    assert heard == [
+        ("layer_requested", 1), ("channels_requested", 1), ("mix_requested", (0, 1, 2)),
+        ("contrast_requested", "layer"), ("overlap_requested", "replace"),
+        ("field_requested", "wider"), ("field_requested", "closer"),
+        ("field_requested", "automatic"), ("frame_requested", True), ("blind_requested", True),
+    ]  # fmt: skip
+
+
+def test_the_heading_says_what_is_in_force(options, qtbot):
+    assert options.summary() == "fundus · RGB · automatic contrast"
+    assert "fundus · RGB · automatic contrast" in options.fold.button.text()
+    options.set_layers(["A & B", "cells"], 0)
+    options.set_mix(["DAPI", "GFP"], (1, 0, 0))
+    options.set_contrast("layer")
+    options.set_field("512 px", automatic=False)
+    options.set_overlap("replace")
+    options.set_blind(True)
+    words = "A & B · GFP/DAPI/DAPI · layer's contrast · 512 px · replaces · blind"
+    assert options.summary() == words
+    assert options.fold.button.toolTip() == words
+    options.set_layers([], -1)
+    assert options.summary().startswith("no image · ")
+    options.set_layers(["fundus", "cells"], 0)
+    options.fold.set_open(True)
+    choose_next(qtbot, options.layer)
+    assert options.summary().startswith("cells · ")
+
+
+def test_closed_at_first_and_out_of_the_tab_order(options, qtbot):
+    assert not options.contrast.isVisible()
+    options.fold.button.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(options.fold.button, Qt.Key.Key_Return)
+    assert options.contrast.isVisible()
+    qtbot.keyClick(options.fold.button, Qt.Key.Key_Tab)
+    assert options.layer.hasFocus()
+
+
+def test_choices_that_are_none_are_not_shown(options):
+    options.fold.set_open(True)
+    assert not options.mix[0].isVisible()
+    options.set_mix(["x", "y"], (0, 1, 1))
+    assert options.mix[0].isVisible()
+    options.set_channels([], -1)
+    assert not options.channels.isVisible()
+    options.set_layers(["only"], 0)
+    assert not options.layer.isEnabled()
+
+
+def test_the_wheel_changes_nothing_in_passing(options, heard):
+    options.fold.set_open(True)
+    at = QPointF(5, 5)
+    event = QWheelEvent(
+        at, options.layer.mapToGlobal(at), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(options.layer, event)
+    assert options.layer.currentIndex() == 0
+    assert heard == []
+
+
+def test_names_stand_above_where_it_is_narrow(options):
+    options.fold.set_open(True)
+    policies = QFormLayout.RowWrapPolicy
+    options.resize(500, 500)
+    QApplication.processEvents()
+    assert options._form.rowWrapPolicy() == policies.DontWrapRows
+    options.resize(150, 500)
+    QApplication.processEvents()
+    assert options._form.rowWrapPolicy() == policies.WrapAllRows
