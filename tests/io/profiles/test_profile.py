@@ -76,7 +76,9 @@ def _profile(seed: int = 0, m: int = 5, d: int = 3) -> PreferenceProfile:
     mixture = MixtureParameters(
         weights / weights.sum(), rng.normal(size=(m, d)), rng.random((m, d)) + 1e-12
     )
-    return PreferenceProfile(MODEL, mixture, 7, 2, 'optic cup, "tight"\nφ', "Ana", 3, 0.1 + 0.2)
+    return PreferenceProfile(
+        MODEL, mixture, 7, 2, 'optic cup, "tight"\nφ', "Ana", 3, 0.1 + 0.2, {"4f": 7}
+    )
 
 
 def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
@@ -84,7 +86,7 @@ def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
         np.testing.assert_array_equal(
             getattr(a.mixture, name), getattr(b.mixture, name), strict=True
         )
-    for name in ("model", "picks", "images", "task", "name", "objects", "log_growth"):
+    for name in ("model", "picks", "images", "task", "name", "objects", "log_growth", "taught"):
         assert getattr(a, name) == getattr(b, name), name
 
 
@@ -111,7 +113,7 @@ def test_the_file_is_plain_json_with_a_version(tmp_path) -> None:
     _profile().save(tmp_path / "p.json")
     content = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert content["schema"] == "napari-spa profile"
-    assert content["version"] == 2
+    assert content["version"] == 3
     assert content["model"]["sha256"] == MODEL.sha256
     assert content["picks"] == 7
     assert content["objects"] == 3
@@ -173,7 +175,7 @@ def _edited(*keys: str, value: object) -> str:
         ("[]", "not a napari-spa profile"),
         ('{"a": 1}', "not a napari-spa profile"),
         (_edited("schema", value="other"), "not a napari-spa profile"),
-        (_edited("version", value=3), "newer napari-spa"),
+        (_edited("version", value=4), "newer napari-spa"),
         (_edited("version", value="1"), "impossible version"),
         (_edited("version", value=True), "impossible version"),
         (_edited("version", value=0), "impossible version"),
@@ -242,6 +244,8 @@ def test_a_profile_cannot_be_made_of_a_broken_mixture() -> None:
         PreferenceProfile(MODEL, broken)
     with pytest.raises(ProfileError, match="-1 picks"):
         PreferenceProfile(MODEL, sound, picks=-1)
+    with pytest.raises(ProfileError, match="do not agree"):
+        PreferenceProfile(MODEL, sound, images=1, taught={"a": 1, "b": 2})
     with pytest.raises(ProfileError, match="-1 objects"):
         PreferenceProfile(MODEL, sound, objects=-1)
     with pytest.raises(ProfileError, match="finite"):
@@ -287,16 +291,22 @@ def test_every_version_has_a_way_forward(monkeypatch) -> None:
         return {("gain" if k == "log_growth" else k): v for k, v in content.items()}
 
     names = versions._NAMES
-    later = (names[2] - {"log_growth"}) | {"gain"}
-    steps = {**versions._STEPS, 2: renamed, 3: lambda content: {**content, "hand": ""}}
+    now = versions.VERSION
+    later = (names[now] - {"log_growth"}) | {"gain"}
+    steps = {
+        **versions._STEPS,
+        now: renamed,
+        now + 1: lambda content: {**content, "hand": ""},
+    }
     monkeypatch.setattr(versions, "_STEPS", steps)
-    monkeypatch.setattr(versions, "_NAMES", {**names, 3: later, 4: later | {"hand"}})
-    monkeypatch.setattr(versions, "VERSION", 4)
+    names = {**names, now + 1: later, now + 2: later | {"hand"}}
+    monkeypatch.setattr(versions, "_NAMES", names)
+    monkeypatch.setattr(versions, "VERSION", now + 2)
     content = versions.read_content(VERSION_1)
-    assert content["version"] == 4
+    assert content["version"] == now + 2
     assert (content["gain"], content["hand"], content["picks"]) == (0.0, "", 31)
     # A step that forgets something is found out, not written on.
-    monkeypatch.setattr(versions, "_STEPS", {**steps, 2: lambda content: content})
+    monkeypatch.setattr(versions, "_STEPS", {**steps, now: lambda content: content})
     with pytest.raises(ProfileError, match="lacks 'gain'"):
         versions.read_content(VERSION_1)
 

@@ -47,19 +47,18 @@ def test_one_odd_image_of_many_objects_does_not_either():
     profile = None
     for _ in range(25):
         profile = learn(profile, state(1.0, 4), MODEL)
-    taught = 0
-    for number in range(20):
-        profile = learn(profile, state(-1.0, 5), MODEL, new_image=number == 0, taught=taught)
-        taught += 5
+    for _ in range(20):
+        profile = learn(profile, state(-1.0, 5), MODEL, image="odd")
     assert (profile.picks, profile.images) == (200, 26)
     moved = (1.0 - profile.mixture.means.mean()) / 2
     assert 0 < moved <= 12 / 112 + 1e-12
 
 
 def test_the_only_image_of_a_profile_counts_in_full():
-    profile = learn(None, state(0.5, 6), MODEL)
-    for number in range(1, 10):
-        profile = learn(profile, state(-0.25, 6), MODEL, new_image=False, taught=6 * number)
+    profile = learn(None, state(0.5, 6), MODEL, image="only")
+    for _ in range(9):
+        profile = learn(profile, state(-0.25, 6), MODEL, image="only")
+    assert (profile.images, profile.taught) == (1, {"only": 60})
     np.testing.assert_allclose(profile.mixture.means, -0.175)
 
 
@@ -71,8 +70,8 @@ def test_what_is_known_of_a_reopened_object_is_not_learnt_twice():
 
 
 def test_without_picks_nothing_is_learnt_but_the_size():
-    profile = learn(None, state(1.0, 4), MODEL, growth=math.log(2))
-    kept = learn(profile, state(5.0, 0), MODEL, growth=math.log(0.5), new_image=False)
+    profile = learn(None, state(1.0, 4), MODEL, growth=math.log(2), image="one")
+    kept = learn(profile, state(5.0, 0), MODEL, growth=math.log(0.5), image="one")
     np.testing.assert_array_equal(kept.mixture.means, profile.mixture.means)
     assert (kept.images, kept.objects, kept.log_growth) == (1, 2, pytest.approx(0))
     initial = mixture(0)
@@ -111,6 +110,43 @@ def test_profiles_merge_by_their_picks_in_any_order():
         merge_profiles([*parts, other])
     with pytest.raises(ProfileError, match="no profile"):
         merge_profiles([])
+
+
+def test_an_image_is_bounded_over_sessions_and_files():
+    """Opening an image again does not make it another one."""
+    model = make_model()
+    image = np.random.default_rng(0).random((64, 64))
+    session = RefinementSession(model)
+    session.set_image(image.T.copy())
+    session.start([(30, 30)])
+    session.click((20, 20))
+    profile = session.accept().profile
+    for _ in range(3):
+        profile = PreferenceProfile.from_json(profile.to_json())
+        session = RefinementSession(model, profile)
+        session.set_image(image)
+        session.start([(30, 30)])
+        session.pick(0)
+        profile = session.accept().profile
+    assert (profile.picks, profile.images) == (3, 2)
+    assert sorted(profile.taught.values()) == [0, 3]
+
+
+def test_slices_of_a_stack_are_one_image():
+    session = RefinementSession(make_model())
+    for plane in np.random.default_rng(0).random((3, 64, 64)):
+        session.set_image(plane, source="the stack")
+        session.start([(30, 30)])
+        session.pick(0)
+        profile = session.accept().profile
+    assert (profile.picks, profile.images, profile.taught) == (3, 1, {"the stack": 3})
+
+
+def test_merged_profiles_count_a_shared_image_once():
+    ours = learn(learn(None, state(1.0, 4), MODEL, image="a"), state(1.0, 2), MODEL, image="b")
+    theirs = learn(None, state(1.0, 3), MODEL, image="b")
+    merged = merge_profiles([ours, theirs])
+    assert (merged.images, dict(merged.taught)) == (2, {"a": 4, "b": 5})
 
 
 def test_a_session_teaches_growth_and_counts_images_once():

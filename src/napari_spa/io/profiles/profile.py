@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from napari_spa.io.profiles import values
 from napari_spa.io.profiles.versions import SCHEMA, VERSION, read_content
 
 __all__ = ["ModelIdentity", "PreferenceProfile"]
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
@@ -37,7 +42,7 @@ class PreferenceProfile:
     picks : int
         Picks that taught it.
     images : int
-        Images on which they were made.
+        Images that taught it, each once: a stack is one image.
     task : str
         What is being outlined, in the person's words.
     name : str
@@ -46,6 +51,9 @@ class PreferenceProfile:
         Accepted objects behind ``log_growth``.
     log_growth : float
         Sum over them of ``ln(accepted area / first recommended area)``.
+    taught : mapping of str to int
+        Picks by image, named by a digest of its pixels; images that taught a profile of an
+        earlier version are not in it.
 
     Raises
     ------
@@ -61,12 +69,15 @@ class PreferenceProfile:
     name: str = ""
     objects: int = 0
     log_growth: float = 0.0
+    taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
         for name in ("picks", "images", "objects"):
             if getattr(self, name) < 0:
                 raise ProfileError(f"a profile cannot rest on {getattr(self, name)} {name}.")
+        if len(self.taught) > self.images or any(picks < 0 for picks in self.taught.values()):
+            raise ProfileError("the profile's images do not agree with what they taught.")
         _check_text(self.name, self.task)
         if not math.isfinite(self.log_growth):
             raise ProfileError("the profile's growth is not finite.")
@@ -138,6 +149,7 @@ class PreferenceProfile:
             "images": self.images,
             "objects": self.objects,
             "log_growth": self.log_growth,
+            "taught": dict(self.taught),
             "model": asdict(self.model),
             "mixture": mixture,
         }
@@ -163,7 +175,7 @@ class PreferenceProfile:
         """
         content = read_content(text)
         mixture = values.mapping(content, "mixture", {"weights", "means", "variances"})
-        model = values.mapping(content, "model", {field.name for field in fields(ModelIdentity)})
+        model = values.mapping(content, "model", {known.name for known in fields(ModelIdentity)})
         return cls(
             model=ModelIdentity(
                 name=values.text(model, "name"),
@@ -183,6 +195,7 @@ class PreferenceProfile:
             name=values.text(content, "name"),
             objects=values.count(content, "objects"),
             log_growth=values.number(content, "log_growth"),
+            taught=MappingProxyType(dict(values.counts(content, "taught"))),
         )
 
     def save(self, path: str | Path) -> None:

@@ -40,6 +40,14 @@ def count(content: Mapping[str, object], name: str) -> int:
     return value
 
 
+def counts(content: Mapping[str, object], name: str) -> Mapping[str, int]:
+    """Return whole numbers, 0 or more, by name."""
+    value = content[name]
+    if not isinstance(value, dict):
+        raise ProfileError(f"its {name} is damaged.")
+    return {key: count(value, key) for key in value}
+
+
 def number(content: Mapping[str, object], name: str) -> float:
     """Return a number; finite or not is for others to see."""
     value = content[name]

@@ -7,6 +7,7 @@ how the version before becomes it.  Steps are never edited once they were releas
 ======= ==============================================================================
 1       name, task, picks, images, model, mixture
 2       and objects, log_growth: how much larger than the model one draws
+3       and taught: picks by image, so that an image counts once however often it is opened
 ======= ==============================================================================
 """
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 SCHEMA = "napari-spa profile"
 
 _FIRST = frozenset({"schema", "version", "name", "task", "model", "picks", "images", "mixture"})
-_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _FIRST | {"objects", "log_growth"}}
+_SECOND = _FIRST | {"objects", "log_growth"}
+_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _SECOND, 3: _SECOND | {"taught"}}
 VERSION = max(_NAMES)
 
 
@@ -34,7 +36,12 @@ def _count_objects(content: Content) -> Content:
     return {**content, "objects": 0, "log_growth": 0.0}
 
 
-_STEPS: dict[int, Callable[[Content], Content]] = {1: _count_objects}
+def _name_images(content: Content) -> Content:
+    """Version 2 did not note which images taught it: each counts again when it is opened."""
+    return {**content, "taught": {}}
+
+
+_STEPS: dict[int, Callable[[Content], Content]] = {1: _count_objects, 2: _name_images}
 
 
 def read_content(text: str) -> Content:

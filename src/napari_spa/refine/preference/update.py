@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -84,8 +85,7 @@ def learn(
     *,
     known: int = 0,
     growth: float | None = None,
-    new_image: bool = True,
-    taught: int = 0,
+    image: str = "",
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
@@ -109,10 +109,9 @@ def learn(
     growth : float or None
         Natural logarithm of the accepted area over the first recommended one; None when
         there is none, or it is in the profile already.
-    new_image : bool
-        Whether no other object of its image is in the profile.
-    taught : int
-        Picks on other objects of its image that are in the profile.
+    image : str
+        Digest of its image, the same for all slices of a stack; an image without one is
+        taken for an image that the profile does not know.
 
     Returns
     -------
@@ -120,18 +119,23 @@ def learn(
     """
     if profile is None:
         profile = PreferenceProfile(model=model, mixture=state.mixture)
-    picks = max(0, state.picks - known)
+    picks, taught = max(0, state.picks - known), profile.taught.get(image, 0)
     counted = min(picks, MOST_PICKS)
     if taught < profile.picks:
         counted = min(counted, max(0, MOST_OF_IMAGE - taught))
     mixture = _within_reach(profile, state)
     if profile.picks:
         mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.picks + counted))
+    new = image not in profile.taught and not known
+    images = dict(profile.taught)
+    if image and (new or image in images):
+        images[image] = taught + picks
     return replace(
         profile,
         mixture=mixture,
         picks=profile.picks + picks,
-        images=profile.images + ((new_image and not known) or not profile.images),
+        images=profile.images + (new or not profile.images),
+        taught=images,
         objects=profile.objects + (growth is not None),
         log_growth=profile.log_growth + (growth or 0.0),
     )
@@ -182,11 +186,16 @@ def merge_profiles(
     for profile in taught:
         picks += profile.picks
         mixture = blend_mixtures(mixture, profile.mixture, profile.picks / picks)
+    images: Counter[str] = Counter()
+    for profile in profiles:
+        images.update(profile.taught)
+    shared = sum(len(profile.taught) for profile in profiles) - len(images)
     return PreferenceProfile(
         model=profiles[0].model,
         mixture=mixture,
         picks=picks,
-        images=sum(profile.images for profile in profiles),
+        images=sum(profile.images for profile in profiles) - shared,
+        taught=images,
         objects=sum(profile.objects for profile in profiles),
         log_growth=sum(profile.log_growth for profile in profiles),
         name=name,

@@ -111,7 +111,7 @@ class RefinementSession:
         self._accepted = False
         self._objects = 0
         self._learnt = 0
-        self._images: dict[str, int] = {}  # picks that each taught, by fingerprint
+        self._source = ""
         self._first: Proposal | None = None  # round 1 of an object that is new to the profile
         self._lesson: Lesson | None = None
 
@@ -175,7 +175,7 @@ class RefinementSession:
 
     # ---------------------------------------------------------------- what one can do
 
-    def set_image(self, image: ArrayLike | Picture) -> None:
+    def set_image(self, image: ArrayLike | Picture, *, source: str = "") -> None:
         """Take an image and drop the object at hand.
 
         Parameters
@@ -183,6 +183,9 @@ class RefinementSession:
         image : array_like of shape (H, W) or (H, W, C), or Picture
             Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr;
             a :class:`~napari_spa.refine.engine.image_plane.Picture` for pyramids and channels.
+        source : str
+            Names the image that this is a plane of, the same for all its planes: a profile
+            counts images.  A digest of the pixels by default.
 
         Raises
         ------
@@ -190,6 +193,7 @@ class RefinementSession:
             When the image cannot be used.
         """
         self._predictor.set_image(image)
+        self._source = source
         self._forget()
         self._objects = 0
 
@@ -540,19 +544,15 @@ class RefinementSession:
         """
         state = self._choosing("accept").state
         proposal = self._rounds.show(state).proposal
-        image = self.canvas.fingerprint
         lesson = partial(
             learn,
             state=state,
             model=self.model.identity,
             known=self._learnt,
             growth=None if self._first is None else growth(self._first, proposal),
-            new_image=image not in self._images,
-            taught=self._images.get(image, 0),
+            image=self._source or self.canvas.fingerprint,
         )
         self.profile = lesson(self.profile)
-        fresh = max(0, state.picks - self._learnt)
-        self._images[image] = self._images.get(image, 0) + fresh
         self._accepted, self._lesson = True, lesson
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
