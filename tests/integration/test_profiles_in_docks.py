@@ -194,7 +194,7 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
     assert names() == ["Anna", "Anna (copy)", "Anna and Anna (copy)"]
     assert dock.refiner.profiles.profile.picks == 2
     reset = ask("reset")
-    assert "2 picks on 2 images" in reset.words.text()
+    assert "2 picks on 1 image" in reset.words.text()
     reset.cancel.click()
     settle(qtbot, dock)
     assert dock.refiner.profiles.profile.picks == 2
