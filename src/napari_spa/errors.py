@@ -11,13 +11,53 @@
     ├── ProfileError        a profile is unreadable or belongs to another model
     ├── DataError           a data set or file on disk cannot be read or written
     └── Cancelled           the person asked for the work to stop
+
+Sentences quote names that come from files and folders of strangers.  Whatever is in such a
+name, a sentence stays one line of reasonable length that no terminal takes for a command.
 """
 
 from __future__ import annotations
 
+from unicodedata import category
+
+_LONGEST_SENTENCE = 1000
+
 
 class SpaError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose; its text is safe to print."""
+
+    def __str__(self) -> str:
+        """Return the sentence, shortened in its middle and without control characters."""
+        text = printable(super().__str__())
+        if len(text) <= _LONGEST_SENTENCE:
+            return text
+        half = _LONGEST_SENTENCE // 2
+        return f"{text[:half]} ... {text[-half:]}"  # the remedy stands at the end
+
+
+def printable(text: str) -> str:
+    r"""Write control characters and what is no character as escapes, as ``\x1b``.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a file, which may hold anything.
+
+    Returns
+    -------
+    str
+        One line; characters that only look odd stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 class InputError(SpaError, ValueError):

@@ -269,7 +269,7 @@ def test_leftovers_of_a_killed_run_go_and_those_of_others_stay(tmp_path):
     old = plan.out / STATE / "run-dead" / "image-xyz"
     old.mkdir(parents=True)
     (old / ".a.png-abcdefgh.tif").write_bytes(b"half")
-    (plan.out / ".manifest-abcdefgh.json").write_bytes(b"half")
+    (plan.out / ".spa-manifest-abcdefgh.json").write_bytes(b"half")
     (plan.out / ".a.png-abcdefgh.tif").write_bytes(b"the dock is writing this")
     run(plan)
     assert sorted(snapshot(plan.out)) == [

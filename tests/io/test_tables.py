@@ -73,3 +73,19 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
 def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a name of its own"):
         write_table(tmp_path / "a.csv", [], columns=["x", "x"])
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "  =", "\uff1d"])
+def test_text_that_a_spreadsheet_would_compute_is_text(tmp_path: Path, start: str) -> None:
+    name = f'{start}HYPERLINK("http://example.org")'
+    write_table(tmp_path / "a.csv", [{"image": name, "x": -1.5, "y": np.int64(-2), "@c": None}])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as stream:
+        header, row = csv.reader(stream)
+    assert header == ["image", "x", "y", "'@c"]
+    assert row == [f"'{name}", "-1.5", "-2", ""]
+
+
+@pytest.mark.parametrize("name", ["a=b", "cell-1", "'quoted", "", " ", "1-2"])
+def test_other_text_stays(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / "a.csv", [{"image": name, "x": 1}])
+    assert read(tmp_path / "a.csv")[0]["image"] == name

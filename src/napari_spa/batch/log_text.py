@@ -30,7 +30,8 @@ class LogText:
         """Keep one record after all before it."""
         content = record() if callable(record) else record
         line = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        self._lines.append(line.encode() + b"\n")
+        # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
+        self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def save(self, path: Path) -> None:
         """Close the journal and write it, synced.

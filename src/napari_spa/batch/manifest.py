@@ -15,6 +15,8 @@ from napari_spa.batch.result_records import result_from_record, result_to_record
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.identity import file_sha256
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,12 +149,10 @@ def read_manifest(path: Path) -> Manifest | None:
         When it is damaged, not a manifest of a batch, or of a newer version.
     """
     try:
-        content = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
+    except JsonError as error:
         raise DataError(f"{path} is damaged; move it away to begin anew.") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise DataError(f"{path} is not of a batch; choose another output folder.")
@@ -161,6 +161,7 @@ def read_manifest(path: Path) -> Manifest | None:
     try:
         manifest = Manifest(dict(content["recipe"]), dict(content["environments"]))
         for name, record in content["images"].items():
+            labels_path(path.parent, name)  # refuses what would lead out of the folder
             manifest.entries[name] = Entry(
                 result_from_record(name, record), str(record["environment"])
             )
@@ -259,6 +260,8 @@ def sha256_of(path: Path) -> str:
         When it cannot be read.
     """
     try:
+        if not path.is_file():
+            raise DataError(f"{path} is no file.")  # a device has no end
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.batch.task import ImageResult, ObjectResult
+from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ def result_from_record(name: str, record: Mapping[str, Any]) -> ImageResult:
     )
     if record["outcome"] not in ("done", "failed"):
         raise ValueError(record["outcome"])
-    outputs = tuple(sorted((str(k), str(v)) for k, v in record["outputs"].items()))
+    outputs = tuple(sorted((inside(k), str(v)) for k, v in record["outputs"].items()))
     return ImageResult(
         name=name,
         outcome=record["outcome"],

@@ -29,6 +29,7 @@ from napari_spa.batch.result_records import result_from_record
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.projects.paths import manifest_path
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -180,7 +181,10 @@ class RunFolder:
         """Take away what runs that were killed left; their marks are in the manifest by now."""
         for path in (self.out / STATE).glob("old-*"):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (*(self.out / STATE).glob(".run-*"), *self.out.glob(".manifest-????????.json")):
+        for path in (
+            *(self.out / STATE).glob(".spa-run-????????.json"),
+            *self.out.glob(".spa-manifest-????????.json"),
+        ):
             path.unlink(missing_ok=True)
 
     def end(self, manifest: Manifest) -> None:
@@ -291,8 +295,9 @@ def _saying_why(out: Path) -> Iterator[None]:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return an object of JSON; None where there is none that can be read."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except (OSError, DataError, JsonError):
         return None
     return content if isinstance(content, dict) else None

@@ -149,5 +149,7 @@ def _standing(
 def _digests(out: Path, name: str) -> dict[str, str]:
     """Return the digests of an image's outputs that are there."""
     return {
-        path: sha256_of(out / path) for path in output_names(out, name) if (out / path).exists()
+        path: sha256_of(out / path)
+        for path in output_names(out, name)
+        if os.path.exists(out / path)  # unlike Path.exists, False for a name too long to be
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ def _outputs(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.result.outcome == "failed":
         yield name, f"it could not be done: {entry.result.problem}"
     for path, known in entry.result.outputs:
-        if not (out / path).exists():
+        if not os.path.exists(out / path):
             yield path, "it is missing"
             continue
         try:

@@ -11,6 +11,7 @@ from napari_spa.evaluate.measure import Row
 from napari_spa.evaluate.plot import plot_rounds
 from napari_spa.evaluate.statistics import Difference, Interval, Summary, differences, summarise
 from napari_spa.io.files import atomic_path
+from napari_spa.io.tables import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     ):
         writer = csv.writer(stream)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
 
 
 def cells(values: Mapping[str, object]) -> list[object]:

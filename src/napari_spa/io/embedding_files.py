@@ -27,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, is_temporary
+from napari_spa.io.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +42,6 @@ _logger = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[0-9a-f]{8,128}")
 _SUFFIX = ".safetensors"
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8,128}-\w+" + re.escape(_SUFFIX))  # as atomic_path names it
 _LEFTOVER_AGE = 3600.0  # seconds; no write takes as long
 _RESCANS = 16  # look at the folder again after writing this part of the bound
 
@@ -197,7 +197,7 @@ class EmbeddingFiles:
                 if key := _key_of(entry.name):
                     self._sizes[key] = status.st_size
                     self._by_time.append((status.st_mtime_ns, key))
-                elif age > _LEFTOVER_AGE and _TEMPORARY.fullmatch(entry.name):
+                elif age > _LEFTOVER_AGE and is_temporary(entry.name):
                     os.unlink(entry.path)
         heapq.heapify(self._by_time)
         self._used, self._seen = sum(self._sizes.values()), True
@@ -240,7 +240,7 @@ def _unpack(key: str, content: bytes) -> Arrays | None:
     """Return what was written, or None when anything about it is not as it was."""
     try:
         found = load(content)
-        head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        head = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, KeyError, ValueError):  # KeyError: a dtype that NumPy lacks
         return None
     arrays = {name: found[name] for name in sorted(found)}

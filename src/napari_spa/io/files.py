@@ -1,9 +1,17 @@
-"""Write a file or a folder whole or not at all."""
+"""Write a file or a folder whole or not at all.
+
+What is half-written lies beside its place under a hidden name, ``.spa-NAME-xxxxxxxx.EXT``.
+A process that is killed leaves it; the first write into the same folder a day later takes
+it away.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -17,10 +25,15 @@ if TYPE_CHECKING:
 
 
 _UMASK_LOCK = threading.Lock()
+_TEMPORARY = re.compile(r"\.spa-.*-[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
+_LEFTOVER_SECONDS = 86_400
+_STEM_BYTES = 32
+"""Of a name; a temporary name is longer than its file's, which may be as long as can be."""
+_swept: set[Path] = set()
 
 
 @contextmanager
-def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success sync it and rename it there.
 
     Parameters
@@ -29,6 +42,8 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         Where the file shall be; its folder is made if needed.
     sync : bool
         Wait until it is on the disk; not needed where a torn file is recognised.
+    private : bool
+        A new file is for this user's eyes only.  One that is replaced keeps its mode.
 
     Yields
     ------
@@ -43,17 +58,16 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:
         with _writing(path):
+            _sweep(temporary)
             yield temporary
             if sync:
                 _sync(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, _mode(path, private))
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -81,9 +95,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+        place = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
         with _writing(path):
+            _sweep(place)
             temporary = place / path.name
             temporary.mkdir()
             yield temporary
@@ -95,6 +110,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that this module gives to what is half-written.
+
+    Parameters
+    ----------
+    name : str
+        Without its folder.
+
+    Returns
+    -------
+    bool
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Say in one sentence what cannot be written."""
@@ -102,6 +132,44 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:  # a character that no name on this system can have
+        raise DataError(f"cannot write {path}: its name is not text.") from error
+
+
+def _prefix(path: Path) -> str:
+    return f".spa-{os.fsdecode(os.fsencode(path.stem)[:_STEM_BYTES])}-"
+
+
+def _sweep(new: Path) -> None:
+    """Take away what killed processes left in a folder, once while this process lives.
+
+    Ages are counted from a file that was made just now: the clocks of this machine and of
+    a file server need not agree.
+    """
+    folder = new.parent
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    now = new.stat().st_mtime
+    for path in (folder / name for name in os.listdir(folder) if is_temporary(name)):
+        with contextlib.suppress(OSError):  # another process takes it away as well
+            if now - path.lstat().st_mtime < _LEFTOVER_SECONDS:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _mode(path: Path, private: bool) -> int:
+    """Return the mode of what is replaced, else that of any new file."""
+    try:
+        there = os.lstat(path).st_mode
+    except OSError:
+        there = 0
+    if stat.S_ISREG(there):
+        return there & 0o777
+    return 0o600 if private else 0o666 & ~_umask()
 
 
 def _sync(path: Path) -> None:

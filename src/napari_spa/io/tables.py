@@ -1,4 +1,4 @@
-"""Write rows as CSV."""
+"""Write rows as CSV that a spreadsheet can open without computing anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def write_table(
 
     UTF-8, commas, one header line, Unix line ends; the same rows give the same bytes.  A
     float is written with the digits that bring the same float back; None and what a row
-    lacks are an empty cell.
+    lacks are an empty cell.  Text that a spreadsheet would compute, as ``=HYPERLINK(...)``,
+    gets an apostrophe before it: see :func:`neutral`.
 
     Parameters
     ----------
@@ -51,11 +52,30 @@ def write_table(
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow([neutral(name) for name in header])
         writer.writerows([_plain(row.get(name)) for name in header] for row in kept)
+
+
+def neutral(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would take for a formula.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of an image, which a stranger chose.
+
+    Returns
+    -------
+    str
+        As it was, unless it begins with ``= + - @``, a tab or an end of line, blanks aside.
+    """
+    start = text.lstrip(" ")[:1]
+    return f"'{text}" if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20" else text
 
 
 def _plain(value: object) -> object:
     """Return a NumPy scalar as Python's own, whose text has all its digits."""
+    if isinstance(value, str):
+        return neutral(value)
     item = getattr(value, "item", None)
     return value if item is None else item()

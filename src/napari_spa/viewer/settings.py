@@ -16,6 +16,7 @@ from psygnal import Signal
 
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
+from napari_spa.io.strict_json import JsonError, read_json
 from napari_spa.viewer.actions import ACT_TITLES, DEFAULT_KEYS
 from napari_spa.viewer.settings_values import (
     KEYS,
@@ -222,12 +223,10 @@ def _write_model(model: Any, entries: Entries) -> None:
 
 def _read_file(path: Path, problems: list[str]) -> Mapping[str, object]:
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_LARGEST_FILE + 1)
-        content = json.loads(raw) if len(raw) <= _LARGEST_FILE else None
+        content = read_json(path, largest=_LARGEST_FILE)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, DataError, JsonError):
         content = None
     if isinstance(content, dict):
         return content

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 from napari_spa.errors import CheckpointError, ModelError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.safe_load import WeightsFile, read_weights_file
+from napari_spa.io.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,8 +123,8 @@ def read_native(stored: WeightsFile) -> tuple[SpaConfig, dict[str, Tensor], dict
         When the configuration is damaged or of a newer version.
     """
     try:
-        about = json.loads(stored.metadata[KEY])
-    except (ValueError, RecursionError) as error:
+        about = parse_json(stored.metadata[KEY])
+    except JsonError as error:
         raise CheckpointError("its configuration is not readable") from error
     schema = about.get("schema") if isinstance(about, dict) else None
     if type(schema) is int and schema > SCHEMA:

@@ -13,10 +13,10 @@ how the version before becomes it.  Steps are never edited once they were releas
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import ProfileError
+from napari_spa.io.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -63,9 +63,9 @@ def read_content(text: str) -> Content:
         When it is no profile, damaged, or of a newer version.
     """
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProfileError("it is not a napari-spa profile, or damaged (no valid JSON).") from error
+        content = parse_json(text)
+    except JsonError as error:
+        raise ProfileError(f"it is not a napari-spa profile, or damaged: {error}.") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ProfileError("it is not a napari-spa profile.")
     version = _version(content)
@@ -114,7 +114,3 @@ def _forward(content: Content, version: int) -> Content:
         content = {**_STEPS[old](content), "version": old + 1}
         check_names(content, _NAMES[old + 1], "it")
     return content
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a number")

@@ -131,7 +131,7 @@ class BatchFinding:
         objects = [o for o in listed if isinstance(o, dict)] if isinstance(listed, list) else []
         shares = [share_of(record.get("uncertainty"))]
         shares += [share_of(o.get("uncertainty")) for o in objects if not o.get("problem")]
-        numbers = {o.get("number") for o in objects if not o.get("problem")}
+        numbers = {count_of(o.get("number")) for o in objects if not o.get("problem")}
         return cls(
             done,
             doubtful=record.get("doubtful") is True,

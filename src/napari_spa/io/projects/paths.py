@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
-from napari_spa.errors import InputError
+from napari_spa.errors import DataError, InputError
 
 LOG_SUFFIX = ".spa.jsonl"
 MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".project.lock"
@@ -37,6 +38,8 @@ def labels_path(out: Path, name: str) -> Path:
     ------
     InputError
         When the name leads out of the folder.
+    DataError
+        When a link in the folder does.
     """
     return _beside(out, name, ".tif")
 
@@ -96,8 +99,60 @@ def is_project(folder: Path) -> bool:
         return False
 
 
+def inside(name: str) -> str:
+    """Return a name that leads nowhere but into a folder, as it is.
+
+    Parameters
+    ----------
+    name : str
+        Relative, POSIX.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        When it is absolute, empty, leads upwards, or is no name at all.
+    """
+    path = Path(name)
+    if not path.name or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
+        raise InputError(f"{name!r} names no file of the folder.")
+    return name
+
+
+def check_no_way_out(folder: Path, path: Path) -> Path:
+    """Refuse a path below a folder that a link leads out of it; a file itself may be one.
+
+    A file is replaced, never written through, where it is a link; a folder would be entered.
+
+    Parameters
+    ----------
+    folder : Path
+        May be reached over links itself.
+    path : Path
+        In the folder by its name; need not be there.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    DataError
+        When it lies elsewhere.
+    """
+    if path.parent == folder:
+        return path
+    root = os.path.realpath(folder)
+    place = os.path.realpath(path.parent)
+    if place != root and not place.startswith(root.rstrip(os.sep) + os.sep):
+        raise DataError(f"{path.parent} is a link out of {folder}; remove it, or move {folder}.")
+    return path
+
+
 def _beside(out: Path, name: str, suffix: str) -> Path:
-    parts = PurePosixPath(name)
-    if not parts.name or parts.is_absolute() or ".." in parts.parts:
-        raise InputError(f"{name!r} names no image of the folder.")
-    return out / parts.with_name(parts.name + suffix)
+    parts = PurePosixPath(inside(name))
+    return check_no_way_out(out, out / parts.with_name(parts.name + suffix))

@@ -7,7 +7,6 @@ Two processes may have the same project; each writes only the images that it cha
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.images.listing import list_images, natural_key
 from napari_spa.io.projects.items import (
     STATUSES,
@@ -47,6 +46,7 @@ from napari_spa.io.projects.project_file import (
     write_project,
     writing_alone,
 )
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -310,7 +310,7 @@ class Project:
     def _worked_on(self, name: str) -> bool:
         try:
             files = (labels_path(self.out, name), log_path(self.out, name))
-        except InputError:
+        except SpaError:
             return False
         return name in self._known or any(os.path.exists(path) for path in files)
 
@@ -349,7 +349,7 @@ def _source(out: Path, record: dict[str, Any]) -> Path:
     for place in (relative, whole):
         if isinstance(place, str) and place:
             found = Path(os.path.normpath(out / place))
-            if found.is_dir():
+            if os.path.isdir(found):  # unlike Path.is_dir, False for what is no path at all
                 return found
     named = whole if isinstance(whole, str) else relative
     raise DataError(f"the images of {out} are not in {named} any more; bring them back.")
@@ -358,10 +358,10 @@ def _source(out: Path, record: dict[str, Any]) -> Path:
 def _findings(path: Path) -> dict[str, BatchFinding]:
     """Read what a batch found; a manifest that cannot be read says nothing."""
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        manifest = read_json(path, unknown_as_null=True)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (DataError, JsonError) as error:
         _logger.warning("%s cannot be read: %s", path, error)
         return {}
     if not isinstance(manifest, dict) or _BATCH_KIND not in (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.projects.paths import LOCK_NAME
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,12 +53,11 @@ def read_project(path: Path) -> dict[str, Any]:
         When it cannot be read now, or was made by a newer version.
     """
     try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        # What another program put in is kept, so it must be something that can be written.
+        record = read_json(path, unknown_as_null=True)
+    except (FileNotFoundError, NotADirectoryError):
         raise ProjectMissingError(f"{path.parent} holds no project.") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, RecursionError):
+    except JsonError:
         record = None
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise ProjectDamagedError(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
+from napari_spa.io.strict_json import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _logger = logging.getLogger(__name__)
 _MOST = 8
@@ -56,14 +61,14 @@ def recent_folders(path: Path | None = None) -> list[RecentFolder]:
     """
     path = path or recent_path()
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["folders"]
+        entries = read_json(path)["folders"]
         found = [_read(entry) for entry in entries]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
         _logger.info("%s is passed over: %s", path, error)
         return []
-    return [entry for entry in found if Path(entry.out).is_dir()]
+    return [entry for entry in found if os.path.isdir(entry.out)]
 
 
 def _read(entry: dict[str, object]) -> RecentFolder:

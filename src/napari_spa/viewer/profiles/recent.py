@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path
+from napari_spa.io.strict_json import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,10 +67,10 @@ def remember_profile(model: str, profile: str, path: Path | None = None) -> None
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))["profiles"]
+        known = read_json(path)["profiles"]
         return {str(model): str(profile) for model, profile in known.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
         _logger.info("%s is passed over: %s", path, error)
         return {}
