@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.batch.result_records import result_from_record, result_to_record
 from napari_spa.errors import DataError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, open_file
 from napari_spa.io.models.identity import file_sha256
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.strict_json import JsonError, read_json
@@ -260,9 +260,7 @@ def sha256_of(path: Path) -> str:
         When it cannot be read.
     """
     try:
-        if not path.is_file():
-            raise DataError(f"{path} is no file.")  # a device has no end
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -22,6 +22,7 @@ from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
 
 
 _UMASK_LOCK = threading.Lock()
@@ -108,6 +109,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _replace_folder(temporary, path, place / "before")
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open an ordinary file to read its bytes; a device or a pipe may have no end.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or a link to it.
+
+    Returns
+    -------
+    file object
+        Binary; to be closed by the caller.
+
+    Raises
+    ------
+    OSError
+        When it cannot be opened.
+    DataError
+        When it is no file.
+    """
+    # Not blocking: opening a pipe would wait for somebody to write into it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path} is no file.")
+    return os.fdopen(descriptor, "rb")
 
 
 def is_temporary(name: str) -> bool:

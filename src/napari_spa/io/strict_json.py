@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import DataError
+from napari_spa.io.files import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +21,7 @@ LARGEST_FILE = 256 * 2**20
 """Bytes; a manifest of 100,000 images has some 50 MiB."""
 _DEEPEST = 64
 _LARGEST_NUMBER = 2**64
+_MOST_DIGITS = 21
 
 
 class JsonError(ValueError):
@@ -53,22 +53,28 @@ def parse_json(text: str | bytes, *, unknown_as_null: bool = False) -> Any:  # n
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
 
-    def none(_number: str) -> None:
+    def unknown() -> None:
         if not unknown_as_null:
             raise JsonError("a number in it is not finite, or too large")
 
     def real(digits: str) -> float | None:
         value = float(digits)
-        return value if math.isfinite(value) else none(digits)
+        if math.isfinite(value):
+            return value
+        unknown()
+        return None
 
     def whole(digits: str) -> int | None:
-        if len(digits) > 21:
-            return none(digits)
-        value = int(digits)
-        return value if -_LARGEST_NUMBER < value < _LARGEST_NUMBER else none(digits)
+        # Length first: turning digits into a number takes the square of their count.
+        if len(digits) <= _MOST_DIGITS and abs(value := int(digits)) < _LARGEST_NUMBER:
+            return value
+        unknown()
+        return None
 
     try:
-        content = json.loads(text, parse_constant=none, parse_float=real, parse_int=whole)
+        content = json.loads(
+            text, parse_constant=lambda _: unknown(), parse_float=real, parse_int=whole
+        )
     except JsonError:
         raise
     except RecursionError as error:
@@ -107,11 +113,7 @@ def read_small(path: Path, largest: int = LARGEST_FILE) -> bytes:
         When it is no file, too large, or cannot be read.
     """
     try:
-        # Not blocking: opening a pipe would wait for somebody to write into it.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DataError(f"{path} is no file.")
+        with open_file(path) as stream:
             content = stream.read(largest + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise
@@ -122,9 +124,6 @@ def read_small(path: Path, largest: int = LARGEST_FILE) -> bytes:
     if len(content) > largest:
         raise DataError(f"{path} is larger than {largest / 2**20:g} MiB; it is not ours.")
     return content
-
-
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows translates line ends otherwise
 
 
 def _deeper_than(content: object, levels: int) -> bool:
