@@ -119,16 +119,14 @@ def random_vit() -> LoadedModel:
         decoder_mlp=2048,
         latent_dim=64,
         components=16,
-        residual=False,
         head="latent",
-        frame="squash",
-        normalise="unit",
+        convention="paper",
     )
     spa = Spa(config).eval().requires_grad_(False)
     # A random decoder hardly listens to its latent; make it, so that K-means has work to do.
     spa.conditioner.layers[0].weight[:, config.embed_dim :] *= 8
     spa.conditioner.layers[4].weight *= 8
-    identity = ModelIdentity("vit-b", "0" * 64, "latent", config.sampler, config.latent_dim)
+    identity = ModelIdentity("vit-b", "0" * 64, "latent", config.rules.sampler, config.latent_dim)
     return LoadedModel(spa, identity, torch.device("cpu"))
 
 

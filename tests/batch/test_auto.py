@@ -135,7 +135,7 @@ def test_each_point_is_asked_once_in_a_window_that_holds_it(height, width, grid)
 
 
 def test_a_model_that_sees_whole_images_gets_one_window():
-    engine = BatchEngine(RECIPE, make_model(frame="pad"))
+    engine = BatchEngine(RECIPE, make_model(convention="sam"))
     engine.session.set_image(cells())
     (((view, points),),) = list(
         window_levels(engine.session.canvas, AutoConfig(grid=5), whole=auto._whole_view(engine))
@@ -145,7 +145,7 @@ def test_a_model_that_sees_whole_images_gets_one_window():
 
 
 def test_a_model_that_sees_whole_images_cannot_see_huge_ones():
-    engine = BatchEngine(RECIPE, make_model(frame="squash"))
+    engine = BatchEngine(RECIPE, make_model(convention="medsam"))
     engine.session.set_image(np.zeros((5000, 5000), dtype=np.uint8))
     with pytest.raises(InputError, match="use spa-tiny, or prompts"):
         auto._whole_view(engine)

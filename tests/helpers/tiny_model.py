@@ -26,5 +26,5 @@ def make_model(head="both", seed=0, **changes):
     with torch.no_grad():
         spa.conditioner.layers[0].weight[:, 32:] *= 8
         spa.conditioner.layers[4].weight *= 4
-    identity = ModelIdentity("tiny-random", "0" * 64, head, config.sampler, config.latent_dim)
+    identity = ModelIdentity("tiny-random", "0" * 64, head, config.rules.sampler, config.latent_dim)
     return LoadedModel(spa, identity, torch.device("cpu"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -85,43 +84,3 @@ def sam_file(make_sam, tmp_path: Path) -> Path:
     path = tmp_path / "little_sam.pth"
     torch.save(make_sam().state_dict(), path)
     return path
-
-
-@pytest.fixture
-def paper_content(make_sam) -> dict[str, object]:
-    """Return what the paper's training script saves, at a small size: M = 16, D = 64."""
-    shapes = {"image_encoder.fcomb.layers.0": (32, 32 + 64, 1, 1)}
-    shapes |= {f"image_encoder.fcomb.layers.{n}": (32, 32, 1, 1) for n in (2, 4)}
-    widths = (16, 64, 128, 256, 128, 64, 16)
-    shapes |= {f"EM_weights.fc{n}": (widths[n], widths[n - 1]) for n in range(1, 7)}
-    shapes |= {
-        f"EM_mean_variance.{name}": shape
-        for name, shape in {
-            "conv1d_1": (128, 32, 3),
-            "conv1d_2": (64, 128, 3),
-            "conv1": (128, 32, 3, 3),
-            "conv2": (64, 128, 3, 3),
-            "conv3": (32, 64, 3, 3),
-            "fc1": (128, 192),
-            "fc2": (64, 128),
-            "fc3": (32, 64),
-        }.items()
-    }
-    generator = torch.Generator().manual_seed(1)
-    state = dict(make_sam().state_dict())
-    for name, shape in shapes.items():
-        state[f"{name}.weight"] = 0.2 * torch.randn(shape, generator=generator)
-        state[f"{name}.bias"] = 0.2 * torch.randn(shape[0], generator=generator)
-    rng = np.random.default_rng(0)
-    weights = rng.random(16)
-    return {
-        "epoch": 7,
-        "model": "sam",
-        "state_dict": state,
-        "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]},
-        "path_helper": {"ckpt_path": "logs/run/Model"},
-        "best_tol": np.float64(0.25),
-        "EM_weights": weights / weights.sum(),
-        "EM_means": rng.uniform(-100, 100, 16),
-        "EM_variances": rng.uniform(0.1, 10, 16),
-    }

@@ -99,7 +99,8 @@ def test_a_network_without_a_latent_has_only_the_logit_head():
 
 
 def test_pixel_responsibilities_go_through_the_weight_network():
-    spa = make_spa(responsibilities="pixel", sampler="weighted-sum")
+    vit = {"encoder": "vit", "vit_dim": 16, "vit_depth": 1, "vit_heads": 2, "vit_global": (0,)}
+    spa = make_spa(convention="paper", **vit)
     head, _, _, mixture, draws, logits, _ = run(spa, "latent")
     moved = head.update(mixture, mixture, draws.latents[:2], logits[0])
     np.testing.assert_array_equal(moved.means, mixture.means)

@@ -24,7 +24,7 @@ def test_values_reach_their_places() -> None:
         {
             "steps": 7,
             "learning_rate": 1,
-            "model": {"widths": [8, 16, 32], "residual": False},
+            "model": {"widths": [8, 16, 32], "convention": "sam"},
             "step": {"temperature": 3},
             "window": {"near": [1, 2.5]},
             "sources": {"lidc": {"share": 2, "objects": True}},
@@ -34,7 +34,7 @@ def test_values_reach_their_places() -> None:
     assert recipe.train.learning_rate == 1.0
     assert isinstance(recipe.train.learning_rate, float)
     assert recipe.train.model.widths == (8, 16, 32)
-    assert recipe.train.model.residual is False
+    assert recipe.train.model.convention == "sam"
     assert recipe.train.step.temperature == 3.0
     assert recipe.train.window.near == (1.0, 2.5)
     assert recipe.sources["lidc"].objects
@@ -55,7 +55,7 @@ def test_values_reach_their_places() -> None:
         ({"model": {"widths": [1, 2]}}, "widths is a list of 3 numbers"),
         ({"model": {"widths": ["a", "b", "c"]}}, "widths is a value of type int"),
         ({"model": {"encoder": "magic"}}, "encoder is one of 'conv', 'vit'"),
-        ({"model": {"residual": 1}}, "residual is a value of type bool"),
+        ({"model": {"convention": 1}}, "convention is one of 'spa'"),
         ({"model": 3}, "'model' is a table"),
         ({"sources": {"a": 3}}, "one table per data set"),
         ({"sources": 3}, "one table per data set"),

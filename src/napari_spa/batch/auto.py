@@ -274,7 +274,7 @@ def _whole_view(engine: BatchEngine) -> FieldOfView | None:
     """Return the one view of a model that sees whole images; None for the others."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
-    frame, canvas = engine.model.spa.config.frame, engine.session.canvas
+    frame, canvas = engine.model.spa.config.rules.frame, engine.session.canvas
     if frame == "window":
         return None
     if not canvas.picture.small:

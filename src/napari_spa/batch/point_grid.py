@@ -86,7 +86,7 @@ def look_at_points(
 
     from napari_spa.model.heads import chunk_size
 
-    size, swap = spa.config.image_size, spa.config.point_order == "rc"
+    size, swap = spa.config.image_size, spa.config.rules.point_order == "rc"
     if not points:
         return []
     places = [view.to_model(row, column, size) for row, column in points]

@@ -176,14 +176,14 @@ class LatentHead:
 
     def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
         """Keep what was learnt; the paper's code predicts means and variances anew."""
-        if not self.spa.config.paper_prior:
+        if self.spa.config.rules.prior == "pooled":
             return mixture
         predicted = self.initial(prompt)
         return MixtureParameters(mixture.weights, predicted.means, predicted.variances)
 
     def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
         """Draw latents by the model's declared sampler (design 2.1)."""
-        if self.spa.config.sampler == "weighted-sum":
+        if self.spa.config.rules.sampler == "weighted-sum":
             latents = gmm.sample_weighted_sum(mixture, count, rng)
             return Draws(latents, np.zeros(count, dtype=np.int64))
         return Draws(*gmm.sample_mixture(mixture, count, rng))
@@ -214,7 +214,7 @@ class LatentHead:
         logits: FloatArray,
     ) -> MixtureParameters:
         """Update in closed form, or through the weight network for the paper's checkpoints."""
-        if self.spa.config.responsibilities == "latent":
+        if self.spa.config.rules.responsibilities == "latent":
             return gmm.update_mixture(mixture, picked, initial, self.strengths)
         values = 1 / (1 + np.exp(-logits))
         weights = self._predict_weights(gmm.pixel_responsibilities(mixture, values))

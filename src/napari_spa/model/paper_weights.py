@@ -1,13 +1,13 @@
 """Recognise a checkpoint of the paper's public code (see ``docs/method.md``).
 
-Its network is SAM with three additions.  They are renamed here; what that code does
-otherwise than SAM is declared in the configuration instead of being asked for anywhere:
-squashed [0, 1] images, points in (row, column), one Gaussian drawn as a weighted sum,
-responsibilities from pixel values, and a recommended mask from averaged logits.
+Its network is SAM with three additions and other names for some of SAM's tensors.  They
+are renamed here; what that code does otherwise than SAM is declared once, as the
+convention ``paper`` (:mod:`napari_spa.model.convention`).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_spa.core.types import DoubleArray, MixtureParameters
 from napari_spa.errors import CheckpointError
-from napari_spa.model.sam_weights import sam_config, sam_prefix
+from napari_spa.model.sam_weights import PATCH, sam_config, sam_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
     from napari_spa.model.spa import SpaConfig
 
-_RENAMED = {
-    "image_encoder.fcomb.": "conditioner.",
-    "EM_weights.": "weight_network.",
-    "EM_mean_variance.": "prior.",
-}
+_RENAMED = (
+    (r"^image_encoder\.fcomb\.", "conditioner."),
+    (r"^EM_weights\.", "weight_network."),
+    (r"^EM_mean_variance\.", "prior."),
+    (r"^(image_encoder\.blocks\.\d+\.attn)\.rel_([hw])$", r"\1.rel_pos_\2"),
+    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.0\.0\.", r"\1.lin1."),
+    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.fc\.", r"\1.lin2."),
+)
 _FIRST = "image_encoder.fcomb.layers.0.weight"
 
 
@@ -77,18 +80,11 @@ def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str,
     return replace(
         config,
         name="spa-paper",
+        image_size=_image_size(config, state),
         latent_dim=first.shape[1] - config.embed_dim,
         components=last.shape[0],
-        residual=False,
-        paper_prior=True,
         head="latent",
-        sampler="weighted-sum",
-        responsibilities="pixel",
-        frame="squash",
-        normalise="unit",
-        point_order="rc",
-        mean_of="logit",
-        threshold=0.5,
+        convention="paper",
     ), state
 
 
@@ -134,8 +130,16 @@ def paper_mixture(
     )
 
 
+def _image_size(config: SpaConfig, state: Mapping[str, Tensor]) -> int:
+    """Read the input size off a global block's relative positions.
+
+    ``pos_embed`` does not tell it: that code keeps SAM's 64 x 64 at every input size.
+    """
+    table = state[f"image_encoder.blocks.{config.vit_global[-1]}.attn.rel_pos_h"]  # (2 g - 1, c)
+    return PATCH * (len(table) + 1) // 2
+
+
 def _renamed(name: str) -> str:
-    for old, new in _RENAMED.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
+    for old, new in _RENAMED:
+        name = re.sub(old, new, name)
     return name

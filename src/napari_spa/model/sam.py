@@ -58,20 +58,77 @@ if TYPE_CHECKING:
         PromptEncoder,
         TwoWayTransformer,
     )
+    from segment_anything.modeling.transformer import TwoWayAttentionBlock
 else:
     _modeling = import_modeling()
     ImageEncoderViT = _modeling.ImageEncoderViT
     MaskDecoder = _modeling.MaskDecoder
     PromptEncoder = _modeling.PromptEncoder
     TwoWayTransformer = _modeling.TwoWayTransformer
+    TwoWayAttentionBlock = _modeling.transformer.TwoWayAttentionBlock
 
 __all__ = [
+    "EfficientSamTransformer",
     "ImageEncoderViT",
     "PairedMaskDecoder",
     "PromptEncoder",
     "TwoWayTransformer",
     "import_modeling",
 ]
+
+
+class EfficientSamBlock(TwoWayAttentionBlock):  # type: ignore[misc]
+    """EfficientSAM's variant of SAM's two-way block, which the paper's public code uses.
+
+    The weights are SAM's.  Self-attention differs: its residual is kept in the first layer
+    too, and in later layers the prompts' positions are added to the queries themselves, so
+    that they enter the values and stay.
+    """
+
+    def forward(
+        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Let queries and keys attend to each other.
+
+        Parameters
+        ----------
+        queries, query_pe : Tensor
+            ``(N, P, C)`` float tokens and their positions.
+        keys, key_pe : Tensor
+            ``(N, h w, C)`` float image embedding and its positions.
+
+        Returns
+        -------
+        queries, keys : Tensor
+            Of the same shapes.
+        """
+        if not self.skip_first_layer_pe:
+            queries = queries + query_pe
+        queries = self.norm1(queries + self.self_attn(q=queries, k=queries, v=queries))
+        told = self.cross_attn_token_to_image(q=queries + query_pe, k=keys + key_pe, v=keys)
+        queries = self.norm2(queries + told)
+        queries = self.norm3(queries + self.mlp(queries))
+        told = self.cross_attn_image_to_token(q=keys + key_pe, k=queries + query_pe, v=queries)
+        return queries, self.norm4(keys + told)
+
+
+class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
+    """SAM's two-way transformer with EfficientSAM's blocks.
+
+    Parameters
+    ----------
+    depth : int
+        Number of blocks.
+    embedding_dim, num_heads, mlp_dim : int
+        Their width, attention heads and hidden width.
+    """
+
+    def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int) -> None:
+        super().__init__(depth, embedding_dim, num_heads, mlp_dim)
+        self.layers = nn.ModuleList(
+            EfficientSamBlock(embedding_dim, num_heads, mlp_dim, skip_first_layer_pe=not number)
+            for number in range(depth)
+        )
 
 
 class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _ANCHOR = "image_encoder.patch_embed.proj.weight"
 _TINY_VIT = "image_encoder.patch_embed.seq.0.c.weight"
-_WINDOW, _PATCH = 14, 16
+PATCH = 16
+"""Side of a patch of SAM's ViT in pixels."""
+_WINDOW = 14
 _PIXEL_MEAN, _PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -96,7 +98,7 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
     """
     width, channels, *patch = _shape(state, _ANCHOR, 4)
     _, rows, columns, _ = _shape(state, "image_encoder.pos_embed", 4)
-    if channels != 3 or patch != [_PATCH, _PATCH] or rows != columns:
+    if channels != 3 or patch != [PATCH, PATCH] or rows != columns:
         raise CheckpointError("its encoder is not SAM's (patch, channels or grid differ)")
     blocks = [re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in state]
     depth = 1 + max((int(found[1]) for found in blocks if found), default=-1)
@@ -106,7 +108,7 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
     return SpaConfig(
         name=_family(width, depth),
         encoder="vit",
-        image_size=_PATCH * rows,
+        image_size=PATCH * rows,
         embed_dim=_shape(state, "image_encoder.neck.0.weight", 4)[0],
         vit_dim=width,
         vit_depth=depth,
@@ -116,8 +118,7 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
         multimask_outputs=_shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
         latent_dim=0,
         head="logit",
-        frame="pad",
-        normalise="sam",
+        convention="sam",
     )
 
 

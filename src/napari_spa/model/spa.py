@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from napari_spa.errors import CheckpointError
+from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
 from napari_spa.model.encoder import ConvEncoder
 from napari_spa.model.preference import (
     Conditioner,
@@ -16,6 +18,7 @@ from napari_spa.model.preference import (
     WeightNetwork,
 )
 from napari_spa.model.sam import (
+    EfficientSamTransformer,
     ImageEncoderViT,
     PairedMaskDecoder,
     PromptEncoder,
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
 
 EncoderKind = Literal["conv", "vit"]
 HeadKind = Literal["latent", "logit", "both"]
+
+_PRIORS: dict[str, type[PriorNetwork | PaperPriorNetwork]] = {
+    "pooled": PriorNetwork,
+    "paper": PaperPriorNetwork,
+}
+_TWO_WAY = {"sam": TwoWayTransformer, "efficient-sam": EfficientSamTransformer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +64,10 @@ class SpaConfig:
         Number D of latent channels; 0 for a network without a latent head.
     components : int
         Number M of mixture components.
-    residual : bool
-        Whether the conditioner adds to the embedding (ours) or replaces it.
-    paper_prior : bool
-        Whether the prior network has the layout of the paper's public code.
     head : {"latent", "logit", "both"}
         The preference head used unless asked otherwise.
-    sampler : {"mixture", "weighted-sum"}
-        How latents are drawn (design 2.1).
-    responsibilities : {"latent", "pixel"}
-        How a pick is explained by components (design 2.5).
-    frame : {"window", "squash", "pad"}
-        How an image gets into the square input: an automatic field of view, a plain
-        resize, or SAM's longest side with padding.
-    normalise : {"standardise", "sam", "unit"}
-        Per-window standardisation, SAM's mean and deviation, or plain [0, 1].
-    point_order : {"xy", "rc"}
-        The order in which the prompt encoder was trained to read points.
-    mean_of : {"probability", "logit"}
-        What is averaged into the recommended mask.
-    threshold : float
-        Threshold on that mean.
+    convention : {"spa", "sam", "medsam", "paper"}
+        Whose way of meaning inputs and outputs it was trained with.
     """
 
     name: str = "spa-tiny"
@@ -93,16 +85,20 @@ class SpaConfig:
     multimask_outputs: int = 3
     latent_dim: int = 16
     components: int = 16
-    residual: bool = True
-    paper_prior: bool = False
     head: HeadKind = "both"
-    sampler: Literal["mixture", "weighted-sum"] = "mixture"
-    responsibilities: Literal["latent", "pixel"] = "latent"
-    frame: Literal["window", "squash", "pad"] = "window"
-    normalise: Literal["standardise", "sam", "unit"] = "standardise"
-    point_order: Literal["xy", "rc"] = "xy"
-    mean_of: Literal["probability", "logit"] = "probability"
-    threshold: float = 0.5
+    convention: ConventionName = "spa"
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be."""
+        if self.convention == "paper" and (self.encoder != "vit" or not self.latent_dim):
+            raise CheckpointError(
+                "it cannot be of the paper's code, whose networks have a ViT and a latent"
+            )
+
+    @property
+    def rules(self) -> Convention:
+        """What its convention says."""
+        return CONVENTIONS[self.convention]
 
     @property
     def grid(self) -> int:
@@ -191,7 +187,7 @@ class Spa(nn.Module):
         )
         self.mask_decoder = PairedMaskDecoder(
             transformer_dim=dim,
-            transformer=TwoWayTransformer(
+            transformer=_TWO_WAY[config.rules.two_way](
                 depth=2, embedding_dim=dim, mlp_dim=config.decoder_mlp, num_heads=8
             ),
             num_multimask_outputs=config.multimask_outputs,
@@ -199,9 +195,9 @@ class Spa(nn.Module):
         )
         if config.latent_dim:
             self.conditioner = Conditioner(
-                embed_dim=dim, latent_dim=config.latent_dim, residual=config.residual
+                embed_dim=dim, latent_dim=config.latent_dim, residual=config.rules.residual
             )
-            self.prior: nn.Module = (PaperPriorNetwork if config.paper_prior else PriorNetwork)(
+            self.prior: nn.Module = _PRIORS[config.rules.prior](
                 embed_dim=dim, components=config.components
             )
             self.weight_network = WeightNetwork(components=config.components)
@@ -276,7 +272,7 @@ class Spa(nn.Module):
         means, log_variances : Tensor
             ``(B, M)`` float each.
         """
-        if self.config.paper_prior:
+        if self.config.rules.prior == "paper":
             return self.prior(prompt.sparse, self.position())  # type: ignore[no-any-return]
         return self.prior(prompt.sparse, prompt.dense)  # type: ignore[no-any-return]
 

@@ -9,17 +9,21 @@ import sys
 from collections import OrderedDict
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from paper_checkpoint import PaperReference, paper_content
 from safetensors.torch import save_file
 
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
 from napari_spa.io.models.load import describe, import_model, list_models, load_model
 from napari_spa.io.models.native_weights import save_model
+from napari_spa.model.heads import build_head
 from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.refine.session.session import RefinementSession
 
 POINT = (torch.tensor([[[20.0, 33.0]]]), torch.tensor([[1.0]]))
 
@@ -89,9 +93,7 @@ def test_a_sam_files_configuration_is_read_off_its_tensors(sam_file) -> None:
         multimask_outputs=3,
         latent_dim=0,
         head="logit",
-        frame="pad",
-        normalise="sam",
-        point_order="xy",
+        convention="sam",
     )
 
 
@@ -149,140 +151,110 @@ def test_impossible_image_sizes_are_one_sentence(sam_file, size) -> None:
 # -- the paper's public code ---------------------------------------------------
 
 
-class PaperReference:
-    """What the paper's public code does (design 2.8), written down one sample at a time."""
-
-    def __init__(self, sam, state: dict[str, torch.Tensor]) -> None:
-        self.sam, self.state = sam, state
-
-    def _layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.state[f"{name}.weight"], self.state[f"{name}.bias"]
-
-    def weights(self, initial: torch.Tensor) -> torch.Tensor:
-        x = initial
-        for n in range(1, 7):
-            weight, bias = self._layer(f"EM_weights.fc{n}")
-            x = weight @ x + bias
-            x = x.clamp(min=0) if n < 6 else x
-        return x.exp() / x.exp().sum()
-
-    def means_and_variances(self) -> tuple[torch.Tensor, torch.Tensor]:
-        functional = torch.nn.functional
-        sparse, _ = self.sam.prompt_encoder(points=POINT, boxes=None, masks=None)
-        tokens = sparse[0].T[None]  # (1, C, tokens)
-        for name in ("conv1d_1", "conv1d_2"):
-            tokens = functional.conv1d(
-                tokens, *self._layer(f"EM_mean_variance.{name}"), padding=1
-            ).clamp(min=0)
-        grid = self.sam.prompt_encoder.get_dense_pe()
-        for name in ("conv1", "conv2", "conv3"):
-            grid = functional.conv2d(
-                grid, *self._layer(f"EM_mean_variance.{name}"), padding=1
-            ).clamp(min=0)
-        half = grid.shape[-1] // 2
-        corners = [
-            grid[0, :, r : r + half, c : c + half].mean((1, 2))
-            for r in (0, half)
-            for c in (0, half)
-        ]
-        x = torch.cat([tokens[0].mean(1), torch.stack(corners, 1).flatten()])
-        for name in ("fc1", "fc2"):
-            weight, bias = self._layer(f"EM_mean_variance.{name}")
-            x = (weight @ x + bias).clamp(min=0)
-        weight, bias = self._layer("EM_mean_variance.fc3")
-        x = weight @ x + bias
-        return x[:16], x[16:].clamp(min=0) + 1e-6
-
-    def logits(self, pixels: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        embedding = self.sam.image_encoder(pixels)  # (1, C, h, w)
-        x = torch.cat([embedding, z[None, :, None, None].expand(-1, -1, *embedding.shape[2:])], 1)
-        for n in (0, 2, 4):
-            x = torch.nn.functional.conv2d(x, *self._layer(f"image_encoder.fcomb.layers.{n}"))
-            x = x.clamp(min=0)
-        sparse, dense = self.sam.prompt_encoder(points=POINT, boxes=None, masks=None)
-        position = self.sam.prompt_encoder.get_dense_pe()
-        return self.sam.mask_decoder.predict_masks(x, position, sparse, dense)[0][:, :1]
+CLICK = (torch.tensor([[20.0, 33.0], [51.0, 7.0]]), torch.tensor([1, 0]))
 
 
-@pytest.fixture
-def paper(make_sam, paper_content, tmp_path):
+@pytest.fixture(params=[64, 256])
+def paper(request, tmp_path):
+    """Return a loaded checkpoint and the reference; at 256 px tokens are more than a window."""
+    content = paper_content(request.param)
     path = tmp_path / "checkpoint_best.pth"
-    torch.save(paper_content, path)
-    return load_model(path, device="cpu"), PaperReference(make_sam(), paper_content["state_dict"])
+    torch.save(content, path)
+    model = load_model(path, device="cpu")
+    return model, PaperReference(content["state_dict"], request.param), content
 
 
-def test_paper_checkpoints_give_the_same_samples_for_the_same_z(paper, paper_content) -> None:
-    model, reference = paper
-    config, pixels = model.config, _pixels(64)
-    with torch.no_grad():
-        initial = torch.tensor(paper_content["EM_weights"], dtype=torch.float32)
-        pi = reference.weights(initial)
-        mu, variance = reference.means_and_variances()
-        noise = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
-        draws = [(pi[:, None] * (mu[:, None] + variance.sqrt()[:, None] * e)).sum(0) for e in noise]
-        expected = torch.cat([reference.logits(pixels, z) for z in draws])
+@torch.no_grad()
+def test_paper_checkpoints_give_the_same_samples_for_the_same_z(paper) -> None:
+    model, reference, content = paper
+    size = model.config.image_size
+    assert size == reference.size
+    pixels = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(3))
+    pi = reference.weights(torch.tensor(content["EM_weights"], dtype=torch.float32))
+    mu, variance = reference.means_and_variances(*CLICK)
+    noise = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    draws = [reference.latent(pi, mu, variance, e) for e in noise]
+    embedding = reference.encode(pixels)
+    expected = torch.stack([reference.logits(embedding, *CLICK, z) for z in draws])
 
-        prompt = model.spa.embed_prompts(*POINT)
-        means, log_variances = model.spa.initial_mixture(prompt)
-        weights = model.spa.weight_network(
-            torch.tensor(model.initial_mixture.weights, dtype=torch.float32)[None]
-        )
-        deviations = (0.5 * log_variances).exp()
-        z = (weights * means).sum(1, keepdim=True) + (weights * deviations).sum(1) * noise
-        logits = model.spa.decode(model.spa.encode(pixels), prompt, z)[0]
-    torch.testing.assert_close(means[0], mu, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(log_variances[0].exp(), variance, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(z, torch.stack(draws), atol=1e-4, rtol=1e-4)
+    image = model.spa.encode(pixels)
+    prompt = model.spa.embed_prompts(*(values[None] for values in CLICK))
+    head = build_head(model.spa, "latent", start=model.initial_mixture)
+    mixture = head.initial(prompt)
+    rng = SimpleNamespace(standard_normal=lambda shape: noise.double().numpy())
+    drawn = head.draw(mixture, 5, rng)
+    logits = torch.from_numpy(head.decode(image, prompt, drawn, lambda share: None))
+
+    torch.testing.assert_close(image.tokens, embedding, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(mixture.weights, pi, atol=1e-6)
+    for channel in (0, 63):
+        np.testing.assert_allclose(mixture.means[:, channel], mu, atol=1e-4, rtol=1e-5)
+        np.testing.assert_allclose(mixture.variances[:, channel], variance, atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(drawn.latents, torch.stack(draws), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-    assert logits.std(0).max() > 1e-2  # the samples do differ
-    assert (config.latent_dim, config.components) == (64, 16)
+    assert torch.equal(logits > 0, expected > 0)
+    assert logits.std(0).max() > 0.1  # the samples do differ
+
+
+def test_a_session_reads_such_a_checkpoint_as_its_code_does(paper) -> None:
+    """Squashed [0, 1] pixels, (row, column), the mean of the logits over one half."""
+    model, reference, _ = paper
+    size = reference.size
+    grey = np.random.default_rng(5).integers(0, 255, (size, size, 3)).astype(np.uint8)
+    session = RefinementSession(model, seed=3)
+    session.set_image(grey)
+    seen = []
+    decode = model.spa.decode
+    model.spa.decode = lambda *a, **k: seen.append((a[2], decode(*a, **k))) or seen[-1][1]
+    proposal = session.start(points=[(20, 33)], labels=[1])
+    latents = torch.cat([z for z, _ in seen])
+    ours = torch.cat([logits[:, 0] for _, (logits, _) in seen])
+    with torch.no_grad():
+        embedding = reference.encode(torch.from_numpy(grey).movedim(-1, 0)[None] / 255)
+        click = (torch.tensor([[20.0, 33.0]]), torch.tensor([1]))
+        expected = torch.stack([reference.logits(embedding, *click, z) for z in latents[:6]])
+    torch.testing.assert_close(ours[:6], expected, atol=2e-4, rtol=1e-3)
+    mean = ours.mean(0)[None, None]
+    full = torch.nn.functional.interpolate(mean.sigmoid(), (size, size), mode="bilinear")
+    chosen = full[0, 0] > torch.tensor(0.5).sigmoid()
+    assert (proposal.mask == chosen.numpy()).mean() > 0.99
 
 
 def test_what_the_papers_code_does_is_declared(paper) -> None:
-    model, _ = paper
-    declared = {
-        "residual": False,
-        "paper_prior": True,
-        "sampler": "weighted-sum",
-        "responsibilities": "pixel",
-        "head": "latent",
-        "frame": "squash",
-        "normalise": "unit",
-        "point_order": "rc",
-        "mean_of": "logit",
-        "threshold": 0.5,
-    }
-    assert {name: getattr(model.config, name) for name in declared} == declared
+    model, *_ = paper
+    assert model.config.convention == "paper"
     assert model.layout == "paper"
-    assert model.identity.sampler == "weighted-sum"
+    assert (model.identity.head, model.identity.sampler) == ("latent", "weighted-sum")
+    assert (model.config.latent_dim, model.config.components) == (64, 16)
 
 
-def test_the_saved_mixture_is_kept(paper, paper_content) -> None:
-    mixture = paper[0].initial_mixture
-    np.testing.assert_allclose(mixture.weights, paper_content["EM_weights"], rtol=1e-12)
+def test_the_saved_mixture_is_kept(paper) -> None:
+    model, _, content = paper
+    mixture = model.initial_mixture
+    np.testing.assert_allclose(mixture.weights, content["EM_weights"], rtol=1e-12)
     assert mixture.means.shape == mixture.variances.shape == (16, 64)
     for column in (0, 63):
-        np.testing.assert_array_equal(mixture.means[:, column], paper_content["EM_means"])
-        np.testing.assert_array_equal(mixture.variances[:, column], paper_content["EM_variances"])
+        np.testing.assert_array_equal(mixture.means[:, column], content["EM_means"])
+        np.testing.assert_array_equal(mixture.variances[:, column], content["EM_variances"])
 
 
 @pytest.mark.parametrize("change", ["module.", "no arrays", "tensors", "one token"])
-def test_variants_of_paper_checkpoints(make_sam, paper_content, tmp_path, change) -> None:
-    state = paper_content["state_dict"]
+def test_variants_of_paper_checkpoints(tmp_path, change) -> None:
+    content = paper_content()
+    state = content["state_dict"]
     names = ("EM_weights", "EM_means", "EM_variances")
     if change == "module.":  # saved from several GPUs
-        paper_content["state_dict"] = {f"module.{n}": t for n, t in state.items()}
+        content["state_dict"] = {f"module.{n}": t for n, t in state.items()}
     elif change == "no arrays":
-        paper_content = {n: v for n, v in paper_content.items() if n not in names}
+        content = {n: v for n, v in content.items() if n not in names}
     elif change == "tensors":
-        paper_content |= {n: torch.tensor(paper_content[n]) for n in names}
+        content |= {n: torch.tensor(content[n]) for n in names}
     else:  # its option multimask_output sets the number of tokens
-        paper_content["state_dict"] = state | {
-            n: t for n, t in make_sam(outputs=1).state_dict().items() if "mask_decoder" in n
-        }
         for n in [n for n in state if "hypernetworks_mlps.2" in n or "hypernetworks_mlps.3" in n]:
-            del paper_content["state_dict"][n]
-    torch.save(paper_content, tmp_path / "variant.pth")
+            del state[n]
+        for n in [n for n in state if "mask_tokens" in n or "prediction_head.layers.2" in n]:
+            state[n] = state[n][:2]
+    torch.save(content, tmp_path / "variant.pth")
     model = load_model(tmp_path / "variant.pth", device="cpu")
     assert (model.initial_mixture is None) == (change == "no arrays")
     assert model.config.multimask_outputs == (1 if change == "one token" else 3)
@@ -299,9 +271,8 @@ def test_variants_of_paper_checkpoints(make_sam, paper_content, tmp_path, change
         ("EM_means", None),
     ],
 )
-def test_a_saved_mixture_that_is_none_is_refused(paper_content, tmp_path, name, value) -> None:
-    paper_content[name] = value
-    torch.save(paper_content, tmp_path / "odd.pth")
+def test_a_saved_mixture_that_is_none_is_refused(tmp_path, name, value) -> None:
+    torch.save(paper_content() | {name: value}, tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match="EM_weights"):
         load_model(tmp_path / "odd.pth", device="cpu")
 
@@ -456,10 +427,10 @@ def test_a_published_models_preprocessing_is_declared(sam_file, tmp_path, monkey
     monkeypatch.setenv("NAPARI_SPA_MODELS", str(tmp_path / "models"))
     import_model(sam_file, "medsam")
     config = load_model("medsam", device="cpu").config
-    assert (config.name, config.frame, config.normalise) == ("medsam", "squash", "unit")
+    assert (config.name, config.convention) == ("medsam", "medsam")
     import_model(sam_file, "vit-b-lm")
     config = load_model("vit-b-lm", device="cpu").config
-    assert (config.name, config.frame, config.normalise) == ("vit-b-lm", "pad", "sam")
+    assert (config.name, config.convention) == ("vit-b-lm", "sam")
 
 
 def test_what_a_first_load_costs(sam_file) -> None:

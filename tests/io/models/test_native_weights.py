@@ -118,7 +118,7 @@ def test_export_refuses_what_is_no_checkpoint(tiny_spa, tmp_path, changes, says)
 
 
 def test_configurations_survive_json_and_torch_files() -> None:
-    config = SpaConfig(encoder="vit", vit_global=(1, 3, 5), threshold=0.25, residual=False)
+    config = SpaConfig(encoder="vit", vit_global=(1, 3, 5), convention="paper")
     assert config_from_mapping(asdict(config)) == config
     assert config_from_mapping(json.loads(json.dumps(asdict(config)))) == config
 
@@ -127,6 +127,52 @@ def test_a_field_of_later_versions_takes_its_default() -> None:
     raw = asdict(SpaConfig())
     del raw["multimask_outputs"]
     assert config_from_mapping(raw) == SpaConfig()
+
+
+@pytest.mark.parametrize(
+    ("written", "convention"),
+    [
+        ({"frame": "window", "normalise": "standardise", "residual": True}, "spa"),
+        ({"frame": "pad", "normalise": "sam", "paper_prior": False}, "sam"),
+        ({"frame": "squash", "normalise": "unit", "point_order": "xy"}, "medsam"),
+        (
+            {
+                "frame": "squash",
+                "normalise": "unit",
+                "point_order": "rc",
+                "residual": False,
+                "paper_prior": True,
+                "sampler": "weighted-sum",
+                "responsibilities": "pixel",
+                "mean_of": "logit",
+                "threshold": 0.5,
+            },
+            "paper",
+        ),
+    ],
+)
+def test_the_convention_of_earlier_files_is_told_from_their_fields(written, convention) -> None:
+    raw = {n: v for n, v in asdict(SpaConfig(encoder="vit")).items() if n != "convention"}
+    assert config_from_mapping(raw | written).convention == convention
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"frame": "pad", "normalise": "standardise"},
+        {"frame": "window", "point_order": "rc"},
+        {"sampler": "weighted-sum", "residual": True},
+    ],
+)
+def test_a_combination_that_nobody_trained_is_refused(written) -> None:
+    with pytest.raises(CheckpointError, match="impossible combination of .*" + min(written)):
+        config_from_mapping(written)
+
+
+def test_only_the_papers_network_has_its_convention() -> None:
+    for changes in ({"encoder": "conv"}, {"encoder": "vit", "latent_dim": 0}):
+        with pytest.raises(CheckpointError, match="the paper's code"):
+            config_from_mapping({"convention": "paper"} | changes)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +187,11 @@ def test_a_field_of_later_versions_takes_its_default() -> None:
         ("widths", [1, 2]),
         ("widths", 24),
         ("vit_global", ["2"]),
-        ("residual", 1),
+        ("convention", "ours"),
+        ("residual", False),
         ("threshold", "0.5"),
         ("threshold", float("nan")),
-        ("threshold", True),
+        ("frame", ["window"]),
         ("name", 3),
         ("nonsense", 1),
     ],

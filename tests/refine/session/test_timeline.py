@@ -161,9 +161,9 @@ def test_a_view_holds_all_prompts_and_lies_in_the_image(session):
     assert session.view.height >= 8.0
 
 
-@pytest.mark.parametrize("frame", ["squash", "pad"])
-def test_a_model_that_sees_whole_images_has_one_view(frame):
-    session = begun(make_model(frame=frame))
+@pytest.mark.parametrize("convention", ["medsam", "sam"])
+def test_a_model_that_sees_whole_images_has_one_view(convention):
+    session = begun(make_model(convention=convention))
     before = session.start(points=START)
     with pytest.raises(SessionError, match="whole image"):
         session.look(FieldOfView(10.0, 20.0, 40.0, 40.0))

@@ -20,16 +20,15 @@ class KnownModel:
         What it is, in a few words.
     sha256 : str or None
         The published file's digest, where it is known.
-    frame, normalise : str
-        How its inputs are meant (see ``SpaConfig``).
+    convention : {"sam", "medsam"}
+        How its inputs are meant (see :mod:`napari_spa.model.convention`).
     """
 
     name: str
     files: tuple[str, ...]
     about: str
     sha256: str | None = None
-    frame: Literal["squash", "pad"] = "pad"
-    normalise: Literal["sam", "unit"] = "sam"
+    convention: Literal["sam", "medsam"] = "sam"
 
 
 KNOWN = (
@@ -51,13 +50,11 @@ KNOWN = (
         "Segment Anything, ViT-H",
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
-    # MedSAM resizes to the square without padding and scales to [0, 1].
     KnownModel(
         "medsam",
         ("medsam_vit_b.pth",),
         "MedSAM, ViT-B, medical images, trained on boxes",
-        frame="squash",
-        normalise="unit",
+        convention="medsam",
     ),
     KnownModel("vit-b-lm", ("vit_b_lm", "vit_b_lm.pt"), "micro-sam, light microscopy, ViT-B"),
     KnownModel("vit-l-lm", ("vit_l_lm", "vit_l_lm.pt"), "micro-sam, light microscopy, ViT-L"),

@@ -132,7 +132,9 @@ def load_model(
     check_published(entry, digest)
     weights, spa = _build(entry, path, stored, head, image_size)
     config = spa.config
-    identity = ModelIdentity(config.name, digest, config.head, config.sampler, config.latent_dim)
+    identity = ModelIdentity(
+        config.name, digest, config.head, config.rules.sampler, config.latent_dim
+    )
     return LoadedModel(
         _to_device(spa, target),
         identity,
@@ -201,9 +203,10 @@ def describe(model: LoadedModel) -> dict[str, object]:
         "sampler": identity.sampler,
         "latent_dim": identity.latent_dim,
         "components": config.components,
-        "frame": config.frame,
-        "normalise": config.normalise,
-        "point_order": config.point_order,
+        "convention": config.convention,
+        "frame": config.rules.frame,
+        "normalise": config.rules.normalise,
+        "point_order": config.rules.point_order,
         "card": dict(model.card),
     }
 
@@ -238,7 +241,7 @@ def _declared(weights: Weights, entry: ModelEntry) -> SpaConfig:
     """Add what the tensors cannot tell: the name, and how a published model's input is meant."""
     config = weights.config
     if weights.layout == "sam" and entry.known is not None:
-        config = replace(config, frame=entry.known.frame, normalise=entry.known.normalise)
+        config = replace(config, convention=entry.known.convention)
     return config if entry.kind == "packaged" else replace(config, name=entry.name)
 
 

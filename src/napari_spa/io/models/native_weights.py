@@ -204,14 +204,34 @@ def config_from_mapping(raw: object) -> SpaConfig:
 
     if not isinstance(raw, Mapping):
         raise CheckpointError("it has no configuration")
-    unknown = sorted(map(str, raw.keys() - {field.name for field in fields(SpaConfig)}))
+    values = _with_convention({str(name): value for name, value in raw.items()})
+    unknown = sorted(values.keys() - {field.name for field in fields(SpaConfig)})
     if unknown:
         raise CheckpointError(
             f"its configuration has {unknown[0]!r}, which this napari-spa does not know; update it"
         )
     hints = get_type_hints(SpaConfig)
-    checked: dict[str, Any] = {n: _checked(n, value, hints[n]) for n, value in raw.items()}
+    checked: dict[str, Any] = {n: _checked(n, value, hints[n]) for n, value in values.items()}
     return SpaConfig(**checked)
+
+
+def _with_convention(raw: dict[str, object]) -> dict[str, object]:
+    """Name the convention of a file from before it was one field instead of ten."""
+    from napari_spa.model.convention import CONVENTIONS
+
+    single = {field.name: field.name for field in fields(CONVENTIONS["spa"])}
+    single["prior"] = "paper_prior"  # as a yes or no
+    told = {name: raw[old] for name, old in single.items() if old in raw}
+    if not told:
+        return raw
+    told["prior"] = "paper" if told.get("prior") else "pooled"
+    told["two_way"] = "efficient-sam" if told["prior"] == "paper" else "sam"
+    for name, convention in CONVENTIONS.items():
+        if told.items() <= asdict(convention).items():
+            rest = {key: value for key, value in raw.items() if key not in single.values()}
+            return rest | {"convention": name}
+    known = ", ".join(sorted(old for old in single.values() if old in raw))
+    raise CheckpointError(f"its configuration has an impossible combination of {known}")
 
 
 def _checked(name: str, value: object, hint: object) -> object:

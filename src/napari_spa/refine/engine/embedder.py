@@ -106,12 +106,12 @@ class Embedder:
 
     def _pixels(self, canvas: Canvas, view: FieldOfView) -> FloatArray:
         config = self._spa.config
-        if config.normalise == "standardise":
+        if config.rules.normalise == "standardise":
             return canvas.pixels(view, config.image_size)
         pixels = canvas.read(view, config.image_size)
-        if config.normalise == "sam":
+        if config.rules.normalise == "sam":
             pixels = (pixels * 255 - _SAM_MEAN) / _SAM_DEVIATION
-        if config.frame == "pad":
+        if config.rules.frame == "pad":
             rows = int(np.ceil(canvas.shape[0] / view.height * config.image_size))
             columns = int(np.ceil(canvas.shape[1] / view.width * config.image_size))
             pixels[rows:], pixels[:, columns:] = 0.0, 0.0

@@ -196,7 +196,7 @@ class SpaPredictor:
         -------
         FieldOfView or None
         """
-        frame, (height, width) = self.spa.config.frame, canvas.shape
+        frame, (height, width) = self.spa.config.rules.frame, canvas.shape
         if frame == "window":
             return None
         if not canvas.picture.small:
@@ -236,7 +236,7 @@ class SpaPredictor:
 
     def widen(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
         """Return a view that holds the latest prompts too; whole-image frames stay."""
-        if self.spa.config.frame != "window":
+        if self.spa.config.rules.frame != "window":
             return view
         return widen(view, prompts, self.canvas.shape)
 
@@ -272,7 +272,7 @@ class SpaPredictor:
         view : FieldOfView or None
             Where the object is expected; models that see whole images see all of it.
         """
-        windows = self.spa.config.frame == "window"
+        windows = self.spa.config.rules.frame == "window"
         if self.cache is None or (windows and view is None):
             return
         canvas = Canvas(image)

@@ -40,7 +40,7 @@ def embed_prompts(
     PromptEmbedding
     """
     size, device = spa.config.image_size, spa.device
-    swap = spa.config.point_order == "rc"
+    swap = spa.config.rules.point_order == "rc"
 
     def place(row: float, column: float) -> tuple[float, float]:
         x, y = view.to_model(row, column, size)

@@ -52,11 +52,11 @@ def build_proposal(
         The group of each candidate.
     """
     region = view.region(shape)
-    if config.mean_of == "logit":
+    if config.rules.mean_of == "logit":
         # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
-        mean, threshold = expit(logits.mean(axis=0)), float(expit(config.threshold))
+        mean, threshold = expit(logits.mean(axis=0)), float(expit(config.rules.threshold))
     else:
-        mean, threshold = probabilities.mean(axis=0), config.threshold
+        mean, threshold = probabilities.mean(axis=0), config.rules.threshold
     maps = np.concatenate([mean[None], probabilities[list(clusters.representatives)]])
     full = resize_to_region(maps.astype(np.float32), view, shape)
     recommended = full[0] > threshold
