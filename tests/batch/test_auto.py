@@ -12,10 +12,9 @@ from scipy import ndimage
 from tiny_model import make_model
 
 from napari_spa.batch import auto
-from napari_spa.batch.auto import window_levels
-from napari_spa.batch.distinct import covers, distinct, shared_pixels
+from napari_spa.batch.auto import look_at_points, window_levels
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.point_grid import look_at_points
+from napari_spa.batch.objects import covers, distinct, shared_pixels
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask
 from napari_spa.core.types import LocalMask, Region

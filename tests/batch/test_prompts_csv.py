@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_spa.batch.prompts_csv import read_prompts
+from napari_spa.batch.plan import read_prompts
 from napari_spa.batch.task import ObjectPrompt
 from napari_spa.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from tiny_model import make_model
 
-from napari_spa.batch import label_planes
+from napari_spa.batch import image
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import input_digest, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
@@ -167,9 +167,9 @@ def test_earlier_objects_keep_their_pixels(engine, task, tmp_path):
 
 
 def test_nothing_left_is_a_problem_of_the_object(engine, task, tmp_path, monkeypatch):
-    from napari_spa.batch import prompted
+    from napari_spa.batch import segment
 
-    real = prompted.found_at_hand
+    real = segment.found_at_hand
 
     def same(session, number, plane, source):
         found = real(session, 1, plane, source)
@@ -177,7 +177,7 @@ def test_nothing_left_is_a_problem_of_the_object(engine, task, tmp_path, monkeyp
         return replace(kept[0], number=number)
 
     kept = []
-    monkeypatch.setattr(prompted, "found_at_hand", same)
+    monkeypatch.setattr(segment, "found_at_hand", same)
     result = segment_image(task, RECIPE, engine, tmp_path)
     first, second = result.objects
     assert first.area
@@ -282,7 +282,7 @@ def test_a_stack_keeps_axes_and_slices(engine, tmp_path):
 
 
 def test_labels_that_do_not_fit(engine, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(label_planes, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(image, "_MOST_BYTES", 1000)
     result = segment_image(task, RECIPE, engine, tmp_path)
     assert result.outcome == "failed"
     assert "does not fit into memory" in result.problem

@@ -13,7 +13,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.cli import main
-from napari_spa.io.models.native_weights import save_model
+from napari_spa.io.models.formats import save_model
 
 
 class Answer(NamedTuple):

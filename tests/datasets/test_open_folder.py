@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from napari_spa.datasets import open_folder
-from napari_spa.datasets.native import LidcFolder, QubiqFolder, Refuge2Folder
-from napari_spa.datasets.plain import PlainFolder
+from napari_spa.datasets.folders import LidcFolder, PlainFolder, QubiqFolder, Refuge2Folder
 from napari_spa.errors import DataError, InputError
 
 IMAGE = (np.arange(24 * 32).reshape(24, 32) % 251).astype(np.uint8)

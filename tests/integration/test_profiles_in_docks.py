@@ -12,7 +12,7 @@ from napari_spa.io.profiles.store import ProfileShelf
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.preference.comparison import disagree
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.profiles.recent import recent_profile
+from napari_spa.viewer.profiles.active import recent_profile
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from annotating_child import STACK, make_session
 
-from napari_spa.io.work_folders import work_root
+from napari_spa.io.event_log import work_root
 from napari_spa.widgets.refine.dock import RefineDock
 
 CHILD = Path(__file__).parents[1] / "helpers" / "annotating_child.py"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from napari_spa.errors import InputError
-from napari_spa.io import embedding_files
+from napari_spa.io import embeddings
 from napari_spa.io.embeddings import (
     CacheCounts,
     EmbeddingCache,
@@ -29,7 +29,7 @@ from napari_spa.io.embeddings import (
 )
 from napari_spa.io.files import atomic_path
 
-LOGGER = "napari_spa.io.embedding_files"
+LOGGER = "napari_spa.io.embeddings"
 A, B, C, D = (digit * 40 for digit in "abcd")
 
 
@@ -276,7 +276,7 @@ def test_the_disk_keeps_the_latest_used(tmp_path, three) -> None:
 
 
 def test_without_a_look_between_writes_the_latest_used_stay(tmp_path, three, monkeypatch) -> None:
-    monkeypatch.setattr(embedding_files, "_RESCANS", 1e-9)  # as between writes in a large cache
+    monkeypatch.setattr(embeddings, "_RESCANS", 1e-9)  # as between writes in a large cache
     folder = tmp_path / "cache"
     cache = EmbeddingCache(folder, disk_bytes=three)
     for key in (A, B, C):
@@ -295,7 +295,7 @@ def test_without_a_look_between_writes_the_latest_used_stay(tmp_path, three, mon
 
 
 def test_files_that_others_used_are_found_without_a_look(tmp_path, three, monkeypatch) -> None:
-    monkeypatch.setattr(embedding_files, "_RESCANS", 1e-9)
+    monkeypatch.setattr(embeddings, "_RESCANS", 1e-9)
     folder = tmp_path / "cache"
     cache = EmbeddingCache(folder, disk_bytes=three)
     for key in (A, B, C):

@@ -1,4 +1,4 @@
-"""Unit tests of napari_spa.io.tables."""
+"""Unit tests of napari_spa.io.files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.tables import write_table
+from napari_spa.io.files import write_table
 
 
 def read(path: Path) -> list[dict[str, str]]:

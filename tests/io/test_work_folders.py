@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import DataError
-from napari_spa.io.work_folders import KEPT_DAYS, WorkFolder, left_behind, work_root
+from napari_spa.io.event_log import KEPT_DAYS, WorkFolder, left_behind, work_root
 
 HOLDER = """
 import sys
 from pathlib import Path
-from napari_spa.io.work_folders import WorkFolder
+from napari_spa.io.event_log import WorkFolder
 folder = WorkFolder.create(Path(sys.argv[1]))
 folder.log.write_text('{"kind": "session"}\\n')
 print(folder.path, flush=True)

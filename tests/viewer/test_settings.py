@@ -16,8 +16,14 @@ from npe2 import PluginManifest
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.viewer.actions import parse_key
-from napari_spa.viewer.settings import ACT_TITLES, DEFAULT_KEYS, Settings, SettingsStore
-from napari_spa.viewer.settings_values import RULES, read_entries
+from napari_spa.viewer.settings import (
+    ACT_TITLES,
+    DEFAULT_KEYS,
+    RULES,
+    Settings,
+    SettingsStore,
+    read_entries,
+)
 
 MANIFEST = PluginManifest.from_file(Path(__file__).parents[2] / "napari.yaml")
 CONFIGURATIONS = MANIFEST.contributions.configurations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_spa.batch.job import Assignment, Job, Tools
 from napari_spa.batch.manifest import recipe_facts
-from napari_spa.batch.survey import survey
+from napari_spa.batch.resume import survey
 from napari_spa.batch.worker import load_engine, process
 
 if TYPE_CHECKING:

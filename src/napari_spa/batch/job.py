@@ -31,7 +31,7 @@ def _make_engine(recipe: BatchRecipe) -> Engine:
     import torch
 
     from napari_spa.batch.engine import BatchEngine
-    from napari_spa.io.models.devices import device_in_turn
+    from napari_spa.io.models.identity import device_in_turn
 
     # Sums depend on how many threads share them; results must not depend on the workers.
     torch.set_num_threads(1)
@@ -66,7 +66,7 @@ def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> Im
 
 
 def _digest(task: BatchTask) -> str:
-    from napari_spa.batch.digests import input_digest
+    from napari_spa.batch.task import input_digest
 
     return input_digest(task)
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.batch.result_records import result_from_record, result_to_record
+from napari_spa.batch.task import result_from_record, result_to_record
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path, open_file
 from napari_spa.io.models.identity import file_sha256

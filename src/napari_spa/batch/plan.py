@@ -1,20 +1,209 @@
-"""Which images a batch does, with which prompts or masks; nothing is written here."""
+"""Plan a batch: the images of a folder, their prompts from a table, the outputs."""
 
 from __future__ import annotations
 
+import csv
+import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_spa.batch.task import BatchTask
+from napari_spa.batch.task import BatchTask, ObjectPrompt
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from napari_spa.batch.task import BatchRecipe, Source
     from napari_spa.io.images.listing import ImageEntry
+
+
+NEEDED = ("image", "object", "row", "col")
+"""Columns that a table of prompts must have; ``label`` and ``slice`` may be there, too."""
+
+_SEPARATORS = (";", "\t", ",")
+_LARGEST = 0xFFFFFFFF
+_WHOLE = re.compile(r"([+-]?\d{1,12})(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """One line of the table."""
+
+    image: str
+    number: int
+    place: tuple[float, float]
+    label: int
+    index: tuple[int, ...]
+
+
+def read_prompts(path: Path) -> dict[str, tuple[ObjectPrompt, ...]]:
+    """Read the prompts of a batch.
+
+    The table has the columns ``image`` (file name with extension, or its path in the
+    folder of images), ``object`` (a number from 1), ``row``, ``col``, and may have
+    ``label`` (1 on the object, which is the default, or 0 on the background) and ``slice``
+    (of a stack: ``5``, or ``0,5`` for two axes).  Lines with the same image, object and
+    slice are the points of one object.  UTF-8, separated by commas, semicolons or tabs; in
+    the latter two, numbers may have a decimal comma.  Other columns are left alone.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+
+    Returns
+    -------
+    dict of str to tuple of ObjectPrompt
+        For each image, in the order of the table, its objects by number and slice.
+        Whether a point lies inside its image is not known here.
+
+    Raises
+    ------
+    InputError
+        When the table cannot be read; names the line and what to do.
+    """
+    collected: dict[str, dict[tuple[int, tuple[int, ...]], list[_Point]]] = {}
+    for point in _points(path):
+        objects = collected.setdefault(point.image, {})
+        objects.setdefault((point.number, point.index), []).append(point)
+    if not collected:
+        raise InputError(f"{path} asks for nothing; add a line for each point on an object.")
+    return {
+        image: tuple(
+            ObjectPrompt(
+                number, tuple(p.place for p in points), tuple(p.label for p in points), index
+            )
+            for (number, index), points in sorted(objects.items(), key=lambda item: item[0])
+        )
+        for image, objects in collected.items()
+    }
+
+
+def _points(path: Path) -> Iterator[_Point]:
+    """Go through the lines."""
+    lines = re.split(r"\r\n|\n|\r", _text(path))
+    first = 0
+    separator = ""
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=,"):
+        separator, first = lines[0][-1], 1  # as Excel is told
+    header_line = next((n for n in range(first, len(lines)) if lines[n].strip()), None)
+    if header_line is None:
+        raise InputError(f"{path} is empty; it needs the columns {', '.join(NEEDED)}.")
+    separator = separator or next((s for s in _SEPARATORS if s in lines[header_line]), ",")
+    reader = csv.reader(lines[header_line:], delimiter=separator)
+    try:
+        columns = _columns(path, next(reader))
+        marks: set[str] = set()
+        for cells in reader:
+            line = _Line(path, header_line + reader.line_num, columns, cells, separator, marks)
+            if any(cell.strip() for cell in cells):
+                yield line.point()
+    except csv.Error as error:
+        where = header_line + reader.line_num
+        raise InputError(f"{path}, line {where}: {error}; save the table as CSV anew.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8; save it as 'CSV UTF-8'.") from error
+
+
+def _columns(path: Path, header: list[str]) -> dict[str, int]:
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}; its first line must name the columns "
+            f"{', '.join(NEEDED)}, and label and slice where they are needed."
+        )
+    for name in (*NEEDED, "label", "slice"):
+        if names.count(name) > 1:
+            raise InputError(f"{path} has the column {name} twice; leave one out.")
+    return {name: place for place, name in enumerate(names)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The cells of one line, and how to say what is wrong with one."""
+
+    path: Path
+    number: int
+    columns: dict[str, int]
+    cells: list[str]
+    separator: str
+    marks: set[str]
+    """Decimal marks seen in the file so far."""
+
+    def point(self) -> _Point:
+        """Read the line."""
+        return _Point(
+            self._image(),
+            self._integer("object", lambda n: 1 <= n <= _LARGEST, "a whole number from 1"),
+            (self._decimal("row"), self._decimal("col")),
+            self._label(),
+            self._slice(),
+        )
+
+    def _cell(self, name: str) -> str:
+        place = self.columns.get(name)
+        if place is None or place >= len(self.cells):
+            return ""
+        return self.cells[place].strip()
+
+    def _image(self) -> str:
+        name = self._cell("image").replace("\\", "/")
+        while name.startswith("./"):
+            name = name[2:]
+        if not name:
+            raise self._wrong("image", "the file name with its extension")
+        return name
+
+    def _label(self) -> int:
+        if not self._cell("label"):
+            return 1
+        return self._integer("label", lambda n: n in (0, 1), "1 (object) or 0 (background)")
+
+    def _slice(self) -> tuple[int, ...]:
+        cell = self._cell("slice")
+        if not cell:
+            return ()
+        found = [_WHOLE.fullmatch(part.strip()) for part in cell.split(",")]
+        numbers = [int(match[1]) for match in found if match is not None]
+        if len(numbers) != len(found) or min(numbers) < 0:
+            raise self._wrong("slice", "a whole number from 0, or several as 0,5")
+        return tuple(numbers)
+
+    def _integer(self, name: str, fits: Callable[[int], bool], wanted: str) -> int:
+        match = _WHOLE.fullmatch(self._cell(name))
+        if match is None or not fits(int(match[1])):
+            raise self._wrong(name, wanted)
+        return int(match[1])
+
+    def _decimal(self, name: str) -> float:
+        cell = self._cell(name)
+        mark = next((m for m in ".," if m in cell), "")
+        # Only where commas do not separate cells can one be meant as a decimal mark.
+        text = cell.replace(",", ".") if mark == "," and self.separator != "," else cell
+        if _NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):
+            raise self._wrong(name, "a number in pixels, as 12.5")
+        self.marks.add(mark)
+        if {".", ","} <= self.marks:
+            raise self._wrong(name, "all numbers with the same decimal mark, a point or a comma")
+        return float(text)
+
+    def _wrong(self, name: str, wanted: str) -> InputError:
+        cell = self._cell(name)
+        held = f"is {cell[:40]!r}" if cell else "is empty"
+        return InputError(f"{self.path}, line {self.number}: {name} {held}; write {wanted}.")
+
 
 _SHOWN = 3
 """So many names are said of many."""
@@ -132,7 +321,6 @@ def _inside(inner: Path, outer: Path) -> bool:
 
 
 def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) -> list[BatchTask]:
-    from napari_spa.batch.prompts_csv import read_prompts
 
     prompts = read_prompts(table)
     there = {entry.name for entry in entries}

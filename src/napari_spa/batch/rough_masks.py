@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.distinct import shared_pixels
-from napari_spa.batch.objects import Found, found_at_hand
+from napari_spa.batch.objects import Found, found_at_hand, shared_pixels
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.propagation import deep_points

@@ -1,30 +1,78 @@
-"""What a batch does with one image: open it, find its objects, write labels and log."""
+"""Segment one image: prompted objects, found objects, rough masks."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from napari_spa.batch.digests import file_digest, input_digest
-from napari_spa.batch.image import OpenedImage
-from napari_spa.batch.label_planes import LabelPlanes
-from napari_spa.batch.log_text import LogText
-from napari_spa.batch.objects import Found, not_found
-from napari_spa.batch.prompted import find_prompted
-from napari_spa.batch.task import ImageResult, ObjectResult
+from napari_spa.batch.image import LabelPlanes, LogText, OpenedImage
+from napari_spa.batch.objects import Found, found_at_hand, not_found
+from napari_spa.batch.task import ImageResult, ObjectResult, file_digest, input_digest
+from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_spa.batch.engine import BatchEngine
-    from napari_spa.batch.task import BatchRecipe, BatchTask
+    from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
     from napari_spa.refine.annotation.objects import Status
 
 __all__ = ["input_digest", "segment_image"]
+
+
+def find_prompted(
+    prompts: Sequence[ObjectPrompt], engine: BatchEngine, image: OpenedImage
+) -> Iterator[Found]:
+    """Find the object of each prompt, plane by plane.
+
+    Parameters
+    ----------
+    prompts : sequence of ObjectPrompt
+        In any order.
+    engine : BatchEngine
+        Finds them.
+    image : OpenedImage
+        Where.
+
+    Yields
+    ------
+    Found
+        By plane and label; a prompt that cannot be used becomes an object with a problem.
+
+    Raises
+    ------
+    InputError
+        When there is no prompt, or the image cannot be read.
+    """
+    if not prompts:
+        raise InputError("no object is asked for; add lines for this image to the prompts.")
+    placed: list[tuple[Plane, ObjectPrompt]] = []
+    for prompt in sorted(prompts, key=lambda one: (one.index, one.number)):
+        try:
+            placed.append((image.plane(prompt.index), prompt))
+        except InputError as error:
+            yield not_found(prompt.number, _nowhere(prompt), str(error))
+    for plane, here in groupby(placed, key=lambda pair: pair[0]):
+        source = engine.show(image.levels, plane)
+        for _, prompt in here:
+            try:
+                engine.session.start(prompt.points, prompt.labels)
+            except InputError as error:
+                yield not_found(prompt.number, plane, str(error))
+            else:
+                yield found_at_hand(engine.session, prompt.number, plane, source)
+
+
+def _nowhere(prompt: ObjectPrompt) -> Plane:
+    """Return a plane that only says what was asked for."""
+    axes = len(prompt.index)
+    return Plane((axes, axes + 1), (*prompt.index, 0, 0))
+
 
 _CLOSE = 0.8
 """An object that was found without prompts is doubtful from this share of the limit on."""

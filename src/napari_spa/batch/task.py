@@ -1,12 +1,83 @@
-"""What is asked of a batch and what comes of it, image by image; light and picklable."""
+"""One image's task and result: recipe, prompts, digests, records."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_spa.errors import InputError
+from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+
+def input_digest(task: BatchTask) -> str:
+    """Digest an image's file or files, prompts and rough mask; its name and place do not count.
+
+    Parameters
+    ----------
+    task : BatchTask
+        The image.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, SHA-256.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in (task.path, *(() if task.mask is None else (task.mask,))):
+        for name, digest in _contents(path):
+            whole.update(f"{name}\0{digest}\n".encode())
+        whole.update(b"\n")
+    for prompt in task.prompts:
+        whole.update(repr((prompt.number, prompt.points, prompt.labels, prompt.index)).encode())
+    return whole.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Digest one file.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, SHA-256.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def _contents(path: Path) -> Iterator[tuple[str, str]]:
+    """Go through the files of an image: its own, or all of its folder or series, in order."""
+    from napari_spa.io.images.listing import image_parts
+
+    for part in image_parts(path):
+        if part == path:
+            yield "", file_digest(part)
+        else:
+            name = part.relative_to(path).as_posix() if path in part.parents else part.name
+            yield name, file_digest(part)
+
 
 Source = Literal["prompts", "masks", "auto"]
 Outcome = Literal["done", "failed"]
@@ -166,3 +237,69 @@ class ImageResult:
     input_sha256: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
     problem: str = ""
+
+
+def result_to_record(result: ImageResult) -> dict[str, Any]:
+    """Turn a result into JSON values; its name is left out.
+
+    Parameters
+    ----------
+    result : ImageResult
+        Of an image.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "outcome": result.outcome,
+        "problem": result.problem,
+        "doubtful": result.doubtful,
+        "uncertainty": max((o.uncertainty for o in result.objects), default=None),
+        "objects": [{**asdict(o), "index": list(o.index)} for o in result.objects],
+        "input_sha256": result.input_sha256,
+        "outputs": dict(result.outputs),
+    }
+
+
+def result_from_record(name: str, record: Mapping[str, Any]) -> ImageResult:
+    """Turn JSON values back into a result.
+
+    Parameters
+    ----------
+    name : str
+        Of the image.
+    record : mapping
+        From :func:`result_to_record`.
+
+    Returns
+    -------
+    ImageResult
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        When it is none.
+    """
+    objects = tuple(
+        ObjectResult(
+            int(o["number"]),
+            tuple(int(k) for k in o["index"]),
+            int(o["area"]),
+            float(o["uncertainty"]),
+            str(o["problem"]),
+        )
+        for o in record["objects"]
+    )
+    if record["outcome"] not in ("done", "failed"):
+        raise ValueError(record["outcome"])
+    outputs = tuple(sorted((inside(k), str(v)) for k, v in record["outputs"].items()))
+    return ImageResult(
+        name=name,
+        outcome=record["outcome"],
+        objects=objects,
+        doubtful=bool(record["doubtful"]),
+        input_sha256=str(record["input_sha256"]),
+        outputs=outputs,
+        problem=str(record["problem"]),
+    )

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 from napari_spa import __version__
 from napari_spa.batch.job import Finished
 from napari_spa.batch.manifest import digest_of, sha256_of
-from napari_spa.batch.result_records import result_to_record
-from napari_spa.batch.task import ImageResult
+from napari_spa.batch.task import ImageResult, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
 from napari_spa.io.files import atomic_path
 

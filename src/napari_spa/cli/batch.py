@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.estimate import Estimate
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.progress import BatchReport
+    from napari_spa.batch.runner import BatchReport
     from napari_spa.batch.verify import Verdict
     from napari_spa.cli.arguments import Commands
 
@@ -181,7 +181,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:
-    from napari_spa.batch.progress import in_words
+    from napari_spa.batch.runner import in_words
 
     for note in report.notes:
         say(f"napari-spa: {note}")
@@ -244,7 +244,7 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
 
 def _show_estimate(found: Estimate, workers: int) -> None:
-    from napari_spa.batch.progress import in_words
+    from napari_spa.batch.runner import in_words
 
     show(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
     if found.kept:

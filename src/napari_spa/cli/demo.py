@@ -258,7 +258,7 @@ def _open_viewer(scene: Scene) -> None:
     if not display or find_spec("napari") is None:
         say("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
         return
-    from napari_spa.viewer.launch import open_window
+    from napari_spa.viewer.samples import open_window
 
     say(f"Opening napari; click on the object, for example at {scene.point}.")
     open_window(read_scene(scene), name=scene.name)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_spa.datasets.case import Case, CaseFolder
-from napari_spa.datasets.native import LidcFolder, QubiqFolder, Refuge2Folder
-from napari_spa.datasets.plain import PlainFolder
+from napari_spa.datasets.folders import (
+    Case,
+    CaseFolder,
+    LidcFolder,
+    PlainFolder,
+    QubiqFolder,
+    Refuge2Folder,
+)
 from napari_spa.errors import DataError
 
 __all__ = ["Case", "CaseFolder", "open_folder"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from napari_spa.evaluate.measure import Row
 from napari_spa.evaluate.plot import plot_rounds
 from napari_spa.evaluate.statistics import Difference, Interval, Summary, differences, summarise
-from napari_spa.io.files import atomic_path
-from napari_spa.io.tables import neutral
+from napari_spa.io.files import atomic_path, neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,20 +1,45 @@
-"""Sample data: what *File > Open Sample* offers, each with a first click to try.
-
-The click and a sentence for the person lie in the layer's ``metadata["napari-spa"]`` as
-``first_click`` (data coordinates, one for each axis of the layer) and ``hint``.
-"""
+"""Sample images of the plugin, and opening the dock on one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.errors import DataError
+from napari_spa.errors import DataError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_spa.core.sample_stacks import SampleStack
+
+
+def open_window(image: NDArray[np.generic], *, name: str) -> None:
+    """Show an image in napari with the dock *SPA Refine*, until the window is closed.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, 3)
+        Any real type.
+    name : str
+        Of its layer.
+
+    Raises
+    ------
+    InputError
+        When napari is installed without a Qt binding.
+    """
+    import napari
+
+    try:
+        viewer = napari.Viewer(title="napari-spa")
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            "napari cannot open a window here; install it with Qt: pip install 'napari-spa[all]'."
+        ) from error
+    viewer.add_image(image, name=name, rgb=image.ndim == 3)
+    viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    napari.run()
+
 
 LayerData = tuple["NDArray[np.generic]", dict[str, Any], str]
 """Data, arguments of the layer and its type, as napari takes them."""

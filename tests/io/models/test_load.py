@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
+from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import describe, import_model, list_models, load_model
-from napari_spa.io.models.native_weights import save_model
 from napari_spa.model.heads import build_head
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.refine.session.session import RefinementSession

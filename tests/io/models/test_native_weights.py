@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from napari_spa.errors import CheckpointError, DataError, ModelError
+from napari_spa.io.models.formats import config_from_mapping, export_checkpoint, save_model
 from napari_spa.io.models.load import load_model
-from napari_spa.io.models.native_weights import config_from_mapping, export_checkpoint, save_model
 from napari_spa.model.spa import Spa, SpaConfig
 
 CARD = {"data": ["lidc", "synthetic"], "licence": "BSD-3-Clause", "dice": 0.86, "ünï": "ø"}

@@ -11,8 +11,13 @@ import pytest
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
 from napari_spa.io.models.identity import file_sha256
-from napari_spa.io.models.known_models import KNOWN
-from napari_spa.io.models.registry import copy_into_models, find_model, list_models, models_folder
+from napari_spa.io.models.registry import (
+    KNOWN,
+    copy_into_models,
+    find_model,
+    list_models,
+    models_folder,
+)
 
 
 @pytest.fixture

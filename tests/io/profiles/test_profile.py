@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError, SpaError
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles import versions
+from napari_spa.io.profiles import profile as profile_file
 from napari_spa.io.profiles.profile import PreferenceProfile
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
@@ -283,32 +283,32 @@ def test_a_file_of_version_1_comes_forward_exactly() -> None:
 
 
 def test_every_version_has_a_way_forward(monkeypatch) -> None:
-    assert set(versions._STEPS) == set(range(1, versions.VERSION))
-    assert set(versions._NAMES) == set(range(1, versions.VERSION + 1))
+    assert set(profile_file._STEPS) == set(range(1, profile_file.VERSION))
+    assert set(profile_file._NAMES) == set(range(1, profile_file.VERSION + 1))
 
     # Two versions from now, a file of version 1 takes every step in between.
     def renamed(content):
         return {("gain" if k == "log_growth" else k): v for k, v in content.items()}
 
-    names = versions._NAMES
-    now = versions.VERSION
+    names = profile_file._NAMES
+    now = profile_file.VERSION
     later = (names[now] - {"log_growth"}) | {"gain"}
     steps = {
-        **versions._STEPS,
+        **profile_file._STEPS,
         now: renamed,
         now + 1: lambda content: {**content, "hand": ""},
     }
-    monkeypatch.setattr(versions, "_STEPS", steps)
+    monkeypatch.setattr(profile_file, "_STEPS", steps)
     names = {**names, now + 1: later, now + 2: later | {"hand"}}
-    monkeypatch.setattr(versions, "_NAMES", names)
-    monkeypatch.setattr(versions, "VERSION", now + 2)
-    content = versions.read_content(VERSION_1)
+    monkeypatch.setattr(profile_file, "_NAMES", names)
+    monkeypatch.setattr(profile_file, "VERSION", now + 2)
+    content = profile_file.read_content(VERSION_1)
     assert content["version"] == now + 2
     assert (content["gain"], content["hand"], content["picks"]) == (0.0, "", 31)
     # A step that forgets something is found out, not written on.
-    monkeypatch.setattr(versions, "_STEPS", {**steps, now: lambda content: content})
+    monkeypatch.setattr(profile_file, "_STEPS", {**steps, now: lambda content: content})
     with pytest.raises(ProfileError, match="lacks 'gain'"):
-        versions.read_content(VERSION_1)
+        profile_file.read_content(VERSION_1)
 
 
 @pytest.mark.parametrize(("head", "channels"), [("both", 17), ("logit", 5), ("latent", 16)])

@@ -14,9 +14,8 @@ import pytest
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.files import file_stem
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileShelf, profiles_root
+from napari_spa.io.profiles.store import ProfileShelf, file_stem, profiles_root
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 3)
 OTHER = replace(MODEL, name="medsam", sha256="cd" * 32)
@@ -249,7 +248,7 @@ def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
     from filelock import FileLock
 
     path = shelf.add(_taught())
-    monkeypatch.setattr("napari_spa.io.profiles.files._PATIENCE", 0.05)
+    monkeypatch.setattr("napari_spa.io.profiles.store._PATIENCE", 0.05)
     with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(DataError, match="in use"):
         shelf.reset(path)
     assert shelf.reset(path).picks == 5

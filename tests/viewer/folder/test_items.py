@@ -7,8 +7,8 @@ import pytest
 
 from napari_spa.batch.task import ImageResult, ObjectResult
 from napari_spa.io.projects.items import ProjectItem
+from napari_spa.viewer.folder.controller import FolderStatus
 from napari_spa.viewer.folder.items import FolderItems
-from napari_spa.viewer.folder.status import FolderStatus
 
 
 class Heard:

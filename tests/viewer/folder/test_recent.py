@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_spa.viewer.folder.recent import (
+from napari_spa.viewer.folder.items import (
     RecentFolder,
     place_in,
     recent_folders,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from napari_spa.viewer.layers.contours import entangled, move_apart, straighten, trace
+from napari_spa.viewer.layers.polygons import entangled, move_apart, straighten, trace
 
 SQUARE = np.array([[0.0, 0], [0, 10], [10, 10], [10, 0]])
 

@@ -6,8 +6,7 @@ from napari.layers import Shapes
 from napari.utils.triangulation_backend import TriangulationBackend, get_backend, set_backend
 from scipy import ndimage
 
-from napari_spa.viewer.layers.contours import move_apart, straighten, trace
-from napari_spa.viewer.layers.partition import cut_into_pieces
+from napari_spa.viewer.layers.polygons import cut_into_pieces, move_apart, straighten, trace
 
 MODULES = {
     TriangulationBackend.pure_python: "napari",

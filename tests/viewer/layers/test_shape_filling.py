@@ -5,8 +5,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Shapes
 
-from napari_spa.viewer.layers import shape_filling
-from napari_spa.viewer.layers.shape_filling import fill_layer
+from napari_spa.viewer.layers import candidates
+from napari_spa.viewer.layers.candidates import fill_layer
 
 SQUARE = np.array([[1.0, 1], [1, 9], [9, 9], [9, 1]])
 BLUE, RED = (0.0, 0.5, 1.0, 1.0), (1.0, 0.0, 0.5, 1.0)
@@ -68,7 +68,7 @@ def test_polygons_that_napari_cannot_fill_are_left_out(layer, monkeypatch, caplo
         refuse(polygons)
         add(polygons, **rest)
 
-    monkeypatch.setattr(shape_filling, "Shapes", Fussy)
+    monkeypatch.setattr(candidates, "Shapes", Fussy)
     monkeypatch.setattr(layer, "add", add_or_refuse)
     fill_layer(layer, [SQUARE[:3], SQUARE], np.array([RED, BLUE]))
     assert len(layer.data) == len(layer.features) == 1

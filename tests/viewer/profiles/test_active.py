@@ -9,9 +9,10 @@ from napari_spa.errors import DataError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import ProfileShelf
-from napari_spa.viewer.profiles import lessons
-from napari_spa.viewer.profiles.active import NOT_KEPT, ProfileBook
-from napari_spa.viewer.profiles.recent import (
+from napari_spa.viewer.profiles import active
+from napari_spa.viewer.profiles.active import (
+    NOT_KEPT,
+    ProfileBook,
     recent_profile,
     recent_profiles_path,
     remember_profile,
@@ -113,7 +114,7 @@ def test_a_lesson_that_cannot_be_written_is_tried_again(open_book, ana, qtbot, m
         raise DataError(f"cannot write {path}: No space left on device.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lessons, "update_profile", refuse)
+        patch.setattr(active, "update_profile", refuse)
         for _ in range(2):
             book.learn(session.accept())
             settle(book, qtbot)

@@ -5,10 +5,15 @@ import pytest
 from qtpy.QtGui import QFont, QFontMetrics
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
-from napari_spa.widgets.common.fields import FramedLabel
+from napari_spa.widgets.common.buttons import (
+    FittingButton,
+    FramedLabel,
+    show_key,
+    to_pixmap,
+    with_key,
+    wrap,
+)
 from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
-from napari_spa.widgets.common.picture_button import to_pixmap, wrap
 
 
 @pytest.fixture

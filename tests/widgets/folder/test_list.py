@@ -93,7 +93,7 @@ def test_states_differ_in_shape_and_not_in_colour_alone(shown, qtbot):
     from qtpy.QtCore import QRectF
     from qtpy.QtGui import QImage, QPainter
 
-    from napari_spa.widgets.folder.icons import STATUS_WORDS, draw_status
+    from napari_spa.widgets.folder.model import STATUS_WORDS, draw_status
 
     pictures = {}
     for status in STATUS_WORDS:

@@ -8,8 +8,15 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_spa.widgets.objects.model import AREA, NUMBER, ROUNDS, SLICES, STATUS, UNCERTAINTY
-from napari_spa.widgets.objects.rows import summary
+from napari_spa.widgets.objects.model import (
+    AREA,
+    NUMBER,
+    ROUNDS,
+    SLICES,
+    STATUS,
+    UNCERTAINTY,
+    summary,
+)
 from napari_spa.widgets.objects.table import EMPTY, ObjectRow, ObjectTable
 
 ROWS = [

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_spa.core.types import Region
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.entries import ShelfEntry
+from napari_spa.io.profiles.store import ShelfEntry
 from napari_spa.viewer.profiles.comparison import Disagreement
 from napari_spa.widgets.profiles.bar import NONE, ProfileBar
 from napari_spa.widgets.profiles.dialogs import MergeDialog, NameDialog, SureDialog

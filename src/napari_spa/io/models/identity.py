@@ -1,16 +1,99 @@
-"""Which weights made something: a model's name, content and head."""
+"""What identifies a model's numbers: the digest of its files, and the device."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from napari_spa.errors import CheckpointError
+from napari_spa.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
+
+
+_NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn a device's name into a device of this machine.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "cuda:N", "mps"}
+        ``"auto"`` takes CUDA, then Apple's GPU, then the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    DeviceError
+        When there is no such device here.
+    """
+    import torch
+
+    found = _NAMES.fullmatch(str(device).strip().lower())
+    if found is None:
+        raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda, cuda:N or mps.")
+    name = found[0]
+    if name == "auto":
+        name = _best()
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(
+                f"PyTorch finds no CUDA device here, so {name!r} cannot be used; "
+                "use device 'cpu' or 'auto', or install a CUDA build of PyTorch."
+            )
+        if int(found[1] or 0) >= count:
+            raise DeviceError(
+                f"there is no {name!r} here; the last CUDA device is 'cuda:{count - 1}'."
+            )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("this machine has no 'mps' device; use device 'cpu' or 'auto'.")
+    return torch.device(name)
+
+
+def device_in_turn(device: str, process: int) -> torch.device:
+    """Give each of several processes a device, where a name leaves open which.
+
+    Parameters
+    ----------
+    device : str
+        As for :func:`resolve_device`.
+    process : int
+        Number of the process, from 0.
+
+    Returns
+    -------
+    torch.device
+        ``"cuda:N"`` for CUDA, in turn; otherwise as :func:`resolve_device`.
+
+    Raises
+    ------
+    DeviceError
+        When there is no such device here.
+    """
+    import torch
+
+    found = resolve_device(device)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", process % torch.cuda.device_count())
+    return found
+
+
+def _best() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_spa.errors import CheckpointError, DeviceError, InputError, ModelError
-from napari_spa.io.models.devices import resolve_device
-from napari_spa.io.models.formats import Layout, Weights, recognise
-from napari_spa.io.models.identity import ModelIdentity, file_sha256
-from napari_spa.io.models.native_weights import (
+from napari_spa.io.models.formats import (
+    Layout,
+    Weights,
     export_checkpoint,
+    recognise,
     save_model,
 )
+from napari_spa.io.models.identity import ModelIdentity, file_sha256, resolve_device
 from napari_spa.io.models.registry import (
     ModelEntry,
     check_published,

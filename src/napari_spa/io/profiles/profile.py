@@ -1,4 +1,4 @@
-"""What was learnt about a person, kept between images as a small JSON file."""
+"""A preference profile and its file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,179 @@ from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import ProfileError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles import values
-from napari_spa.io.profiles.versions import SCHEMA, VERSION, read_content
+from napari_spa.io.strict_json import JsonError, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from napari_spa.core.types import DoubleArray
+
+    Content = Mapping[str, object]
 
 __all__ = ["ModelIdentity", "PreferenceProfile"]
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+
+def _mapping_in(
+    content: Mapping[str, object], name: str, expected: set[str]
+) -> Mapping[str, object]:
+    """Return a mapping that has exactly the expected names."""
+    value = content[name]
+    if not isinstance(value, dict):
+        raise ProfileError(f"its {name} is damaged.")
+    check_names(value, expected, f"its {name}")
+    return value
+
+
+def _text_in(content: Mapping[str, object], name: str) -> str:
+    """Return a text."""
+    value = content[name]
+    if not isinstance(value, str):
+        raise ProfileError(f"its {name} is not text.")
+    return value
+
+
+def _count_in(content: Mapping[str, object], name: str) -> int:
+    """Return a whole number, 0 or more."""
+    value = content[name]
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ProfileError(f"its {name} is not a count.")
+    return value
+
+
+def _counts_in(content: Mapping[str, object], name: str) -> Mapping[str, int]:
+    """Return whole numbers, 0 or more, by name."""
+    value = content[name]
+    if not isinstance(value, dict):
+        raise ProfileError(f"its {name} is damaged.")
+    return {key: _count_in(value, key) for key in value}
+
+
+def _number_in(content: Mapping[str, object], name: str) -> float:
+    """Return a number; finite or not is for others to see."""
+    value = content[name]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ProfileError(f"its {name} is not a number.")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ProfileError(f"its {name} is not finite.") from error
+
+
+def _numbers_in(content: Mapping[str, object], name: str, ndim: int) -> DoubleArray:
+    """Return numbers as float64 of so many axes; empty where the shape differs."""
+    value = content[name]
+    if not _all_numbers(value, ndim):
+        raise ProfileError(f"the mixture's {name} are not numbers.")
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (ValueError, OverflowError) as error:  # ragged rows, or an integer without end
+        raise ProfileError(f"the mixture's {name} have no shape.") from error
+    return array.reshape(array.shape if array.ndim == ndim else (0,) * ndim)
+
+
+def _all_numbers(value: object, ndim: int) -> bool:
+    if not isinstance(value, list):
+        return False
+    fits: Callable[[object], bool] = (
+        (lambda item: type(item) in (int, float))
+        if ndim == 1
+        else (lambda item: _all_numbers(item, ndim - 1))
+    )
+    return all(map(fits, value))
+
+
+SCHEMA = "napari-spa profile"
+
+_FIRST = frozenset({"schema", "version", "name", "task", "model", "picks", "images", "mixture"})
+_SECOND = _FIRST | {"objects", "log_growth"}
+_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _SECOND, 3: _SECOND | {"taught"}}
+VERSION = max(_NAMES)
+
+
+def _count_objects(content: Content) -> Content:
+    """Version 1 did not note how large objects were drawn: nothing is known of it."""
+    return {**content, "objects": 0, "log_growth": 0.0}
+
+
+def _name_images(content: Content) -> Content:
+    """Version 2 did not note which images taught it: each counts again when it is opened."""
+    return {**content, "taught": {}}
+
+
+_STEPS: dict[int, Callable[[Content], Content]] = {1: _count_objects, 2: _name_images}
+
+
+def read_content(text: str) -> Content:
+    """Read a profile's text of any version as one of the present version.
+
+    Parameters
+    ----------
+    text : str
+        Content of a file.
+
+    Returns
+    -------
+    mapping
+        With exactly the names of the present version; values are not checked.
+
+    Raises
+    ------
+    ProfileError
+        When it is no profile, damaged, or of a newer version.
+    """
+    try:
+        content = parse_json(text)
+    except JsonError as error:
+        raise ProfileError(f"it is not a napari-spa profile, or damaged: {error}.") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ProfileError("it is not a napari-spa profile.")
+    version = _version(content)
+    check_names(content, _NAMES[version], "it")
+    return _forward(content, version)
+
+
+def check_names(content: Content, expected: Collection[str], what: str) -> None:
+    """Refuse a mapping that lacks names or has others.
+
+    Parameters
+    ----------
+    content : mapping
+        As read.
+    expected : collection of str
+        Its names.
+    what : str
+        How the sentence names it.
+
+    Raises
+    ------
+    ProfileError
+        When names differ.
+    """
+    for verb, names in (
+        ("lacks", set(expected) - content.keys()),
+        ("has unknown", content.keys() - set(expected)),
+    ):
+        if names:
+            raise ProfileError(f"{what} {verb} {min(names)!r:.80}.")
+
+
+def _version(content: Content) -> int:
+    version = content.get("version")
+    if type(version) is int and version > VERSION:
+        raise ProfileError(
+            f"it has version {version}, written by a newer napari-spa; update napari-spa to use it."
+        )
+    if type(version) is not int or version not in _NAMES:
+        raise ProfileError(f"it has the impossible version {version!r:.40}.")
+    return version
+
+
+def _forward(content: Content, version: int) -> Content:
+    for old in range(version, VERSION):
+        content = {**_STEPS[old](content), "version": old + 1}
+        check_names(content, _NAMES[old + 1], "it")
+    return content
+
 
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
@@ -174,28 +340,28 @@ class PreferenceProfile:
             When it is no profile, damaged, or of a newer version.
         """
         content = read_content(text)
-        mixture = values.mapping(content, "mixture", {"weights", "means", "variances"})
-        model = values.mapping(content, "model", {known.name for known in fields(ModelIdentity)})
+        mixture = _mapping_in(content, "mixture", {"weights", "means", "variances"})
+        model = _mapping_in(content, "model", {known.name for known in fields(ModelIdentity)})
         return cls(
             model=ModelIdentity(
-                name=values.text(model, "name"),
-                sha256=values.text(model, "sha256"),
-                head=values.text(model, "head"),
-                sampler=values.text(model, "sampler"),
-                latent_dim=values.count(model, "latent_dim"),
+                name=_text_in(model, "name"),
+                sha256=_text_in(model, "sha256"),
+                head=_text_in(model, "head"),
+                sampler=_text_in(model, "sampler"),
+                latent_dim=_count_in(model, "latent_dim"),
             ),
             mixture=MixtureParameters(
-                values.numbers(mixture, "weights", 1),
-                values.numbers(mixture, "means", 2),
-                values.numbers(mixture, "variances", 2),
+                _numbers_in(mixture, "weights", 1),
+                _numbers_in(mixture, "means", 2),
+                _numbers_in(mixture, "variances", 2),
             ),
-            picks=values.count(content, "picks"),
-            images=values.count(content, "images"),
-            task=values.text(content, "task"),
-            name=values.text(content, "name"),
-            objects=values.count(content, "objects"),
-            log_growth=values.number(content, "log_growth"),
-            taught=MappingProxyType(dict(values.counts(content, "taught"))),
+            picks=_count_in(content, "picks"),
+            images=_count_in(content, "images"),
+            task=_text_in(content, "task"),
+            name=_text_in(content, "name"),
+            objects=_count_in(content, "objects"),
+            log_growth=_number_in(content, "log_growth"),
+            taught=MappingProxyType(dict(_counts_in(content, "taught"))),
         )
 
     def save(self, path: str | Path) -> None:

@@ -1,29 +1,277 @@
-"""The person's profiles: one small file each, in a folder of theirs.
-
-A profile's file keeps its name for life, since settings, scripts and other windows hold its
-path; what a person calls it is written inside.  Changes are made under a lock beside the
-file, so two windows that teach one profile lose nothing.
-"""
+"""The folder of profiles: list, save under a lock, rename, put in the trash."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import unicodedata
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.profiles.entries import ShelfEntry, described, read_entry
-from napari_spa.io.profiles.files import file_stem, folded, locked, update_profile
+from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.trash import ProfileBin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari_spa.io.models.identity import ModelIdentity
 
 __all__ = ["ProfileShelf", "ShelfEntry", "profiles_root", "update_profile"]
+
+
+_FORBIDDEN = '<>:"/\\|?*'
+_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"
+}
+"""Windows takes these for devices, whatever follows a dot."""
+_LONGEST = 96
+"""Bytes of a file's stem: temporary and lock names around it fit the strictest file systems."""
+_PATIENCE = 10.0
+"""Seconds to wait for another window, which needs a few milliseconds."""
+
+
+def update_profile(
+    path: Path, change: Callable[[PreferenceProfile], PreferenceProfile]
+) -> PreferenceProfile:
+    """Change what a profile's file holds now; nobody else's change is lost.
+
+    Parameters
+    ----------
+    path : Path
+        An existing profile, on the shelf or elsewhere.
+    change : callable
+        From what the file holds to what it shall hold.
+
+    Returns
+    -------
+    PreferenceProfile
+        What it holds now.
+
+    Raises
+    ------
+    ProfileError
+        When the file is gone, damaged or of a newer version, or ``change`` refuses it.
+    DataError
+        When it cannot be written, or another window does not let go of it.
+    """
+    if not path.exists():
+        raise ProfileError(f"the profile {path} is gone.")
+    with locked(path):
+        changed = change(PreferenceProfile.load(path))
+        changed.save(path)
+    return changed
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other windows and programs of ours from changing a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; the lock lies beside it and ends with the process.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be written, or another window does not let go.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_PATIENCE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(f"{path} is in use by another window; try again.") from error
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def file_stem(name: str) -> str:
+    """Make a file's name of a profile's.
+
+    Parameters
+    ----------
+    name : str
+        In any script, of any length.
+
+    Returns
+    -------
+    str
+        Without suffix; letters of any script stay, what some system refuses does not.
+    """
+    text = unicodedata.normalize("NFC", name)
+    kept = (c if c.isprintable() and c not in _FORBIDDEN else " " for c in text)
+    stem = " ".join("".join(kept).split()).lstrip(".")
+    stem = stem.encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore").rstrip(". ")
+    if stem.split(".")[0].rstrip().casefold() in _RESERVED:
+        stem = f"_{stem}"
+    return stem or "profile"
+
+
+def folded(stem: str) -> str:
+    """Return a name such that equal ones may be the same file somewhere."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfEntry:
+    """One profile on the shelf, or a file that is none.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    name : str
+        As the person called it; of a nameless or unreadable one, the file's name.
+    task : str
+        What is outlined.
+    picks, images : int
+        The evidence behind it.
+    model : ModelIdentity or None
+        The model it was made with; None for a file that cannot be read.
+    problem : str
+        Why it cannot be used, in a sentence; empty when it can.
+    """
+
+    path: Path
+    name: str
+    task: str = ""
+    picks: int = 0
+    images: int = 0
+    model: ModelIdentity | None = None
+    problem: str = ""
+
+    def fits(self, model: ModelIdentity) -> bool:
+        """Tell whether it can be used with a model."""
+        return self.model is not None and self.model.interchangeable(model)
+
+
+def read_entry(path: Path) -> ShelfEntry | None:
+    """Read a file as an entry, with its problem if need be; None when it is gone by now."""
+    try:
+        return described(path, PreferenceProfile.load(path))
+    except ProfileError as error:
+        # Another window may have deleted it just now; a dangling link stays a problem.
+        gone = not path.exists() and not path.is_symlink()
+        return None if gone else ShelfEntry(path, path.stem, problem=str(error))
+
+
+def described(path: Path, profile: PreferenceProfile) -> ShelfEntry:
+    """Return the entry of a profile that was read from, or written to, a file."""
+    name = profile.name or path.stem
+    return ShelfEntry(path, name, profile.task, profile.picks, profile.images, profile.model)
+
+
+class ProfileBin:
+    """A folder of profiles that are not in use any more.
+
+    Parameters
+    ----------
+    root : Path
+        The folder, made when the first profile comes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self, most: int | None = None) -> tuple[ShelfEntry, ...]:
+        """List what can be brought back, the latest first.
+
+        Parameters
+        ----------
+        most : int or None
+            Only so many files are read; all by default.
+
+        Returns
+        -------
+        tuple of ShelfEntry
+
+        Raises
+        ------
+        DataError
+            When the folder itself cannot be read.
+        """
+        try:
+            paths = tuple(self.root.glob("*.json"))
+        except OSError as error:
+            raise DataError(f"cannot read {self.root}: {error.strerror or error}.") from error
+        found = []
+        for path in paths:
+            with suppress(OSError):  # another window brings it back just now
+                found.append((-path.stat().st_mtime_ns, path))
+        entries = [read_entry(path) for _, path in sorted(found)[:most]]
+        return tuple(entry for entry in entries if entry is not None and not entry.problem)
+
+    def find(self, name: str) -> Path:
+        """Find what was removed last under a name.
+
+        Parameters
+        ----------
+        name : str
+            Case does not count.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ProfileError
+            When there is none.
+        """
+        entries = self.list()
+        for entry in entries:
+            if folded(entry.name) == folded(name.strip()):
+                return entry.path
+        there = ", ".join(repr(entry.name) for entry in entries[:8]) or "none"
+        raise ProfileError(f"no profile {name!r:.80} was reset or deleted; there are: {there}.")
+
+    def keep(self, path: Path) -> None:
+        """Keep a copy of a profile's file, as it is now.
+
+        Raises
+        ------
+        DataError
+            When it cannot be copied.
+        """
+        with locked(self.root), atomic_path(self._free(path)) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def take(self, path: Path) -> None:
+        """Move a profile's file here.
+
+        Raises
+        ------
+        DataError
+            When it cannot be moved.
+        """
+        if path.is_dir():
+            raise DataError(f"cannot delete {path}: it is a folder.")
+        try:
+            with locked(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                target = self._free(path)
+                shutil.move(path, target)
+            os.utime(target)  # the latest is what went last
+        except OSError as error:
+            raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
+
+    def _free(self, path: Path) -> Path:
+        target, number = self.root / path.name, 1
+        while target.exists():
+            number += 1
+            target = self.root / f"{path.stem} ({number}).json"
+        return target
+
 
 _SUFFIX = ".json"
 

@@ -1,4 +1,4 @@
-"""Export a project, kind by kind; an image that cannot be exported does not stop the others."""
+"""Export a project for other programs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, write_table
 from napari_spa.io.images.listing import open_image
 from napari_spa.io.images.open import ImageInfo, write_labels
 from napari_spa.io.projects.coco import CocoWriter
-from napari_spa.io.projects.export_planes import planes_of
-from napari_spa.io.projects.ome_zarr import need_zarr, write_label_zarr
+from napari_spa.io.projects.ome_zarr import need_zarr, planes_of, write_label_zarr
 from napari_spa.io.projects.paths import LOG_SUFFIX, labels_path, log_path
-from napari_spa.io.tables import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from napari_spa.io.images.stack_files import StackFile
     from napari_spa.io.projects.ome_zarr import Colour
     from napari_spa.io.projects.project import Project, ProjectItem
+
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {

@@ -13,11 +13,12 @@ import numpy as np
 
 from napari_spa.errors import InputError
 from napari_spa.io.files import atomic_folder
-from napari_spa.io.projects.export_planes import planes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from napari_spa.io.images.open import ImageInfo
     from napari_spa.io.images.stack_files import StackFile
@@ -28,6 +29,26 @@ _VERSION = "0.4"
 _ORDER = "TCZYX"  # the format's: time, channels, space
 _KINDS = {"T": "time", "C": "channel"}
 _CHUNK, _COARSEST = 512, 256
+
+
+def planes_of(labels: StackFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
+    """Yield the planes of an image of labels; one at a time is in memory.
+
+    Parameters
+    ----------
+    labels : StackFile
+        From :func:`~napari_spa.io.images.listing.open_image`.
+
+    Yields
+    ------
+    index : tuple of int
+        Positions along the axes before rows and columns.
+    plane : ndarray of shape (H, W)
+        Its labels.
+    """
+    stack = labels.levels[0]
+    for index in np.ndindex(*stack.shape[:-2]):
+        yield index, np.asarray(stack[index])
 
 
 def need_zarr() -> None:

@@ -15,8 +15,7 @@ from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session
 from napari_spa.viewer.annotation.images import Works
 from napari_spa.viewer.annotation.model_in_use import ModelInUse
-from napari_spa.viewer.annotation.round import Shown, look_record, make_shown
-from napari_spa.viewer.annotation.round_renderer import RoundShow
+from napari_spa.viewer.annotation.round import RoundShow, Shown, look_record, make_shown
 from napari_spa.viewer.autosave.autosave import WorkKeeper
 from napari_spa.viewer.background import Worker
 from napari_spa.viewer.compat import keep_programs

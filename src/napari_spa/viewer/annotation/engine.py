@@ -33,7 +33,7 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     SpaError
         When the model or the device cannot be used.
     """
-    from napari_spa.viewer.warm_up import load_torch
+    from napari_spa.viewer.compat import load_torch
 
     load_torch()
     from napari_spa.io.embeddings import EmbeddingCache, default_folder

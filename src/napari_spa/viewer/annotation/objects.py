@@ -11,15 +11,14 @@ from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AtHand
 from napari_spa.viewer.annotation.stored_masks import stored_mask
 from napari_spa.viewer.autosave.export import export_work
-from napari_spa.viewer.layers.camera import camera_of
-from napari_spa.viewer.layers.planes import show_plane, shown_plane
+from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
 
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.refine.annotation.objects import Part
     from napari_spa.viewer.annotation.controller import Act, Refiner
-    from napari_spa.viewer.annotation.gestures import Position
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.prompts import Position
 
 
 class ObjectActs(QObject):

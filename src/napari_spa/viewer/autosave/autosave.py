@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from napari_spa.errors import DataError
-from napari_spa.io.event_log import RecordLog, read_records
-from napari_spa.io.work_folders import LOG_NAME, WorkFolder, left_behind
+from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
 from napari_spa.refine.log.journal import Journal, image_facts, read_journal
-from napari_spa.viewer.layers.label_storage import LabelStore, make_label_store
-from napari_spa.viewer.layers.store_surface import StoreSurface
+from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

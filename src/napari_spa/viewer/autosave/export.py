@@ -51,8 +51,8 @@ def export_work(
 
     def job(progress: Progress) -> list[str]:
         from napari_spa.core.measures import measure_objects
+        from napari_spa.io.files import write_table
         from napari_spa.io.images.open import write_labels
-        from napari_spa.io.tables import write_table
 
         names = [f"{name}-labels.tif", f"{name}-objects.csv"]
         finest = store.data[0] if store.multiscale else store.data

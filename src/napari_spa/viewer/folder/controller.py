@@ -1,7 +1,8 @@
-"""Walk through the images of a folder: open one, leave it, say what became of it."""
+"""Go through the images of a folder: the one on show, the ones read ahead, the status line."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,10 @@ from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.items import in_brief
 from napari_spa.io.projects.paths import labels_path
-from napari_spa.viewer.folder.ahead import ReadAhead
-from napari_spa.viewer.folder.bookmark import FolderBookmark
-from napari_spa.viewer.folder.items import FolderItems
-from napari_spa.viewer.folder.project import hold_project
+from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
 from napari_spa.viewer.folder.reader import FolderReader, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, Leaving
 from napari_spa.viewer.folder.stage import FolderStage
-from napari_spa.viewer.folder.status import FolderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +26,107 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.task import ImageResult
     from napari_spa.io.projects.project import Project, ProjectItem
-    from napari_spa.viewer.folder.stage import Desk
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.folder.reader import ReadImage
+    from napari_spa.viewer.folder.stage import Desk, OpenItem
+
+
+_LOOK_SECONDS = 0.05
+
+
+class ReadAhead(QObject):
+    """Read the neighbours of the image on show, and encode them while nobody waits.
+
+    Parameters
+    ----------
+    reader : FolderReader
+        Reads and keeps images.
+    parent : QObject or None
+        Qt's parent.
+    """
+
+    def __init__(self, reader: FolderReader, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._reader = reader
+        self._stopped = False
+
+    def begin(self, current: OpenItem, near: Sequence[tuple[str, Path]]) -> None:
+        """Get some images ready, the likeliest first.
+
+        Parameters
+        ----------
+        current : OpenItem
+            The image on show, whose own embedding comes first.
+        near : sequence of (str, Path)
+            Name and file of each that may be wanted next.
+        """
+        images = [self._reader.image(name, path) for name, path in near]
+        refiner = current.desk.refiner
+        session = refiner.session
+        if session is None:  # the model is loaded with the first click
+            return
+        shown = current.image
+
+        def job(progress: Progress) -> None:
+            session.prefetch(shown.picture(shown.middle()))
+            for future in images:
+                image = self._wait(future, progress)
+                if image is not None:
+                    session.prefetch(image.picture(image.middle()))
+
+        refiner.worker.submit_idle(job)
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        self._stopped = True
+
+    def _wait(self, future: Future[ReadImage], progress: Progress) -> ReadImage | None:
+        """Return an image once it is read; None for one that cannot be."""
+        while not future.done():
+            progress(0.0, "")  # raises when somebody wants the worker
+            if self._stopped:
+                return None
+            time.sleep(_LOOK_SECONDS)
+        progress(0.0, "")
+        return None if future.cancelled() or future.exception() else future.result()
+
+
+class FolderStatus:
+    """Say how far an image is, once for each change; trouble stays on show.
+
+    Parameters
+    ----------
+    say : callable
+        Takes the sentence.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._said: str | None = ""  # of this image; None: trouble is on show
+
+    def begin(self) -> None:
+        """Say everything anew: another image comes."""
+        self._said = ""
+
+    def hush(self, _: str = "") -> None:
+        """Say no more of this image, so that trouble stays on show."""
+        self._said = None
+
+    def show(self, item: OpenItem) -> None:
+        """Say how far an image is, or what to do on it, when that changed."""
+        if self._said is None:
+            return
+        count = len(item.work.annotation.objects)
+        words = "click on an object."
+        if count:
+            words = f"{counted(count, 'object')} so far."
+        elif item.work.at_hand is not None:
+            words = "the first object is at hand."
+        sentence = f"{item.name}: {words}"
+        if sentence != self._said:
+            self._said = sentence
+            self._say(sentence)
+
 
 _SETTLED_MS = 250
 AT_HAND = "Accept or discard the object at hand first."

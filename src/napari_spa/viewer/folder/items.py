@@ -1,17 +1,219 @@
-"""What is known of each image of a folder, while a person or a batch works on it."""
+"""The images of a folder with their status; the folders opened lately and the place in each."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_spa.core.plane import Plane
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.files import atomic_path
 from napari_spa.io.projects.items import ProjectItem
+from napari_spa.io.projects.paths import default_output, is_project, project_path
+from napari_spa.io.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from napari_spa.batch.task import ImageResult
+    from napari_spa.io.projects.project import Project
+    from napari_spa.viewer.folder.reader import ReadImage
+
+
+_logger = logging.getLogger(__name__)
+_MOST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RecentFolder:
+    """A folder that was worked on.
+
+    Attributes
+    ----------
+    source, out : str
+        The images, and the project's output folder.
+    name : str
+        The image that was open; empty for none.
+    index : tuple of int
+        The slice that was on show.
+    """
+
+    source: str
+    out: str
+    name: str = ""
+    index: tuple[int, ...] = ()
+
+
+def recent_path() -> Path:
+    """Return the file that remembers folders, in the person's state folder."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-spa") / "folders.json"
+
+
+def recent_folders(path: Path | None = None) -> list[RecentFolder]:
+    """Return the folders worked on lately that are there still, the latest first.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; :func:`recent_path` by default.
+
+    Returns
+    -------
+    list of RecentFolder
+        Empty when nothing is known, or the file is damaged.
+    """
+    path = path or recent_path()
+    try:
+        entries = read_json(path)["folders"]
+        found = [_read(entry) for entry in entries]
+    except FileNotFoundError:
+        return []
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _logger.info("%s is passed over: %s", path, error)
+        return []
+    return [entry for entry in found if os.path.isdir(entry.out)]
+
+
+def _read(entry: dict[str, object]) -> RecentFolder:
+    index = entry.get("index", ())
+    if not isinstance(index, list | tuple):
+        raise TypeError("index")
+    return RecentFolder(
+        str(entry["source"]),
+        str(entry["out"]),
+        str(entry.get("name", "")),
+        tuple(int(n) for n in index),
+    )
+
+
+def remember_folder(folder: RecentFolder, path: Path | None = None) -> None:
+    """Put a folder first; what cannot be remembered is no reason to fail.
+
+    Parameters
+    ----------
+    folder : RecentFolder
+        The folder; replaces what was known of its output folder.
+    path : Path or None
+        The file; :func:`recent_path` by default.
+    """
+    path = path or recent_path()
+    others = [entry for entry in recent_folders(path) if entry.out != folder.out]
+    content = {"version": 1, "folders": [asdict(entry) for entry in [folder, *others][:_MOST]]}
+    try:
+        with atomic_path(path, sync=False) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    except DataError as error:
+        _logger.info("%s", error)
+
+
+def place_in(out: Path, path: Path | None = None) -> RecentFolder | None:
+    """Return where one was in a project.
+
+    Parameters
+    ----------
+    out : Path
+        Its output folder.
+    path : Path or None
+        The file; :func:`recent_path` by default.
+
+    Returns
+    -------
+    RecentFolder or None
+    """
+    return next((entry for entry in recent_folders(path) if entry.out == str(out)), None)
+
+
+class FolderBookmark:
+    """Go on where one was in a project the last time, and keep where one is now.
+
+    Parameters
+    ----------
+    project : Project
+        The project that is open.
+    run : callable
+        Does something in the background.
+    """
+
+    def __init__(self, project: Project, run: Callable[[Callable[[], None]], Any]) -> None:
+        self._project, self._run = project, run
+        self._was: RecentFolder | None = place_in(project.out)
+
+    def first(self, items: Mapping[str, ProjectItem]) -> str | None:
+        """Return where to begin: where one was, else what was begun, else what is to do."""
+        if self._was is not None and self._was.name in items:
+            return self._was.name
+        for status in ("in progress", "to do", "review"):
+            for name, item in items.items():
+                if item.status == status and not item.problem:
+                    return name
+        return next(iter(items), None)
+
+    def plane(self, image: ReadImage) -> Plane:
+        """Return the slice to show: of the first image where one was, else the middle."""
+        was, self._was = self._was, None
+        middle = image.middle()
+        if was is None or was.name != image.name or len(was.index) != len(image.shape):
+            return middle
+        inside = (min(max(i, 0), n - 1) for i, n in zip(was.index, image.shape, strict=True))
+        return Plane(middle.axes, tuple(inside))
+
+    def keep(self, name: str | None, plane: Plane | None) -> None:
+        """Remember the image and slice on show; None for none."""
+        folder = RecentFolder(
+            str(self._project.source),
+            str(self._project.out),
+            name or "",
+            () if plane is None else plane.index,
+        )
+        self._run(partial(remember_folder, folder))
+
+
+def hold_project(folder: Path, out: Path | None = None) -> Project:
+    """Open a folder's project, or make one, and keep other windows out; for the background.
+
+    Parameters
+    ----------
+    folder : Path
+        The images; or the output folder of a project, which knows where its images are.
+    out : Path or None
+        The output folder; by default the one beside the images.
+
+    Returns
+    -------
+    Project
+        Held until its ``close``.
+
+    Raises
+    ------
+    InputError
+        When the folder is not there, or holds results without images.
+    DataError
+        When another window has it, or it cannot be read or written.
+    """
+    from napari_spa.io.projects.project import Project
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.")
+    known = project_path(folder).exists()
+    if is_project(folder) and not known:
+        raise InputError(f"{folder.name} holds a batch's results; open the folder of its images.")
+    target = folder if known else Path(out or default_output(folder))
+    if project_path(target).exists():
+        project = Project.open(target)
+    else:
+        project = Project.create(folder, target)
+    project.hold()
+    return project
+
 
 _BEGUN_AGAIN = ("to do", "skipped", "done")
 

@@ -1,4 +1,4 @@
-"""Plan and run a batch over the images of a project that are to do; for the background."""
+"""Long jobs on a folder, in a process of their own: batch and export."""
 
 from __future__ import annotations
 
@@ -7,18 +7,66 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_spa.core.words import counted
 from napari_spa.io.projects.items import in_brief
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.viewer.layers.mask import mask_colours
 from napari_spa.viewer.subprocess_job import run_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_spa.batch.estimate import Estimate
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.progress import BatchReport
+    from napari_spa.batch.runner import BatchReport
     from napari_spa.batch.task import ImageResult
     from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.projects.project import Project
     from napari_spa.refine.engine.config import Progress
+
+
+def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Progress) -> str:
+    """Export a project, and say what came of it.
+
+    Parameters
+    ----------
+    project : Project
+        With results on disk.
+    kinds : sequence of str
+        What to write.
+    folder : Path
+        Where to.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    str
+        A sentence.
+
+    Raises
+    ------
+    SpaError
+        When it cannot be written.
+    """
+    from napari_spa.io.projects.export import export_project
+
+    colours = mask_colours()
+
+    def colour(number: int) -> tuple[int, int, int, int]:
+        red, green, blue, alpha = (round(255 * float(share)) for share in colours.map(number))
+        return red, green, blue, alpha
+
+    report = export_project(project, kinds, folder, progress, colour=colour)
+    images = counted(report.images, "image")
+    files = counted(report.files, "file")
+    words = f"Exported {images} into {folder}: {files}."
+    if report.problems:
+        name, why = report.problems[0]
+        more = len(report.problems) - 1
+        also = f" (and {more} more)" if more else ""
+        words += f" Left out: {name}{also}: {in_brief(why, labels_path(project.out, name))}"
+    return words
+
 
 APPLIED_NAME = "applied-profile.json"
 

@@ -16,8 +16,7 @@ from napari_spa.io.projects.paths import labels_path
 from napari_spa.refine.engine.image_plane import Picture, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.viewer.autosave.autosave import Recovered
-from napari_spa.viewer.layers.label_storage import make_label_store
-from napari_spa.viewer.layers.store_surface import StoreSurface
+from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.event_log import Record
     from napari_spa.io.images.stack_files import StackFile
-    from napari_spa.viewer.folder.log import FolderLog
-    from napari_spa.viewer.folder.place import FolderPlace
+    from napari_spa.viewer.folder.storage import FolderLog, FolderPlace
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 _logger = logging.getLogger(__name__)

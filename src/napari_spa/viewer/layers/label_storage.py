@@ -1,4 +1,4 @@
-"""Where a mask layer's labels live: an array while small, tiles and a pyramid beyond."""
+"""Labels of an image of any size: an array while small, tiles in a pyramid beyond."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import BoolArray, Region
+
     Index = tuple[int | slice, ...]
     Level = NDArray[np.uint16] | TileArray
+
 
 # A plain array up to so many pixels (256 MiB), with no side over what any graphics card
 # takes as one texture.
@@ -295,3 +299,28 @@ def _checked(values: NDArray[np.integer[Any]] | int) -> NDArray[np.uint16]:
             raise InputError(f"labels are whole numbers from {limits.min} to {limits.max}.")
         array = array.astype(_DTYPE)
     return array
+
+
+class StoreSurface:
+    """A :class:`~napari_spa.refine.annotation.annotation.Surface` on a label store.
+
+    Parameters
+    ----------
+    store : LabelStore
+        Where the labels are.
+    """
+
+    def __init__(self, store: LabelStore) -> None:
+        self.store = store
+
+    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
+        """Return a copy of the labels in a region."""
+        return self.store.read(plane.region(region))
+
+    def write(
+        self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
+    ) -> None:
+        """Give the pixels of a region that are true the values."""
+        block = self.store.read(plane.region(region))
+        block[pixels] = values
+        self.store.write(plane.region(region), block)

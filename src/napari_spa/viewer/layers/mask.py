@@ -11,9 +11,8 @@ from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 from psygnal import Signal
 
-from napari_spa.viewer.layers.label_storage import LabelStore, make_label_store
+from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import spatial_shape
-from napari_spa.viewer.layers.store_surface import StoreSurface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

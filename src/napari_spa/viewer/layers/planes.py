@@ -1,4 +1,4 @@
-"""Which plane of an image layer is on show, how it is read, and where a click falls in it."""
+"""Which plane of a napari image is on show, and how its coordinates map to ours."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Image
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's camera: of its scene, or before napari 0.9 its own."""
+    return getattr(viewer, "scene", viewer).camera
+
 
 _MOST_CHANNELS = 8
 _CHANNEL_NAMES = {"c", "channel", "channels", "ch"}

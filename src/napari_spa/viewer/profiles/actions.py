@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.refine.preference.update import merge_profiles, start_from
-from napari_spa.viewer.profiles.recent import recent_profile, remember_profile
+from napari_spa.viewer.profiles.active import recent_profile, remember_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,11 +1,8 @@
-"""The profile in use: what is in it, what objects start from, and what it is taught.
-
-Files are read and written in a thread of their own, under a lock, so that other windows and
-programs may use the same profiles.
-"""
+"""The active profile: chosen, taught by accepted objects, remembered for the next session."""
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -13,26 +10,193 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import SpaError
-from napari_spa.io.profiles.entries import ShelfEntry, described, read_entry
-from napari_spa.io.profiles.files import folded
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.errors import DataError, SpaError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import (
+    ProfileShelf,
+    ShelfEntry,
+    described,
+    folded,
+    read_entry,
+    update_profile,
+)
+from napari_spa.io.strict_json import read_json
 from napari_spa.refine.preference.summary import describe, in_brief
 from napari_spa.viewer.file_thread import FileThread
-from napari_spa.viewer.profiles.lessons import Lessons, for_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.refine.session.session import RefinementSession
+
+    Lesson = Callable[[PreferenceProfile], PreferenceProfile]
+
+
+_logger = logging.getLogger(__name__)
+
+
+def recent_profiles_path() -> Path:
+    """Return the file that remembers profiles, in the person's state folder."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-spa") / "profiles.json"
+
+
+def recent_profile(model: str, path: Path | None = None) -> str:
+    """Return the profile that was used last with a model.
+
+    Parameters
+    ----------
+    model : str
+        The model's name or path, as in the settings.
+    path : Path or None
+        The file; :func:`recent_profiles_path` by default.
+
+    Returns
+    -------
+    str
+        Path of the profile; empty for none, or when nothing is known.
+    """
+    return _read(path or recent_profiles_path()).get(model, "")
+
+
+def remember_profile(model: str, profile: str, path: Path | None = None) -> None:
+    """Remember a model's profile; what cannot be remembered is no reason to fail.
+
+    Parameters
+    ----------
+    model : str
+        The model's name or path, as in the settings.
+    profile : str
+        Path of the profile; empty for none.
+    path : Path or None
+        The file; :func:`recent_profiles_path` by default.
+    """
+    path = path or recent_profiles_path()
+    known = _read(path)
+    if known.get(model, "") == profile:
+        return
+    content = {"version": 1, "profiles": {**known, model: profile}}
+    try:
+        with atomic_path(path, sync=False) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    except DataError as error:
+        _logger.info("%s", error)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        known = read_json(path)["profiles"]
+        return {str(model): str(profile) for model, profile in known.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _logger.info("%s is passed over: %s", path, error)
+        return {}
+
+
+class Lessons:
+    """Lessons that are due to be written; for one thread.
+
+    Each goes into its profile's file once.  One that cannot be written stays due, and is
+    written with the next.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[Path, list[Lesson]] = {}
+
+    def due(self, path: Path) -> int:
+        """Return how many lessons are not in a profile's file yet; in any thread."""
+        return len(self._due.get(path, ()))
+
+    def unwritten(self) -> tuple[Path, ...]:
+        """Return the profiles that lack lessons."""
+        return tuple(self._due)
+
+    def teach(self, path: Path, lesson: Lesson) -> PreferenceProfile:
+        """Write a lesson, and all that were due before it.
+
+        Parameters
+        ----------
+        path : Path
+            The profile's file.
+        lesson : callable
+            From the profile before to the profile after.
+
+        Returns
+        -------
+        PreferenceProfile
+            What the file holds now.
+
+        Raises
+        ------
+        ProfileError
+            When the file is gone, damaged or of another model; the lesson stays due.
+        DataError
+            When it cannot be written; the lesson stays due.
+        """
+        self._due.setdefault(path, []).append(lesson)
+        return self.write(path)
+
+    def write(self, path: Path) -> PreferenceProfile:
+        """Write what is due; raises as :meth:`teach` does."""
+        lessons = self._due[path]
+        written = update_profile(path, lambda profile: _after(profile, lessons))
+        del self._due[path]
+        return written
+
+    def read(self, path: Path) -> PreferenceProfile:
+        """Return what a file holds and what is due to it.
+
+        Raises
+        ------
+        ProfileError
+            When the file is gone, damaged, or of another model than a lesson.
+        """
+        return _after(PreferenceProfile.load(path), self._due.get(path, []))
+
+    def drop(self, path: Path) -> None:
+        """Forget what is due to a profile."""
+        self._due.pop(path, None)
+
+
+def for_model(
+    lesson: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
+) -> Lesson:
+    """Return a lesson that refuses profiles of another model than its own.
+
+    Parameters
+    ----------
+    lesson : callable
+        From :meth:`~napari_spa.refine.session.session.RefinementSession.lesson`.
+    model : ModelIdentity
+        The session's model.
+
+    Returns
+    -------
+    callable
+    """
+
+    def checked(profile: PreferenceProfile) -> PreferenceProfile:
+        profile.check(model)
+        return lesson(profile)
+
+    return checked
+
+
+def _after(profile: PreferenceProfile, lessons: list[Lesson]) -> PreferenceProfile:
+    for lesson in lessons:
+        profile = lesson(profile)
+    return profile
+
 
 NOT_KEPT = "Your picks count until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _MOST_BACK = 12
 """So many of those that were removed are offered."""
-_logger = logging.getLogger(__name__)
 
 _Listed = tuple[tuple[ShelfEntry, ...], tuple[ShelfEntry, ...]]
 

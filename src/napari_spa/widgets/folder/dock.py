@@ -11,13 +11,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from napari_spa.viewer.folder.controller import FolderWalker
-from napari_spa.viewer.folder.recent import recent_folders
+from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import SettingsStore
-from napari_spa.widgets.common.dock_places import DockPlaces
-from napari_spa.widgets.common.docks import DockLife
-from napari_spa.widgets.common.later import later
+from napari_spa.widgets.common.docks import DockLife, DockPlaces, later
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
 from napari_spa.widgets.folder.panel import EMPTY, FolderParts

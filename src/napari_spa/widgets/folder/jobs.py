@@ -11,10 +11,8 @@ from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import Worker
-from napari_spa.viewer.folder.export import do_export
-from napari_spa.viewer.folder.jobs import BatchOrder, do_batch, effort_words
-from napari_spa.widgets.folder.batch_dialog import BatchDialog, BatchWish
-from napari_spa.widgets.folder.export_dialog import ExportDialog, ExportWish
+from napari_spa.viewer.folder.jobs import BatchOrder, do_batch, do_export, effort_words
+from napari_spa.widgets.folder.dialogs import BatchDialog, BatchWish, ExportDialog, ExportWish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

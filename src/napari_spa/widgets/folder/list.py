@@ -16,10 +16,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import draw_ring
-from napari_spa.widgets.folder.icons import draw_flag, draw_status
 from napari_spa.widgets.folder.model import (
     ITEM_ROLE,
     FolderModel,
+    draw_flag,
+    draw_status,
     second_line,
     state_of,
     third_line,

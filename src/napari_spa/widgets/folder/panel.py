@@ -17,8 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
-from napari_spa.widgets.common.fields import QuietCombo
+from napari_spa.widgets.common.buttons import FittingButton, QuietCombo, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.folder.list import FolderList
 from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel

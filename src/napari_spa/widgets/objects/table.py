@@ -1,23 +1,283 @@
-"""The table of objects: where they are, how they came about, and what to do with them."""
+"""The table of objects: its view and the controls around it."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QLabel, QMenu, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, QObject, QPoint, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QStackedWidget,
+    QStyle,
+    QStyledItemDelegate,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
-from napari_spa.widgets.objects.model import HEADINGS, ObjectModel
-from napari_spa.widgets.objects.rows import ObjectRow, summary
-from napari_spa.widgets.objects.view import ObjectView
+from napari_spa.widgets.objects.model import (
+    AREA,
+    HEADINGS,
+    NUMBER,
+    ROUNDS,
+    SLICES,
+    STATUS,
+    UNCERTAINTY,
+    ObjectModel,
+    ObjectRow,
+    summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
+    from qtpy.QtWidgets import QStyleOptionViewItem
+
 __all__ = ["ObjectRow", "ObjectTable"]
+
+
+_SHOWN_ROWS, _FEWEST_ROWS = 6, 3
+_LETTERS = 12  # an object on many a slice is elided; its tooltip has them all
+_LEAST_WANTED = (ROUNDS, UNCERTAINTY, AREA)  # hidden in this order where there is no room
+_MOVES = {
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+}
+_PADDING = 3
+_LOOK = f"""
+QTableView {{ border: 2px solid transparent; padding: 0px; }}
+QHeaderView::section {{ border: 0px; padding: 2px {_PADDING}px; }}
+"""
+
+
+class ObjectView(QTableView):
+    """The rows; a key that means nothing here goes on to the viewer.
+
+    Attributes
+    ----------
+    went : Signal(int)
+        An object was clicked, or Enter pressed on it.
+    reopened : Signal(int)
+        An object was double clicked.
+    deleted : Signal(int)
+        The delete key was pressed on an object.
+    """
+
+    went = Signal(int)
+    reopened = Signal(int)
+    deleted = Signal(int)
+
+    def __init__(self, model: ObjectModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._objects = model
+        model.setParent(self)
+        self.setModel(model)
+        self.setItemDelegate(_WholeRow(self))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setTabKeyNavigation(False)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setCornerButtonEnabled(False)
+        self.setAccessibleName("Objects")
+        self.setStyleSheet(_LOOK)
+        self._head, self._side = _header(self.horizontalHeader()), _header(self.verticalHeader())
+        self._head.setHighlightSections(False)
+        self._head.setMinimumSectionSize(8)
+        self._side.hide()
+        self.setSortingEnabled(True)
+        self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
+        self._head.sortIndicatorChanged.connect(self._on_sorted)
+        self.clicked.connect(self._on_clicked)
+        self.doubleClicked.connect(self._on_double_clicked)
+
+    # ------------------------------------------------------------------ what it shows
+
+    def set_rows(self, rows: Sequence[ObjectRow]) -> None:
+        """Show other rows; what was selected, and the place scrolled to, stay."""
+        number, bar = self.selected(), self.verticalScrollBar()
+        place, row = (bar.value() if bar else 0), self.currentIndex().row()
+        self._objects.set_rows(rows)
+        self.fit()
+        if self._select(number) or not rows:
+            self._scroll(place)
+            return
+        # What was selected is gone: the arrow keys go on from its place, where nothing
+        # is selected, so that a second press of the delete key takes nobody unawares.
+        heir = self._objects.index(min(max(row, 0), len(rows) - 1), NUMBER)
+        chosen = self.selectionModel()
+        if row >= 0 and chosen is not None:
+            chosen.setCurrentIndex(heir, QItemSelectionModel.SelectionFlag.NoUpdate)
+        self._scroll(place)
+
+    def select(self, number: int | None) -> None:
+        """Select an object and bring it into view; an unknown one selects nothing."""
+        if self._select(number):
+            self.scrollTo(self.currentIndex())
+        else:
+            self.clearSelection()
+
+    def selected(self) -> int | None:
+        """Return the number of the selected object."""
+        chosen = self.selectionModel()
+        rows = chosen.selectedRows(NUMBER) if chosen is not None else []
+        return self._objects.number_at(rows[0].row()) if rows else None
+
+    def shown_numbers(self) -> list[int]:
+        """Return the objects' numbers from top to bottom."""
+        return [self._objects.number_at(row) for row in range(self._objects.rowCount())]
+
+    def sort_by(self, column: int) -> None:
+        """Sort by a column; the other way round when it is sorted by already."""
+        up = self._head.sortIndicatorSection() != column or (
+            self._head.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        )
+        order = Qt.SortOrder.AscendingOrder if up else Qt.SortOrder.DescendingOrder
+        self.sortByColumn(column, order)
+
+    def _select(self, number: int | None) -> bool:
+        place, chosen = self._objects.place_of(number), self.selectionModel()
+        if place is None or chosen is None:
+            return False
+        flag = QItemSelectionModel.SelectionFlag
+        chosen.setCurrentIndex(self._objects.index(place, NUMBER), flag.ClearAndSelect | flag.Rows)
+        return True
+
+    def _scroll(self, place: int) -> None:
+        self.updateGeometries()  # a bar that is not told of its new range refuses the place
+        bar = self.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(place)
+
+    # ------------------------------------------------------------------ fitting
+
+    def set_font(self, font: QFont) -> None:
+        """Write in a font: napari's style sheet sets none for tables."""
+        self.setFont(font)
+        self._head.setFont(font)
+        high = self.fontMetrics().height()
+        self._objects.set_swatch(round(0.7 * high), self.devicePixelRatioF())
+        self.setIconSize(QSize(high, high))
+        self._side.setDefaultSectionSize(high + 6)
+        self.updateGeometry()
+        self.fit()
+
+    def fit(self) -> None:
+        """Share the width among the columns; the least wanted go where there is no room."""
+        widths = {column: self._width(column) for column in range(len(HEADINGS))}
+        if not any(row.slices for row in self._objects.rows):
+            del widths[SLICES]
+        viewport = self.viewport()
+        room = viewport.width() if viewport is not None else self.width()
+        for column in _LEAST_WANTED:
+            if sum(widths.values()) > room:
+                del widths[column]
+        # A share of what is left over for each; the status takes the rest, or gives it.
+        share = max(0, room - sum(widths.values())) // len(widths)
+        widths = {column: width + share for column, width in widths.items()}
+        widths[STATUS] = max(0, widths[STATUS] + room - sum(widths.values()))
+        for column in range(len(HEADINGS)):
+            self.setColumnHidden(column, column not in widths)
+            self.setColumnWidth(column, widths.get(column, 0))
+
+    def _width(self, column: int) -> int:
+        """Return the width that a column's longest text needs, in pixels."""
+        metrics = self.fontMetrics()
+        texts = metrics.horizontalAdvance(self._objects.longest(column)[:_LETTERS])
+        picture = metrics.height() + 4 if column in (NUMBER, STATUS) else 0
+        arrow = metrics.height() if column == self._head.sortIndicatorSection() else 0
+        heading = metrics.horizontalAdvance(HEADINGS[column]) + arrow
+        return max(texts + picture, heading) + 2 * _PADDING
+
+    def sizeHint(self) -> QSize:
+        """Return the size of about six rows."""
+        return QSize(320, self._height(_SHOWN_ROWS))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the size of a few rows."""
+        return QSize(120, self._height(_FEWEST_ROWS))
+
+    def _height(self, rows: int) -> int:
+        frame = 2 * self.frameWidth() + 2
+        return self._head.sizeHint().height() + rows * self._side.defaultSectionSize() + frame
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Fit the columns anew."""
+        super().resizeEvent(event)
+        self.fit()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Draw the focus into the frame; the rows are painted elsewhere, and scroll."""
+        done = super().event(event)
+        if event is not None:
+            if event.type() == QEvent.Type.Paint and self.hasFocus():
+                draw_ring(self)
+            elif event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+                self.update()
+        return done
+
+    # ------------------------------------------------------------------ what is done to it
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Go there, ask to delete, move; leave every other key to the viewer."""
+        if event is None:
+            return
+        plain = event.modifiers() in (
+            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.KeypadModifier,
+        )
+        number = self.selected()
+        if plain and number and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.went.emit(number)
+        elif plain and number and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self.deleted.emit(number)
+        elif event.key() in _MOVES:
+            super().keyPressEvent(event)
+        else:
+            event.ignore()
+
+    def _on_sorted(self, *_: object) -> None:
+        self.fit()
+        if self.selected() is not None:
+            self.scrollTo(self.currentIndex())
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        self.went.emit(self._objects.number_at(index.row()))
+
+    def _on_double_clicked(self, index: QModelIndex) -> None:
+        self.reopened.emit(self._objects.number_at(index.row()))
+
+
+class _WholeRow(QStyledItemDelegate):
+    """Draw no frame around the current cell: rows are chosen, not cells."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        if option is not None:
+            option.state &= ~QStyle.StateFlag.State_HasFocus
+
+
+def _header(header: QHeaderView | None) -> QHeaderView:
+    assert header is not None
+    header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+    return header
+
 
 EMPTY = "Accepted objects appear here.\nClick an object in the image, pick, accept."
 _ACTS = {

@@ -17,8 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.words import counted
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.widgets.common.buttons import FittingButton
-from napari_spa.widgets.common.fields import RingedCheck
+from napari_spa.widgets.common.buttons import FittingButton, RingedCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_spa.io.profiles.entries import ShelfEntry
+    from napari_spa.io.profiles.store import ShelfEntry
 
     Problem = Callable[[str, str], str]
 

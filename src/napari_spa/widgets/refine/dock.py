@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_spa.errors import SpaError
-from napari_spa.io.work_folders import work_root
+from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, Refiner
 from napari_spa.viewer.annotation.display import Looks
 from napari_spa.viewer.annotation.objects import ObjectActs
@@ -21,7 +21,7 @@ from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.common.docks import DockLife
-from napari_spa.widgets.profiles.presenter import ProfileDesk
+from napari_spa.widgets.profiles.bar import ProfileDesk
 from napari_spa.widgets.refine.image_binding import ImageDesk
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
 

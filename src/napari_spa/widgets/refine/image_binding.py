@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.layers.planes import Look, channel_choices, shown_plane, spatial_shape
-from napari_spa.widgets.common.later import later
-from napari_spa.widgets.objects.listing import list_objects
+from napari_spa.widgets.common.docks import later
+from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
     from napari_spa.viewer.annotation.controller import Refiner

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton
-from napari_spa.widgets.common.fields import QuietCombo, RingedCheck
+from napari_spa.widgets.common.buttons import FittingButton, QuietCombo, RingedCheck
 from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, show_key
-from napari_spa.widgets.common.fields import FramedLabel
+from napari_spa.widgets.common.buttons import FittingButton, FramedLabel, show_key
 from napari_spa.widgets.common.layouts import EvenGrid
 
 if TYPE_CHECKING:

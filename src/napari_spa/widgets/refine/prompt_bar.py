@@ -16,8 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import PADDING, FittingButton, show_key
-from napari_spa.widgets.common.fields import RingedSpin
+from napari_spa.widgets.common.buttons import PADDING, FittingButton, RingedSpin, show_key
 from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
 
 if TYPE_CHECKING:

@@ -1,20 +1,195 @@
-"""Multi-rater sets as they are distributed: REFUGE2, LIDC crops and QUBIQ."""
+"""Folders of images with the masks of several raters, one class for each layout."""
 
 from __future__ import annotations
 
+import csv
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_spa.datasets.case import Case, assemble, read_mask
 from napari_spa.errors import DataError
 from napari_spa.io.images.open import read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One image and what each rater marked on it.
+
+    Attributes
+    ----------
+    name : str
+        Of the case, unique in its folder.
+    image : ndarray of shape (H, W) or (H, W, C)
+        As stored.
+    masks : ndarray of shape (R, H, W)
+        bool, one per rater, any of them possibly empty.
+    raters : tuple of str
+        R names in the order of the masks.
+    """
+
+    name: str
+    image: NDArray[np.generic]
+    masks: BoolArray
+    raters: tuple[str, ...]
+
+
+class CaseFolder(Protocol):
+    """A multi-rater data set on disk."""
+
+    def names(self, split: str | None = None) -> list[str]:
+        """Return the sorted names of the cases of a split, or of all."""
+        ...
+
+    def read(self, name: str) -> Case:
+        """Read one case."""
+        ...
+
+
+def read_mask(path: Path, *, half: bool = False) -> BoolArray:
+    """Read one rater's mask.
+
+    Parameters
+    ----------
+    path : Path
+        An image; colour channels are joined, alpha is left out.
+    half : bool
+        The target is what reaches half of 255, instead of all that is not zero: for
+        masks stored as JPEG, whose edges ring.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        bool.
+    """
+    values = read_image(path)[0].astype(np.float64)
+    if values.ndim == 3:
+        colours = 1 if values.shape[-1] == 2 else 3
+        values = values[..., :colours].max(axis=-1)
+    return np.asarray(values >= 128 if half else values > 0)
+
+
+def assemble(name: str, image: NDArray[np.generic], masks: Mapping[str, BoolArray]) -> Case:
+    """Put a case together and check that its parts fit.
+
+    Parameters
+    ----------
+    name : str
+        Of the case.
+    image : ndarray of shape (H, W) or (H, W, C)
+        As stored.
+    masks : mapping of str to ndarray of shape (H, W)
+        bool, by rater.
+
+    Returns
+    -------
+    Case
+
+    Raises
+    ------
+    DataError
+        When there is no mask or one has another size than the image.
+    """
+    if not masks:
+        raise DataError(f"no rater marked {name}; each image needs at least one mask.")
+    for rater, mask in masks.items():
+        if mask.shape != image.shape[:2]:
+            raise DataError(
+                f"the mask of {rater} for {name} has {mask.shape} pixels, "
+                f"its image {image.shape[:2]}."
+            )
+    return Case(name, image, np.stack(list(masks.values())), tuple(masks))
+
+
+class PlainFolder:
+    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv`` (name,split).
+
+    Parameters
+    ----------
+    folder : Path
+        The data set.
+
+    Raises
+    ------
+    DataError
+        When two images have the same stem or ``split.csv`` has other columns.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._images = _by_stem(folder / "images")
+        raters = sorted(path for path in (folder / "raters").iterdir() if path.is_dir())
+        self._masks = {rater.name: _by_stem(rater) for rater in raters}
+        self._splits = _read_splits(folder / "split.csv")
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        """Return whether a folder has this layout."""
+        return (folder / "images").is_dir() and (folder / "raters").is_dir()
+
+    def names(self, split: str | None = None) -> list[str]:
+        """Return the sorted names of a split; of all when there is no ``split.csv``."""
+        if split is None or self._splits is None:
+            return sorted(self._images)
+        return [name for name in sorted(self._images) if self._splits.get(name) == split]
+
+    def read(self, name: str) -> Case:
+        """Read one case.
+
+        Parameters
+        ----------
+        name : str
+            One of :meth:`names`.
+
+        Returns
+        -------
+        Case
+
+        Raises
+        ------
+        DataError
+            When no rater marked it or a mask has another size.
+        """
+        image, _ = read_image(self._images[name])
+        masks = {
+            rater: read_mask(files[name]) for rater, files in self._masks.items() if name in files
+        }
+        return assemble(name, image, masks)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """List a folder: file stem to path."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise DataError(f"{found[path.stem]} and {path.name} have the same name; rename one.")
+        found[path.stem] = path
+    return found
+
+
+def _read_splits(table: Path) -> dict[str, str] | None:
+    if not table.exists():
+        return None
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read: {error}.") from error
+    if not all(row.get("name") and row.get("split") for row in rows):
+        raise DataError(f"{table} needs the columns name and split, filled in every row.")
+    return {row["name"]: row["split"] for row in rows}
+
 
 _PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
 

@@ -1,4 +1,4 @@
-"""The log of an image of a folder: what the disk refuses stays in memory and is written later."""
+"""Where a folder keeps the decisions of an image: its log, and the log's location."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.event_log import Record, RecordLog, read_records
+from napari_spa.io.projects.paths import log_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+
 
 _logger = logging.getLogger(__name__)
 _IDLE_KINDS = ("session", "closed")
@@ -162,3 +167,61 @@ def _plain(value: Any) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+PROFILE_NAME = "profile.json"
+
+
+class FolderPlace:
+    """A place for `WorkKeeper`, held by the whole project.
+
+    Parameters
+    ----------
+    out : Path
+        The project's output folder.
+    name : str
+        Of the image.
+    left : callable
+        Called in the main thread, with this place, when the work on the image ends.
+    known : FolderLog or None
+        A log that is open still, because a part of it could not be written.
+    tell : callable or None
+        Says what cannot be written, once for the whole project; by default who opens the
+        log does.
+
+    Attributes
+    ----------
+    before : tuple of dict
+        Records that belong before the first one of a new log.
+    work : AnnotatedImage or None
+        Whose work it is, once the image is shown.
+    info : ImageInfo or None
+        Axes and pixel size of the image, once it is shown.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        left: Callable[[FolderPlace], None],
+        known: FolderLog | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name, self.out = name, out
+        self.log = log_path(out, name)
+        self.profile = out / PROFILE_NAME
+        self.open_log = known
+        self.before: tuple[Record, ...] = ()
+        self.work: AnnotatedImage | None = None
+        self.info: ImageInfo | None = None
+        self._left, self._tell = left, tell
+
+    def open(self, failed: Callable[[str], None]) -> RecordLog:
+        """Return the log to append to."""
+        if self.open_log is None:
+            self.open_log = FolderLog(self.log, self._tell or failed, self.before)
+        return self.open_log
+
+    def close(self, log: RecordLog) -> None:
+        """Say that the work ended; whoever saves it closes the log in the background."""
+        self._left(self)
