@@ -66,28 +66,7 @@ def look_at_points(
     *,
     least_quality: float = 0.0,
 ) -> list[Sight | None]:
-    """See what lies at each point of a window.
-
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    embedder : Embedder
-        Encodes the window.
-    canvas : Canvas
-        The image.
-    view : FieldOfView
-        The window.
-    points : sequence of (row, column)
-        Image pixels, in the window.
-    least_quality : float
-        What the network trusts less is not looked at any further.
-
-    Returns
-    -------
-    list of Sight or None
-        One for each point; None where nothing is seen.
-    """
+    """See what lies at each point of a window."""
     import torch
 
     from napari_spa.model.heads import chunk_size
@@ -203,27 +182,7 @@ _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
 
 
 def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
-    """Find the objects on all planes of an image, each plane by itself.
-
-    Parameters
-    ----------
-    config : AutoConfig
-        How dense to look, and what is dropped.
-    engine : BatchEngine
-        Finds them.
-    image : OpenedImage
-        Where.
-
-    Yields
-    ------
-    Found
-        Numbered plane by plane, from the top left to the bottom right.
-
-    Raises
-    ------
-    InputError
-        When the image cannot be read, or is too large for a model that sees whole images.
-    """
+    """Find the objects on all planes of an image, each plane by itself."""
     number = 0
     for plane in image.planes():
         source = engine.show(image.levels, plane)
@@ -235,24 +194,7 @@ def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) ->
 def find_on_plane(
     config: AutoConfig, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
 ) -> list[Found]:
-    """Find the objects on the plane that an engine shows.
-
-    Parameters
-    ----------
-    config : AutoConfig
-        How dense to look, and what is dropped.
-    engine : BatchEngine
-        With the plane as its session's image.
-    plane : Plane
-        That plane.
-    source : mapping
-        From :meth:`BatchEngine.show`.
-
-    Returns
-    -------
-    list of Found
-        From the top left to the bottom right; not numbered yet.
-    """
+    """Find the objects on the plane that an engine shows."""
     session = engine.session
     height, width = session.canvas.shape
     ideas = _look_again(engine, _first_look(config, engine))
@@ -284,22 +226,7 @@ class _Idea:
 def window_levels(
     canvas: Canvas, config: AutoConfig, *, whole: FieldOfView | None = None
 ) -> Iterator[list[_Window]]:
-    """Place windows of one size after another, and the points that are asked in each.
-
-    Parameters
-    ----------
-    canvas : Canvas
-        The image.
-    config : AutoConfig
-        How dense the grid is.
-    whole : FieldOfView or None
-        The one window of a model that sees whole images.
-
-    Yields
-    ------
-    list of (FieldOfView, list of (row, column))
-        The largest windows first.
-    """
+    """Place windows of one size after another, and the points that are asked in each."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
     finest = max(canvas.shape) / config.grid

@@ -20,33 +20,7 @@ if TYPE_CHECKING:
 
 
 class BatchEngine:
-    """Model, profile and session of a batch; for one thread at a time.
-
-    Parameters
-    ----------
-    recipe : BatchRecipe
-        Which model, device, profile and seed.
-    model : LoadedModel or None
-        That model, where it is loaded already.
-
-    Attributes
-    ----------
-    model : LoadedModel
-        The network and its device.
-    profile : PreferenceProfile or None
-        Where each object starts; a batch teaches it nothing.
-    session : RefinementSession
-        Gets one plane after another.
-
-    Raises
-    ------
-    ModelError
-        When the model is unknown or unreadable.
-    DeviceError
-        When the device does not exist here.
-    ProfileError
-        When the profile is unreadable, or was made with another model.
-    """
+    """Model, profile and session of a batch; for one thread at a time."""
 
     def __init__(self, recipe: BatchRecipe, model: LoadedModel | None = None) -> None:
         from napari_spa.io.models.load import load_model
@@ -73,25 +47,7 @@ class BatchEngine:
         return self.model.device
 
     def show(self, levels: Sequence[Any], plane: Plane) -> dict[str, Any]:
-        """Set a plane as the session's image, looked at as its replay will.
-
-        Parameters
-        ----------
-        levels : sequence of array-like
-            The image, full resolution first.
-        plane : Plane
-            Of the full resolution.
-
-        Returns
-        -------
-        dict
-            For the decision log: the plane's fingerprint, channels and grey values.
-
-        Raises
-        ------
-        InputError
-            When the plane has no finite pixel or cannot be read.
-        """
+        """Set a plane as the session's image, looked at as its replay will."""
         look: dict[str, Any] = {"channels": _colours(levels[0], plane), "axis": None}
         self.session.set_image(logged_picture(levels, plane, look))
         canvas = self.session.canvas

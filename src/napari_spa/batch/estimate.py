@@ -25,63 +25,23 @@ _LONG_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a batch would do.
+    """What a batch would do."""
 
-    Attributes
-    ----------
-    images : int
-        Images of the plan.
-    to_do : int
-        Those that would be done.
-    kept : int
-        Those that would be left to the person who made or changed them.
-    objects : int
-        Objects in those to do; measured on one image unless they come from a table.
-    seconds : float
-        Of work, with the workers asked for; not a number when no image could be measured.
-    disk : int
-        Bytes that the results will take.
-    measured : str
-        The image that was done for the estimate; empty without one.
-    problem : str
-        Why it could not be done, in a sentence.
-    """
-
-    images: int
-    to_do: int
-    kept: int
-    objects: int
+    images: int  # images of the plan
+    to_do: int  # those that would be done
+    kept: int  # those that would be left to the person who made or changed them
+    objects: int  # objects in those to do; measured on one image unless they come from a table
+    # Of work, with the workers asked for; not a number when no image could be measured.
     seconds: float
-    disk: int
-    measured: str
-    problem: str = ""
+    disk: int  # bytes that the results will take
+    measured: str  # the image that was done for the estimate; empty without one
+    problem: str = ""  # why it could not be done, in a sentence
 
 
 def estimate(
     plan: BatchPlan, *, workers: int = 1, overwrite: bool = False, tools: Tools | None = None
 ) -> Estimate:
-    """Say what a batch would cost: one image of middle size is done, in a folder that goes.
-
-    Parameters
-    ----------
-    plan : BatchPlan
-        What would be done.
-    workers : int
-        How many would share the work.
-    overwrite : bool
-        Whether all would be done anew.
-    tools : Tools or None
-        Other functions than the engine's, for tests.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    ModelError, DeviceError, ProfileError, DataError
-        As the batch would.
-    """
+    """Say what a batch would cost: one image of middle size is done, in a folder that goes."""
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
     found = survey(plan, facts, tools.digest, overwrite=overwrite)

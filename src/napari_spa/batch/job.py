@@ -73,49 +73,26 @@ def _digest(task: BatchTask) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The functions of a batch; module-level ones, for they go to other processes by name.
+    """The functions of a batch; module-level ones, for they go to other processes by name."""
 
-    Attributes
-    ----------
-    segment : callable
-        ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
-    make_engine : callable
-        ``recipe -> Engine``; called once in a process.
-    digest : callable
-        ``task -> str``, the digest of all that is put in; light.
-    """
-
+    # ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
     segment: Callable[[BatchTask, BatchRecipe, Any, Path], ImageResult] = _segment
+    # ``recipe -> Engine``; called once in a process.
     make_engine: Callable[[BatchRecipe], Engine] = _make_engine
+    # ``task -> str``, the digest of all that is put in; light.
     digest: Callable[[BatchTask], str] = _digest
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run of a batch, as its workers know it.
+    """A run of a batch, as its workers know it."""
 
-    Attributes
-    ----------
-    out : Path
-        The output folder; absolute, and the same on all machines.
-    run : str
-        The run's own folder in it, POSIX.
-    source : Path
-        Where the images are.
-    recipe : BatchRecipe
-        Its profile is a copy in the run's folder.
-    facts : dict
-        From :func:`~napari_spa.batch.manifest.recipe_facts`.
-    tools : Tools
-        What is called.
-    """
-
-    out: Path
-    run: str
-    source: Path
-    recipe: BatchRecipe
-    facts: Facts
-    tools: Tools = field(default_factory=Tools)
+    out: Path  # the output folder; absolute, and the same on all machines
+    run: str  # the run's own folder in it, POSIX
+    source: Path  # where the images are
+    recipe: BatchRecipe  # its profile is a copy in the run's folder
+    facts: Facts  # from :func:`~napari_spa.batch.manifest.recipe_facts`
+    tools: Tools = field(default_factory=Tools)  # what is called
 
     @property
     def folder(self) -> Path:
@@ -125,34 +102,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """An image to do, and what may be replaced.
+    """An image to do, and what may be replaced."""
 
-    Attributes
-    ----------
-    task : BatchTask
-        The image.
-    ours : frozenset of str
-        Digests of earlier outputs that may be replaced; any other file is a person's.
-    """
-
-    task: BatchTask
+    task: BatchTask  # the image
+    # Digests of earlier outputs that may be replaced; any other file is a person's.
     ours: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a worker sends back.
+    """What a worker sends back."""
 
-    Attributes
-    ----------
-    result : ImageResult
-        What came of the image.
-    environment : dict
-        What it was made with.
-    kept : bool
-        Whether a person changed the labels meanwhile, so that theirs were left.
-    """
-
-    result: ImageResult
-    environment: Facts = field(default_factory=dict)
-    kept: bool = False
+    result: ImageResult  # what came of the image
+    environment: Facts = field(default_factory=dict)  # what it was made with
+    kept: bool = False  # whether a person changed the labels meanwhile, so that theirs were left

@@ -31,48 +31,24 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the manifest says of one image.
+    """What the manifest says of one image."""
 
-    Attributes
-    ----------
-    result : ImageResult
-        What came of it.
-    environment : str
-        Key of what it was made with; empty for an image that no worker came to the end of.
-    """
-
-    result: ImageResult
+    result: ImageResult  # what came of it
+    # Key of what it was made with; empty for an image that no worker came to the end of.
     environment: str = ""
 
 
 @dataclass(slots=True)
 class Manifest:
-    """The results of a batch.
+    """The results of a batch."""
 
-    Attributes
-    ----------
-    recipe : dict
-        From :func:`recipe_facts`.
-    environments : dict of str to dict
-        Versions and kind of device, by a short digest of themselves.
-    entries : dict of str to Entry
-        By the name of the image.
-    """
-
-    recipe: Facts
+    recipe: Facts  # from :func:`recipe_facts`
+    # Versions and kind of device, by a short digest of themselves.
     environments: dict[str, Facts] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)  # by the name of the image
 
     def add(self, result: ImageResult, environment: Facts) -> None:
-        """Put an image's result in the place of an earlier one.
-
-        Parameters
-        ----------
-        result : ImageResult
-            Of the image.
-        environment : dict
-            Versions and device it was made with; empty when unknown.
-        """
+        """Put an image's result in the place of an earlier one."""
         key = digest_of(environment)[:12] if environment else ""
         if environment:
             self.environments[key] = environment
@@ -91,13 +67,7 @@ class Manifest:
         )
 
     def to_bytes(self) -> bytes:
-        """Return the file's content.
-
-        Returns
-        -------
-        bytes
-            UTF-8 JSON with sorted keys.
-        """
+        """Return the file's content."""
         used = {entry.environment for entry in self.entries.values()}
         content = {
             "kind": KIND,
@@ -114,40 +84,13 @@ class Manifest:
         return f"{text}\n".encode("utf-8", "surrogateescape")
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all.
-
-        Parameters
-        ----------
-        path : Path
-            Where to.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written.
-        """
+        """Write the file, whole or not at all."""
         with atomic_path(path) as temporary:
             temporary.write_bytes(self.to_bytes())
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """Read a manifest.
-
-    Parameters
-    ----------
-    path : Path
-        A file that need not be there.
-
-    Returns
-    -------
-    Manifest or None
-        None when there is no file.
-
-    Raises
-    ------
-    DataError
-        When it is damaged, not a manifest of a batch, or of a newer version.
-    """
+    """Read a manifest."""
     try:
         content = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -171,25 +114,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def recipe_facts(recipe: BatchRecipe) -> Facts:
-    """Say what decides the outputs besides the inputs, without any path.
-
-    Parameters
-    ----------
-    recipe : BatchRecipe
-        What is asked for.
-
-    Returns
-    -------
-    dict
-        JSON values.  The device is not among them: it is part of each image's environment.
-
-    Raises
-    ------
-    ModelError
-        When there is no such model on this machine.
-    DataError
-        When the profile cannot be read.
-    """
+    """Say what decides the outputs besides the inputs, without any path."""
     from napari_spa.io.models.registry import find_model
 
     entry = find_model(recipe.model)
@@ -209,19 +134,7 @@ def recipe_facts(recipe: BatchRecipe) -> Facts:
 
 
 def what_differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Name what two recipes do not share.
-
-    Parameters
-    ----------
-    first, second : mapping
-        From :func:`recipe_facts`.
-
-    Returns
-    -------
-    str
-        Such as ``"model and seed"``; empty when nothing differs.  A file under another name
-        is the same file.
-    """
+    """Name what two recipes do not share."""
 
     def matter(value: Any) -> Any:  # noqa: ANN401  any JSON value
         return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
@@ -236,29 +149,12 @@ def what_differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """Digest JSON values, whatever the order of their keys.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Digest JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """Digest a file as it is now.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    DataError
-        When it cannot be read.
-    """
+    """Digest a file as it is now."""
     try:
         with open_file(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -121,44 +121,14 @@ class Found:
 
 
 def not_found(number: int, plane: Plane, problem: str) -> Found:
-    """Return an object without a mask.
-
-    Parameters
-    ----------
-    number : int
-        Its label.
-    plane : Plane
-        Where.
-    problem : str
-        Why.
-
-    Returns
-    -------
-    Found
-    """
+    """Return an object without a mask."""
     return Found(number, plane, _NOTHING, 1.0, problem=problem)
 
 
 def found_at_hand(
     session: RefinementSession, number: int, plane: Plane, source: Mapping[str, Any]
 ) -> Found:
-    """Return the object that a session shows.
-
-    Parameters
-    ----------
-    session : RefinementSession
-        With an object at hand.
-    number : int
-        Its label.
-    plane : Plane
-        Where.
-    source : mapping
-        How the plane was looked at.
-
-    Returns
-    -------
-    Found
-    """
+    """Return the object that a session shows."""
     proposal, timeline = session.proposal, session.timeline
     if proposal is None or timeline is None:
         return not_found(number, plane, "nothing was found.")

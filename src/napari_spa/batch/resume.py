@@ -34,23 +34,12 @@ Standing = Literal["new", "changed", "again", "kept", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How each image of a plan stands.
+    """How each image of a plan stands."""
 
-    Attributes
-    ----------
-    standings : dict of str to Standing
-        By name, in the plan's order.
-    earlier : Earlier
-        What the output folder holds.
-    carry_on : bool
-        Whether earlier results go on counting; not when all is done anew.
-    outputs : dict of str to str
-        Digests of the outputs as they are now, by their path.
-    """
-
-    standings: dict[str, Standing]
-    earlier: Earlier
-    carry_on: bool = True
+    standings: dict[str, Standing]  # by name, in the plan's order
+    earlier: Earlier  # what the output folder holds
+    carry_on: bool = True  # whether earlier results go on counting; not when all is done anew
+    # Digests of the outputs as they are now, by their path.
     outputs: dict[str, str] = field(default_factory=dict)
 
     def named(self, *standings: Standing) -> tuple[str, ...]:
@@ -71,29 +60,7 @@ class Survey:
 def survey(
     plan: BatchPlan, facts: Facts, digest: Callable[[BatchTask], str], *, overwrite: bool = False
 ) -> Survey:
-    """Compare what is asked for with what is there; nothing is changed.
-
-    Parameters
-    ----------
-    plan : BatchPlan
-        What is asked for.
-    facts : dict
-        Of the plan's recipe.
-    digest : callable
-        ``task -> str``, as in the results.
-    overwrite : bool
-        Do everything anew; what an unfinished run with ``overwrite`` did stays done.
-
-    Returns
-    -------
-    Survey
-
-    Raises
-    ------
-    DataError
-        When the folder holds results of another recipe and ``overwrite`` is not set, or they
-        cannot be read.
-    """
+    """Compare what is asked for with what is there; nothing is changed."""
     earlier = look(plan.out)
     manifest = earlier.manifest
     differs = what_differs(manifest.recipe, facts) if manifest is not None else ""
@@ -168,23 +135,13 @@ _DAMAGE = (AttributeError, KeyError, TypeError, ValueError)
 
 @dataclass(slots=True)
 class Earlier:
-    """What earlier runs left in an output folder.
+    """What earlier runs left in an output folder."""
 
-    Attributes
-    ----------
-    manifest : Manifest or None
-        The latest results, marks included.
-    overwriting : bool
-        Whether a run that was to do everything anew did not come to its end.
-    unfinished : bool
-        Whether any run did not.
-    ours : dict of str to set of str
-        Digests of outputs that a batch wrote, or may replace, by their path.
-    """
-
-    manifest: Manifest | None = None
+    manifest: Manifest | None = None  # the latest results, marks included
+    # Whether a run that was to do everything anew did not come to its end.
     overwriting: bool = False
-    unfinished: bool = False
+    unfinished: bool = False  # whether any run did not
+    # Digests of outputs that a batch wrote, or may replace, by their path.
     ours: dict[str, set[str]] = field(default_factory=dict)
 
     def know(self, path: str, digest: str) -> None:
@@ -193,22 +150,7 @@ class Earlier:
 
 
 def look(out: Path) -> Earlier:
-    """Read what is known of an output folder, changing nothing.
-
-    Parameters
-    ----------
-    out : Path
-        A folder that need not be there.
-
-    Returns
-    -------
-    Earlier
-
-    Raises
-    ------
-    DataError
-        When a manifest is damaged or of something else.
-    """
+    """Read what is known of an output folder, changing nothing."""
     earlier = Earlier(read_manifest(manifest_path(out)))
     run = _read_json(out / STATE / "run.json")
     if earlier.manifest is not None:
@@ -250,13 +192,6 @@ class RunFolder:
     """An output folder that this process holds, with a folder for this run in it.
 
     Made by :func:`holding`.
-
-    Attributes
-    ----------
-    out : Path
-        The output folder.
-    name : str
-        The run's folder in it, POSIX.
     """
 
     def __init__(self, out: Path) -> None:
@@ -269,17 +204,7 @@ class RunFolder:
         return self.out / self.name
 
     def begin(self, recipe: Facts, ours: Mapping[str, set[str]], *, overwrite: bool) -> None:
-        """Say on disk what this run is about, before it changes anything.
-
-        Parameters
-        ----------
-        recipe : dict
-            What decides the outputs.
-        ours : mapping of str to set of str
-            Digests of outputs that may be replaced.
-        overwrite : bool
-            Whether everything is done anew.
-        """
+        """Say on disk what this run is about, before it changes anything."""
         content = {
             "recipe": recipe,
             "overwrite": overwrite,
@@ -291,13 +216,7 @@ class RunFolder:
             temporary.write_text(json.dumps(content), "utf-8")
 
     def write(self, manifest: Manifest) -> None:
-        """Write the manifest, unless the folder was taken away.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written.
-        """
+        """Write the manifest, unless the folder was taken away."""
         if not self.path.is_dir():
             raise DataError(f"{self.out} was taken away while the batch ran.")
         manifest.write(manifest_path(self.out))
@@ -313,13 +232,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def end(self, manifest: Manifest) -> None:
-        """End the run: put what no worker came to report into the manifest, and write it.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written, or the folder was taken away.
-        """
+        """End the run: put what no worker came to report into the manifest, and write it."""
         if not self.path.is_dir():
             raise DataError(f"{self.out} was taken away while the batch ran.")
         _fence(self.out / STATE)
@@ -348,22 +261,7 @@ class RunFolder:
 
 @contextmanager
 def holding(out: Path) -> Iterator[RunFolder]:
-    """Hold an output folder against other batches; it is made if needed.
-
-    Parameters
-    ----------
-    out : Path
-        The folder.
-
-    Yields
-    ------
-    RunFolder
-
-    Raises
-    ------
-    DataError
-        When another batch writes to it, or it cannot be written.
-    """
+    """Hold an output folder against other batches; it is made if needed."""
     from filelock import FileLock, Timeout
 
     state, new = out / STATE, not out.exists()

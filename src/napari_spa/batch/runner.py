@@ -35,40 +35,20 @@ _WRITE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What came of a batch.
+    """What came of a batch."""
 
-    Attributes
-    ----------
-    done : tuple of str
-        Images that were done now.
-    unchanged : tuple of str
-        Images that were done before.
-    kept : tuple of str
-        Images whose labels a person made or changed; they were left alone.
-    failed : tuple of (str, str)
-        Images that could not be done, and why, in a sentence.
-    missing : tuple of (str, int, str)
-        Objects of the folder that were asked for and could not be had: image, number, and
-        why, in a sentence.
-    review : tuple of str
-        Doubtful images of the folder, the most uncertain first.
-    notes : tuple of str
-        What else a person should know, a sentence each.
-    objects : int
-        Objects with a mask in the images done now.
-    seconds : float
-        How long it took.
-    """
-
-    done: tuple[str, ...] = ()
-    unchanged: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()  # images that were done now
+    unchanged: tuple[str, ...] = ()  # images that were done before
+    kept: tuple[str, ...] = ()  # images whose labels a person made or changed; they were left alone
+    # Images that could not be done, and why, in a sentence.
     failed: tuple[tuple[str, str], ...] = ()
+    # Objects of the folder that were asked for and could not be had: image, number, and why, in a
+    # sentence.
     missing: tuple[tuple[str, int, str], ...] = ()
-    review: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    objects: int = 0
-    seconds: float = 0.0
+    review: tuple[str, ...] = ()  # doubtful images of the folder, the most uncertain first
+    notes: tuple[str, ...] = ()  # what else a person should know, a sentence each
+    objects: int = 0  # objects with a mask in the images done now
+    seconds: float = 0.0  # how long it took
 
 
 class Book:
@@ -160,13 +140,7 @@ class Book:
 
 
 def in_words(seconds: float) -> str:
-    """Say a time so that one can plan by it.
-
-    Returns
-    -------
-    str
-        As ``"40 s"``, ``"12 min"`` or ``"3 h 20 min"``.
-    """
+    """Say a time so that one can plan by it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -187,39 +161,6 @@ def run_batch(
 
     What is on disk is the state: killed at any moment and called again, it does the rest, and
     the output folder ends with the same bytes, whatever the number of workers.
-
-    Parameters
-    ----------
-    plan : BatchPlan
-        From :func:`~napari_spa.batch.plan.make_plan`.
-    workers : int
-        Processes on this machine; one works in this process and needs no dask.
-    scheduler : str or None
-        Address of a dask scheduler, whose workers see the folders under the same paths.
-    overwrite : bool
-        Do everything anew, also what was made otherwise or by a person.
-    on_result : callable or None
-        Called with each result, in the calling thread.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled`` to stop.
-    tools : Tools or None
-        Other functions than the engine's, for tests.
-
-    Returns
-    -------
-    BatchReport
-
-    Raises
-    ------
-    InputError
-        When the number of workers cannot be used.
-    ModelError, DeviceError, ProfileError
-        When the model or the profile cannot be used.
-    DataError
-        When the output folder cannot be written, holds results of another recipe or is in
-        use, or the scheduler is lost.  What is finished is kept.
-    Cancelled
-        When ``progress`` raised it.  What is finished is kept.
     """
     if workers < 1:
         raise InputError(f"a batch needs one worker or more, not {workers}.")

@@ -15,23 +15,7 @@ if TYPE_CHECKING:
 
 
 def input_digest(task: BatchTask) -> str:
-    """Digest an image's file or files, prompts and rough mask; its name and place do not count.
-
-    Parameters
-    ----------
-    task : BatchTask
-        The image.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits, SHA-256.
-
-    Raises
-    ------
-    InputError
-        When a file cannot be read.
-    """
+    """Digest an image's file or files, prompts and rough mask; its name and place do not count."""
     whole = hashlib.sha256()
     for path in (task.path, *(() if task.mask is None else (task.mask,))):
         for name, digest in _contents(path):
@@ -43,23 +27,7 @@ def input_digest(task: BatchTask) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Digest one file.
-
-    Parameters
-    ----------
-    path : Path
-        An existing file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits, SHA-256.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read.
-    """
+    """Digest one file."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -85,172 +53,77 @@ Outcome = Literal["done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectPrompt:
-    """The clicks on one object of an image.
+    """The clicks on one object of an image."""
 
-    Attributes
-    ----------
-    number : int
-        The object's label, 1 or more.
-    points : tuple of (row, column)
-        Image pixels, one or more.
-    labels : tuple of int
-        1 on the object, 0 on the background; as many as points.
-    index : tuple of int
-        The slice of a stack, one number for each axis before rows and columns.
-    """
-
-    number: int
-    points: tuple[tuple[float, float], ...]
-    labels: tuple[int, ...]
+    number: int  # the object's label, 1 or more
+    points: tuple[tuple[float, float], ...]  # image pixels, one or more
+    labels: tuple[int, ...]  # 1 on the object, 0 on the background; as many as points
+    # The slice of a stack, one number for each axis before rows and columns.
     index: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AutoConfig:
-    """How objects are found without prompts.
+    """How objects are found without prompts."""
 
-    Attributes
-    ----------
-    grid : int
-        Points along the longer side of the image.
-    overlap : float
-        Two masks of a higher intersection over union are one object.
-    largest_uncertainty : float
-        Masks the model is less sure of are dropped.
-    smallest_area : int
-        Smaller masks are dropped, in pixels.
-    largest_share : float
-        Masks that cover more of the image are dropped: they are its background.
-    """
-
-    grid: int = 32
-    overlap: float = 0.5
-    largest_uncertainty: float = 0.25
-    smallest_area: int = 16
+    grid: int = 32  # points along the longer side of the image
+    overlap: float = 0.5  # two masks of a higher intersection over union are one object
+    largest_uncertainty: float = 0.25  # masks the model is less sure of are dropped
+    smallest_area: int = 16  # smaller masks are dropped, in pixels
+    # Masks that cover more of the image are dropped: they are its background.
     largest_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRecipe:
-    """What is the same for all images of a batch; it decides the outputs with the inputs.
+    """What is the same for all images of a batch; it decides the outputs with the inputs."""
 
-    Attributes
-    ----------
-    model : str
-        Name or path of the model.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-    profile : Path or None
-        A preference profile; only read, never taught by a batch.
-    seed : int
-        Seed of everything random.
-    source : {"prompts", "masks", "auto"}
-        Where objects come from.
-    auto : AutoConfig
-        For ``"auto"``.
-    doubtful : float
-        An object of at least this uncertainty is put on the review list.
-    """
-
-    model: str = "spa-tiny"
-    device: str = "auto"
-    profile: Path | None = None
-    seed: int = 0
-    source: Source = "prompts"
-    auto: AutoConfig = field(default_factory=AutoConfig)
-    doubtful: float = 0.25
+    model: str = "spa-tiny"  # name or path of the model
+    device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``
+    profile: Path | None = None  # A preference profile; only read, never taught by a batch
+    seed: int = 0  # seed of everything random
+    source: Source = "prompts"  # where objects come from
+    auto: AutoConfig = field(default_factory=AutoConfig)  # for ``"auto"``
+    doubtful: float = 0.25  # an object of at least this uncertainty is put on the review list
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One image of a batch.
+    """One image of a batch."""
 
-    Attributes
-    ----------
-    name : str
-        Its name in the folder, with extension; names its outputs.
-    path : Path
-        The file, or the folder of a series.
-    prompts : tuple of ObjectPrompt
-        For ``source="prompts"``.
-    mask : Path or None
-        Rough labels of the same shape, for ``source="masks"``.
-    """
-
-    name: str
-    path: Path
-    prompts: tuple[ObjectPrompt, ...] = ()
-    mask: Path | None = None
+    name: str  # its name in the folder, with extension; names its outputs
+    path: Path  # the file, or the folder of a series
+    prompts: tuple[ObjectPrompt, ...] = ()  # for ``source="prompts"``
+    mask: Path | None = None  # rough labels of the same shape, for ``source="masks"``
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectResult:
-    """One object on one plane.
+    """One object on one plane."""
 
-    Attributes
-    ----------
-    number : int
-        Its label.
-    index : tuple of int
-        The slice; empty in an image.
-    area : int
-        Pixels.
-    uncertainty : float
-        In [0, 1].
-    problem : str
-        Why it has no mask, in a sentence; empty when it has one.
-    """
-
-    number: int
-    index: tuple[int, ...]
-    area: int
-    uncertainty: float
-    problem: str = ""
+    number: int  # its label
+    index: tuple[int, ...]  # the slice; empty in an image
+    area: int  # pixels
+    uncertainty: float  # in [0, 1]
+    problem: str = ""  # why it has no mask, in a sentence; empty when it has one
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What came of one image.
+    """What came of one image."""
 
-    Attributes
-    ----------
-    name : str
-        Of the task.
-    outcome : {"done", "failed"}
-        Whether labels and log are on disk.
-    objects : tuple of ObjectResult
-        In order of label and slice.
-    doubtful : bool
-        Whether a person should look: an object is uncertain or has a problem.
-    input_sha256 : str
-        Digest of the input file or files, prompts and rough mask included.
-    outputs : tuple of (str, str)
-        Path in the output folder (POSIX) and SHA-256 of each file written.
-    problem : str
-        Why the image failed, in a sentence.
-    """
-
-    name: str
-    outcome: Outcome
-    objects: tuple[ObjectResult, ...] = ()
-    doubtful: bool = False
-    input_sha256: str = ""
+    name: str  # of the task
+    outcome: Outcome  # whether labels and log are on disk
+    objects: tuple[ObjectResult, ...] = ()  # in order of label and slice
+    doubtful: bool = False  # whether a person should look: an object is uncertain or has a problem
+    input_sha256: str = ""  # digest of the input file or files, prompts and rough mask included
+    # Path in the output folder (POSIX) and SHA-256 of each file written.
     outputs: tuple[tuple[str, str], ...] = ()
-    problem: str = ""
+    problem: str = ""  # why the image failed, in a sentence
 
 
 def result_to_record(result: ImageResult) -> dict[str, Any]:
-    """Turn a result into JSON values; its name is left out.
-
-    Parameters
-    ----------
-    result : ImageResult
-        Of an image.
-
-    Returns
-    -------
-    dict
-    """
+    """Turn a result into JSON values; its name is left out."""
     return {
         "outcome": result.outcome,
         "problem": result.problem,
@@ -263,24 +136,7 @@ def result_to_record(result: ImageResult) -> dict[str, Any]:
 
 
 def result_from_record(name: str, record: Mapping[str, Any]) -> ImageResult:
-    """Turn JSON values back into a result.
-
-    Parameters
-    ----------
-    name : str
-        Of the image.
-    record : mapping
-        From :func:`result_to_record`.
-
-    Returns
-    -------
-    ImageResult
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        When it is none.
-    """
+    """Turn JSON values back into a result."""
     objects = tuple(
         ObjectResult(
             int(o["number"]),

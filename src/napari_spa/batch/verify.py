@@ -23,24 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check found.
+    """What a check found."""
 
-    Attributes
-    ----------
-    checked : int
-        Files whose digests were computed.
-    images : int
-        Images that the manifest has results of.
-    wrong : tuple of (str, str)
-        Path or name, and what is wrong with it, in a few words.
-    notes : tuple of str
-        What could not be checked.
-    """
-
-    checked: int
-    images: int
+    checked: int  # files whose digests were computed
+    images: int  # images that the manifest has results of
+    # Path or name, and what is wrong with it, in a few words.
     wrong: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what could not be checked
 
 
 def verify(
@@ -50,30 +39,7 @@ def verify(
     digest: Callable[[BatchTask], str] | None = None,
     progress: Progress = silent,
 ) -> Verdict:
-    """Compute all digests again and compare them with the manifest; nothing is changed.
-
-    Parameters
-    ----------
-    out : Path
-        The output folder.
-    plan : BatchPlan or None
-        The inputs; only outputs are checked without one.
-    digest : callable or None
-        ``task -> str``, for tests.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled`` to stop.
-
-    Returns
-    -------
-    Verdict
-
-    Raises
-    ------
-    DataError
-        When there is no manifest, or it cannot be read.
-    ModelError
-        When the plan's model is not on this machine.
-    """
+    """Compute all digests again and compare them with the manifest; nothing is changed."""
     from napari_spa.batch.job import Tools
 
     manifest = read_manifest(manifest_path(out))

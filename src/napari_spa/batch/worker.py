@@ -77,44 +77,13 @@ _ENGINES = _Engines()
 
 
 def load_engine(job: Job) -> None:
-    """Load the model of a run into this process, unless it is there.
-
-    Parameters
-    ----------
-    job : Job
-        The run.
-
-    Raises
-    ------
-    ModelError, DeviceError, ProfileError
-        When the model cannot be had here.
-    """
+    """Load the model of a run into this process, unless it is there."""
     with _ENGINES.guard:
         _ENGINES.get(job)
 
 
 def process(job: Job, assignment: Assignment) -> Finished:
-    """Do one image, from opening it to its files in the output folder.
-
-    Parameters
-    ----------
-    job : Job
-        The run.
-    assignment : Assignment
-        The image.
-
-    Returns
-    -------
-    Finished
-        An image that cannot be done is a result as well.
-
-    Raises
-    ------
-    DataError
-        When the output folder cannot be written or seen: no other image will do better.
-    ModelError, DeviceError, ProfileError
-        When the model cannot be had here.
-    """
+    """Do one image, from opening it to its files in the output folder."""
     task = assignment.task
     with _ENGINES.guard:  # one image at a time in a process, whatever threads a worker has
         engine = _ENGINES.get(job)
@@ -218,18 +187,7 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
 
 
 def environment_of(engine: Engine) -> Facts:
-    """Say what results are made with: kind of device, and versions of what computes.
-
-    Parameters
-    ----------
-    engine : Engine
-        Of this process.
-
-    Returns
-    -------
-    dict
-        JSON values.
-    """
+    """Say what results are made with: kind of device, and versions of what computes."""
     return {"device": str(engine.device).split(":")[0], **_versions()}
 
 

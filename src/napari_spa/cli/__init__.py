@@ -27,18 +27,7 @@ FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str or None
-        Arguments without the program's name; those of the process by default.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+    """Run the command line."""
     # Its remarks on damaged files would come before our own sentence.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     arguments = join_negative_values(sys.argv[1:] if argv is None else argv)

@@ -21,34 +21,12 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one sentence, raised instead of printed."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the call.
-
-        Raises
-        ------
-        CallError
-            Always.
-        """
+        """Refuse the call."""
         raise CallError(f"{message}; see {self.prog} --help.")
 
 
 def add_command(commands: Commands, name: str, *, about: str, example: str) -> Parser:
-    """Add a command with an example in its help.
-
-    Parameters
-    ----------
-    commands : subparsers
-        Of the main parser.
-    name : str
-        The command.
-    about : str
-        One sentence.
-    example : str
-        Shown under the help, ready to paste.
-
-    Returns
-    -------
-    Parser
-    """
+    """Add a command with an example in its help."""
     return commands.add_parser(
         name,
         help=about,

@@ -27,18 +27,10 @@ _SMALLEST = 48
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """One round of the picture.
+    """One round of the picture."""
 
-    Attributes
-    ----------
-    proposal : Proposal
-        What was offered.
-    picked : int or None
-        What was picked of it.
-    """
-
-    proposal: Proposal
-    picked: int | None
+    proposal: Proposal  # what was offered
+    picked: int | None  # what was picked of it
 
 
 def draw_panel(

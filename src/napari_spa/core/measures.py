@@ -61,18 +61,12 @@ _FEW_LABELS = 0xFFFF  # scikit-image makes a list as long as the highest label
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """A table of measures.
+    """A table of measures."""
 
-    Attributes
-    ----------
-    columns : tuple of str
-        In the order in which they are written; the same with and without rows.
-    rows : tuple of dict
-        A value for each column; None where a measure has no meaning.  First the slices
-        in the order of the stack, then the wholes, each by its label.
-    """
-
+    # In the order in which they are written; the same with and without rows.
     columns: tuple[str, ...]
+    # A value for each column; None where a measure has no meaning.  First the slices in the order
+    # of the stack, then the wholes, each by its label.
     rows: tuple[Row, ...]
 
 
@@ -86,39 +80,7 @@ def measure_objects(
     intensity: PlaneStack | PlaneReader | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Measures:
-    """Measure every object of a label image or stack, with one plane in memory at a time.
-
-    Parameters
-    ----------
-    labels : array-like of shape (H, W) or (..., H, W)
-        Non-negative integers or bool; 0 is background.  A numpy, zarr or dask array.
-    axes : str or None
-        A letter for each axis, such as ``"TZYX"``; rows and columns are Y and X wherever
-        they stand.  By default YX, ZYX, TZYX or TZCYX.
-    spacing : sequence of float or None
-        Distance between neighbours along each axis, in units; what is given for axes
-        other than Z, Y and X is not used.  Ones by default.
-    unit : str
-        The unit of ``spacing`` and ``origin``.
-    origin : sequence of float or None
-        Place of the first pixel along each axis, in units; zeros by default.
-    intensity : array-like, callable or None
-        What to measure in the objects: an array of the labels' shape, or of that shape
-        with channels after it; or a function from a plane's position along the stack
-        axes to the plane, (H, W) or (H, W, C).
-    progress : callable or None
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    Measures
-        The module's docstring has its columns and their units.
-
-    Raises
-    ------
-    InputError
-        When the labels are no labels, or axes, spacing, origin or intensity do not fit.
-    """
+    """Measure every object of a label image or stack, with one plane in memory at a time."""
     grid = stack_grid(labels, axes, spacing, origin)
     reader = None if intensity is None else plane_reader(intensity, grid)
     positions = list(np.ndindex(*grid.sizes))

@@ -22,24 +22,15 @@ _MIN_WEIGHT = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class UpdateConfig:
-    """The conjugate prior's strength when a pick arrives, in pseudo-picks.
+    """The conjugate prior's strength when a pick arrives, in pseudo-picks."""
 
-    Attributes
-    ----------
-    mean_strength : float
-        ``kappa``: how many picks the present mean counts for (Normal part).
-    variance_strength : float
-        ``nu``: how many picks the present variance counts for (inverse-gamma part).
-    weight_strength : float
-        ``alpha``: how many picks the present weights count for (Dirichlet part).
-    variance_floor : float
-        A variance never falls below this share of the initial one.
-    """
-
+    # ``kappa``: how many picks the present mean counts for (Normal part).
     mean_strength: float = 0.5
+    # ``nu``: how many picks the present variance counts for (inverse-gamma part).
     variance_strength: float = 1.0
+    # ``alpha``: how many picks the present weights count for (Dirichlet part).
     weight_strength: float = 1.0
-    variance_floor: float = 0.02
+    variance_floor: float = 0.02  # A variance never falls below this share of the initial one
 
 
 def sample_mixture(
@@ -196,19 +187,7 @@ def update_mixture(
 def blend_mixtures(
     prior: MixtureParameters, learnt: MixtureParameters, share: float
 ) -> MixtureParameters:
-    """Mix two mixtures component by component, in proportion to evidence (design 2.6).
-
-    Parameters
-    ----------
-    prior, learnt : MixtureParameters
-        Of the same shape.
-    share : float
-        Weight of ``learnt``, in [0, 1].
-
-    Returns
-    -------
-    MixtureParameters
-    """
+    """Mix two mixtures component by component, in proportion to evidence (design 2.6)."""
     keep = 1.0 - share
     return MixtureParameters(
         _normalised(keep * prior.weights + share * learnt.weights),

@@ -69,18 +69,7 @@ def outline(mask: BoolArray) -> BoolArray:
 
 
 def describe_difference(candidate: Candidate) -> str:
-    """Say in words what a candidate would change.
-
-    Parameters
-    ----------
-    candidate : Candidate
-        What to describe.
-
-    Returns
-    -------
-    str
-        Pixels added, pixels removed, and the share of the samples.
-    """
+    """Say in words what a candidate would change."""
     parts = []
     if candidate.added_area:
         parts.append(f"+{candidate.added_area:,} px")

@@ -15,19 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One 2D plane of an array; two planes are equal when they are the same pixels.
+    """One 2D plane of an array; two planes are equal when they are the same pixels."""
 
-    Attributes
-    ----------
-    axes : (int, int)
-        The data axes that are rows and columns, in ascending order whatever the order
-        of display, so a transposed view does not transpose what is written.
-    index : tuple of int
-        Position along every data axis; always 0 along ``axes``.
-    """
-
+    # The data axes that are rows and columns, in ascending order whatever the order of display,
+    # so a transposed view does not transpose what is written.
     axes: tuple[int, int]
-    index: tuple[int, ...]
+    index: tuple[int, ...]  # position along every data axis; always 0 along ``axes``
 
     def __post_init__(self) -> None:
         index = tuple(0 if i in self.axes else int(p) for i, p in enumerate(self.index))

@@ -39,21 +39,13 @@ PlaneReader: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.generic]]"
 
 @dataclass(frozen=True, slots=True)
 class StackGrid:
-    """Where the rows, columns and planes of a stack lie, in memory and in space.
+    """Where the rows, columns and planes of a stack lie, in memory and in space."""
 
-    Attributes
-    ----------
-    axes : str
-        A letter for each axis; rows are Y and columns X, wherever they stand.
-    shape : tuple of int
-        Extent along each axis.
-    spacing, origin : tuple of float
-        Distance of neighbours and place of the first pixel along each axis, in units.
-    """
-
-    axes: str
-    shape: tuple[int, ...]
+    axes: str  # A letter for each axis; rows are Y and columns X, wherever they stand
+    shape: tuple[int, ...]  # extent along each axis
+    # Distance of neighbours and place of the first pixel along each axis, in units.
     spacing: tuple[float, ...]
+    # Distance of neighbours and place of the first pixel along each axis, in units.
     origin: tuple[float, ...]
 
     @property
@@ -108,26 +100,7 @@ def stack_grid(
     spacing: Sequence[float] | None = None,
     origin: Sequence[float] | None = None,
 ) -> StackGrid:
-    """Check what is said about a stack of labels.
-
-    Parameters
-    ----------
-    labels : array-like
-        Integers or bool.
-    axes : str or None
-        A letter for each axis; by default YX, ZYX, TZYX or TZCYX.
-    spacing, origin : sequence of float or None
-        One number for each axis; ones and zeros by default.
-
-    Returns
-    -------
-    StackGrid
-
-    Raises
-    ------
-    InputError
-        When these are no labels, or the axes, the spacing or the origin do not fit them.
-    """
+    """Check what is said about a stack of labels."""
     shape = tuple(int(n) for n in labels.shape)
     if labels.dtype.kind not in "bui":
         raise InputError(f"labels must be integers, not {labels.dtype}.")
@@ -146,27 +119,7 @@ def stack_grid(
 
 
 def plane_reader(image: PlaneStack | PlaneReader, grid: StackGrid) -> PlaneReader:
-    """Return a function that reads one plane of an image beside the labels.
-
-    Parameters
-    ----------
-    image : array-like or callable
-        Of the labels' shape, or that shape with channels after it; or already such a
-        function.
-    grid : StackGrid
-        Of the labels.
-
-    Returns
-    -------
-    callable
-        From a position along the stack's axes to (H, W) or (H, W, C); raises
-        ``InputError`` when a plane is of another size than the labels.
-
-    Raises
-    ------
-    InputError
-        When the image has another shape than the labels.
-    """
+    """Return a function that reads one plane of an image beside the labels."""
     if not callable(image):
         shape, ndim = tuple(image.shape), len(grid.shape)
         if shape[:ndim] != grid.shape or len(shape) > ndim + 1:

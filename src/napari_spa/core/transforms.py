@@ -22,16 +22,10 @@ _SAMPLE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class IntensityRange:
-    """How an image's values become three channels in [0, 1].
+    """How an image's values become three channels in [0, 1]."""
 
-    Attributes
-    ----------
-    low, high : float or tuple of float
-        Values that become 0 and 1, of all channels or of each.
-    """
-
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
+    low: float | tuple[float, ...]  # values that become 0 and 1, of all channels or of each
+    high: float | tuple[float, ...]  # values that become 0 and 1, of all channels or of each
 
     @property
     def pairs(self) -> tuple[tuple[float, float], ...]:

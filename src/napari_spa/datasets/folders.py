@@ -111,18 +111,7 @@ def assemble(name: str, image: NDArray[np.generic], masks: Mapping[str, BoolArra
 
 
 class PlainFolder:
-    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv`` (name,split).
-
-    Parameters
-    ----------
-    folder : Path
-        The data set.
-
-    Raises
-    ------
-    DataError
-        When two images have the same stem or ``split.csv`` has other columns.
-    """
+    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv`` (name,split)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -143,22 +132,7 @@ class PlainFolder:
         return [name for name in sorted(self._images) if self._splits.get(name) == split]
 
     def read(self, name: str) -> Case:
-        """Read one case.
-
-        Parameters
-        ----------
-        name : str
-            One of :meth:`names`.
-
-        Returns
-        -------
-        Case
-
-        Raises
-        ------
-        DataError
-            When no rater marked it or a mask has another size.
-        """
+        """Read one case."""
         image, _ = read_image(self._images[name])
         masks = {
             rater: read_mask(files[name]) for rater, files in self._masks.items() if name in files
@@ -227,15 +201,7 @@ class _Listed:
 
 
 class Refuge2Folder(_Listed):
-    """The paper's REFUGE2 crops: ``Training-400/ID/ID_seg_cup_{1..7}_cropped.jpg``.
-
-    Parameters
-    ----------
-    folder : Path
-        The data set.
-    target : {"cup", "disc"}
-        What the masks show.
-    """
+    """The paper's REFUGE2 crops: ``Training-400/ID/ID_seg_cup_{1..7}_cropped.jpg``."""
 
     def __init__(self, folder: Path, *, target: str = "cup") -> None:
         super().__init__()
@@ -267,11 +233,6 @@ class LidcFolder(_Listed):
     """LIDC crops: ``images/PATIENT/X.png`` and ``gt/PATIENT/X_l{0..3}.png``.
 
     Both folders may lie in ``train``, ``val`` and ``test``.
-
-    Parameters
-    ----------
-    folder : Path
-        The data set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -306,11 +267,6 @@ class QubiqFolder(_Listed):
     """QUBIQ: ``caseNN/image.nii.gz`` and ``caseNN/taskTT_segSS.nii.gz``.
 
     Each task of a case is a case of its own, ``case01_task01``.
-
-    Parameters
-    ----------
-    folder : Path
-        The data set; the cases may lie in folders such as ``Training``.
     """
 
     def __init__(self, folder: Path) -> None:

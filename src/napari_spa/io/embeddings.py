@@ -76,13 +76,6 @@ class EmbeddingFiles:
 
     Any thread may call it, and processes may share the folder: what is known of it is a hint,
     the files are the truth.
-
-    Parameters
-    ----------
-    folder : Path
-        Made at the first write.
-    bound : int
-        Most bytes of files; a larger entry is not written.
     """
 
     def __init__(self, folder: Path, bound: int) -> None:
@@ -301,20 +294,12 @@ def embedding_key(kind: str, weights: str, *arrays: NDArray[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CacheCounts:
-    """What a cache did since it was made.
+    """What a cache did since it was made."""
 
-    Attributes
-    ----------
-    memory_hits, disk_hits, misses : int
-        How calls of ``get`` ended.
-    memory_used : int
-        Bytes of the arrays now in memory.
-    """
-
-    memory_hits: int = 0
-    disk_hits: int = 0
-    misses: int = 0
-    memory_used: int = 0
+    memory_hits: int = 0  # how calls of ``get`` ended
+    disk_hits: int = 0  # how calls of ``get`` ended
+    misses: int = 0  # how calls of ``get`` ended
+    memory_used: int = 0  # bytes of the arrays now in memory
 
     @property
     def hits(self) -> int:
@@ -327,15 +312,6 @@ class EmbeddingCache:
 
     Any thread may call it, and processes may share the folder.  A disk that is full or cannot
     be written is no error: the cache goes on in memory and logs one warning.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Where files go, looked at and made at the first write; None: memory only.
-    memory_bytes : int
-        Most bytes of arrays in memory; a larger entry is on disk only.
-    disk_bytes : int
-        Most bytes of files; a larger entry is in memory only.
     """
 
     def __init__(

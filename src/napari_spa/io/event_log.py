@@ -30,13 +30,6 @@ class RecordLog:
 
     Writing never makes the caller wait and never raises: a log that cannot be written
     says so once, through ``failed``, and work goes on.
-
-    Parameters
-    ----------
-    path : Path
-        File to append to; made with its folder when the first record comes.
-    failed : callable or None
-        Called once, in the log's thread, with one sentence.
     """
 
     def __init__(self, path: Path, failed: Callable[[str], None] | None = None) -> None:
@@ -46,18 +39,7 @@ class RecordLog:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-log")
 
     def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> Future[None]:
-        """Write one record after all before it.
-
-        Parameters
-        ----------
-        record : mapping or callable
-            JSON values; a callable is asked for them in the log's thread.
-
-        Returns
-        -------
-        Future
-            Done when the record is on disk, or cannot be.
-        """
+        """Write one record after all before it."""
         return self._submit(lambda: self._write(record))
 
     def flush(self) -> None:
@@ -110,22 +92,7 @@ def _ends_a_line(stream: Any) -> bool:  # noqa: ANN401  a binary file
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read a log; lines that a crash left half-written are passed over.
-
-    Parameters
-    ----------
-    path : Path
-        Of a :class:`RecordLog`.
-
-    Returns
-    -------
-    list of dict
-
-    Raises
-    ------
-    DataError
-        When the file cannot be read or holds no record.
-    """
+    """Read a log; lines that a crash left half-written are passed over."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -157,23 +124,7 @@ def work_root() -> Path:
 
 
 class WorkFolder:
-    """A folder that this process holds.
-
-    Parameters
-    ----------
-    path : Path
-        An existing folder, not held by another process.
-
-    Attributes
-    ----------
-    path : Path
-        The folder.
-
-    Raises
-    ------
-    DataError
-        When another process holds it, or it cannot be written.
-    """
+    """A folder that this process holds."""
 
     def __init__(self, path: Path) -> None:
         from filelock import FileLock, Timeout
@@ -190,22 +141,7 @@ class WorkFolder:
 
     @classmethod
     def create(cls, root: Path) -> WorkFolder:
-        """Make a new folder and hold it.
-
-        Parameters
-        ----------
-        root : Path
-            Its parent; made if needed.
-
-        Returns
-        -------
-        WorkFolder
-
-        Raises
-        ------
-        DataError
-            When it cannot be made.
-        """
+        """Make a new folder and hold it."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}"
         path = root / name
         try:
@@ -247,15 +183,6 @@ def left_behind(root: Path) -> list[Path]:
     """Find folders with a log that no process holds, the latest first.
 
     Folders not written to for 60 days are removed on the way, and so are empty ones.
-
-    Parameters
-    ----------
-    root : Path
-        Parent of all folders.
-
-    Returns
-    -------
-    list of Path
     """
     found = []
     for path in sorted(root.glob("*/"), reverse=True):

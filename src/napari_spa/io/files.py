@@ -31,27 +31,7 @@ _swept: set[Path] = set()
 
 @contextmanager
 def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it and rename it there.
-
-    Parameters
-    ----------
-    path : Path
-        Where the file shall be; its folder is made if needed.
-    sync : bool
-        Wait until it is on the disk; not needed where a torn file is recognised.
-    private : bool
-        A new file is for this user's eyes only.  One that is replaced keeps its mode.
-
-    Yields
-    ------
-    Path
-        A file of the same suffix to write to.  It is removed when the block fails.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written or the disk is full.
-    """
+    """Give a temporary path beside ``path``; on success sync it and rename it there."""
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,23 +52,7 @@ def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iter
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; on success sync it and rename it there.
-
-    Parameters
-    ----------
-    path : Path
-        Where the folder shall be; one that is there is replaced.
-
-    Yields
-    ------
-    Path
-        An empty folder to write into.  It is removed when the block fails.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written or the disk is full.
-    """
+    """Give a temporary folder beside ``path``; on success sync it and rename it there."""
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,25 +72,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def open_file(path: Path) -> BufferedReader:
-    """Open an ordinary file to read its bytes; a device or a pipe may have no end.
-
-    Parameters
-    ----------
-    path : Path
-        The file, or a link to it.
-
-    Returns
-    -------
-    file object
-        Binary; to be closed by the caller.
-
-    Raises
-    ------
-    OSError
-        When it cannot be opened.
-    DataError
-        When it is no file.
-    """
+    """Open an ordinary file to read its bytes; a device or a pipe may have no end."""
     # Not blocking: opening a pipe would wait for somebody to write into it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
@@ -137,17 +83,7 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file's name is one that this module gives to what is half-written.
-
-    Parameters
-    ----------
-    name : str
-        Without its folder.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a file's name is one that this module gives to what is half-written."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -235,23 +171,6 @@ def write_table(
     float is written with the digits that bring the same float back; None and what a row
     lacks are an empty cell.  Text that a spreadsheet would compute, as ``=HYPERLINK(...)``,
     gets an apostrophe before it: see :func:`neutral`.
-
-    Parameters
-    ----------
-    path : Path or str
-        File to write; its folder is made if needed.
-    rows : iterable of mapping
-        Column to value: text, numbers (Python's or NumPy's), bool or None.
-    columns : sequence of str
-        The first columns, whether or not a row has them; further ones follow in the order
-        in which the rows bring them.  Without rows they are the header.
-
-    Raises
-    ------
-    InputError
-        When a column is named twice.
-    DataError
-        When the file cannot be written.
     """
     kept = [dict(row) for row in rows]
     if len(set(columns)) != len(columns):
@@ -267,18 +186,7 @@ def write_table(
 
 
 def neutral(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would take for a formula.
-
-    Parameters
-    ----------
-    text : str
-        Such as the name of an image, which a stranger chose.
-
-    Returns
-    -------
-    str
-        As it was, unless it begins with ``= + - @``, a tab or an end of line, blanks aside.
-    """
+    """Put an apostrophe before text that a spreadsheet would take for a formula."""
     start = text.lstrip(" ")[:1]
     return f"'{text}" if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20" else text
 

@@ -29,27 +29,7 @@ class JsonError(ValueError):
 
 
 def parse_json(text: str | bytes, *, unknown_as_null: bool = False) -> Any:  # noqa: ANN401  any JSON value
-    """Read JSON.
-
-    Parameters
-    ----------
-    text : str or bytes
-        UTF-8 where it is bytes; bytes of names that are not UTF-8 come back as surrogates.
-    unknown_as_null : bool
-        Read ``NaN``, ``Infinity`` and numbers that no float64 holds as null, instead of
-        refusing them.
-
-    Returns
-    -------
-    object
-        Dictionaries, lists, text, numbers, bool and None.
-
-    Raises
-    ------
-    JsonError
-        When it is no JSON, deeper than 64 levels, or holds a number that is not finite or
-        an integer beyond 64 bits.
-    """
+    """Read JSON."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
 
@@ -92,26 +72,7 @@ def read_json(path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool 
 
 
 def read_small(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file whole that should not be large.
-
-    Parameters
-    ----------
-    path : Path
-        An ordinary file; no device and no pipe, which may have no end.
-    largest : int
-        Bytes it may have.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError
-        When there is none.
-    DataError
-        When it is no file, too large, or cannot be read.
-    """
+    """Read a file whole that should not be large."""
     try:
         with open_file(path) as stream:
             content = stream.read(largest + 1)

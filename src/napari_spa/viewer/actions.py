@@ -47,23 +47,7 @@ DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({act: key for act, (_, key) i
 
 
 def parse_key(text: object) -> str:
-    """Write a key the one way it is kept and shown.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``"shift-n"``; at most modifiers and one key.
-
-    Returns
-    -------
-    str
-        Such as ``"Shift+N"``.
-
-    Raises
-    ------
-    InputError
-        When it is no key, a modifier alone or several keys one after another.
-    """
+    """Write a key the one way it is kept and shown."""
     from app_model.types import KeyBinding  # comes with napari
 
     parts = KeyBinding.from_str(text).parts if isinstance(text, str) else []
@@ -73,25 +57,7 @@ def parse_key(text: object) -> str:
 
 
 def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
-    """Check new keys for some acts beside the keys of the others.
-
-    Parameters
-    ----------
-    value : mapping of str to str
-        Act, and its new key.
-    now : mapping of str to str
-        The key of every act before.
-
-    Returns
-    -------
-    dict of str to str
-        The same acts, with keys as :func:`parse_key` writes them.
-
-    Raises
-    ------
-    InputError
-        When an act is unknown, a text is no key, or two acts would share one.
-    """
+    """Check new keys for some acts beside the keys of the others."""
     if not isinstance(value, Mapping):
         raise InputError(f"the setting keys must be keys by act, not {value!r:.80}.")
     keys = dict(now)
@@ -107,20 +73,7 @@ def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
-    """Make the keys of what was kept; a damaged or doubled one becomes its default.
-
-    Parameters
-    ----------
-    entries : mapping
-        Act, and its key; acts may be missing and keys of any type.
-
-    Returns
-    -------
-    dict of str to str
-        The key of every act; no key twice.
-    list of str
-        One sentence for each key that could not be used.
-    """
+    """Make the keys of what was kept; a damaged or doubled one becomes its default."""
     keys: dict[str, str] = {}
     problems: list[str] = []
     for act, default in DEFAULT_KEYS.items():

@@ -22,22 +22,9 @@ def nothing(_: object) -> None:
 
 
 class FileThread(QObject):
-    """Do one thing after another; what fails is said in one sentence.
+    """Do one thing after another; what fails is said in one sentence."""
 
-    Parameters
-    ----------
-    name : str
-        Of the thread.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    failed : Signal(str)
-        What went wrong; in the main thread.
-    """
-
-    failed = Signal(str)
+    failed = Signal(str)  # what went wrong; in the main thread
     _answered = Signal(object, object, object)  # from the thread
 
     def __init__(self, name: str, parent: QObject | None = None) -> None:
@@ -47,15 +34,7 @@ class FileThread(QObject):
         self._answered.connect(self._on_answered)
 
     def ask(self, job: Callable[[], Any], then: Callable[[Any], None] = nothing) -> None:
-        """Do something, and go on with its result in the main thread.
-
-        Parameters
-        ----------
-        job : callable
-            What to do; nothing is done after :meth:`close`.
-        then : callable
-            Takes the result; not called when the job fails.
-        """
+        """Do something, and go on with its result in the main thread."""
 
         def answer() -> None:
             result: object = None
@@ -72,18 +51,7 @@ class FileThread(QObject):
             _logger.debug("a job for files came after the end")
 
     def wait_for(self, job: Callable[[], Result]) -> Result:
-        """Do something after all before it, and wait for it; for another thread than the main.
-
-        Parameters
-        ----------
-        job : callable
-            What to do.
-
-        Returns
-        -------
-        object
-            Its result; what it raises is raised here.
-        """
+        """Do something after all before it, and wait for it; for another thread than the main."""
         return self._executor.submit(job).result()
 
     def close(self) -> None:

@@ -18,16 +18,7 @@ _NOBODY = object()
 
 
 class KeyBindings:
-    """Bind keys to acts on a viewer; what a key did before, it does again after release.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    acts : mapping of str to callable
-        Key, and what it does.  A generator function runs to its ``yield`` when the key
-        goes down, and on when it comes up.
-    """
+    """Bind keys to acts on a viewer; what a key did before, it does again after release."""
 
     def __init__(self, viewer: ViewerModel, acts: Mapping[str, Callable[[], Any]]) -> None:
         self._viewer = viewer

@@ -49,18 +49,7 @@ METADATA_KEY = "napari-spa"
 
 
 def fundus() -> list[LayerData]:
-    """Open a fundus photograph.
-
-    Returns
-    -------
-    list of one layer
-        ``(1411, 1411, 3)`` uint8.
-
-    Raises
-    ------
-    DataError
-        When scikit-image's picture is not installed and cannot be downloaded.
-    """
+    """Open a fundus photograph."""
     return _image(
         _picture("retina"),
         "Fundus",
@@ -71,18 +60,7 @@ def fundus() -> list[LayerData]:
 
 
 def cell() -> list[LayerData]:
-    """Open a quantitative phase image of a cell.
-
-    Returns
-    -------
-    list of one layer
-        ``(660, 550)`` uint8, pixels of 0.107 micrometres.
-
-    Raises
-    ------
-    DataError
-        When scikit-image's picture is not installed and cannot be downloaded.
-    """
+    """Open a quantitative phase image of a cell."""
     return _image(
         _picture("cell"),
         "Cell",
@@ -95,18 +73,7 @@ def cell() -> list[LayerData]:
 
 
 def tissue() -> list[LayerData]:
-    """Open a section of stained tissue.
-
-    Returns
-    -------
-    list of one layer
-        ``(512, 512, 3)`` uint8.
-
-    Raises
-    ------
-    DataError
-        When scikit-image's picture is not installed and cannot be downloaded.
-    """
+    """Open a section of stained tissue."""
     return _image(
         _picture("immunohistochemistry"),
         "Tissue",
@@ -117,13 +84,7 @@ def tissue() -> list[LayerData]:
 
 
 def ct() -> list[LayerData]:
-    """Make a stack that looks like a CT of the abdomen.
-
-    Returns
-    -------
-    list of one layer
-        From :func:`napari_spa.core.sample_stacks.ct_stack`.
-    """
+    """Make a stack that looks like a CT of the abdomen."""
     from napari_spa.core.sample_stacks import ct_stack
 
     hint = "Click on the kidney, the bright oval left of the spine; then propagate it."
@@ -131,13 +92,7 @@ def ct() -> list[LayerData]:
 
 
 def em() -> list[LayerData]:
-    """Make a stack that looks like neuropil in the electron microscope.
-
-    Returns
-    -------
-    list of one layer
-        From :func:`napari_spa.core.sample_stacks.em_stack`.
-    """
+    """Make a stack that looks like neuropil in the electron microscope."""
     from napari_spa.core.sample_stacks import em_stack
 
     hint = "Click on the large mitochondrion, the dark body at the top; then propagate it."

@@ -35,32 +35,16 @@ _DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/models/identity.
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where a setting stands in the manifest, and what it may be.
+    """Where a setting stands in the manifest, and what it may be."""
 
-    Attributes
-    ----------
-    group, entry : str
-        Its keys under ``configurations``.
-    choices : tuple of str
-        The texts allowed; empty for any.
-    pattern : Pattern or None
-        What the whole text must match.
-    wanted : str
-        The text that is wanted, in words.
-    empty : bool
-        Whether a text may be empty.
-    minimum, maximum : float
-        The range of a number, ends included.
-    """
-
-    group: str
-    entry: str
-    choices: tuple[str, ...] = ()
-    pattern: re.Pattern[str] | None = None
-    wanted: str = "text in one line"
-    empty: bool = False
-    minimum: float = 0.0
-    maximum: float = 1.0
+    group: str  # its keys under ``configurations``
+    entry: str  # its keys under ``configurations``
+    choices: tuple[str, ...] = ()  # the texts allowed; empty for any
+    pattern: re.Pattern[str] | None = None  # what the whole text must match
+    wanted: str = "text in one line"  # the text that is wanted, in words
+    empty: bool = False  # whether a text may be empty
+    minimum: float = 0.0  # the range of a number, ends included
+    maximum: float = 1.0  # the range of a number, ends included
 
 
 def _rule(group: str, entry: str, **limits: Any) -> dict[str, Rule]:
@@ -69,63 +53,47 @@ def _rule(group: str, entry: str, **limits: Any) -> dict[str, Rule]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person has chosen, at one moment; the one place that lists the defaults.
+    """What a person has chosen, at one moment; the one place that lists the defaults."""
 
-    Attributes
-    ----------
-    model : str
-        Name or path of the model.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-    profile : str
-        Path of the preference profile to start with; empty for none.
-    overlap : {"protect", "replace"}
-        Whether an accepted object leaves earlier ones as they are or takes their pixels.
-    contrast : {"automatic", "layer"}
-        Whether a plane is read with its own range or with the layer's contrast limits.
-    blind : bool
-        Whether candidates are shuffled and the recommendation is hidden.
-    autosave : bool
-        Whether the session is saved as it happens.
-    propagate_slices : int
-        Slices to propagate at most; 0 for no limit.
-    propagate_uncertainty : float
-        In [0, 1]: a slice that is more uncertain ends the propagation.
-    cache_gigabytes : float
-        Size of the embedding cache in GB (10^9 bytes).
-    cache_on_disk : bool
-        Whether the embedding cache is on disk and outlives the session.
-    keys : mapping of str to str
-        The key of each act of :data:`DEFAULT_KEYS`, such as ``"Shift+N"``; no key twice.
-    """
-
+    # Name or path of the model.
     model: str = field(
         default="spa-tiny", metadata=_rule("model", "name", wanted="a model's name or path")
     )
+    # ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
     device: str = field(
         default="auto",
         metadata=_rule(
             "model", "device", pattern=_DEVICES, wanted="auto, cpu, cuda, cuda:N or mps"
         ),
     )
+    # Path of the preference profile to start with; empty for none.
     profile: str = field(
         default="", metadata=_rule("model", "profile", empty=True, wanted="a path or nothing")
     )
+    # Whether an accepted object leaves earlier ones as they are or takes their pixels.
     overlap: Literal["protect", "replace"] = field(
         default="protect", metadata=_rule("annotation", "overlap", choices=("protect", "replace"))
     )
+    # Whether a plane is read with its own range or with the layer's contrast limits.
     contrast: Literal["automatic", "layer"] = field(
         default="automatic",
         metadata=_rule("annotation", "contrast", choices=("automatic", "layer")),
     )
+    # Whether candidates are shuffled and the recommendation is hidden.
     blind: bool = field(default=False, metadata=_rule("annotation", "blind"))
+    # Whether the session is saved as it happens.
     autosave: bool = field(default=True, metadata=_rule("annotation", "autosave"))
+    # Slices to propagate at most; 0 for no limit.
     propagate_slices: int = field(default=0, metadata=_rule("stack", "max_slices", maximum=100_000))
+    # In [0, 1]: a slice that is more uncertain ends the propagation.
     propagate_uncertainty: float = field(default=0.4, metadata=_rule("stack", "stop_uncertainty"))
+    # Size of the embedding cache in GB (10^9 bytes).
     cache_gigabytes: float = field(
         default=4.0, metadata=_rule("cache", "gigabytes", minimum=0.1, maximum=10_000)
     )
+    # Whether the embedding cache is on disk and outlives the session.
     cache_on_disk: bool = field(default=True, metadata=_rule("cache", "on_disk"))
+    # The key of each act of :data:`DEFAULT_KEYS`, such as ``"Shift+N"``; no key twice.
     keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS, hash=False)
 
 
@@ -137,19 +105,7 @@ Entries = Mapping[str, Mapping[str, object]]  # values by group and entry of the
 
 
 def read_entries(entries: Mapping[str, object]) -> tuple[Settings, list[str]]:
-    """Make settings of what was kept; a damaged value becomes its default.
-
-    Parameters
-    ----------
-    entries : mapping
-        Values by group and entry; any part may be missing or of any type.
-
-    Returns
-    -------
-    Settings
-    list of str
-        One sentence for each damaged value.
-    """
+    """Make settings of what was kept; a damaged value becomes its default."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, rule in RULES.items():
@@ -164,24 +120,7 @@ def read_entries(entries: Mapping[str, object]) -> tuple[Settings, list[str]]:
 
 
 def changed_entries(changes: Mapping[str, object], now: Settings) -> Entries:
-    """Check changes and put them under the manifest's groups and entries.
-
-    Parameters
-    ----------
-    changes : mapping of str to object
-        New values by the names of :class:`Settings`; ``keys`` may hold some acts only.
-    now : Settings
-        The settings before.
-
-    Returns
-    -------
-    mapping of str to mapping of str to object
-
-    Raises
-    ------
-    InputError
-        When there is no such setting or act, or a value cannot be used.
-    """
+    """Check changes and put them under the manifest's groups and entries."""
     entries: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
         if name == KEYS:
@@ -245,23 +184,10 @@ _log = logging.getLogger(__name__)
 
 
 class SettingsStore:
-    """Read and write the settings, and tell when they change.
+    """Read and write the settings, and tell when they change."""
 
-    Parameters
-    ----------
-    path : Path, optional
-        The file used where napari keeps no settings for plugins; by default
-        ``settings.json`` in the user's configuration folder.
-
-    Attributes
-    ----------
-    changed : Signal(Settings)
-        The new settings, after :meth:`save` changed one or, where napari offers events, a
-        moment after the person changed one in the Preferences.
-    problems : tuple of str
-        One sentence for each value that could not be used when last read.
-    """
-
+    # The new settings, after :meth:`save` changed one or, where napari offers events, a moment
+    # after the person changed one in the Preferences.
     changed = Signal(Settings)
 
     def __init__(self, path: Path | None = None) -> None:
@@ -281,14 +207,7 @@ class SettingsStore:
         return self._model is not None
 
     def load(self) -> Settings:
-        """Read the settings; never raises.
-
-        Returns
-        -------
-        Settings
-            With the default wherever a value, or the whole file, is damaged; each such
-            place is logged once and described in :attr:`problems`.
-        """
+        """Read the settings; never raises."""
         problems: list[str] = []
         settings, damaged = read_entries(self._read(problems))
         self.problems = (*problems, *damaged)
@@ -299,27 +218,7 @@ class SettingsStore:
         return settings
 
     def save(self, **changes: object) -> Settings:
-        """Change settings and keep them.
-
-        Parameters
-        ----------
-        **changes : object
-            New values by the names of :class:`Settings`.  ``keys`` may list some acts only;
-            the others keep theirs.
-
-        Returns
-        -------
-        Settings
-            The settings now.
-
-        Raises
-        ------
-        InputError
-            When a setting does not exist or a value cannot be used; nothing is changed then.
-        DataError
-            When the settings cannot be written; they hold for this session all the same
-            where napari keeps them.
-        """
+        """Change settings and keep them."""
         entries = changed_entries(changes, self.load())
         self._saving = True
         try:

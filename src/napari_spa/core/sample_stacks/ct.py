@@ -15,19 +15,7 @@ _PROFILE = (0.16, 0.68, 0.16)  # a slice sees a little of its neighbours: partia
 
 
 def ct_stack(seed: int = 0) -> SampleStack:
-    """Make a stack of 40 axial slices, head first, with organs and lesions known.
-
-    Parameters
-    ----------
-    seed : int
-        Another seed gives another patient.
-
-    Returns
-    -------
-    SampleStack
-        int16 in Hounsfield units, at least -1024.  Object 1 is the right kidney on about
-        22 slices, 2 the liver, 3 a metastasis in it and 4 a cyst on the kidney, on 7 each.
-    """
+    """Make a stack of 40 axial slices, head first, with organs and lesions known."""
     rng = np.random.default_rng(seed)
     volume = Volume(rng)
     trunk = paint_trunk(volume)

@@ -27,35 +27,15 @@ _VERTEBRA, _DISC = 37.0, 8.0  # height with and of the disc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trunk:
-    """Where the layers of the trunk are.
+    """Where the layers of the trunk are."""
 
-    Attributes
-    ----------
-    window : Window
-        The whole volume.
-    depth : ndarray of the volume's shape
-        float32, mm under the skin.
-    inside : ndarray of the volume's shape
-        float32, signed distance to the cavity inside the muscles, in mm.
-    """
-
-    window: Window
-    depth: Field
-    inside: Field
+    window: Window  # the whole volume
+    depth: Field  # float32, mm under the skin
+    inside: Field  # float32, signed distance to the cavity inside the muscles, in mm
 
 
 def paint_trunk(volume: Volume) -> Trunk:
-    """Paint the skin, the fat and the muscles of the wall.
-
-    Parameters
-    ----------
-    volume : Volume
-        Painted into.
-
-    Returns
-    -------
-    Trunk
-    """
+    """Paint the skin, the fat and the muscles of the wall."""
     window = volume.whole()
     dy, dx = window.y - np.float32(_CENTRE[0]), window.x - np.float32(_CENTRE[1])
     outline = ellipsoid(NOWHERE, dy, dx, (LONG, *_AXES))

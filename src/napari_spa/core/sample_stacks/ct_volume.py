@@ -23,20 +23,12 @@ _WARP = 9.0  # no point of the anatomy is moved further than this, in mm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A box of the volume.
+    """A box of the volume."""
 
-    Attributes
-    ----------
-    index : tuple of slice
-        Where it lies in the volume.
-    z, y, x : ndarray
-        float32, coordinates of the anatomy in mm; they broadcast to the box.
-    """
-
-    index: tuple[slice, slice, slice]
-    z: Field
-    y: Field
-    x: Field
+    index: tuple[slice, slice, slice]  # where it lies in the volume
+    z: Field  # float32, coordinates of the anatomy in mm; they broadcast to the box
+    y: Field  # float32, coordinates of the anatomy in mm; they broadcast to the box
+    x: Field  # float32, coordinates of the anatomy in mm; they broadcast to the box
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,11 +48,6 @@ class Volume:
     The anatomy is drawn in coordinates (z from head to foot, y from front to back, x from
     the patient's right to left, all in mm from the corner) that bend smoothly, so no
     shape in it is quite regular.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of all randomness of the anatomy.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -88,18 +75,7 @@ class Volume:
         return self.box((-1e3, -1e3, -1e3), (1e3, 1e3, 1e3))
 
     def box(self, low: Sequence[float], high: Sequence[float]) -> Window:
-        """Return the part of the volume that holds all anatomy of a box.
-
-        Parameters
-        ----------
-        low, high : (z, y, x)
-            Corners in mm.
-
-        Returns
-        -------
-        Window
-            Possibly with no plane, row or column.
-        """
+        """Return the part of the volume that holds all anatomy of a box."""
         margins = (0.0, _WARP, _WARP)
         spans = []
         for axis, a, b, m in zip(self.axes, low, high, margins, strict=True):
@@ -121,21 +97,7 @@ class Volume:
         label: int | None = 0,
         blur: float = _BLUR,
     ) -> None:
-        """Put a shape over what is there.
-
-        Parameters
-        ----------
-        window : Window
-            Where.
-        distance : ndarray of the window's shape
-            float32, signed distance to the shape in mm.
-        value : float or ndarray
-            Hounsfield units inside.
-        label : int or None
-            Number of the object; 0 for no object; None leaves the labels as they are.
-        blur : float
-            Width of the edge in mm.
-        """
+        """Put a shape over what is there."""
         under = self.hu[window.index]
         under += step(distance, blur) * (value - under)
         if label is not None:
@@ -146,19 +108,6 @@ class Volume:
         return self._texture[window.index]
 
     def noise(self, window: Window, size: float) -> Field:
-        """Draw a smooth field over a window.
-
-        Parameters
-        ----------
-        window : Window
-            Where.
-        size : float
-            Of its features in mm.
-
-        Returns
-        -------
-        ndarray of the window's shape
-            float32, mean about 0, variance about 1.
-        """
+        """Draw a smooth field over a window."""
         cells = [max(1, round(n * v / size)) for n, v in zip(window.shape, SCALE, strict=True)]
         return smooth_noise(self.rng, window.shape, cells)

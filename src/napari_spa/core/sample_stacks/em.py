@@ -30,18 +30,7 @@ _MEMBRANE, _CYTOPLASM, _MATRIX = 62.0, 172.0, 128.0
 
 
 def em_stack(seed: int = 0) -> SampleStack:
-    """Make a stack of 30 sections of neuropil with its mitochondria known.
-
-    Parameters
-    ----------
-    seed : int
-        Another seed gives another block.
-
-    Returns
-    -------
-    SampleStack
-        uint8, membranes dark; object 1 is a mitochondrion on 21 slices, object 2 one on 7.
-    """
+    """Make a stack of 30 sections of neuropil with its mitochondria known."""
     rng = np.random.default_rng(seed)
     tissue = grow_neurites(rng)
     body, labels = _mitochondria(rng, tissue)

@@ -58,40 +58,14 @@ def _spline_matrix(length: int, cells: int) -> Field:
 
 
 def step(distance: Field, width: float) -> Field:
-    """Soft indicator of a shape.
-
-    Parameters
-    ----------
-    distance : ndarray
-        float32, signed distance to the shape, negative inside.
-    width : float
-        Of the transition, in the unit of ``distance``.
-
-    Returns
-    -------
-    ndarray, same shape
-        float32, 1 inside, 0 outside, 0.5 on the border.
-    """
+    """Soft indicator of a shape."""
     alpha = distance * np.float32(-1.0 / width)
     alpha += np.float32(0.5)
     return np.clip(alpha, 0.0, 1.0, out=alpha)
 
 
 def ellipsoid(z: Field, y: Field, x: Field, axes: Sequence[float]) -> Field:
-    """Signed distance to an ellipsoid at the origin (first order).
-
-    Parameters
-    ----------
-    z, y, x : ndarray
-        float32, coordinates; they broadcast together.
-    axes : sequence of float
-        Half axes along z, y, x.
-
-    Returns
-    -------
-    ndarray, the broadcast shape
-        float32, in the unit of the coordinates.
-    """
+    """Signed distance to an ellipsoid at the origin (first order)."""
     squares = [np.square(c * np.float32(1.0 / a)) for c, a in zip((z, y, x), axes, strict=True)]
     level = np.sqrt(squares[0] + squares[1] + squares[2]) + np.float32(1e-3)
     weights = [np.float32(1.0 / a**2) for a in axes]
@@ -101,22 +75,7 @@ def ellipsoid(z: Field, y: Field, x: Field, axes: Sequence[float]) -> Field:
 
 
 def capsule(z: Field, y: Field, x: Field, ends: Sequence[Sequence[float]], radius: float) -> Field:
-    """Signed distance to a tube with round ends.
-
-    Parameters
-    ----------
-    z, y, x : ndarray
-        float32, coordinates; they broadcast together.
-    ends : two points (z, y, x)
-        Ends of the axis.
-    radius : float
-        Of the tube.
-
-    Returns
-    -------
-    ndarray, the broadcast shape
-        float32, in the unit of the coordinates.
-    """
+    """Signed distance to a tube with round ends."""
     start, axis = np.asarray(ends[0]), np.subtract(ends[1], ends[0])
     dz, dy, dx = (c - np.float32(s) for c, s in zip((z, y, x), start, strict=True))
     bz, by, bx = (axis / (axis @ axis)).astype(np.float32)
@@ -128,20 +87,7 @@ def capsule(z: Field, y: Field, x: Field, ends: Sequence[Sequence[float]], radiu
 
 
 def union(first: Field, second: Field, width: float) -> Field:
-    """Signed distance to two shapes joined with a fillet.
-
-    Parameters
-    ----------
-    first, second : ndarray
-        float32, signed distances.
-    width : float
-        Size of the fillet, in their unit.
-
-    Returns
-    -------
-    ndarray, the broadcast shape
-        float32.
-    """
+    """Signed distance to two shapes joined with a fillet."""
     share = np.clip(0.5 + 0.5 * (second - first) / np.float32(width), 0, 1)
     joined: Field = second + share * (first - second) - np.float32(width) * share * (1 - share)
     return joined

@@ -29,24 +29,7 @@ _TRAINING = ("config", "average", "step")
 
 
 def save_model(spa: Spa, path: Path, card: Mapping[str, object]) -> None:
-    """Write a network as float16 safetensors, atomically and with the same bytes each time.
-
-    Parameters
-    ----------
-    spa : Spa
-        Any device.
-    path : Path
-        File to write, usually ``NAME.safetensors``.
-    card : mapping
-        The model card: data, licences, numbers, command; anything JSON can hold.
-
-    Raises
-    ------
-    ModelError
-        When a weight does not fit float16 or the card is not JSON.
-    DataError
-        When the file cannot be written.
-    """
+    """Write a network as float16 safetensors, atomically and with the same bytes each time."""
     import torch
     from safetensors.torch import save_file
 
@@ -67,24 +50,7 @@ def save_model(spa: Spa, path: Path, card: Mapping[str, object]) -> None:
 
 
 def export_checkpoint(checkpoint: Path, path: Path, card: Mapping[str, object]) -> None:
-    """Make a model of a training checkpoint, with its averaged weights.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        ``last.pt`` of a training run.
-    path : Path
-        File to write, usually ``NAME.safetensors``.
-    card : mapping
-        The model card; the number of training steps is added as ``steps``.
-
-    Raises
-    ------
-    CheckpointError
-        When it is no training checkpoint.
-    DataError
-        When the file cannot be written.
-    """
+    """Make a model of a training checkpoint, with its averaged weights."""
     from napari_spa.model.assemble import assemble
 
     stored = read_weights_file(Path(checkpoint))
@@ -182,23 +148,7 @@ def tensors_of(content: object) -> dict[str, Tensor]:
 
 
 def config_from_mapping(raw: object) -> SpaConfig:
-    """Make a configuration of what was stored, strictly.
-
-    Parameters
-    ----------
-    raw : object
-        A mapping of the configuration's fields; a field that an older version did not
-        have takes its default.
-
-    Returns
-    -------
-    SpaConfig
-
-    Raises
-    ------
-    CheckpointError
-        When a field is unknown, of another type or out of range.
-    """
+    """Make a configuration of what was stored, strictly."""
     from napari_spa.model.spa import SpaConfig
 
     if not isinstance(raw, Mapping):
@@ -286,22 +236,7 @@ class Weights:
 
 
 def recognise(stored: WeightsFile) -> Weights:
-    """Tell what network a weights file holds.
-
-    Parameters
-    ----------
-    stored : WeightsFile
-        Its content.
-
-    Returns
-    -------
-    Weights
-
-    Raises
-    ------
-    CheckpointError
-        When it is none that can be used; the sentence lacks the file's name.
-    """
+    """Tell what network a weights file holds."""
     from napari_spa.model.paper_weights import is_paper, recognise_paper
     from napari_spa.model.sam_weights import recognise_sam, sam_prefix
 

@@ -20,22 +20,7 @@ _NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn a device's name into a device of this machine.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda", "cuda:N", "mps"}
-        ``"auto"`` takes CUDA, then Apple's GPU, then the CPU.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    DeviceError
-        When there is no such device here.
-    """
+    """Turn a device's name into a device of this machine."""
     import torch
 
     found = _NAMES.fullmatch(str(device).strip().lower())
@@ -61,25 +46,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def device_in_turn(device: str, process: int) -> torch.device:
-    """Give each of several processes a device, where a name leaves open which.
-
-    Parameters
-    ----------
-    device : str
-        As for :func:`resolve_device`.
-    process : int
-        Number of the process, from 0.
-
-    Returns
-    -------
-    torch.device
-        ``"cuda:N"`` for CUDA, in turn; otherwise as :func:`resolve_device`.
-
-    Raises
-    ------
-    DeviceError
-        When there is no such device here.
-    """
+    """Give each of several processes a device, where a name leaves open which."""
     import torch
 
     found = resolve_device(device)
@@ -98,63 +65,22 @@ def _best() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """What tells one model from another.
+    """What tells one model from another."""
 
-    Attributes
-    ----------
-    name : str
-        The name it was loaded by.
-    sha256 : str
-        Hexadecimal digest of the weights file.
-    head : str
-        ``"latent"``, ``"logit"`` or ``"both"``.
-    sampler : str
-        ``"mixture"`` or ``"weighted-sum"``.
-    latent_dim : int
-        Number of latent channels; 0 without a latent head.
-    """
-
-    name: str
-    sha256: str
-    head: str
-    sampler: str
-    latent_dim: int
+    name: str  # the name it was loaded by
+    sha256: str  # hexadecimal digest of the weights file
+    head: str  # ``"latent"``, ``"logit"`` or ``"both"``
+    sampler: str  # ``"mixture"`` or ``"weighted-sum"``
+    latent_dim: int  # number of latent channels; 0 without a latent head
 
     def interchangeable(self, other: ModelIdentity) -> bool:
-        """Tell whether what was learnt with one holds for the other.
-
-        Parameters
-        ----------
-        other : ModelIdentity
-            Another model.
-
-        Returns
-        -------
-        bool
-            True when all but the name agrees: a copied file is the same model.
-        """
+        """Tell whether what was learnt with one holds for the other."""
         mine = (self.sha256, self.head, self.sampler, self.latent_dim)
         return mine == (other.sha256, other.head, other.sampler, other.latent_dim)
 
 
 def file_sha256(path: Path) -> str:
-    """Digest a file, once per process unless it changes.
-
-    Parameters
-    ----------
-    path : Path
-        An existing file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    CheckpointError
-        When the file cannot be read.
-    """
+    """Digest a file, once per process unless it changes."""
     try:
         status = path.stat()
         return _digest(path, (status.st_mtime_ns, status.st_size, status.st_ino))

@@ -54,33 +54,17 @@ _SAM_OUTPUTS = 3
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A network ready to use.
+    """A network ready to use."""
 
-    Attributes
-    ----------
-    spa : Spa
-        In evaluation mode, float32, on ``device``.
-    identity : ModelIdentity
-        Which weights and which head.
-    device : torch.device
-        Where it computes.
-    initial_mixture : MixtureParameters or None
-        The mixture saved with a checkpoint of the paper's code: its weights go through
-        the weight network in the first round.
-    layout : {"napari-spa", "training", "paper", "sam"}
-        What kind of file it came from.
-    path : Path or None
-        That file.
-    card : mapping
-        The model card, empty if the file has none.
-    """
-
-    spa: Spa
-    identity: ModelIdentity
-    device: torch.device
+    spa: Spa  # in evaluation mode, float32, on ``device``
+    identity: ModelIdentity  # which weights and which head
+    device: torch.device  # where it computes
+    # The mixture saved with a checkpoint of the paper's code: its weights go through the weight
+    # network in the first round.
     initial_mixture: MixtureParameters | None = None
-    layout: Layout = "napari-spa"
-    path: Path | None = None
+    layout: Layout = "napari-spa"  # what kind of file it came from
+    path: Path | None = None  # that file
+    # The model card, empty if the file has none.
     card: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -148,47 +132,14 @@ def load_model(
 
 
 def import_model(path: str | Path, name: str) -> Path:
-    """Check a weights file and copy it into the models folder under a name.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    name : str
-        What it shall be asked for by.
-
-    Returns
-    -------
-    Path
-        The copy.
-
-    Raises
-    ------
-    CheckpointError
-        When the file is no model, or not the published one of that name.
-    InputError
-        When the name cannot be used or is taken.
-    DataError
-        When the copy cannot be written.
-    """
+    """Check a weights file and copy it into the models folder under a name."""
     source = Path(path).expanduser()
     _build(find_model(source), source, read_weights_file(source), None, None)
     return copy_into_models(source, name)
 
 
 def describe(model: LoadedModel) -> dict[str, object]:
-    """Say what a model is, in values that JSON can hold.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        A loaded model.
-
-    Returns
-    -------
-    dict
-        Name, digest, file, layout, device, shape, preprocessing, head and card.
-    """
+    """Say what a model is, in values that JSON can hold."""
     config, identity = model.config, model.identity
     return {
         "name": identity.name,

@@ -18,26 +18,13 @@ from napari_spa.io.models.identity import file_sha256
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A published model that can be used by name.
+    """A published model that can be used by name."""
 
-    Attributes
-    ----------
-    name : str
-        Our name for it.
-    files : tuple of str
-        The names its publishers give to the file.
-    about : str
-        What it is, in a few words.
-    sha256 : str or None
-        The published file's digest, where it is known.
-    convention : {"sam", "medsam"}
-        How its inputs are meant (see :mod:`napari_spa.model.convention`).
-    """
-
-    name: str
-    files: tuple[str, ...]
-    about: str
-    sha256: str | None = None
+    name: str  # our name for it
+    files: tuple[str, ...]  # the names its publishers give to the file
+    about: str  # what it is, in a few words
+    sha256: str | None = None  # the published file's digest, where it is known
+    # How its inputs are meant (see :mod:`napari_spa.model.convention`).
     convention: Literal["sam", "medsam"] = "sam"
 
 
@@ -98,27 +85,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One line of ``napari-spa models list``.
+    """One line of ``napari-spa models list``."""
 
-    Attributes
-    ----------
-    name : str
-        What to ask for.
-    kind : {"packaged", "known", "imported"}
-        Where it comes from.
-    path : Path or None
-        Its file; None when it is not on this machine.
-    about : str
-        What it is, or where its file would be looked for.
-    known : KnownModel or None
-        The published model behind it.
-    """
-
-    name: str
-    kind: Literal["packaged", "known", "imported"]
-    path: Path | None
-    about: str
-    known: KnownModel | None = None
+    name: str  # what to ask for
+    kind: Literal["packaged", "known", "imported"]  # where it comes from
+    path: Path | None  # its file; None when it is not on this machine
+    about: str  # what it is, or where its file would be looked for
+    known: KnownModel | None = None  # the published model behind it
 
 
 def packaged_folder() -> Path:
@@ -135,13 +108,7 @@ def models_folder() -> Path:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """List every model that can be asked for by name.
-
-    Returns
-    -------
-    tuple of ModelEntry
-        The packaged one, the known ones, then the user's own by name.
-    """
+    """List every model that can be asked for by name."""
     packaged = packaged_folder() / f"{PACKAGED}.safetensors"
     entries = [
         ModelEntry(
@@ -164,25 +131,7 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 
 def find_model(name_or_path: str | Path) -> ModelEntry:
-    """Find the file behind a name or a path.
-
-    Parameters
-    ----------
-    name_or_path : str or Path
-        A name of :func:`list_models`, or a weights file.
-
-    Returns
-    -------
-    ModelEntry
-        Its ``path`` is set.
-
-    Raises
-    ------
-    ModelError
-        When the name is unknown, or its file is not on this machine.
-    InputError
-        When it is neither text nor a path.
-    """
+    """Find the file behind a name or a path."""
     if not isinstance(name_or_path, (str, Path)):
         raise InputError(f"a model is a name or a path, not {type(name_or_path).__name__}.")
     text = os.fspath(name_or_path)
@@ -206,20 +155,7 @@ def find_model(name_or_path: str | Path) -> ModelEntry:
 
 
 def check_published(entry: ModelEntry, sha256: str) -> None:
-    """Refuse a file that is asked for by a published model's name but is another.
-
-    Parameters
-    ----------
-    entry : ModelEntry
-        What was found.
-    sha256 : str
-        The file's digest.
-
-    Raises
-    ------
-    CheckpointError
-        When the digest is known and differs.
-    """
+    """Refuse a file that is asked for by a published model's name but is another."""
     if entry.kind == "known" and entry.known and entry.known.sha256 not in (None, sha256):
         raise CheckpointError(
             f"{entry.path} is not the published file of {entry.name} (its SHA-256 differs); "
@@ -228,29 +164,7 @@ def check_published(entry: ModelEntry, sha256: str) -> None:
 
 
 def copy_into_models(path: Path, name: str) -> Path:
-    """Copy a checked weights file into the models folder, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        What it shall be asked for by.
-
-    Returns
-    -------
-    Path
-        The copy.
-
-    Raises
-    ------
-    InputError
-        When the name cannot be used or is taken by another file.
-    CheckpointError
-        When the name is that of a published model and the file is another.
-    DataError
-        When the copy cannot be written.
-    """
+    """Copy a checked weights file into the models folder, whole or not at all."""
     if not _NAME.fullmatch(name) or name.endswith(SUFFIXES):
         raise InputError(f"{name!r} is no model name; use letters, digits, '-', '_' and '.'.")
     entry = next((e for e in list_models() if e.name == name), None)

@@ -53,38 +53,16 @@ _LOCK = threading.Lock()  # PyTorch keeps its list of allowed globals for the wh
 
 @dataclass(frozen=True, eq=False)
 class WeightsFile:
-    """What a weights file holds.
+    """What a weights file holds."""
 
-    Attributes
-    ----------
-    content : dict
-        Tensors by name, or whatever mapping was saved; arrays are ``StoredArray``.
-    metadata : dict of str to str
-        The text beside the tensors of a safetensors file.
-    """
-
+    # Tensors by name, or whatever mapping was saved; arrays are ``StoredArray``.
     content: Mapping[str, object]
+    # The text beside the tensors of a safetensors file.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_weights_file(path: Path) -> WeightsFile:
-    """Read a weights file.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.safetensors`` file or one of ``torch.save``, whatever its suffix.
-
-    Returns
-    -------
-    WeightsFile
-        Tensors on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        When it is missing, empty, cut off, no weights file, or holds code.
-    """
+    """Read a weights file."""
     start = _first_bytes(path)
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _read_safetensors(path)
@@ -152,15 +130,9 @@ def _first_line(error: BaseException) -> str:
 
 
 class StoredArray:
-    """Stands in for ``numpy.ndarray`` while a file is read.
+    """Stands in for ``numpy.ndarray`` while a file is read."""
 
-    Attributes
-    ----------
-    values : ndarray
-        The stored numbers.
-    """
-
-    values: NDArray[np.generic] = np.zeros(0)
+    values: NDArray[np.generic] = np.zeros(0)  # the stored numbers
 
     def __init__(self, *_: object) -> None:
         """Ignore what NumPy would make an empty array of."""

@@ -118,23 +118,7 @@ _STEPS: dict[int, Callable[[Content], Content]] = {1: _count_objects, 2: _name_i
 
 
 def read_content(text: str) -> Content:
-    """Read a profile's text of any version as one of the present version.
-
-    Parameters
-    ----------
-    text : str
-        Content of a file.
-
-    Returns
-    -------
-    mapping
-        With exactly the names of the present version; values are not checked.
-
-    Raises
-    ------
-    ProfileError
-        When it is no profile, damaged, or of a newer version.
-    """
+    """Read a profile's text of any version as one of the present version."""
     try:
         content = parse_json(text)
     except JsonError as error:
@@ -147,22 +131,7 @@ def read_content(text: str) -> Content:
 
 
 def check_names(content: Content, expected: Collection[str], what: str) -> None:
-    """Refuse a mapping that lacks names or has others.
-
-    Parameters
-    ----------
-    content : mapping
-        As read.
-    expected : collection of str
-        Its names.
-    what : str
-        How the sentence names it.
-
-    Raises
-    ------
-    ProfileError
-        When names differ.
-    """
+    """Refuse a mapping that lacks names or has others."""
     for verb, names in (
         ("lacks", set(expected) - content.keys()),
         ("has unknown", content.keys() - set(expected)),

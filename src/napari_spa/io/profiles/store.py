@@ -36,27 +36,7 @@ _PATIENCE = 10.0
 def update_profile(
     path: Path, change: Callable[[PreferenceProfile], PreferenceProfile]
 ) -> PreferenceProfile:
-    """Change what a profile's file holds now; nobody else's change is lost.
-
-    Parameters
-    ----------
-    path : Path
-        An existing profile, on the shelf or elsewhere.
-    change : callable
-        From what the file holds to what it shall hold.
-
-    Returns
-    -------
-    PreferenceProfile
-        What it holds now.
-
-    Raises
-    ------
-    ProfileError
-        When the file is gone, damaged or of a newer version, or ``change`` refuses it.
-    DataError
-        When it cannot be written, or another window does not let go of it.
-    """
+    """Change what a profile's file holds now; nobody else's change is lost."""
     if not path.exists():
         raise ProfileError(f"the profile {path} is gone.")
     with locked(path):
@@ -67,18 +47,7 @@ def update_profile(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other windows and programs of ours from changing a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file; the lock lies beside it and ends with the process.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written, or another window does not let go.
-    """
+    """Keep other windows and programs of ours from changing a file."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_PATIENCE)
@@ -96,18 +65,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def file_stem(name: str) -> str:
-    """Make a file's name of a profile's.
-
-    Parameters
-    ----------
-    name : str
-        In any script, of any length.
-
-    Returns
-    -------
-    str
-        Without suffix; letters of any script stay, what some system refuses does not.
-    """
+    """Make a file's name of a profile's."""
     text = unicodedata.normalize("NFC", name)
     kept = (c if c.isprintable() and c not in _FORBIDDEN else " " for c in text)
     stem = " ".join("".join(kept).split()).lstrip(".")
@@ -124,31 +82,16 @@ def folded(stem: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShelfEntry:
-    """One profile on the shelf, or a file that is none.
+    """One profile on the shelf, or a file that is none."""
 
-    Attributes
-    ----------
-    path : Path
-        Its file.
-    name : str
-        As the person called it; of a nameless or unreadable one, the file's name.
-    task : str
-        What is outlined.
-    picks, images : int
-        The evidence behind it.
-    model : ModelIdentity or None
-        The model it was made with; None for a file that cannot be read.
-    problem : str
-        Why it cannot be used, in a sentence; empty when it can.
-    """
-
-    path: Path
-    name: str
-    task: str = ""
-    picks: int = 0
-    images: int = 0
+    path: Path  # its file
+    name: str  # as the person called it; of a nameless or unreadable one, the file's name
+    task: str = ""  # what is outlined
+    picks: int = 0  # the evidence behind it
+    images: int = 0  # the evidence behind it
+    # The model it was made with; None for a file that cannot be read.
     model: ModelIdentity | None = None
-    problem: str = ""
+    problem: str = ""  # why it cannot be used, in a sentence; empty when it can
 
     def fits(self, model: ModelIdentity) -> bool:
         """Tell whether it can be used with a model."""
@@ -172,34 +115,13 @@ def described(path: Path, profile: PreferenceProfile) -> ShelfEntry:
 
 
 class ProfileBin:
-    """A folder of profiles that are not in use any more.
-
-    Parameters
-    ----------
-    root : Path
-        The folder, made when the first profile comes.
-    """
+    """A folder of profiles that are not in use any more."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def list(self, most: int | None = None) -> tuple[ShelfEntry, ...]:
-        """List what can be brought back, the latest first.
-
-        Parameters
-        ----------
-        most : int or None
-            Only so many files are read; all by default.
-
-        Returns
-        -------
-        tuple of ShelfEntry
-
-        Raises
-        ------
-        DataError
-            When the folder itself cannot be read.
-        """
+        """List what can be brought back, the latest first."""
         try:
             paths = tuple(self.root.glob("*.json"))
         except OSError as error:
@@ -212,22 +134,7 @@ class ProfileBin:
         return tuple(entry for entry in entries if entry is not None and not entry.problem)
 
     def find(self, name: str) -> Path:
-        """Find what was removed last under a name.
-
-        Parameters
-        ----------
-        name : str
-            Case does not count.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        ProfileError
-            When there is none.
-        """
+        """Find what was removed last under a name."""
         entries = self.list()
         for entry in entries:
             if folded(entry.name) == folded(name.strip()):
@@ -236,24 +143,12 @@ class ProfileBin:
         raise ProfileError(f"no profile {name!r:.80} was reset or deleted; there are: {there}.")
 
     def keep(self, path: Path) -> None:
-        """Keep a copy of a profile's file, as it is now.
-
-        Raises
-        ------
-        DataError
-            When it cannot be copied.
-        """
+        """Keep a copy of a profile's file, as it is now."""
         with locked(self.root), atomic_path(self._free(path)) as temporary:
             shutil.copyfile(path, temporary)
 
     def take(self, path: Path) -> None:
-        """Move a profile's file here.
-
-        Raises
-        ------
-        DataError
-            When it cannot be moved.
-        """
+        """Move a profile's file here."""
         if path.is_dir():
             raise DataError(f"cannot delete {path}: it is a folder.")
         try:
@@ -284,52 +179,20 @@ def profiles_root() -> Path:
 
 
 class ProfileShelf:
-    """The profiles in a folder.
-
-    Parameters
-    ----------
-    root : Path or None
-        The folder, made when the first profile comes; the person's own by default.
-
-    Attributes
-    ----------
-    removed : ProfileBin
-        What was deleted, and what was forgotten by a reset.
-    """
+    """The profiles in a folder."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = profiles_root() if root is None else Path(root)
         self.removed = ProfileBin(self.root / "removed")
 
     def list(self) -> tuple[ShelfEntry, ...]:
-        """List all profiles by name; files that are none are listed with their problem.
-
-        Raises
-        ------
-        DataError
-            When the folder itself cannot be read.
-        """
+        """List all profiles by name; files that are none are listed with their problem."""
         entries = [entry for path in self._files() if (entry := read_entry(path)) is not None]
         entries.sort(key=lambda e: (e.name.casefold(), e.task.casefold(), e.path.stem))
         return tuple(entries)
 
     def find(self, name: str) -> Path:
-        """Find a profile by its name, or by the name of its file without ``.json``.
-
-        Parameters
-        ----------
-        name : str
-            Case counts only where two names differ by nothing else.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        ProfileError
-            When there is none, or more than one.
-        """
+        """Find a profile by its name, or by the name of its file without ``.json``."""
         entries = self.list()
         for same in (_exactly, _roughly):
             for names in ([e.path.stem for e in entries], [e.name for e in entries]):
@@ -344,74 +207,19 @@ class ProfileShelf:
         raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
 
     def new(self, name: str, *, model: ModelIdentity, task: str = "") -> ShelfEntry:
-        """Put an empty profile on the shelf.
-
-        Parameters
-        ----------
-        name : str
-            What it is called; not empty, any script.
-        model : ModelIdentity
-            The model that it will be used with.
-        task : str
-            What is outlined.
-
-        Returns
-        -------
-        ShelfEntry
-
-        Raises
-        ------
-        ProfileError
-            When the name is empty.
-        DataError
-            When it cannot be written.
-        """
+        """Put an empty profile on the shelf."""
         profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
         return described(self.add(profile), profile)
 
     def add(self, profile: PreferenceProfile) -> Path:
-        """Put a profile on the shelf under a free file name.
-
-        Parameters
-        ----------
-        profile : PreferenceProfile
-            It may have the name of another one.
-
-        Returns
-        -------
-        Path
-            Its file.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written.
-        """
+        """Put a profile on the shelf under a free file name."""
         with locked(self.root / "shelf"):
             path = self._free(profile.name, profile.task)
             profile.save(path)
         return path
 
     def save(self, profile: PreferenceProfile, path: Path | None = None) -> Path:
-        """Write a profile over a file, or under a free name.
-
-        Parameters
-        ----------
-        profile : PreferenceProfile
-            What to write.
-        path : Path or None
-            The file; a free name by default.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written.
-        """
+        """Write a profile over a file, or under a free name."""
         if path is None:
             return self.add(profile)
         with locked(path):
@@ -425,29 +233,7 @@ class ProfileShelf:
         return update_profile(path, change)
 
     def rename(self, path: Path, name: str, task: str | None = None) -> PreferenceProfile:
-        """Give a profile another name; its file stays where it is.
-
-        Parameters
-        ----------
-        path : Path
-            Its file.
-        name : str
-            Not empty.
-        task : str or None
-            What is outlined; as before by default.
-
-        Returns
-        -------
-        PreferenceProfile
-            As it is now.
-
-        Raises
-        ------
-        ProfileError
-            When the name is empty, or the file is gone or damaged.
-        DataError
-            When it cannot be written.
-        """
+        """Give a profile another name; its file stays where it is."""
         name = _checked(name)
         return update_profile(
             path, lambda p: replace(p, name=name, task=p.task if task is None else task.strip())
@@ -457,23 +243,6 @@ class ProfileShelf:
         """Forget what a profile has learnt; name, task and model stay.
 
         What it held is kept, see :meth:`bring_back`.
-
-        Parameters
-        ----------
-        path : Path
-            Its file.
-
-        Returns
-        -------
-        PreferenceProfile
-            What it held before.
-
-        Raises
-        ------
-        ProfileError
-            When the file is gone or damaged.
-        DataError
-            When it cannot be written.
         """
         held: list[PreferenceProfile] = []
 
@@ -487,45 +256,14 @@ class ProfileShelf:
         return held[0]
 
     def delete(self, path: Path) -> None:
-        """Take a profile's file off the shelf, also a damaged one; see :meth:`bring_back`.
-
-        Parameters
-        ----------
-        path : Path
-            Its file.
-
-        Raises
-        ------
-        ProfileError
-            When it is gone already.
-        DataError
-            When it cannot be deleted.
-        """
+        """Take a profile's file off the shelf, also a damaged one; see :meth:`bring_back`."""
         if not path.exists():
             raise ProfileError(f"the profile {path} is gone.")
         with locked(path):
             self.removed.take(path)
 
     def bring_back(self, path: Path) -> Path:
-        """Undo a reset or a deletion.
-
-        Parameters
-        ----------
-        path : Path
-            A file of :attr:`removed`.
-
-        Returns
-        -------
-        Path
-            Where it is now: the profile that was reset, if it has learnt nothing since.
-
-        Raises
-        ------
-        ProfileError
-            When the file is gone or damaged.
-        DataError
-            When it cannot be written.
-        """
+        """Undo a reset or a deletion."""
         profile = PreferenceProfile.load(path)
         target = self._emptied(profile)
         if (

@@ -19,13 +19,7 @@ _CATEGORY = 1
 
 
 class CocoWriter:
-    """Collect images and their objects.
-
-    Parameters
-    ----------
-    title : str
-        What the data set is called.
-    """
+    """Collect images and their objects."""
 
     def __init__(self, title: str) -> None:
         self._title = title

@@ -21,26 +21,7 @@ MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".proj
 
 
 def labels_path(out: Path, name: str) -> Path:
-    """Return where the labels of an image lie.
-
-    Parameters
-    ----------
-    out : Path
-        The project folder.
-    name : str
-        Of the image in its folder: relative, POSIX, with its extension.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    InputError
-        When the name leads out of the folder.
-    DataError
-        When a link in the folder does.
-    """
+    """Return where the labels of an image lie."""
     return _beside(out, name, ".tif")
 
 
@@ -65,23 +46,7 @@ def exports_path(out: Path) -> Path:
 
 
 def default_output(source: Path) -> Path:
-    """Return the project folder of a folder of images: its sibling ``SOURCE-spa``.
-
-    Parameters
-    ----------
-    source : Path
-        The folder of images.
-
-    Returns
-    -------
-    Path
-        Never inside ``source``.
-
-    Raises
-    ------
-    InputError
-        When a folder has no sibling, as the root of a disk has none.
-    """
+    """Return the project folder of a folder of images: its sibling ``SOURCE-spa``."""
     folder = source.resolve()
     if folder.parent == folder:
         raise InputError(f"{source} has no folder beside it; choose an output folder.")
@@ -100,22 +65,7 @@ def is_project(folder: Path) -> bool:
 
 
 def inside(name: str) -> str:
-    """Return a name that leads nowhere but into a folder, as it is.
-
-    Parameters
-    ----------
-    name : str
-        Relative, POSIX.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    InputError
-        When it is absolute, empty, leads upwards, or is no name at all.
-    """
+    """Return a name that leads nowhere but into a folder, as it is."""
     path = Path(name)
     if not path.name or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
         raise InputError(f"{name!r} names no file of the folder.")
@@ -126,23 +76,6 @@ def check_no_way_out(folder: Path, path: Path) -> Path:
     """Refuse a path below a folder that a link leads out of it; a file itself may be one.
 
     A file is replaced, never written through, where it is a link; a folder would be entered.
-
-    Parameters
-    ----------
-    folder : Path
-        May be reached over links itself.
-    path : Path
-        In the folder by its name; need not be there.
-
-    Returns
-    -------
-    Path
-        ``path``.
-
-    Raises
-    ------
-    DataError
-        When it lies elsewhere.
     """
     if path.parent == folder:
         return path

@@ -29,49 +29,24 @@ _FEW_LABELS = 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """An object's outline on one plane.
+    """An object's outline on one plane."""
 
-    Attributes
-    ----------
-    plane : Plane
-        Which plane.
-    region : Region
-        Bounding box of its pixels.
-    area : int
-        Number of pixels it has.
-    rounds : int
-        Rounds it took.
-    uncertainty : float
-        In [0, 1], of the round that was accepted.
-    status : {"accepted", "propagated", "review", "edited"}
-        How it came about; ``edited`` when a person painted on it since.
-    decisions : tuple of Decision
-        What led to it, from which it can be had again; empty for what was painted.
-    """
-
-    plane: Plane
-    region: Region
-    area: int
-    rounds: int
-    uncertainty: float
-    status: Status
+    plane: Plane  # which plane
+    region: Region  # bounding box of its pixels
+    area: int  # number of pixels it has
+    rounds: int  # rounds it took
+    uncertainty: float  # in [0, 1], of the round that was accepted
+    status: Status  # how it came about; ``edited`` when a person painted on it since
+    # What led to it, from which it can be had again; empty for what was painted.
     decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedObject:
-    """One object, over one plane or many.
+    """One object, over one plane or many."""
 
-    Attributes
-    ----------
-    number : int
-        Its label.
-    parts : tuple of Part
-        In the order of their planes.
-    """
-
-    number: int
-    parts: tuple[Part, ...]
+    number: int  # its label
+    parts: tuple[Part, ...]  # in the order of their planes
 
     @property
     def area(self) -> int:
@@ -103,21 +78,7 @@ class AnnotatedObject:
 def with_part(
     objects: Mapping[int, AnnotatedObject], number: int, part: Part
 ) -> dict[int, AnnotatedObject]:
-    """Return the objects after one got a part, in the place of what it had on its plane.
-
-    Parameters
-    ----------
-    objects : mapping of int to AnnotatedObject
-        As they were.
-    number : int
-        Of a new object or one there is.
-    part : Part
-        Its outline on a plane.
-
-    Returns
-    -------
-    dict of int to AnnotatedObject
-    """
+    """Return the objects after one got a part, in the place of what it had on its plane."""
     others = _elsewhere(objects.get(number), part.plane)
     return {**objects, number: _ordered(number, (*others, part))}
 
@@ -125,44 +86,14 @@ def with_part(
 def without_part(
     objects: Mapping[int, AnnotatedObject], number: int, plane: Plane | None
 ) -> dict[int, AnnotatedObject]:
-    """Return the objects after one was taken away, from one plane or from all.
-
-    Parameters
-    ----------
-    objects : mapping of int to AnnotatedObject
-        As they were.
-    number : int
-        Of one there is.
-    plane : Plane or None
-        Only from this plane.
-
-    Returns
-    -------
-    dict of int to AnnotatedObject
-    """
+    """Return the objects after one was taken away, from one plane or from all."""
     return _with_parts(objects, number, () if plane is None else _elsewhere(objects[number], plane))
 
 
 def without_pixels(
     objects: dict[int, AnnotatedObject], number: int, plane: Plane, lost: int
 ) -> dict[int, AnnotatedObject]:
-    """Return the objects after one lost pixels to another.
-
-    Parameters
-    ----------
-    objects : dict of int to AnnotatedObject
-        As they were.
-    number : int
-        Of the one that lost them; where there is no such object, nothing changes.
-    plane : Plane
-        Where.
-    lost : int
-        Number of pixels.
-
-    Returns
-    -------
-    dict of int to AnnotatedObject
-    """
+    """Return the objects after one lost pixels to another."""
     held = objects.get(number)
     part = None if held is None else held.on(plane)
     if part is None:

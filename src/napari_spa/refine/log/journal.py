@@ -55,24 +55,12 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What tells one image from another without reading it all.
+    """What tells one image from another without reading it all."""
 
-    Attributes
-    ----------
-    name : str
-        Of its layer or file.
-    shape : tuple of int
-        Of the data, colours left out.
-    dtype : str
-        Of the data.
-    path : str
-        Where it was read from; empty when that is not known.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    path: str = ""
+    name: str  # of its layer or file
+    shape: tuple[int, ...]  # of the data, colours left out
+    dtype: str  # of the data
+    path: str = ""  # where it was read from; empty when that is not known
 
 
 class Sink(Protocol):
@@ -84,13 +72,7 @@ class Sink(Protocol):
 
 
 class Journal:
-    """Write a session down.
-
-    Parameters
-    ----------
-    log : Sink
-        Where to.
-    """
+    """Write a session down."""
 
     def __init__(self, log: Sink) -> None:
         self._log = log
@@ -114,19 +96,7 @@ class Journal:
     def shown(
         self, number: int, plane: Plane, timeline: Timeline, source: Mapping[str, Any]
     ) -> None:
-        """Write what is new about the object at hand.
-
-        Parameters
-        ----------
-        number : int
-            Of the object.
-        plane : Plane
-            Where it is.
-        timeline : Timeline
-            Its states.
-        source : mapping
-            How the plane was looked at: fingerprint, channels, contrast limits; profile.
-        """
+        """Write what is new about the object at hand."""
         latest = timeline.latest
         known = set(map(id, self._written))
         for decision in latest:
@@ -225,13 +195,7 @@ class Journal:
 
 
 def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Record]:
-    """Read which image and model a log is about, and nothing else.
-
-    Raises
-    ------
-    DataError
-        When the log does not say, or a newer version wrote it.
-    """
+    """Read which image and model a log is about, and nothing else."""
     for record in records:
         if record.get("kind") != "session":
             continue

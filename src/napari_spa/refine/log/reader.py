@@ -31,29 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtHand:
-    """The object that was not accepted yet.
+    """The object that was not accepted yet."""
 
-    Attributes
-    ----------
-    number : int
-        Its label.
-    plane : Plane
-        Where it is.
-    decisions : tuple of Decision
-        All that can be had, undone ones included.
-    round : int
-        The round one was at.
-    reopened : bool
-        Whether it was accepted before.
-    source : mapping
-        How the plane was looked at: ``image`` (fingerprint) and ``look`` (channels, limits).
-    """
-
-    number: int
-    plane: Plane
-    decisions: tuple[Decision, ...] = ()
-    round: int = 0
-    reopened: bool = False
+    number: int  # its label
+    plane: Plane  # where it is
+    decisions: tuple[Decision, ...] = ()  # all that can be had, undone ones included
+    round: int = 0  # the round one was at
+    reopened: bool = False  # whether it was accepted before
+    # How the plane was looked at: ``image`` (fingerprint) and ``look`` (channels, limits).
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -93,44 +78,19 @@ class Accepted:
 
 @dataclass(slots=True, eq=False)
 class LoggedSession:
-    """A log read again.
+    """A log read again."""
 
-    Attributes
-    ----------
-    image : ImageFacts
-        The image.
-    model : dict
-        The latest model's identity.
-    annotation : Annotation
-        The objects, with their labels in the surface that was given.
-    at_hand : AtHand or None
-        The object that was not accepted yet.
-    fingerprints : dict of Plane to str
-        Digest of each plane that was decided on.
-    closed : bool
-        Whether the window was closed in order.
-    """
-
-    image: ImageFacts
-    model: Record
-    annotation: Annotation
-    at_hand: AtHand | None = None
+    image: ImageFacts  # the image
+    model: Record  # the latest model's identity
+    annotation: Annotation  # the objects, with their labels in the surface that was given
+    at_hand: AtHand | None = None  # the object that was not accepted yet
+    # Digest of each plane that was decided on.
     fingerprints: dict[Plane, str] = field(default_factory=dict)
-    closed: bool = False
+    closed: bool = False  # whether the window was closed in order
 
 
 class RecordReader:
-    """Bring a logged session forward by one record at a time: one method for each kind.
-
-    Parameters
-    ----------
-    session : LoggedSession
-        As it was at the beginning of the log; changed in place.
-    surface : Surface
-        Where the labels of its objects are.
-    mask_of : callable or None
-        Gives an accepted mask anew; the mask in the log by default.
-    """
+    """Bring a logged session forward by one record at a time: one method for each kind."""
 
     def __init__(
         self,
@@ -142,18 +102,7 @@ class RecordReader:
         self._look: Record = {}
 
     def read(self, record: Record) -> None:
-        """Do what a record says.
-
-        Parameters
-        ----------
-        record : dict
-            The next one of the log.
-
-        Raises
-        ------
-        DataError
-            When it cannot be understood.
-        """
+        """Do what a record says."""
         step = getattr(self, f"_on_{record.get('kind')}", None)
         self._session.closed = False
         if step is None:

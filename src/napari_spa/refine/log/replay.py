@@ -27,34 +27,17 @@ Outcome = Literal["same", "differs", "failed", "painted"]
 
 @dataclass(frozen=True, slots=True)
 class ReplayedPart:
-    """What came of an object on one plane.
+    """What came of an object on one plane."""
 
-    Attributes
-    ----------
-    number : int
-        Label of the object.
-    plane : Plane
-        Where.
-    outcome : {"same", "differs", "failed", "painted"}
-        Whether its mask is the logged one bit for bit, could not be had again, or was
-        painted by hand and so is the log's.
-    pixels : int
-        Number of pixels in which the masks differ.
-    area : int
-        Number of its pixels in the labels.
-    edited : bool
-        Whether a person painted on it afterwards; its labels are the log's then.
-    reason : str
-        Why it could not be had again.
-    """
-
-    number: int
-    plane: Plane
+    number: int  # label of the object
+    plane: Plane  # where
+    # Whether its mask is the logged one bit for bit, could not be had again, or was painted by
+    # hand and so is the log's.
     outcome: Outcome
-    pixels: int
-    area: int
-    edited: bool
-    reason: str = ""
+    pixels: int  # number of pixels in which the masks differ
+    area: int  # number of its pixels in the labels
+    edited: bool  # whether a person painted on it afterwards; its labels are the log's then
+    reason: str = ""  # why it could not be had again
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +48,7 @@ class _Verdict:
 
 
 class Replayer:
-    """Play the decisions behind each accepted mask on the image.
-
-    Parameters
-    ----------
-    levels : sequence of array-like
-        The image, full resolution first.
-    session_of : callable
-        Gives a session for a model's identity as the log has it; may raise ``SpaError``.
-    only : int or None
-        The one object to play; of all others the log's masks are taken.
-    total : int
-        Number of accepted masks, for the progress.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-    """
+    """Play the decisions behind each accepted mask on the image."""
 
     def __init__(
         self,
@@ -160,35 +129,7 @@ def replay(
     only: int | None = None,
     progress: Progress = silent,
 ) -> tuple[LoggedSession, tuple[ReplayedPart, ...]]:
-    """Do everything again that a log says, with masks as they come now.
-
-    Parameters
-    ----------
-    records : list of dict
-        From :func:`napari_spa.io.event_log.read_records`.
-    surface : Surface
-        Empty; gets the labels.
-    levels : sequence of array-like
-        The image, full resolution first.
-    session_of : callable
-        Gives a session for a model's identity as the log has it.
-    only : int or None
-        The one object to play; of all others the log's masks are taken.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    session : LoggedSession
-        The objects, and the one at hand.
-    parts : tuple of ReplayedPart
-        What came of each.
-
-    Raises
-    ------
-    DataError
-        When the log cannot be understood.
-    """
+    """Do everything again that a log says, with masks as they come now."""
     total = sum(record.get("kind") == "accept" for record in records)
     replayer = Replayer(levels, session_of, only=only, total=total, progress=progress)
     session = read_journal(records, surface, mask_of=replayer.mask_of)
@@ -196,27 +137,7 @@ def replay(
 
 
 def logged_picture(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> Picture:
-    """Look at a plane as a log says it was looked at.
-
-    Parameters
-    ----------
-    levels : sequence of array-like
-        The image, full resolution first.
-    plane : Plane
-        Of the full resolution.
-    look : mapping or None
-        ``channels`` (which, or None), ``axis`` (whose positions they are, or None for
-        colours) and ``limits`` (black and white of each, or None).
-
-    Returns
-    -------
-    Picture
-
-    Raises
-    ------
-    DataError
-        When the image has no such channels, or the log is damaged.
-    """
+    """Look at a plane as a log says it was looked at."""
     axis, channels, limits = _read_look(look or {})
     if axis in plane.axes:
         axis = None

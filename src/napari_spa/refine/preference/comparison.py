@@ -36,16 +36,10 @@ FIRST_COLOUR, SECOND_COLOUR = (255, 176, 0), (0, 200, 215)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProfileDisagreement:
-    """What two profiles recommend for the same prompts on the same image.
+    """What two profiles recommend for the same prompts on the same image."""
 
-    Attributes
-    ----------
-    first, second : Proposal
-        The first round with each, in one field of view.
-    """
-
-    first: Proposal
-    second: Proposal
+    first: Proposal  # the first round with each, in one field of view
+    second: Proposal  # the first round with each, in one field of view
 
     @property
     def dice(self) -> float:
@@ -75,23 +69,16 @@ class ProfileDisagreement:
 
 @dataclass(frozen=True, slots=True)
 class DistributionDifference:
-    """How two profiles of one model differ, without an image.
+    """How two profiles of one model differ, without an image."""
 
-    Attributes
-    ----------
-    size : float or None
-        How much larger the first draws than the second; 0.06 is 6 %.  None when no
-        accepted objects are behind one of them.
-    boundary : float or None
-        How far the first's boundaries lie outside the second's, in units of the logits'
-        spread; None for a head without boundary offsets.
-    shape : float or None
-        Root mean square over the other channels of the distance of the two means, in
-        units of their pooled deviation; None for a head without such channels.
-    """
-
+    # How much larger the first draws than the second; 0.06 is 6 %.  None when no accepted objects
+    # are behind one of them.
     size: float | None
+    # How far the first's boundaries lie outside the second's, in units of the logits' spread;
+    # None for a head without boundary offsets.
     boundary: float | None
+    # Root mean square over the other channels of the distance of the two means, in units of their
+    # pooled deviation; None for a head without such channels.
     shape: float | None
 
 
@@ -166,22 +153,7 @@ def disagree(
 
 
 def compare(first: PreferenceProfile, second: PreferenceProfile) -> DistributionDifference:
-    """Compare two distributions.
-
-    Parameters
-    ----------
-    first, second : PreferenceProfile
-        Of one model, both with picks.
-
-    Returns
-    -------
-    DistributionDifference
-
-    Raises
-    ------
-    ProfileError
-        When they were made with different models, or one has learnt nothing.
-    """
+    """Compare two distributions."""
     second.check(first.model)
     for profile in (first, second):
         if not profile.picks:
@@ -199,20 +171,7 @@ def compare(first: PreferenceProfile, second: PreferenceProfile) -> Distribution
 
 
 def in_words(difference: DistributionDifference, names: tuple[str, str]) -> str:
-    """Say how two profiles differ.
-
-    Parameters
-    ----------
-    difference : DistributionDifference
-        From :func:`compare`.
-    names : (str, str)
-        Of the profiles.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say how two profiles differ."""
     one, other = names
     if difference.size is not None:
         return f"{one} draws {proportion(difference.size, other)}."

@@ -22,18 +22,7 @@ LEANS = 0.05
 
 
 def describe(profile: PreferenceProfile) -> str:
-    """Say what is in a profile.
-
-    Parameters
-    ----------
-    profile : PreferenceProfile
-        Any, also an empty one.
-
-    Returns
-    -------
-    str
-        One to three plain sentences.
-    """
+    """Say what is in a profile."""
     if not profile.picks:
         return NOTHING_YET
     parts = [habit(profile), f"Learnt from {evidence(profile)}."]
@@ -43,18 +32,7 @@ def describe(profile: PreferenceProfile) -> str:
 
 
 def in_brief(profile: PreferenceProfile) -> str:
-    """Say what is in a profile in one short line.
-
-    Parameters
-    ----------
-    profile : PreferenceProfile
-        Any, also an empty one.
-
-    Returns
-    -------
-    str
-        As ``"Tends to draw 6 % larger, 31 picks, 12 images"``.
-    """
+    """Say what is in a profile in one short line."""
     if not profile.picks:
         return NOTHING_YET
     size = growth(profile)
@@ -72,19 +50,7 @@ def evidence(profile: PreferenceProfile) -> str:
 
 
 def growth(profile: PreferenceProfile) -> float | None:
-    """Return how much larger the person draws than is first recommended.
-
-    Parameters
-    ----------
-    profile : PreferenceProfile
-        Any.
-
-    Returns
-    -------
-    float or None
-        The geometric mean, over the accepted objects, of accepted area over first
-        recommended area, minus 1; None when no object or no pick is behind it.
-    """
+    """Return how much larger the person draws than is first recommended."""
     if not profile.picks or not profile.objects:
         return None
     return math.expm1(min(profile.log_growth / profile.objects, 700.0))
@@ -93,22 +59,7 @@ def growth(profile: PreferenceProfile) -> float | None:
 def boundary_lean(
     profile: PreferenceProfile, initial: MixtureParameters | None = None
 ) -> float | None:
-    """Return how far the profile's boundaries lie outside the model's own, on average.
-
-    Parameters
-    ----------
-    profile : PreferenceProfile
-        Any.
-    initial : MixtureParameters or None
-        The model's own mixture; its boundary offsets have mean 0 by construction, which
-        is the default.
-
-    Returns
-    -------
-    float or None
-        In units of the logits' spread, positive outwards; None when nothing was learnt or
-        the head has no boundary offsets.
-    """
+    """Return how far the profile's boundaries lie outside the model's own, on average."""
     channel = boundary_channel(profile)
     if channel is None or not profile.picks:
         return None
@@ -137,20 +88,7 @@ def habit(profile: PreferenceProfile) -> str:
 
 
 def proportion(size: float, other: str = "") -> str:
-    """Say a relative size.
-
-    Parameters
-    ----------
-    size : float
-        Above -1; 0.06 is 6 % larger.
-    other : str
-        Than what; left out by default.
-
-    Returns
-    -------
-    str
-        As ``"6 % larger than OTHER"`` or ``"2.5 times as large as OTHER"``.
-    """
+    """Say a relative size."""
     joint = "as"
     if size >= 1:
         words = f"{1 + size:,.{1 if size < 9 else 0}f} times as large"

@@ -31,19 +31,7 @@ MOST_OF_IMAGE = 12
 
 
 def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
-    """Blend the model's mixture with the profile's, in proportion to its evidence.
-
-    Parameters
-    ----------
-    initial : MixtureParameters
-        The model's own, from the prompts.
-    profile : PreferenceProfile or None
-        What is known about the person.
-
-    Returns
-    -------
-    MixtureParameters
-    """
+    """Blend the model's mixture with the profile's, in proportion to its evidence."""
     if profile is None or not profile.picks:
         return initial
     share = profile.picks / (profile.picks + PRIOR_PICKS)
@@ -51,18 +39,7 @@ def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) ->
 
 
 def growth(first: Proposal, accepted: Proposal) -> float | None:
-    """Return how much larger than the first recommendation a person wanted an object.
-
-    Parameters
-    ----------
-    first, accepted : Proposal
-        Of round 1, and as it was accepted.
-
-    Returns
-    -------
-    float or None
-        Natural logarithm of the ratio of their areas; None when one is empty.
-    """
+    """Return how much larger than the first recommendation a person wanted an object."""
     if not first.area or not accepted.area:
         return None
     return math.log(accepted.area / first.area)
@@ -95,27 +72,6 @@ def learn(
     astray.  One object counts for at most :data:`MOST_PICKS` picks and one image for at most
     :data:`MOST_OF_IMAGE`, so that an odd image moves a profile of a hundred picks by no more
     than a ninth of the way.  A profile that knows no other image has nothing to guard.
-
-    Parameters
-    ----------
-    profile : PreferenceProfile or None
-        What is known so far.
-    state : SessionState
-        Of the accepted object.
-    model : ModelIdentity
-        The model in use.
-    known : int
-        So many of the object's picks are in the profile already: it was accepted before.
-    growth : float or None
-        Natural logarithm of the accepted area over the first recommended one; None when
-        there is none, or it is in the profile already.
-    image : str
-        Digest of its image, the same for all slices of a stack; an image without one is
-        taken for an image that the profile does not know.
-
-    Returns
-    -------
-    PreferenceProfile
     """
     if profile is None:
         profile = PreferenceProfile(model=model, mixture=state.mixture)
@@ -159,24 +115,7 @@ def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixturePar
 def merge_profiles(
     profiles: Sequence[PreferenceProfile], name: str = "", task: str = ""
 ) -> PreferenceProfile:
-    """Make one profile of several, each in proportion to its picks.
-
-    Parameters
-    ----------
-    profiles : sequence of PreferenceProfile
-        One or more, of one model.
-    name, task : str
-        Of the new profile.
-
-    Returns
-    -------
-    PreferenceProfile
-
-    Raises
-    ------
-    ProfileError
-        When there is none, or they were made with different models.
-    """
+    """Make one profile of several, each in proportion to its picks."""
     if not profiles:
         raise ProfileError("there is no profile to merge; name two or more.")
     for profile in profiles[1:]:

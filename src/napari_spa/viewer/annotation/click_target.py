@@ -17,17 +17,6 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
 
     The one with an object at hand; else the active one; else the last one annotated; else
     the topmost shown.
-
-    Parameters
-    ----------
-    layers : LayerList
-        Of the viewer.
-    current : AnnotatedImage or None
-        The image that is annotated.
-
-    Returns
-    -------
-    Image or None
     """
     if current is not None and current.at_hand is not None:
         return current.image

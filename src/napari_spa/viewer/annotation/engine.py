@@ -15,24 +15,7 @@ SessionFactory = Callable[[str], RefinementSession]
 
 
 def make_session(model: str, settings: Settings | None = None) -> RefinementSession:
-    """Load a model and return a session for it.
-
-    Parameters
-    ----------
-    model : str
-        Name or path.
-    settings : Settings or None
-        Device and cache; the defaults without.
-
-    Returns
-    -------
-    RefinementSession
-
-    Raises
-    ------
-    SpaError
-        When the model or the device cannot be used.
-    """
+    """Load a model and return a session for it."""
     from napari_spa.viewer.compat import load_torch
 
     load_torch()

@@ -13,22 +13,7 @@ if TYPE_CHECKING:
 
 
 class ModelInUse:
-    """Keep one model's session.
-
-    Parameters
-    ----------
-    factory : callable
-        Makes a session from a model's name; called in the worker.
-    equip : callable
-        Gives each session the profile in use; called in the worker.
-
-    Attributes
-    ----------
-    name : str
-        Name or path of the model; another one is loaded when it is needed.
-    factory : callable
-        As above.
-    """
+    """Keep one model's session."""
 
     def __init__(self, factory: SessionFactory, equip: Callable[[RefinementSession], None]) -> None:
         self.factory, self._equip = factory, equip
@@ -42,13 +27,7 @@ class ModelInUse:
         return known[1] if known is not None and known[0] == self.name else None
 
     def loader(self) -> Callable[[Progress], RefinementSession]:
-        """Return what loads the model where it is not loaded; for the worker.
-
-        Returns
-        -------
-        callable
-            Takes a progress callback and returns the session, with the profile in use.
-        """
+        """Return what loads the model where it is not loaded; for the worker."""
         name, factory, loaded = self.name, self.factory, self.session
 
         def load(progress: Progress) -> RefinementSession:

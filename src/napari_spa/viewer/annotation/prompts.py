@@ -57,13 +57,6 @@ class Gestures:
 
     A click is a prompt while the active layer would only move the view; a drag moves the
     view as ever, unless the box or the brush is the tool.  Shift turns *add* into *remove*.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    taker : PromptTaker
-        Who is told.
     """
 
     def __init__(self, viewer: ViewerModel, taker: PromptTaker) -> None:
@@ -124,21 +117,9 @@ def _world(event: Any) -> Position:
 
 
 class Prompter(QObject):
-    """Turn what a person points at into prompts.
+    """Turn what a person points at into prompts."""
 
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose objects they are about.
-
-    Attributes
-    ----------
-    refine_requested : Signal(object)
-        What a labels layer has at this world position shall be refined.
-    gestures : Gestures
-        The mouse, and which tool it is.
-    """
-
+    # What a labels layer has at this world position shall be refined.
     refine_requested = Signal(object)
 
     def __init__(self, refiner: Refiner) -> None:
@@ -155,15 +136,7 @@ class Prompter(QObject):
         self.refine_requested.emit(position)
 
     def click(self, position: Position, label: int = 1) -> None:
-        """Start an object at a world position, or say more about the one at hand.
-
-        Parameters
-        ----------
-        position : tuple of float
-            World coordinates.
-        label : int
-            1 on the object, 0 on the background.
-        """
+        """Start an object at a world position, or say more about the one at hand."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             return (

@@ -61,19 +61,7 @@ class Shown:
 
 
 def make_shown(session: RefinementSession, proposal: Proposal) -> Shown:
-    """Make a session's present round ready; for the worker.
-
-    Parameters
-    ----------
-    session : RefinementSession
-        With an object at hand.
-    proposal : Proposal
-        Its present round.
-
-    Returns
-    -------
-    Shown
-    """
+    """Make a session's present round ready; for the worker."""
     from napari_spa.refine.engine.previews import round_pictures  # brings torch
 
     timeline = session.timeline
@@ -94,20 +82,7 @@ def make_shown(session: RefinementSession, proposal: Proposal) -> Shown:
 
 
 def look_record(look: Look, canvas: Canvas) -> dict[str, Any]:
-    """Say for the log which plane was looked at, and how.
-
-    Parameters
-    ----------
-    look : Look
-        Channels and contrast.
-    canvas : Canvas
-        The plane.
-
-    Returns
-    -------
-    dict
-        JSON values: fingerprint, channels, channel axis, limits of the grey values.
-    """
+    """Say for the log which plane was looked at, and how."""
     channels = look.channels
     return {
         "image": canvas.fingerprint,
@@ -124,23 +99,10 @@ _STEP_MS = 10  # long enough for the window to paint one part of a round before 
 
 
 class RoundShow(QObject):
-    """Draw the parts of one round in turn.
+    """Draw the parts of one round in turn."""
 
-    Parameters
-    ----------
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    done : Signal(object)
-        All parts of this ``Shown`` are drawn, or as many as can be.
-    failed : Signal(str)
-        A part could not be drawn, and why, in one sentence; after ``done``.
-    """
-
-    done = Signal(object)
-    failed = Signal(str)
+    done = Signal(object)  # all parts of this ``Shown`` are drawn, or as many as can be
+    failed = Signal(str)  # A part could not be drawn, and why, in one sentence; after ``done``
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -156,15 +118,7 @@ class RoundShow(QObject):
         return self._under_way is not None
 
     def begin(self, parts: Iterator[None], shown: Shown) -> None:
-        """Draw a round; one that is being drawn is dropped.
-
-        Parameters
-        ----------
-        parts : iterator
-            Draws a part with each step.
-        shown : Shown
-            The round.
-        """
+        """Draw a round; one that is being drawn is dropped."""
         self._under_way = parts, shown
         self._next_due.start()
 

@@ -41,28 +41,7 @@ class StoredMask:
 def stored_mask(
     viewer: ViewerModel, image: Image, plane: Plane, position: tuple[float, ...]
 ) -> StoredMask:
-    """Return the topmost label at a world position.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Its visible labels layers are looked at, the active one first.
-    image : Image
-        The image that is annotated.
-    plane : Plane
-        Its plane on show.
-    position : tuple of float
-        World coordinates.
-
-    Returns
-    -------
-    StoredMask
-
-    Raises
-    ------
-    InputError
-        When there is no label, or its layer has another size than the image.
-    """
+    """Return the topmost label at a world position."""
     row, column = (round(v) for v in click_in_plane(image, plane, position))
     shape = spatial_shape(image)
     height, width = (shape[axis] for axis in plane.axes)

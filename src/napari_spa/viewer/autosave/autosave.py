@@ -50,61 +50,27 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Work on an image that was left behind.
+    """Work on an image that was left behind."""
 
-    Attributes
-    ----------
-    path : Path
-        Its folder.
-    objects : int
-        Number of accepted objects.
-    at_hand : int
-        Round of the object at hand; 0 without one.
-    age : float
-        Seconds since it was written to.
-    crashed : bool
-        Whether the window was not closed in order.
-    """
-
-    path: Path
-    objects: int
-    at_hand: int
-    age: float
-    crashed: bool
+    path: Path  # its folder
+    objects: int  # number of accepted objects
+    at_hand: int  # round of the object at hand; 0 without one
+    age: float  # seconds since it was written to
+    crashed: bool  # whether the window was not closed in order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recovered:
-    """Work read again, ready to be shown.
+    """Work read again, ready to be shown."""
 
-    Attributes
-    ----------
-    folder : Place
-        Held by this process now.
-    session : LoggedSession
-        Objects and the one at hand.
-    store : LabelStore
-        Their labels.
-    profile : PreferenceProfile or None
-        What was learnt.
-    """
-
-    folder: Place
-    session: LoggedSession
-    store: LabelStore
-    profile: PreferenceProfile | None
+    folder: Place  # held by this process now
+    session: LoggedSession  # objects and the one at hand
+    store: LabelStore  # their labels
+    profile: PreferenceProfile | None  # what was learnt
 
 
 class WorkKeeper:
-    """Keep a log for each annotated image.
-
-    Parameters
-    ----------
-    root : Path or None
-        Folder of all work; None keeps nothing.
-    failed : callable
-        Called with one sentence when the work cannot be kept; in any thread.
-    """
+    """Keep a log for each annotated image."""
 
     def __init__(self, root: Path | None, failed: Callable[[str], None]) -> None:
         self.root = root
@@ -181,21 +147,7 @@ class WorkKeeper:
     def offers(
         self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
     ) -> list[Offer]:
-        """Find work on an image that was left behind, the latest first; for the worker.
-
-        Parameters
-        ----------
-        facts : ImageFacts
-            The image.
-        axes : (int, int)
-            The data axes that are rows and columns.
-        fingerprint : callable
-            Digest of one of its planes, to be sure that it is the same image.
-
-        Returns
-        -------
-        list of Offer
-        """
+        """Find work on an image that was left behind, the latest first; for the worker."""
         if self.root is None:
             return []
         found = []
@@ -220,26 +172,7 @@ class WorkKeeper:
         return found
 
     def recover(self, offer: Offer, shape: tuple[int, ...], axes: tuple[int, int]) -> Recovered:
-        """Read left-behind work; for the worker.
-
-        Parameters
-        ----------
-        offer : Offer
-            Which work.
-        shape : tuple of int
-            Of the image, colours left out.
-        axes : (int, int)
-            The data axes that are rows and columns.
-
-        Returns
-        -------
-        Recovered
-
-        Raises
-        ------
-        DataError
-            When it is in use by another window, or cannot be read.
-        """
+        """Read left-behind work; for the worker."""
         from napari_spa.io.profiles.profile import PreferenceProfile
 
         folder = WorkFolder(offer.path)
@@ -255,13 +188,7 @@ class WorkKeeper:
         return Recovered(folder, session, store, profile)
 
     def forget(self, offer: Offer) -> None:
-        """Delete left-behind work.
-
-        Raises
-        ------
-        DataError
-            When another window holds it.
-        """
+        """Delete left-behind work."""
         WorkFolder(offer.path).delete()
 
     def _make_place(self) -> Place | None:

@@ -35,15 +35,7 @@ _LOOK_SECONDS = 0.05
 
 
 class ReadAhead(QObject):
-    """Read the neighbours of the image on show, and encode them while nobody waits.
-
-    Parameters
-    ----------
-    reader : FolderReader
-        Reads and keeps images.
-    parent : QObject or None
-        Qt's parent.
-    """
+    """Read the neighbours of the image on show, and encode them while nobody waits."""
 
     def __init__(self, reader: FolderReader, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -51,15 +43,7 @@ class ReadAhead(QObject):
         self._stopped = False
 
     def begin(self, current: OpenItem, near: Sequence[tuple[str, Path]]) -> None:
-        """Get some images ready, the likeliest first.
-
-        Parameters
-        ----------
-        current : OpenItem
-            The image on show, whose own embedding comes first.
-        near : sequence of (str, Path)
-            Name and file of each that may be wanted next.
-        """
+        """Get some images ready, the likeliest first."""
         images = [self._reader.image(name, path) for name, path in near]
         refiner = current.desk.refiner
         session = refiner.session
@@ -92,13 +76,7 @@ class ReadAhead(QObject):
 
 
 class FolderStatus:
-    """Say how far an image is, once for each change; trouble stays on show.
-
-    Parameters
-    ----------
-    say : callable
-        Takes the sentence.
-    """
+    """Say how far an image is, once for each change; trouble stays on show."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -136,41 +114,13 @@ class FolderWalker(QObject):
     """The images of one folder, one of them in the viewer.
 
     Everything slow happens in threads of its own: reading, writing, listing.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    open_desk : callable
-        Returns where objects are refined; opens it where it is closed.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    project_changed : Signal()
-        Another folder is open, or its list of images changed.
-    changed : Signal(str)
-        What is known of an image changed.
-    opened : Signal(str)
-        An image is on show; an empty name when none is any more.
-    said, failed : Signal(str)
-        What happened or what to do; what went wrong; in one sentence.
-    items : FolderItems
-        The images by name, in natural order, and what is known of each.
-    order : callable
-        Returns the names as they are listed, for next and previous.
-    reserved : frozenset of str
-        Images that a batch is about to work on.
-    project : Project or None
-        The project that is open.
     """
 
-    project_changed = Signal()
-    changed = Signal(str)
-    opened = Signal(str)
-    said = Signal(str)
-    failed = Signal(str)
+    project_changed = Signal()  # another folder is open, or its list of images changed
+    changed = Signal(str)  # what is known of an image changed
+    opened = Signal(str)  # an image is on show; an empty name when none is any more
+    said = Signal(str)  # what happened or what to do; what went wrong; in one sentence
+    failed = Signal(str)  # what happened or what to do; what went wrong; in one sentence
     _held_now = Signal(object, object)
     _was_read = Signal(str, object)
 

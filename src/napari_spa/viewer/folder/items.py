@@ -32,22 +32,12 @@ _MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class RecentFolder:
-    """A folder that was worked on.
+    """A folder that was worked on."""
 
-    Attributes
-    ----------
-    source, out : str
-        The images, and the project's output folder.
-    name : str
-        The image that was open; empty for none.
-    index : tuple of int
-        The slice that was on show.
-    """
-
-    source: str
-    out: str
-    name: str = ""
-    index: tuple[int, ...] = ()
+    source: str  # the images, and the project's output folder
+    out: str  # the images, and the project's output folder
+    name: str = ""  # the image that was open; empty for none
+    index: tuple[int, ...] = ()  # the slice that was on show
 
 
 def recent_path() -> Path:
@@ -58,18 +48,7 @@ def recent_path() -> Path:
 
 
 def recent_folders(path: Path | None = None) -> list[RecentFolder]:
-    """Return the folders worked on lately that are there still, the latest first.
-
-    Parameters
-    ----------
-    path : Path or None
-        The file; :func:`recent_path` by default.
-
-    Returns
-    -------
-    list of RecentFolder
-        Empty when nothing is known, or the file is damaged.
-    """
+    """Return the folders worked on lately that are there still, the latest first."""
     path = path or recent_path()
     try:
         entries = read_json(path)["folders"]
@@ -95,15 +74,7 @@ def _read(entry: dict[str, object]) -> RecentFolder:
 
 
 def remember_folder(folder: RecentFolder, path: Path | None = None) -> None:
-    """Put a folder first; what cannot be remembered is no reason to fail.
-
-    Parameters
-    ----------
-    folder : RecentFolder
-        The folder; replaces what was known of its output folder.
-    path : Path or None
-        The file; :func:`recent_path` by default.
-    """
+    """Put a folder first; what cannot be remembered is no reason to fail."""
     path = path or recent_path()
     others = [entry for entry in recent_folders(path) if entry.out != folder.out]
     content = {"version": 1, "folders": [asdict(entry) for entry in [folder, *others][:_MOST]]}
@@ -115,32 +86,12 @@ def remember_folder(folder: RecentFolder, path: Path | None = None) -> None:
 
 
 def place_in(out: Path, path: Path | None = None) -> RecentFolder | None:
-    """Return where one was in a project.
-
-    Parameters
-    ----------
-    out : Path
-        Its output folder.
-    path : Path or None
-        The file; :func:`recent_path` by default.
-
-    Returns
-    -------
-    RecentFolder or None
-    """
+    """Return where one was in a project."""
     return next((entry for entry in recent_folders(path) if entry.out == str(out)), None)
 
 
 class FolderBookmark:
-    """Go on where one was in a project the last time, and keep where one is now.
-
-    Parameters
-    ----------
-    project : Project
-        The project that is open.
-    run : callable
-        Does something in the background.
-    """
+    """Go on where one was in a project the last time, and keep where one is now."""
 
     def __init__(self, project: Project, run: Callable[[Callable[[], None]], Any]) -> None:
         self._project, self._run = project, run
@@ -177,27 +128,7 @@ class FolderBookmark:
 
 
 def hold_project(folder: Path, out: Path | None = None) -> Project:
-    """Open a folder's project, or make one, and keep other windows out; for the background.
-
-    Parameters
-    ----------
-    folder : Path
-        The images; or the output folder of a project, which knows where its images are.
-    out : Path or None
-        The output folder; by default the one beside the images.
-
-    Returns
-    -------
-    Project
-        Held until its ``close``.
-
-    Raises
-    ------
-    InputError
-        When the folder is not there, or holds results without images.
-    DataError
-        When another window has it, or it cannot be read or written.
-    """
+    """Open a folder's project, or make one, and keep other windows out; for the background."""
     from napari_spa.io.projects.project import Project
 
     folder = Path(folder)
@@ -219,16 +150,7 @@ _BEGUN_AGAIN = ("to do", "skipped", "done")
 
 
 class FolderItems(Mapping[str, ProjectItem]):
-    """The images of one folder by name, in natural order.
-
-    Parameters
-    ----------
-    changed : callable
-        Called with the name of an image of which something else is known now.
-    index : callable
-        Writes what a person decided or did into the project's index: the name, and the
-        new values by keyword.
-    """
+    """The images of one folder by name, in natural order."""
 
     def __init__(self, changed: Callable[[str], None], index: Callable[..., None]) -> None:
         self._changed, self._index = changed, index

@@ -25,29 +25,7 @@ if TYPE_CHECKING:
 
 
 def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Progress) -> str:
-    """Export a project, and say what came of it.
-
-    Parameters
-    ----------
-    project : Project
-        With results on disk.
-    kinds : sequence of str
-        What to write.
-    folder : Path
-        Where to.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    str
-        A sentence.
-
-    Raises
-    ------
-    SpaError
-        When it cannot be written.
-    """
+    """Export a project, and say what came of it."""
     from napari_spa.io.projects.export import export_project
 
     colours = mask_colours()
@@ -73,57 +51,23 @@ APPLIED_NAME = "applied-profile.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchOrder:
-    """What a batch shall do; everything it needs of the dock.
+    """What a batch shall do; everything it needs of the dock."""
 
-    Attributes
-    ----------
-    source, out : Path
-        The images, and the project's output folder.
-    names : tuple of str
-        Which images.
-    way : {"auto", "prompts", "masks"}
-        Where objects come from.
-    path : Path or None
-        The table of prompts, or the folder of masks.
-    model, device : str
-        From the settings.
-    profile : PreferenceProfile or None
-        As it is now; what is learnt while the batch runs does not change it.
-    doubtful : float
-        Objects of at least this uncertainty are put on the review list.
-    workers : int
-        Processes at once.
-    """
-
-    source: Path
-    out: Path
-    names: tuple[str, ...]
-    way: Literal["auto", "prompts", "masks"]
-    path: Path | None
-    model: str
-    device: str
+    source: Path  # the images, and the project's output folder
+    out: Path  # the images, and the project's output folder
+    names: tuple[str, ...]  # which images
+    way: Literal["auto", "prompts", "masks"]  # where objects come from
+    path: Path | None  # the table of prompts, or the folder of masks
+    model: str  # from the settings
+    device: str  # from the settings
+    # As it is now; what is learnt while the batch runs does not change it.
     profile: PreferenceProfile | None
-    doubtful: float
-    workers: int
+    doubtful: float  # objects of at least this uncertainty are put on the review list
+    workers: int  # processes at once
 
 
 def plan_batch(order: BatchOrder) -> BatchPlan:
-    """Look what a batch would take; slow on large folders.
-
-    Parameters
-    ----------
-    order : BatchOrder
-        What it shall do.
-
-    Returns
-    -------
-    BatchPlan
-
-    Raises
-    ------
-    SpaError
-        When it cannot be done.
-    """
+    """Look what a batch would take; slow on large folders."""
     from napari_spa.batch.plan import make_plan
     from napari_spa.batch.task import BatchRecipe
 
@@ -153,25 +97,6 @@ def effort_words(order: BatchOrder, progress: Progress) -> str:
     """Say what a batch would take: how many images and objects, how long, how much disk.
 
     One image is done to find out, in a folder that goes again.
-
-    Parameters
-    ----------
-    order : BatchOrder
-        What it shall do.
-    progress : callable
-        May raise ``Cancelled``.
-
-    Returns
-    -------
-    str
-        One or two sentences, and what else a person should know.
-
-    Raises
-    ------
-    Cancelled
-        When ``progress`` raised it.
-    SpaError
-        When it cannot be done.
     """
     words: str = run_apart(
         _effort, order, on_value=lambda value: None, progress=progress, patience=0.0
@@ -209,28 +134,7 @@ def _in_words(found: Estimate, source: Path) -> str:
 def do_batch(
     order: BatchOrder, on_result: Callable[[ImageResult], None], progress: Progress
 ) -> BatchReport:
-    """Run a batch in processes of its own.
-
-    Parameters
-    ----------
-    order : BatchOrder
-        What it shall do.
-    on_result : callable
-        Called with each image's result as it comes.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    BatchReport
-
-    Raises
-    ------
-    Cancelled
-        What is finished by then stays.
-    SpaError
-        When it cannot go on.
-    """
+    """Run a batch in processes of its own."""
     if order.workers == 1:
         report: BatchReport = run_apart(_run, order, on_value=on_result, progress=progress)
         return report

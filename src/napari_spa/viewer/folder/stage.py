@@ -46,27 +46,13 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenItem:
-    """The image of the folder that is on show.
+    """The image of the folder that is on show."""
 
-    Attributes
-    ----------
-    image : ReadImage
-        Its pixels and name.
-    layer : Image
-        Its layer.
-    work : AnnotatedImage
-        Its objects.
-    place : FolderPlace
-        Where its work is kept.
-    desk : Desk
-        Where it is refined.
-    """
-
-    image: ReadImage
-    layer: Image
-    work: AnnotatedImage
-    place: FolderPlace
-    desk: Desk
+    image: ReadImage  # its pixels and name
+    layer: Image  # its layer
+    work: AnnotatedImage  # its objects
+    place: FolderPlace  # where its work is kept
+    desk: Desk  # where it is refined
 
     @property
     def name(self) -> str:
@@ -75,33 +61,12 @@ class OpenItem:
 
 
 class FolderStage(QObject):
-    """The image of the folder that is in the viewer; the person's own layers stay.
+    """The image of the folder that is in the viewer; the person's own layers stay."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    open_desk : callable
-        Returns where objects are refined; opens it where it is closed.
-    saver : FolderSaver
-        Writes the work on an image that is left.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    proposed, objects_changed : Signal()
-        A round of an object of this image is shown; its objects changed.
-    gone : Signal(str)
-        Somebody else took the image with this name away.
-    failed : Signal(str)
-        What went wrong, in one sentence.
-    """
-
-    proposed = Signal()
-    objects_changed = Signal()
-    gone = Signal(str)
-    failed = Signal(str)
+    proposed = Signal()  # A round of an object of this image is shown; its objects changed
+    objects_changed = Signal()  # A round of an object of this image is shown; its objects changed
+    gone = Signal(str)  # somebody else took the image with this name away
+    failed = Signal(str)  # what went wrong, in one sentence
 
     def __init__(
         self,
@@ -122,20 +87,7 @@ class FolderStage(QObject):
         self._gone_due.timeout.connect(self._on_gone)
 
     def show(self, item: ReadItem, plane: Plane) -> None:
-        """Show an image and what was done to it, at a slice; the one before is left.
-
-        Parameters
-        ----------
-        item : ReadItem
-            From :meth:`FolderReader.item`.
-        plane : Plane
-            Which slice.
-
-        Raises
-        ------
-        InputError
-            When it cannot be annotated.
-        """
+        """Show an image and what was done to it, at a slice; the one before is left."""
         self.leave(onward=True)
         image, viewer, desk = item.image, self._viewer, self._take_desk()
         refiner = desk.refiner
@@ -162,18 +114,7 @@ class FolderStage(QObject):
             refiner.profiles.adopt(profile)
 
     def leave(self, *, onward: bool = False) -> OpenItem | None:
-        """Take the image and its layers away; its work is saved in the background.
-
-        Parameters
-        ----------
-        onward : bool
-            Another is shown at once, in the same place among the person's layers.
-
-        Returns
-        -------
-        OpenItem or None
-            What was on show.
-        """
+        """Take the image and its layers away; its work is saved in the background."""
         if self._gone is not None:
             self._gone_due.stop()
             self._on_gone()

@@ -30,20 +30,6 @@ class FolderLog(RecordLog):
 
     Looking at an image writes nothing: records that only say who looks wait for one that
     says what was done, so that finished work stays byte for byte as it was.
-
-    Parameters
-    ----------
-    path : Path
-        File to append to; made with its folder when the first record comes.
-    failed : callable or None
-        Called in the log's thread with one sentence, once until writing works again.
-    before : iterable of dict
-        Records that belong before the first one.
-
-    Attributes
-    ----------
-    touched : bool
-        Whether anything was done to the image since the log was opened.
     """
 
     def __init__(
@@ -83,17 +69,7 @@ class FolderLog(RecordLog):
         self._submit(self._write_unsaved).result()
 
     def records(self) -> list[Record]:
-        """Return all records, those in memory too; waits for what is being written.
-
-        Returns
-        -------
-        list of dict
-
-        Raises
-        ------
-        DataError
-            When the file is there and cannot be read.
-        """
+        """Return all records, those in memory too; waits for what is being written."""
         found: list[Record] = []
 
         def read() -> None:
@@ -173,31 +149,7 @@ PROFILE_NAME = "profile.json"
 
 
 class FolderPlace:
-    """A place for `WorkKeeper`, held by the whole project.
-
-    Parameters
-    ----------
-    out : Path
-        The project's output folder.
-    name : str
-        Of the image.
-    left : callable
-        Called in the main thread, with this place, when the work on the image ends.
-    known : FolderLog or None
-        A log that is open still, because a part of it could not be written.
-    tell : callable or None
-        Says what cannot be written, once for the whole project; by default who opens the
-        log does.
-
-    Attributes
-    ----------
-    before : tuple of dict
-        Records that belong before the first one of a new log.
-    work : AnnotatedImage or None
-        Whose work it is, once the image is shown.
-    info : ImageInfo or None
-        Axes and pixel size of the image, once it is shown.
-    """
+    """A place for `WorkKeeper`, held by the whole project."""
 
     def __init__(
         self,

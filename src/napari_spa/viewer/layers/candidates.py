@@ -118,19 +118,7 @@ class DrawnCandidate:
 
 
 def draw_candidate(candidate: Candidate) -> DrawnCandidate:
-    """Draw what a candidate would change; for the worker.
-
-    Parameters
-    ----------
-    candidate : Candidate
-        What to draw.
-
-    Returns
-    -------
-    DrawnCandidate
-        Exact where that is quick to show, and else with a Dice of at least 0.99, unless
-        the difference is noise; see :func:`~napari_spa.viewer.layers.polygons.mask_polygons`.
-    """
+    """Draw what a candidate would change; for the worker."""
     compiled = _compiled()
     enough, most = _COMPILED if compiled else _PLAIN
     corner = (candidate.region.row, candidate.region.column)
@@ -163,24 +151,9 @@ class CandidateShapes:
     A layer that was deleted is made again when there is something to show.  Whether a
     candidate is shown is one thing, whoever said so last: :meth:`set_visible`, or a person
     with napari's eye icon.  It holds for later rounds, and for a layer that is made again.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layers live.
-    ndim : int
-        Number of data dimensions of the image.
-    space : mapping
-        Where the image lies in the world: ``scale``, ``translate``, ``rotate``, ``shear``,
-        ``affine``, ``units``, ... as arguments of a layer.
-
-    Attributes
-    ----------
-    toggled : Signal(int, bool)
-        A person showed or hid a candidate with napari's eye icon.
     """
 
-    toggled = Signal(int, bool)
+    toggled = Signal(int, bool)  # A person showed or hid a candidate with napari's eye icon
 
     def __init__(self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any]) -> None:
         self._viewer, self._ndim, self._space = viewer, ndim, dict(space)
@@ -206,13 +179,7 @@ class CandidateShapes:
         return layer is not None and any(layer is mine for mine in self._layers)
 
     def take_over(self, others: CandidateShapes) -> None:
-        """Use the layers of an image that was left; what a person did to them holds.
-
-        Parameters
-        ----------
-        others : CandidateShapes
-            Of as many dimensions, and emptied; has no layer any more.
-        """
+        """Use the layers of an image that was left; what a person did to them holds."""
         self._wanted = list(others.visible)
         for index, layer in enumerate(others.layers):
             others.let_go(index)
@@ -229,28 +196,14 @@ class CandidateShapes:
         self._layers[index] = None
 
     def make(self) -> Iterator[None]:
-        """Add the layers that are not there, one a step: napari takes its time for each.
-
-        Yields
-        ------
-        None
-            After each layer that was added.
-        """
+        """Add the layers that are not there, one a step: napari takes its time for each."""
         for index in range(CANDIDATES):
             if self.layers[index] is None:
                 self._make(index)
                 yield
 
     def show(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> None:
-        """Show a round.
-
-        Parameters
-        ----------
-        plane : Plane
-            Where in the image's data.
-        drawn : sequence of DrawnCandidate
-            Up to four; layers without one are emptied.
-        """
+        """Show a round."""
         for _ in self.steps(plane, drawn):
             pass
 
@@ -280,26 +233,12 @@ class CandidateShapes:
             self.let_go(index)
 
     def set_visible(self, index: int, visible: bool) -> None:
-        """Show or hide a candidate, in later rounds too.
-
-        Parameters
-        ----------
-        index : int
-            Of the candidate, from 0.
-        visible : bool
-            Whether to show it.
-        """
+        """Show or hide a candidate, in later rounds too."""
         self._wanted[index] = visible
         self._apply()
 
     def solo(self, index: int | None) -> None:
-        """Show one candidate alone for now, say while the mouse is over its card.
-
-        Parameters
-        ----------
-        index : int or None
-            Of the candidate, from 0; None shows again those that are to be shown.
-        """
+        """Show one candidate alone for now, say while the mouse is over its card."""
         self._solo = index
         self._apply()
 

@@ -40,24 +40,6 @@ _DTYPE = np.dtype(np.uint16)  # napari shows it as it is; wider types it recolou
 def make_label_store(shape: tuple[int, ...], *, axes: tuple[int, int]) -> LabelStore:
     """Choose how the labels of an image are kept.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Size of the image at full resolution, colours left out.
-    axes : (int, int)
-        The axes that are rows and columns, in ascending order.
-
-    Returns
-    -------
-    LabelStore
-        A NumPy array up to 2**27 pixels and 8192 a side; tiles in one resolution while
-        planes are up to 4096 a side; beyond that, tiles in a pyramid.
-
-    Raises
-    ------
-    InputError
-        When the axes are not two of the shape's.
-
     Notes
     -----
     Only the size decides, not whether the image has a pyramid: napari lets a person paint
@@ -91,19 +73,6 @@ def _pyramid(shape: tuple[int, ...], axes: tuple[int, int]) -> list[tuple[int, .
 
 class LabelStore:
     """The labels of one image, as a napari Labels layer can show them.
-
-    Parameters
-    ----------
-    levels : sequence of ndarray or TileArray
-        uint16, finest first; each is as long as the finest along the stack, and no larger
-        than the one before it along the plane.
-    axes : (int, int)
-        The axes that are rows and columns, in ascending order.
-
-    Attributes
-    ----------
-    axes : (int, int)
-        As given.
 
     Notes
     -----
@@ -204,14 +173,7 @@ class LabelStore:
             self._carry(part)
 
     def planes_in_use(self) -> set[tuple[int, ...]]:
-        """Find the planes that hold any label, a person's own painting included.
-
-        Returns
-        -------
-        set of tuple of int
-            Positions along the axes that are not :attr:`axes`, in ascending order of
-            axes; ``{()}`` for a single image that holds any.
-        """
+        """Find the planes that hold any label, a person's own painting included."""
         finest = self._levels[0]
         if isinstance(finest, TileArray):
             stack = [axis for axis in range(self.ndim) if axis not in self.axes]
@@ -220,13 +182,7 @@ class LabelStore:
         return {tuple(int(p) for p in position) for position in np.argwhere(used)}
 
     def highest(self) -> int:
-        """Find the highest label in use, a person's own painting included.
-
-        Returns
-        -------
-        int
-            0 when nothing is labelled.
-        """
+        """Find the highest label in use, a person's own painting included."""
         coarsest = self._levels[-1]  # has the highest label of everything under it
         return coarsest.peak if isinstance(coarsest, TileArray) else int(coarsest.max())
 
@@ -302,13 +258,7 @@ def _checked(values: NDArray[np.integer[Any]] | int) -> NDArray[np.uint16]:
 
 
 class StoreSurface:
-    """A :class:`~napari_spa.refine.annotation.annotation.Surface` on a label store.
-
-    Parameters
-    ----------
-    store : LabelStore
-        Where the labels are.
-    """
+    """A :class:`~napari_spa.refine.annotation.annotation.Surface` on a label store."""
 
     def __init__(self, store: LabelStore) -> None:
         self.store = store

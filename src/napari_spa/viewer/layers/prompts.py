@@ -31,22 +31,9 @@ _RIM = {"yes": "white", "no": "white", "try": _FRAME}
 
 
 class PromptLayers:
-    """The layers *SPA prompts* (Points) and *SPA view* (Shapes) of one image.
+    """The layers *SPA prompts* (Points) and *SPA view* (Shapes) of one image."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layers live.
-    image : Image
-        Whose place in the world they have.
-
-    Attributes
-    ----------
-    reframed : Signal(object)
-        A person moved or resized the frame of the field of view; a ``Box``.
-    """
-
-    reframed = Signal(object)
+    reframed = Signal(object)  # A person moved or resized the frame of the field of view; a ``Box``
 
     def __init__(self, viewer: ViewerModel, image: Image) -> None:
         self._viewer, self._image = viewer, image
@@ -65,13 +52,7 @@ class PromptLayers:
         return layer is not None and (layer is self._points or layer is self._shapes)
 
     def take_over(self, others: PromptLayers) -> None:
-        """Use the layers of an image that was left; what a person did to them holds.
-
-        Parameters
-        ----------
-        others : PromptLayers
-            Of as many dimensions, and emptied; has no layer any more.
-        """
+        """Use the layers of an image that was left; what a person did to them holds."""
         self._points, shapes = others.let_go()
         if self._points is not None:
             place_layer(self._points, space_of(self._image))
@@ -107,19 +88,7 @@ class PromptLayers:
     def show(
         self, plane: Plane, clicks: Sequence[Click], box: Box | None, view: FieldOfView
     ) -> None:
-        """Draw the prompts and the field of view of a round.
-
-        Parameters
-        ----------
-        plane : Plane
-            Where.
-        clicks : sequence of Click
-            The person's own.
-        box : Box or None
-            Box prompt.
-        view : FieldOfView
-            Field of view.
-        """
+        """Draw the prompts and the field of view of a round."""
         self.make()
         self._plane, self._frame, self._box, self._path = plane, view, box, []
         places = plane.points(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))

@@ -26,20 +26,9 @@ if TYPE_CHECKING:
 
 
 class ProfileActs(QObject):
-    """The acts on the profiles of a refiner.
+    """The acts on the profiles of a refiner."""
 
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose objects start from the profile in use.
-
-    Attributes
-    ----------
-    setting_wanted : Signal(str)
-        The profile that the settings shall name; empty for none.
-    """
-
-    setting_wanted = Signal(str)
+    setting_wanted = Signal(str)  # the profile that the settings shall name; empty for none
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -179,13 +168,7 @@ class ProfileActs(QObject):
         book.files.ask(remove, then)
 
     def bring_back(self, path: Path) -> None:
-        """Undo a reset or a deletion, and use that profile.
-
-        Parameters
-        ----------
-        path : Path
-            Of one that was removed.
-        """
+        """Undo a reset or a deletion, and use that profile."""
         book = self._book
 
         def back() -> tuple[Path, PreferenceProfile]:

@@ -46,35 +46,12 @@ def recent_profiles_path() -> Path:
 
 
 def recent_profile(model: str, path: Path | None = None) -> str:
-    """Return the profile that was used last with a model.
-
-    Parameters
-    ----------
-    model : str
-        The model's name or path, as in the settings.
-    path : Path or None
-        The file; :func:`recent_profiles_path` by default.
-
-    Returns
-    -------
-    str
-        Path of the profile; empty for none, or when nothing is known.
-    """
+    """Return the profile that was used last with a model."""
     return _read(path or recent_profiles_path()).get(model, "")
 
 
 def remember_profile(model: str, profile: str, path: Path | None = None) -> None:
-    """Remember a model's profile; what cannot be remembered is no reason to fail.
-
-    Parameters
-    ----------
-    model : str
-        The model's name or path, as in the settings.
-    profile : str
-        Path of the profile; empty for none.
-    path : Path or None
-        The file; :func:`recent_profiles_path` by default.
-    """
+    """Remember a model's profile; what cannot be remembered is no reason to fail."""
     path = path or recent_profiles_path()
     known = _read(path)
     if known.get(model, "") == profile:
@@ -117,27 +94,7 @@ class Lessons:
         return tuple(self._due)
 
     def teach(self, path: Path, lesson: Lesson) -> PreferenceProfile:
-        """Write a lesson, and all that were due before it.
-
-        Parameters
-        ----------
-        path : Path
-            The profile's file.
-        lesson : callable
-            From the profile before to the profile after.
-
-        Returns
-        -------
-        PreferenceProfile
-            What the file holds now.
-
-        Raises
-        ------
-        ProfileError
-            When the file is gone, damaged or of another model; the lesson stays due.
-        DataError
-            When it cannot be written; the lesson stays due.
-        """
+        """Write a lesson, and all that were due before it."""
         self._due.setdefault(path, []).append(lesson)
         return self.write(path)
 
@@ -149,13 +106,7 @@ class Lessons:
         return written
 
     def read(self, path: Path) -> PreferenceProfile:
-        """Return what a file holds and what is due to it.
-
-        Raises
-        ------
-        ProfileError
-            When the file is gone, damaged, or of another model than a lesson.
-        """
+        """Return what a file holds and what is due to it."""
         return _after(PreferenceProfile.load(path), self._due.get(path, []))
 
     def drop(self, path: Path) -> None:
@@ -166,19 +117,7 @@ class Lessons:
 def for_model(
     lesson: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
 ) -> Lesson:
-    """Return a lesson that refuses profiles of another model than its own.
-
-    Parameters
-    ----------
-    lesson : callable
-        From :meth:`~napari_spa.refine.session.session.RefinementSession.lesson`.
-    model : ModelIdentity
-        The session's model.
-
-    Returns
-    -------
-    callable
-    """
+    """Return a lesson that refuses profiles of another model than its own."""
 
     def checked(profile: PreferenceProfile) -> PreferenceProfile:
         profile.check(model)
@@ -213,38 +152,10 @@ class ProfileBook(QObject):
     """The profiles on the shelf and the one in use; all but :meth:`equip` in the main thread.
 
     Without a chosen profile, what is learnt stays with the window.
-
-    Parameters
-    ----------
-    shelf : ProfileShelf or None
-        Where they lie; the person's own by default.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The list, the choice, or what is in the profile in use.
-    failed : Signal(str)
-        What went wrong, in one sentence.
-    entries : tuple of ShelfEntry
-        All profiles by name, the one in use among them wherever it lies.
-    removed : tuple of ShelfEntry
-        The latest of those that can be brought back.
-    chosen : Path or None
-        File of the one in use.
-    loose : PreferenceProfile or None
-        What was learnt while none was in use.
-    model_name : str
-        The model in the settings, to tell which profiles fit before it is loaded.
-    files : FileThread
-        Where profiles are read and written.
-    lessons : Lessons
-        What is due to be written; belongs to that thread.
     """
 
-    changed = Signal()
-    failed = Signal(str)
+    changed = Signal()  # the list, the choice, or what is in the profile in use
+    failed = Signal(str)  # what went wrong, in one sentence
     _refused = Signal(object, str)  # from other threads
 
     def __init__(self, shelf: ProfileShelf | None = None, parent: QObject | None = None) -> None:
@@ -296,19 +207,7 @@ class ProfileBook(QObject):
         return tuple(e for e in self.entries if e.path != self.chosen and self.fits(e))
 
     def problem(self, name: str, task: str = "", but: Path | None = None) -> str:
-        """Say why a profile cannot be called so; empty when it can.
-
-        Parameters
-        ----------
-        name, task : str
-            As typed.
-        but : Path or None
-            The profile that is to be called so.
-
-        Returns
-        -------
-        str
-        """
+        """Say why a profile cannot be called so; empty when it can."""
         wanted = folded(name.strip()), folded(task.strip())
         if not wanted[0]:
             return "A profile needs a name."
@@ -385,18 +284,7 @@ class ProfileBook(QObject):
             self._give(profile)
 
     def learn(self, session: RefinementSession) -> bool:
-        """Teach the profile in use what the object accepted last says.
-
-        Parameters
-        ----------
-        session : RefinementSession
-            It accepted an object just now.
-
-        Returns
-        -------
-        bool
-            Whether a profile is in use, which keeps it.
-        """
+        """Teach the profile in use what the object accepted last says."""
         path = self.chosen
         if path is None:
             self.loose = session.profile
@@ -409,13 +297,7 @@ class ProfileBook(QObject):
         return path is not None
 
     def close(self) -> tuple[str, ...]:
-        """Write what is left, and end the thread; may be called twice.
-
-        Returns
-        -------
-        tuple of str
-            Names of the profiles that lack lessons for good.
-        """
+        """Write what is left, and end the thread; may be called twice."""
         self.files.ask(self._write_all)
         self.files.close()
         names = {entry.path: entry.name for entry in self.entries}

@@ -43,18 +43,7 @@ _DISABLED_ALPHA = 165
 
 
 def show_key(key: str) -> str:
-    """Write a key as the dock shows it: "Alt-1" and "Alt+1" both become "Alt+1".
-
-    Parameters
-    ----------
-    key : str
-        As napari binds it; may be empty.
-
-    Returns
-    -------
-    str
-        The same key.
-    """
+    """Write a key as the dock shows it: "Alt-1" and "Alt+1" both become "Alt+1"."""
     return key[:-1].replace("-", "+") + key[-1:]
 
 
@@ -79,15 +68,6 @@ class FittingButton(QPushButton):
     napari's tool buttons do not follow its font size; push buttons do.  A click leaves
     the focus in the canvas, where napari's keys arrive; Tab still comes here, and both
     Space and Enter press the button.
-
-    Parameters
-    ----------
-    *texts : str
-        The same in fewer and fewer words.
-    alignment : Qt.AlignmentFlag
-        Of the text.
-    flat : bool
-        Draw no background.
     """
 
     def __init__(
@@ -331,24 +311,7 @@ def to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
 
 
 def wrap(text: str, font: QFont, width: int, most: int = MOST_LINES) -> list[str]:
-    """Break a text into lines, at most so many; what is over is elided.
-
-    Parameters
-    ----------
-    text : str
-        What to break, of characters of Unicode's first plane.
-    font : QFont
-        To measure it in.
-    width : int
-        Of a line, in pixels.
-    most : int
-        Lines.
-
-    Returns
-    -------
-    list of str
-        The lines.
-    """
+    """Break a text into lines, at most so many; what is over is elided."""
     layout = QTextLayout(text, font)
     option = QTextOption()
     option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
@@ -368,13 +331,7 @@ def wrap(text: str, font: QFont, width: int, most: int = MOST_LINES) -> list[str
 
 
 class QuietCombo(QComboBox):
-    """A combo box that leaves the wheel to the scrolling dock and the keys to the canvas.
-
-    Parameters
-    ----------
-    name : str
-        What is chosen, for those who hear instead of see.
-    """
+    """A combo box that leaves the wheel to the scrolling dock and the keys to the canvas."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -447,15 +404,7 @@ class RingedCheck(QCheckBox):
 
 
 class FramedLabel(QLabel):
-    """A text in a frame of its own colour, such as a key's cap.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-    space : int
-        Between text and frame, in pixels.
-    """
+    """A text in a frame of its own colour, such as a key's cap."""
 
     def __init__(self, text: str = "", *, space: int = 4, parent: QWidget | None = None) -> None:
         super().__init__(text, parent)

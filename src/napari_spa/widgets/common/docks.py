@@ -12,20 +12,7 @@ if TYPE_CHECKING:
 
 
 def later(owner: QObject, act: Callable[[], None]) -> QTimer:
-    """Return what does something when it is started, as soon as no event waits.
-
-    Parameters
-    ----------
-    owner : QObject
-        It goes with this object, as a single shot would not.
-    act : callable
-        What to do.
-
-    Returns
-    -------
-    QTimer
-        Started again before then, it acts once.
-    """
+    """Return what does something when it is started, as soon as no event waits."""
     timer = QTimer(owner)
     timer.setSingleShot(True)
     timer.setInterval(0)
@@ -34,19 +21,9 @@ def later(owner: QObject, act: Callable[[], None]) -> QTimer:
 
 
 class WindowEnd(QObject):
-    """Watch the main window that a widget is in.
+    """Watch the main window that a widget is in."""
 
-    Parameters
-    ----------
-    widget : QWidget
-        In a dock, sooner or later.
-
-    Attributes
-    ----------
-    closed : Signal()
-        The window was closed, and was not kept open by the person's answer to a question.
-    """
-
+    # The window was closed, and was not kept open by the person's answer to a question.
     closed = Signal()
 
     def __init__(self, widget: QWidget) -> None:
@@ -88,13 +65,7 @@ _WIDTH, _POLISHED_MS = 330, 100
 
 
 class DockPlaces(QObject):
-    """Make room for another dock beside the one that a widget is in.
-
-    Parameters
-    ----------
-    widget : QWidget
-        In a dock, once there is another.
-    """
+    """Make room for another dock beside the one that a widget is in."""
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
@@ -147,20 +118,10 @@ class DockPlaces(QObject):
 
 
 class DockLife(QObject):
-    """Watch a widget that napari puts into a dock.
+    """Watch a widget that napari puts into a dock."""
 
-    Parameters
-    ----------
-    widget : QWidget
-        In a dock, sooner or later.
-
-    Attributes
-    ----------
-    ended : Signal()
-        The widget or its window was closed, or napari took it out of its dock, which closes
-        nothing; may be emitted more than once.
-    """
-
+    # The widget or its window was closed, or napari took it out of its dock, which closes
+    # nothing; may be emitted more than once.
     ended = Signal()
 
     def __init__(self, widget: QWidget) -> None:

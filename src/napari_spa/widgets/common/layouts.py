@@ -16,19 +16,7 @@ if TYPE_CHECKING:
 
 
 class EvenGrid(QLayout):
-    """Equal columns, as many of the offered numbers as fit; a short last row is centred.
-
-    Parameters
-    ----------
-    columns : sequence of int
-        Numbers of columns, the preferred first; the last is taken when none fits.
-    parent : QWidget, optional
-        The widget to lay out.
-    spacing : int
-        Between cells, in pixels.
-    wanted : int
-        Take fewer columns before cells are narrower than this, in pixels.
-    """
+    """Equal columns, as many of the offered numbers as fit; a short last row is centred."""
 
     def __init__(
         self,
@@ -143,25 +131,9 @@ class Disclosure(QWidget):
 
     ``superqt.QCollapsible`` only shrinks its content, so that Tab still walks through
     what cannot be seen; its heading neither elides nor follows a change of theme.
-
-    Parameters
-    ----------
-    title : str
-        The heading.
-    content : QWidget
-        What to show and hide.
-
-    Attributes
-    ----------
-    toggled : Signal(bool)
-        The user opened (True) or closed it.
-    button : FittingButton
-        The heading.
-    content : QWidget
-        What is shown and hidden.
     """
 
-    toggled = Signal(bool)
+    toggled = Signal(bool)  # the user opened (True) or closed it
 
     def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -45,48 +45,19 @@ DOUBTFUL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class BatchWish:
-    """What a person wants done with the rest of a folder.
+    """What a person wants done with the rest of a folder."""
 
-    Attributes
-    ----------
-    way : {"auto", "prompts", "masks"}
-        Where objects come from.
-    path : Path or None
-        The table, or the folder of masks.
-    doubtful : float
-        Objects of at least this uncertainty are put on the review list.
-    workers : int
-        Processes at once.
-    """
-
-    way: Way
-    path: Path | None
-    doubtful: float
-    workers: int
+    way: Way  # where objects come from
+    path: Path | None  # the table, or the folder of masks
+    doubtful: float  # objects of at least this uncertainty are put on the review list
+    workers: int  # processes at once
 
 
 class BatchDialog(QDialog):
-    """Choose where objects come from; nothing starts before *Start*.
+    """Choose where objects come from; nothing starts before *Start*."""
 
-    Parameters
-    ----------
-    names : sequence of str
-        The images that are to do.
-    profile : str
-        What is known of the person, in words.
-    parent : QWidget or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    wished : Signal(object)
-        A ``BatchWish`` whose effort shall be told; see :meth:`show_effort`.
-    start_requested : Signal(object)
-        A ``BatchWish`` that shall be done.
-    """
-
-    wished = Signal(object)
-    start_requested = Signal(object)
+    wished = Signal(object)  # A ``BatchWish`` whose effort shall be told; see :meth:`show_effort`
+    start_requested = Signal(object)  # A ``BatchWish`` that shall be done
 
     def __init__(self, names: Sequence[str], profile: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -206,37 +177,16 @@ class BatchDialog(QDialog):
 
 @dataclass(frozen=True, slots=True)
 class ExportWish:
-    """What a person wants written.
+    """What a person wants written."""
 
-    Attributes
-    ----------
-    kinds : tuple of str
-        Keys of ``KINDS``.
-    folder : Path
-        Where to.
-    """
-
-    kinds: tuple[str, ...]
-    folder: Path
+    kinds: tuple[str, ...]  # keys of ``KINDS``
+    folder: Path  # where to
 
 
 class ExportDialog(QDialog):
-    """Choose kinds and a folder; nothing is written before *Export*.
+    """Choose kinds and a folder; nothing is written before *Export*."""
 
-    Parameters
-    ----------
-    out : Path
-        The project's output folder.
-    parent : QWidget or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    start_requested : Signal(object)
-        An ``ExportWish`` that shall be done.
-    """
-
-    start_requested = Signal(object)
+    start_requested = Signal(object)  # an ``ExportWish`` that shall be done
 
     def __init__(self, out: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)

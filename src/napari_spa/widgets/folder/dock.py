@@ -38,13 +38,7 @@ _LOOKED_THROUGH = 500
 
 
 class FolderDock(QWidget):
-    """Work through a folder of images; objects are refined in the dock *SPA Refine*.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        napari gives it.
-    """
+    """Work through a folder of images; objects are refined in the dock *SPA Refine*."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()

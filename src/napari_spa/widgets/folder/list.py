@@ -44,22 +44,9 @@ _LOOK = "QListView { border: 2px solid transparent; padding: 0px; }"
 
 
 class FolderList(QListView):
-    """The images; a key that means nothing here goes on to the viewer.
+    """The images; a key that means nothing here goes on to the viewer."""
 
-    Parameters
-    ----------
-    model : FolderModel
-        What is listed.
-    thumbnail : callable
-        From an item to its picture, (h, w, 3) uint8, or None while there is none.
-
-    Attributes
-    ----------
-    chosen : Signal(str)
-        An image was clicked, or Enter pressed on it.
-    """
-
-    chosen = Signal(str)
+    chosen = Signal(str)  # an image was clicked, or Enter pressed on it
 
     def __init__(
         self, model: FolderModel, thumbnail: Thumbnail, parent: QWidget | None = None

@@ -41,17 +41,7 @@ FLAG_COLOUR = (213, 94, 0)
 
 
 def draw_status(painter: QPainter, status: str, box: QRectF) -> None:
-    """Draw the sign of a state.
-
-    Parameters
-    ----------
-    painter : QPainter
-        Where.
-    status : str
-        A key of ``STATUS_WORDS``; any other is drawn as to do.
-    box : QRectF
-        A square.
-    """
+    """Draw the sign of a state."""
     colour = QColor(*STATUS_COLOURS.get(status, STATUS_COLOURS["to do"]))
     painter.save()
     painter.setRenderHint(painter.RenderHint.Antialiasing)
@@ -139,21 +129,11 @@ _UNREADABLE = "cannot be read as an image: "
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which images are listed, and how.
+    """Which images are listed, and how."""
 
-    Attributes
-    ----------
-    kind : str
-        A key of ``FILTERS``.
-    text : str
-        What name or note must hold, whatever the case.
-    order : {"name", "doubt"}
-        Natural order, or the most uncertain first.
-    """
-
-    kind: str = ALL
-    text: str = ""
-    order: str = "name"
+    kind: str = ALL  # A key of ``FILTERS``
+    text: str = ""  # what name or note must hold, whatever the case
+    order: str = "name"  # natural order, or the most uncertain first
 
     def takes(self, item: ProjectItem) -> bool:
         """Tell whether an image is listed."""
@@ -206,18 +186,7 @@ def all_words(item: ProjectItem) -> str:
 
 
 def summary(items: Iterable[ProjectItem]) -> str:
-    """Say how many images there are in each state.
-
-    Parameters
-    ----------
-    items : iterable of ProjectItem
-        All images.
-
-    Returns
-    -------
-    str
-        ``"20 images: 3 done, 1 in progress, 1 to review, 2 with a problem"``.
-    """
+    """Say how many images there are in each state."""
     states = [state_of(item) for item in items]
     words = counted(len(states), "image")
     counts = [(states.count(state), word) for state, word in _COUNTED.items()]
@@ -256,15 +225,7 @@ class FolderModel(QAbstractListModel):
         return self._choice
 
     def show(self, items: Mapping[str, ProjectItem], choice: Choice | None = None) -> None:
-        """List other images, or list them otherwise.
-
-        Parameters
-        ----------
-        items : mapping of str to ProjectItem
-            All, by name, in natural order; may change later, see :meth:`changed`.
-        choice : Choice or None
-            Which of them; as before by default.
-        """
+        """List other images, or list them otherwise."""
         self.beginResetModel()
         self._items, self._choice = items, choice or self._choice
         self._names = self._choice.arrange(items.values())

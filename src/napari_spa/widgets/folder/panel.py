@@ -42,18 +42,7 @@ _ACTS = {
 
 
 class FolderParts(QWidget):
-    """All the parts, one under the other, in a column that scrolls.
-
-    Parameters
-    ----------
-    thumbnail : callable
-        From an item to its picture, or None.
-
-    Attributes
-    ----------
-    acts : dict of str to FittingButton
-        By the names of :mod:`napari_spa.viewer.actions`.
-    """
+    """All the parts, one under the other, in a column that scrolls."""
 
     def __init__(self, thumbnail: Thumbnail) -> None:
         super().__init__()

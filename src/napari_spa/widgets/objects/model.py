@@ -27,31 +27,16 @@ _RANGE = re.compile(r"((?:\d+\.)*)(\d+)(?:\s*[–-]\s*(\d+))?")  # noqa: RUF001
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """What the table shows of one object.
+    """What the table shows of one object."""
 
-    Attributes
-    ----------
-    number : int
-        The object's number in the labels, at least 1.
-    slices : str
-        ``"12"``, ``"12–19"`` or ``"12–14, 17"``; ``"3.12–19"`` where there are two stack
-        axes; empty without a stack.  (An en dash; a hyphen is read too.)
-    area : int
-        In pixels, over all slices.
-    rounds : int
-        Rounds it took.
-    uncertainty : float
-        In [0, 1].
-    status : str
-        ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``.
-    """  # noqa: RUF002
-
-    number: int
+    number: int  # the object's number in the labels, at least 1
+    # ``"12"``, ``"12-19"`` or ``"12-14, 17"``; ``"3.12-19"`` where there are two stack axes;
+    # empty without a stack. (An en dash; a hyphen is read too.)
     slices: str
-    area: int
-    rounds: int
-    uncertainty: float
-    status: str
+    area: int  # in pixels, over all slices
+    rounds: int  # rounds it took
+    uncertainty: float  # in [0, 1]
+    status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts of its cells, in the order of the columns."""
@@ -82,18 +67,7 @@ class ObjectRow:
 
 
 def summary(rows: Sequence[ObjectRow]) -> str:
-    """Say how many objects there are, on how many slices, and how many to look at again.
-
-    Parameters
-    ----------
-    rows : sequence of ObjectRow
-        All objects.
-
-    Returns
-    -------
-    str
-        ``"12 objects on 5 slices, 2 to review"``.
-    """
+    """Say how many objects there are, on how many slices, and how many to look at again."""
     words = counted(len(rows), "object")
     slices = len({place for row in rows for place in _places(row.slices)})
     if slices:
@@ -125,18 +99,7 @@ def _slice_order(slices: str) -> float:
 
 
 def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
-    """List the accepted objects of an image, and the one at hand.
-
-    Parameters
-    ----------
-    work : AnnotatedImage
-        The image.
-
-    Returns
-    -------
-    list of ObjectRow
-        By number.
-    """
+    """List the accepted objects of an image, and the one at hand."""
     rows = {number: _row(held) for number, held in work.annotation.objects.items()}
     held = work.at_hand
     if held is not None and held.shown is not None:
@@ -196,13 +159,7 @@ _NO_PARENT = QModelIndex()
 
 
 class ObjectModel(QAbstractTableModel):
-    """The rows, for a view.
-
-    Parameters
-    ----------
-    colour_of : callable or None
-        From an object's number to its RGBA in [0, 1], or None.
-    """
+    """The rows, for a view."""
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None] | None = None) -> None:
         super().__init__()

@@ -63,21 +63,11 @@ QHeaderView::section {{ border: 0px; padding: 2px {_PADDING}px; }}
 
 
 class ObjectView(QTableView):
-    """The rows; a key that means nothing here goes on to the viewer.
+    """The rows; a key that means nothing here goes on to the viewer."""
 
-    Attributes
-    ----------
-    went : Signal(int)
-        An object was clicked, or Enter pressed on it.
-    reopened : Signal(int)
-        An object was double clicked.
-    deleted : Signal(int)
-        The delete key was pressed on an object.
-    """
-
-    went = Signal(int)
-    reopened = Signal(int)
-    deleted = Signal(int)
+    went = Signal(int)  # an object was clicked, or Enter pressed on it
+    reopened = Signal(int)  # an object was double clicked
+    deleted = Signal(int)  # the delete key was pressed on an object
 
     def __init__(self, model: ObjectModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -290,38 +280,13 @@ _IN_TABLE = {"reopen": "Or double click its row.", "delete": "Or press Delete in
 
 
 class ObjectTable(QWidget):
-    """All objects of an image; only shows and asks.
+    """All objects of an image; only shows and asks."""
 
-    Parameters
-    ----------
-    colour_of : callable or None
-        From an object's number to its colour in the labels, RGBA in [0, 1], or None.
-
-    Attributes
-    ----------
-    go_to_requested : Signal(int)
-        The object with this number shall be shown.
-    reopen_requested : Signal(int)
-        The object shall be refined further.
-    delete_requested : Signal(int)
-        The object shall be deleted.
-    refine_requested : Signal()
-        An object of another labels layer shall be refined.
-    export_requested : Signal()
-        The measures shall be saved.
-    buttons : dict of str to FittingButton
-        ``"reopen"``, ``"delete"``, ``"refine"`` and ``"export"``.
-    view : ObjectView
-        The rows.
-    summary : QLabel
-        One line about all of them.
-    """
-
-    go_to_requested = Signal(int)
-    reopen_requested = Signal(int)
-    delete_requested = Signal(int)
-    refine_requested = Signal()
-    export_requested = Signal()
+    go_to_requested = Signal(int)  # the object with this number shall be shown
+    reopen_requested = Signal(int)  # the object shall be refined further
+    delete_requested = Signal(int)  # the object shall be deleted
+    refine_requested = Signal()  # an object of another labels layer shall be refined
+    export_requested = Signal()  # the measures shall be saved
 
     def __init__(
         self,
@@ -380,11 +345,6 @@ class ObjectTable(QWidget):
         """Show other rows, sorted by the column that was chosen in the heading.
 
         The selection and the place scrolled to stay; nothing is emitted.
-
-        Parameters
-        ----------
-        rows : sequence of ObjectRow
-            All objects, each number once.
         """
         if tuple(rows) != self._model.rows:
             self.view.set_rows(rows)

@@ -34,26 +34,7 @@ _UNDO = "Bring back in the menu undoes it."
 
 
 class ProfileDesk(QObject):
-    """What the dock does with profiles.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose objects start from the profile in use.
-    bar : ProfileBar
-        What is seen of it.
-    window : QWidget
-        Over which dialogs open.
-
-    Attributes
-    ----------
-    acts : ProfileActs
-        What can be done.
-    comparison : Disagreements
-        The comparison on the object at hand.
-    dialog : SureDialog or None
-        The one that is open.
-    """
+    """What the dock does with profiles."""
 
     def __init__(self, refiner: Refiner, bar: ProfileBar, window: QWidget) -> None:
         super().__init__(window)
@@ -230,30 +211,15 @@ ACTS = {
 
 
 class ProfileBar(QObject):
-    """Choose a profile, see what is in it, open its menu.
+    """Choose a profile, see what is in it, open its menu."""
 
-    Attributes
-    ----------
-    chosen : Signal(object)
-        Path of another profile, or None for none.
-    menu_requested : Signal()
-        The menu shall be opened, by :meth:`open_menu`.
-    act_requested : Signal(str)
-        One of :data:`ACTS`.
-    back_requested : Signal(object)
-        Path of a removed profile that shall come back.
-    compare_requested : Signal(object, str)
-        Path and name of another profile; None is the model alone.
-    hide_requested : Signal()
-        The comparison shall be taken away.
-    """
-
-    chosen = Signal(object)
-    menu_requested = Signal()
-    act_requested = Signal(str)
-    back_requested = Signal(object)
+    chosen = Signal(object)  # path of another profile, or None for none
+    menu_requested = Signal()  # the menu shall be opened, by :meth:`open_menu`
+    act_requested = Signal(str)  # one of :data:`ACTS`
+    back_requested = Signal(object)  # path of a removed profile that shall come back
+    # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
-    hide_requested = Signal()
+    hide_requested = Signal()  # the comparison shall be taken away
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -351,25 +317,7 @@ class ProfileBar(QObject):
         *,
         removed: Sequence[ShelfEntry] = (),
     ) -> QMenu:
-        """Make the menu.
-
-        Parameters
-        ----------
-        possible : sequence of str
-            Those of :data:`ACTS` that can be done now; "keep" is left out otherwise.
-        others : sequence of ShelfEntry
-            Profiles to compare with.
-        why_not : str
-            Why nothing can be compared now; empty when it can.
-        parent : QWidget or None
-            Qt's parent.
-        removed : sequence of ShelfEntry
-            Profiles that can be brought back, the latest first.
-
-        Returns
-        -------
-        QMenu
-        """
+        """Make the menu."""
         menu = QMenu(parent)
         menu.setFont(self.menu_button.font())  # which napari's style gives to buttons alone
         for act, title in ACTS.items():

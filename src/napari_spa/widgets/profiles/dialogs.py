@@ -34,26 +34,9 @@ _LETTERS = 46  # wide enough for a sentence in two lines
 
 
 class SureDialog(QDialog):
-    """Say what would be lost, and do it only when asked to.
+    """Say what would be lost, and do it only when asked to."""
 
-    Parameters
-    ----------
-    title : str
-        Of the window.
-    words : str
-        What would happen.
-    act : str
-        On the button that does it.
-    parent : QWidget or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    agreed : Signal()
-        It shall be done.
-    """
-
-    agreed = Signal()
+    agreed = Signal()  # it shall be done
 
     def __init__(self, title: str, words: str, act: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,26 +83,9 @@ class SureDialog(QDialog):
 
 
 class NameDialog(SureDialog):
-    """Ask for a name and, if wanted, for what is outlined.
+    """Ask for a name and, if wanted, for what is outlined."""
 
-    Parameters
-    ----------
-    title, words, act : str
-        As for :class:`SureDialog`.
-    problem : callable
-        From name and task to why they cannot be taken; empty when they can.
-    name, task : str
-        To begin with.
-    parent : QWidget or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    named : Signal(str, str)
-        Name and task.
-    """
-
-    named = Signal(str, str)
+    named = Signal(str, str)  # name and task
 
     def __init__(
         self,
@@ -178,26 +144,9 @@ class NameDialog(SureDialog):
 
 
 class MergeDialog(NameDialog):
-    """Ask which profiles shall become one with the one in use, and its name.
+    """Ask which profiles shall become one with the one in use, and its name."""
 
-    Parameters
-    ----------
-    mine : ShelfEntry
-        The one in use.
-    others : sequence of ShelfEntry
-        What it can be put together with.
-    problem : callable
-        As for :class:`NameDialog`.
-    parent : QWidget or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    merge_requested : Signal(object, str, str)
-        Paths of the others, name and task.
-    """
-
-    merge_requested = Signal(object, str, str)
+    merge_requested = Signal(object, str, str)  # paths of the others, name and task
 
     def __init__(
         self,

@@ -29,25 +29,11 @@ _LONGEST_WORDS = "+88,888 px, −88,888 px · 88 %"  # noqa: RUF001 (what core.p
 
 
 class CandidateCard(QFrame):
-    """One candidate: a button with its picture, and a switch for its shapes.
+    """One candidate: a button with its picture, and a switch for its shapes."""
 
-    Parameters
-    ----------
-    pick_key, toggle_key : str
-        Keys to show.
-
-    Attributes
-    ----------
-    chosen : Signal()
-        The picture was pressed.
-    toggled : Signal(bool)
-        The switch was turned.
-    previewed : Signal(bool)
-        The pointer or the keyboard's focus came onto the picture, or both left it.
-    """
-
-    chosen = Signal()
-    toggled = Signal(bool)
+    chosen = Signal()  # the picture was pressed
+    toggled = Signal(bool)  # the switch was turned
+    # The pointer or the keyboard's focus came onto the picture, or both left it.
     previewed = Signal(bool)
 
     def __init__(self, pick_key: str, toggle_key: str, parent: QWidget | None = None) -> None:
@@ -158,27 +144,12 @@ LETTERS = "ABCDEFGHIJ"
 
 
 class CandidateGrid(QWidget):
-    """The candidates, two in a row; three where five fit.
+    """The candidates, two in a row; three where five fit."""
 
-    Parameters
-    ----------
-    pick_keys, toggle_keys : sequence of str
-        Four keys each (five for blind reading), shown on the buttons.
-
-    Attributes
-    ----------
-    candidate_chosen : Signal(int)
-        A candidate was picked: its 0-based place in what ``set_candidates`` was given.
-    candidate_toggled : Signal(int, bool)
-        A candidate's shapes shall be shown or hidden.
-    candidate_previewed : Signal(int, bool)
-        The pointer or the keyboard's focus came onto a candidate or left it.
-    cards : list of CandidateCard
-        In the order on the screen: what the first key picks is ``cards[0]``.
-    """
-
+    # A candidate was picked: its 0-based place in what ``set_candidates`` was given.
     candidate_chosen = Signal(int)
-    candidate_toggled = Signal(int, bool)
+    candidate_toggled = Signal(int, bool)  # A candidate's shapes shall be shown or hidden
+    # The pointer or the keyboard's focus came onto a candidate or left it.
     candidate_previewed = Signal(int, bool)
 
     def __init__(
@@ -285,13 +256,7 @@ class CandidateGrid(QWidget):
 
 
 class LegendRow(QLabel):
-    """Say what the two colours mean.
-
-    Parameters
-    ----------
-    entries : sequence of (colour, word)
-        RGB in [0, 255], and its meaning.
-    """
+    """Say what the two colours mean."""
 
     def __init__(
         self,

@@ -41,19 +41,9 @@ _NOTCH = 120  # what Qt calls one step of a wheel
 
 
 class Zoom(QObject):
-    """What part of the pictures is looked at.
+    """What part of the pictures is looked at."""
 
-    Attributes
-    ----------
-    changed : Signal()
-        It is another part.
-    factor : float
-        1.0 shows the whole picture.
-    centre : QPointF
-        x and y of the middle, in shares of the picture.
-    """
-
-    changed = Signal()
+    changed = Signal()  # it is another part
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -82,13 +72,7 @@ class Zoom(QObject):
 
 
 class ZoomPicture(PictureButton):
-    """A large picture on a button: the wheel zooms, dragging moves, a click picks.
-
-    Parameters
-    ----------
-    zoom : Zoom
-        Shared with the pictures beside it.
-    """
+    """A large picture on a button: the wheel zooms, dragging moves, a click picks."""
 
     def __init__(self, zoom: Zoom, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -176,30 +160,12 @@ _WAITING = "Click an object in the image; its candidates appear here."
 
 
 class SideBySide(QDialog):
-    """A window beside the viewer's: same crop, same zoom, one click picks.
+    """A window beside the viewer's: same crop, same zoom, one click picks."""
 
-    Parameters
-    ----------
-    parent : QWidget, optional
-        The window it belongs to, stays above, and takes its theme from.
-
-    Attributes
-    ----------
-    candidate_chosen : Signal(int)
-        A candidate was picked: its 0-based place in what ``set_pictures`` was given.
-    accept_requested : Signal()
-        The recommended mask was picked.
-    act_requested : Signal(str)
-        The key of another act was pressed in this window; the act's name.
-    pictures : list of ZoomPicture
-        What is shown, in the order on the screen; a recommendation comes first.
-    zoom : Zoom
-        What part of the pictures is looked at.
-    """
-
+    # A candidate was picked: its 0-based place in what ``set_pictures`` was given.
     candidate_chosen = Signal(int)
-    accept_requested = Signal()
-    act_requested = Signal(str)
+    accept_requested = Signal()  # the recommended mask was picked
+    act_requested = Signal(str)  # the key of another act was pressed in this window; the act's name
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -246,17 +212,7 @@ class SideBySide(QDialog):
     def set_keys(
         self, pick_keys: Sequence[str], accept_key: str, others: Mapping[str, str] | None = None
     ) -> None:
-        """Set the keys that work while this window has the keyboard.
-
-        Parameters
-        ----------
-        pick_keys : sequence of str
-            In the order on the screen, as napari writes keys.
-        accept_key : str
-            Accepts the recommended mask.
-        others : mapping of str to str, optional
-            Act, and its key.
-        """
+        """Set the keys that work while this window has the keyboard."""
         self._pick_keys, self._accept_key = tuple(pick_keys), accept_key
         for shortcut in self._shortcuts:
             shortcut.setParent(None)

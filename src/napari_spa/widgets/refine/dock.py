@@ -40,23 +40,9 @@ _BROWSE = "Open a model file…"
 
 
 class RefineDock(QWidget):
-    """Click an object, pick a difference, accept.
+    """Click an object, pick a difference, accept."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        napari gives it.
-    session_factory : callable or None
-        Makes a session from a model's name, in the background; from the settings by
-        default.
-
-    Attributes
-    ----------
-    released : Signal()
-        The dock is about to let go of the viewer.
-    """
-
-    released = Signal()
+    released = Signal()  # the dock is about to let go of the viewer
 
     def __init__(
         self,

@@ -25,27 +25,9 @@ class ImageDesk(QObject):
     """Show which image is annotated, where in it one is, and which objects it has.
 
     Follows the viewer: another image, slice or object at hand there is another one here.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Which image it is.
-    looks : Looks
-        How it is looked at.
-    walker : StackWalker
-        Where in its stack one is.
-    recovery : Recovery
-        Looks for earlier work on it.
-    parts : DockParts
-        What is seen of it.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Something else is shown; what can be done may have changed.
     """
 
-    changed = Signal()
+    changed = Signal()  # something else is shown; what can be done may have changed
 
     def __init__(
         self,

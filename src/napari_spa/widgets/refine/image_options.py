@@ -34,37 +34,18 @@ _IN_SUMMARY = {"automatic": "automatic contrast", "layer": "layer's contrast"}
 
 
 class ImageOptions(QWidget):
-    """Image, channels, contrast, field of view, overlap and blind mode, folded away.
+    """Image, channels, contrast, field of view, overlap and blind mode, folded away."""
 
-    Attributes
-    ----------
-    layer_requested : Signal(int)
-        Another image layer, its place in what ``set_layers`` was given.
-    channels_requested : Signal(int)
-        Another entry of ``set_channels``.
-    mix_requested : Signal(object)
-        Other channels for red, green and blue: a tuple of three places in what
-        ``set_mix`` was given.
-    contrast_requested : Signal(str)
-        "automatic" or "layer".
-    field_requested : Signal(str)
-        "wider", "closer" or "automatic".
-    frame_requested, blind_requested : Signal(bool)
-        Show the field's frame; blind mode.
-    overlap_requested : Signal(str)
-        "protect" or "replace".
-    fold : Disclosure
-        Its heading says what is in force.
-    """
-
-    layer_requested = Signal(int)
-    channels_requested = Signal(int)
+    layer_requested = Signal(int)  # another image layer, its place in what ``set_layers`` was given
+    channels_requested = Signal(int)  # another entry of ``set_channels``
+    # Other channels for red, green and blue: a tuple of three places in what ``set_mix`` was
+    # given.
     mix_requested = Signal(object)
-    contrast_requested = Signal(str)
-    field_requested = Signal(str)
-    frame_requested = Signal(bool)
-    overlap_requested = Signal(str)
-    blind_requested = Signal(bool)
+    contrast_requested = Signal(str)  # "automatic" or "layer"
+    field_requested = Signal(str)  # "wider", "closer" or "automatic"
+    frame_requested = Signal(bool)  # show the field's frame; blind mode
+    overlap_requested = Signal(str)  # "protect" or "replace"
+    blind_requested = Signal(bool)  # show the field's frame; blind mode
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -161,17 +142,7 @@ class ImageOptions(QWidget):
         self._summarise()
 
     def set_field(self, words: str, *, automatic: bool = True, frame: bool = False) -> None:
-        """Show the field of view.
-
-        Parameters
-        ----------
-        words : str
-            Its size: "512 x 512 px".
-        automatic : bool
-            It is chosen by the object's size.
-        frame : bool
-            Its frame is drawn.
-        """
+        """Show the field of view."""
         self.field_words.setText(words)
         self._show_row(self.field_words, bool(words))
         self.field["automatic"].setEnabled(not automatic)

@@ -39,13 +39,7 @@ _REST = "More"
 
 
 class KeyHelp(QDialog):
-    """A window that lists the keys in groups.
-
-    Parameters
-    ----------
-    parent : QWidget, optional
-        What it belongs to and takes its theme from.
-    """
+    """A window that lists the keys in groups."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,16 +58,7 @@ class KeyHelp(QDialog):
         acts: Mapping[str, tuple[str, str]],
         groups: Mapping[str, Sequence[str]] = GROUPS,
     ) -> None:
-        """List other acts.
-
-        Parameters
-        ----------
-        acts : mapping of str to (title, key)
-            Act, what it does in words, and its key as napari writes it; an act without a
-            key is left out.
-        groups : mapping of str to sequence of str
-            Heading, and the acts under it; what is in no group comes last.
-        """
+        """List other acts."""
         wanted = {heading: list(members) for heading, members in groups.items()}
         grouped = {act for members in wanted.values() for act in members}
         rest = [act for act in acts if act not in grouped]
@@ -105,13 +90,7 @@ class KeyHelp(QDialog):
 
 
 class KeyHelpButton(FittingButton):
-    """A "?" that opens the list of keys.
-
-    Attributes
-    ----------
-    help : KeyHelp
-        The list.
-    """
+    """A "?" that opens the list of keys."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("?", parent=parent)

@@ -47,18 +47,7 @@ _TIPS = {
 
 
 class DockParts(QWidget):
-    """All the parts, one under the other, in a column that scrolls.
-
-    Parameters
-    ----------
-    colour_of : callable
-        From an object's number to its colour in the labels.
-
-    Attributes
-    ----------
-    acts : dict of str to FittingButton
-        ``"accept"``, ``"discard"``, ``"undo"`` and ``"redo"``.
-    """
+    """All the parts, one under the other, in a column that scrolls."""
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
         super().__init__()
@@ -117,17 +106,7 @@ class DockParts(QWidget):
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
     def show_round(self, proposal: Proposal, shown: Shown, *, blind: bool) -> None:
-        """Show the candidates and figures of a round.
-
-        Parameters
-        ----------
-        proposal : Proposal
-            The round.
-        shown : Shown
-            Its pictures and words.
-        blind : bool
-            Shuffle them, and leave figures and the recommendation out.
-        """
+        """Show the candidates and figures of a round."""
         pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
         recommended = (shown.pictures[0], "Recommended")
         if blind:

@@ -34,13 +34,7 @@ _TOOLS = {
 
 
 class ToolButton(FittingButton):
-    """One prompt tool: its sign, its name and its key.
-
-    Parameters
-    ----------
-    tool : str
-        "add", "remove", "box" or "brush".
-    """
+    """One prompt tool: its sign, its name and its key."""
 
     def __init__(self, tool: str, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
@@ -117,21 +111,10 @@ def draw_sign(painter: QPainter, area: QRectF, tool: str) -> None:
 
 
 class PromptBar(QWidget):
-    """The prompt tools, one of them in use, and a form to place a click by numbers.
+    """The prompt tools, one of them in use, and a form to place a click by numbers."""
 
-    Attributes
-    ----------
-    tool_changed : Signal(str)
-        The user took another tool: "add", "remove", "box" or "brush".
-    point_requested : Signal(float, float, int)
-        Row and column in pixels, and 1 to add or 0 to remove.
-    tools : dict of str to ToolButton
-        The buttons.
-    form : Disclosure
-        Where a click is placed by numbers.
-    """
-
-    tool_changed = Signal(str)
+    tool_changed = Signal(str)  # the user took another tool: "add", "remove", "box" or "brush"
+    # Row and column in pixels, and 1 to add or 0 to remove.
     point_requested = Signal(float, float, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:

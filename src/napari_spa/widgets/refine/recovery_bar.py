@@ -18,16 +18,10 @@ if TYPE_CHECKING:
 
 
 class RecoveryBar(QFrame):
-    """Say what was left behind and ask what shall become of it; hidden when there is none.
+    """Say what was left behind and ask what shall become of it; hidden when there is none."""
 
-    Attributes
-    ----------
-    restore_requested, forget_requested : Signal(object)
-        An ``Offer``: bring it back, or delete it.
-    """
-
-    restore_requested = Signal(object)
-    forget_requested = Signal(object)
+    restore_requested = Signal(object)  # an ``Offer``: bring it back, or delete it
+    forget_requested = Signal(object)  # an ``Offer``: bring it back, or delete it
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -38,14 +38,9 @@ _PROPAGATE = {
 
 
 class UncertaintyStrip(QWidget):
-    """One bar per slice: as high as the model is unsure, coloured by status.
+    """One bar per slice: as high as the model is unsure, coloured by status."""
 
-    Attributes
-    ----------
-    slice_requested : Signal(int)
-        A bar was clicked, or reached by the arrow keys: its 0-based position.
-    """
-
+    # A bar was clicked, or reached by the arrow keys: its 0-based position.
     slice_requested = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -151,27 +146,11 @@ class UncertaintyStrip(QWidget):
 
 
 class StackBar(QWidget):
-    """Carry and propagate, with what came of it; hidden for a single plane.
+    """Carry and propagate, with what came of it; hidden for a single plane."""
 
-    Attributes
-    ----------
-    carry_requested : Signal(int)
-        -1 for the previous slice, 1 for the next.
-    propagate_requested : Signal(str)
-        "backward", "forward" or "both".
-    slice_requested : Signal(int)
-        A slice's 0-based position.
-    carry : dict of int to FittingButton
-        Step, and its button.
-    propagate : dict of str to FittingButton
-        Direction, and its button.
-    strip : UncertaintyStrip
-        The bars.
-    """
-
-    carry_requested = Signal(int)
-    propagate_requested = Signal(str)
-    slice_requested = Signal(int)
+    carry_requested = Signal(int)  # -1 for the previous slice, 1 for the next
+    propagate_requested = Signal(str)  # "backward", "forward" or "both"
+    slice_requested = Signal(int)  # A slice's 0-based position
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
