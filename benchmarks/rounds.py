@@ -190,7 +190,7 @@ def naive_logits(
     for latent in latents:
         tiled = latent.view(1, -1, 1, 1).expand(1, -1, *tokens.shape[-2:])
         embedding = spa.conditioner.layers(torch.cat([tokens, tiled], dim=1))
-        logits, _ = spa.mask_decoder(embedding + prompt.dense, spa.position(), prompt.sparse)
+        logits, *_ = spa.mask_decoder(embedding + prompt.dense, spa.position(), prompt.sparse)
         decoded.append(logits)
     return decoded
 

@@ -30,6 +30,7 @@ VIT = replace(
     vit_heads=4,
     vit_global=(1,),
 )
+LITE = replace(CONV, encoder="efficientnet", image_size=64, prompt_maps=True, extents=True)
 POINTS = torch.tensor([[[10.0, 20.0]], [[3.0, 4.0]]])
 LABELS = torch.tensor([[1.0], [0.0]])
 
@@ -70,24 +71,24 @@ def test_the_paired_decoder_equals_sams_own_one_by_one() -> None:
     paired.load_state_dict(sam.state_dict(), strict=True)
     embeddings, sparse = random(6, 32, 4, 4), random(6, 3, 32, seed=2)
     dense, position = random(6, 32, 4, 4, seed=3), random(1, 32, 4, 4, seed=4)
-    logits, quality = paired.eval()(embeddings + dense, position, sparse, tokens=(0, 1, 2, 3))
+    logits, quality, _ = paired.eval()(embeddings + dense, position, sparse, tokens=(0, 1, 2, 3))
     for n in range(6):
         row = slice(n, n + 1)
         masks, iou = sam.predict_masks(embeddings[row], position, sparse[row], dense[row])
         torch.testing.assert_close(logits[row], masks, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(quality[row], iou, atol=1e-5, rtol=1e-5)
-    some, _ = paired(embeddings + dense, position, sparse, tokens=(2, 0))
+    some, *_ = paired(embeddings + dense, position, sparse, tokens=(2, 0))
     torch.testing.assert_close(some, logits[:, [2, 0]], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [CONV, VIT], ids=["conv", "vit"])
+@pytest.mark.parametrize("config", [CONV, LITE, VIT], ids=["conv", "lite", "vit"])
 @torch.no_grad()
 def test_shapes_of_encode_and_decode(config) -> None:
     spa = randomised(Spa(config))
     size, grid = config.image_size, config.grid
     image = spa.encode(random(2, 3, size, size))
     assert image.tokens.shape == image.projected.shape == (2, 32, grid, grid)
-    if config.encoder == "conv":
+    if config.encoder != "vit":
         assert [s.shape[1:] for s in image.skips] == [
             (8, 2 * grid, 2 * grid),
             (4, size // 2, size // 2),
@@ -105,7 +106,7 @@ def test_shapes_of_encode_and_decode(config) -> None:
     assert spa.decode(image, prompt)[0].shape == (2, 1, 4 * grid, 4 * grid)
 
 
-@pytest.mark.parametrize("config", [CONV, VIT], ids=["conv", "vit"])
+@pytest.mark.parametrize("config", [CONV, LITE, VIT], ids=["conv", "lite", "vit"])
 @torch.no_grad()
 def test_each_row_is_decoded_as_if_alone(config) -> None:
     spa = randomised(Spa(config))
@@ -114,13 +115,15 @@ def test_each_row_is_decoded_as_if_alone(config) -> None:
     latents = random(6, 4)
     together = spa.decode(
         image.repeat(3),
-        type(prompt)(*(part.repeat_interleave(3, 0) for part in prompt)),
+        prompt.repeat(3),
         latents,
     )[0]
     for n in range(6):
         row = slice(n // 3, n // 3 + 1)
         alone = spa.decode(
-            image.row(n // 3), type(prompt)(*(part[row] for part in prompt)), latents[n : n + 1]
+            image.row(n // 3),
+            type(prompt)(*(part if part is None else part[row] for part in prompt)),
+            latents[n : n + 1],
         )[0]
         torch.testing.assert_close(together[n : n + 1], alone, atol=1e-5, rtol=1e-5)
     assert together.std(0).max() > 1e-2
@@ -150,6 +153,39 @@ def test_masks_and_boxes_are_prompts() -> None:
     torch.testing.assert_close(masked.dense[1], plain.dense[1])
     assert spa.embed_prompts(None, None, boxes=box).sparse.shape == (2, 2, 32)
     assert spa.embed_prompts(POINTS, LABELS, boxes=box).sparse.shape == (2, 3, 32)
+
+
+@torch.no_grad()
+def test_hypotheses_are_the_output_tokens_and_may_have_extents() -> None:
+    for config in (CONV, LITE):
+        spa = randomised(Spa(config))
+        image = spa.encode(random(2, 3, config.image_size, config.image_size))
+        prompt = spa.embed_prompts(POINTS, LABELS)
+        found = spa.decode_hypotheses(image, prompt)
+        logits, quality = spa.decode(image, prompt, tokens=(0, 1, 2, 3))
+        torch.testing.assert_close(found.logits, logits)
+        torch.testing.assert_close(found.quality, quality)
+        assert (found.extents is None) == (not config.extents)
+    assert found.extents is not None
+    assert found.extents.shape == (2, 4, 4)
+
+
+@torch.no_grad()
+def test_prompt_maps_act_where_the_prompt_is() -> None:
+    spa = randomised(Spa(LITE))
+    clicked = spa.embed_prompts(torch.tensor([[[44.0, 12.0]]]), torch.tensor([[0.0]]))
+    padded = spa.embed_prompts(torch.tensor([[[44.0, 12.0]]]), torch.tensor([[-1.0]]))
+    assert clicked.fine is not None
+    assert padded.fine is not None
+    changed = (clicked.fine - padded.fine).abs().sum(1)[0]
+    row, column = divmod(int(changed.argmax()), changed.shape[1])
+    assert abs(2 * column - 44) <= 3
+    assert abs(2 * row - 12) <= 3
+    assert changed[:, :8].max() == 0  # far away nothing changes
+    box = torch.tensor([[-0.5, 15.5, 31.5, 47.5]])
+    inside = spa.prompt_maps.draw(None, None, box)[0, 2] > 0.5
+    assert inside[8:24, :16].all()
+    assert inside.sum() == 16 * 16
 
 
 @torch.no_grad()

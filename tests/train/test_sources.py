@@ -50,6 +50,36 @@ def test_a_recipe_finds_its_data_sets_by_name(data: Path, together: bool) -> Non
     assert (len(generator), generator.seed) == (9, 4)
 
 
+def test_one_folder_may_hold_many_sets_and_lend_its_images_to_superpixels(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        for part in ("images", "masks"):
+            (tmp_path / "many" / name / part).mkdir(parents=True)
+        for image in ("a", "b"):
+            labels = np.zeros((80, 90), np.uint16)
+            labels[20:40, 20:40], labels[50:60, 50:70], labels[0, 0] = 300, 2, 7
+            noise = rng.integers(0, 60, labels.shape) + 150 * (labels > 0)
+            place = tmp_path / "many" / name
+            iio.imwrite(place / "images" / f"{image}.png", noise.astype(np.uint8))
+            iio.imwrite(place / "masks" / f"{image}.png", labels)
+        (place / "split.csv").write_text("name,split\na,train\nb,val\n")
+    recipe = SourceRecipe(share=0.8, labels="masks", sets=("one", "two"), superpixels=0.25)
+    opened = open_sources([str(tmp_path / "many")], {"many": recipe})
+    assert [share for _, share in opened] == pytest.approx([0.3, 0.3, 0.2])
+    labelled, _, superpixels = (source for source, _ in opened)
+    assert len(labelled) == 2  # one image of the split, two objects that are large enough
+    assert sorted(int(labelled[i].masks.sum()) for i in range(2)) == [200, 400]
+    assert not labelled[0].made_up
+    made = [superpixels[i] for i in range(0, len(superpixels), 17)]
+    assert all(
+        item.made_up and item.masks.any() and item.masks.shape[1:] == (80, 90) for item in made
+    )
+    with pytest.raises(InputError, match="no data set 'three'"):
+        open_sources([str(tmp_path / "many")], {"many": SourceRecipe(sets=("three",))})
+
+
 def test_what_does_not_fit_is_one_sentence(data: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         open_sources([str(data / "none")], {})

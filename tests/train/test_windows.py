@@ -60,14 +60,17 @@ def test_the_click_lies_where_all_agree(item) -> None:
 
 def test_targets_lie_on_the_object_in_the_pixels(item) -> None:
     """Image and masks go through the same geometry: the bright disc is under the mask."""
-    for window in windows(item, replace(CONFIG, far_share=0.0), 30):
+    clear = []
+    for window in windows(item, replace(CONFIG, near=(1.4, 3.5), far_share=0.0), 40):
         covered = window.targets.amax(dim=0) > 0.9
         grey = window.pixels.mean(0).reshape(32, 2, 32, 2).mean(dim=(1, 3))
         outside = window.targets.amax(dim=0) < 0.1
         if not (covered.any() and outside.any()):
             continue
         contrast = abs(float(grey[covered].mean() - grey[outside].mean()))
-        assert contrast > 3 * float(grey[outside].std().clamp(min=0.1))
+        clear.append(contrast > 3 * float(grey[outside].std().clamp(min=0.1)))
+    # Where a window reaches beyond the image the disc may be mirrored into it.
+    assert sum(clear) > 0.9 * len(clear) > 25
 
 
 def test_visible_is_the_share_in_sight(item) -> None:
@@ -75,6 +78,27 @@ def test_visible_is_the_share_in_sight(item) -> None:
     cut = windows(item, replace(CONFIG, near=(0.4, 0.5), far_share=0.0), 10)
     assert min(float(w.visible) for w in whole) > 0.9
     assert max(float(w.visible) for w in cut) < 0.7
+
+
+@pytest.mark.parametrize("stretch", [0.0, 0.3])
+def test_the_extent_is_the_box_of_the_target(item, stretch) -> None:
+    config = replace(CONFIG, near=(3.0, 4.0), far_share=0.0, stretch=stretch)
+    checked = 0
+    for window in windows(item, config, 30):
+        if window.visible < 0.99:
+            continue
+        for target, (x, y, width, height) in zip(window.targets, window.extents, strict=True):
+            inside = target > 0.5
+            rows, columns = inside.any(1).nonzero(), inside.any(0).nonzero()
+            size = inside.shape[0]
+            assert float(x) == pytest.approx(
+                float((columns[0] + columns[-1] + 1) / 2 / size), abs=0.04
+            )
+            assert float(y) == pytest.approx(float((rows[0] + rows[-1] + 1) / 2 / size), abs=0.04)
+            span = torch.tensor([len(columns), len(rows)]) / size
+            assert torch.stack([width, height]).exp().allclose(span, atol=0.06)
+            checked += 1
+    assert checked > 20
 
 
 def test_users_are_raters_and_combinations_of_them() -> None:

@@ -15,10 +15,12 @@ from napari_spa.cli.output import CallError, checking_the_call, say, show, show_
 if TYPE_CHECKING:
     import argparse
 
+    from torch import Tensor
+
     from napari_spa.cli.arguments import Commands
     from napari_spa.train.config import Recipe
     from napari_spa.train.data import Source
-    from napari_spa.train.loop import Log, Trainer
+    from napari_spa.train.loop import Log, TrainConfig, Trainer
 
 
 def add_parser(commands: Commands) -> None:
@@ -45,6 +47,12 @@ def add_parser(commands: Commands) -> None:
         help="a recipe: a file, or spa-tiny for the recipe of the packaged model",
     )
     parser.add_argument("--resume", action="store_true", help="go on where DIR stopped")
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="start a new run from the weights of this model, where they fit; a network with "
+        "an EfficientNet encoder starts from ImageNet otherwise",
+    )
     parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
     add_device_option(parser)
     parser.add_argument(
@@ -81,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
             config,
             device=device,
             resume=options.resume,
+            start=_start(options, config),
             logs=_logs(options.output, stack),
         )
     weights = options.output / "spa.safetensors"
@@ -119,6 +128,19 @@ def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, flo
     others = [name for name in options.data if name != GENERATOR]
     kept = {name: source for name, source in recipe.sources.items() if name != GENERATOR}
     return with_generator(open_sources(others, kept), count=count, share=share)
+
+
+def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor]:
+    """Return the weights that a new run starts from."""
+    from napari_spa.io.models.load import load_model
+    from napari_spa.train.pretrained import imagenet_weights
+
+    start: dict[str, Tensor] = {}
+    if config.model.encoder == "efficientnet":
+        start = imagenet_weights(config.model)
+    if options.init is not None:
+        start |= load_model(options.init, device="cpu").spa.state_dict()
+    return start
 
 
 def _logs(folder: Path, stack: ExitStack) -> list[Log]:

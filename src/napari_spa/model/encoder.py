@@ -41,7 +41,48 @@ class ResidualBlock(nn.Module):
         return x + changed
 
 
-class ConvEncoder(nn.Module):
+class GridEncoder(nn.Module):
+    """What our encoders share: transformer layers with learnt positions on the coarse grid.
+
+    Parameters
+    ----------
+    width : int
+        Embedding width C.
+    grid : int
+        Side of the grid in tokens.
+    layers : int
+        Number of transformer layers.
+    """
+
+    def __init__(self, width: int, grid: int, layers: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, grid * grid, width))
+        nn.init.trunc_normal_(self.position, std=0.02)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                nhead=4,
+                dim_feedforward=4 * width,
+                dropout=0.0,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def attend(self, features: Tensor) -> Tensor:
+        """Map ``(B, C, h, w)`` to the same shape."""
+        b, c, h, w = features.shape
+        tokens = features.flatten(2).transpose(1, 2) + self.position  # (B, h w, C)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        attended: Tensor = self.norm(tokens).transpose(1, 2).reshape(b, c, h, w)
+        return attended
+
+
+class ConvEncoder(GridEncoder):
     """Convolution stages, then transformer layers on the coarsest grid.
 
     Parameters
@@ -64,7 +105,7 @@ class ConvEncoder(nn.Module):
         depths: Sequence[int] = (1, 1, 2),
         layers: int = 2,
     ) -> None:
-        super().__init__()
+        super().__init__(widths[-1], image_size // 8, layers)
         self.stages = nn.ModuleList()
         previous = 3
         for width, depth in zip(widths, depths, strict=True):
@@ -76,22 +117,6 @@ class ConvEncoder(nn.Module):
             )
             previous = width
         self._skip_channels = (widths[1], widths[0])
-        grid = image_size // 8
-        self.position = nn.Parameter(torch.zeros(1, grid * grid, previous))
-        nn.init.trunc_normal_(self.position, std=0.02)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                previous,
-                nhead=4,
-                dim_feedforward=4 * previous,
-                dropout=0.0,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(previous)
 
     @property
     def skip_channels(self) -> tuple[int, int]:
@@ -116,9 +141,4 @@ class ConvEncoder(nn.Module):
         fine = self.stages[0](pixels)
         middle = self.stages[1](fine)
         coarse = self.stages[2](middle)
-        b, c, h, w = coarse.shape
-        tokens = coarse.flatten(2).transpose(1, 2) + self.position  # (B, h w, C)
-        for layer in self.layers:
-            tokens = layer(tokens)
-        embedding = self.norm(tokens).transpose(1, 2).reshape(b, c, h, w)
-        return embedding, (middle, fine)
+        return self.attend(coarse), (middle, fine)

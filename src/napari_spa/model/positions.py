@@ -48,7 +48,7 @@ def at_image_size(
     InputError
         When the network cannot have this size.
     """
-    stride = 8 if config.encoder == "conv" else 16
+    stride = {"conv": 8, "efficientnet": 32, "vit": 16}[config.encoder]
     if type(image_size) is not int or image_size % stride or not stride < image_size <= _LARGEST:
         raise InputError(
             f"image_size must be a multiple of {stride} from {2 * stride} to {_LARGEST}, "
@@ -56,7 +56,7 @@ def at_image_size(
         )
     new = replace(config, image_size=image_size)
     adapted = dict(state)
-    if config.encoder == "conv":
+    if config.encoder != "vit":
         _resize_sequence(adapted, "image_encoder.position", config.grid, new.grid)
         return new, adapted
     _resize_map(adapted, "image_encoder.pos_embed", new.grid)

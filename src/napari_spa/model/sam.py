@@ -152,6 +152,8 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
     skip_channels : sequence of int
         Channels of the encoder features at twice and four times the embedding's
         resolution; empty for plain SAM.
+    extents : bool
+        Whether each output token also predicts the box of the object it means.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         num_multimask_outputs: int = 3,
         iou_head_hidden_dim: int = 256,
         skip_channels: Sequence[int] = (),
+        extents: bool = False,
     ) -> None:
         super().__init__(
             transformer_dim=transformer_dim,
@@ -175,6 +178,16 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
                 nn.Conv2d(channels, width, kernel_size=1)
                 for channels, width in zip(skip_channels, widths, strict=True)
             )
+
+        self.extent_head = (
+            nn.Sequential(
+                nn.Linear(transformer_dim, transformer_dim),
+                nn.ReLU(),
+                nn.Linear(transformer_dim, 4),
+            )
+            if extents
+            else None
+        )
 
     def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Project the encoder's fine features once per image.
@@ -201,7 +214,7 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         *,
         skips: Sequence[Tensor] = (),
         tokens: Sequence[int] = (0,),
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Decode N paired embeddings and prompts into mask logits.
 
         Parameters
@@ -223,6 +236,8 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
             ``(N, len(tokens), 4h, 4w)`` float.
         quality : Tensor
             ``(N, len(tokens))`` float, predicted IoU of each mask.
+        extents : Tensor or None
+            ``(N, len(tokens), 4)`` float; see :class:`napari_spa.model.spa.Hypotheses`.
         """
         n, c, h, w = embedding.shape
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
@@ -234,7 +249,10 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         )  # (N, T, C/8)
         logits = (weights @ fine.flatten(2)).view(n, len(tokens), *fine.shape[-2:])
         quality: Tensor = self.iou_prediction_head(hidden[:, 0])[:, list(tokens)]
-        return logits, quality
+        extents = None
+        if self.extent_head is not None:
+            extents = self.extent_head(hidden[:, [1 + t for t in tokens]])
+        return logits, quality, extents
 
     def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
         first, norm, activation, second, last = self.output_upscaling

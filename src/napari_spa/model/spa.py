@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_spa.errors import CheckpointError
 from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
+from napari_spa.model.efficientnet import EfficientNetEncoder
 from napari_spa.model.encoder import ConvEncoder
 from napari_spa.model.preference import (
     Conditioner,
@@ -17,6 +18,7 @@ from napari_spa.model.preference import (
     PriorNetwork,
     WeightNetwork,
 )
+from napari_spa.model.prompt_maps import PromptMaps
 from napari_spa.model.sam import (
     EfficientSamTransformer,
     ImageEncoderViT,
@@ -28,7 +30,7 @@ from napari_spa.model.sam import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EncoderKind = Literal["conv", "vit"]
+EncoderKind = Literal["conv", "efficientnet", "vit"]
 HeadKind = Literal["latent", "logit", "both"]
 
 _PRIORS: dict[str, type[PriorNetwork | PaperPriorNetwork]] = {
@@ -46,20 +48,26 @@ class SpaConfig:
     ----------
     name : str
         The model's name.
-    encoder : {"conv", "vit"}
+    encoder : {"conv", "efficientnet", "vit"}
         Image encoder family.
     image_size : int
         Side S of the square input in pixels.
     embed_dim : int
         Embedding width C.
-    widths, depths, layers : ints
+    widths, depths : ints
         Shape of the convolutional encoder.
+    layers : int
+        Transformer layers of the convolutional and the EfficientNet encoder.
     vit_dim, vit_depth, vit_heads, vit_global : ints
         Shape of the ViT encoder.
     decoder_mlp : int
         Width of the two-way transformer's MLP.
     multimask_outputs : int
         Output tokens beside token 0; 3 in SAM.
+    prompt_maps : bool
+        Whether prompts also enter as maps, at the logits' resolution (ours; SAM has none).
+    extents : bool
+        Whether each output token also predicts the box of the object it means.
     latent_dim : int
         Number D of latent channels; 0 for a network without a latent head.
     components : int
@@ -83,6 +91,8 @@ class SpaConfig:
     vit_global: tuple[int, ...] = (2, 5, 8, 11)
     decoder_mlp: int = 256
     multimask_outputs: int = 3
+    prompt_maps: bool = False
+    extents: bool = False
     latent_dim: int = 16
     components: int = 16
     head: HeadKind = "both"
@@ -103,7 +113,7 @@ class SpaConfig:
     @property
     def grid(self) -> int:
         """Side of the embedding's grid in tokens."""
-        return self.image_size // (8 if self.encoder == "conv" else 16)
+        return self.image_size // (16 if self.encoder == "vit" else 8)
 
 
 class ImageEmbedding(NamedTuple):
@@ -148,10 +158,39 @@ class PromptEmbedding(NamedTuple):
         ``(B, P, C)`` float.
     dense : Tensor
         ``(B, C, h, w)`` float.
+    fine : Tensor or None
+        ``(B, C / 8, 4h, 4w)`` float, of networks with prompt maps.
     """
 
     sparse: Tensor
     dense: Tensor
+    fine: Tensor | None = None
+
+    def repeat(self, times: int) -> PromptEmbedding:
+        """Repeat each row ``times`` times in place: B becomes B x times."""
+        fine = None if self.fine is None else self.fine.repeat_interleave(times, 0)
+        return PromptEmbedding(
+            self.sparse.repeat_interleave(times, 0), self.dense.repeat_interleave(times, 0), fine
+        )
+
+
+class Hypotheses(NamedTuple):
+    """What each output token of the decoder takes the prompts for.
+
+    Attributes
+    ----------
+    logits : Tensor
+        ``(N, T, 4h, 4w)`` float.
+    quality : Tensor
+        ``(N, T)`` float, predicted IoU.
+    extents : Tensor or None
+        ``(N, T, 4)`` float, the object's box as (x, y) of its middle and the logarithms of
+        its width and height, all as shares of the window; it may reach beyond it.
+    """
+
+    logits: Tensor
+    quality: Tensor
+    extents: Tensor | None
 
 
 class Spa(nn.Module):
@@ -177,6 +216,11 @@ class Spa(nn.Module):
             )
             self.image_encoder: nn.Module = encoder
             skip_channels = encoder.skip_channels
+        elif config.encoder == "efficientnet":
+            self.image_encoder = EfficientNetEncoder(
+                image_size=size, embed_dim=dim, layers=config.layers
+            )
+            skip_channels = EfficientNetEncoder.skip_channels
         else:
             self.image_encoder = _build_vit(config)
         self.prompt_encoder = PromptEncoder(
@@ -192,7 +236,10 @@ class Spa(nn.Module):
             ),
             num_multimask_outputs=config.multimask_outputs,
             skip_channels=skip_channels,
+            extents=config.extents,
         )
+        if config.prompt_maps:
+            self.prompt_maps = PromptMaps(embed_dim=dim, grid=grid, image_size=size)
         if config.latent_dim:
             self.conditioner = Conditioner(
                 embed_dim=dim, latent_dim=config.latent_dim, residual=config.rules.residual
@@ -257,7 +304,10 @@ class Spa(nn.Module):
         if mask_logits is not None and has_mask is not None:
             none = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
             dense = torch.where(has_mask.view(-1, 1, 1, 1), dense, none)
-        return PromptEmbedding(sparse, dense)
+        if not self.config.prompt_maps:
+            return PromptEmbedding(sparse, dense)
+        coarse, fine = self.prompt_maps(points, labels, boxes)
+        return PromptEmbedding(sparse, dense + coarse, fine)
 
     def initial_mixture(self, prompt: PromptEmbedding) -> tuple[Tensor, Tensor]:
         """Predict the mixture's means and log variances from the prompts (paper 3.4).
@@ -309,13 +359,44 @@ class Spa(nn.Module):
         quality : Tensor
             ``(N, len(tokens))`` float, predicted IoU.
         """
+        return self._decode(image, prompt, latents, tokens)[:2]
+
+    def decode_hypotheses(self, image: ImageEmbedding, prompt: PromptEmbedding) -> Hypotheses:
+        """Decode what each output token takes the prompts for, without a latent.
+
+        Parameters
+        ----------
+        image : ImageEmbedding
+            1 or N rows.
+        prompt : PromptEmbedding
+            1 or N rows.
+
+        Returns
+        -------
+        Hypotheses
+            Of token 0, the whole answer, and of the others: a part, the thing, the whole.
+        """
+        return Hypotheses(
+            *self._decode(image, prompt, None, range(1 + self.config.multimask_outputs))
+        )
+
+    def _decode(
+        self,
+        image: ImageEmbedding,
+        prompt: PromptEmbedding,
+        latents: Tensor | None,
+        tokens: Sequence[int],
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         embedding = image.tokens
         if latents is not None:
             embedding = self.conditioner(image.tokens, image.projected, latents)
         embedding = embedding + prompt.dense
         sparse = prompt.sparse.expand(len(embedding), -1, -1)
+        skips = image.skips
+        if prompt.fine is not None and skips:
+            skips = (*skips[:-1], skips[-1] + prompt.fine)
         return self.mask_decoder(  # type: ignore[no-any-return]
-            embedding, self.position(), sparse, skips=image.skips, tokens=tokens
+            embedding, self.position(), sparse, skips=skips, tokens=tokens
         )
 
 

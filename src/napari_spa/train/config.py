@@ -35,6 +35,10 @@ class SourceRecipe:
         Each connected object of the masks is an object of its own.
     images, labels : str or None
         File or folder of single-rater instance labels, inside the data set.
+    sets : tuple of str
+        The folder holds several data sets of instance labels; these take part alike.
+    superpixels : float
+        Share of its windows whose target is a made-up superpixel of its images.
     count : int
         Number of different objects of the generator.
     seed : int
@@ -48,6 +52,8 @@ class SourceRecipe:
     objects: bool = False
     images: str | None = None
     labels: str | None = None
+    sets: tuple[str, ...] = ()
+    superpixels: float = 0.0
     count: int = 6000
     seed: int = 1
     kind: str | None = None

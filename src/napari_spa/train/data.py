@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 MAX_DIAMETER = 96
 """Objects larger than this many pixels are stored reduced: a window never needs more."""
 
+MIN_AREA = 30
+"""Smaller objects of label images, in pixels, are left out."""
+
+_SUPERPIXELS = 64
+_SUPERPIXEL_SIDE = 256
+
 CONTEXT = 10.0
 """How many diameters of surroundings a stored object keeps."""
 
@@ -38,10 +44,13 @@ class RatedObject:
         uint8.
     masks : ndarray of shape (R, H, W)
         bool; none is empty.
+    made_up : bool
+        Whether the masks are a superpixel and not an object.
     """
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]
+    made_up: bool = False
 
 
 class Source(Protocol):
@@ -134,7 +143,7 @@ class FolderSource:
 
 
 class LabelSource:
-    """Single-rater instance labels as training objects.
+    """Single-rater instance labels as training objects, each image as often as the others.
 
     Parameters
     ----------
@@ -148,7 +157,9 @@ class LabelSource:
     """
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
-        self._items: list[RatedObject] = []
+        self.images: list[NDArray[np.uint8]] = []
+        self._labels: list[NDArray[np.generic]] = []
+        self._numbers: list[NDArray[np.generic]] = []
         for image_path, label_path in pairs:
             rgb = (to_unit_rgb(read_image(image_path)[0]) * 255).astype(np.uint8)
             labels, _ = read_image(label_path)
@@ -156,16 +167,72 @@ class LabelSource:
                 raise DataError(
                     f"{label_path} has {labels.shape} pixels, {image_path.name} {rgb.shape[:2]}."
                 )
-            for index in np.setdiff1d(labels, 0):
-                mask = labels == index
-                if mask.sum() >= 30:
-                    self._items.append(cut_object(rgb, mask[None]))
+            numbers, areas = np.unique(labels, return_counts=True)
+            wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
+            if len(wanted):
+                self.images.append(rgb)
+                self._labels.append(labels)
+                self._numbers.append(wanted)
+        self._most = max((len(numbers) for numbers in self._numbers), default=0)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.images) * self._most
 
     def __getitem__(self, index: int) -> RatedObject:
-        return self._items[index]
+        turn, image = divmod(index, len(self.images))
+        numbers = self._numbers[image]
+        mask = self._labels[image] == numbers[turn % len(numbers)]
+        return RatedObject(self.images[image], mask[None])
+
+
+class SuperpixelSource:
+    """Made-up targets: superpixels of the images of other sources (as ScribblePrompt's).
+
+    They teach to follow prompts where no object is known; one click alone cannot tell
+    which of them is meant.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (H, W, 3)
+        uint8.
+    variants : int
+        Different segmentations of each image.
+    """
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]], *, variants: int = 3) -> None:
+        self.images, self.variants = images, variants
+        self._cut = lru_cache(maxsize=None)(self._segment)
+
+    def __len__(self) -> int:
+        return len(self.images) * self.variants * _SUPERPIXELS
+
+    def __getitem__(self, index: int) -> RatedObject:
+        which, number = divmod(index, _SUPERPIXELS)
+        segments, numbers = self._cut(which)
+        image = self.images[which // self.variants]
+        step = _reduction(image)
+        mask = segments == numbers[number % len(numbers)]
+        return RatedObject(np.ascontiguousarray(image[::step, ::step]), mask[None], made_up=True)
+
+    def _segment(self, which: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        from skimage.segmentation import felzenszwalb
+
+        image = self.images[which // self.variants]
+        step = _reduction(image)
+        rng = np.random.default_rng([71, which])
+        scale = float(np.exp(rng.uniform(np.log(30), np.log(1500))))
+        sigma = float(rng.uniform(0.5, 1.5))
+        segments = felzenszwalb(image[::step, ::step], scale=scale, sigma=sigma, min_size=40)
+        segments = (segments + 1).astype(np.int16)
+        numbers, areas = np.unique(segments, return_counts=True)
+        fits = areas < 0.5 * segments.size
+        return segments, (numbers[fits] if fits.any() else numbers).astype(np.int16)
+
+
+def _reduction(image: NDArray[np.uint8]) -> int:
+    """Return the step that brings an image to about the size superpixels are cut at."""
+    height, width = int(image.shape[0]), int(image.shape[1])
+    return max(1, max(height, width) // _SUPERPIXEL_SIDE)
 
 
 def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObject:

@@ -20,7 +20,7 @@ from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_spa.train.data import Source
@@ -38,6 +38,8 @@ class TrainConfig:
         Windows per step.
     learning_rate : float
         AdamW's peak rate.
+    encoder_rate : float
+        Factor on it for a pretrained image encoder.
     weight_decay : float
         AdamW's decay.
     warmup : int
@@ -59,6 +61,7 @@ class TrainConfig:
     steps: int = 4000
     batch: int = 16
     learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
     weight_decay: float = 0.02
     warmup: int = 150
     decay: float = 0.3
@@ -134,6 +137,8 @@ def collate(windows: Sequence[Window]) -> Batch:
         torch.stack([w.targets for w in windows]),
         torch.stack([w.point for w in windows]),
         torch.stack([w.visible for w in windows]),
+        torch.stack([w.extents for w in windows]),
+        torch.stack([w.made_up for w in windows]),
     )
 
 
@@ -169,16 +174,33 @@ class Trainer:
         Everything that decides the run.
     device : torch.device
         Where to compute.
+    start : mapping of str to Tensor or None
+        Weights to start from; see :func:`take_over`.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        start: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
-        self.model = Spa(config.model).to(device)
+        self.model = Spa(config.model)
+        take_over(self.model, start or {})
+        self.model.to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        encoder = [*self.model.image_encoder.parameters()]
+        known = {id(parameter) for parameter in encoder}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            [
+                {"params": encoder, "factor": config.encoder_rate},
+                {"params": rest, "factor": 1.0},
+            ],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         self.step = 0
@@ -199,7 +221,7 @@ class Trainer:
         config = self.config
         rate = config.learning_rate * learning_rate_factor(self.step, config)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         self.model.train()
@@ -268,6 +290,27 @@ class Trainer:
             ) from error
 
 
+def take_over(model: Spa, start: Mapping[str, torch.Tensor]) -> list[str]:
+    """Start a network from the weights that fit it by name and shape.
+
+    Parameters
+    ----------
+    model : Spa
+        On the CPU; changed in place.
+    start : mapping of str to Tensor
+        Weights of another network; those that do not fit are left out.
+
+    Returns
+    -------
+    list of str
+        The names that were taken.
+    """
+    own = model.state_dict()
+    taken = [name for name in start if name in own and own[name].shape == start[name].shape]
+    model.load_state_dict({name: start[name] for name in taken}, strict=False)
+    return taken
+
+
 def train(
     sources: Sequence[tuple[Source, float]],
     folder: Path,
@@ -275,6 +318,7 @@ def train(
     *,
     device: torch.device,
     resume: bool = False,
+    start: Mapping[str, torch.Tensor] | None = None,
     logs: Sequence[Log] = (),
 ) -> Trainer:
     """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder.
@@ -291,6 +335,8 @@ def train(
         Where to compute.
     resume : bool
         Go on from ``last.pt`` when it is there.
+    start : mapping of str to Tensor or None
+        Weights that a new run starts from; see :func:`take_over`.
     logs : sequence of Log
         Further receivers of the metrics.
 
@@ -301,7 +347,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.pt"
-    trainer = Trainer(config, device)
+    trainer = Trainer(config, device, start)
     if resume and checkpoint.exists():
         trainer.resume(checkpoint)
     stream = WindowStream(
@@ -327,7 +373,7 @@ def train(
         if trainer.step % config.save_every == 0 or trainer.step == config.steps:
             _record(folder / "metrics.csv", trainer.step, running, logs)
             trainer.save(checkpoint)
-            shown = {k: f"{running[k]:.3f}" for k in ("loss", "dice_1", "dice_2", "pairwise_dice")}
+            shown = {k: f"{running[k]:.3f}" for k in ("loss", "dice_1", "dice_2", "obeyed")}
             progress.set_postfix(shown)
     progress.close()
     return trainer

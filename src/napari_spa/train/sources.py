@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.train.config import SourceRecipe
-from napari_spa.train.data import FolderSource, LabelSource, Source, SyntheticSource
+from napari_spa.train.data import (
+    FolderSource,
+    LabelSource,
+    Source,
+    SuperpixelSource,
+    SyntheticSource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,13 +56,13 @@ def open_sources(
     if not recipes:
         return [(_open(Path(name), SourceRecipe()), 1.0) for name in dict.fromkeys(data)]
     used: set[Path] = set()
-    opened = []
+    opened: list[tuple[Source, float]] = []
     for name, recipe in recipes.items():
         place = Path(name)
         if not _is_generator(name):
             place, argument = _find(name, list(places.values()))
             used.add(argument)
-        opened.append((_open(place, recipe), recipe.share))
+        opened += _open_all(place, recipe)
     unused = [str(place) for place in places.values() if place not in used]
     if unused:
         raise InputError(
@@ -78,6 +85,24 @@ def _find(name: str, places: Sequence[Path]) -> tuple[Path, Path]:
         if (place / name).is_dir():
             return place / name, place
     raise InputError(f"the recipe asks for {name!r}; give its folder, or the folder that holds it.")
+
+
+def _open_all(place: Path, recipe: SourceRecipe) -> list[tuple[Source, float]]:
+    """Open a folder of one or of several data sets, and their superpixels."""
+    if not recipe.sets:
+        return [(_open(place, recipe), recipe.share)]
+    missing = [name for name in recipe.sets if not (place / name).is_dir()]
+    if missing:
+        raise InputError(f"{place} holds no data set {missing[0]!r}; correct its 'sets'.")
+    if not 0 <= recipe.superpixels < 1:
+        raise InputError(f"superpixels is a share below 1, not {recipe.superpixels:g}.")
+    share = recipe.share * (1 - recipe.superpixels) / len(recipe.sets)
+    sources = [_open(place / name, recipe) for name in recipe.sets]
+    opened = [(source, share) for source in sources]
+    images = [image for s in sources if isinstance(s, LabelSource) for image in s.images]
+    if recipe.superpixels and images:
+        opened.append((SuperpixelSource(images), recipe.share * recipe.superpixels))
+    return opened
 
 
 def _open(place: Path, recipe: SourceRecipe) -> Source:
@@ -103,12 +128,23 @@ def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
     if not (images.is_dir() and labels.is_dir()):
         raise DataError(f"{place} needs {images.name} and {labels.name}, two files or two folders.")
     by_stem = {path.stem: path for path in sorted(labels.iterdir()) if path.is_file()}
+    wanted = _names(place / "split.csv", recipe.split)
     pairs = []
     for image in sorted(path for path in images.iterdir() if path.is_file()):
+        if wanted is not None and image.stem not in wanted:
+            continue
         if image.stem not in by_stem:
             raise DataError(f"{labels} holds no labels for {image.name}.")
         pairs.append((image, by_stem[image.stem]))
     return pairs
+
+
+def _names(table: Path, split: str | None) -> set[str] | None:
+    """Return the names of a split; None for all, where there is no table of splits."""
+    if split is None or not table.is_file():
+        return None
+    with table.open(newline="", encoding="utf-8") as stream:
+        return {row["name"] for row in csv.DictReader(stream) if row.get("split") == split}
 
 
 def with_generator(

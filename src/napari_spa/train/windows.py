@@ -35,6 +35,8 @@ class WindowConfig:
         what a wrong field of view looks like.
     far_share : float
         Share of the latter.
+    stretch : float
+        Deviation of the logarithm of the window's aspect.
     """
 
     size: int = 128
@@ -42,6 +44,7 @@ class WindowConfig:
     near: tuple[float, float] = (1.4, 5.0)
     far: tuple[float, float] = (0.5, 12.0)
     far_share: float = 0.25
+    stretch: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,19 @@ class Window:
         ``(2,)`` float32, the first click as (x, y) in model pixels.
     visible : Tensor
         Scalar float32, the share of the object that lies in the window.
+    extents : Tensor
+        ``(R, 4)`` float32, the box of each user's whole object as (x, y) of its middle and
+        the logarithms of its width and height, in shares of the window.
+    made_up : Tensor
+        Scalar float32, 1 where the target is a superpixel and no object.
     """
 
     pixels: Tensor
     targets: Tensor
     point: Tensor
     visible: Tensor
+    extents: Tensor
+    made_up: Tensor
 
 
 def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generator) -> Window:
@@ -83,7 +93,9 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
     -------
     Window
     """
-    grid, zoom, agreed = _draw_grid(item, config, rng)
+    agreed = _agreed(item.masks)
+    placement = _draw_placement(item, config, rng)
+    grid, zoom = placement.grid(config.size), placement.side / config.size
     users = draw_users(item.masks, config.targets, rng)
     channels = np.moveaxis(item.image, -1, 0)
     image = _sample(channels, grid, zoom, "border" if rng.random() < 0.7 else "reflection") / 255
@@ -92,7 +104,42 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
     targets = functional.avg_pool2d(masks[:-1], 2)
     area = users.sum(axis=(1, 2)).mean() / zoom**2
     visible = torch.tensor(min(1.0, float(masks[:-1].sum((1, 2)).mean()) / max(area, 1.0)))
-    return Window(_augment(image, rng), targets, torch.from_numpy(point), visible)
+    extents = torch.from_numpy(np.stack([placement.extent(mask) for mask in users])).float()
+    made_up = torch.tensor(float(item.made_up))
+    look = torch.from_numpy(point)
+    return Window(_augment(image, rng), targets, look, visible, extents, made_up)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """Where a window lies: rotated, mirrored, stretched, around a centre (row, column)."""
+
+    centre: tuple[float, float]
+    side: float
+    angle: float
+    flip: float
+    stretch: float
+
+    def grid(self, size: int) -> Tensor:
+        """Return the ``(size, size, 2)`` float (x, y) image positions of its pixels."""
+        steps = (torch.arange(size, dtype=torch.float32) + 0.5) / size * 2 - 1
+        v, u = torch.meshgrid(steps / self.stretch, steps * self.stretch, indexing="ij")
+        cos, sin = np.cos(self.angle) * self.side / 2, np.sin(self.angle) * self.side / 2
+        x = self.centre[1] + self.flip * (cos * u - sin * v)
+        y = self.centre[0] + sin * u + cos * v
+        return torch.stack([x, y], dim=-1).float()
+
+    def extent(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the box of a mask of the image, in shares of the window."""
+        rows, columns = np.nonzero(mask)
+        x, y = self.flip * (columns - self.centre[1]), rows - self.centre[0]
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        u = (cos * x + sin * y) / self.side / self.stretch + 0.5
+        v = (cos * y - sin * x) / self.side * self.stretch + 0.5
+        pixel = 1 / self.side
+        width, height = (float(np.ptp(w)) + pixel for w in (u, v))
+        middle = [(float(w.min()) + float(w.max())) / 2 for w in (u, v)]
+        return np.array([*middle, np.log(width), np.log(height)])
 
 
 def draw_users(masks: NDArray[np.bool_], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -126,18 +173,24 @@ def draw_users(masks: NDArray[np.bool_], count: int, rng: np.random.Generator) -
     return np.stack(users)
 
 
-def _draw_grid(
-    item: RatedObject, config: WindowConfig, rng: np.random.Generator
-) -> tuple[Tensor, float, NDArray[np.bool_]]:
-    """Draw a rotated, flipped, shifted square; return its grid, zoom and the agreed area."""
-    height, width = item.masks.shape[1:]
-    agreed: NDArray[np.bool_] = np.asarray(item.masks.all(axis=0))
+def _agreed(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where all raters agree, or most of them where all never do."""
+    agreed: NDArray[np.bool_] = np.asarray(masks.all(axis=0))
     if not agreed.any():
-        votes = item.masks.sum(axis=0)
+        votes = masks.sum(axis=0)
         agreed = votes == votes.max()
+    return agreed
+
+
+def _draw_placement(
+    item: RatedObject, config: WindowConfig, rng: np.random.Generator
+) -> _Placement:
+    """Draw a rotated, flipped, shifted, stretched square on the object."""
+    height, width = item.masks.shape[1:]
     diameter = 2 * np.sqrt(item.masks.sum(axis=(1, 2)).mean() / np.pi)
     low, high = config.far if rng.random() < config.far_share else config.near
     side = max(diameter * np.exp(rng.uniform(np.log(low), np.log(high))), 12.0)
+    side = min(side, 1.3 * max(height, width))
     union = np.argwhere(item.masks.any(axis=0))
     middle = (union.min(axis=0) + union.max(axis=0)) / 2
     click = union[rng.integers(len(union))] if rng.random() < 0.4 else middle
@@ -151,13 +204,9 @@ def _draw_grid(
             else:
                 centre[axis] = extent / 2
     angle = rng.choice(4) * np.pi / 2 + (rng.normal(0, 0.25) if rng.random() < 0.3 else 0.0)
-    flip = rng.choice([-1.0, 1.0])
-    cos, sin = np.cos(angle) * side / 2, np.sin(angle) * side / 2
-    steps = (torch.arange(config.size, dtype=torch.float32) + 0.5) / config.size * 2 - 1
-    v, u = torch.meshgrid(steps, steps, indexing="ij")
-    x = centre[1] + flip * (cos * u - sin * v)
-    y = centre[0] + sin * u + cos * v
-    return torch.stack([x, y], dim=-1).float(), float(side / config.size), agreed
+    flip = float(rng.choice([-1.0, 1.0]))
+    stretch = float(np.exp(rng.normal(0, config.stretch) / 2))
+    return _Placement((float(centre[0]), float(centre[1])), float(side), angle, flip, stretch)
 
 
 def _sample(stack: NDArray[np.generic], grid: Tensor, zoom: float, padding: str) -> Tensor:
