@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_spa.evaluate.report import markdown_table, spread
+from napari_spa.evaluate.report.writing import markdown_table, spread
 from napari_spa.evaluate.statistics import average_over_sets
-from napari_spa.evaluate.transfer_report import (
+from napari_spa.evaluate.transfer.report import (
     DIFFERENT,
     PAIRED,
     TransferTable,

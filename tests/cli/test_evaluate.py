@@ -39,37 +39,66 @@ def test_the_report_is_written_and_summed_up(run, call, tmp_path: Path) -> None:
     answer = run(*call, "--json")
     assert answer.status == 0, answer.err
     said = answer.json
-    assert (said["images"], said["users"], said["rows"]) == (2, 2, 2 * 2 * 3 * 2)
+    # Two images; tight, loose and both together; four methods, two ways of clicking, two rounds.
+    assert (said["images"], said["targets"], said["rows"]) == (2, 6, 6 * 4 * 2 * 2)
     assert said["failed"] == []
     with (tmp_path / "report" / "rows.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == said["rows"]
     means = {
-        (s["method"], s["round"]): s["value"]["mean"]
+        (s["seat"]["method"], s["round"]): s["value"]["mean"]
         for s in said["summary"]
-        if s["metric"] == "dice"
+        if s["metric"] == "dice" and s["seat"]["clicks"] == "central"
     }
-    chosen = [float(r["dice"]) for r in rows if (r["method"], r["round"]) == ("spa", "2")]
+    chosen = [
+        float(r["dice"])
+        for r in rows
+        if (r["method"], r["round"], r["clicks"]) == ("spa", "2", "central")
+    ]
     assert means["spa", 2] == pytest.approx(np.mean(chosen), abs=1e-5)
-    assert {d["name"] for d in said["differences"]} >= {"spa - frozen", "spa - random"}
-    assert len(list((tmp_path / "report").iterdir())) == 5
+    assert {d["name"] for d in said["differences"]} >= {"spa - spa-frozen", "spa - spa-random-pick"}
+    assert (tmp_path / "report" / "index.html").exists()
 
 
 def test_without_json_the_report_is_printed(run, call, tmp_path: Path) -> None:
-    answer = run(*call, "--limit", 1, "--methods", "spa,frozen")
+    answer = run(*call, "--limit", 1, "--methods", "spa,spa-frozen")
     assert answer.status == 0
     assert (tmp_path / "report" / "report.md").read_text() in answer.out
-    assert "| spa | both |" in answer.out
+    assert "| spa | picks | central |" in answer.out
     assert "random" not in answer.out
 
 
-def test_splits_heads_and_objects(run, call) -> None:
-    said = run(
-        *call, "--split", "all", "--methods", "spa", "--heads", "logit", "both", "--json"
-    ).json
+def test_splits_users_and_objects(run, call, tmp_path: Path) -> None:
+    wanted = [*call, "--methods", "spa-logit", "--clicks", "central", "--json"]
+    said = run(*wanted, "--split", "all", "--users", "picks", "clicks").json
     assert said["images"] == 3
-    assert {s["head"] for s in said["summary"]} == {"logit", "both"}
-    assert run(*call, "--split", "train", "--objects", "--json").json["images"] == 1
+    assert {s["seat"]["user"] for s in said["summary"]} == {"picks", "clicks"}
+    wanted += ["--split", "train", "--combinations", "raters", "-o", tmp_path / "other"]
+    said = run(*wanted).json
+    assert (said["images"], said["targets"]) == (1, 2)
+
+
+def test_a_report_goes_on_and_refuses_other_settings(run, refuses, call, tmp_path: Path) -> None:
+    wanted = [*call, "--methods", "spa-logit", "--clicks", "central", "--combinations", "raters"]
+    assert run(*wanted, "--limit", 1).status == 0
+    games = {path: path.stat().st_mtime_ns for path in (tmp_path / "report" / "games").rglob("*")}
+    assert run(*wanted).status == 0
+    rows = (tmp_path / "report" / "rows.csv").read_bytes()
+    assert all(path.stat().st_mtime_ns == time for path, time in games.items() if path.is_file())
+    assert run(*wanted).status == 0
+    assert (tmp_path / "report" / "rows.csv").read_bytes() == rows, "the same table, seconds too"
+    assert "another seed" in refuses(*wanted, "--seed", 1)
+
+
+def test_methods_are_listed_one_a_line(run) -> None:
+    listed = run("evaluate", "--list-methods").out.splitlines()
+    assert len(set(listed)) == len(listed)
+    assert {"spa", "spa-logit", "spa-both", "spa-frozen", "spa-random-pick", "spa-n24"} <= set(
+        listed
+    )
+    said = run("evaluate", "--list-methods", "--json").json
+    assert [method["name"] for method in said["methods"]] == listed
+    assert {"picks", "clicks", "both", "slips-5"} <= {user["name"] for user in said["users"]}
 
 
 def test_a_broken_image_is_named_and_the_rest_is_done(run, call, data: Path) -> None:
@@ -83,7 +112,9 @@ def test_a_broken_image_is_named_and_the_rest_is_done(run, call, data: Path) -> 
 
 def test_wrong_calls_are_one_sentence(refuses, call, data: Path, tmp_path: Path) -> None:
     assert "unknown method magic" in refuses(*call, "--methods", "magic")
-    assert "unknown head third" in refuses(*call, "--heads", "third")
+    assert "unknown clicks anywhere" in refuses(*call, "--clicks", "anywhere")
+    assert "unknown user nobody" in refuses(*call, "--users", "nobody")
+    assert "takes DATA and -o DIR" in refuses("evaluate", "-o", "r")
     assert "no image of the split 'test'" in refuses(*call, "--split", "test")
     assert "unknown device" in refuses(*call, "--device", "abacus")
     (tmp_path / "empty").mkdir()
@@ -111,6 +142,5 @@ def test_transfer_is_tested_on_other_images_and_resumed(run, refuses, call, tmp_
     assert again.status == 0
     assert (tmp_path / "report" / "transfer.md").read_text() in again.out
     assert "other settings" in refuses(*wanted, "--boxes")
-    assert "one head" in refuses(*wanted, "--heads", "latent,logit")
     assert "too few" in refuses(*call, "--split", "all", "--transfer", "3")
     assert "'x' is not a whole number above 0" in refuses(*call, "--transfer", "x")

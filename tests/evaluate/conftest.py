@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
+from napari_spa.evaluate.methods import Bench
 from napari_spa.io.models.load import LoadedModel
+from napari_spa.refine.engine.config import EngineConfig
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,8 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         iio.imwrite(path, image)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def bench(model: LoadedModel) -> Bench:
+    return Bench(model, EngineConfig(samples=8))

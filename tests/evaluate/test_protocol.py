@@ -1,207 +1,285 @@
-"""Tests of the protocol: a tiny random network, and a made-up method with known masks."""
+"""Tests of the protocol: a tiny random network, and made-up methods with known masks."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_spa.core.metrics import dice
-from napari_spa.core.types import Candidate, Click, Proposal, Region
+from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError
-from napari_spa.evaluate.methods import METHODS, Stage, Turn, User
-from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, evaluate
-from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.evaluate.methods import METHODS, MethodEntry
+from napari_spa.evaluate.protocol import EvaluateConfig, evaluate, play_rounds
+from napari_spa.evaluate.users import Pick, Shown, User
 
 from .conftest import disc
 
-CONFIG = EvaluateConfig(rounds=3, engine=EngineConfig(samples=8))
+CONFIG = EvaluateConfig(
+    split=None,
+    rounds=3,
+    combinations="raters",
+    clicks=("uniform",),
+    methods=("spa", "spa-frozen", "spa-random-pick"),
+)
 
 
-def proposal(mask: np.ndarray, candidates: list[np.ndarray], number: int = 1) -> Proposal:
-    height, width = mask.shape
-    region = Region(0, 0, height, width)
-    offered = tuple(Candidate(c, mask, region, mask.shape, 0.5) for c in candidates)
-    return Proposal(mask.astype(np.float32), region, mask.shape, 0.5, 0.25, number, offered)
+def play(bench, folder, config=CONFIG, **options):
+    parts = list(evaluate(bench, folder, replace(config, engine=bench.engine), **options))
+    return [row for part in parts for row in part.rows]
 
 
-def test_one_row_for_each_image_user_method_and_round(model, folder: Path) -> None:
-    rows = list(evaluate(model, folder, CONFIG))
-    # Three users of b, two of a (one marked nothing), three methods, three rounds.
+def without_seconds(rows):
+    return [repr(replace(row, seconds=0.0)) for row in rows]
+
+
+def test_one_row_for_each_image_target_method_and_round(bench, folder: Path) -> None:
+    rows = play(bench, folder)
+    # Three raters marked b, two a; three methods, three rounds.
     assert len(rows) == (3 + 2) * 3 * 3
-    assert len({(r.image, r.user, r.method, r.round) for r in rows}) == len(rows)
-    assert {r.user for r in rows if r.image == "a"} == {"loose", "tight"}
-    assert {(r.target, r.head) for r in rows} == {(0, "both")}
+    assert len({(r.image, r.target, r.method, r.round) for r in rows}) == len(rows)
+    assert {r.target for r in rows if r.image == "a"} == {"loose", "tight"}
+    assert {(r.object, r.clicks) for r in rows} == {(0, "uniform")}
+    assert {r.user for r in rows if r.method == "spa-random-pick"} == {"random"}
     for row in rows:
         assert 0 <= row.dice <= 1
         assert 0 <= row.uncertainty <= 1
-        assert row.iou == pytest.approx(row.dice / (2 - row.dice))
-        assert math.isnan(row.pairwise_dice) == (row.candidates < 2)
-        assert (row.picked is None) == (row.round == 3)
+        assert math.isnan(row.similarity) == (row.candidates < 2)
+        assert row.act == ("none" if row.round == 3 or row.candidates == 0 else "pick")
 
 
-def test_methods_and_users_share_the_click_and_the_first_round(model, folder: Path) -> None:
-    rows = [r for r in evaluate(model, folder, CONFIG) if r.round == 1]
+def test_every_combination_of_raters_is_a_user(bench, folder: Path) -> None:
+    rows = play(bench, folder, replace(CONFIG, combinations=15, rounds=1, methods=("spa",)))
+    assert {r.target for r in rows if r.image == "b"} == {
+        "blank", "loose", "tight", "blank+loose", "blank+tight", "loose+tight", "blank+loose+tight",
+    }  # fmt: skip
+
+
+def test_methods_and_users_share_the_click_and_the_first_round(bench, folder: Path) -> None:
+    rows = [r for r in play(bench, folder) if r.round == 1]
     for image in ("a", "b"):
         first = [r for r in rows if r.image == image]
-        assert len({(r.uncertainty, r.candidates, r.pairwise_dice, r.seconds) for r in first}) == 1
-        assert len({(r.user, r.dice) for r in first}) == len({r.user for r in first})
+        assert len({(r.uncertainty, r.candidates, r.similarity) for r in first}) == 1
+        assert len({(r.target, r.dice) for r in first}) == len({r.target for r in first})
 
 
-def test_it_is_seeded(model, folder: Path) -> None:
-    def figures(**changes) -> list[tuple[float, ...]]:
-        rows = evaluate(model, folder, replace(CONFIG, **changes))
-        return [(r.dice, r.best_dice, r.uncertainty, r.picked or 0) for r in rows]
+def test_it_is_seeded(bench, folder: Path) -> None:
+    def figures(**changes) -> list[str]:
+        return without_seconds(play(bench, folder, replace(CONFIG, **changes)))
 
     assert figures() == figures()
     assert figures() == figures(workers=2), "images do not depend on each other"
     assert figures() != figures(seed=1)
 
 
-def test_what_else_is_played_changes_nothing(model, folder: Path) -> None:
-    both = [r for r in evaluate(model, folder, CONFIG) if r.method == "random"]
-    alone = list(evaluate(model, folder, replace(CONFIG, methods=("random",))))
-    assert [(r.dice, r.picked) for r in both] == [(r.dice, r.picked) for r in alone]
+def test_what_else_is_played_changes_nothing(bench, folder: Path) -> None:
+    both = [r for r in play(bench, folder) if r.method == "spa-random-pick"]
+    alone = play(bench, folder, replace(CONFIG, methods=("spa-random-pick",)))
+    assert without_seconds(both) == without_seconds(alone)
 
 
-def test_heads_side_by_side(model, folder: Path) -> None:
-    heads = ("latent", "logit", "both")
-    config = replace(CONFIG, heads=heads, limit=1, rounds=2, methods=("spa",))
-    rows = list(evaluate(model, folder, config))
-    assert list(dict.fromkeys(r.head for r in rows)) == list(heads)
-    assert len(rows) % 3 == 0
+def test_users_play_with_the_methods_that_take_what_they_do(bench, folder: Path) -> None:
+    registry = {**METHODS, "fixed": MethodEntry("fixed", "", "deterministic", "looks", Fixed)}
+    config = replace(
+        CONFIG, users=("clicks", "both"), methods=("spa", "spa-random-pick", "fixed"), limit=1
+    )
+    rows = play(bench, folder, config, registry=registry)
+    assert {(r.method, r.user) for r in rows} == {
+        ("spa", "clicks"),
+        ("spa", "both"),
+        ("spa-random-pick", "random"),
+        ("fixed", "looks"),
+    }
+    assert {r.act for r in rows if (r.method, r.user) == ("spa", "clicks")} == {"click", "none"}
 
 
-def test_objects_are_targets(model, folder: Path) -> None:
+def test_both_ways_of_clicking_side_by_side(bench, folder: Path) -> None:
+    config = replace(CONFIG, clicks=("central", "realistic"), methods=("spa",), rounds=1)
+    rows = play(bench, folder, config)
+    assert {r.clicks for r in rows} == {"central", "realistic"}
+    alone = play(bench, folder, replace(config, clicks=("realistic",)))
+    assert without_seconds([r for r in rows if r.clicks == "realistic"]) == without_seconds(alone)
+
+
+def test_objects_are_targets(bench, folder: Path) -> None:
     config = replace(CONFIG, objects=True, rounds=1, methods=("spa",))
-    rows = list(evaluate(model, folder, config))
-    assert {(r.image, r.target) for r in rows} == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
-    fewer = list(evaluate(model, folder, replace(config, targets=1)))
-    assert len({(r.image, r.target) for r in fewer}) == 2
+    rows = play(bench, folder, config)
+    assert {(r.image, r.object) for r in rows} == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
+    fewer = play(bench, folder, replace(config, targets=1))
+    assert len({(r.image, r.object) for r in fewer}) == 2
     assert {r.dice for r in fewer} <= {r.dice for r in rows}, "a subset, not another game"
 
 
-def test_limit_draws_a_seeded_subset(tmp_path: Path) -> None:
-    class Names:
-        def names(self, split: str | None = None) -> list[str]:
-            assert split == "val"
-            return [f"{n:03}" for n in range(100)]
+class Fixed:
+    """A method that gives one mask, and records what it was told."""
 
-    chosen = [choose_names(Names(), EvaluateConfig(limit=10, seed=s)) for s in (0, 0, 1)]
-    assert chosen[0] == chosen[1] != chosen[2]
-    assert chosen[0] == sorted(set(chosen[0]))
-    assert len(chosen[0]) == 10
-    assert len(choose_names(Names(), EvaluateConfig(limit=500))) == 100
+    currencies = frozenset()
+    facts = {"weights": "none"}
 
+    def __init__(self, bench) -> None:
+        self.told: list[object] = []
 
-class Recorder:
-    """A method with known masks, as a rival would be added."""
+    def open(self, image, bench):
+        self.told.append(bench)
+        return self
 
-    def __init__(self, stage: Stage) -> None:
-        self.clicks: list[Click] = []
+    def start(self, click, box):
+        self.told += [click, box]
+        return Shown(disc(18, 14, 5))
 
-    def play(self, click: Click, user: User, rounds: int) -> Iterator[Turn]:
-        self.clicks.append(click)
-        tight, loose, far = disc(18, 14, 5), disc(18, 14, 8), disc(30, 45, 4)
-        yield Turn(proposal(tight, [far, tight, loose]), 1, 0.5)
-        yield Turn(proposal(loose, []), None, 0.25)
+    def act(self, act):
+        raise AssertionError("it takes nothing")
 
 
-def test_what_is_measured(model, folder: Path) -> None:
-    registry = {**METHODS, "rival": Recorder}
-    config = replace(CONFIG, methods=("rival",), rounds=4, objects=True)
-    rows = [
-        r
-        for r in evaluate(model, folder, config, registry=registry)
-        if (r.image, r.target, r.user) == ("b", 0, "loose")
-    ]
-    tight, loose, far = disc(18, 14, 5), disc(18, 14, 8), disc(30, 45, 4)
-    assert [r.round for r in rows] == [1, 2, 3, 4], "a game that ends early keeps its mask"
-    assert [r.dice for r in rows] == [pytest.approx(dice(tight, loose)), 1, 1, 1]
-    assert rows[0].best_dice == 1
-    assert rows[0].pairwise_dice == pytest.approx(
-        np.median([dice(far, tight), dice(far, loose), dice(tight, loose)])
-    )
-    assert rows[0].plausible == pytest.approx(2 / 3)
-    assert [(r.seconds, r.picked) for r in rows] == [(0.5, 1), (0.25, None), (0, None), (0, None)]
-    assert rows[1].best_dice == 1
-    assert math.isnan(rows[1].plausible)
+class Recorder(Fixed):
+    """A method that takes everything and always shows the same."""
+
+    currencies = frozenset({"pick", "click", "box"})
+
+    def start(self, click, box):
+        self.told += [click, box]
+        return Shown(disc(18, 14, 5), (disc(18, 14, 5), disc(18, 14, 8)))
+
+    def act(self, act):
+        self.told.append(act)
+        return self.start(None, None)
 
 
-def test_the_click_is_where_all_raters_agree(model, folder: Path) -> None:
-    recorders: list[Recorder] = []
+@pytest.mark.parametrize(
+    ("habit", "kind"), [("picks", Pick), ("clicks", Click), ("boxes", Box), ("slips-20", Pick)]
+)
+def test_a_game_is_what_its_user_does(bench, habit: str, kind: type) -> None:
+    method = Recorder(bench)
+    user = User(disc(18, 14, 8), np.random.default_rng(0), habit)
+    turns = list(play_rounds(method, method, Click(18, 14, 1), user, 3))
+    assert len(turns) == 3
+    assert [type(act) for _, act in turns] == [kind, kind, type(None)]
+    assert isinstance(method.told[1], Box), "a method that takes boxes is started with one"
 
-    def build(stage: Stage) -> Recorder:
-        recorders.append(Recorder(stage))
-        return recorders[-1]
 
-    config = replace(CONFIG, methods=("rival",), objects=True)
-    list(evaluate(model, folder, config, registry={"rival": build}))
-    case = open_folder(folder).read("b")
-    agreed = case.masks.all(axis=0)
-    clicks = recorders[1].clicks
+def test_a_user_with_nothing_to_do_ends_the_game(bench) -> None:
+    method = Recorder(bench)
+    user = User(disc(18, 14, 5), np.random.default_rng(0), "clicks")
+    assert len(list(play_rounds(method, method, Click(18, 14, 1), user, 6))) == 1
+
+
+def test_the_click_is_where_all_raters_agree(bench, folder: Path) -> None:
+    method = Fixed(bench)
+    registry = {"fixed": MethodEntry("fixed", "", "deterministic", "looks", lambda bench: method)}
+    config = replace(CONFIG, methods=("fixed",), objects=True)
+    rows = play(bench, folder, config, registry=registry)
+    assert {row.user for row in rows} == {"looks"}
+    agreed = open_folder(folder).read("b").masks.all(axis=0)
+    clicks = [told for told in method.told if isinstance(told, Click)][2 * 2 :]
     assert len(clicks) == 2 * 3
-    assert len(set(clicks)) == 2, "the same click for every user of a target"
+    assert len(set(clicks)) == 2, "the same click for every user of an object"
     assert all(agreed[int(c.row), int(c.column)] for c in clicks)
 
 
-def test_frozen_keeps_the_mixture_and_spa_does_not(model, folder: Path) -> None:
-    case = open_folder(folder).read("b")
-    stage = Stage(model, case.image, EngineConfig(samples=8), seed=0)
-    truth = User(case.masks[0], np.random.default_rng(0))
-    first = Click(18.0, 14.0, 1)
-    mixtures = {}
-    for name in ("spa", "frozen"):
-        list(METHODS[name](stage).play(first, truth, 2))
-        mixtures[name] = stage._session.mixture
-    start, _ = stage.first_round(first, adapt=True)
-    assert not np.array_equal(mixtures["spa"].weights, start.mixture.weights)
-    np.testing.assert_array_equal(mixtures["frozen"].weights, start.mixture.weights)
-    np.testing.assert_array_equal(mixtures["frozen"].means, start.mixture.means)
+def test_frozen_keeps_the_mixture_and_spa_does_not(bench, folder: Path) -> None:
+    image, mixtures = open_folder(folder).read("b").image, {}
+    for name in ("spa", "spa-frozen", "spa-gaussian", "spa-weights"):
+        segmenter = METHODS[name].build(bench).open(image, bench.fresh())
+        segmenter.start(Click(18.0, 14.0, 1), None)
+        before = segmenter.session.mixture
+        segmenter.act(Pick(0))
+        after = segmenter.session.mixture
+        mixtures[name] = (
+            not np.allclose(before.weights, after.weights, atol=1e-6),
+            not np.allclose(before.means, after.means, atol=1e-6),
+        )
+    assert mixtures == {
+        "spa": (True, True),
+        "spa-frozen": (False, False),
+        "spa-gaussian": (False, True),
+        "spa-weights": (True, False),
+    }
 
 
-def test_users_pick_what_they_should() -> None:
-    tight, loose = disc(18, 14, 5), disc(18, 14, 8)
-    user = User(disc(18, 14, 7), np.random.default_rng(0))
-    offered = proposal(tight, [tight, loose])
-    assert user.nearest(offered) == 1
-    assert {user.blindly(offered) for _ in range(20)} == {0, 1}
+def test_a_standard_gaussian_is_all_that_random_sampling_has(bench, folder: Path) -> None:
+    segmenter = METHODS["spa-random-gaussian"].build(bench).open(disc(18, 14, 5) * 1.0, bench)
+    segmenter.start(Click(18.0, 14.0, 1), None)
+    mixture = segmenter.session.mixture
+    assert (mixture.components, mixture.weights.tolist()) == (1, [1.0])
+    assert not mixture.means.any()
+    assert (mixture.variances == 1).all()
 
 
-def test_a_broken_case_is_left_out_and_named(model, folder: Path) -> None:
+def test_the_number_of_samples_is_the_methods_own(bench, folder: Path) -> None:
+    for count in (24, 36, 48):
+        segmenter = METHODS[f"spa-n{count}"].build(bench).open(disc(18, 14, 5) * 1.0, bench)
+        assert segmenter.session.config.samples == count
+
+
+def test_a_stopped_evaluation_goes_on_and_gives_the_same_table(
+    bench, folder: Path, tmp_path: Path
+) -> None:
+    whole = play(bench, folder)
+    work = tmp_path / "report"
+    parts = evaluate(bench, folder, replace(CONFIG, engine=bench.engine), work=work)
+    next(parts)
+    parts.close()  # stopped after the first image
+    (image,) = {path.stem for path in (work / "games").glob("spa_*/[!p]*.json")}
+    first = work / "games" / "spa_picks_uniform" / f"{image}.json"
+    stamp = first.stat().st_mtime_ns
+    rest = play(bench, folder, work=work)
+    assert without_seconds(rest) == without_seconds(whole)
+    assert first.stat().st_mtime_ns == stamp, "what was played is not played again"
+    again = play(bench, folder, work=work)
+    assert list(map(repr, again)) == list(map(repr, rest)), "seconds too"
+
+
+def test_a_method_can_be_added_to_a_report(bench, folder: Path, tmp_path: Path) -> None:
+    play(bench, folder, replace(CONFIG, methods=("spa",)), work=tmp_path / "r")
+    rows = play(bench, folder, work=tmp_path / "r")
+    assert without_seconds(rows) == without_seconds(play(bench, folder))
+
+
+def test_games_with_other_settings_are_not_mixed(bench, folder: Path, tmp_path: Path) -> None:
+    play(bench, folder, work=tmp_path / "r")
+    with pytest.raises(InputError, match="games of spa with another seed; choose another folder"):
+        play(bench, folder, replace(CONFIG, seed=1), work=tmp_path / "r")
+    path = next((tmp_path / "r" / "games").glob("spa_*/a.json"))
+    path.write_text(json.dumps({"rows": [{}]}))
+    with pytest.raises(DataError, match="damaged; delete it"):
+        play(bench, folder, work=tmp_path / "r")
+
+
+def test_a_broken_case_is_left_out_and_named(bench, folder: Path) -> None:
     (folder / "raters" / "loose" / "a.png").write_bytes(b"broken")
     config = replace(CONFIG, rounds=1, methods=("spa",))
     with pytest.raises(InputError, match="cannot be read"):
-        list(evaluate(model, folder, config))
+        play(bench, folder, config)
     failed = {}
-    rows = list(evaluate(model, folder, config, failed=failed.__setitem__))
+    rows = play(bench, folder, config, failed=failed.__setitem__)
     assert {r.image for r in rows} == {"b"}
     assert list(failed) == ["a"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "sentence"),
+    ("changes", "sentence"),
     [
-        ({"methods": ("spa", "magic")}, InputError, "unknown method magic"),
-        ({"methods": ()}, InputError, "unknown method"),
-        ({"heads": ("both", "third")}, InputError, "unknown head third"),
-        ({"rounds": 0}, InputError, "rounds must be"),
-        ({"limit": -1}, InputError, "limit must be"),
+        ({"methods": ("spa", "magic")}, "unknown method magic"),
+        ({"methods": ()}, "unknown method"),
+        ({"users": ("nobody",)}, "unknown user nobody"),
+        ({"clicks": ("anywhere",)}, "unknown clicks anywhere"),
+        ({"rounds": 0}, "rounds must be"),
+        ({"limit": -1}, "limit must be"),
+        ({"combinations": 0}, "combinations must be"),
     ],
 )
 def test_an_impossible_configuration_is_one_sentence(
-    model, folder: Path, changes, error, sentence
+    bench, folder: Path, changes, sentence
 ) -> None:
-    with pytest.raises(error, match=sentence):
-        list(evaluate(model, folder, replace(CONFIG, **changes)))
+    with pytest.raises(InputError, match=sentence):
+        play(bench, folder, replace(CONFIG, **changes))
 
 
-def test_an_empty_split_is_one_sentence(model, folder: Path) -> None:
+def test_an_empty_split_is_one_sentence(bench, folder: Path) -> None:
     (folder / "split.csv").write_text("name,split\na,train\nb,train\n")
     with pytest.raises(DataError, match="no image of the split 'val'"):
-        list(evaluate(model, folder, CONFIG))
+        play(bench, folder, replace(CONFIG, split="val"))

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from napari_spa.evaluate.measure import Row
+from napari_spa.evaluate.measures import Row
 from napari_spa.evaluate.statistics import bootstrap, differences, summarise
 
 
-def row(image: str, user: str, method: str, number: int, value: float, head: str = "both") -> Row:
-    return Row(
+def row(image: str, target: str, method: str, number: int, value: float, **changes) -> Row:
+    row = Row(
         image=image,
-        target=0,
-        user=user,
+        group=image,
+        object=0,
+        target=target,
         method=method,
-        head=head,
+        user="picks",
+        clicks="central",
         round=number,
         dice=value,
         iou=value / 2,
+        boundary=2.0,
         best_dice=value,
-        pairwise_dice=float("nan"),
+        similarity=float("nan"),
         plausible=1.0,
         candidates=4,
         uncertainty=0.1,
         seconds=0.2,
-        picked=None,
+        act="none",
     )
+    return replace(row, **changes)
 
 
 def test_with_one_row_an_image_it_is_the_usual_bootstrap() -> None:
@@ -74,20 +79,31 @@ def test_edges() -> None:
 def rows() -> list[Row]:
     found = []
     for k, image in enumerate("abcdef"):
-        for user in ("x", "y"):
+        for target in ("x", "y"):
             base = 0.5 + 0.05 * k
             for number in (1, 2, 3):
-                found.append(row(image, user, "spa", number, base + 0.02 * number))
-                found.append(row(image, user, "frozen", number, base + 0.02))
+                found.append(row(image, target, "spa", number, base + 0.02 * number))
+                found.append(row(image, target, "frozen", number, base + 0.02))
     return found
 
 
 def test_summary() -> None:
-    found = {(s.method, s.round, s.metric): s.value for s in summarise(rows())}
+    found = {(s.seat.method, s.round, s.metric): s.value for s in summarise(rows())}
     assert found["spa", 3, "dice"].mean == pytest.approx(0.5 + 0.125 + 0.06)
     assert found["spa", 3, "iou"].mean == pytest.approx((0.5 + 0.125 + 0.06) / 2)
     assert found["spa", 1, "dice"].mean == found["frozen", 1, "dice"].mean
-    assert math.isnan(found["spa", 1, "pairwise_dice"].mean)
+    assert math.isnan(found["spa", 1, "similarity"].mean)
+    assert {s.metric for s in summarise(rows(), metrics=("dice",))} == {"dice"}
+
+
+def test_patients_are_drawn_where_they_are_known() -> None:
+    joined = [replace(r, group="p" if r.image in "abc" else r.image) for r in rows()]
+    images, patients = (
+        next(s.value for s in summarise(each) if s.metric == "dice") for each in (rows(), joined)
+    )
+    assert (images.images, patients.images) == (6, 4)
+    assert images.mean == pytest.approx(patients.mean)
+    assert images.low != patients.low
 
 
 def test_differences_are_paired() -> None:
@@ -108,7 +124,10 @@ def test_differences_leave_out_what_has_no_partner() -> None:
     assert differences([]) == []
 
 
-def test_heads_are_compared_with_the_first() -> None:
-    both = [*rows(), *(row(image, "x", "spa", 1, 0.9, "logit") for image in "ab")]
-    found = {(d.name, d.head, d.round): d.value for d in differences(both)}
-    assert found["spa: head - both", "logit", 1].mean == pytest.approx(0.9 - (0.52 + 0.57) / 2)
+def test_users_and_clicks_are_compared_with_their_own_kind() -> None:
+    more = [replace(r, user="clicks", dice=r.dice - 0.1) for r in rows() if r.method == "spa"]
+    other = [replace(r, clicks="realistic") for r in rows()]
+    found = {(d.name, d.clicks, d.round): d.value for d in differences([*rows(), *more, *other])}
+    assert found["spa (picks) - spa (clicks)", "central", 2].mean == pytest.approx(0.1)
+    assert found["spa - frozen", "realistic", 3].mean == pytest.approx(0.04)
+    assert ("spa (picks) - spa (clicks)", "realistic", 2) not in found

@@ -11,23 +11,24 @@ import numpy as np
 import pytest
 
 from napari_spa.core.metrics import dice
+from napari_spa.core.simulated_user import pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate import transfer as module
-from napari_spa.evaluate.methods import Turn, User, play_rounds
-from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, seeded
+from napari_spa.evaluate.protocol import EvaluateConfig
 from napari_spa.evaluate.statistics import average_over_sets
-from napari_spa.evaluate.transfer import TransferConfig, transfer, wider_box
-from napari_spa.evaluate.transfer_files import Agreement, TransferRow
-from napari_spa.evaluate.transfer_report import (
+from napari_spa.evaluate.targets import choose_names, seeded
+from napari_spa.evaluate.transfer import study as module
+from napari_spa.evaluate.transfer.files import Agreement, TransferRow
+from napari_spa.evaluate.transfer.report import (
     TransferTable,
     read_transfer,
     summarise_transfer,
     write_transfer,
 )
+from napari_spa.evaluate.transfer.study import TransferConfig, transfer, wider_box
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.preference import update
+from napari_spa.refine.preference import update as learning
 from napari_spa.refine.session.session import RefinementSession
 
 from .conftest import disc
@@ -95,9 +96,11 @@ def test_a_rater_works_as_a_person_does_with_one_session(model, five, work: Path
         marked = case.masks[case.masks.any(axis=(1, 2))]
         click = module.first_click(marked, module.seeded(PROTOCOL, case.name, 0))
         session.set_image(case.image)
-        turn = Turn(session.start([(click.row, click.column)]), None, 0.0)
-        user = User(case.masks[case.raters.index("loose")], np.random.default_rng())
-        assert list(play_rounds(session, turn, user.nearest, 3))
+        proposal = session.start([(click.row, click.column)])
+        wanted = case.masks[case.raters.index("loose")]
+        for _ in range(2):
+            offered = [candidate.mask for candidate in proposal.candidates]
+            proposal = session.pick(pick_nearest(offered, wanted))
         session.accept()
     assert session.profile is not None
     assert session.profile.to_json() == kept.to_json()
@@ -120,7 +123,7 @@ def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -
     assert list(transfer(model, five, config, work=work)) == whole
     with pytest.raises(InputError, match="other settings"):
         transfer(model, five, replace(config, box=True), work=work)
-    monkeypatch.setattr(update, "REACH", 2.0)
+    monkeypatch.setattr(learning, "REACH", 2.0)
     with pytest.raises(InputError, match="other settings"):
         transfer(model, five, config, work=work)
 

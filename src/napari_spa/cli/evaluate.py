@@ -17,18 +17,26 @@ from napari_spa.cli.arguments import (
     words,
 )
 from napari_spa.cli.evaluate_transfer import run_transfer
-from napari_spa.cli.output import checking_the_call, model_facts, model_words, say, show, show_json
+from napari_spa.cli.output import (
+    CallError,
+    checking_the_call,
+    model_facts,
+    model_words,
+    say,
+    show,
+    show_json,
+)
 from napari_spa.errors import DataError, SpaError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.measure import Row
+    from napari_spa.evaluate.games import Played
+    from napari_spa.evaluate.methods import Bench
     from napari_spa.evaluate.protocol import EvaluateConfig
-    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.evaluate.targets import Combinations
 
 
 def add_parser(commands: Commands) -> None:
@@ -37,37 +45,76 @@ def add_parser(commands: Commands) -> None:
         commands,
         "evaluate",
         about="Let simulated users click once and pick, on a folder with several raters' masks.",
-        example="napari-spa evaluate lidc --limit 50 --heads latent,logit,both -o report",
+        example="napari-spa evaluate lidc --limit 50 --methods spa,spa-both,spa-frozen -o report",
     )
     parser.add_argument(
         "data",
+        nargs="?",
         type=existing_folder,
         metavar="DATA",
         help="images/NAME and raters/RATER/NAME; or REFUGE2, LIDC crops, QUBIQ",
+    )
+    parser.add_argument(
+        "--list-methods", action="store_true", help="name every method and user, and stop"
     )
     add_model_options(parser)
     parser.add_argument(
         "--methods",
         type=words,
         nargs="+",
-        default=[["spa", "frozen", "random"]],
-        help="spa, frozen (the mixture stays), random (picks blindly); default: all",
+        help="what is compared (default: spa,spa-both,spa-frozen,spa-random-pick); 'all' for all",
     )
     parser.add_argument(
-        "--heads",
+        "--users",
         type=words,
         nargs="+",
-        help="latent, logit, both, side by side (default: the model's own)",
+        help="picks, clicks, both, slips-5, ... (default: each method's own user)",
+    )
+    parser.add_argument(
+        "--clicks",
+        type=words,
+        nargs="+",
+        default=[["central", "realistic"]],
+        help="uniform, central, realistic (default: central,realistic)",
     )
     parser.add_argument("--split", default="val", help="which cases; 'all' for all (default: val)")
     parser.add_argument(
         "--objects", action="store_true", help="each connected object of the masks is a target"
+    )
+    parser.add_argument(
+        "--combinations",
+        type=_combinations,
+        default=15,
+        metavar="N|all|raters",
+        help="users: N combinations of raters, all of them, or single raters (default: 15)",
     )
     parser.add_argument("--rounds", type=positive, default=6, help="rounds per user (default: 6)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, by the seed")
     parser.add_argument(
         "--targets", type=positive, metavar="N", help="only N objects of each image, by the seed"
     )
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR", help="where 'train --methods ... -o DIR' left methods"
+    )
+    parser.add_argument("--sam", metavar="PATH", help="a real SAM file, for sam-click and sam-u-v1")
+    parser.add_argument(
+        "--medsam", metavar="PATH", help="a real MedSAM file, for medsam-box and sam-u-v2"
+    )
+    _add_transfer(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of clicks and subsets (default: 0)")
+    parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the report; games that it holds are not played again",
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transfer",
         type=counts,
@@ -86,90 +133,153 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="with --transfer: objects are started with a click and a loose box",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of clicks and subsets (default: 0)")
-    parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the report"
-    )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
+
+
+def _combinations(text: str) -> Combinations:
+    """Parse ``all``, ``raters`` or a number above 0."""
+    if text == "all":
+        return "all"
+    return "raters" if text == "raters" else positive(text)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    if options.list_methods:
+        _list_methods(as_json=options.json)
+        return 0
+    missing = [name for name in ("data", "output") if getattr(options, name) is None]
+    if missing:
+        raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")
     from napari_spa.datasets import open_folder
-    from napari_spa.evaluate.protocol import EvaluateConfig, choose_names
+    from napari_spa.evaluate.methods import Bench
+    from napari_spa.evaluate.targets import choose_names
     from napari_spa.io.models.load import load_model
 
-    config = EvaluateConfig(
-        split=None if options.split == "all" else options.split,
-        objects=options.objects,
-        rounds=options.rounds,
-        methods=tuple(chain(*options.methods)),
-        heads=None if options.heads is None else tuple(chain(*options.heads)),
-        limit=options.limit,
-        targets=options.targets,
-        seed=options.seed,
-        workers=options.workers,
-    )
+    config = _config(options)
     with checking_the_call():
         folder = open_folder(options.data)
         count = len(choose_names(folder, config))
         model = load_model(options.model, device=options.device)
     if options.transfer is not None:
         return run_transfer(options, model, folder, config)
-    rows, failed = _play(model, folder, config, count)
+    bench = Bench(
+        model,
+        config.engine,
+        seed=config.seed,
+        runs=options.runs,
+        sam=options.sam,
+        medsam=options.medsam,
+        single=config.objects,
+    )
+    played, failed = _play(options, bench, folder, config, count)
     for name, reason in failed:
         say(f"napari-spa: {name} was left out: {reason}")
-    if not rows:
+    if not played.rows:
         raise DataError(f"no image of {options.data} could be played.")
-    _report(options, model, config, rows, failed)
+    _report(options, bench, config, played, failed)
     return 1 if failed else 0
 
 
+def _config(options: argparse.Namespace) -> EvaluateConfig:
+    from napari_spa.evaluate.methods import METHODS
+    from napari_spa.evaluate.protocol import EvaluateConfig
+
+    methods = EvaluateConfig().methods
+    if options.methods is not None:
+        methods = tuple(dict.fromkeys(chain(*options.methods)))
+    if methods == ("all",):
+        methods = tuple(METHODS)
+    return EvaluateConfig(
+        split=None if options.split == "all" else options.split,
+        objects=options.objects,
+        combinations=options.combinations,
+        rounds=options.rounds,
+        methods=methods,
+        users=None if options.users is None else tuple(dict.fromkeys(chain(*options.users))),
+        clicks=tuple(dict.fromkeys(chain(*options.clicks))),
+        limit=options.limit,
+        targets=options.targets,
+        seed=options.seed,
+        workers=options.workers,
+    )
+
+
+def _list_methods(*, as_json: bool) -> None:
+    from napari_spa.evaluate.methods import METHODS
+    from napari_spa.evaluate.users import HABITS
+
+    if as_json:
+        show_json(
+            {
+                "methods": [
+                    {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
+                    for m in METHODS.values()
+                ],
+                "users": [{"name": name, "about": h.about} for name, h in HABITS.items()],
+            }
+        )
+        return
+    for method in METHODS.values():
+        show(method.name)
+
+
 def _play(
-    model: LoadedModel, folder: CaseFolder, config: EvaluateConfig, count: int
-) -> tuple[list[Row], list[tuple[str, str]]]:
+    options: argparse.Namespace,
+    bench: Bench,
+    folder: CaseFolder,
+    config: EvaluateConfig,
+    count: int,
+) -> tuple[Played, list[tuple[str, str]]]:
     """Return all rows, and which images could not be played and why."""
     from tqdm import tqdm
 
+    from napari_spa.evaluate.games import Played
     from napari_spa.evaluate.protocol import evaluate
 
-    rows: list[Row] = []
+    parts: list[Played] = []
     failed: list[tuple[str, str]] = []
 
     def leave_out(name: str, error: SpaError) -> None:
         failed.append((name, str(error)))
         bar.update()
 
+    with checking_the_call():
+        images = evaluate(bench, folder, config, work=options.output, failed=leave_out)
     with tqdm(total=count, unit="image", desc="evaluate", disable=None) as bar:
-        for row in evaluate(model, folder, config, failed=leave_out):
-            if not rows or row.image != rows[-1].image:
-                bar.update()
-            rows.append(row)
-    return rows, failed
+        for played in images:
+            bar.update()
+            parts.append(played)
+    return Played.joined(parts), failed
 
 
 def _report(
     options: argparse.Namespace,
-    model: LoadedModel,
+    bench: Bench,
     config: EvaluateConfig,
-    rows: Sequence[Row],
-    failed: Sequence[tuple[str, str]],
+    played: Played,
+    failed: list[tuple[str, str]],
 ) -> None:
-    from napari_spa.evaluate.report import to_markdown, write_report
+    from napari_spa.evaluate.methods import training_costs
+    from napari_spa.evaluate.report import Results, write_report
 
+    rows = played.rows
     facts = {
         "data": options.data.name,
         "images": len({row.image for row in rows}),
-        "targets": len({(row.image, row.target) for row in rows}),
-        "users": len({row.user for row in rows}),
-        "model": model_words(model),
-        "settings": f"split {config.split}, seed {config.seed}, limit {config.limit}",
+        "patients or images drawn again": len({row.group for row in rows}),
+        "targets": len({(row.image, row.object, row.target) for row in rows}),
+        "model": model_words(bench.model),
+        "settings": (
+            f"split {config.split}, seed {config.seed}, limit {config.limit}, "
+            f"combinations {config.combinations}"
+        ),
     }
-    summaries, found = write_report(rows, options.output, facts=facts, seed=config.seed)
+    results = Results(rows, played.agreement, training_costs(bench, config.methods), config.seed)
+    report = write_report(results, options.output, facts=facts)
+    if report.remark is not None:
+        say(f"napari-spa: {report.remark}.")
     if not options.json:
-        show(to_markdown(summaries, found, facts))
+        show(report.text)
         show(f"Written to {options.output}")
         return
     show_json(
@@ -177,9 +287,9 @@ def _report(
             "report": str(options.output),
             "rows": len(rows),
             **facts,
-            "model": model_facts(model),
+            "model": model_facts(bench.model),
             "failed": [{"image": name, "why": reason} for name, reason in failed],
-            "summary": [asdict(summary) for summary in summaries],
-            "differences": [asdict(difference) for difference in found],
+            "summary": [asdict(summary) for summary in report.summaries],
+            "differences": [asdict(difference) for difference in report.differences],
         }
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from napari_spa.cli.output import (
-    CallError,
     checking_the_call,
     model_facts,
     model_words,
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_spa.datasets import CaseFolder
     from napari_spa.evaluate.protocol import EvaluateConfig
-    from napari_spa.evaluate.transfer_files import Tested
+    from napari_spa.evaluate.transfer.files import Tested
     from napari_spa.io.models.load import LoadedModel
 
 
@@ -45,13 +44,9 @@ def _play(
     """Return all first rounds, and which images could not be used and why."""
     from tqdm import tqdm
 
-    from napari_spa.evaluate.transfer import TransferConfig, transfer
+    from napari_spa.evaluate.transfer.study import TransferConfig, transfer
 
-    heads = config.heads or (None,)
-    if len(heads) > 1:
-        raise CallError("--transfer plays one head; name one with --heads.")
-    protocol = replace(config, engine=replace(config.engine, head=heads[0]))
-    plan = TransferConfig(options.transfer, options.orders, options.boxes, protocol)
+    plan = TransferConfig(options.transfer, options.orders, options.boxes, config)
     failed: list[tuple[str, str]] = []
 
     def leave_out(name: str, error: SpaError) -> None:
@@ -71,7 +66,7 @@ def _report(
     tested: Sequence[Tested],
     failed: Sequence[tuple[str, str]],
 ) -> None:
-    from napari_spa.evaluate.transfer_report import transfer_markdown, write_transfer
+    from napari_spa.evaluate.transfer.report import transfer_markdown, write_transfer
 
     rows = [row for one in tested for row in one.rows]
     agreements = [pair for one in tested for pair in one.agreements]

@@ -111,14 +111,19 @@ def assemble(name: str, image: NDArray[np.generic], masks: Mapping[str, BoolArra
 
 
 class PlainFolder:
-    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv`` (name,split)."""
+    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv``.
+
+    Its columns are ``name``, ``split`` and, where cases belong together, ``patient``.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._images = _by_stem(folder / "images")
         raters = sorted(path for path in (folder / "raters").iterdir() if path.is_dir())
         self._masks = {rater.name: _by_stem(rater) for rater in raters}
-        self._splits = _read_splits(folder / "split.csv")
+        table = _read_splits(folder / "split.csv")
+        self._splits = None if table is None else {row["name"]: row["split"] for row in table}
+        self.patients = {row["name"]: row["patient"] for row in table or () if row.get("patient")}
 
     @staticmethod
     def recognises(folder: Path) -> bool:
@@ -152,7 +157,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_splits(table: Path) -> dict[str, str] | None:
+def _read_splits(table: Path) -> list[dict[str, str]] | None:
     if not table.exists():
         return None
     try:
@@ -162,7 +167,7 @@ def _read_splits(table: Path) -> dict[str, str] | None:
         raise DataError(f"{table} cannot be read: {error}.") from error
     if not all(row.get("name") and row.get("split") for row in rows):
         raise DataError(f"{table} needs the columns name and split, filled in every row.")
-    return {row["name"]: row["split"] for row in rows}
+    return rows
 
 
 _PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_spa.core.objects import split_objects
-from napari_spa.core.simulated_user import first_click
-from napari_spa.datasets import Case, CaseFolder, open_folder
-from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.measure import Row, measure_turns
-from napari_spa.evaluate.methods import METHODS, MethodBuilder, Stage, User
+from napari_spa.core.types import Box, Click
+from napari_spa.datasets import open_folder
+from napari_spa.errors import InputError, SpaError
+from napari_spa.evaluate.games import GameFiles, Played
+from napari_spa.evaluate.measures import Game, measure_game
+from napari_spa.evaluate.methods import METHODS
+from napari_spa.evaluate.statistics import Seat
+from napari_spa.evaluate.targets import (
+    Combinations,
+    case_groups,
+    choose_names,
+    choose_objects,
+    combine_raters,
+    seeded,
+)
+from napari_spa.evaluate.users import (
+    CLICK_STYLES,
+    HABITS,
+    Act,
+    ClickStyle,
+    Shown,
+    User,
+    agreed_area,
+    check_habits,
+    place_click,
+)
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from napari_spa.core.types import BoolArray
-    from napari_spa.io.models.load import LoadedModel
-
-Head = Literal["latent", "logit", "both"]
+    from napari_spa.datasets import CaseFolder
+    from napari_spa.evaluate.methods import Bench, Method, MethodEntry, Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +52,18 @@ class EvaluateConfig:
         Which cases; None for all.
     objects : bool
         Each connected object of the masks is a target of its own.
+    combinations : int, "all" or "raters"
+        Users of an object: every combination of its raters, at most so many of them, drawn
+        by the seed, or single raters only.
     rounds : int
-        J, proposals that a user sees.
+        J, masks that a user sees.
     methods : tuple of str
         Names of :data:`napari_spa.evaluate.methods.METHODS`.
-    heads : tuple of {"latent", "logit", "both"} or None
-        Preference heads to compare; the model's own by default.
+    users : tuple of str or None
+        Names of :data:`napari_spa.evaluate.users.HABITS`, each played with the methods that
+        take what it does; by default each method has its own user, in its own currency.
+    clicks : tuple of {"uniform", "central", "realistic"}
+        How users click.
     limit : int or None
         Play only so many cases, drawn by the seed.
     targets : int or None
@@ -58,9 +78,11 @@ class EvaluateConfig:
 
     split: str | None = "val"
     objects: bool = False
+    combinations: Combinations = 15
     rounds: int = 6
-    methods: tuple[str, ...] = ("spa", "frozen", "random")
-    heads: tuple[Head, ...] | None = None
+    methods: tuple[str, ...] = ("spa", "spa-both", "spa-frozen", "spa-random-pick")
+    users: tuple[str, ...] | None = None
+    clicks: tuple[ClickStyle, ...] = ("central", "realistic")
     limit: int | None = None
     targets: int | None = None
     seed: int = 0
@@ -68,72 +90,48 @@ class EvaluateConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
-def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
-    """Return the names of the cases that are played.
-
-    Parameters
-    ----------
-    folder : CaseFolder
-        The data set.
-    config : EvaluateConfig
-        Split, limit and seed.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-
-    Raises
-    ------
-    DataError
-        When the split is empty.
-    """
-    names = folder.names(config.split)
-    if not names:
-        raise DataError(f"there is no image of the split {config.split!r}; choose another split.")
-    if config.limit is not None and config.limit < len(names):
-        chosen = np.random.default_rng(config.seed).permutation(len(names))[: config.limit]
-        names = [names[index] for index in sorted(chosen)]
-    return names
-
-
 def evaluate(
-    model: LoadedModel,
+    bench: Bench,
     folder: CaseFolder | Path | str,
     config: EvaluateConfig | None = None,
     *,
-    registry: Mapping[str, MethodBuilder] = METHODS,
+    registry: Mapping[str, MethodEntry] = METHODS,
+    work: Path | None = None,
     failed: Callable[[str, SpaError], None] | None = None,
-) -> Iterator[Row]:
-    """Play every method with every rater over a multi-rater folder.
+) -> Iterator[Played]:
+    """Play every method with every user over a multi-rater folder.
 
     The first click is drawn from the area on which all raters agree and is the same for
-    all users, methods and heads of a target; what changes between two rows of one round
-    is only what is compared.
+    all users and methods of an object; what changes between two rows of one round is only
+    what is compared.  The arguments are checked at once.
 
     Parameters
     ----------
-    model : LoadedModel
-        What is evaluated.
+    bench : Bench
+        The model, and where trained rivals are.
     folder : CaseFolder or path
         The data set.
     config : EvaluateConfig or None
         What is played.
-    registry : mapping of str to callable
-        Builders of the methods by name.
+    registry : mapping of str to MethodEntry
+        The methods by name.
+    work : Path or None
+        Where games are kept as they are played: called again, only what is missing is
+        played, and the rows are the same.
     failed : callable or None
         Called with a case's name and why it could not be played; it is then left out.
         Without it the error is raised.
 
-    Yields
-    ------
-    Row
-        One per image, target, user, method, head and round.
+    Returns
+    -------
+    iterator of Played
+        One for each image, in the order of their names.
 
     Raises
     ------
     InputError
-        When the configuration is impossible.
+        When the configuration is impossible, a method is not trained, or ``work`` holds
+        games with other settings.
     DataError
         When the folder cannot be read or has no such case.
     """
@@ -141,119 +139,171 @@ def evaluate(
     _check(config, registry)
     opened = open_folder(folder) if isinstance(folder, (str, Path)) else folder
     names = choose_names(opened, config)
-    play = partial(_play_case, model, opened, config, registry)
-    for name, outcome in _outcomes(play, names, config.workers):
-        if isinstance(outcome, SpaError):
-            if failed is None:
-                raise outcome
-            failed(name, outcome)
-        else:
-            yield from outcome
-
-
-Outcome = list[Row] | SpaError
+    methods = {name: registry[name].build(bench) for name in config.methods}
+    seats = _seats(config, registry, methods)
+    files = {
+        seat: GameFiles(work, seat, _plan(bench, config, methods[seat.method])) for seat in seats
+    }
+    table = _Table(bench, opened, config, methods, files, case_groups(opened, names))
+    return _outcomes(table.play, names, config.workers, failed)
 
 
 def _outcomes(
-    play: Callable[[str], list[Row]], names: Sequence[str], workers: int
-) -> Iterator[tuple[str, Outcome]]:
-    def attempt(name: str) -> tuple[str, Outcome]:
+    play: Callable[[str], Played],
+    names: Sequence[str],
+    workers: int,
+    failed: Callable[[str, SpaError], None] | None,
+) -> Iterator[Played]:
+    def attempt(name: str) -> Played | SpaError:
         try:
-            return name, play(name)
+            return play(name)
         except SpaError as error:
-            return name, error
+            return error
 
-    if workers == 1:
-        yield from map(attempt, names)
-        return
     with ThreadPoolExecutor(workers, thread_name_prefix="napari-spa-evaluate") as pool:
+        results = map(attempt, names) if workers == 1 else pool.map(attempt, names)
         try:
-            yield from pool.map(attempt, names)
+            for name, outcome in zip(names, results, strict=True):
+                if not isinstance(outcome, SpaError):
+                    yield outcome
+                elif failed is None:
+                    raise outcome
+                else:
+                    failed(name, outcome)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _check(config: EvaluateConfig, registry: Mapping[str, MethodBuilder]) -> None:
+def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
     unknown = [name for name in config.methods if name not in registry]
     if unknown or not config.methods:
         raise InputError(
-            f"unknown method {', '.join(unknown) or 'none'}; choose of {', '.join(registry)}."
+            f"unknown method {', '.join(unknown) or 'none'}; "
+            "napari-spa evaluate --list-methods names them all."
         )
-    unknown = [head for head in config.heads or () if head not in get_args(Head)]
-    if unknown or config.heads == ():
-        raise InputError(f"unknown head {', '.join(unknown)}; choose of latent, logit, both.")
+    check_habits(config.users or ())
+    wrong = [style for style in config.clicks if style not in CLICK_STYLES]
+    if wrong or not config.clicks:
+        raise InputError(
+            f"unknown clicks {', '.join(wrong) or 'none'}; choose of {', '.join(CLICK_STYLES)}."
+        )
     counts = {"rounds": config.rounds, "workers": config.workers}
     counts |= {"limit": config.limit or 1, "targets": config.targets or 1}
+    if isinstance(config.combinations, int):
+        counts["combinations"] = config.combinations
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name} must be 1 or more, not {value}.")
 
 
-def _play_case(
-    model: LoadedModel,
-    folder: CaseFolder,
-    config: EvaluateConfig,
-    registry: Mapping[str, MethodBuilder],
-    name: str,
-) -> list[Row]:
-    case = folder.read(name)
-    targets = choose_targets(case, config)
-    rows: list[Row] = []
-    for head in config.heads or (cast("Head", model.identity.head),):
-        engine = replace(config.engine, head=head)
-        stage = Stage(model, case.image, engine, config.seed)
-        methods = {method: registry[method](stage) for method in config.methods}
-        for number, masks in targets:
-            marked = masks.any(axis=(1, 2))
-            raters = masks[marked]
-            click = first_click(raters, seeded(config, name, number))
-            for rater, truth in zip(np.array(case.raters)[marked], raters, strict=True):
-                for method, player in methods.items():
-                    user = User(truth, seeded(config, name, number, str(rater)))
-                    turns = player.play(click, user, config.rounds)
-                    label = partial(
-                        Row, image=name, target=number, user=str(rater), method=method, head=head
-                    )
-                    rows += measure_turns(list(turns), truth, raters, config.rounds, label)
-    return rows
+def _seats(
+    config: EvaluateConfig, registry: Mapping[str, MethodEntry], methods: Mapping[str, Method]
+) -> list[Seat]:
+    """Pair methods with users: those who can play it, or else the method's own."""
+    seats = []
+    for name, method in methods.items():
+        own = registry[name].user
+        able = [user for user in config.users or () if HABITS[user].currencies & method.currencies]
+        fixed = own == "random"  # blind picks are what this method is about
+        for user in (own,) if fixed or not able else able:
+            seats += [Seat(name, user, style) for style in config.clicks]
+    return seats
 
 
-def choose_targets(case: Case, config: EvaluateConfig) -> list[tuple[int, BoolArray]]:
-    """Return the numbered targets of an image, each with all raters' masks.
+def _plan(bench: Bench, config: EvaluateConfig, method: Method) -> dict[str, object]:
+    """Return what decides a game, besides its image: not how many are played."""
+    return {
+        "model": asdict(bench.model.identity),
+        "method": dict(method.facts),
+        "objects": config.objects,
+        "combinations": config.combinations,
+        "targets": config.targets,
+        "rounds": config.rounds,
+        "seed": config.seed,
+        "engine": asdict(config.engine),
+    }
+
+
+class _Table:
+    """Plays one image after another; everything it knows of the disk is behind ``files``."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        folder: CaseFolder,
+        config: EvaluateConfig,
+        methods: Mapping[str, Method],
+        files: Mapping[Seat, GameFiles],
+        groups: Mapping[str, str],
+    ) -> None:
+        self._bench, self._folder, self._config = bench, folder, config
+        self._methods, self._files, self._groups = methods, files, groups
+
+    def play(self, name: str) -> Played:
+        """Return all games of an image: read where they were played, played where not."""
+        known = {seat: files.read(name) for seat, files in self._files.items()}
+        if not all(known.values()):
+            fresh = self._play([seat for seat, played in known.items() if played is None], name)
+            for seat, played in fresh.items():
+                self._files[seat].keep(name, played)
+            known |= fresh
+        return Played.joined([played for played in known.values() if played is not None])
+
+    def _play(self, seats: Sequence[Seat], name: str) -> dict[Seat, Played]:
+        config, bench = self._config, self._bench.fresh()
+        case = self._folder.read(name)
+        objects = choose_objects(case, config)
+        played: dict[Seat, Played] = {}
+        for seat in seats:
+            method = self._methods[seat.method]
+            segmenter = method.open(case.image, bench)
+            parts = []
+            for rated in objects:
+                rng = seeded(config, name, rated.object, "click", seat.clicks)
+                row, column = place_click(agreed_area(rated.masks), seat.clicks, rng)
+                click = Click(float(row), float(column), 1)
+                for target in combine_raters(name, rated, config):
+                    rng = seeded(config, name, rated.object, target.name, seat.user, seat.clicks)
+                    user = User(target.mask, rng, seat.user, seat.clicks)
+                    turns = list(play_rounds(method, segmenter, click, user, config.rounds))
+                    game = Game(name, self._groups[name], rated.object, target.name, **asdict(seat))
+                    parts.append(Played(*measure_game(game, turns, target, rated, config.rounds)))
+            played[seat] = Played.joined(parts)
+        return played
+
+
+def play_rounds(
+    method: Method, segmenter: Segmenter, click: Click, user: User, rounds: int
+) -> Iterator[tuple[Shown, Act | None]]:
+    """Play round after round; fewer when the user or the method has nothing more to do.
 
     Parameters
     ----------
-    case : Case
-        One image.
-    config : EvaluateConfig
-        Whether single objects are targets, how many, and the seed.
+    method : Method
+        Says which acts it takes.
+    segmenter : Segmenter
+        Of the image.
+    click : Click
+        Where the object is started.
+    user : User
+        Who acts.
+    rounds : int
+        At most so many, the first included.
 
-    Returns
-    -------
-    list of (int, ndarray of shape (R, H, W))
-        Number and bool masks; targets that nobody marked are left out.
+    Yields
+    ------
+    shown : Shown
+        Round 1, 2, ...
+    act : Pick, Click, Box or None
+        What the user did then; None in the last round.
     """
-    stacks = split_objects(case.masks) if config.objects else [case.masks]
-    numbered = [(n, masks) for n, masks in enumerate(stacks) if masks.any()]
-    if config.targets is not None and config.targets < len(numbered):
-        chosen = seeded(config, case.name).permutation(len(numbered))[: config.targets]
-        numbered = [numbered[index] for index in sorted(chosen)]
-    return numbered
-
-
-def seeded(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
-    """Return the generator of one image, target or user, whatever else is played.
-
-    Parameters
-    ----------
-    config : EvaluateConfig
-        With the seed.
-    *parts : str or int
-        Names of what it is for.
-
-    Returns
-    -------
-    numpy Generator
-    """
-    key = [zlib.crc32(str(part).encode()) for part in parts]
-    return np.random.default_rng([config.seed, *key])
+    box = user.draw_box() if "box" in method.currencies else None
+    shown = segmenter.start(click, box)
+    for _ in range(rounds - 1):
+        act = user.act(shown, method.currencies, box) if method.currencies else None
+        if act is None:
+            break
+        yield shown, act
+        box = act if isinstance(act, Box) else box
+        shown = segmenter.act(act)
+    yield shown, None

@@ -1,7 +1,8 @@
 """Means with intervals, and paired differences, of the rows of an evaluation.
 
-Rows of one image are not independent (several users, several objects), so images are
-what is drawn again in the bootstrap.
+Rows of one image are not independent (several users, several objects), nor are images of
+one patient, so patients are what is drawn again in the bootstrap where the data set knows
+them, and images where it does not.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_spa.evaluate.measure import Row
+    from napari_spa.evaluate.measures import Row
+    from napari_spa.evaluate.users import ClickStyle
 
-METRICS = ("dice", "iou", "best_dice", "pairwise_dice", "plausible", "uncertainty", "seconds")
+METRICS = (
+    "dice",
+    "iou",
+    "boundary",
+    "best_dice",
+    "similarity",
+    "plausible",
+    "uncertainty",
+    "seconds",
+)
 DRAWS = 2000
 LEVEL = 0.95
 
@@ -46,12 +57,20 @@ class Interval:
     images: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One metric of one method in one round."""
+@dataclass(frozen=True, slots=True, order=True)
+class Seat:
+    """A method, the user who plays with it, and how that user clicks."""
 
     method: str
-    head: str
+    user: str
+    clicks: ClickStyle
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One metric of one seat in one round."""
+
+    seat: Seat
     round: int
     metric: str
     value: Interval
@@ -59,14 +78,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A paired difference of Dice: the same image, target, user and round.
+    """A paired difference of Dice: the same image, object, target, clicks and round.
 
     Attributes
     ----------
     name : str
-        What is compared, as ``"spa - frozen"``.
-    head : str
-        Preference head.
+        What is compared, as ``"spa - spa-frozen"``.
+    clicks : str
+        How users clicked.
     round : int
         Of the first of both.
     value : Interval
@@ -74,7 +93,7 @@ class Difference:
     """
 
     name: str
-    head: str
+    clicks: str
     round: int
     value: Interval
 
@@ -157,8 +176,18 @@ def average_over_sets(
     )
 
 
-def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
-    """Summarise each metric per method, head and round.
+def by_seat(rows: Iterable[Row]) -> dict[Seat, list[Row]]:
+    """Return each seat's rows, in the order in which seats first appear."""
+    seats: dict[Seat, list[Row]] = defaultdict(list)
+    for row in rows:
+        seats[Seat(row.method, row.user, row.clicks)].append(row)
+    return dict(seats)
+
+
+def summarise(
+    rows: Iterable[Row], *, seed: int = 0, metrics: Sequence[str] = METRICS
+) -> list[Summary]:
+    """Summarise metrics per seat and round.
 
     Parameters
     ----------
@@ -166,29 +195,29 @@ def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
         From :func:`napari_spa.evaluate.protocol.evaluate`.
     seed : int
         Of the bootstrap.
+    metrics : sequence of str
+        Which; all of :data:`METRICS` by default.
 
     Returns
     -------
     list of Summary
-        In the order in which methods and heads first appear, then by round.
+        In the order in which seats first appear, then by round.
     """
-    groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.method, row.head, row.round].append(row)
-    return [
-        Summary(method, head, number, metric, _interval(group, metric, seed))
-        for (method, head, number), group in groups.items()
-        for metric in METRICS
-    ]
-
-
-def _interval(rows: Sequence[Row], metric: str, seed: int) -> Interval:
-    values = [float(getattr(row, metric)) for row in rows]
-    return bootstrap(values, [row.image for row in rows], seed=seed)
+    found = []
+    for seat, played in by_seat(rows).items():
+        rounds: dict[int, list[Row]] = defaultdict(list)
+        for row in played:
+            rounds[row.round].append(row)
+        for number, group in rounds.items():
+            for metric in metrics:
+                values = [float(getattr(row, metric)) for row in group]
+                interval = bootstrap(values, [row.group for row in group], seed=seed)
+                found.append(Summary(seat, number, metric, interval))
+    return found
 
 
 def differences(rows: Sequence[Row], *, seed: int = 0) -> list[Difference]:
-    """Compare methods, rounds and heads, paired over image, target and user.
+    """Compare methods and rounds, paired over image, object and target.
 
     Parameters
     ----------
@@ -200,28 +229,29 @@ def differences(rows: Sequence[Row], *, seed: int = 0) -> list[Difference]:
     Returns
     -------
     list of Difference
-        The first method minus each other one; the first method's later rounds minus its
-        first, and minus the round before; its further heads minus its first head.
+        For each way of clicking: the first method minus each other one, and the first
+        method's later rounds minus its first, and minus the round before.
     """
-    methods = list(dict.fromkeys(row.method for row in rows))
-    heads = list(dict.fromkeys(row.head for row in rows))
-    if not methods:
-        return []
-    pair = _Pairs(rows, seed)
-    first = methods[0]
+    seats = by_seat(rows)
     found: list[Difference] = []
-    for head in heads:
-        mine = first, head
-        for other in methods[1:]:
-            found += pair(f"{first} - {other}", mine, (other, head))
-        found += pair(f"{first}: round - first", mine, mine, at=lambda number: 1)
-        found += pair(f"{first}: round - before", mine, mine, at=lambda number: number - 1)
-    for head in heads[1:]:
-        found += pair(f"{first}: head - {heads[0]}", (first, head), (first, heads[0]))
+    for clicks in dict.fromkeys(seat.clicks for seat in seats):
+        first, *others = (seat for seat in seats if seat.clicks == clicks)
+        pair = _Pairs(seats, first, seed)
+        names = _short_names([first, *others])
+        for other in others:
+            found += pair(f"{names[first]} - {names[other]}", other)
+        found += pair(f"{names[first]}: round - first", first, at=lambda number: 1)
+        found += pair(f"{names[first]}: round - before", first, at=lambda number: number - 1)
     return found
 
 
-_Game = tuple[str, str]  # method, head
+def _short_names(seats: Sequence[Seat]) -> dict[Seat, str]:
+    """Name seats by their method, and by their user where a method has several."""
+    methods = [seat.method for seat in seats]
+    return {
+        seat: seat.method if methods.count(seat.method) == 1 else f"{seat.method} ({seat.user})"
+        for seat in seats
+    }
 
 
 def _same(number: int) -> int:
@@ -229,26 +259,28 @@ def _same(number: int) -> int:
 
 
 class _Pairs:
-    """Pairs the rows of two games."""
+    """Pairs the rows of one seat with those of others."""
 
-    def __init__(self, rows: Iterable[Row], seed: int) -> None:
-        self._seed = seed
-        self._dice: dict[tuple[_Game, int], dict[tuple[str, int, str], float]] = defaultdict(dict)
-        for row in rows:
-            game = row.method, row.head
-            self._dice[game, row.round][row.image, row.target, row.user] = row.dice
+    def __init__(self, seats: Mapping[Seat, list[Row]], first: Seat, seed: int) -> None:
+        self._seed, self._first = seed, first
+        self._groups = {row.image: row.group for row in seats[first]}
+        self._dice: dict[tuple[Seat, int], dict[tuple[str, int, str], float]] = defaultdict(dict)
+        for seat, rows in seats.items():
+            for row in rows:
+                self._dice[seat, row.round][row.image, row.object, row.target] = row.dice
 
     def __call__(
-        self, name: str, game: _Game, rival: _Game, at: Callable[[int], int] = _same
+        self, name: str, rival: Seat, at: Callable[[int], int] = _same
     ) -> list[Difference]:
         found = []
-        for number in sorted(number for played, number in self._dice if played == game):
+        for number in sorted(number for seat, number in self._dice if seat == self._first):
             other = rival, at(number)
-            if other == (game, number) or other not in self._dice:
+            if other == (self._first, number) or other not in self._dice:
                 continue
-            mine, theirs = self._dice[game, number], self._dice[other]
+            mine, theirs = self._dice[self._first, number], self._dice[other]
             shared = [key for key in mine if key in theirs]
             values = [mine[key] - theirs[key] for key in shared]
-            interval = bootstrap(values, [image for image, _, _ in shared], seed=self._seed)
-            found.append(Difference(name, game[1], number, interval))
+            groups = [self._groups[image] for image, _, _ in shared]
+            interval = bootstrap(values, groups, seed=self._seed)
+            found.append(Difference(name, self._first.clicks, number, interval))
         return found

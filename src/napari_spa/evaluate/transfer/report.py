@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.evaluate.report import cells, markdown_table, spread, write_csv
+from napari_spa.evaluate.report.writing import cells, markdown_table, spread, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
-from napari_spa.evaluate.transfer_files import Agreement, TransferRow
+from napari_spa.evaluate.transfer.files import Agreement, TransferRow
 from napari_spa.io.files import atomic_path
 
 if TYPE_CHECKING:

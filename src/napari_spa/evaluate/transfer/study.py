@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_spa.core.metrics import dice
-from napari_spa.core.simulated_user import first_click
+from napari_spa.core.simulated_user import first_click, pick_nearest
 from napari_spa.core.types import Region
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.methods import Turn, User, play_rounds
-from napari_spa.evaluate.protocol import EvaluateConfig, choose_names, choose_targets, seeded
-from napari_spa.evaluate.transfer_files import Agreement, Tested, TransferFiles, TransferRow
+from napari_spa.evaluate.protocol import EvaluateConfig
+from napari_spa.evaluate.targets import choose_names, choose_objects, seeded
+from napari_spa.evaluate.transfer.files import Agreement, Tested, TransferFiles, TransferRow
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.refine.preference.update import learning_facts
 from napari_spa.refine.session.session import RefinementSession
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.datasets import Case, CaseFolder
+    from napari_spa.evaluate.targets import RatedMasks
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
 
@@ -208,18 +209,18 @@ class _Experiment:
 
     def _work_through(self, order: int, pupils: dict[str, _Pupil], case: Case) -> bool:
         """Let each rater who is not done work through an image; say whether one did."""
-        targets = choose_targets(case, self._config.protocol)
+        rated = choose_objects(case, self._config.protocol)
         anybody = False
-        for index, rater in enumerate(case.raters):
+        for rater in case.raters:
             pupil = pupils.setdefault(rater, _Pupil())
-            mine = [(number, masks) for number, masks in targets if masks[index].any()]
+            mine = [each for each in rated if rater in each.raters]
             if not mine or pupil.images >= max(self._config.images):
                 continue
             anybody = True
             number = pupil.images + 1
             profile = self._files.profile(order, rater, number)
             if profile is None:
-                profile = self._play(case, index, mine, pupil.profile)
+                profile = self._play(case, rater, mine, pupil.profile)
                 self._files.keep_profile(order, rater, number, profile)
             pupil.images, pupil.profile = number, profile
             if number in self._config.images:
@@ -229,18 +230,21 @@ class _Experiment:
     def _play(
         self,
         case: Case,
-        index: int,
-        targets: Sequence[tuple[int, BoolArray]],
+        rater: str,
+        objects: Sequence[RatedMasks],
         profile: PreferenceProfile | None,
     ) -> PreferenceProfile:
         """Accept one rater's objects of an image, as a person in front of it would."""
         session = self._session(profile)
         session.set_image(case.image)
-        for number, masks in targets:
-            turn = Turn(self._start(session, case.name, number, masks), None, 0.0)
-            user = User(masks[index], seeded(self._config.protocol, case.name, number))
-            for _ in play_rounds(session, turn, user.nearest, self._config.protocol.rounds):
-                pass
+        for rated in objects:
+            wanted = rated.masks[rated.raters.index(rater)]
+            proposal = self._start(session, case.name, rated)
+            for _ in range(self._config.protocol.rounds - 1):
+                if not proposal.candidates:
+                    break
+                offered = [candidate.mask for candidate in proposal.candidates]
+                proposal = session.pick(pick_nearest(offered, wanted))
             profile = session.accept().profile
         if profile is None:
             raise RuntimeError("there was a target")
@@ -263,14 +267,14 @@ class _Experiment:
         ]
         rows: list[TransferRow] = []
         agreements: list[Agreement] = []
-        for number, masks in choose_targets(case, self._config.protocol):
-            marked = [(case.raters[k], masks[k]) for k in np.flatnonzero(masks.any(axis=(1, 2)))]
+        for rated in choose_objects(case, self._config.protocol):
+            number, marked = rated.object, list(zip(rated.raters, rated.masks, strict=True))
             for (first, one), (second, other) in combinations(marked, 2):
                 agreements.append(Agreement(case.name, number, first, second, dice(one, other)))
             for images, teacher, profile in [(0, "", None), *taught]:
                 session = self._session(profile)
-                session.set_image(case.image)  # anew: every first round has the same seed
-                mask = self._start(session, case.name, number, masks).mask
+                session.set_image(case.image)  # again: every first round has the same seed
+                mask = self._start(session, case.name, rated).mask
                 rows += [
                     TransferRow(case.name, number, order, images, teacher, rater, dice(mask, own))
                     for rater, own in marked
@@ -285,15 +289,12 @@ class _Experiment:
             self._model, profile, protocol.seed, config=protocol.engine, cache=self._cache
         )
 
-    def _start(
-        self, session: RefinementSession, name: str, number: int, masks: BoolArray
-    ) -> Proposal:
+    def _start(self, session: RefinementSession, name: str, rated: RatedMasks) -> Proposal:
         """Start an object where all agree, the same for all raters and profiles."""
-        marked = masks[masks.any(axis=(1, 2))]
-        click = first_click(marked, seeded(self._config.protocol, name, number))
+        click = first_click(rated.masks, seeded(self._config.protocol, name, rated.object))
         box = None
         if self._config.box:
-            box = wider_box(np.asarray(marked.any(axis=0)))
+            box = wider_box(np.asarray(rated.masks.any(axis=0)))
         return session.start([(click.row, click.column)], [click.label], box)
 
 

@@ -1,0 +1,228 @@
+"""What is measured in each round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_spa.core.metrics import dice, iou, pairwise_dice
+from napari_spa.evaluate.users import act_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spa.core.types import BoolArray
+    from napari_spa.evaluate.targets import RatedMasks, Target
+    from napari_spa.evaluate.users import Act, ClickStyle, Shown
+
+PLAUSIBLE = 0.5
+"""A candidate is plausible when its Dice with some rater is above this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One round of one game.
+
+    Attributes
+    ----------
+    image, group : str
+        The case, and its patient where the data set knows patients.
+    object : int
+        Number of the object in its image.
+    target : str
+        The raters whose fused mask the user has in mind, as ``reader1+reader3``.
+    method, user, clicks : str
+        Who segmented, what the user did, and how the user clicked.
+    round : int
+        1, 2, ...
+    dice, iou : float
+        Of the recommended mask with the target.
+    boundary : float
+        Mean distance between the two outlines, both ways, in pixels; NaN when the
+        recommended mask is empty.
+    best_dice : float
+        Of the candidate nearest to the target; of the recommended mask without candidates.
+    similarity : float
+        Median Dice between candidates; NaN with fewer than two.
+    plausible : float
+        Share of candidates whose Dice with some rater is above 0.5; NaN without any.
+    candidates : int
+        Number on offer.
+    uncertainty : float
+        As the method says; NaN when it says nothing.
+    seconds : float
+        To compute the round; 0 for a round that was not played because the user or the
+        method had nothing more to do.
+    act : str
+        What the user did after seeing this round: pick, click, box or none.
+    """
+
+    image: str
+    group: str
+    object: int
+    target: str
+    method: str
+    user: str
+    clicks: ClickStyle
+    round: int
+    dice: float
+    iou: float
+    boundary: float
+    best_dice: float
+    similarity: float
+    plausible: float
+    candidates: int
+    uncertainty: float
+    seconds: float
+    act: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaterRow:
+    """How one round agrees with one rater, who may be among the target's or not (Table 2).
+
+    Attributes
+    ----------
+    image, group, object, target, method, user, clicks, round
+        As in :class:`Row`.
+    rater : str
+        With whom it is compared.
+    included : bool
+        Whether the rater is among those whose masks were fused into the target.
+    dice : float
+        Of the recommended mask with the rater's own.
+    """
+
+    image: str
+    group: str
+    object: int
+    target: str
+    method: str
+    user: str
+    clicks: ClickStyle
+    round: int
+    rater: str
+    included: bool
+    dice: float
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """What names a game: everything in a row before its round."""
+
+    image: str
+    group: str
+    object: int
+    target: str
+    method: str
+    user: str
+    clicks: ClickStyle
+
+    def names(self) -> dict[str, str | int]:
+        """Return the columns of a row."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+Turn = tuple["Shown", "Act | None"]
+
+
+def measure_game(
+    game: Game, turns: Sequence[Turn], target: Target, rated: RatedMasks, rounds: int
+) -> tuple[list[Row], list[RaterRow]]:
+    """Measure a game; one that ended early keeps its last mask.
+
+    Parameters
+    ----------
+    game : Game
+        Who played what.
+    turns : sequence of (Shown, Act or None)
+        Each round and what the user did then; at least one.
+    target : Target
+        What the user had in mind.
+    rated : RatedMasks
+        What each rater marked.
+    rounds : int
+        Number of rows.
+
+    Returns
+    -------
+    rows : list of Row
+    agreement : list of RaterRow
+    """
+    names = game.names()
+    rows, agreement = [], []
+    values: dict[str, float | int] = {}
+    raters: list[float] = []
+    for number in range(1, rounds + 1):
+        played = number <= len(turns)
+        shown, act = turns[number - 1] if played else (turns[-1][0], None)
+        if played:
+            values = _measure(shown, target, rated)
+            raters = [dice(shown.mask, mask) for mask in rated.masks]
+        rows.append(
+            Row(
+                **names,  # type: ignore[arg-type]
+                round=number,
+                **values,  # type: ignore[arg-type]
+                seconds=shown.seconds if played else 0.0,
+                act=act_name(act),
+            )
+        )
+        agreement += [
+            RaterRow(
+                **names,  # type: ignore[arg-type]
+                round=number,
+                rater=rater,
+                included=rater in target.raters,
+                dice=value,
+            )
+            for rater, value in zip(rated.raters, raters, strict=True)
+        ]
+    return rows, agreement
+
+
+def _measure(shown: Shown, target: Target, rated: RatedMasks) -> dict[str, float | int]:
+    mask, offered = shown.mask, shown.candidates
+    between = pairwise_dice(offered)
+    found = dice(mask, target.mask)
+    seen = [max(dice(each, rater) for rater in rated.masks) > PLAUSIBLE for each in offered]
+    return {
+        "dice": found,
+        "iou": iou(mask, target.mask),
+        "boundary": boundary_distance(mask, target.mask),
+        "best_dice": max((dice(each, target.mask) for each in offered), default=found),
+        "similarity": float(np.median(between)) if between else float("nan"),
+        "plausible": float(np.mean(seen)) if seen else float("nan"),
+        "candidates": len(offered),
+        "uncertainty": shown.uncertainty,
+    }
+
+
+def boundary_distance(first: BoolArray, second: BoolArray) -> float:
+    """Return the mean distance between two outlines, averaged over both directions.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (H, W)
+        bool.
+
+    Returns
+    -------
+    float
+        In pixels; NaN when one of them is empty.
+    """
+    if not first.any() or not second.any():
+        return float("nan")
+    rows, columns = np.nonzero(first | second)
+    cut = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    outlines = [_outline(np.pad(mask[cut], 1)) for mask in (first, second)]
+    distances = [ndimage.distance_transform_edt(~outline) for outline in outlines]
+    there, back = distances[1][outlines[0]], distances[0][outlines[1]]
+    return float((there.sum() + back.sum()) / (there.size + back.size))
+
+
+def _outline(mask: BoolArray) -> BoolArray:
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))

@@ -1,0 +1,142 @@
+"""What every method of segmenting with a user must offer, and what it may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from napari_spa.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import Box, Click
+    from napari_spa.evaluate.users import Act, Currency, Shown
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.refine.engine.config import EngineConfig
+
+Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
+
+
+class Segmenter(Protocol):
+    """One image that is being segmented; knows nothing of the mask in the user's mind."""
+
+    def start(self, click: Click, box: Box | None) -> Shown:
+        """Start an object from a click, or from a box where the method takes boxes."""
+        ...
+
+    def act(self, act: Act) -> Shown:
+        """Go on after what the user did."""
+        ...
+
+
+class Method(Protocol):
+    """A way of segmenting with a user.
+
+    Attributes
+    ----------
+    currencies : frozenset of str
+        The acts that it takes: pick, click, box; none for one that gives a single mask.
+    facts : mapping
+        What decides its masks besides the bench (which weights), and what it cost to train.
+    """
+
+    @property
+    def currencies(self) -> frozenset[Currency]:
+        """The acts that it takes."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What decides its masks besides the bench, and what it cost to train."""
+        ...
+
+    def open(self, image: NDArray[np.generic], bench: Bench) -> Segmenter:
+        """Take an image; one segmenter plays its games one after another."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Bench:
+    """What the methods share: the model, the trained rivals, and an image's embeddings.
+
+    Attributes
+    ----------
+    model : LoadedModel
+        The one that is evaluated, and the backbone of the rivals that have one.
+    engine : EngineConfig
+        Numbers of samples and candidates, and what a pick carries on.
+    seed : int
+        Of sessions.
+    runs : Path or None
+        Where trained methods are: ``runs/METHOD``.
+    sam, medsam : str or None
+        Files of the real models, for those who have them.
+    single : bool
+        Each connected object is a target of its own; a method that segments whole images
+        keeps what is connected to the click.
+    shared : dict
+        What methods keep for each other while one image is played.
+    """
+
+    model: LoadedModel
+    engine: EngineConfig
+    seed: int = 0
+    runs: Path | None = None
+    sam: str | None = None
+    medsam: str | None = None
+    single: bool = False
+    shared: dict[object, object] = field(default_factory=dict)
+
+    def fresh(self) -> Bench:
+        """Return the bench for another image."""
+        return Bench(
+            self.model, self.engine, self.seed, self.runs, self.sam, self.medsam, self.single
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method by its name.
+
+    Attributes
+    ----------
+    name, about : str
+        For a person.
+    family : str
+        Its row in the paper's Table 1.
+    user : str
+        The habit of its own user, in its own currency.
+    build : callable
+        Makes it from a :class:`Bench`; raises ``InputError`` when it is not trained.
+    trains : bool
+        Whether it must be trained before it can be played.
+    """
+
+    name: str
+    about: str
+    family: Family
+    user: str
+    build: Callable[[Bench], Method]
+    trains: bool = False
+
+
+def run_folder(bench: Bench, name: str) -> Path:
+    """Return where a trained method is.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if bench.runs is None or not (bench.runs / name).is_dir():
+        where = "RUNS" if bench.runs is None else str(bench.runs)
+        raise InputError(
+            f"{name} is not trained; run: napari-spa train DATA --methods {name} -o {where}, "
+            f"then evaluate with --runs {where}."
+        )
+    return bench.runs / name

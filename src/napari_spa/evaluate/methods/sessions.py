@@ -1,0 +1,153 @@
+"""Our own method and its ablations: a refinement session on each image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_spa.core.types import Box, Click, MixtureParameters
+from napari_spa.errors import InputError
+from napari_spa.evaluate.users import Pick, Shown
+from napari_spa.refine.session.session import RefinementSession
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import Proposal
+    from napari_spa.evaluate.methods.base import Bench
+    from napari_spa.evaluate.users import Act, Currency
+    from napari_spa.refine.engine.config import EngineConfig
+
+_FIXED = 1e9
+"""Pseudo-picks that the present value counts for: a pick does not move it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaMethod:
+    """Our session.
+
+    Attributes
+    ----------
+    head : {"latent", "logit", "both"}
+        Its preference head.
+    adapt : bool
+        Whether picks update the preference distribution.
+    learns : frozenset of str
+        Which parts of the mixture follow picks: ``"gaussians"`` and ``"weights"``.
+    plain : bool
+        Sample from one standard Gaussian in place of the mixture (paper, Table 3).
+    samples : int or None
+        N; that of the bench by default.
+    """
+
+    head: Literal["latent", "logit", "both"] = "latent"
+    adapt: bool = True
+    learns: frozenset[str] = frozenset({"gaussians", "weights"})
+    plain: bool = False
+    samples: int | None = None
+    currencies: frozenset[Currency] = frozenset({"pick", "click"})
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Nothing: the bench has the model."""
+        return {}
+
+    def open(self, image: NDArray[np.generic], bench: Bench) -> SpaSegmenter:
+        """Take an image; methods of one engine share its embedding and first rounds."""
+        engine = self._engine(bench.engine)
+        key = "session", repr(engine), self.plain
+        stage = bench.shared.get(key)
+        if not isinstance(stage, _Stage):
+            start = _standard(bench.model.config.latent_dim) if self.plain else None
+            session = RefinementSession(bench.model, seed=bench.seed, config=engine)
+            stage = bench.shared[key] = _Stage(session, image, start)
+        return SpaSegmenter(stage, adapt=self.adapt)
+
+    def _engine(self, engine: EngineConfig) -> EngineConfig:
+        update = engine.update
+        if "weights" not in self.learns:
+            update = replace(update, weight_strength=_FIXED)
+        if "gaussians" not in self.learns:
+            update = replace(update, mean_strength=_FIXED, variance_strength=_FIXED)
+        samples = self.samples or engine.samples
+        return replace(engine, head=self.head, update=update, samples=samples)
+
+
+class _Stage:
+    """A session on an image; the first round of a click is computed once."""
+
+    def __init__(
+        self,
+        session: RefinementSession,
+        image: NDArray[np.generic],
+        start: MixtureParameters | None,
+    ) -> None:
+        self.session, self._image, self._start = session, image, start
+        self._click: Click | None = None
+        self._seconds = 0.0
+
+    def first_round(self, click: Click) -> Shown:
+        session = self.session
+        if click != self._click:
+            session.set_image(self._image)  # again, so no target's seeds depend on another's
+            points, labels = [(click.row, click.column)], [click.label]
+            session.start(points=points, labels=labels, mixture=self._start)
+            self._click, self._seconds = click, sum(session.seconds.values())
+        while session.can_undo:
+            session.undo()
+        if session.proposal is None:
+            raise RuntimeError("a started session has a proposal")
+        return _shown(session.proposal, self._seconds)
+
+
+class SpaSegmenter:
+    """Play with a session.
+
+    Parameters
+    ----------
+    stage : _Stage
+        The session on the image, shared with other methods: one game at a time.
+    adapt : bool
+        Whether picks update the preference distribution.
+    """
+
+    def __init__(self, stage: _Stage, *, adapt: bool) -> None:
+        self._stage, self._adapt = stage, adapt
+
+    @property
+    def session(self) -> RefinementSession:
+        """The session, as the last act left it."""
+        return self._stage.session
+
+    def start(self, click: Click, box: Box | None) -> Shown:
+        """Start an object from a click."""
+        self.session.adapt = self._adapt
+        return self._stage.first_round(click)
+
+    def act(self, act: Act) -> Shown:
+        """Pick a candidate or click."""
+        session = self.session
+        if isinstance(act, Pick):
+            proposal = session.pick(act.index)
+        elif isinstance(act, Click):
+            proposal = session.click((act.row, act.column), act.label)
+        else:
+            raise InputError("a session takes picks and clicks here, no boxes.")
+        return _shown(proposal, sum(session.seconds.values()))
+
+
+def _shown(proposal: Proposal, seconds: float) -> Shown:
+    masks = tuple(candidate.mask for candidate in proposal.candidates)
+    return Shown(proposal.mask, masks, proposal.uncertainty, seconds)
+
+
+def _standard(dimension: int) -> MixtureParameters:
+    """Return one Gaussian of zero mean and unit variance in each channel."""
+    if dimension == 0:
+        raise InputError("this model has no latent; play spa-logit.")
+    one = np.ones((1, dimension))
+    return MixtureParameters(np.ones(1), 0 * one, one)

@@ -1,0 +1,172 @@
+"""Write a report: rows as Parquet and CSV, tables, figures, ``report.md`` and ``index.html``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from html import escape
+from typing import TYPE_CHECKING
+
+from napari_spa.evaluate.measures import RaterRow, Row
+from napari_spa.evaluate.report.figures import write_figures
+from napari_spa.evaluate.report.tables import Results, Table, all_tables
+from napari_spa.evaluate.report.writing import cells, markdown_table, write_csv, write_parquet
+from napari_spa.evaluate.statistics import Difference, Interval, Summary, differences, summarise
+from napari_spa.io.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_INTERVALS = (
+    "In parentheses: bootstrap 95 % intervals, drawn over patients where the set knows them, "
+    "else over images."
+)
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; }
+th { position: sticky; top: 0; background: Canvas; }
+.wide { overflow-x: auto; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; background: white; }
+nav li { display: inline-block; margin-right: 1rem; }
+nav ul { padding: 0; }
+@media print { body { max-width: none; } nav { display: none; } }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written, and where.
+
+    Attributes
+    ----------
+    folder : Path
+    text : str
+        The content of ``report.md``.
+    summaries : list of Summary
+    differences : list of Difference
+    remark : str or None
+        What could not be written, in one sentence.
+    """
+
+    folder: Path
+    text: str
+    summaries: list[Summary]
+    differences: list[Difference]
+    remark: str | None
+
+
+def write_report(results: Results, folder: Path, *, facts: Mapping[str, object]) -> Report:
+    """Write everything that an evaluation found.
+
+    Parameters
+    ----------
+    results : Results
+        Rows of the games, and what training cost.
+    folder : Path
+        Made if needed.  Rows are in ``rows`` and ``raters`` (CSV and Parquet), numbers in
+        ``summary.csv`` and ``differences.csv``, tables and figures in folders of that name.
+    facts : mapping
+        What was evaluated on what, for the head of the report.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be written.
+    """
+    remark = _write_rows(folder / "rows", Row, results.rows)
+    _write_rows(folder / "raters", RaterRow, results.agreement)
+    summaries = summarise(results.rows, seed=results.seed)
+    found = differences(results.rows, seed=results.seed)
+    _write_numbers(folder, summaries, found)
+    tables = all_tables(results)
+    for table in tables:
+        write_csv(folder / "tables" / f"{table.name}.csv", table.header, table.rows)
+    figures = write_figures(results.rows, folder / "figures", seed=results.seed)
+    text = to_markdown(tables, figures, facts)
+    with atomic_path(folder / "report.md") as path:
+        path.write_text(text, encoding="utf-8")
+    with atomic_path(folder / "index.html") as path:
+        path.write_text(to_html(tables, figures, facts), encoding="utf-8")
+    return Report(folder, text, summaries, found, remark)
+
+
+def _write_rows(
+    path: Path, kind: type[Row] | type[RaterRow], rows: Sequence[Row] | Sequence[RaterRow]
+) -> str | None:
+    names = [field.name for field in fields(kind)]
+    write_csv(path.with_suffix(".csv"), names, (cells(asdict(row)) for row in rows))
+    return write_parquet(path.with_suffix(".parquet"), names, (asdict(row) for row in rows))
+
+
+def _write_numbers(folder: Path, summaries: Sequence[Summary], found: Sequence[Difference]) -> None:
+    values = [field.name for field in fields(Interval)]
+    write_csv(
+        folder / "summary.csv",
+        ["method", "user", "clicks", "round", "metric", *values],
+        ([*asdict(s.seat).values(), s.round, s.metric, *cells(asdict(s.value))] for s in summaries),
+    )
+    write_csv(
+        folder / "differences.csv",
+        ["difference", "clicks", "round", *values],
+        ([d.name, d.clicks, d.round, *cells(asdict(d.value))] for d in found),
+    )
+
+
+def to_markdown(
+    tables: Sequence[Table], figures: Sequence[tuple[str, str]], facts: Mapping[str, object]
+) -> str:
+    """Write the report as Markdown."""
+    lines = ["# Evaluation", "", *(f"* {name}: {value}" for name, value in facts.items())]
+    lines += ["", _INTERVALS]
+    for table in tables:
+        lines += ["", f"## {table.title}", "", *markdown_table(table.header, table.rows)]
+        lines += ["", table.note]
+    for name, title in figures:
+        lines += ["", f"![{title}](figures/{name}.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(
+    tables: Sequence[Table], figures: Sequence[tuple[str, str]], facts: Mapping[str, object]
+) -> str:
+    """Write the report as one page; the pictures lie in ``figures`` beside it."""
+    links = [(table.name, table.title) for table in tables]
+    contents = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in links)
+    about = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+    body = [
+        f"<h1>Evaluation</h1><dl>{about}</dl><p>{escape(_INTERVALS)}</p>",
+        f"<nav><ul>{contents}</ul></nav>",
+        *(
+            f'<figure id="{name}"><a href="figures/{name}.svg"><img src="figures/{name}.png" '
+            f'alt="{escape(title)}"></a><figcaption>{escape(title)}</figcaption></figure>'
+            for name, title in figures
+        ),
+        *(_html_table(table) for table in tables),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Evaluation</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    return (
+        f'<section id="{table.name}"><h2>{escape(table.title)}</h2><div class="wide"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<p>{escape(table.note)}</p></section>"
+    )

@@ -1,0 +1,428 @@
+"""The tables of the paper, from the rows of an evaluation.
+
+Each function returns a :class:`Table`, or None where the rows have nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.evaluate.report.writing import spread
+from napari_spa.evaluate.statistics import Seat, bootstrap, by_seat, differences, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from napari_spa.evaluate.measures import RaterRow, Row
+    from napari_spa.evaluate.statistics import Interval
+
+THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90)
+"""Dice at which rounds are counted."""
+
+NEVER = 10
+"""Rounds that a game counts for which never reaches the Dice (paper, section 9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a report.
+
+    Attributes
+    ----------
+    name : str
+        Of its file.
+    title, note : str
+        Above and below it.
+    header : tuple of str
+    rows : tuple of tuple of str
+    """
+
+    name: str
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    rows : sequence of Row
+    agreement : sequence of RaterRow
+    costs : mapping of str to mapping
+        Of each trained method: parameters, steps, seconds.
+    seed : int
+        Of the bootstrap.
+    """
+
+    rows: Sequence[Row]
+    agreement: Sequence[RaterRow]
+    costs: Mapping[str, Mapping[str, object]]
+    seed: int = 0
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Return every table for which there are rows, in the paper's order."""
+    makers: tuple[Callable[[Results], Table | None], ...] = (
+        dice_after_rounds,
+        paired_differences,
+        alignment,
+        ablation,
+        own_models,
+        failures,
+        rounds_by_rater,
+        gains,
+        rounds_to_reach,
+        left_out,
+        similarity_by_round,
+        seconds_by_round,
+        costs,
+    )
+    return [table for table in (make(results) for make in makers) if table is not None]
+
+
+def dice_after_rounds(results: Results) -> Table | None:
+    """Table 1: Dice after one round, after three, and after the last."""
+    means = _means(results, "dice")
+    rounds = _some_rounds(results.rows)
+    rows = [
+        (*_seat_cells(seat), *(spread(values.get(number)) for number in rounds))
+        for seat, values in means.items()
+        if "@" not in seat.method and "~" not in seat.method
+    ]
+    header = (*_SEAT_HEADER, *(_after(number) for number in rounds))
+    note = (
+        "Dice of the recommended mask with the fused mask of some raters, mean over images, "
+        "objects and combinations of raters. A method that gives one mask keeps it in all rounds."
+    )
+    return _table("table-1", "Table 1: Dice after one and three rounds", note, header, rows)
+
+
+def paired_differences(results: Results) -> Table | None:
+    """Return how far the first method is ahead of each other one, on the same targets."""
+    found = differences(results.rows, seed=results.seed)
+    rounds = sorted({difference.round for difference in found})
+    by_name: dict[tuple[str, str], dict[int, Interval]] = defaultdict(dict)
+    for difference in found:
+        by_name[difference.name, difference.clicks][difference.round] = difference.value
+    rows = [
+        (*key, *(spread(values.get(number), points=True) for number in rounds))
+        for key, values in by_name.items()
+    ]
+    header = ("difference", "clicks", *map(str, rounds))
+    note = (
+        "In hundredths of Dice, by round; the same image, object, target and click on both sides."
+    )
+    return _table("differences", "Paired differences of Dice", note, header, rows)
+
+
+def alignment(results: Results) -> Table | None:
+    """Table 2: Dice with the raters of a target and with those who are not among them."""
+    first = {seat.clicks: seat for seat in reversed(by_seat(results.rows))}
+    groups: dict[tuple[Seat, str, bool], dict[int, list[RaterRow]]] = {}
+    mixed = {(row.image, row.object, row.target) for row in results.agreement if not row.included}
+    for row in results.agreement:
+        seat = Seat(row.method, row.user, row.clicks)
+        if first.get(row.clicks) == seat and (row.image, row.object, row.target) in mixed:
+            rounds = groups.setdefault((seat, row.rater, row.included), defaultdict(list))
+            rounds[row.round].append(row)
+    rows = []
+    for (seat, rater, included), rounds in sorted(groups.items()):
+        part = "included" if included else "excluded"
+        values = {number: _dice_interval(group, results.seed) for number, group in rounds.items()}
+        start = {(r.image, r.object, r.target): r.dice for r in rounds[1]}
+        last = max(rounds)
+        change = bootstrap(
+            [100 * (r.dice - start[r.image, r.object, r.target]) for r in rounds[last]],
+            [r.group for r in rounds[last]],
+            seed=results.seed,
+        )
+        cells = [spread(values[number]) for number in sorted(values)]
+        rows.append((seat.method, seat.clicks, rater, part, *cells, spread(change, digits=2)))
+    count = max((row.round for row in results.agreement), default=0)
+    header = ("method", "clicks", "rater", "mask", *map(str, range(1, count + 1)), "change, points")
+    note = (
+        "Dice of the recommended mask with each rater's own, by round, over the targets that fuse "
+        "some raters and leave out others. Alignment: rising where included, falling where not."
+    )
+    return _table("table-2", "Table 2: alignment with raters", note, header, rows)
+
+
+def ablation(results: Results) -> Table | None:
+    """Table 3: what each part of the method gives, after three rounds."""
+    wanted = {"spa-random-gaussian", "spa-gaussian", "spa-weights"}
+    counts = {"spa-n24", "spa-n36", "spa-n48"}
+    present = {row.method for row in results.rows}
+    if not (wanted | counts) & present:
+        return None
+    number = min(3, max(row.round for row in results.rows))
+    marks = {
+        "spa-random-gaussian": ("x", "", "", ""),
+        "spa-gaussian": ("x", "x", "", ""),
+        "spa-weights": ("x", "", "x", ""),
+        "spa": ("x", "x", "x", ""),
+        "spa-n24": ("x", "x", "x", "24"),
+        "spa-n36": ("x", "x", "x", "36"),
+        "spa-n48": ("x", "x", "x", "48"),
+    }
+    rows = [
+        (seat.method, seat.clicks, *marks[seat.method], spread(values.get(number)))
+        for seat, values in _means(results, "dice").items()
+        if seat.method in marks
+    ]
+    header = ("method", "clicks", "samples", "means, variances", "weights", "N", _after(number))
+    note = (
+        "One trained model; parts are switched off while it is used (the paper trains each). "
+        "Samples come from one standard Gaussian where nothing else is marked."
+    )
+    return _table("table-3", "Table 3: parts of the method", note, header, rows)
+
+
+def own_models(results: Results) -> Table | None:
+    """Table 4: models that were trained on one rater, compared with every rater."""
+    last = max((row.round for row in results.agreement), default=0)
+    groups: dict[tuple[str, str], list[RaterRow]] = defaultdict(list)
+    for row in results.agreement:
+        # One target with all raters is enough: the mask does not depend on the target.
+        if "@" in row.method and row.round == last and row.target == row.rater:
+            groups[row.method, row.rater].append(row)
+    methods = sorted({method for method, _ in groups})
+    raters = sorted({rater for _, rater in groups})
+    rows = [
+        (method, *(spread(_dice_interval(groups[method, rater], results.seed)) for rater in raters))
+        for method in methods
+    ]
+    note = "Each row is a network that was trained on one rater's masks alone (METHOD@RATER)."
+    title = "Table 4: each rater's own model on all raters"
+    return _table("table-4", title, note, ("model", *raters), rows)
+
+
+def failures(results: Results) -> Table | None:
+    """Table 5: the share of games that never reach a Dice."""
+    rows = [
+        (
+            *_seat_cells(seat),
+            *(
+                spread(games.mean(games.rounds_to(level) == NEVER, results.seed))
+                for level in THRESHOLDS
+            ),
+        )
+        for seat, games in _series(results.rows).items()
+    ]
+    header = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
+    note = "Share of targets for which the Dice was not reached in any round."
+    return _table("table-5", "Table 5: failure rate", note, header, rows)
+
+
+def rounds_by_rater(results: Results) -> Table | None:
+    """Table 6: rounds to reach a Dice, for each single rater."""
+    levels = (0.75, 0.85)
+    rows = []
+    for seat, games in _series(results.rows).items():
+        targets = [target for _, _, target in games.keys]
+        for rater in sorted({target for target in targets if "+" not in target}):
+            chosen = games.where([target == rater for target in targets])
+            means = [chosen.mean(chosen.rounds_to(level), results.seed) for level in levels]
+            rows.append((*_seat_cells(seat), rater, *(spread(mean, digits=2) for mean in means)))
+    header = (*_SEAT_HEADER, "rater", *(f"Dice {level:.2f}" for level in levels))
+    note = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
+    return _table("table-6", "Table 6: rounds to reach a Dice, by rater", note, header, rows)
+
+
+def gains(results: Results) -> Table | None:
+    """Table 7: what each round gives."""
+    rows = []
+    count = 0
+    for seat, games in _series(results.rows).items():
+        count = games.dice.shape[1] - 1
+        steps = [games.mean(100 * step, results.seed) for step in np.diff(games.dice, axis=1).T]
+        whole = games.mean(100 * (games.dice[:, -1] - games.dice[:, 0]), results.seed)
+        rows.append((*_seat_cells(seat), *(spread(mean, digits=2) for mean in [*steps, whole])))
+    if count < 1:
+        return None
+    header = (*_SEAT_HEADER, *(f"{n} to {n + 1}" for n in range(1, count + 1)), "first to last")
+    return _table("table-7", "Table 7: gain between rounds", "In points of Dice.", header, rows)
+
+
+def rounds_to_reach(results: Results) -> Table | None:
+    """Figure 4 as a table: rounds to reach a Dice."""
+    rows = [
+        (
+            *_seat_cells(seat),
+            *(
+                spread(games.mean(games.rounds_to(level), results.seed), digits=2)
+                for level in THRESHOLDS
+            ),
+        )
+        for seat, games in _series(results.rows).items()
+    ]
+    header = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
+    note = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
+    return _table("figure-4", "Figure 4: rounds to reach a Dice", note, header, rows)
+
+
+def left_out(results: Results) -> Table | None:
+    """Leave one rater out: trained without a rater (METHOD~RATER), played for that rater."""
+    rows = []
+    last = max((row.round for row in results.rows), default=0)
+    dice: dict[tuple[Seat, str, int], dict[tuple[str, int], Row]] = defaultdict(dict)
+    for row in results.rows:
+        seat = Seat(row.method, row.user, row.clicks)
+        dice[seat, row.target, row.round][row.image, row.object] = row
+    for seat in by_seat(results.rows):
+        base, _, rater = seat.method.partition("~")
+        if not rater:
+            continue
+        cells = []
+        for number in (1, last):
+            without = dice.get((seat, rater, number), {})
+            interval = _row_interval(list(without.values()), results.seed)
+            all_raters = dice.get((Seat(base, seat.user, seat.clicks), rater, number), {})
+            shared = [key for key in without if key in all_raters]
+            change = bootstrap(
+                [100 * (without[key].dice - all_raters[key].dice) for key in shared],
+                [without[key].group for key in shared],
+                seed=results.seed,
+            )
+            cells += [spread(interval), spread(change, digits=2)]
+        rows.append((base, seat.clicks, rater, *cells))
+    header = ("method", "clicks", "left out", "round 1", "change", f"round {last}", "change")
+    note = (
+        "Dice with a rater whose masks the method never saw, and in points what it changes to "
+        "have been trained without that rater, where the method trained on all was played too."
+    )
+    return _table("left-out", "Leave one rater out", note, header, rows)
+
+
+def similarity_by_round(results: Results) -> Table | None:
+    """Figure 5 as a table: how alike the candidates are."""
+    return _by_round(
+        results,
+        "similarity",
+        "figure-5",
+        "Figure 5: similarity of candidates by round",
+        "Median Dice between the candidates of a round, mean over targets.",
+    )
+
+
+def seconds_by_round(results: Results) -> Table | None:
+    """Return what a round costs."""
+    note = "To compute a round, on the machine of this run; the first includes encoding the image."
+    return _by_round(results, "seconds", "seconds", "Seconds a round", note)
+
+
+def costs(results: Results) -> Table | None:
+    """Return what each trained method cost."""
+    names = ("parameters", "trained", "steps", "best step", "seconds", "score")
+    rows = [
+        (method, *(str(facts.get(name, "")) for name in names))
+        for method, facts in results.costs.items()
+        if facts
+    ]
+    note = (
+        "Parameters in all and those that training moved; the step whose weights were kept is "
+        "the best on images held aside from the training split, by the Dice in the last column."
+    )
+    return _table("costs", "What training cost", note, ("method", *names), rows)
+
+
+# -------------------------------------------------------------------- parts
+
+_SEAT_HEADER = ("method", "user", "clicks")
+
+
+def _seat_cells(seat: Seat) -> tuple[str, str, str]:
+    return seat.method, seat.user, seat.clicks
+
+
+def _after(number: int) -> str:
+    return "after 1 round" if number == 1 else f"after {number} rounds"
+
+
+def _some_rounds(rows: Sequence[Row]) -> list[int]:
+    known = {row.round for row in rows}
+    return sorted(known & {1, 3, max(known, default=0)})
+
+
+def _table(
+    name: str, title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Table | None:
+    if not rows:
+        return None
+    return Table(name, title, note, tuple(header), tuple(tuple(row) for row in rows))
+
+
+def _means(results: Results, metric: str) -> dict[Seat, dict[int, Interval]]:
+    means: dict[Seat, dict[int, Interval]] = defaultdict(dict)
+    for summary in summarise(results.rows, seed=results.seed, metrics=(metric,)):
+        means[summary.seat][summary.round] = summary.value
+    return means
+
+
+def _by_round(results: Results, metric: str, name: str, title: str, note: str) -> Table | None:
+    rounds = sorted({row.round for row in results.rows})
+    rows = []
+    for seat, values in _means(results, metric).items():
+        cells = tuple(spread(values.get(number)) for number in rounds)
+        if any(cells):
+            rows.append((*_seat_cells(seat), *cells))
+    return _table(name, title, note, (*_SEAT_HEADER, *map(str, rounds)), rows)
+
+
+def _dice_interval(rows: Sequence[RaterRow], seed: int) -> Interval:
+    return bootstrap([row.dice for row in rows], [row.group for row in rows], seed=seed)
+
+
+def _row_interval(rows: Sequence[Row], seed: int) -> Interval:
+    return bootstrap([row.dice for row in rows], [row.group for row in rows], seed=seed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Series:
+    """The Dice of one seat's games, round after round."""
+
+    keys: list[tuple[str, int, str]]
+    groups: list[str]
+    dice: np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (games, rounds)
+
+    def rounds_to(self, level: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Return the first round of each game that reaches a Dice, ``NEVER`` where none does."""
+        reached = self.dice >= level
+        first: np.ndarray[tuple[int], np.dtype[np.float64]] = np.where(
+            reached.any(axis=1), reached.argmax(axis=1) + 1.0, float(NEVER)
+        )
+        return first
+
+    def mean(self, values: Iterable[float], seed: int) -> Interval:
+        """Return the mean over games with its interval."""
+        return bootstrap([float(value) for value in values], self.groups, seed=seed)
+
+    def where(self, chosen: Sequence[bool]) -> _Series:
+        """Return some of the games."""
+        kept = [index for index, each in enumerate(chosen) if each]
+        return _Series(
+            [self.keys[index] for index in kept],
+            [self.groups[index] for index in kept],
+            self.dice[kept],
+        )
+
+
+def _series(rows: Sequence[Row]) -> dict[Seat, _Series]:
+    found = {}
+    for seat, played in by_seat(rows).items():
+        games: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+        for row in played:
+            games[row.image, row.object, row.target].append(row)
+        dice = [
+            [row.dice for row in sorted(game, key=lambda row: row.round)] for game in games.values()
+        ]
+        groups = [game[0].group for game in games.values()]
+        found[seat] = _Series(list(games), groups, np.array(dice))
+    return found

@@ -1,0 +1,187 @@
+"""What is to be segmented: each combination of raters is a user with a mask in mind."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_spa.core.objects import split_objects
+from napari_spa.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spa.core.types import BoolArray
+    from napari_spa.datasets import Case, CaseFolder
+    from napari_spa.evaluate.protocol import EvaluateConfig
+
+_LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
+
+Combinations = int | Literal["all", "raters"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One object of an image as some of its raters see it.
+
+    Attributes
+    ----------
+    object : int
+        Number of the object in its image.
+    raters : tuple of str
+        Whose masks are fused: what each of them marked is averaged, and what at least
+        half of them marked is the target (paper, section 8).
+    mask : ndarray of shape (H, W)
+        bool, not empty.
+    """
+
+    object: int
+    raters: tuple[str, ...]
+    mask: BoolArray
+
+    @property
+    def name(self) -> str:
+        """The raters' names with plus signs between them."""
+        return "+".join(self.raters)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatedMasks:
+    """One object of an image as each of its raters marked it.
+
+    Attributes
+    ----------
+    object : int
+        Number of the object in its image.
+    raters : tuple of str
+        R names of those who marked it.
+    masks : ndarray of shape (R, H, W)
+        bool, none empty.
+    """
+
+    object: int
+    raters: tuple[str, ...]
+    masks: BoolArray
+
+
+def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
+    """Return the names of the cases that are played.
+
+    Parameters
+    ----------
+    folder : CaseFolder
+        The data set.
+    config : EvaluateConfig
+        Split, limit and seed.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+
+    Raises
+    ------
+    DataError
+        When the split is empty.
+    """
+    names = folder.names(config.split)
+    if not names:
+        raise DataError(f"there is no image of the split {config.split!r}; check split.csv.")
+    if config.limit is not None and config.limit < len(names):
+        chosen = np.random.default_rng(config.seed).permutation(len(names))[: config.limit]
+        names = [names[index] for index in sorted(chosen)]
+    return names
+
+
+def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
+    """Return the objects of an image that somebody marked.
+
+    Parameters
+    ----------
+    case : Case
+        One image.
+    config : EvaluateConfig
+        Whether single objects count, how many, and the seed.
+
+    Returns
+    -------
+    list of RatedMasks
+    """
+    stacks = split_objects(case.masks) if config.objects else [case.masks]
+    numbered = [(number, masks) for number, masks in enumerate(stacks) if masks.any()]
+    if config.targets is not None and config.targets < len(numbered):
+        chosen = seeded(config, case.name).permutation(len(numbered))[: config.targets]
+        numbered = [numbered[index] for index in sorted(chosen)]
+    found = []
+    for number, masks in numbered:
+        marked = np.flatnonzero(masks.any(axis=(1, 2)))
+        raters = tuple(case.raters[index] for index in marked)
+        found.append(RatedMasks(number, raters, masks[marked]))
+    return found
+
+
+def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list[Target]:
+    """Return a target for every combination of raters, or for as many as are asked for.
+
+    Parameters
+    ----------
+    name : str
+        Of the image; with the seed it decides which combinations are drawn.
+    rated : RatedMasks
+        What each rater marked.
+    config : EvaluateConfig
+        ``combinations`` and the seed.
+
+    Returns
+    -------
+    list of Target
+        Single raters first, then pairs, ...: 15 for four raters.  What nobody marked
+        together is left out.
+    """
+    indices = range(len(rated.raters))
+    sizes = [1] if config.combinations == "raters" else range(1, len(indices) + 1)
+    chosen = [group for size in sizes for group in combinations(indices, size)]
+    most = config.combinations
+    if isinstance(most, int) and most < len(chosen):
+        rng = seeded(config, name, rated.object, "combinations")
+        chosen = [chosen[index] for index in sorted(rng.permutation(len(chosen))[:most])]
+    targets = []
+    for group in chosen:
+        mask = rated.masks[list(group)].mean(axis=0) >= 0.5
+        if mask.any():
+            raters = tuple(rated.raters[index] for index in group)
+            targets.append(Target(rated.object, raters, np.asarray(mask)))
+    return targets
+
+
+def seeded(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
+    """Return the generator of one image, target or user, whatever else is played.
+
+    Parameters
+    ----------
+    config : EvaluateConfig
+        With the seed.
+    *parts : str or int
+        Names of what it is for.
+
+    Returns
+    -------
+    numpy Generator
+    """
+    key = [zlib.crc32(str(part).encode()) for part in parts]
+    return np.random.default_rng([config.seed, *key])
+
+
+def case_groups(folder: CaseFolder, names: Sequence[str]) -> dict[str, str]:
+    """Return the patient of each case, where the data set or its name says it, else the case."""
+    known: dict[str, str] = getattr(folder, "patients", {})
+    groups = {}
+    for name in names:
+        match = _LIDC_PATIENT.match(name)
+        groups[name] = known.get(name) or (match[0] if match else name)
+    return groups

@@ -1,0 +1,1 @@
+"""What profiles learnt on some images give on others: the study, its files and report."""

@@ -1,0 +1,309 @@
+"""Simulated users: they have a mask in mind, and see nothing but what is shown to them.
+
+A user is asked what to do after each round and answers with an :class:`Act`.  A segmenter
+never learns the mask in mind; a user never learns what a segmenter computes inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+from scipy import ndimage
+
+from napari_spa.core.metrics import dice
+from napari_spa.core.simulated_user import pick_nearest
+from napari_spa.core.types import Box, Click
+from napari_spa.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_spa.core.types import BoolArray
+
+ClickStyle = Literal["uniform", "central", "realistic"]
+CLICK_STYLES: tuple[ClickStyle, ...] = get_args(ClickStyle)
+Currency = Literal["pick", "click", "box"]
+
+_UNSTEADY = 0.01
+"""Deviation of a realistic click from where it was aimed, in sides of the image."""
+_TRIES = 20
+_LOOSE = 0.1
+"""A drawn box is up to so much wider or narrower at each side, in extents of the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Take a candidate, by its index."""
+
+    index: int
+
+
+Act: TypeAlias = Pick | Click | Box
+
+
+def act_name(act: Act | None) -> str:
+    """Return the kind of an act: pick, click, box, or none."""
+    kinds: dict[type, str] = {Pick: "pick", Click: "click", Box: "box"}
+    return kinds.get(type(act), "none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What a user sees in one round.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (H, W)
+        bool, what is recommended.
+    candidates : tuple of ndarray of shape (H, W)
+        bool; empty for a segmenter that offers none.
+    uncertainty : float
+        As the segmenter says; NaN when it says nothing.
+    seconds : float
+        How long the round took to compute.
+    """
+
+    mask: BoolArray
+    candidates: tuple[BoolArray, ...] = ()
+    uncertainty: float = float("nan")
+    seconds: float = 0.0
+
+
+def place_click(area: BoolArray, style: ClickStyle, rng: np.random.Generator) -> tuple[int, int]:
+    """Choose a pixel of an area to click on.
+
+    Parameters
+    ----------
+    area : ndarray of shape (H, W)
+        bool, not empty.
+    style : {"uniform", "central", "realistic"}
+        Any pixel alike (the paper); the pixel deepest inside; or as people click (the idea
+        of RClicks): aimed at with a probability that grows with the square of the depth,
+        and hit with an unsteady hand, again until the area is hit.
+    rng : numpy Generator
+        All randomness.
+
+    Returns
+    -------
+    (row, column)
+    """
+    places = np.argwhere(area)
+    if style == "uniform":
+        row, column = places[rng.integers(len(places))]
+        return int(row), int(column)
+    first, last = places.min(axis=0), places.max(axis=0)
+    cut = np.pad(area[first[0] : last[0] + 1, first[1] : last[1] + 1], 1)
+    depth = ndimage.distance_transform_edt(cut)[1:-1, 1:-1]
+    if style == "central":
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        return int(row + first[0]), int(column + first[1])
+    chances = (depth**2).ravel() / (depth**2).sum()
+    aim = np.array(np.unravel_index(int(rng.choice(depth.size, p=chances)), depth.shape)) + first
+    for _ in range(_TRIES):
+        hit = np.rint(aim + rng.normal(0, _UNSTEADY * max(area.shape), 2)).astype(int)
+        if (hit >= 0).all() and (hit < area.shape).all() and area[hit[0], hit[1]]:
+            return int(hit[0]), int(hit[1])
+    return int(aim[0]), int(aim[1])
+
+
+def agreed_area(masks: BoolArray) -> BoolArray:
+    """Return where most raters agree that the object is: all of them, where they do.
+
+    Parameters
+    ----------
+    masks : ndarray of shape (R, H, W)
+        bool.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        bool.
+
+    Raises
+    ------
+    InputError
+        When all masks are empty.
+    """
+    votes = masks.sum(axis=0)
+    if votes.max(initial=0) == 0:
+        raise InputError("all masks are empty; there is no object to click on.")
+    return np.asarray(votes == votes.max())
+
+
+def corrective_click(
+    shown: BoolArray, wanted: BoolArray, style: ClickStyle, rng: np.random.Generator
+) -> Click | None:
+    """Click into the largest connected error; None when there is none.
+
+    Parameters
+    ----------
+    shown, wanted : ndarray of shape (H, W)
+        bool.
+    style : {"uniform", "central", "realistic"}
+        See :func:`place_click`.
+    rng : numpy Generator
+        All randomness.
+
+    Returns
+    -------
+    Click or None
+        On the object where something is missing, on the background where too much is shown.
+    """
+    parts, count = ndimage.label(shown ^ wanted)
+    if count == 0:
+        return None
+    sizes = np.bincount(parts.ravel())
+    row, column = place_click(parts == 1 + int(sizes[1:].argmax()), style, rng)
+    return Click(float(row), float(column), int(wanted[row, column]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class User:
+    """Someone with a mask in mind.
+
+    Attributes
+    ----------
+    wanted : ndarray of shape (H, W)
+        bool, not empty; what they have in mind.
+    rng : numpy Generator
+        For what they do at random.
+    habit : str
+        A name of :data:`HABITS`.
+    style : {"uniform", "central", "realistic"}
+        How they click.
+    """
+
+    wanted: BoolArray
+    rng: np.random.Generator
+    habit: str = "picks"
+    style: ClickStyle = "uniform"
+    _habit: Habit = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_habit", HABITS[self.habit])
+
+    def draw_box(self) -> Box:
+        """Draw a box around what they have in mind, loosely as people do."""
+        rows, columns = np.nonzero(self.wanted)
+        edges = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float)
+        extent = np.tile(edges[2:] - edges[:2] + 1, 2)
+        # The middle of what people draw is a little wide, so the object lies inside mostly.
+        outward = np.array([-1, -1, 1, 1]) * extent * self.rng.uniform(-0.3, 1.0, 4) * _LOOSE
+        return _box(edges + outward, self.wanted.shape)
+
+    def move_box(self, box: Box, shown: BoolArray) -> Box | None:
+        """Draw the box again, each edge moved by what the mask lacks or has too much there.
+
+        None when the mask reaches as far as it should on all sides.
+        """
+        if not shown.any():
+            return self.draw_box()
+        places = [np.nonzero(mask) for mask in (shown, self.wanted)]
+        reached, wanted = (
+            np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float)
+            for rows, columns in places
+        )
+        if (reached == wanted).all():
+            return None
+        edges = np.array([box.row0, box.column0, box.row1, box.column1]) + wanted - reached
+        return _box(edges, self.wanted.shape)
+
+    def act(self, shown: Shown, currencies: frozenset[Currency], box: Box | None) -> Act | None:
+        """Say what to do next; None to leave it as it is.
+
+        Parameters
+        ----------
+        shown : Shown
+            What they see.
+        currencies : frozenset of str
+            What the segmenter takes.
+        box : Box or None
+            The box that they drew last.
+
+        Returns
+        -------
+        Pick, Click, Box or None
+        """
+        if "box" in self._habit.currencies and "box" in currencies and box is not None:
+            return self.move_box(box, shown.mask)
+        picked = self._pick(shown) if "pick" in self._habit.currencies else None
+        if "click" not in self._habit.currencies or "click" not in currencies:
+            return picked
+        if picked is not None:
+            offered = dice(shown.candidates[picked.index], self.wanted)
+            if offered > dice(shown.mask, self.wanted):
+                return picked
+        return corrective_click(shown.mask, self.wanted, self.style, self.rng)
+
+    def _pick(self, shown: Shown) -> Pick | None:
+        count = len(shown.candidates)
+        if count == 0:
+            return None
+        nearest = pick_nearest(shown.candidates, self.wanted)
+        if self._habit.slips and self.rng.random() < self._habit.slips:
+            if self._habit.slips == 1:  # blindly: any candidate, the nearest one too
+                return Pick(int(self.rng.integers(count)))
+            others = [index for index in range(count) if index != nearest]
+            return Pick(int(self.rng.choice(others)) if others else nearest)
+        return Pick(nearest)
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What a simulated user does.
+
+    Attributes
+    ----------
+    about : str
+        One line for a person.
+    currencies : frozenset of str
+        The acts that they use.
+    slips : float
+        How often a pick is another than the nearest candidate; 1: they pick blindly.
+    """
+
+    about: str
+    currencies: frozenset[Currency]
+    slips: float = 0.0
+
+
+def _habit(about: str, *currencies: Currency, slips: float = 0.0) -> Habit:
+    return Habit(about, frozenset(currencies), slips)
+
+
+HABITS: Mapping[str, Habit] = MappingProxyType(
+    {
+        "picks": _habit("picks the candidate nearest to the mask in mind", "pick"),
+        "clicks": _habit("clicks into the largest error of the recommended mask", "click"),
+        "both": _habit(
+            "picks a candidate that is nearer than the recommended mask, else clicks",
+            "pick",
+            "click",
+        ),
+        "slips-5": _habit("picks, and 5 % of the picks are wrong", "pick", slips=0.05),
+        "slips-20": _habit("picks, and 20 % of the picks are wrong", "pick", slips=0.2),
+        "random": _habit("picks blindly", "pick", slips=1.0),
+        "boxes": _habit("draws a box, and its edges again where the mask is wrong", "box"),
+        "looks": _habit("looks at the mask and does nothing"),
+    }
+)
+
+
+def check_habits(names: Sequence[str]) -> None:
+    """Raise ``InputError`` for a name that is no habit."""
+    unknown = [name for name in names if name not in HABITS]
+    if unknown:
+        raise InputError(f"unknown user {', '.join(unknown)}; choose of {', '.join(HABITS)}.")
+
+
+def _box(edges: np.ndarray[tuple[int], np.dtype[np.float64]], shape: tuple[int, ...]) -> Box:
+    """Return a box of (row0, column0, row1, column1) within an image, of one pixel or more."""
+    limit = np.array([*shape, *shape], dtype=float) - 1
+    row0, column0, row1, column1 = np.clip(edges, 0, limit)
+    row1, column1 = max(row1, min(row0 + 1, limit[0])), max(column1, min(column0 + 1, limit[1]))
+    return Box(
+        float(min(row0, row1 - 1)), float(min(column0, column1 - 1)), float(row1), float(column1)
+    )
