@@ -118,9 +118,9 @@ class Fixed:
     """A method that gives one mask, and records what it was told."""
 
     currencies = frozenset()
-    facts = {"weights": "none"}
 
     def __init__(self, bench) -> None:
+        self.facts = {"weights": "none"}
         self.told: list[object] = []
 
     def open(self, image, bench):
