@@ -55,7 +55,13 @@ def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:
     return coordinates
 
 
-def cluster_samples(probabilities: FloatArray, count: int, *, seed: int = 0) -> Clusters:
+def cluster_samples(
+    probabilities: FloatArray,
+    count: int,
+    *,
+    shares: NDArray[np.float64] | None = None,
+    seed: int = 0,
+) -> Clusters:
     """Group sampled maps by K-means and choose a representative of each group.
 
     Groups are ordered by the area of their representative, smallest first, so that a
@@ -68,6 +74,8 @@ def cluster_samples(probabilities: FloatArray, count: int, *, seed: int = 0) -> 
         float32 in [0, 1].
     count : int
         Number K of groups at most.
+    shares : ndarray of shape (N,) or None
+        float64, what each sample counts for, sum 1; all the same by default.
     seed : int
         Seed of K-means.
 
@@ -81,7 +89,10 @@ def cluster_samples(probabilities: FloatArray, count: int, *, seed: int = 0) -> 
     distinct = len(np.unique(np.packbits(hard, axis=1), axis=0))
     count = min(count, distinct)
     coordinates = gram_coordinates(probabilities)
-    means = KMeans(count, n_init=3, random_state=seed).fit(coordinates)
+    if shares is None:
+        shares = np.full(len(probabilities), 1 / len(probabilities))
+    weighted = None if np.ptp(shares) == 0 else shares * len(shares)
+    means = KMeans(count, n_init=3, random_state=seed).fit(coordinates, sample_weight=weighted)
     distance = ((coordinates[:, None] - means.cluster_centers_) ** 2).sum(axis=2)  # (N, K)
     chosen: list[int] = []
     kept: list[int] = []
@@ -96,5 +107,5 @@ def cluster_samples(probabilities: FloatArray, count: int, *, seed: int = 0) -> 
     order = sorted(range(len(chosen)), key=lambda k: (int(hard[chosen[k]].sum()), chosen[k]))
     # Samples of a group that was dropped as a duplicate join the nearest kept group.
     labels = distance[:, [kept[k] for k in order]].argmin(axis=1).astype(np.int64)
-    weights = tuple(float((labels == k).mean()) for k in range(len(order)))
+    weights = tuple(float(shares[labels == k].sum()) for k in range(len(order)))
     return Clusters(labels, tuple(chosen[k] for k in order), weights)

@@ -15,7 +15,7 @@ from napari_spa.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_spa.core.types import BoolArray, FloatArray
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
 
 
 def _overlap(a: BoolArray, b: BoolArray) -> tuple[int, int, int]:
@@ -74,7 +74,9 @@ def pairwise_dice(masks: Sequence[BoolArray]) -> list[float]:
     return [dice(a, b) for a, b in combinations(masks, 2)]
 
 
-def disagreement(probabilities: FloatArray, recommended: BoolArray) -> float:
+def disagreement(
+    probabilities: FloatArray, recommended: BoolArray, shares: DoubleArray | None = None
+) -> float:
     """Uncertainty of a set of samples: one minus their mean Dice with the recommendation.
 
     Parameters
@@ -83,6 +85,8 @@ def disagreement(probabilities: FloatArray, recommended: BoolArray) -> float:
         float32 in [0, 1].
     recommended : ndarray of shape (h, w)
         bool.
+    shares : ndarray of shape (N,) or None
+        float64, what each sample counts for, sum 1; all the same by default.
 
     Returns
     -------
@@ -94,4 +98,4 @@ def disagreement(probabilities: FloatArray, recommended: BoolArray) -> float:
     both = 2.0 * (hard & truth).sum(axis=1)
     total = hard.sum(axis=1) + truth.sum()
     agreement = np.where(total > 0, both / np.maximum(total, 1), 1.0)
-    return float(1.0 - agreement.mean())
+    return float(np.clip(1.0 - np.average(agreement, weights=shares), 0.0, 1.0))

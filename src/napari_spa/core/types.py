@@ -36,6 +36,22 @@ class Click:
 
 
 @dataclass(frozen=True, slots=True)
+class Stroke:
+    """A brush stroke: every pixel under its line has the label.
+
+    Attributes
+    ----------
+    path : tuple of (int, int)
+        Pixels, row and column, that straight lines join.
+    label : int
+        1 on the object, 0 on the background.
+    """
+
+    path: tuple[tuple[int, int], ...]
+    label: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """A box prompt; the first corner is above and left of the second.
 
@@ -184,12 +200,15 @@ class Prompts:
         The middle of the object that the clicks were taken to mean, when the choice of
         a field of view found that a click alone (on a vessel of the optic disc, say)
         does not say which.
+    strokes : tuple of Stroke
+        Brush strokes; a few clicks along each are among the clicks.
     """
 
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
     mask: LocalMask | None = None
     anchor: Click | None = None
+    strokes: tuple[Stroke, ...] = ()
 
     @property
     def points(self) -> tuple[Click, ...]:

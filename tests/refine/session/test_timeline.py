@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
+from napari_spa.core.obedience import NOTHING_SAID
 from napari_spa.core.types import Candidate, Click, Proposal, Region
 from napari_spa.errors import Cancelled, InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig
@@ -361,7 +362,7 @@ def hashable_states():
         __hash__ = object.__hash__
         __eq__ = object.__eq__
 
-    return [State(**vars(state)) for state in numbered(60)]
+    return [State(own_clicks=(), evidence=NOTHING_SAID, **vars(state)) for state in numbered(60)]
 
 
 def test_rounds_are_kept_up_to_a_size(hashable_states):

@@ -375,6 +375,7 @@ def widen(view: FieldOfView, prompts: Prompts, shape: tuple[int, int]) -> FieldO
     FieldOfView
     """
     corners = [(c.row, c.column) for c in prompts.clicks]
+    corners += [(float(r), float(c)) for stroke in prompts.strokes for r, c in stroke.path]
     if prompts.box is not None:
         corners += prompts.box.corners
     if all(view.contains(row, column) for row, column in corners):

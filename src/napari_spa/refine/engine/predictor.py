@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from napari_spa.core.candidates import Clusters, cluster_samples
 from napari_spa.core.clicks import representative_point
+from napari_spa.core.obedience import NOTHING_SAID, Evidence
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
@@ -19,7 +20,7 @@ from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder
 from napari_spa.refine.engine.framing import frame_prompts, view_around, widen
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
-from napari_spa.refine.engine.proposal import build_proposal
+from napari_spa.refine.engine.proposal import Samples, build_proposal, evidence_shares
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ class SpaPredictor:
         number: int,
         seed: int,
         last: Feedback | None = None,
+        said: tuple[tuple[Click, ...], Evidence] | None = None,
         progress: Progress = silent,
     ) -> Round:
         """Sample N masks from a mixture and group them into a proposal.
@@ -318,6 +320,8 @@ class SpaPredictor:
             Seed of everything random in this round.
         last : Feedback or None
             The last pick, for the mask branch.
+        said : (tuple of Click, Evidence) or None
+            The user's own clicks, and all they said pixel by pixel: what is shown obeys.
         progress : callable
             Reports and may cancel between chunks of samples.
 
@@ -334,15 +338,18 @@ class SpaPredictor:
         )
         probabilities: FloatArray = expit(logits)
         progress(0.95, "grouping the samples")
-        clusters = cluster_samples(probabilities, self.config.candidates, seed=0)
+        clicks, evidence = said or ((), NOTHING_SAID)
+        evidence = evidence.within(self.canvas.shape)
+        shares = evidence_shares(probabilities, view, clicks, evidence.box)
+        clusters = cluster_samples(probabilities, self.config.candidates, shares=shares, seed=0)
+        samples = Samples(view, logits, probabilities, shares, clusters)
         proposal, order = build_proposal(
-            logits,
-            probabilities,
-            clusters,
+            samples,
             config=self.spa.config,
-            view=view,
             shape=self.canvas.shape,
             number=number,
+            evidence=evidence,
+            guide=lambda: self.canvas.read(view, logits.shape[-1]),
         )
         feedback = tuple(
             Feedback(

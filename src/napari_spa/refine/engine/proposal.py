@@ -2,48 +2,124 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, softmax
 from torch.nn import functional
 
 from napari_spa.core.metrics import disagreement
-from napari_spa.core.types import Candidate, FloatArray, Proposal
+from napari_spa.core.obedience import (
+    Evidence,
+    enforce,
+    fill_box,
+    log_likelihood,
+    spread,
+    values_at,
+)
+from napari_spa.core.types import Box, Candidate, Click, DoubleArray, FloatArray, Proposal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
     from napari_spa.core.candidates import Clusters
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.view import FieldOfView
 
+_REACH = 0.06
+"""Deviation of a label's flow into its surroundings, as a share of the view."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """The masks that were sampled over a view.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Where they lie.
+    logits, probabilities : ndarray of shape (N, 4h, 4w)
+        float32.
+    shares : ndarray of shape (N,)
+        float64, what each counts for, sum 1.
+    clusters : Clusters
+        Their groups.
+    """
+
+    view: FieldOfView
+    logits: FloatArray
+    probabilities: FloatArray
+    shares: DoubleArray
+    clusters: Clusters
+
+    def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
+        """Return the mean that a model recommends by, in [0, 1], and its threshold."""
+        if config.rules.mean_of == "logit":
+            # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
+            mean = expit(np.tensordot(self.shares, self.logits, axes=1))
+            return mean.astype(np.float32), float(expit(config.rules.threshold))
+        mean = np.tensordot(self.shares, self.probabilities, axes=1)
+        return mean.astype(np.float32), config.rules.threshold
+
+
+def evidence_shares(
+    probabilities: FloatArray, view: FieldOfView, clicks: Sequence[Click], box: Box | None
+) -> DoubleArray:
+    """Weigh samples by their likelihood at the prompts.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, 4h, 4w)
+        float32, the samples over the view.
+    view : FieldOfView
+        Where they lie.
+    clicks : sequence of Click
+        The user's, in image pixels.
+    box : Box or None
+        In image pixels.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        float64, sum 1; all the same without prompts.
+    """
+    grid = _Grid(view, probabilities.shape[-1])
+    places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
+    labels = np.array([c.label == 1 for c in clicks], dtype=bool)
+    likely = log_likelihood(probabilities, places, labels, grid.box(box))
+    shares: DoubleArray = softmax(likely)
+    return shares
+
 
 def build_proposal(
-    logits: FloatArray,
-    probabilities: FloatArray,
-    clusters: Clusters,
+    samples: Samples,
     *,
     config: SpaConfig,
-    view: FieldOfView,
     shape: tuple[int, int],
     number: int,
+    evidence: Evidence,
+    guide: Callable[[], FloatArray],
 ) -> tuple[Proposal, list[int]]:
     """Bring the mean and the representatives to full resolution and compare them.
 
     Parameters
     ----------
-    logits, probabilities : ndarray of shape (N, 4h, 4w)
-        float32, the samples over the view.
-    clusters : Clusters
-        Their groups.
+    samples : Samples
+        The round's, grouped.
     config : SpaConfig
         Says what is averaged, and its threshold.
-    view : FieldOfView
-        Where the samples lie.
     shape : (int, int)
         Rows and columns of the image.
     number : int
         Of the round.
+    evidence : Evidence
+        What was said, in image pixels; all that is shown agrees with it.
+    guide : callable
+        Gives the image over the view on the samples' grid, (4h, 4w, C) float32.
 
     Returns
     -------
@@ -51,14 +127,11 @@ def build_proposal(
     order : list of int
         The group of each candidate.
     """
+    view, clusters = samples.view, samples.clusters
     region = view.region(shape)
-    if config.rules.mean_of == "logit":
-        # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
-        mean, threshold = expit(logits.mean(axis=0)), float(expit(config.rules.threshold))
-    else:
-        mean, threshold = probabilities.mean(axis=0), config.rules.threshold
-    maps = np.concatenate([mean[None], probabilities[list(clusters.representatives)]])
-    full = resize_to_region(maps.astype(np.float32), view, shape)
+    mean, threshold = samples.mean(config)
+    maps = np.concatenate([mean[None], samples.probabilities[list(clusters.representatives)]])
+    full = obedient(maps, [threshold] + [0.5] * (len(maps) - 1), view, shape, evidence, guide)
     recommended = full[0] > threshold
     offered = [
         Candidate(full[1 + k] > 0.5, recommended, region, shape, weight)
@@ -70,11 +143,83 @@ def build_proposal(
         region=region,
         shape=shape,
         threshold=threshold,
-        uncertainty=disagreement(probabilities, mean > threshold),
+        uncertainty=disagreement(samples.probabilities, mean > threshold, samples.shares),
         round=number,
         candidates=tuple(offered[k] for k in order),
     )
     return proposal, order
+
+
+def obedient(
+    maps: FloatArray,
+    thresholds: list[float],
+    view: FieldOfView,
+    shape: tuple[int, int],
+    evidence: Evidence,
+    guide: Callable[[], FloatArray],
+) -> FloatArray:
+    """Bring maps to full resolution so that they agree with all that was said.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (K, 4h, 4w)
+        float32 in [0, 1] over the view.
+    thresholds : list of float
+        Of each map, what is above it is object.
+    view : FieldOfView
+        Where they lie.
+    shape : (int, int)
+        Rows and columns of the image.
+    evidence : Evidence
+        In image pixels.
+    guide : callable
+        Gives the image over the view on the maps' grid, (4h, 4w, C) float32.
+
+    Returns
+    -------
+    ndarray of shape (K, region.height, region.width)
+        float32 in [0, 1]; see :func:`napari_spa.core.obedience.enforce`.
+    """
+    if evidence.empty:
+        return resize_to_region(maps, view, shape)
+    size = maps.shape[-1]
+    grid = _Grid(view, size)
+    if evidence.box is not None:
+        maps = fill_box(maps, thresholds, grid.box(evidence.box))
+    region = view.region(shape)
+    here = evidence.shifted(region.row, region.column).inside((region.height, region.width))
+    places = grid.places(here.places + np.array([region.row, region.column]))
+    if ((values_at(maps, places) > np.array(thresholds)[:, None]) != here.labels).any():
+        reach = _REACH * size
+        maps = spread(maps, thresholds, places, here.labels, guide(), reach=reach)
+    full = resize_to_region(maps, view, shape)
+    radius = max(1.0, 0.75 * view.height / size)
+    return enforce(full, thresholds, here, radius=radius)
+
+
+class _Grid:
+    """Where image pixels lie on the samples' grid over a view."""
+
+    def __init__(self, view: FieldOfView, size: int) -> None:
+        self._scale = np.array([size / view.height, size / view.width])
+        self._corner = np.array([view.row, view.column])
+
+    def places(self, pixels: NDArray[np.int64] | DoubleArray) -> DoubleArray:
+        """Bring positions to the grid; pixel centres are whole numbers on both."""
+        places: DoubleArray = (pixels + 0.5 - self._corner) * self._scale - 0.5
+        return places
+
+    @overload
+    def box(self, box: Box) -> Box: ...
+    @overload
+    def box(self, box: None) -> None: ...
+    def box(self, box: Box | None) -> Box | None:
+        """Bring a box to the grid."""
+        if box is None:
+            return None
+        corners = np.array([[box.row0, box.column0], [box.row1, box.column1]])
+        (row0, column0), (row1, column1) = (corners - self._corner) * self._scale
+        return Box(float(row0), float(column0), float(row1), float(column1))
 
 
 def _distinct_by_area(candidates: list[Candidate]) -> list[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import Box, Click, LocalMask, MixtureParameters, Prompts, Region
+from napari_spa.core.types import Box, Click, LocalMask, MixtureParameters, Prompts, Region, Stroke
 from napari_spa.errors import DataError
 from napari_spa.refine.session.state import Act, Decision
 
@@ -176,6 +176,10 @@ def _prompts_to_record(prompts: Prompts) -> Record:
         "box": None if box is None else [box.row0, box.column0, box.row1, box.column1],
         "mask": None if prompts.mask is None else mask_to_record(prompts.mask),
         "anchor": None if anchor is None else [anchor.row, anchor.column],
+        "strokes": [
+            {"label": stroke.label, "path": pack(np.array(stroke.path, dtype="<i4"))}
+            for stroke in prompts.strokes
+        ],
     }
 
 
@@ -186,7 +190,18 @@ def _prompts_from_record(record: Mapping[str, Any]) -> Prompts:
         box=None if box is None else Box(*(float(v) for v in box)),
         mask=None if mask is None else mask_from_record(mask),
         anchor=None if anchor is None else Click(float(anchor[0]), float(anchor[1])),
+        strokes=tuple(
+            _stroke_from_record(stroke)
+            for stroke in record.get("strokes", ())  # none in logs of version 0.1
+        ),
     )
+
+
+def _stroke_from_record(record: Mapping[str, Any]) -> Stroke:
+    path = unpack(record["path"], "<i4").reshape(-1, 2)
+    if not len(path):
+        raise ValueError("a stroke's path")
+    return Stroke(tuple((int(r), int(c)) for r, c in path), int(record["label"]))
 
 
 _DAMAGE = (

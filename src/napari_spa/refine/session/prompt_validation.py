@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts
+from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Stroke
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,6 +133,28 @@ def check_stroke(
     rows = np.interp(wanted, along, places[:, 0])
     columns = np.interp(wanted, along, places[:, 1])
     return tuple(Click(float(r), float(c), int(label)) for r, c in zip(rows, columns, strict=True))
+
+
+def stroke_along(path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int]) -> Stroke:
+    """Return a checked stroke as the pixels it goes through.
+
+    Parameters
+    ----------
+    path : sequence of (row, column)
+        Image pixels, accepted by :func:`check_stroke`.
+    label : int
+        1 or 0.
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    Stroke
+    """
+    places = np.floor(np.asarray(path, dtype=np.float64) + 0.5).astype(int)
+    places = np.minimum(places, np.array(shape) - 1)
+    moved = np.append(True, (np.diff(places, axis=0) != 0).any(axis=1))
+    return Stroke(tuple((int(r), int(c)) for r, c in places[moved]), int(label))
 
 
 def check_pick(index: int, offered: int) -> int:

@@ -17,6 +17,7 @@ from napari_spa.refine.session.prompt_validation import (
     check_pick,
     check_prompts,
     check_stroke,
+    stroke_along,
 )
 from napari_spa.refine.session.state import (
     Decision,
@@ -324,8 +325,8 @@ class RefinementSession:
     ) -> Proposal:
         """Add a brush stroke over a part of the object or of the background.
 
-        A few points along the stroke become prompts, as many as its length in the field
-        of view deserves.
+        Every pixel under it has the label from now on.  A few points along it become
+        prompts for the network, as many as its length in the field of view deserves.
 
         Parameters
         ----------
@@ -350,9 +351,10 @@ class RefinementSession:
         """
         state = self._choosing("stroke").state
         clicks = check_stroke(path, label, self.canvas.shape, extent=state.view.height)
-        return self._go(
-            self._moves.prompt("stroke", state, add_clicks(state.prompts, *clicks)), progress
-        )
+        prompts = add_clicks(state.prompts, *clicks)
+        drawn = stroke_along(path, label, self.canvas.shape)
+        prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
+        return self._go(self._moves.prompt("stroke", state, prompts), progress)
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent

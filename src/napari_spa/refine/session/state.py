@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from napari_spa.core.obedience import Evidence
+from napari_spa.core.types import Box
+
 if TYPE_CHECKING:
-    from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal
+    from napari_spa.core.types import (
+        BoolArray,
+        Click,
+        MixtureParameters,
+        Prompts,
+        Proposal,
+        Stroke,
+    )
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.predictor import Feedback
     from napari_spa.refine.engine.view import FieldOfView
@@ -125,6 +139,11 @@ class SessionState:
             known = len(clicks)
         return tuple(own)
 
+    @property
+    def evidence(self) -> Evidence:
+        """What was said pixel by pixel, in image pixels; of what contradicts, the latest."""
+        return _evidence(self.decisions)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
@@ -192,3 +211,55 @@ class RefinementResult:
 def add_clicks(prompts: Prompts, *clicks: Click) -> Prompts:
     """Return the prompts with more clicks."""
     return replace(prompts, clicks=(*prompts.clicks, *clicks))
+
+
+def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
+    """Go through the acts in order: a later one wins over an earlier one."""
+    said: dict[tuple[int, int], bool] = {}
+    box: Box | None = None
+    clicks = strokes = 0
+    drawn: Box | None = None
+    for decision in decisions:
+        prompts = decision.prompts
+        if prompts.box is not None and prompts.box is not drawn and prompts.box != drawn:
+            box = drawn = prompts.box
+            said = {p: label for p, label in said.items() if not label or _holds(box, p)}
+        fresh: list[tuple[tuple[int, int], bool]] = []
+        if decision.act != "pick":  # their points are the engine's, not the user's
+            fresh += [
+                ((math.floor(c.row + 0.5), math.floor(c.column + 0.5)), c.label == 1)
+                for c in prompts.clicks[clicks:]
+            ]
+            for stroke in prompts.strokes[strokes:]:
+                fresh += [(pixel, stroke.label == 1) for pixel in stroke_pixels(stroke)]
+        clicks, strokes = len(prompts.clicks), len(prompts.strokes)
+        for place, label in fresh:
+            said[place] = label
+            if label and box is not None and not _holds(box, place):
+                box = Box(
+                    min(box.row0, place[0]),
+                    min(box.column0, place[1]),
+                    max(box.row1, place[0] + 1.0),
+                    max(box.column1, place[1] + 1.0),
+                )
+    places = np.array(list(said), dtype=np.int64).reshape(-1, 2)
+    return Evidence(places, np.array(list(said.values()), dtype=bool), box)
+
+
+def _holds(box: Box, place: tuple[int, int]) -> bool:
+    """Whether the centre of a pixel lies in a box."""
+    row, column = place[0] + 0.5, place[1] + 0.5
+    return box.row0 <= row <= box.row1 and box.column0 <= column <= box.column1
+
+
+def stroke_pixels(stroke: Stroke) -> list[tuple[int, int]]:
+    """Return the pixels under a stroke, each once for each time it passes."""
+    if len(stroke.path) == 1:
+        return list(stroke.path)
+    from skimage.draw import line  # slow to import
+
+    pixels: list[tuple[int, int]] = []
+    for start, end in pairwise(stroke.path):
+        rows, columns = line(*start, *end)
+        pixels += zip(rows.tolist(), columns.tolist(), strict=True)
+    return pixels

@@ -58,6 +58,7 @@ class Rounds:
                 number=state.number,
                 seed=state.seed,
                 last=state.last,
+                said=(state.own_clicks, state.evidence),
                 progress=progress,
             )
         self._kept[state] = shown

@@ -1,0 +1,463 @@
+"""What a user said about single pixels holds: clicks, strokes and the box (design 2.9).
+
+Three steps, each on arrays.  Samples are weighted by how likely they are at the prompts
+(:func:`log_likelihood`).  Where what is shown still contradicts a prompt, the prompt's label
+flows into its surroundings on the sampling grid, as far as the image lets it
+(:func:`spread`).  What is left, by then a few pixels, is settled at the image's own
+resolution (:func:`enforce`), so that what a user gets agrees with what they said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit, logit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, Box, DoubleArray, FloatArray
+
+TOUCH = 0.1
+"""A mask comes within this share of a box's extent to each of its sides."""
+_FLOOR = 1e-3
+"""No sample is less likely at one prompt than this."""
+_SURE = 0.9
+"""How far a contradicted pixel is moved from the threshold towards 0 or 1."""
+_EDGE = 6.0
+"""What an edge of the image costs a label on its way, in steps."""
+_HALVINGS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What a user said, on a grid of pixels.
+
+    Attributes
+    ----------
+    places : ndarray of shape (P, 2)
+        int64, row and column, each at most once.
+    labels : ndarray of shape (P,)
+        bool, True on the object.
+    box : Box or None
+        Edges of what holds the object, in pixels of the grid.
+    """
+
+    places: NDArray[np.int64]
+    labels: BoolArray
+    box: Box | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was said."""
+        return self.box is None and not len(self.places)
+
+    def shifted(self, row: int, column: int) -> Evidence:
+        """Return the same evidence on a grid whose corner is at (row, column) of this one."""
+        box = self.box
+        if box is not None:
+            box = type(box)(
+                box.row0 - row, box.column0 - column, box.row1 - row, box.column1 - column
+            )
+        return Evidence(self.places - np.array([row, column]), self.labels, box)
+
+    def within(self, shape: tuple[int, int]) -> Evidence:
+        """Return the evidence with places at a grid's very edge moved onto it."""
+        return Evidence(np.clip(self.places, 0, np.array(shape) - 1), self.labels, self.box)
+
+    def inside(self, shape: tuple[int, int]) -> Evidence:
+        """Return the evidence without the places outside of a grid."""
+        inside = ((self.places >= 0) & (self.places < np.array(shape))).all(axis=1)
+        return Evidence(self.places[inside], self.labels[inside], self.box)
+
+
+NOTHING_SAID = Evidence(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+
+
+def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the pixels whose centres lie in a box, at least one a side.
+
+    Parameters
+    ----------
+    box : Box
+        Edges, in pixels of the grid.
+    shape : (int, int)
+        Rows and columns of the grid.
+
+    Returns
+    -------
+    rows, columns : slice
+    """
+
+    def span(low: float, high: float, limit: int) -> slice:
+        first = int(np.clip(np.ceil(low - 0.5), 0, limit - 1))
+        last = int(np.clip(np.floor(high - 0.5), first, limit - 1))
+        return slice(first, last + 1)
+
+    return span(box.row0, box.row1, shape[0]), span(box.column0, box.column1, shape[1])
+
+
+def box_strips(box: Box, shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
+    """Return the strips along a box's four sides that a mask has to touch.
+
+    Parameters
+    ----------
+    box : Box
+        Edges, in pixels of the grid.
+    shape : (int, int)
+        Rows and columns of the grid.
+    share : float
+        Depth of a strip as a share of the box's extent; at least a pixel.
+
+    Returns
+    -------
+    list of (slice, slice)
+        Top, bottom, left, right.
+    """
+    rows, columns = box_pixels(box, shape)
+    deep = share * (box.row1 - box.row0)
+    wide = share * (box.column1 - box.column0)
+    # A pixel belongs to a strip when its outer edge lies in it.
+    top = slice(rows.start, max(rows.start + 1, min(rows.stop, int(box.row0 + deep) + 1)))
+    low = slice(min(rows.stop - 1, max(rows.start, int(np.ceil(box.row1 - deep)) - 1)), rows.stop)
+    left = slice(
+        columns.start, max(columns.start + 1, min(columns.stop, int(box.column0 + wide) + 1))
+    )
+    right = slice(
+        min(columns.stop - 1, max(columns.start, int(np.ceil(box.column1 - wide)) - 1)),
+        columns.stop,
+    )
+    return [(top, columns), (low, columns), (rows, left), (rows, right)]
+
+
+def log_likelihood(
+    probabilities: FloatArray, places: DoubleArray, labels: BoolArray, box: Box | None = None
+) -> DoubleArray:
+    """How likely each sample is at the prompts, as a logarithm.
+
+    The product of its probabilities of the asked-for labels; of a box, of its share inside
+    and of its touching each side.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, h, w)
+        float32 in [0, 1].
+    places : ndarray of shape (P, 2)
+        float64, row and column on the grid, pixel centres whole.
+    labels : ndarray of shape (P,)
+        bool, True on the object.
+    box : Box or None
+        Edges, in pixels of the grid.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        float64, at most 0.
+    """
+    total = np.zeros(len(probabilities))
+    if len(places):
+        there = values_at(probabilities, places)  # (N, P)
+        likely = np.where(labels, there, 1.0 - there)
+        total += np.log(np.maximum(likely, _FLOOR)).sum(axis=1)
+    if box is not None:
+        shape = probabilities.shape[1:]
+        rows, columns = box_pixels(box, (shape[0], shape[1]))
+        everywhere = probabilities.sum(axis=(1, 2), dtype=np.float64)
+        inside = probabilities[:, rows, columns].sum(axis=(1, 2), dtype=np.float64)
+        total += np.log(np.maximum(inside / np.maximum(everywhere, 1e-6), _FLOOR))
+        for strip in box_strips(box, (shape[0], shape[1]), TOUCH):
+            touching = probabilities[:, strip[0], strip[1]].max(axis=(1, 2))
+            total += np.log(np.maximum(touching, _FLOOR))
+    return total
+
+
+def values_at(maps: FloatArray, places: DoubleArray) -> DoubleArray:
+    """Read maps between their pixels, bilinearly; beyond the edge the edge goes on.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (K, h, w)
+        float32.
+    places : ndarray of shape (P, 2)
+        float64, row and column, pixel centres whole.
+
+    Returns
+    -------
+    ndarray of shape (K, P)
+        float64.
+    """
+    h, w = maps.shape[1:]
+    row = np.clip(places[:, 0], 0, h - 1)
+    column = np.clip(places[:, 1], 0, w - 1)
+    top, left = np.floor(row).astype(int), np.floor(column).astype(int)
+    low, right = np.minimum(top + 1, h - 1), np.minimum(left + 1, w - 1)
+    down, across = row - top, column - left
+    upper = maps[:, top, left] * (1 - across) + maps[:, top, right] * across
+    lower = maps[:, low, left] * (1 - across) + maps[:, low, right] * across
+    result: DoubleArray = np.asarray(upper * (1 - down) + lower * down, dtype=np.float64)
+    return result
+
+
+def spread(
+    maps: FloatArray,
+    thresholds: Sequence[float],
+    places: DoubleArray,
+    labels: BoolArray,
+    guide: FloatArray,
+    *,
+    reach: float,
+) -> FloatArray:
+    """Let contradicted prompts flow into their surroundings, as far as the image lets them.
+
+    At a contradicted prompt the map takes its label; with the geodesic distance from there
+    (an edge of the image is far) the map keeps more and more of what it was, and at prompts
+    of the other label all of it.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (K, h, w)
+        float32 in [0, 1].
+    thresholds : sequence of float
+        Of each map, what is above it is object.
+    places : ndarray of shape (P, 2)
+        float64, row and column on the grid.
+    labels : ndarray of shape (P,)
+        bool, True on the object.
+    guide : ndarray of shape (h, w, C)
+        float32, the image on the same grid.
+    reach : float
+        Deviation of the falloff, in pixels of the grid.
+
+    Returns
+    -------
+    ndarray of shape (K, h, w)
+        float32; the same maps where no prompt is contradicted.
+    """
+    h, w = maps.shape[1:]
+    wrong = (values_at(maps, places) > np.asarray(thresholds)[:, None]) != labels  # (K, P)
+    if not wrong.any():
+        return maps
+    cells = np.clip(np.round(places).astype(int), 0, (h - 1, w - 1))
+    cost = _passage(guide)
+    out = maps.copy()
+    far = {label: _travel(cost, cells[labels == label]) for label in (True, False)}
+    for k, threshold in enumerate(thresholds):
+        for label in (True, False):
+            mine = wrong[k] & (labels == label)
+            if mine.any():
+                share = _falloff(_travel(cost, cells[mine]), far[not label], reach)
+                out[k] += (share * (_target(threshold, label) - out[k])).astype(np.float32)
+    return out
+
+
+def fill_box(
+    maps: FloatArray, thresholds: Sequence[float], box: Box, *, share: float = 0.8 * TOUCH
+) -> FloatArray:
+    """Lift maps inside a box, by a ramp towards a side, until they touch all sides.
+
+    The ramp leaves the middle alone and lifts most at the side, by no more than it takes for
+    the most likely pixels there to join the object.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (K, h, w)
+        float32 in [0, 1].
+    thresholds : sequence of float
+        Of each map.
+    box : Box
+        Edges, in pixels of the grid.
+    share : float
+        Depth of the strips that are touched, as a share of the box's extent.
+
+    Returns
+    -------
+    ndarray of shape (K, h, w)
+        float32.
+    """
+    shape = (maps.shape[1], maps.shape[2])
+    rows, columns = box_pixels(box, shape)
+    out = maps.copy()
+    centre = ((box.row0 + box.row1) / 2 - 0.5, (box.column0 + box.column1) / 2 - 0.5)
+    half = (max(box.row1 - box.row0, 1.0) / 2, max(box.column1 - box.column0, 1.0) / 2)
+    down = ((np.arange(shape[0]) - centre[0]) / half[0])[rows, None]  # -1 to 1 in the box
+    across = ((np.arange(shape[1]) - centre[1]) / half[1])[None, columns]
+    ramps = (-down + 0 * across, down + 0 * across, -across + 0 * down, across + 0 * down)
+    strips = [
+        (
+            slice(r.start - rows.start, r.stop - rows.start),
+            slice(c.start - columns.start, c.stop - columns.start),
+        )
+        for r, c in box_strips(box, shape, share)
+    ]
+    for k, threshold in enumerate(thresholds):
+        part = logit(np.clip(out[k, rows, columns].astype(np.float64), 1e-6, 1 - 1e-6))
+        level = part - logit(threshold)
+        if not (level > 0).any():  # nothing yet: an ellipse, as much of it as is likely
+            level = level - level.max() + 1.0 - 2.0 * (down**2 + across**2)
+        for ramp, strip in zip(ramps, strips, strict=True):
+            level = _lifted(level, np.clip(ramp, 0.0, 1.0), strip)
+        out[k, rows, columns] = expit(level + logit(threshold))
+    return out
+
+
+def enforce(
+    maps: FloatArray, thresholds: Sequence[float], evidence: Evidence, *, radius: float
+) -> FloatArray:
+    """Settle the pixels that still contradict what was said, each with a small surrounding.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (K, H, W)
+        float32 in [0, 1], at the image's resolution; changed in place.
+    thresholds : sequence of float
+        Of each map.
+    evidence : Evidence
+        On the maps' grid; its places lie on it.
+    radius : float
+        Deviation of the surrounding, in pixels.
+
+    Returns
+    -------
+    ndarray of shape (K, H, W)
+        The same array: each place has its label; with a box nothing is outside of it, and
+        each side is touched unless the negative places forbid it.
+    """
+    shape = (maps.shape[1], maps.shape[2])
+    for one, threshold in zip(maps, thresholds, strict=True):
+        _keep_in(one, evidence.box)
+        _settle(one, threshold, evidence.places, evidence.labels, radius)
+        _keep_in(one, evidence.box)
+        if evidence.box is None:
+            continue
+        wanted = _untouched(one, threshold, evidence, shape)
+        if len(wanted):
+            places = np.concatenate([evidence.places, wanted])
+            labels = np.concatenate([evidence.labels, np.ones(len(wanted), dtype=bool)])
+            _settle(one, threshold, places, labels, radius)
+            _keep_in(one, evidence.box)
+    return maps
+
+
+def _settle(
+    one: FloatArray,
+    threshold: float,
+    places: NDArray[np.int64],
+    labels: BoolArray,
+    radius: float,
+) -> None:
+    """Give contradicted places their label, in place."""
+    reach = int(np.ceil(3 * radius)) + 1
+    for label in (True, False):
+        there = one[places[:, 0], places[:, 1]] > threshold
+        mine, others = places[(labels == label) & (there != label)], places[labels != label]
+        if not len(mine):
+            continue
+        low = np.maximum(mine.min(axis=0) - reach, 0)
+        high = np.minimum(mine.max(axis=0) + reach + 1, one.shape)
+        window = (slice(low[0], high[0]), slice(low[1], high[1]))
+        size = (int(high[0] - low[0]), int(high[1] - low[1]))
+        near = others[((others >= low) & (others < high)).all(axis=1)]
+        share = _falloff(_distance(mine - low, size), _distance(near - low, size), radius)
+        part = one[window]
+        part += (share * (_target(threshold, label) - part)).astype(np.float32)
+        one[mine[:, 0], mine[:, 1]] = _target(threshold, label)
+
+
+def _keep_in(one: FloatArray, box: Box | None) -> None:
+    """Empty a map outside of a box, in place."""
+    if box is None:
+        return
+    rows, columns = box_pixels(box, (one.shape[0], one.shape[1]))
+    one[: rows.start], one[rows.stop :] = 0.0, 0.0
+    one[:, : columns.start], one[:, columns.stop :] = 0.0, 0.0
+
+
+def _untouched(
+    one: FloatArray, threshold: float, evidence: Evidence, shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Return the likeliest pixel along each side of the box that a map does not touch."""
+    found: list[tuple[int, int]] = []
+    if evidence.box is None:
+        return np.empty((0, 2), dtype=np.int64)
+    negative = evidence.places[~evidence.labels]
+    for rows, columns in box_strips(evidence.box, shape, TOUCH):
+        part = one[rows, columns]
+        if (part > threshold).any():
+            continue
+        allowed = part.copy()
+        mine = negative - np.array([rows.start, columns.start])
+        mine = mine[((mine >= 0) & (mine < part.shape)).all(axis=1)]
+        allowed[mine[:, 0], mine[:, 1]] = -1.0
+        row, column = np.unravel_index(int(allowed.argmax()), part.shape)
+        if allowed[row, column] >= 0:
+            found.append((int(row) + rows.start, int(column) + columns.start))
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def _lifted(level: DoubleArray, ramp: DoubleArray, strip: tuple[slice, slice]) -> DoubleArray:
+    """Add as little of a ramp as joins the strip to the object."""
+    seed = np.unravel_index(int(level.argmax()), level.shape)
+
+    def joined(amount: float) -> bool:
+        parts, _ = ndimage.label(level + amount * ramp > 0)
+        return bool(parts[seed]) and bool((parts[strip] == parts[seed]).any())
+
+    if joined(0.0):
+        return level
+    slope = np.maximum(ramp[strip], 1e-3)
+    most = float((-level[strip] / slope).max()) + 0.1
+    least = max(float((-level[strip] / slope).min()) + 0.1, 0.0)
+    if not joined(most):
+        return level + least * ramp
+    low = 0.0
+    for _ in range(_HALVINGS):
+        middle = (low + most) / 2
+        low, most = (low, middle) if joined(middle) else (middle, most)
+    lifted: DoubleArray = level + most * ramp
+    return lifted
+
+
+def _target(threshold: float, label: bool) -> float:
+    return threshold + _SURE * (1 - threshold) if label else (1 - _SURE) * threshold
+
+
+def _falloff(mine: DoubleArray, others: DoubleArray, reach: float) -> DoubleArray:
+    """One at a prompt, less with the distance from it, nothing at prompts of the other label."""
+    near = np.exp(-0.5 * (mine / reach) ** 2)
+    with np.errstate(invalid="ignore"):
+        yields = others**2 / (mine**2 + others**2)
+    return np.asarray(near * np.where(np.isinf(others), 1.0, np.nan_to_num(yields, nan=0.0)))
+
+
+def _distance(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
+    """Return the distance of each pixel to the nearest place; infinite without one."""
+    if not len(places):
+        return np.full(shape, np.inf)
+    empty = np.ones(shape, dtype=bool)
+    empty[places[:, 0], places[:, 1]] = False
+    distance: DoubleArray = ndimage.distance_transform_edt(empty)
+    return distance
+
+
+def _passage(guide: FloatArray) -> DoubleArray:
+    """Return what a step over each pixel costs: 1 on plain ground, more at edges."""
+    smooth = ndimage.gaussian_filter(guide.astype(np.float64), (0.7, 0.7, 0))
+    across, down = ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=0)
+    slope = np.hypot(across, down).max(axis=2)
+    typical = float(np.quantile(slope, 0.9))
+    return np.asarray(1.0 + _EDGE * np.minimum(slope / max(typical, 1e-6), 1.0) ** 2)
+
+
+def _travel(cost: DoubleArray, cells: NDArray[np.integer]) -> DoubleArray:
+    """Return the geodesic distance of each pixel to the nearest cell; infinite without one."""
+    if not len(cells):
+        return np.full(cost.shape, np.inf)
+    from skimage.graph import MCP_Geometric  # slow to import
+
+    travelled, _ = MCP_Geometric(cost).find_costs(cells.tolist())
+    return np.asarray(travelled, dtype=np.float64)
