@@ -43,9 +43,9 @@ def tiny():
     return RefinementSession(make_model(), config=EngineConfig(samples=12))
 
 
-@pytest.mark.parametrize(("frame", "side"), [("pad", 96), ("squash", 80)])
-def test_models_that_see_whole_images_carry_with_the_whole_slice(frame, side):
-    session = RefinementSession(make_model(frame=frame), config=EngineConfig(samples=12))
+@pytest.mark.parametrize(("convention", "side"), [("sam", 96), ("medsam", 80)])
+def test_models_that_see_whole_images_carry_with_the_whole_slice(convention, side):
+    session = RefinementSession(make_model(convention=convention), config=EngineConfig(samples=12))
     image = ball(slices=1)[0][0, :80]
     carry(session, image, disc())
     session_view = session.view

@@ -17,7 +17,7 @@ class Listener:
     """Takes the place of a network, and keeps what it is told."""
 
     device = torch.device("cpu")
-    config = SimpleNamespace(image_size=SIZE, point_order="xy")
+    config = SimpleNamespace(image_size=SIZE, rules=SimpleNamespace(point_order="xy"))
 
     def embed_prompts(self, points, labels, *, boxes, mask_logits):
         self.points = None if points is None else points[0].numpy()
