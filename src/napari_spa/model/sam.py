@@ -58,10 +58,12 @@ if TYPE_CHECKING:
         PromptEncoder,
         TwoWayTransformer,
     )
+    from segment_anything.modeling.common import LayerNorm2d
     from segment_anything.modeling.transformer import TwoWayAttentionBlock
 else:
     _modeling = import_modeling()
     ImageEncoderViT = _modeling.ImageEncoderViT
+    LayerNorm2d = _modeling.common.LayerNorm2d
     MaskDecoder = _modeling.MaskDecoder
     PromptEncoder = _modeling.PromptEncoder
     TwoWayTransformer = _modeling.TwoWayTransformer
@@ -70,6 +72,7 @@ else:
 __all__ = [
     "EfficientSamTransformer",
     "ImageEncoderViT",
+    "LayerNorm2d",
     "PairedMaskDecoder",
     "PromptEncoder",
     "TwoWayTransformer",

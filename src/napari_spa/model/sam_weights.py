@@ -2,13 +2,14 @@
 
 SAM ViT-B, L and H, MedSAM and micro-sam's models share one layout.  Depth, width, heads,
 input size and decoder width are read off the tensors' shapes, so smaller and larger
-relatives of the same layout are models as well.
+relatives of the same layout are models as well.  MobileSAM and micro-sam's ViT-T differ in
+the image encoder alone.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
-_ANCHOR = "image_encoder.patch_embed.proj.weight"
+_VIT = "image_encoder.patch_embed.proj.weight"
 _TINY_VIT = "image_encoder.patch_embed.seq.0.c.weight"
+_TINY_VIT_SIZE = 1024  # its tensors do not tell; all published ones were trained at it
+# What TinyViT keeps from its time as a classifier, and counters of batch normalisation.
+_UNUSED = re.compile(r"image_encoder\.(norm_head|head)\.|.*\.num_batches_tracked$")
 PATCH = 16
 """Side of a patch of SAM's ViT in pixels."""
 _WINDOW = 14
@@ -39,9 +43,9 @@ def sam_prefix(names: Mapping[str, object]) -> str | None:
     Returns
     -------
     str or None
-        The prefix, empty for plain SAM; None when this is no SAM-family ViT.
+        The prefix, empty for plain SAM; None when this is no SAM-family network.
     """
-    prefixes = (n.removesuffix(_ANCHOR) for n in names if n.endswith(_ANCHOR))
+    prefixes = (n.removesuffix(a) for n in names for a in (_VIT, _TINY_VIT) if n.endswith(a))
     return min(prefixes, key=len, default=None)
 
 
@@ -63,7 +67,7 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     Raises
     ------
     CheckpointError
-        When it is no SAM-family ViT.
+        When it is no SAM-family network.
     """
     prefix = sam_prefix(tensors)
     if prefix is None:
@@ -76,7 +80,10 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     foreign += [n for n in state if not n.startswith(PARTS)]
     if foreign:
         raise CheckpointError(f"it is of another network: it has unknown {sorted(foreign)[0]}")
-    return sam_config(state), state
+    if _TINY_VIT not in state:
+        return sam_config(state), state
+    state = {n: t for n, t in state.items() if not _UNUSED.match(n)}
+    return _tiny_vit_config(state), state
 
 
 def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
@@ -96,7 +103,7 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
     CheckpointError
         When a tensor that decides the shape is missing or odd.
     """
-    width, channels, *patch = _shape(state, _ANCHOR, 4)
+    width, channels, *patch = _shape(state, _VIT, 4)
     _, rows, columns, _ = _shape(state, "image_encoder.pos_embed", 4)
     if channels != 3 or patch != [PATCH, PATCH] or rows != columns:
         raise CheckpointError("its encoder is not SAM's (patch, channels or grid differ)")
@@ -109,17 +116,41 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
         name=_family(width, depth),
         encoder="vit",
         image_size=PATCH * rows,
-        embed_dim=_shape(state, "image_encoder.neck.0.weight", 4)[0],
         vit_dim=width,
         vit_depth=depth,
         vit_heads=width // tables[0][1],
         vit_global=_global_blocks([length for length, _ in tables]),
-        decoder_mlp=_shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
-        multimask_outputs=_shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
         latent_dim=0,
         head="logit",
         convention="sam",
+        **_decoder_shape(state),
     )
+
+
+def _tiny_vit_config(state: Mapping[str, Tensor]) -> SpaConfig:
+    return SpaConfig(
+        name="sam-vit-t",
+        encoder="tiny-vit",
+        image_size=_TINY_VIT_SIZE,
+        head="logit",
+        latent_dim=0,
+        convention="sam",
+        **_decoder_shape(state),
+    )
+
+
+class _DecoderShape(TypedDict):
+    embed_dim: int
+    decoder_mlp: int
+    multimask_outputs: int
+
+
+def _decoder_shape(state: Mapping[str, Tensor]) -> _DecoderShape:
+    return {
+        "embed_dim": _shape(state, "image_encoder.neck.0.weight", 4)[0],
+        "decoder_mlp": _shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
+        "multimask_outputs": _shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
+    }
 
 
 def _shape(state: Mapping[str, Tensor], name: str, ndim: int) -> list[int]:
@@ -155,8 +186,6 @@ def _check_pixels(state: Mapping[str, Tensor]) -> None:
 def _what_else(tensors: Mapping[str, Tensor]) -> str:
     if not tensors:
         return "it holds no named tensors"
-    if any(name.endswith(_TINY_VIT) for name in tensors):
-        return "it is a TinyViT (mobile) SAM, which is not supported"
     if any(name.startswith(("image_encoder.trunk.", "sam_mask_decoder.")) for name in tensors):
         return "it is a SAM 2 network, which is not supported"
     return f"it is of another network: it has {next(iter(tensors))}, which SAM has not"

@@ -26,11 +26,12 @@ from napari_spa.model.sam import (
     PromptEncoder,
     TwoWayTransformer,
 )
+from napari_spa.model.tiny_vit import TinyVitEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EncoderKind = Literal["conv", "efficientnet", "vit"]
+EncoderKind = Literal["conv", "efficientnet", "vit", "tiny-vit"]
 HeadKind = Literal["latent", "logit", "both"]
 
 _PRIORS: dict[str, type[PriorNetwork | PaperPriorNetwork]] = {
@@ -48,7 +49,7 @@ class SpaConfig:
     ----------
     name : str
         The model's name.
-    encoder : {"conv", "efficientnet", "vit"}
+    encoder : {"conv", "efficientnet", "vit", "tiny-vit"}
         Image encoder family.
     image_size : int
         Side S of the square input in pixels.
@@ -113,7 +114,7 @@ class SpaConfig:
     @property
     def grid(self) -> int:
         """Side of the embedding's grid in tokens."""
-        return self.image_size // (16 if self.encoder == "vit" else 8)
+        return self.image_size // (8 if self.encoder in ("conv", "efficientnet") else 16)
 
 
 class ImageEmbedding(NamedTuple):
@@ -221,6 +222,8 @@ class Spa(nn.Module):
                 image_size=size, embed_dim=dim, layers=config.layers
             )
             skip_channels = EfficientNetEncoder.skip_channels
+        elif config.encoder == "tiny-vit":
+            self.image_encoder = TinyVitEncoder(embed_dim=dim)
         else:
             self.image_encoder = _build_vit(config)
         self.prompt_encoder = PromptEncoder(
