@@ -32,7 +32,7 @@ from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectProm
 from napari_spa.core.metrics import dice
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
-from napari_spa.io.images.listing import open_image
+from napari_spa.io.images import open_image
 from napari_spa.refine.session.prompt_validation import interior_click
 
 FLAT = Plane((0, 1), (0, 0))

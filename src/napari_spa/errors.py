@@ -90,3 +90,7 @@ class DataError(SpaError):
 
 class Cancelled(SpaError):
     """The person asked for the running work to stop."""
+
+
+class ImageWarning(UserWarning):
+    """An image file holds more than is opened, or should hold more than it does."""

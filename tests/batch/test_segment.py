@@ -15,8 +15,7 @@ from napari_spa.batch.segment import input_digest, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.errors import DataError
 from napari_spa.io.event_log import read_records
-from napari_spa.io.images.open import ImageInfo, write_labels
-from napari_spa.io.images.stack_files import StackFile
+from napari_spa.io.images import ImageFile, ImageInfo, write_labels
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import image_facts, read_journal
@@ -232,7 +231,7 @@ def test_the_log_comes_last(engine, task, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise DataError("cannot write it: No space left on device.")
 
-    monkeypatch.setattr("napari_spa.io.images.open.write_labels", broken)
+    monkeypatch.setattr("napari_spa.io.images.write_labels", broken)
     with pytest.raises(DataError):
         segment_image(task, RECIPE, engine, tmp_path)
     assert not log_path(tmp_path, task.name).exists()
@@ -359,7 +358,7 @@ class Failing:
 def test_a_disk_that_fails_while_it_is_read(engine, task, tmp_path, monkeypatch):
     info = ImageInfo("YX", (64, 72))
     monkeypatch.setattr(
-        "napari_spa.io.images.listing.open_image", lambda path: StackFile(path, (Failing(),), info)
+        "napari_spa.io.images.open_image", lambda path: ImageFile(path, (Failing(),), info)
     )
     result = segment_image(task, RECIPE, engine, tmp_path / "out")
     assert result.outcome == "failed"

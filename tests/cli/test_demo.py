@@ -13,7 +13,7 @@ from napari_spa.cli import demo
 from napari_spa.cli.panel import ADDED, REMOVED, Shown, draw_panel
 from napari_spa.core.types import Candidate, Proposal, Region
 from napari_spa.errors import DataError
-from napari_spa.io.images.open import read_image
+from napari_spa.io.images import read_image
 
 
 def disc(radius: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:

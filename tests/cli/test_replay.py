@@ -20,7 +20,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import DataError
 from napari_spa.io.event_log import RecordLog
-from napari_spa.io.images.open import ImageInfo, read_image, write_labels
+from napari_spa.io.images import ImageInfo, read_image, write_labels
 from napari_spa.io.models.formats import save_model
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
 from napari_spa.refine.log.journal import ImageFacts, Journal

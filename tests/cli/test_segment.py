@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_spa.io.images.open import read_image
+from napari_spa.io.images import read_image
 
 
 @pytest.fixture

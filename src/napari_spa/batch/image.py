@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.task import BatchTask
     from napari_spa.core.types import BoolArray, Region
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
 
 
 class LogText:
@@ -180,7 +180,7 @@ class OpenedImage:
         InputError
             When it cannot be read.
         """
-        from napari_spa.io.images.listing import open_image
+        from napari_spa.io.images import open_image
 
         image = open_image(task.path)
         levels = tuple(

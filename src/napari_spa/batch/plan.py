@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from napari_spa.batch.task import BatchRecipe, Source
-    from napari_spa.io.images.listing import ImageEntry
+    from napari_spa.io.images import ImageEntry
 
 
 NEEDED = ("image", "object", "row", "col")
@@ -274,7 +274,7 @@ def make_plan(
         When a folder cannot be used, not exactly one of the three ways is given, or there is
         nothing to do.
     """
-    from napari_spa.io.images.listing import list_images
+    from napari_spa.io.images import list_images
 
     if (prompts is not None) + (masks is not None) + bool(auto) != 1:
         raise InputError("say where objects come from: a table of prompts, masks, or auto.")
@@ -340,7 +340,7 @@ def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) 
 def _with_masks(
     entries: Sequence[ImageEntry], folder: Path, notes: list[str], *, recursive: bool
 ) -> list[BatchTask]:
-    from napari_spa.io.images.listing import list_images
+    from napari_spa.io.images import list_images
 
     masks = {entry.name: entry.path for entry in list_images(folder, recursive=recursive)}
     exactly = {

@@ -133,7 +133,7 @@ def objects_on(labels: NDArray[np.integer]) -> list[tuple[int, LocalMask]]:
 
 def _read(path: Path | None, image: OpenedImage) -> NDArray[np.integer]:
     """Read the labels and check their numbers."""
-    from napari_spa.io.images.stack_files import read_label_stack
+    from napari_spa.io.images import read_label_stack
 
     if path is None:
         raise InputError(f"there is no mask for {image.name}; put one of the same name there.")

@@ -195,7 +195,7 @@ class _Written:
 
     def save(self, out: Path) -> tuple[tuple[str, str], ...]:
         """Write labels and then the log; return their places and digests."""
-        from napari_spa.io.images.open import write_labels
+        from napari_spa.io.images import write_labels
         from napari_spa.io.projects.paths import labels_path, log_path
 
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)

@@ -37,7 +37,7 @@ def file_digest(path: Path) -> str:
 
 def _contents(path: Path) -> Iterator[tuple[str, str]]:
     """Go through the files of an image: its own, or all of its folder or series, in order."""
-    from napari_spa.io.images.listing import image_parts
+    from napari_spa.io.images import image_parts
 
     for part in image_parts(path):
         if part == path:

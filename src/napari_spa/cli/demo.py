@@ -202,7 +202,7 @@ def _play(
 
 def _write(folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[Shown]) -> None:
     from napari_spa.cli.panel import draw_panel
-    from napari_spa.io.images.open import ImageInfo, write_labels
+    from napari_spa.io.images import ImageInfo, write_labels
 
     mask = rounds[-1].proposal.mask
     height, width = mask.shape

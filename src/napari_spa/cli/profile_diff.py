@@ -87,7 +87,7 @@ def _names(profiles: list[tuple[Path, PreferenceProfile]]) -> tuple[str, str]:
 def _look(
     options: argparse.Namespace, first: PreferenceProfile, second: PreferenceProfile
 ) -> tuple[NDArray[np.generic], ProfileDisagreement, LoadedModel]:
-    from napari_spa.io.images.open import read_image
+    from napari_spa.io.images import read_image
     from napari_spa.io.models.load import load_model
     from napari_spa.refine.engine.image_plane import Picture
     from napari_spa.refine.preference.comparison import disagree

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.cli.arguments import Commands
-    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.io.images import ImageFile
     from napari_spa.refine.log.journal import ImageFacts
     from napari_spa.refine.log.reader import LoggedSession
     from napari_spa.refine.log.replay import ReplayedPart
@@ -62,7 +62,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from napari_spa.io.event_log import read_records
-    from napari_spa.io.images.stack_files import read_label_stack
+    from napari_spa.io.images import read_label_stack
     from napari_spa.refine.annotation.annotation import ArraySurface
     from napari_spa.refine.log.journal import image_facts
     from napari_spa.refine.log.replay import replay
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 class _Replayed:
     """What there is to report."""
 
-    image: StackFile
+    image: ImageFile
     models: _Models
     session: LoggedSession
     parts: tuple[ReplayedPart, ...]
@@ -145,10 +145,10 @@ def _stem(error: Exception) -> str:
     return str(error).rstrip(".")
 
 
-def _open_image(options: argparse.Namespace, facts: ImageFacts) -> StackFile:
+def _open_image(options: argparse.Namespace, facts: ImageFacts) -> ImageFile:
     """Find the image: as asked, as logged, or beside the log."""
     from napari_spa.errors import InputError
-    from napari_spa.io.images.stack_files import open_stack
+    from napari_spa.io.images import open_stack
 
     if options.image is not None:
         return open_stack(options.image, facts.shape)
@@ -206,8 +206,8 @@ def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int
     return count
 
 
-def _write(path: Path, labels: NDArray[np.uint32], image: StackFile) -> None:
-    from napari_spa.io.images.open import write_labels
+def _write(path: Path, labels: NDArray[np.uint32], image: ImageFile) -> None:
+    from napari_spa.io.images import write_labels
 
     write_labels(path, labels, image.info)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.core.types import BoolArray, Proposal
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
     from napari_spa.refine.session.session import RefinementSession
 
 _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     _check_output(options.output, options.image)
     if not options.point and options.box is None:
         raise CallError("nothing to start from; give --point ROW,COL or --box R0,C0,R1,C1.")
-    from napari_spa.io.images.open import read_image
+    from napari_spa.io.images import read_image
 
     image, info = read_image(options.image, index=options.slice)
     session, loading = _session(options)
@@ -144,7 +144,7 @@ def _check_output(output: Path, image: Path) -> None:
 
 
 def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
-    from napari_spa.io.images.open import write_labels, write_picture
+    from napari_spa.io.images import write_labels, write_picture
 
     if path.suffix.lower() in _PICTURE:
         write_picture(path, np.where(mask, 255, 0).astype(np.uint8))

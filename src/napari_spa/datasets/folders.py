@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.images.open import read_image
+from napari_spa.io.images import open_image, read_image
+from napari_spa.io.images.faults import check_size, reading
+from napari_spa.io.images.lazy import number_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +57,30 @@ class CaseFolder(Protocol):
         ...
 
 
+def read_picture(path: Path) -> NDArray[np.generic]:
+    """Read the image of a case, with all its channels.
+
+    Parameters
+    ----------
+    path : Path
+        A single image.
+
+    Returns
+    -------
+    ndarray of shape (H, W) or (H, W, C)
+        As stored; channels come last, wherever the file has them.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read or is a stack.
+    """
+    image = open_image(path)
+    if image.info.axes == "CYX":
+        return np.moveaxis(np.asarray(image.levels[0]), 0, -1)
+    return read_image(path)[0]
+
+
 def read_mask(path: Path, *, half: bool = False) -> BoolArray:
     """Read one rater's mask.
 
@@ -71,10 +97,9 @@ def read_mask(path: Path, *, half: bool = False) -> BoolArray:
     ndarray of shape (H, W)
         bool.
     """
-    values = read_image(path)[0].astype(np.float64)
+    values = read_picture(path).astype(np.float64)
     if values.ndim == 3:
-        colours = 1 if values.shape[-1] == 2 else 3
-        values = values[..., :colours].max(axis=-1)
+        values = values[..., :3].max(axis=-1)
     return np.asarray(values >= 128 if half else values > 0)
 
 
@@ -138,7 +163,7 @@ class PlainFolder:
 
     def read(self, name: str) -> Case:
         """Read one case."""
-        image, _ = read_image(self._images[name])
+        image = read_picture(self._images[name])
         masks = {
             rater: read_mask(files[name]) for rater, files in self._masks.items() if name in files
         }
@@ -224,7 +249,7 @@ class Refuge2Folder(_Listed):
     def read(self, name: str) -> Case:
         """Read one case; see :meth:`CaseFolder.read`."""
         case = self._paths[name]
-        image, _ = read_image(case / f"{case.name}_cropped.jpg")
+        image = read_picture(case / f"{case.name}_cropped.jpg")
         pattern = re.compile(rf"{re.escape(case.name)}_seg_{self.target}_(\d+)_cropped\.jpg")
         masks = {
             f"rater{match[1]}": read_mask(path, half=True)
@@ -257,7 +282,7 @@ class LidcFolder(_Listed):
     def read(self, name: str) -> Case:
         """Read one case; see :meth:`CaseFolder.read`."""
         path = self._paths[name]
-        image, _ = read_image(path)
+        image = read_picture(path)
         root = next(parent for parent in path.parents if parent.name == "images")
         marked = root.parent / "gt" / path.parent.relative_to(root)
         masks = {
@@ -308,10 +333,10 @@ def _read_nifti(path: Path) -> NDArray[np.float64]:
         import nibabel
     except ImportError as error:
         raise DataError(f"{path.name} is NIfTI: install nibabel (pip install nibabel).") from error
-    try:
-        values = np.asarray(nibabel.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
-    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    with reading(path):
+        image: Any = nibabel.load(path, mmap=False)
+        check_size(number_of_values(image.shape) * np.dtype(np.float64).itemsize)
+        values = np.asarray(image.dataobj, dtype=np.float64)
     longer = [size for size in values.shape[2:] if size > 1]
     if values.ndim < 2 or len(longer) > 1 or any(size > 4 for size in longer):
         raise DataError(f"{path} has {values.shape} voxels; 2D images are needed here.")

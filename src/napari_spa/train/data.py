@@ -12,7 +12,7 @@ from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError
-from napari_spa.io.images.open import read_image
+from napari_spa.io.images import read_image
 from napari_spa.train import synthetic
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Unit tests of stacks written by napari_spa.io.images.open.write_labels."""
+"""Unit tests of stacks written by napari_spa.io.images.write_labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tifffile
 import zarr
 
 from napari_spa.errors import Cancelled, InputError
-from napari_spa.io.images.open import ImageInfo, read_image, write_labels
+from napari_spa.io.images import ImageInfo, read_image, write_labels
 
 
 def _pixels(path: Path) -> dict[str, str]:

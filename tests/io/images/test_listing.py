@@ -10,9 +10,7 @@ from skimage import data
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
-from napari_spa.io.images.listing import list_images, open_image
-from napari_spa.io.images.open import write_labels
-from napari_spa.io.images.stack_files import read_label_stack
+from napari_spa.io.images import list_images, open_image, read_label_stack, write_labels
 from napari_spa.refine.engine.image_plane import PlaneReader
 
 STACK = np.random.default_rng(0).integers(0, 4000, (5, 40, 30)).astype(np.uint16)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.images.open import ImageInfo, read_image, write_labels, write_picture
+from napari_spa.io.images import ImageInfo, read_image, write_labels, write_picture
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.stack_files import open_stack, read_label_stack
+from napari_spa.io.images import open_stack, read_label_stack
 
 SHAPES = {
     "YX": (40, 50),

@@ -11,8 +11,7 @@ import tifffile
 import zarr
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.images.listing import open_image
-from napari_spa.io.images.open import ImageInfo, write_labels
+from napari_spa.io.images import ImageInfo, open_image, write_labels
 from napari_spa.io.projects.export import KINDS, export_project
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_spa.io.images.listing import open_image
+from napari_spa.io.images import open_image
 from napari_spa.viewer.folder.thumbnails import SIDE, Thumbnails, make_thumbnail
 
 

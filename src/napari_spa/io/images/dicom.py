@@ -1,28 +1,233 @@
-"""A DICOM series as a stack: sorted by position, rescaled, read plane by plane."""
+"""DICOM: which files belong together, and a series as a stack sorted by position.
+
+A series is a list of frames: each file brings one, or many (enhanced multi-frame), and each
+frame's facts are looked up where the standard lets them stand: in its own functional groups,
+in the shared ones, and in the header.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.dicom_files import Instance, read_header
-from napari_spa.io.images.layout import Opened, needs_extra
+from napari_spa.io.images.faults import needs_extra, reading
+from napari_spa.io.images.layout import RawImage, both, length
 from napari_spa.io.images.lazy import plane_by_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+SUFFIXES = {".dcm", ".dicom", ".ima"}
 _SAME_PLACE = 1e-3  # millimetres
+_GAP = 1.5  # a step so many times the usual one is a missing slice
+_FRAME_TAGS = [
+    *("RescaleSlope", "RescaleIntercept", "FrameTime", "TemporalPositionIndex"),
+    *("PixelSpacing", "ImagerPixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
+    *("ImagePositionPatient", "ImageOrientationPatient"),
+]
+_TAGS = [
+    *("SeriesInstanceUID", "SOPInstanceUID", "NumberOfFrames", "Rows", "Columns"),
+    *("PhotometricInterpretation", "BitsStored", "PixelRepresentation", "SamplesPerPixel"),
+    *("InstanceNumber", "GridFrameOffsetVector"),
+    *_FRAME_TAGS,
+]
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
-def read_series(path: Path, files: Sequence[Path]) -> Opened:
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """The header of a file, as far as it matters here.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    header : mapping
+        What its tags say, by their names.
+    frames : tuple of mapping
+        What is said of each of its planes; for a plain file one, empty.
+    """
+
+    path: Path
+    header: Mapping[str, Any]
+    frames: tuple[Mapping[str, Any], ...] = ({},)
+
+    @property
+    def series(self) -> str:
+        """The series it belongs to; a file of many frames is one of its own."""
+        series = str(self.header.get("SeriesInstanceUID") or "")
+        return f"{series} {self.path.name}" if len(self.frames) > 1 or not series else series
+
+    @property
+    def uid(self) -> str:
+        """What tells it from other instances; the same for a copy of the file."""
+        return str(self.header.get("SOPInstanceUID") or "") or str(self.path)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns; zero for what is no image, such as a report."""
+        return int(self.header.get("Rows") or 0), int(self.header.get("Columns") or 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """A plane of a file.
+
+    Attributes
+    ----------
+    instance : Instance
+        Its file.
+    index : int or None
+        Which of the file's frames; None where the file has but one.
+    """
+
+    instance: Instance
+    index: int | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def number(self, name: str, default: float) -> float:
+        """Return the value of a tag as a number."""
+        numbers = self.numbers(name, 1)
+        return default if numbers is None else numbers[0]
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...] | None:
+        """Return the values of a tag as finite numbers; None unless there are so many."""
+        value = self.facts.get(name, self.instance.header.get(name))
+        values = [value] if isinstance(value, str | int | float) else list(value or ())
+        try:
+            numbers = tuple(float(part) for part in values)
+        except (TypeError, ValueError):
+            return None
+        fits = len(numbers) == count and all(math.isfinite(number) for number in numbers)
+        return numbers if fits else None
+
+    @property
+    def place(self) -> float | None:
+        """Where it lies along the normal of its plane, in millimetres."""
+        position = self.numbers("ImagePositionPatient", 3)
+        sides = self.numbers("ImageOrientationPatient", 6)
+        if position is None or sides is None:
+            return None
+        along = float(np.dot(np.cross(sides[:3], sides[3:]), position))
+        if self.index is None or "ImagePositionPatient" in self.facts:
+            return along
+        offsets = self.instance.header.get("GridFrameOffsetVector")  # doses
+        return None if offsets is None else along + float(offsets[self.index])
+
+    @property
+    def rescale(self) -> tuple[float, float]:
+        """What stored values are multiplied by, and what is added."""
+        return self.number("RescaleSlope", 1.0), self.number("RescaleIntercept", 0.0)
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The least and the highest value that can be stored."""
+        bits = min(max(int(self.number_of("BitsStored", 16)), 1), 32)
+        signed = self.number_of("PixelRepresentation", 0) == 1
+        low = -(2 ** (bits - 1)) if signed else 0
+        return low, low + 2**bits - 1
+
+    def number_of(self, name: str, default: int) -> int:
+        """Return a whole number of the header."""
+        value = self.instance.header.get(name)
+        return default if value in (None, "") else int(value)
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the least value is shown white."""
+        return str(self.instance.header.get("PhotometricInterpretation")).strip() == "MONOCHROME1"
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Tell by its name whether a file may be DICOM; without a known suffix by its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    # Files are often named by number or unique identifier, as "1.2.840.113619.2".
+    if path.name.upper() == "DICOMDIR" or (suffix and not suffix[1:].isdecimal()):
+        return False
+    return _starts_as_dicom(path)
+
+
+def read_header(path: Path) -> Instance:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Instance
+
+    Raises
+    ------
+    InputError
+        When pydicom is not installed.
+    ValueError, OSError and others
+        When the file is damaged.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise needs_extra(path, "pydicom") from error
+    del pydicom
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about values that break the standard in small ways
+        header = _dataset(path, specific_tags=[*_TAGS, *_GROUPS], stop_before_pixels=True)
+        facts = {name: header.get(name) for name in _TAGS}
+        shared = _flat(next(iter(header.get(_GROUPS[0]) or ()), None))
+        own = [_flat(group) for group in header.get(_GROUPS[1]) or ()]
+        count = int(facts["NumberOfFrames"] or 1)
+    if count > 1 or own:
+        own = [*own, *[{}] * (count - len(own))][:count]
+        return Instance(path, facts, tuple({**shared, **frame} for frame in own))
+    return Instance(path, facts, (shared,))
+
+
+def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
+    """Group files by series, in the order given.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files that look like DICOM.
+
+    Returns
+    -------
+    list of tuple of Path
+        A file that cannot be read is alone; what holds no pixels, such as a report, is
+        left out.  Without pydicom all files are one series.
+    """
+    try:
+        import pydicom  # noqa: F401  whether it is there
+    except ImportError:
+        together = tuple(paths)
+        return [together] if together else []
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        try:
+            with reading(path):
+                instance = read_header(path)
+                if 0 in instance.shape:
+                    continue
+                key = instance.series
+        except InputError:
+            key = f"damaged {path.name}"
+        groups.setdefault(key, []).append(path)
+    return [tuple(group) for group in groups.values()]
+
+
+def read_series(path: Path, files: Sequence[Path]) -> RawImage:
     """Open a series.
 
     Parameters
@@ -30,13 +235,13 @@ def read_series(path: Path, files: Sequence[Path]) -> Opened:
     path : Path
         What it is called in a sentence.
     files : sequence of Path
-        Its files.
+        Its files; copies of one instance count once.
 
     Returns
     -------
-    Opened
+    RawImage
         Values in the unit of the series, such as Hounsfield's: whole numbers where
-        rescaling keeps them whole, else float32.
+        rescaling keeps them whole, else float32.  Black is the least value, always.
 
     Raises
     ------
@@ -45,143 +250,124 @@ def read_series(path: Path, files: Sequence[Path]) -> Opened:
     ValueError, OSError and others
         When a file is damaged.
     """
-    instances = [read_header(file) for file in files]
+    instances = {i.uid: i for i in reversed([read_header(file) for file in files])}
     if not instances:
         raise InputError(f"{path} holds no DICOM image.")
-    sizes = sorted({instance.shape for instance in instances})
+    sizes = sorted({instance.shape for instance in instances.values()})
     if len(sizes) > 1:
         listed = " and ".join(f"{rows} x {columns}" for rows, columns in sizes[:3])
         raise InputError(f"{path} holds images of several sizes ({listed}); sort them apart.")
-    if len(instances) == 1 and instances[0].frames > 1:
-        return _frames(path, instances[0])
-    order, distance = _sorted(instances)
-    dtype = _dtype(instances)
-    stack = (len(order), len(order[0]))
-    first = _decoded(path, order[0][0], None, dtype)  # what it is; a damaged one says so here
-    if len(instances) == 1:
-        return _described(first, "", instances[0], None)
+    frames = [
+        _Frame(instance, number if len(instance.frames) > 1 else None, facts)
+        for instance in reversed(instances.values())
+        for number, facts in enumerate(instance.frames)
+    ]
+    order, axes, distance, notes = _sorted(path, frames)
+    return _stack(path, order, axes, distance, notes)
+
+
+def _stack(
+    path: Path,
+    order: list[list[_Frame]],
+    axes: str,
+    distance: float | None,
+    notes: tuple[str, ...],
+) -> RawImage:
+    """Return the frames, by time and place, as one array."""
+    flat = [frame for row in order for frame in row]
+    dtype = _dtype(flat)
+    one = flat[0]
+    first = _decoded(path, one, dtype)  # what it is; a damaged one says so here
+    shape = (*((len(order), len(order[0])) if len(flat) > 1 else ()), *first.shape)
+    names = (axes if len(flat) > 1 else "") + ("YXS" if first.ndim > 2 else "YX")
 
     def read(at: tuple[int, ...]) -> NDArray[np.generic]:
         time, place = at
-        plane = _decoded(path, order[time][place], None, dtype)
+        frame = order[time][place]
+        plane = _decoded(path, frame, dtype)
         if plane.shape != first.shape:
-            raise InputError(f"{order[time][place].path} differs from the rest of its series.")
+            raise InputError(f"{frame.instance.path} differs from the rest of its series.")
         return plane.astype(first.dtype, copy=False)
 
-    return _opened(path, (*stack, *first.shape), first.dtype, read, "TZ", instances[0], distance)
+    array: Any = first
+    if len(flat) > 1:
+        array = plane_by_plane(path, shape, first.dtype, read, colours=first.ndim > 2)
+    spacing = one.numbers("PixelSpacing", 2) or one.numbers("ImagerPixelSpacing", 2)
+    size = None if spacing is None else both(length(spacing[0], "mm"), length(spacing[1], "mm"))
+    return RawImage((array,), names, size, distance, notes)
 
 
-def _frames(path: Path, instance: Instance) -> Opened:
-    """Open one file of many planes."""
-    dtype = _dtype([instance])
-    first = _decoded(path, instance, 0, dtype)
+def _sorted(
+    path: Path, frames: Sequence[_Frame]
+) -> tuple[list[list[_Frame]], str, float | None, tuple[str, ...]]:
+    """Return the frames by time and place, their two axes, the distance of places, and notes."""
 
-    def read(at: tuple[int, ...]) -> NDArray[np.generic]:
-        return _decoded(path, instance, at[0], dtype).astype(first.dtype, copy=False)
+    def number(frame: _Frame) -> tuple[float, str, int]:
+        instance = frame.instance
+        counted = frame.number("InstanceNumber", 0)
+        return counted, instance.path.name, frame.index or 0
 
-    axis = "T" if instance.number("FrameTime", 0) > 0 else "Z"
-    distance = instance.number("SpacingBetweenSlices", 0) * 1e3 or None
-    shape = (instance.frames, *first.shape)
-    return _opened(path, shape, first.dtype, read, axis, instance, distance)
-
-
-def _opened(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    read: Any,  # noqa: ANN401  a function
-    stack: str,
-    instance: Instance,
-    distance: float | None,
-) -> Opened:
-    colours = len(shape) > len(stack) + 2
-    array = plane_by_plane(path, shape, dtype, read, colours=colours)
-    return _described(array, stack, instance, distance)
-
-
-def _described(
-    array: Any,  # noqa: ANN401  an array
-    stack: str,
-    instance: Instance,
-    distance: float | None,
-) -> Opened:
-    axes = stack + ("YXS" if len(array.shape) > len(stack) + 2 else "YX")
-    spacing = instance.numbers("PixelSpacing", 2) or instance.numbers("ImagerPixelSpacing", 2)
-    size = None
-    if spacing is not None and all(math.isfinite(s) and s > 0 for s in spacing):
-        size = (spacing[0] * 1e3, spacing[1] * 1e3)  # rows, columns
-    return Opened((array,), axes, size, distance)
-
-
-def _sorted(instances: Sequence[Instance]) -> tuple[list[list[Instance]], float | None]:
-    """Return the instances by time and place, and the distance of places in micrometres."""
-    placed = [(_place(instance), instance) for instance in instances]
-    by_number = sorted(placed, key=lambda p: (p[1].number("InstanceNumber", 0), p[1].path.name))
+    counted = sorted(frames, key=number)
+    placed = [(frame.place, frame) for frame in counted]
     if any(place is None for place, _ in placed):
-        return [[instance for _, instance in by_number]], _said_distance(instances[0])
-    groups: list[tuple[float, list[Instance]]] = []
-    for place, instance in sorted(by_number, key=lambda pair: pair[0] or 0.0):
+        moving = frames[0].number("FrameTime", 0) > 0
+        if moving:
+            return [[frame] for frame in counted], "TZ", None, ()
+        return [counted], "TZ", _said_distance(frames[0]), ()
+    groups: list[tuple[float, list[_Frame]]] = []
+    for place, frame in sorted(placed, key=lambda pair: pair[0] or 0.0):
         where = place or 0.0
         if groups and abs(groups[-1][0] - where) < _SAME_PLACE:
-            groups[-1][1].append(instance)
+            groups[-1][1].append(frame)
         else:
-            groups.append((where, [instance]))
+            groups.append((where, [frame]))
+    for _, group in groups:
+        group.sort(key=lambda frame: frame.number("TemporalPositionIndex", 0))
     times = {len(group) for _, group in groups}
     if len(times) > 1:  # some places twice: what is twice is no time
-        return [[instance for _, group in groups for instance in group]], None
+        note = f"{path.name} holds some places more often than others, one after another."
+        return [[frame for _, group in groups for frame in group]], "TZ", None, (note,)
     steps = np.diff([where for where, _ in groups])
-    distance = float(np.median(steps)) * 1e3 if len(steps) else _said_distance(instances[0])
-    return [[group[time] for _, group in groups] for time in range(times.pop())], distance
+    if not len(steps):
+        return [[frame] for frame in groups[0][1]], "TZ", _said_distance(frames[0]), ()
+    distance = float(np.median(steps))
+    missing = int(np.round(steps / distance - 1)[steps > _GAP * distance].sum())
+    note = f"{path.name} lacks about {missing} of its slices; the others are shown."
+    stack = [[group[time] for _, group in groups] for time in range(times.pop())]
+    return stack, "TZ", length(distance, "mm"), ((note,) if missing else ())
 
 
-def _place(instance: Instance) -> float | None:
-    """Return where an image lies along the normal of its plane, in millimetres."""
-    position = instance.numbers("ImagePositionPatient", 3)
-    sides = instance.numbers("ImageOrientationPatient", 6)
-    if position is None or sides is None:
-        return None
-    return float(np.dot(np.cross(sides[:3], sides[3:]), position))
+def _said_distance(frame: _Frame) -> float | None:
+    distance = frame.number("SpacingBetweenSlices", 0) or frame.number("SliceThickness", 0)
+    return length(distance, "mm")
 
 
-def _said_distance(instance: Instance) -> float | None:
-    distance = instance.number("SpacingBetweenSlices", 0) or instance.number("SliceThickness", 0)
-    return distance * 1e3 if math.isfinite(distance) and distance > 0 else None
-
-
-def _rescale(instance: Instance) -> tuple[float, float]:
-    return instance.number("RescaleSlope", 1.0), instance.number("RescaleIntercept", 0.0)
-
-
-def _dtype(instances: Sequence[Instance]) -> np.dtype[Any] | None:
+def _dtype(frames: Sequence[_Frame]) -> np.dtype[Any] | None:
     """Return the type of rescaled values; None where nothing is rescaled."""
-    scales = {_rescale(instance) for instance in instances}
-    if scales == {(1.0, 0.0)}:
+    scales = {(*frame.rescale, *frame.stored_range) for frame in frames}
+    if {scale[:2] for scale in scales} == {(1.0, 0.0)}:
         return None
-    if not all(value.is_integer() for scale in scales for value in scale):
+    if not all(value.is_integer() for scale in scales for value in scale[:2]):
         return np.dtype(np.float32)
-    ends = []
-    for instance in instances:
-        bits = int(instance.number("BitsStored", 16))
-        slope, intercept = _rescale(instance)
-        low = -(2 ** (bits - 1)) if instance.number("PixelRepresentation", 0) else 0
-        ends += [low * slope + intercept, (low + 2**bits - 1) * slope + intercept]
+    ends = [
+        end * slope + intercept for slope, intercept, low, high in scales for end in (low, high)
+    ]
+    if not -(2**63) <= min(ends) <= max(ends) < 2**63:
+        return np.dtype(np.float32)
     kinds = [np.min_scalar_type(int(end)) for end in (min(ends), max(ends))]
     return np.result_type(*kinds)
 
 
-def _decoded(
-    path: Path, instance: Instance, frame: int | None, dtype: np.dtype[Any] | None
-) -> NDArray[np.generic]:
-    """Decode one plane, and rescale it."""
-    import pydicom
+def _decoded(path: Path, frame: _Frame, dtype: np.dtype[Any] | None) -> NDArray[np.generic]:
+    """Decode one plane, black as the least value, and rescale it."""
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = pydicom.dcmread(instance.path)
-            plane: NDArray[Any] = pixel_array(data, index=frame)
+            data = _dataset(frame.instance.path)
+            plane: NDArray[Any] = pixel_array(data, index=frame.index)
             plane = plane.astype(plane.dtype.newbyteorder("="), copy=False)
         except RuntimeError as error:  # pydicom names the decoders that it misses
             if "install" in str(error) or "missing dependencies" in str(error):
@@ -189,9 +375,54 @@ def _decoded(
             raise
         if data.get("PhotometricInterpretation") == "PALETTE COLOR":
             return apply_color_lut(plane, data)
-    if dtype is None or plane.ndim > 2:
+    if plane.ndim > 2:
         return plane
-    slope, intercept = _rescale(instance)
+    if frame.inverted:
+        low, high = frame.stored_range
+        plane = (low + high - plane.astype(np.int64)).astype(plane.dtype)
+    if dtype is None:
+        return plane
+    slope, intercept = frame.rescale
     if dtype.kind == "f":
         return (plane.astype(np.float64) * slope + intercept).astype(dtype)
     return (plane.astype(np.int64) * int(slope) + int(intercept)).astype(dtype)
+
+
+def _dataset(path: Path, **options: Any) -> Any:  # noqa: ANN401  pydicom's Dataset
+    """Read a file, also one that begins with its first tag instead of the preamble."""
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if not _starts_as_dicom(path):
+        raise ValueError("it is no DICOM file, or damaged")
+    data: Any = pydicom.dcmread(path, force=True, **options)
+    meta = data.file_meta
+    if not meta.get("TransferSyntaxUID"):
+        implicit, little = data.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return data
+
+
+def _starts_as_dicom(path: Path) -> bool:
+    """Tell whether a file begins as the standard says, or with a tag of group 2 or 8."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError:
+        return False
+    if head[128:] == b"DICM":
+        return True
+    group, element = head[:2], head[2:4]
+    plausible = element in (b"\0\0", b"\x01\0", b"\x02\0", b"\x05\0", b"\x08\0", b"\x16\0")
+    return len(head) >= 12 and group in (b"\x02\0", b"\x08\0") and plausible
+
+
+def _flat(groups: Any) -> dict[str, Any]:  # noqa: ANN401  pydicom's Dataset, or None
+    """Return the tags of the functional groups of a frame, whichever group they stand in."""
+    found: dict[str, Any] = {}
+    for element in groups or ():
+        if element.VR == "SQ" and element.value:
+            inner = element.value[0]
+            found |= {name: inner.get(name) for name in _FRAME_TAGS if name in inner}
+    return found

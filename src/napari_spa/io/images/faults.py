@@ -1,38 +1,47 @@
-"""What the readers raise on damaged files, and how it is said."""
+"""What may go wrong while a file is read: damage, a missing package, too many bytes.
+
+Readers stand on a dozen libraries, and each raises what it likes.  So there is no list of
+their exceptions: :func:`reading` turns whatever comes out of a reader into one sentence.
+"""
 
 from __future__ import annotations
 
-import struct
-import zlib
-from tokenize import TokenError
-from zipfile import BadZipFile
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-FAULTS = (
-    OSError,
-    ValueError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    struct.error,
-    BadZipFile,
-    TokenError,
-    zlib.error,
-)
+from napari_spa.errors import InputError, SpaError
 
-# What libraries say, in words that help a person.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LIMIT_VARIABLE = "NAPARI_SPA_MAX_IMAGE_GB"
+"""Environment variable: the most gigabytes that are unpacked into memory at once."""
+
+_DEFAULT_LIMIT_GB = 4.0
+_LONGEST_REASON = 160
+
+# Which extra brings a package that a sentence advises; held true by a test.
+EXTRAS = {
+    "imagecodecs": "formats",
+    "nibabel": "formats",
+    "pydicom": "formats",
+    "pylibjpeg": "formats",
+    "SimpleITK": "formats",
+    "zarr": "formats",
+    "bioio": "vendors",
+}
+
+# What libraries say, in words that help.
 _PLAIN = {
     "enough data": "it is cut short",
+    "is not full": "it is cut short",
     "mmap length": "it is cut short",
     "requires a buffer": "it is cut short",
-    "truncated stream": "it is cut short",
+    "truncated": "it is cut short",
     "corrupted IFD": "it is cut short, or damaged",
-    "`pillow`": "it is no picture, or damaged",
+    "cannot identify image file": "it is no picture, or damaged",
     "not a zip file": "it is no .npz file, or damaged",
     "pickle": "it holds Python objects, or is damaged",
     "Python objects": "it holds Python objects",
@@ -40,9 +49,70 @@ _PLAIN = {
 }
 
 
+@contextmanager
+def reading(name: object) -> Iterator[None]:
+    """Turn whatever a reader raises into one sentence that names the file.
+
+    Parameters
+    ----------
+    name : Path or str
+        What is being read.
+
+    Raises
+    ------
+    InputError
+        For any exception that is not one of ours.
+    """
+    try:
+        yield
+    except SpaError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} cannot be read as an image: {reason(error)}.") from error
+
+
 def reason(error: BaseException) -> str:
     """Return an error in a few words, without a final stop."""
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply, or damaged"
     text = str(getattr(error, "strerror", None) or error)
-    lines = text.strip().splitlines() or [type(error).__name__]
-    known = (words for sign, words in _PLAIN.items() if sign in lines[0])
-    return next(known, lines[0].rstrip(".:"))
+    line = next(iter(text.strip().splitlines()), "") or type(error).__name__
+    known = (words for sign, words in _PLAIN.items() if sign in line)
+    return next(known, line[:_LONGEST_REASON].rstrip(".: "))
+
+
+def needs_extra(path: Path, package: str) -> InputError:
+    """Return the sentence for a package that is not installed."""
+    remedy = f"pip install 'napari-spa[{EXTRAS[package]}]'"
+    return InputError(f"to read {path}, install {package}: {remedy}.")
+
+
+def check_size(nbytes: int) -> None:
+    """Refuse to unpack more than the limit; called before anything is unpacked.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes of the pixels in memory.
+
+    Raises
+    ------
+    ValueError
+        When they are more than ``NAPARI_SPA_MAX_IMAGE_GB`` allows (4 GB by default).
+    """
+    limit = _limit_gb()
+    if nbytes > limit * 1e9:
+        raise ValueError(
+            f"its pixels take {nbytes / 1e9:.1f} GB and the limit is {limit:g} GB "
+            f"(set {LIMIT_VARIABLE} to raise it)"
+        )
+
+
+def _limit_gb() -> float:
+    try:
+        limit = float(os.environ.get(LIMIT_VARIABLE, ""))
+    except ValueError:
+        return _DEFAULT_LIMIT_GB
+    return limit if limit > 0 else _DEFAULT_LIMIT_GB

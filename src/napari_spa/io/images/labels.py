@@ -1,12 +1,14 @@
-"""Write a stack of label planes as OME-TIFF, one plane in memory at a time.
+"""Labels: written as TIFF, an image or a stack, and read from whatever people have.
 
-OME-TIFF rather than ImageJ's own kind, which knows neither compression nor 32-bit labels:
-tifffile, napari, QuPath and Fiji (Bio-Formats) read its voxel size.  The size of a pixel
-stands in the plain TIFF tags as well, for programs that read no OME.
+A stack is an OME-TIFF, one plane in memory at a time: OME-TIFF rather than ImageJ's own kind,
+which knows neither compression nor 32-bit labels; tifffile, napari, QuPath and Fiji
+(Bio-Formats) read its voxel size.  The size of a pixel stands in the plain TIFF tags as well,
+for programs that read no OME.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -14,85 +16,177 @@ import numpy as np
 
 from napari_spa.errors import InputError
 from napari_spa.io.files import atomic_path
+from napari_spa.io.images.faults import reading
+from napari_spa.io.images.layout import arranged
+from napari_spa.io.images.lazy import number_of_values
+from napari_spa.io.images.open import extent, read_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_spa.core.stacks import PlaneStack
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images.layout import ImageInfo
 
 LARGEST = 0xFFFFFFFF
 _NAMESPACE = uuid5(NAMESPACE_URL, "napari-spa/labels")
 # Classic TIFF counts bytes in 32 bits; some are for tags and for what zlib cannot shrink.
 _CLASSIC_BYTES = 2**32 - 2**25
+_WHITE = 255
+_RINGING = 64  # how far JPEG takes the values of a black and white mask from 0 and 255
+_FEW = 0.02  # the share of pixels that may lie between, on the edges
 
 
-def write_label_stack(
-    path: Path,
-    labels: PlaneStack,
+def write_labels(
+    path: Path | str,
+    labels: NDArray[np.generic] | PlaneStack,
     info: ImageInfo,
     *,
     highest: int | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> None:
-    """Write the planes of a stack; see :func:`napari_spa.io.images.open.write_labels`.
+    """Write a label image or stack as a zlib-compressed TIFF, whole or not at all.
+
+    The same labels give the same bytes.  An image is a plain TIFF; a stack is an OME-TIFF
+    (BigTIFF where it may need more than 4 GB), read and written plane by plane.
 
     Parameters
     ----------
-    path : Path
-        File to write.
-    labels : array-like of shape (..., H, W)
-        bool or non-negative integers.
+    path : Path or str
+        File to write; its folder is made if needed.
+    labels : ndarray of shape (H, W), or array-like of shape (..., H, W)
+        bool (stored as 0 and 1) or non-negative integers; stored in the smallest of
+        uint8, uint16 and uint32 that holds them.  A stack may be a numpy, zarr or dask
+        array.
     info : ImageInfo
-        Its axes name the stack's; channels and samples may be missing from the labels.
+        Of the image; its pixel size is kept.  Of a stack also the axes, ``"ZYX"``,
+        ``"TYX"``, ``"TZCYX"``, ..., and the distance of its planes; channels may be
+        missing from the labels.
     highest : int or None
-        The highest label; found by going through the planes once more when not given.
+        The highest label of a stack, which decides how it is stored; by default the
+        planes are read once more to find it.
     progress : callable or None
-        Called with the share done and a message; may raise ``Cancelled``.
+        Called with the share of a stack that is done and a message; may raise
+        ``Cancelled``.
 
     Raises
     ------
     InputError
-        When the labels or their axes cannot be written.
+        When the labels are not bool or non-negative integers, or are not of the axes.
     DataError
         When the file cannot be written.
     """
     import tifffile
 
-    axes = _label_axes(labels, info.axes)
-    report = progress or _silent
-    scans = 2 if highest is None and labels.dtype.kind != "b" else 1
-    if highest is None:
-        highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
-    kept = label_dtype(highest)
-    shape = tuple(int(n) for n in labels.shape)
+    if len(np.shape(labels)) > 2:
+        _write_stack(Path(path), labels, info, highest, progress)
+        return
+    array = _as_labels(labels)
     options: dict[str, Any] = {}
     if info.pixel_size is not None:
         height, width = info.pixel_size
         options = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
-    begun = (scans - 1) / scans
-    planes = _planes(
-        labels, kept, lambda share: report(begun + share / scans, "writing the labels")
-    )
-    with atomic_path(path) as temporary:
-        try:
-            tifffile.imwrite(
-                temporary,
-                planes,
-                shape=shape,
-                dtype=kept,
-                bigtiff=needs_bigtiff(shape, kept),
-                ome=True,
-                compression="zlib",
-                photometric="minisblack",
-                metadata=_ome(axes, shape, kept, info),
-                **options,
-            )
-        except tifffile.OmeXmlError as error:
-            raise InputError(f"axes {axes} cannot be written as OME-TIFF: {error}.") from error
+    with atomic_path(Path(path)) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            bigtiff=needs_bigtiff(array.shape, array.dtype),
+            compression="zlib",
+            photometric="minisblack",
+            metadata={"axes": "YX"},
+            **options,
+        )
+
+
+def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture for people to look at, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path or str
+        A ``.png`` file.
+    pixels : ndarray of shape (H, W) or (H, W, 3)
+        uint8.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be written.
+    """
+    import imageio.v3 as iio
+
+    with atomic_path(Path(path)) as temporary:
+        iio.imwrite(temporary, pixels, extension=".png")
+
+
+def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
+    """Read labels of a known extent; axes of length one may be missing in the file.
+
+    Palettes count by number, and colours where red, green and blue agree.
+
+    Parameters
+    ----------
+    path : Path
+        As for :func:`napari_spa.io.images.open.open_image`.
+    shape : tuple of int
+        Of the labels.
+
+    Returns
+    -------
+    ndarray of shape ``shape``
+        As stored; bool as uint8, whole numbers stored as float as uint32 or int64.  A
+        black and white mask in a lossy format, such as JPEG, is 0 and 255.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, is of another shape, or holds no whole numbers; when a
+        format that changes values holds more than black and white.
+    """
+    path = Path(path)
+    with reading(path):
+        raw = read_raw(path, as_labels=True)
+        file = arranged(path, raw)
+        labels = np.asarray(file.levels[0])
+    if labels.ndim > len(file.info.axes):
+        labels = _without_colours(path, labels)
+    if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
+        found = extent(labels.shape)
+        raise InputError(f"{path} is of {found} pixels, not {extent(shape)}.")
+    if raw.lossy:
+        labels = _black_and_white(path, labels)
+    if labels.dtype.kind == "f" and np.array_equal(labels, np.trunc(labels)):
+        labels = _whole_numbers(labels, path)  # as many programs write masks
+    if labels.dtype.kind not in "bui":
+        raise InputError(f"{path} holds {labels.dtype} values; labels are whole numbers.")
+    return labels.reshape(shape).astype(np.uint8 if labels.dtype == bool else labels.dtype)
+
+
+def _without_colours(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return grey that was saved as colours; opacity does not count."""
+    first = labels[..., 0]
+    if all(np.array_equal(first, labels[..., n]) for n in (1, 2)):
+        return first
+    raise InputError(f"{path} is a picture in colours; save labels as numbers: grey or a palette.")
+
+
+def _black_and_white(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the two values of a mask that was saved as JPEG; refuse more than two."""
+    high = int(labels.max()) if labels.size else 0
+    between = (labels > _RINGING) & (labels < _WHITE - _RINGING)
+    if labels.dtype != np.uint8 or (high and high < _WHITE - _RINGING) or between.mean() > _FEW:
+        raise InputError(
+            f"{path} is in a format that changes labels, such as JPEG; save it as PNG or TIFF."
+        )
+    return np.where(labels > _WHITE // 2, _WHITE, 0).astype(np.uint8)
+
+
+def _whole_numbers(labels: NDArray[np.floating], path: Path) -> NDArray[np.integer]:
+    low, high = (float(labels.min()), float(labels.max())) if labels.size else (0.0, 0.0)
+    if not -(2.0**53) <= low <= high <= 2.0**53:
+        raise InputError(f"{path} holds values up to {high:g}; labels are at most 2**32 - 1.")
+    return labels.astype(np.uint32 if low >= 0 and high < 2**32 else np.int64)
 
 
 def label_dtype(highest: int) -> np.dtype[np.unsignedinteger[Any]]:
@@ -134,10 +228,61 @@ def needs_bigtiff(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     -------
     bool
     """
-    size = dtype.itemsize
-    for extent in shape:  # Python's own integers: a product in int64 could run over
-        size *= extent
-    return size > _CLASSIC_BYTES
+    return number_of_values(shape) * dtype.itemsize > _CLASSIC_BYTES
+
+
+def _as_labels(labels: NDArray[np.generic] | PlaneStack) -> NDArray[np.generic]:
+    array = np.asarray(labels)
+    if array.ndim != 2 or array.dtype.kind not in "bui":
+        raise InputError(f"labels must be a 2D array of integers, not {array.shape} {array.dtype}.")
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if low < 0 or high > LARGEST:
+        raise InputError(f"labels must be between 0 and 2**32 - 1, not {low} to {high}.")
+    return array.astype(label_dtype(high))
+
+
+def _write_stack(
+    path: Path,
+    labels: PlaneStack,
+    info: ImageInfo,
+    highest: int | None,
+    progress: Callable[[float, str], None] | None,
+) -> None:
+    import tifffile
+
+    axes = _label_axes(labels, info.axes)
+    report = progress or _silent
+    scans = 2 if highest is None and labels.dtype.kind != "b" else 1
+    if highest is None:
+        highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
+    kept = label_dtype(highest)
+    shape = tuple(int(n) for n in labels.shape)
+    options: dict[str, Any] = {}
+    if info.pixel_size is not None:
+        height, width = info.pixel_size
+        options = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
+    begun = (scans - 1) / scans
+    planes = _planes(
+        labels, kept, lambda share: report(begun + share / scans, "writing the labels")
+    )
+    with atomic_path(path) as temporary:
+        try:
+            tifffile.imwrite(
+                temporary,
+                planes,
+                shape=shape,
+                dtype=kept,
+                bigtiff=needs_bigtiff(shape, kept),
+                ome=True,
+                compression="zlib",
+                photometric="minisblack",
+                metadata=_ome(axes, shape, kept, info),
+                **options,
+            )
+        except tifffile.OmeXmlError as error:
+            raise InputError(f"axes {axes} cannot be written as OME-TIFF: {error}.") from error
 
 
 def _silent(share: float, message: str) -> None:

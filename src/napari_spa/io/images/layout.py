@@ -1,16 +1,19 @@
-"""What a reader gives back, brought into the order that the rest of the package expects."""
+"""What a reader gives back, brought into the order that the rest of the package expects.
+
+The one place that guesses axes and knows units of length.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.lazy import PlaneArray
-from napari_spa.io.images.open import ImageInfo
-from napari_spa.io.images.stack_files import StackFile
+from napari_spa.io.images.lazy import LazyArray, PlaneArray, joined, number_of_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLOURS = (3, 4)
+_MOST_AXES = 5
 _FREE = "ZTC"  # what an axis without a name is taken for, in this order from the right
 _UNNAMED = {0: "", 1: "Z", 2: "TZ", 3: "TZC"}
 _MICROMETRES = {
@@ -29,87 +33,233 @@ _MICROMETRES = {
     "angstrom": 1e-4,
     "inch": 25400.0,
 }
-_SHORT = {"m": "meter", "cm": "centimeter", "mm": "millimeter", "nm": "nanometer"}
-_MICRO = {"um", "µm", "\u03bcm", "micron", "microns"}
+_SHORT = {
+    "m": "meter",
+    "cm": "centimeter",
+    "mm": "millimeter",
+    "nm": "nanometer",
+    "å": "angstrom",
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron"), "micrometer"),  # micro sign, Greek mu
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a file says about its pixels besides their values.
+
+    Attributes
+    ----------
+    axes : str
+        Of an image, colours left out: ``"YX"``, ``"ZYX"``, ``"TZCYX"``, ...; of a single
+        plane with colours ``"YXC"``.
+    shape : (int, int)
+        Rows and columns.
+    pixel_size : (float, float) or None
+        Height and width of a pixel in micrometres, where the file says so.
+    index : tuple of int
+        The slice that was taken from a stack, one number for each stack axis.
+    plane_distance : float or None
+        Distance between neighbouring planes along Z in micrometres.
+    """
+
+    axes: str
+    shape: tuple[int, int]
+    pixel_size: tuple[float, float] | None = None
+    index: tuple[int, ...] = ()
+    plane_distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class ImageFile:
+    """An image or stack on disk.
+
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    levels : tuple of array-like
+        Full resolution first; of the axes of ``info``, which end in rows and columns, and
+        perhaps three or four colours after them.  Reading from one raises nothing but
+        ``InputError``.
+    info : ImageInfo
+        Axes (colours left out) and pixel size, for writing labels of the same shape.
+    notes : tuple of str
+        What the file holds besides, or what it should hold and does not: whole sentences.
+    """
+
+    path: Path
+    levels: tuple[Any, ...]
+    info: ImageInfo
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent along each of the axes, colours left out."""
+        return tuple(int(n) for n in self.levels[0].shape[: len(self.info.axes)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawImage:
     """An image as its file has it.
 
     Attributes
     ----------
     levels : tuple of array-like
-        Full resolution first; NumPy, zarr or :class:`~napari_spa.io.images.lazy.PlaneArray`.
+        Full resolution first.
     axes : str
         A letter for each axis; colours are ``S``, and ``Q`` is an axis without a name.
     pixel_size : (float, float) or None
         Height and width of a pixel in micrometres.
     plane_distance : float or None
         Along Z, in micrometres.
+    notes : tuple of str
+        As for :class:`ImageFile`.
+    lossy : bool
+        Whether the format changes values, as JPEG does.
     """
 
     levels: tuple[Any, ...]
     axes: str
     pixel_size: tuple[float, float] | None = None
     plane_distance: float | None = None
+    notes: tuple[str, ...] = ()
+    lossy: bool = False
 
 
-def needs_extra(path: Path, package: str) -> InputError:
-    """Return the sentence for a reader that is not installed."""
-    return InputError(f"to read {path}, install {package}: pip install 'napari-spa[formats]'.")
-
-
-def micrometres(unit: str | None) -> float | None:
+def micrometres(unit: object) -> float | None:
     """Return the length of a unit in micrometres; None where it is no known length."""
-    name = (unit or "").strip().lower()
-    name = "micrometer" if name in _MICRO else _SHORT.get(name, name)
-    return _MICROMETRES.get(name.replace("metre", "meter"))
+    name = re.sub(r"\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), str(unit or "").lower())
+    name = name.strip().replace("metre", "meter").removesuffix("s")
+    return _MICROMETRES.get(_SHORT.get(name, name))
+
+
+def length(value: object, unit: object) -> float | None:
+    """Return a length in micrometres; None unless both say one, whatever they hold.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it: a number, or text that may be one.
+    unit : object
+        Its unit's name.
+
+    Returns
+    -------
+    float or None
+        Positive and finite.
+    """
+    factor = micrometres(unit)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    usable = factor is not None and math.isfinite(number) and number > 0
+    return number * factor if usable and factor is not None else None
+
+
+def both(height: float | None, width: float | None) -> tuple[float, float] | None:
+    """Return the size of a pixel where both sides are known."""
+    return None if height is None or width is None else (height, width)
 
 
 def guess_axes(shape: tuple[int, ...]) -> str:
-    """Name the axes of a file that does not: three or four of the last are colours."""
-    colour = len(shape) > 2 and shape[-1] in _COLOURS and min(shape[-3:-1]) > max(_COLOURS)
-    named = "YXS" if colour else "YX"
+    """Name the axes of a file that does not.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of its array.
+
+    Returns
+    -------
+    str
+        Three or four of the last axis are colours, one or two are channels, unless the
+        axes before are as short; otherwise rows and columns come last.
+    """
+    few = len(shape) > 2 and 0 < shape[-1] <= max(_COLOURS) < min(shape[-3:-1])
+    named = "YX" if not few else "YXS" if shape[-1] in _COLOURS else "YXC"
     return "Q" * (len(shape) - len(named)) + named
 
 
-def arranged(path: Path, opened: Opened) -> StackFile:
+def arranged(path: Path, raw: RawImage) -> ImageFile:
     """Bring rows and columns to the end, colours behind them; drop axes of length one.
 
     Parameters
     ----------
     path : Path
         The file or folder.
-    opened : Opened
+    raw : RawImage
         From a reader.
 
     Returns
     -------
-    StackFile
+    ImageFile
 
     Raises
     ------
     InputError
         When it holds no pixels, no real numbers, or too many axes.
     """
-    first = opened.levels[0]
+    first = raw.levels[0]
     shape = tuple(int(n) for n in first.shape)
-    dtype, axes = np.dtype(first.dtype), opened.axes.upper()
-    if len(shape) < 2 or axes.count("Y") != 1 or axes.count("X") != 1:
+    dtype, axes = np.dtype(first.dtype), raw.axes.upper()
+    if len(shape) < 2 or len(axes) != len(shape) or axes.count("Y") != 1 or axes.count("X") != 1:
         raise InputError(f"{path} has the shape {shape}; an image needs rows and columns.")
     if 0 in shape:
         raise InputError(f"{path} holds no pixel.")
     if dtype.kind not in "biuf":
         raise InputError(f"{path} holds {dtype} values; an image holds real numbers.")
+    if any(len(level.shape) != len(shape) for level in raw.levels):
+        raise InputError(f"{path} has levels of different axes.")
     order, names, colour = _order(shape, axes)
-    if len(names) > 5:
+    if len(names) > _MOST_AXES:
         raise InputError(f"{path} has {len(names)} axes; at most five can be worked on.")
-    levels = tuple(_view(level, order, colour) for level in opened.levels)
+    levels = tuple(_view(path, level, order, colour) for level in raw.levels)
     rows, columns = (int(n) for n in levels[0].shape[len(names) - 2 : len(names)])
-    distance = opened.plane_distance if "Z" in names else None
-    info = ImageInfo(names, (rows, columns), opened.pixel_size, plane_distance=distance)
-    return StackFile(path, levels, info)
+    distance = raw.plane_distance if "Z" in names else None
+    info = ImageInfo(names, (rows, columns), raw.pixel_size, plane_distance=distance)
+    return ImageFile(path, levels, info, raw.notes)
+
+
+def with_shape(file: ImageFile, shape: tuple[int, ...]) -> ImageFile | None:
+    """Show an image with axes of length one where ``shape`` has them.
+
+    Parameters
+    ----------
+    file : ImageFile
+        As it was opened: without such axes.
+    shape : tuple of int
+        Of the data that is wanted, colours left out; rows and columns last.
+
+    Returns
+    -------
+    ImageFile or None
+        None when it is of another extent.
+    """
+    if file.shape == shape:
+        return file
+    longer = [n for n in shape[:-2] if n > 1]
+    if len(shape) < 2 or file.shape != (*longer, *shape[-2:]):
+        return None
+    levels = tuple(_with_ones(file, level, shape) for level in file.levels)
+    stack = iter(file.info.axes[:-2])
+    names = "".join(next(stack) if n > 1 else "Q" for n in shape[:-2])
+    free = [letter for letter in _FREE if letter not in names]
+    named = "".join(free.pop(0) if a == "Q" and free else a for a in reversed(names))[::-1]
+    return replace(file, levels=levels, info=replace(file.info, axes=named + "YX"))
+
+
+def _with_ones(file: ImageFile, level: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401  array
+    stack = shape[:-2]
+    rest = tuple(int(n) for n in level.shape[len(file.info.axes) - 2 :])
+    if isinstance(level, np.ndarray):
+        return level.reshape((*stack, *rest))
+
+    def read(at: tuple[int, ...], rows: slice, columns: slice) -> NDArray[np.generic]:
+        longer = tuple(i for i, n in zip(at, stack, strict=True) if n > 1)
+        return np.asarray(level[(*longer, rows, columns)])
+
+    return PlaneArray(file.path, (*stack, *rest), level.dtype, read, colours=len(rest) > 2)
 
 
 def _order(shape: tuple[int, ...], axes: str) -> tuple[tuple[int, ...], str, int | None]:
@@ -137,16 +287,17 @@ def _names(stack: str) -> str:
     return "".join(reversed(named))
 
 
-def _view(level: Any, order: tuple[int, ...], colour: int | None) -> Any:  # noqa: ANN401  array
+def _view(path: Path, level: Any, order: tuple[int, ...], colour: int | None) -> Any:  # noqa: ANN401
     """Show an array with its axes in our order; nothing is read or copied."""
     wanted = order if colour is None else (*order, colour)
-    if wanted == tuple(range(len(level.shape))):
-        return level
-    left = [i for i in range(len(level.shape)) if i not in wanted]
+    unchanged = wanted == tuple(range(len(level.shape)))
     if isinstance(level, np.ndarray):
+        left = [i for i in range(level.ndim) if i not in wanted]
         whole = level[tuple(0 if i in left else slice(None) for i in range(level.ndim))]
         kept = [i for i in range(level.ndim) if i not in left]
         return whole.transpose([kept.index(axis) for axis in wanted])
+    if unchanged:
+        return level if isinstance(level, LazyArray) else LazyArray.of(path, level)
     stack = order[:-2]
 
     def read(at: tuple[int, ...], rows: slice, columns: slice) -> NDArray[np.generic]:
@@ -159,4 +310,38 @@ def _view(level: Any, order: tuple[int, ...], colour: int | None) -> Any:  # noq
         return part.transpose([seen.index(axis) for axis in wanted if axis not in stack])
 
     shape = tuple(int(level.shape[axis]) for axis in wanted)
-    return PlaneArray(shape, np.dtype(level.dtype), read, colours=colour is not None)
+    return PlaneArray(path, shape, np.dtype(level.dtype), read, colours=colour is not None)
+
+
+def several(path: Path, images: list[RawImage], word: str = "images") -> RawImage:
+    """Return what is opened of a file that holds several images, and say what is not.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    images : list of RawImage
+        In the order of the file; at least one.
+    word : str
+        What they are called in a sentence.
+
+    Returns
+    -------
+    RawImage
+        Images of one shape, type and order of axes as one more axis; of others the largest,
+        with a note.
+    """
+    first = images[0]
+    if len(images) == 1:
+        return first
+    kinds = {(tuple(i.levels[0].shape), str(i.levels[0].dtype), i.axes) for i in images}
+    if len(kinds) == 1 and len({len(image.levels) for image in images}) == 1:
+        levels = tuple(
+            joined([image.levels[n] for image in images], path) for n in range(len(first.levels))
+        )
+        notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
+        return replace(first, levels=levels, axes="Q" + first.axes, notes=notes)
+    largest = max(images, key=lambda image: number_of_values(image.levels[0].shape))
+    extent = " x ".join(str(int(n)) for n in largest.levels[0].shape)
+    note = f"{path.name} holds {len(images)} {word}; only the largest ({extent}) is opened."
+    return replace(largest, notes=(*largest.notes, note))

@@ -1,55 +1,70 @@
-"""An array on disk of which only the planes asked for are read."""
+"""Arrays on disk of which only the parts asked for are read.
+
+Nothing here is mapped into memory: a mapped file that another program cuts short ends the
+process that touches it (SIGBUS), a file that is read ends in a sentence.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_spa.errors import InputError
-from napari_spa.io.images.faults import FAULTS, reason
+from napari_spa.io.images.faults import check_size, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
 
 _KEPT_BYTES = 64 * 2**20
+_READ_WHOLE = 32 * 2**20
+"""A file's pixels of at most so many bytes are read at once when it is opened."""
 
 ReadRegion: TypeAlias = "Callable[[tuple[int, ...], slice, slice], NDArray[np.generic]]"
 ReadPlane: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.generic]]"
+Spans: TypeAlias = "tuple[int | slice, ...]"
 
 
-class PlaneArray:
-    """What napari and this package ask of an array, read plane by plane.
+class LazyArray:
+    """What napari and this package ask of an array, read part by part.
 
     Parameters
     ----------
+    path : Path
+        What it is called in a sentence.
     shape : tuple of int
-        (..., H, W), or (..., H, W, C) with colours.
+        Of the array.
     dtype : dtype
         Of the values that ``read`` returns.
     read : callable
-        From a position along the stack's axes and slices of rows and columns to
-        (h, w) or (h, w, C).
-    colours : bool
-        Whether the last axis is colour.
+        From a whole number or a slice for each axis to that part, as NumPy would give it.
+
+    Raises
+    ------
+    InputError
+        From reading, whatever ``read`` raises, or when a part is above the limit on size.
     """
 
     def __init__(
         self,
+        path: Path,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        read: ReadRegion,
-        *,
-        colours: bool = False,
+        read: Callable[[Spans], Any],
     ) -> None:
         self.shape, self.dtype = shape, dtype
-        self._read = read
-        self._plane = 3 if colours else 2
+        self._path, self._read_spans = path, read
+
+    @classmethod
+    def of(cls, path: Path, array: Any) -> LazyArray:  # noqa: ANN401  zarr, dask, ...
+        """Return an array of another library, guarded."""
+        shape = tuple(int(n) for n in array.shape)
+        return cls(path, shape, np.dtype(array.dtype), lambda spans: array[spans])
 
     @property
     def ndim(self) -> int:
@@ -59,10 +74,7 @@ class PlaneArray:
     @property
     def size(self) -> int:
         """Number of values."""
-        size = 1
-        for extent in self.shape:
-            size *= extent
-        return size
+        return number_of_values(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -80,7 +92,48 @@ class PlaneArray:
 
     def __getitem__(self, index: Any) -> NDArray[np.generic]:  # noqa: ANN401  as NumPy's
         """Read a part, as NumPy would give it for whole numbers, slices and ``...``."""
-        spans = self._spans(index)
+        spans = _spans(index, self.shape)
+        counts = (
+            1 if isinstance(span, int) else len(range(*span.indices(extent)))
+            for span, extent in zip(spans, self.shape, strict=True)
+        )
+        with reading(self._path):
+            check_size(number_of_values(tuple(counts)) * self.dtype.itemsize)
+            return np.asarray(self._read_spans(spans))
+
+
+class PlaneArray(LazyArray):
+    """An array of planes, each read for itself.
+
+    Parameters
+    ----------
+    path : Path
+        What it is called in a sentence.
+    shape : tuple of int
+        (..., H, W), or (..., H, W, C) with colours.
+    dtype : dtype
+        Of the values that ``read`` returns.
+    read : callable
+        From a position along the stack's axes and slices of rows and columns to
+        (h, w) or (h, w, C).
+    colours : bool
+        Whether the last axis is colour.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        read: ReadRegion,
+        *,
+        colours: bool = False,
+    ) -> None:
+        super().__init__(path, shape, dtype, self._part)
+        self._read = read
+        self._plane = 3 if colours else 2
+
+    def _part(self, spans: Spans) -> NDArray[np.generic]:
         stack = self.ndim - self._plane
         picks = [_positions(span, n) for span, n in zip(spans, self.shape[:stack], strict=False)]
         rows, columns = (
@@ -88,7 +141,8 @@ class PlaneArray:
             for span, n in zip(spans[stack : stack + 2], self.shape[stack:], strict=False)
         )
         counts = tuple(len(pick) for pick in picks)
-        planes = np.empty((*counts, *self._extent(rows, columns)), self.dtype)
+        extent = (_count(rows, self.shape[stack]), _count(columns, self.shape[stack + 1]))
+        planes = np.empty((*counts, *extent, *self.shape[stack + 2 :]), self.dtype)
         if planes.size:
             for at in np.ndindex(*counts):
                 position = tuple(pick[i] for pick, i in zip(picks, at, strict=True))
@@ -97,25 +151,10 @@ class PlaneArray:
         rest = tuple(0 if isinstance(span, int) else _again(span) for span in spans[: stack + 2])
         return planes[(*rest, *spans[stack + 2 :])]
 
-    def _spans(self, index: Any) -> tuple[Any, ...]:  # noqa: ANN401  as NumPy's
-        given = index if isinstance(index, tuple) else (index,)
-        if any(part is Ellipsis for part in given):
-            at = next(i for i, part in enumerate(given) if part is Ellipsis)
-            missing = self.ndim - len(given) + 1
-            given = (*given[:at], *[slice(None)] * missing, *given[at + 1 :])
-        if len(given) > self.ndim:
-            raise IndexError(f"too many indices for an array of {self.ndim} axes")
-        given = (*given, *[slice(None)] * (self.ndim - len(given)))
-        return tuple(
-            part if isinstance(part, slice) else _within(part, extent)
-            for part, extent in zip(given, self.shape, strict=True)
-        )
 
-    def _extent(self, rows: slice, columns: slice) -> tuple[int, ...]:
-        stack = self.ndim - self._plane
-        height, width = self.shape[stack : stack + 2]
-        seen = (len(range(*rows.indices(height))), len(range(*columns.indices(width))))
-        return (*seen, *self.shape[stack + 2 :])
+def number_of_values(shape: Sequence[int]) -> int:
+    """Return how many values an array has; Python's own integers cannot run over."""
+    return math.prod(int(extent) for extent in shape)
 
 
 def plane_by_plane(
@@ -130,9 +169,7 @@ def plane_by_plane(
 
     Parameters
     ----------
-    path : Path
-        What it is called in a sentence.
-    shape, dtype, colours
+    path, shape, dtype, colours
         As for :class:`PlaneArray`.
     read : callable
         From a position along the stack's axes to (H, W) or (H, W, C).
@@ -140,29 +177,136 @@ def plane_by_plane(
     Returns
     -------
     PlaneArray
-        Raises ``InputError`` when a plane cannot be read.
     """
     kept: OrderedDict[tuple[int, ...], NDArray[np.generic]] = OrderedDict()
     lock = threading.Lock()
-    most = max(1, _KEPT_BYTES // max(1, int(np.prod(shape[-3 if colours else -2 :])) * 8))
+    values = number_of_values(shape[-3 if colours else -2 :])
+    most = max(1, _KEPT_BYTES // max(1, values * 8))
 
     def region(at: tuple[int, ...], rows: slice, columns: slice) -> NDArray[np.generic]:
         with lock:
             plane = kept.get(at)
         if plane is None:
-            try:
-                plane = read(at)
-            except InputError:
-                raise
-            except FAULTS as error:
-                raise InputError(f"{path} cannot be read: {reason(error)}.") from error
+            check_size(values * dtype.itemsize)
+            plane = read(at)
             with lock:
                 kept[at] = plane
                 while len(kept) > most:
                     kept.popitem(last=False)
         return plane[rows, columns]
 
-    return PlaneArray(shape, dtype, region, colours=colours)
+    return PlaneArray(path, shape, dtype, region, colours=colours)
+
+
+def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401
+    """Return the uncompressed array that lies in a file: read now if small, else in parts.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Of the first value, in bytes.
+    shape : tuple of int
+        Of the array, in C order; at least one axis.
+    dtype : dtype
+        Of its values, with their byte order.
+
+    Returns
+    -------
+    ndarray or LazyArray
+        In this machine's byte order.
+
+    Raises
+    ------
+    ValueError
+        When the file is too short for it.
+    """
+    native = dtype.newbyteorder("=")
+    total = number_of_values(shape) * dtype.itemsize
+    if path.stat().st_size < offset + total:
+        raise ValueError("it is cut short")
+
+    def read(spans: Spans, start: int, extent: tuple[int, ...]) -> NDArray[np.generic]:
+        if not extent:
+            return _block(path, start, (), dtype)
+        span, inner = spans[0], extent[1:]
+        step = number_of_values(inner) * dtype.itemsize
+        if isinstance(span, int):
+            return read(spans[1:], start + span * step, inner)
+        through = range(*span.indices(extent[0]))
+        whole = all(rest == slice(None) for rest in spans[1:])
+        if len(inner) > 1 and not whole:
+            parts = [read(spans[1:], start + i * step, inner) for i in through]
+            return np.stack(parts) if parts else np.empty((0, *inner), dtype)[spans]
+        rows = _forward(span, extent[0])
+        block = _block(path, start + rows.start * step, (rows.stop - rows.start, *inner), dtype)
+        return block[:: rows.step][(_again(span), *spans[1:])]
+
+    def native_part(spans: Spans) -> NDArray[np.generic]:
+        return read(spans, offset, shape).astype(native, copy=False)
+
+    if total <= _READ_WHOLE:
+        return native_part(tuple(slice(None) for _ in shape))
+    return LazyArray(path, shape, native, native_part)
+
+
+def joined(arrays: Sequence[Any], path: Path) -> Any:  # noqa: ANN401  an array
+    """Return arrays of one shape and type as one, a new axis first.
+
+    Parameters
+    ----------
+    arrays : sequence of array-like
+        NumPy's, or read late.
+    path : Path
+        What they are called in a sentence.
+
+    Returns
+    -------
+    ndarray or LazyArray
+        An ndarray when all are.
+    """
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        return np.stack(arrays)
+
+    def read(spans: Spans) -> NDArray[np.generic]:
+        first, rest = spans[0], spans[1:]
+        if isinstance(first, int):
+            return np.asarray(arrays[first][rest])
+        parts = [np.asarray(array[rest]) for array in arrays[first]]
+        return np.stack(parts) if parts else np.empty((0, *shape[1:]), one.dtype)[spans]
+
+    one = arrays[0]
+    shape = (len(arrays), *(int(n) for n in one.shape))
+    return LazyArray(path, shape, np.dtype(one.dtype), read)
+
+
+def _block(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read values that lie behind one another."""
+    block = np.empty(shape, dtype)
+    check_size(block.nbytes)
+    with path.open("rb") as stream:
+        stream.seek(start)
+        # A file that has become shorter gives fewer bytes, and no signal.
+        if block.size and stream.readinto(block.reshape(-1).view(np.uint8).data) != block.nbytes:
+            raise ValueError("it is cut short")
+    return block
+
+
+def _spans(index: Any, shape: tuple[int, ...]) -> Spans:  # noqa: ANN401  as NumPy's
+    """Return an index as one whole number or slice for each axis."""
+    given = index if isinstance(index, tuple) else (index,)
+    if any(part is Ellipsis for part in given):
+        at = next(i for i, part in enumerate(given) if part is Ellipsis)
+        missing = len(shape) - len(given) + 1
+        given = (*given[:at], *[slice(None)] * missing, *given[at + 1 :])
+    if len(given) > len(shape):
+        raise IndexError(f"too many indices for an array of {len(shape)} axes")
+    given = (*given, *[slice(None)] * (len(shape) - len(given)))
+    return tuple(
+        part if isinstance(part, slice) else _within(part, extent)
+        for part, extent in zip(given, shape, strict=True)
+    )
 
 
 def _within(index: Any, extent: int) -> int:  # noqa: ANN401  whatever NumPy calls an index
@@ -173,7 +317,7 @@ def _within(index: Any, extent: int) -> int:  # noqa: ANN401  whatever NumPy cal
 
 
 def _positions(span: int | slice, extent: int) -> list[int]:
-    """Return the positions a span goes through, ascending; see ``__getitem__``."""
+    """Return the positions a span goes through, ascending; see ``PlaneArray``."""
     if isinstance(span, int):
         return [span]
     return sorted(range(*span.indices(extent)))
@@ -182,11 +326,15 @@ def _positions(span: int | slice, extent: int) -> list[int]:
 def _forward(span: int | slice, extent: int) -> slice:
     """Return the same rows or columns as a slice with a positive step."""
     if isinstance(span, int):
-        return slice(span, span + 1)
+        return slice(span, span + 1, 1)
     through = range(*span.indices(extent))
     if through.step < 0:
         through = through[::-1]
-    return slice(through.start, through.stop, through.step) if len(through) else slice(0, 0)
+    return slice(through.start, through.stop, through.step) if len(through) else slice(0, 0, 1)
+
+
+def _count(span: slice, extent: int) -> int:
+    return len(range(*span.indices(extent)))
 
 
 def _again(span: slice) -> slice:

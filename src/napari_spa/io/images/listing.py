@@ -1,14 +1,4 @@
-"""The images of a folder, and how each is opened.
-
-=====================  =====================================================
-TIFF, OME-TIFF, ...    as stored; mapped, or in pieces when large
-PNG, JPEG, ...         what Pillow reads
-``.npy``, ``.npz``     one array
-NIfTI                  with nibabel
-OME-Zarr               a folder, with zarr
-DICOM                  a series of files, with pydicom
-=====================  =====================================================
-"""
+"""The images of a folder: which files there are images, and in which order."""
 
 from __future__ import annotations
 
@@ -19,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import InputError
-from napari_spa.io.images import arrays, dicom, dicom_files, nifti, tiff, zarr_folder
-from napari_spa.io.images.faults import FAULTS, reason
-from napari_spa.io.images.layout import Opened, arranged
+from napari_spa.io.images import dicom, tiff, zarr_folder
+from napari_spa.io.images.arrays import NUMPY_SUFFIXES, PICTURE_SUFFIXES
+from napari_spa.io.images.vendor import VENDOR_SUFFIXES
+from napari_spa.io.images.volumes import ITK_SUFFIXES, NIFTI_SUFFIXES, partner
 from napari_spa.io.projects.paths import LOG_SUFFIX, is_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_spa.io.images.stack_files import StackFile
-
-_SUFFIXES = tiff.SUFFIXES | arrays.PICTURE_SUFFIXES | arrays.NUMPY_SUFFIXES
+_SUFFIXES = tiff.SUFFIXES | PICTURE_SUFFIXES | NUMPY_SUFFIXES | VENDOR_SUFFIXES | set(ITK_SUFFIXES)
 _NOT_IMAGES = {"__macosx", "thumbs.db", "desktop.ini", "dicomdir"}
+_DEEPEST = 64  # folders in folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +32,8 @@ class ImageEntry:
     name : str
         Path in the folder, POSIX, with its extension.
     path : Path
-        The file, the Zarr folder, or a DICOM series: its folder when that holds nothing
-        else, otherwise its first file.
+        The file, the Zarr folder, the first file of several that are one image, or a DICOM
+        series: its folder when that holds nothing else, otherwise its first file.
     """
 
     name: str
@@ -60,9 +50,9 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
     ----------
     folder : Path
         Where to look.  A folder in it that is a Zarr image or holds a DICOM series is an
-        image.
+        image; of a Zarr plate each field is one.
     recursive : bool
-        Look into other folders too; links that lead in circles are followed once.
+        Look into other folders too; each is gone through once, whatever links lead to it.
 
     Returns
     -------
@@ -74,13 +64,16 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
         When the folder cannot be read.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder} is no folder.")
     try:
         os.scandir(folder).close()
     except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    found = {path.relative_to(folder).as_posix(): path for path in _images(folder, recursive, ())}
+        reason = error.strerror or error
+        raise InputError(f"{folder} cannot be read: {reason}.") from error
+    found = {
+        path.relative_to(folder).as_posix(): path for path in _images(folder, recursive, set(), 0)
+    }
     return [ImageEntry(name, found[name]) for name in sorted(found, key=natural_key)]
 
 
@@ -100,104 +93,31 @@ def natural_key(name: str) -> tuple[object, ...]:
     parts = []
     for part in name.split("/"):
         pieces = re.split(r"([0-9]+)", part.casefold())
-        parts.append(tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)))
+        # The length of a number and then its digits: int() refuses very long ones.
+        parts.append(tuple(_digits(p) if i % 2 else p for i, p in enumerate(pieces)))
     return (tuple(parts), name)
 
 
-def open_image(path: Path) -> StackFile:
-    """Open an image, whatever it is; pixels are read late where the format allows.
+def _digits(text: str) -> tuple[int, str]:
+    value = text.lstrip("0")
+    return len(value), value
 
-    Parameters
-    ----------
-    path : Path
-        Of an :class:`ImageEntry`.
 
-    Returns
-    -------
-    StackFile
-        Levels of the axes ``info.axes``, which end in rows and columns, and perhaps three
-        or four colours after them.  Axes of length one are left out.
+def series_of(path: Path) -> tuple[Path, ...]:
+    """Return the files of a DICOM series, told by its folder or by one of its files.
 
     Raises
     ------
     InputError
-        When it cannot be read; one sentence.
+        When a folder holds none, or several.
     """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise InputError(f"{path} does not exist.")
-    try:
-        if not path.is_dir() and not path.is_file():
-            raise ValueError("it is no file")
-        if path.is_file() and path.stat().st_size == 0:
-            raise ValueError("the file is empty")
-        return arranged(path, _read(path))
-    except InputError:
-        raise
-    except FAULTS as error:
-        raise InputError(f"{path} cannot be read as an image: {reason(error)}.") from error
-
-
-def image_parts(path: Path) -> tuple[Path, ...]:
-    """Return all files that make up an image, in an order that is always the same.
-
-    Parameters
-    ----------
-    path : Path
-        Of an :class:`ImageEntry`.
-
-    Returns
-    -------
-    tuple of Path
-        The file; or all of a Zarr folder; or all of a DICOM series.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read.
-    """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise InputError(f"{path} does not exist.")
-    try:
-        if path.is_dir() and zarr_folder.is_zarr(path):
-            parts = sorted(part for part in path.rglob("*") if part.is_file())
-            return tuple(parts)
-        if path.is_dir() or dicom_files.looks_like_dicom(path):
-            return _series(path)
-    except InputError:
-        raise
-    except FAULTS as error:
-        raise InputError(f"{path} cannot be read as an image: {reason(error)}.") from error
-    return (path,)
-
-
-def _read(path: Path) -> Opened:
-    if path.is_dir():
-        if zarr_folder.is_zarr(path):
-            return zarr_folder.read_zarr(path)
-        return dicom.read_series(path, _series(path))
-    suffix = path.suffix.lower()
-    if suffix in tiff.SUFFIXES:
-        return tiff.read_tiff(path)
-    if suffix in arrays.NUMPY_SUFFIXES:
-        return arrays.read_numpy(path)
-    if path.name.lower().endswith(nifti.SUFFIXES):
-        return nifti.read_nifti(path)
-    if suffix not in _SUFFIXES and dicom_files.looks_like_dicom(path):
-        return dicom.read_series(path, _series(path))
-    return arrays.read_picture(path)
-
-
-def _series(path: Path) -> tuple[Path, ...]:
-    """Return the files of a DICOM series, told by its folder or by one of its files."""
     folder = path if path.is_dir() else path.parent
     names = sorted((item.name for item in folder.iterdir()), key=natural_key)
-    files = [item for item in (folder / name for name in names) if _is_dicom(item)]
+    files = [item for item in (folder / name for name in names) if is_dicom(item)]
     if not path.is_dir():
-        mine = (group for group in dicom_files.grouped(files) if path in group)
+        mine = (group for group in dicom.grouped(files) if path in group)
         return next(mine, (path,))
-    groups = dicom_files.grouped(files)
+    groups = dicom.grouped(files)
     if not groups:
         raise InputError(f"{path} is a folder, and no image.")
     if len(groups) > 1:
@@ -205,21 +125,25 @@ def _series(path: Path) -> tuple[Path, ...]:
     return groups[0]
 
 
-def _is_dicom(path: Path) -> bool:
-    named = path.suffix.lower() not in _SUFFIXES and not path.name.startswith(".")
-    return named and os.path.isfile(path) and dicom_files.looks_like_dicom(path)
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file is DICOM, which may have any name but those of other images."""
+    named = not _is_named_as_image(path.name) and not path.name.startswith(".")
+    return named and os.path.isfile(path) and dicom.looks_like_dicom(path)
 
 
-def _images(folder: Path, recursive: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Find images below a folder; ``above`` are the folders that led here."""
+def _images(
+    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int
+) -> Iterator[Path]:
+    """Find images below a folder; ``seen`` are the folders that were gone through."""
     try:
         status = folder.stat()
         here = (status.st_dev, status.st_ino)
         names = sorted(os.listdir(folder), key=natural_key)
     except OSError:
         return  # a folder inside that cannot be read holds nothing for us
-    if here in above:
+    if here in seen or depth > _DEEPEST:
         return
+    seen.add(here)
     names = [name for name in names if not _ignored(name)]
     ours = is_project(folder)
     yield from _files(folder, names, ours)
@@ -228,25 +152,27 @@ def _images(folder: Path, recursive: bool, above: tuple[tuple[int, int], ...]) -
         if not os.path.isdir(inner) or (ours and name == "exports"):
             continue
         if zarr_folder.is_zarr(inner):
-            yield inner
+            yield from zarr_folder.images_in(inner)
         elif not is_project(inner):
-            yield from _folder(inner, recursive, (*above, here))
+            yield from _folder(inner, recursive, seen, depth)
 
 
-def _folder(folder: Path, recursive: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _folder(
+    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int
+) -> Iterator[Path]:
     """Find what a folder inside brings: a DICOM series, or what lies deeper."""
     try:
         names = sorted(os.listdir(folder), key=natural_key)
     except OSError:
         return
     files = [folder / name for name in names if not _ignored(name)]
-    groups = dicom_files.grouped([path for path in files if _is_dicom(path)])
+    groups = dicom.grouped([path for path in files if is_dicom(path)])
     if len(groups) == 1:
         yield folder
     elif groups and not recursive:
         yield from (group[0] for group in groups)
     if recursive:
-        for path in _images(folder, True, above):
+        for path in _images(folder, True, seen, depth + 1):
             if len(groups) != 1 or path not in groups[0]:
                 yield path
 
@@ -255,21 +181,36 @@ def _files(folder: Path, names: Sequence[str], ours: bool) -> Iterator[Path]:
     """Find the images that are files of a folder."""
     known = set(names)
     series: list[Path] = []
+    parts: set[str] = set()  # of images that were listed by their first part
     for name in names:
         path = folder / name
-        if os.path.isdir(path):
+        if os.path.isdir(path) or name in parts:
             continue
         if _is_named_as_image(name):
-            if not _is_output(name, known, ours):
+            if not _is_output(name, known, ours) and not _is_second(path):
+                parts.update(_parts(path, known))
                 yield path
-        elif _is_dicom(path):
+        elif is_dicom(path):
             series.append(path)
-    yield from (group[0] for group in dicom_files.grouped(series))
+    yield from (group[0] for group in dicom.grouped(series))
+
+
+def _parts(path: Path, known: set[str]) -> tuple[str, ...]:
+    """Return the names of the files that are one image with this one, where all are there."""
+    if ".ome." not in path.name.lower():
+        return ()
+    parts = tiff.ome_parts(path)
+    return parts if set(parts) <= known else ()
+
+
+def _is_second(path: Path) -> bool:
+    """Tell whether a file is the ``.img`` of a ``.hdr``, which stands for both."""
+    return path.suffix.lower() == ".img" and partner(path) is not None
 
 
 def _is_named_as_image(name: str) -> bool:
     lower = name.lower()
-    return os.path.splitext(lower)[1] in _SUFFIXES or lower.endswith(nifti.SUFFIXES)
+    return os.path.splitext(lower)[1] in _SUFFIXES or lower.endswith(NIFTI_SUFFIXES)
 
 
 def _ignored(name: str) -> bool:

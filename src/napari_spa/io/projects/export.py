@@ -13,8 +13,7 @@ import numpy as np
 
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import atomic_path, write_table
-from napari_spa.io.images.listing import open_image
-from napari_spa.io.images.open import ImageInfo, write_labels
+from napari_spa.io.images import ImageInfo, open_image, write_labels
 from napari_spa.io.projects.coco import CocoWriter
 from napari_spa.io.projects.ome_zarr import need_zarr, planes_of, write_label_zarr
 from napari_spa.io.projects.paths import LOG_SUFFIX, labels_path, log_path
@@ -22,7 +21,7 @@ from napari_spa.io.projects.paths import LOG_SUFFIX, labels_path, log_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.io.images import ImageFile
     from napari_spa.io.projects.ome_zarr import Colour
     from napari_spa.io.projects.project import Project, ProjectItem
 
@@ -165,7 +164,7 @@ class _Export:
             shutil.copyfile(path, temporary)
         self.files += 1
 
-    def _write_masks(self, name: str, labels: StackFile) -> None:
+    def _write_masks(self, name: str, labels: ImageFile) -> None:
         """Write each object on each of its planes as 0 and 255."""
         info = ImageInfo("YX", labels.info.shape, labels.info.pixel_size)
         for index, plane in planes_of(labels):
@@ -175,7 +174,7 @@ class _Export:
                 write_labels(there, np.where(plane == number, 255, 0).astype(np.uint8), info)
                 self.files += 1
 
-    def _measure(self, item: ProjectItem, labels: StackFile) -> None:
+    def _measure(self, item: ProjectItem, labels: ImageFile) -> None:
         from napari_spa.core.measures import measure_objects
 
         info = labels.info

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.listing import natural_key
+from napari_spa.io.images import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

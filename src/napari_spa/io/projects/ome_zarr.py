@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.images.open import ImageInfo
-    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.io.images import ImageFile, ImageInfo
 
     Colour = Callable[[int], tuple[int, int, int, int]]
 
@@ -31,13 +30,13 @@ _KINDS = {"T": "time", "C": "channel"}
 _CHUNK, _COARSEST = 512, 256
 
 
-def planes_of(labels: StackFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
+def planes_of(labels: ImageFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
     """Yield the planes of an image of labels; one at a time is in memory.
 
     Parameters
     ----------
-    labels : StackFile
-        From :func:`~napari_spa.io.images.listing.open_image`.
+    labels : ImageFile
+        From :func:`~napari_spa.io.images.open_image`.
 
     Yields
     ------
@@ -67,7 +66,7 @@ def need_zarr() -> None:
         ) from error
 
 
-def write_label_zarr(path: Path, labels: StackFile, colour: Colour | None = None) -> None:
+def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None) -> None:
     """Write labels as an OME-Zarr label image, whole or not at all.
 
     Each level has every second row and column of the finer one, so labels stay labels and
@@ -77,8 +76,8 @@ def write_label_zarr(path: Path, labels: StackFile, colour: Colour | None = None
     ----------
     path : Path
         The folder to write; what was there is replaced.
-    labels : StackFile
-        From :func:`~napari_spa.io.images.listing.open_image`; read plane by plane.
+    labels : ImageFile
+        From :func:`~napari_spa.io.images.open_image`; read plane by plane.
     colour : callable or None
         From a label to its colour, RGBA from 0 to 255; None leaves colours to the reader.
 

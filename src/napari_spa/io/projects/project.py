@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.images.listing import list_images, natural_key
+from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.items import (
     STATUSES,
     BatchFinding,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
@@ -52,7 +52,7 @@ def export_work(
     def job(progress: Progress) -> list[str]:
         from napari_spa.core.measures import measure_objects
         from napari_spa.io.files import write_table
-        from napari_spa.io.images.open import write_labels
+        from napari_spa.io.images import write_labels
 
         names = [f"{name}-labels.tif", f"{name}-objects.csv"]
         finest = store.data[0] if store.multiscale else store.data
@@ -81,7 +81,7 @@ def _info(axes: str, shape: tuple[int, ...], scale: tuple[float, ...], unit: str
     """Describe the labels; a scale in a unit of length becomes micrometres."""
     from pint import get_application_registry
 
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
 
     quantity = get_application_registry().Quantity(1.0, unit)  # type: ignore[no-untyped-call]
     if not quantity.check("[length]") or unit == "pixel":

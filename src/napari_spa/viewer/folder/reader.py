@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_spa.io.event_log import Record
-    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.io.images import ImageFile
     from napari_spa.viewer.folder.storage import FolderLog, FolderPlace
     from napari_spa.viewer.layers.label_storage import LabelStore
 
@@ -39,14 +39,14 @@ class ReadImage:
     ----------
     name : str
         In the folder.
-    file : StackFile
+    file : ImageFile
         Its pixels, read as they are asked for where the format allows, and what it says.
     limits : (float, float) or None
         Contrast limits as napari would choose them; None for colours.
     """
 
     name: str
-    file: StackFile
+    file: ImageFile
     limits: tuple[float, float] | None
 
     @property
@@ -141,7 +141,7 @@ def read_image_file(name: str, path: Path) -> ReadImage:
     InputError
         When it cannot be read; one sentence.
     """
-    from napari_spa.io.images.listing import open_image
+    from napari_spa.io.images import open_image
 
     file = open_image(path)
     colours = len(file.levels[0].shape) > len(file.info.axes)
@@ -277,7 +277,7 @@ def _records(place: FolderPlace) -> list[Record]:
 
 def _from_labels(image: ReadImage, path: Path) -> list[Record]:
     """Write labels that came without a log down as if they had been painted."""
-    from napari_spa.io.images.stack_files import read_label_stack
+    from napari_spa.io.images import read_label_stack
 
     try:
         labels = read_label_stack(path, image.shape)

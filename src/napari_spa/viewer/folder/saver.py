@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
     from napari_spa.io.projects.project import Project
     from napari_spa.viewer.folder.reader import ReadImage
     from napari_spa.viewer.layers.label_storage import LabelStore
@@ -226,7 +226,7 @@ class FolderSaver(QObject):
 
 
 def _write_labels(leaving: Leaving) -> None:
-    from napari_spa.io.images.open import write_labels
+    from napari_spa.io.images import write_labels
 
     store, place = leaving.store, leaving.place
     finest = store.data[0] if store.multiscale else store.data

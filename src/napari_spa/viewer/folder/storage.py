@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from napari_spa.io.images.open import ImageInfo
+    from napari_spa.io.images import ImageInfo
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 

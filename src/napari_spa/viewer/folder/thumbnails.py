@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.images.stack_files import StackFile
+    from napari_spa.io.images import ImageFile
 
 SIDE = 96
 _KEPT = 1500
@@ -115,7 +115,7 @@ class Thumbnails(QObject):
                 return
         found: object
         try:
-            from napari_spa.io.images.listing import open_image
+            from napari_spa.io.images import open_image
 
             found = make_thumbnail(open_image(path))
         except SpaError as error:
@@ -138,12 +138,12 @@ class Thumbnails(QObject):
             self.ready.emit(name)
 
 
-def make_thumbnail(file: StackFile, side: int = SIDE) -> NDArray[np.uint8]:
+def make_thumbnail(file: ImageFile, side: int = SIDE) -> NDArray[np.uint8]:
     """Make a small picture of an image, or of the middle of a stack.
 
     Parameters
     ----------
-    file : StackFile
+    file : ImageFile
         The image.
     side : int
         Of its longer side, in pixels.
@@ -177,7 +177,7 @@ def make_thumbnail(file: StackFile, side: int = SIDE) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(picture, (*shape, 3)))
 
 
-def _middle(file: StackFile, side: int) -> NDArray[np.generic]:
+def _middle(file: ImageFile, side: int) -> NDArray[np.generic]:
     """Read the middle plane, not much finer than it is needed."""
     count = len(file.info.axes)
     fine = [d for d in file.levels if max(d.shape[count - 2 : count]) >= side] or file.levels[:1]
