@@ -8,6 +8,7 @@ for programs that read no OME.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -22,7 +23,7 @@ from napari_spa.io.images.lazy import number_of_values
 from napari_spa.io.images.open import extent, read_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -147,11 +148,13 @@ def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
     path = Path(path)
     with reading(path):
         raw = read_raw(path, as_labels=True)
+        if _longer(raw.levels[0].shape) == _longer(shape):  # as it lies there: nothing to guess
+            raw = replace(raw, axes=("Q" * len(raw.axes) + "YX")[-len(raw.axes) :])
         file = arranged(path, raw)
         labels = np.asarray(file.levels[0])
     if labels.ndim > len(file.info.axes):
         labels = _without_colours(path, labels)
-    if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
+    if _longer(labels.shape) != _longer(shape):
         found = extent(labels.shape)
         raise InputError(f"{path} is of {found} pixels, not {extent(shape)}.")
     if raw.lossy:
@@ -161,6 +164,11 @@ def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
     if labels.dtype.kind not in "bui":
         raise InputError(f"{path} holds {labels.dtype} values; labels are whole numbers.")
     return labels.reshape(shape).astype(np.uint8 if labels.dtype == bool else labels.dtype)
+
+
+def _longer(shape: Sequence[int]) -> list[int]:
+    """Return the extents of a shape without those of one."""
+    return [int(n) for n in shape if n > 1]
 
 
 def _without_colours(path: Path, labels: NDArray[Any]) -> NDArray[Any]:

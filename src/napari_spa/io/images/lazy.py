@@ -240,7 +240,8 @@ def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[
             parts = [read(spans[1:], start + i * step, inner) for i in through]
             return np.stack(parts) if parts else np.empty((0, *inner), dtype)[spans]
         rows = _forward(span, extent[0])
-        block = _block(path, start + rows.start * step, (rows.stop - rows.start, *inner), dtype)
+        count = max(through) + 1 - rows.start if through else 0
+        block = _block(path, start + rows.start * step, (count, *inner), dtype)
         return block[:: rows.step][(_again(span), *spans[1:])]
 
     def native_part(spans: Spans) -> NDArray[np.generic]:

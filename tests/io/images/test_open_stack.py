@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -10,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_spa.errors import InputError
-from napari_spa.io.images import open_stack, read_label_stack
+from napari_spa.io.images import lazy, open_stack, read_label_stack
 
 SHAPES = {
     "YX": (40, 50),
@@ -67,11 +68,31 @@ def test_axes_and_pixel_size_are_the_files(tmp_path: Path) -> None:
     assert info.shape == (40, 50)
 
 
-def test_a_mapped_file_is_not_read(tmp_path: Path) -> None:
-    path, _ = written(tmp_path, "ZYX", "named")
-    assert isinstance(open_stack(path, (5, 40, 50)).levels[0], np.memmap)
-    np.save(tmp_path / "stack.npy", np.zeros((2, 3, 4)))
-    assert isinstance(open_stack(tmp_path / "stack.npy", (2, 3, 4)).levels[0], np.memmap)
+@pytest.mark.parametrize("name", ["stack.tif", "stack.npy"])
+def test_a_large_file_is_read_in_parts_and_never_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(lazy, "_READ_WHOLE", 100)
+    array = np.arange(5 * 40 * 50, dtype=">u2").reshape(5, 40, 50)
+    path = tmp_path / name
+    if name.endswith("npy"):
+        np.save(path, array)
+    else:
+        tifffile.imwrite(path, array, photometric="minisblack", byteorder=">")
+    level = open_stack(path, array.shape).levels[0]
+    assert isinstance(level, lazy.LazyArray)
+    assert level.dtype == np.uint16
+    for part in (
+        np.s_[2, 3:9, ::7], np.s_[1:4, 5], np.s_[...], np.s_[::-2, ::-3, -1], np.s_[3, 4, 5],
+        np.s_[3:3, :, 2], np.s_[1, 20:3:-4], np.s_[-1],
+    ):  # fmt: skip
+        np.testing.assert_array_equal(level[part], array[part])
+    os.truncate(path, path.stat().st_size // 2)  # under our hands: a mapped file would be SIGBUS
+    np.testing.assert_array_equal(level[0], array[0])
+    with pytest.raises(InputError, match="cut short"):
+        level[4]
+    with pytest.raises(InputError, match="cut short"):
+        open_stack(path, array.shape)
 
 
 def test_zarr_arrays_and_pyramids(tmp_path: Path) -> None:
@@ -106,7 +127,7 @@ def test_pictures(tmp_path: Path) -> None:
         ("text.tif", b"text", "cannot be read"),
         ("text.npy", b"text", "cannot be read"),
         ("text.png", b"text", "cannot be read"),
-        ("folder", b"", "it is a folder, and no Zarr array"),
+        ("folder", b"", "is a folder, and no image"),
     ],
 )
 @pytest.mark.parametrize("shape", [(3, 40, 50), (40, 50)])
@@ -140,7 +161,7 @@ def test_labels_with_or_without_axes_of_length_one(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "mask.png", np.eye(8, dtype=np.uint8))
     assert read_label_stack(tmp_path / "mask.png", (8, 8)).sum() == 8
     np.save(tmp_path / "labels.npy", labels)
-    with pytest.raises(InputError, match="1 x 3 x 1 x 8 x 9 pixels, not 8 x 9"):
+    with pytest.raises(InputError, match="3 x 8 x 9 pixels, not 8 x 9"):
         read_label_stack(tmp_path / "labels.npy", (8, 9))
     np.save(tmp_path / "labels.npy", labels[0, 0, 0] / 2)
     with pytest.raises(InputError, match="whole numbers"):
