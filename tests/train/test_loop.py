@@ -13,7 +13,7 @@ import torch
 
 from napari_spa.errors import CheckpointError
 from napari_spa.io.models.load import export_checkpoint, load_model
-from napari_spa.model.spa import SpaConfig
+from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.data import RatedObject
 from napari_spa.train.loop import TrainConfig, Trainer, learning_rate_factor, train
 from napari_spa.train.windows import WindowConfig
@@ -72,7 +72,13 @@ class KillAtTheEnd:
             raise Killed
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+def test_any_number_of_workers_gives_the_same_weights(tmp_path: Path) -> None:
+    alone = train(SOURCES, tmp_path / "alone", CONFIG, device=CPU)
+    many = train(SOURCES, tmp_path / "many", replace(CONFIG, workers=2), device=CPU)
+    assert same(alone.average, many.average)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path: Path, workers: int) -> None:
     config = replace(CONFIG, workers=workers)
     whole = train(SOURCES, tmp_path / "whole", config, device=CPU)
@@ -91,6 +97,17 @@ def test_it_is_seeded(tmp_path: Path) -> None:
     other = train(SOURCES, tmp_path / "c", replace(CONFIG, seed=1), device=CPU)
     assert same(first.average, again.average)
     assert not same(first.average, other.average)
+
+
+def test_it_starts_from_the_weights_that_fit(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    other = Spa(replace(CONFIG.model, latent_dim=8))
+    trainer = Trainer(CONFIG, CPU, other.state_dict())
+    own, given = trainer.model.state_dict(), other.state_dict()
+    first = "conditioner.layers.0.weight"  # of another shape there
+    assert own[first].shape != given[first].shape
+    assert torch.equal(own["mask_decoder.iou_token.weight"], given["mask_decoder.iou_token.weight"])
+    assert same({k: v for k, v in own.items() if k != first}, given)
 
 
 def test_the_log_has_a_row_at_each_save(tmp_path: Path) -> None:

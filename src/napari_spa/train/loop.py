@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from napari_spa.errors import CheckpointError
@@ -20,7 +20,7 @@ from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_spa.train.data import Source
@@ -82,8 +82,11 @@ class Log(Protocol):
         ...
 
 
-class WindowStream(IterableDataset[Window]):
-    """An endless stream of windows from weighted sources.
+class Windows(Dataset[Window]):
+    """The numbered windows of a run, from weighted sources.
+
+    Window i is drawn from ``(seed, i)`` alone: a resumed run, and one with any number of
+    worker processes, sees the same windows in the same order.
 
     Parameters
     ----------
@@ -91,33 +94,22 @@ class WindowStream(IterableDataset[Window]):
         Sources and their shares.
     config : WindowConfig
         How windows are drawn.
-    seed, start : int
-        Window i is drawn from ``(seed, i)`` alone, so a resumed run goes on as if it
-        had not stopped.
+    seed : int
+        Of all windows.
     """
 
     def __init__(
-        self,
-        sources: Sequence[tuple[Source, float]],
-        config: WindowConfig,
-        *,
-        seed: int = 0,
-        start: int = 0,
+        self, sources: Sequence[tuple[Source, float]], config: WindowConfig, *, seed: int = 0
     ) -> None:
         self.sources = [source for source, _ in sources]
         shares = np.array([share for _, share in sources], dtype=np.float64)
         self.shares = shares / shares.sum()
-        self.config, self.seed, self.start = config, seed, start
+        self.config, self.seed = config, seed
 
-    def __iter__(self) -> Iterator[Window]:
-        info = torch.utils.data.get_worker_info()
-        first, step = (0, 1) if info is None else (info.id, info.num_workers)
-        index = self.start + first
-        while True:
-            rng = np.random.default_rng([self.seed, index])
-            source = self.sources[rng.choice(len(self.sources), p=self.shares)]
-            yield draw_window(source[int(rng.integers(len(source)))], self.config, rng)
-            index += step
+    def __getitem__(self, index: int) -> Window:
+        rng = np.random.default_rng([self.seed, index])
+        source = self.sources[rng.choice(len(self.sources), p=self.shares)]
+        return draw_window(source[int(rng.integers(len(source)))], self.config, rng)
 
 
 def collate(windows: Sequence[Window]) -> Batch:
@@ -350,22 +342,19 @@ def train(
     trainer = Trainer(config, device, start)
     if resume and checkpoint.exists():
         trainer.resume(checkpoint)
-    stream = WindowStream(
-        sources, config.window, seed=config.seed, start=trainer.step * config.batch
-    )
     loader = DataLoader(
-        stream,
+        Windows(sources, config.window, seed=config.seed),
         batch_size=config.batch,
+        sampler=range(trainer.step * config.batch, config.steps * config.batch),
         collate_fn=collate,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
+        pin_memory=device.type == "cuda",
     )
     running: dict[str, float] = {}
     first = trainer.step
     progress = tqdm(total=config.steps, initial=first, unit="step", mininterval=5.0)
     for batch in loader:
-        if trainer.step >= config.steps:
-            break
         for name, value in trainer.advance(batch).items():
             keep = 0.98 if name in running else 0.0
             running[name] = keep * running.get(name, 0.0) + (1 - keep) * value
