@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
-from gui_thread import live, wait  # keeps the work out of the person's folders, too
+from gui_thread import live, wait  # keeps the work out of the user's folders, too
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 # Threads that spin while they wait slow everything else on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# The work of the benchmark is nobody's work: keep it out of the person's folders.
+# The work of the benchmark is no one's work: keep it out of the user's folders.
 _HOME = tempfile.mkdtemp(prefix="napari-spa-benchmark-")
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
     os.environ[_name] = _HOME

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# The work of the benchmark is nobody's work: keep it out of the person's folders.
+# The work of the benchmark is no one's work: keep it out of the user's folders.
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
     os.environ[_name] = tempfile.mkdtemp(prefix="napari-spa-benchmark-")
 

@@ -32,7 +32,7 @@ from napari_spa.refine.session.prompt_validation import interior_click
 
 @dataclass
 class Stack:
-    """Planes, their truth, and the grey values at which a person looks at them."""
+    """Planes, their truth, and the grey values at which a user looks at them."""
 
     name: str
     image: np.ndarray

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import napari
 import tifffile
-from screenshots import DISC, do, grab, save, settle, wait  # redirects the person's folders, too
+from screenshots import DISC, do, grab, save, settle, wait  # redirects the user's folders, too
 from skimage import data, io
 
 from napari_spa.core.sample_stacks import ct_stack

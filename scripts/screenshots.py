@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# The pictures' work is nobody's work: keep it out of the person's folders.
+# The pictures' work is no one's work: keep it out of the user's folders.
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
     os.environ[_name] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
 
@@ -125,7 +125,7 @@ def play_fundus(folder: Path) -> None:
 
 
 def teach(name: str, candidate: int) -> None:
-    """Put the profile of a person who always picks the same candidate on the shelf."""
+    """Put the profile of a user who always picks the same candidate on the shelf."""
     session = RefinementSession(load_model())
     for shift in range(6):
         session.set_image(np.roll(data.retina(), shift, axis=0))

@@ -35,7 +35,7 @@ def test_the_model_of_the_recipe():
 
 @pytest.mark.parametrize(
     ("recipe", "error"),
-    [(BatchRecipe(model="nobody"), ModelError), (BatchRecipe(device="cuda:99"), DeviceError)],
+    [(BatchRecipe(model="no one"), ModelError), (BatchRecipe(device="cuda:99"), DeviceError)],
 )
 def test_what_is_not_there(recipe, error):
     with pytest.raises(error):

@@ -117,7 +117,7 @@ def test_labels_of_a_person_are_kept_unless_told_otherwise(batch, clicks, tmp_pa
     drawn = np.zeros((48, 60), np.uint16)
     tifffile.imwrite(mine, drawn)
     answer = batch("--prompts", clicks)
-    assert "b2.png: labels of a person, kept" in answer.out
+    assert "b2.png: labels of a user, kept" in answer.out
     assert not tifffile.imread(mine).any()
     said = batch("--prompts", clicks, "--overwrite", "--json").json
     assert (said["done"], said["kept"]) == (3, [])

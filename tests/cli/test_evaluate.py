@@ -113,7 +113,7 @@ def test_a_broken_image_is_named_and_the_rest_is_done(run, call, data: Path) -> 
 def test_wrong_calls_are_one_sentence(refuses, call, data: Path, tmp_path: Path) -> None:
     assert "unknown method magic" in refuses(*call, "--methods", "magic")
     assert "unknown clicks anywhere" in refuses(*call, "--clicks", "anywhere")
-    assert "unknown user nobody" in refuses(*call, "--users", "nobody")
+    assert "unknown user no one" in refuses(*call, "--users", "no one")
     assert "takes DATA and -o DIR" in refuses("evaluate", "-o", "r")
     assert "no image of the split 'test'" in refuses(*call, "--split", "test")
     assert "unknown device" in refuses(*call, "--device", "abacus")

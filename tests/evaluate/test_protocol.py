@@ -265,7 +265,7 @@ def test_a_broken_case_is_left_out_and_named(bench, folder: Path) -> None:
     [
         ({"methods": ("spa", "magic")}, "unknown method magic"),
         ({"methods": ()}, "unknown method"),
-        ({"users": ("nobody",)}, "unknown user nobody"),
+        ({"users": ("no one",)}, "unknown user no one"),
         ({"clicks": ("anywhere",)}, "unknown clicks anywhere"),
         ({"rounds": 0}, "rounds must be"),
         ({"limit": -1}, "limit must be"),

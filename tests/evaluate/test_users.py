@@ -138,5 +138,5 @@ def test_acts_and_habits_have_names() -> None:
         "none",
     ]
     check_habits(list(HABITS))
-    with pytest.raises(InputError, match="unknown user nobody; choose of picks, clicks"):
-        check_habits(["nobody"])
+    with pytest.raises(InputError, match="unknown user no one; choose of picks, clicks"):
+        check_habits(["no one"])

@@ -8,7 +8,7 @@
 ``full``            the disk is full
 ``die``             the process ends, as if killed
 ``die once PATH``   the process ends unless the file is there; it is made before
-``touch PATH``      a person writes to the file meanwhile
+``touch PATH``      a user writes to the file meanwhile
 """
 
 import hashlib

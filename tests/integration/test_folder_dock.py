@@ -198,7 +198,7 @@ def test_our_layers_serve_the_next_image_whatever_was_done_to_them(open_docks, t
     desk.refiner.accept()
     assert mask in viewer.layers
 
-    go(qtbot, dock, "c.tif")  # of other dimensions: made anew
+    go(qtbot, dock, "c.tif")  # of other dimensions: made again
     assert list(viewer.layers) == [dock.walker.stage.current.layer, mine]
     click(qtbot, dock, desk)
     assert all(layer.ndim == 3 for layer in desk.refiner.current.candidates.layers)
@@ -304,7 +304,7 @@ def test_an_object_at_hand_is_not_left_behind_as_done(open_docks, folder, qtbot)
     open_folder(qtbot, dock, folder)
     assert dock.parts.status.text() == "cell1.png: click on an object."
     click(qtbot, dock, desk)
-    until(qtbot, lambda: dock.parts.status.text() == "cell1.png: the first object is at hand.")
+    until(qtbot, lambda: dock.parts.status.text() == "cell1.png: the first object is active.")
     dock.parts.acts["done_next"].click()
     assert "Accept or discard" in dock.parts.status.text()
     assert dock.walker.current == "cell1.png"
@@ -405,7 +405,7 @@ def test_closing_the_window_leaves_everything_in_order(
     open_folder(qtbot, dock, folder)
     accept(qtbot, dock, desk)
     labels = desk.refiner.current.mask.store.data.copy()
-    click(qtbot, dock, desk, (8, 8))  # at hand
+    click(qtbot, dock, desk, (8, 8))  # active
     out = dock.walker.out
     viewer.close()
     assert not [t.name for t in threading.enumerate() if t.name.startswith("napari-spa")]
@@ -442,7 +442,7 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     walker, jobs = dock.walker, dock.jobs
     dock.parts.apply.click()
     dialog = jobs.dialog
-    assert dialog.start.isEnabled()  # nobody has to wait for the estimate
+    assert dialog.start.isEnabled()  # no one has to wait for the estimate
     dialog.ways["prompts"].setChecked(True)
     assert not dialog.start.isEnabled()
     dialog.path.setText(str(table))
@@ -476,7 +476,7 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     open_folder(qtbot, dock, folder)
     accept(qtbot, dock, desk)
     mask = desk.refiner.current.mask.store.data.copy()
-    click(qtbot, dock, desk, (8, 8))  # at hand, and not exported
+    click(qtbot, dock, desk, (8, 8))  # active, and not exported
     dock.parts.export.click()
     dialog = dock.jobs.dialog
     dialog.kinds["coco"].setChecked(True)

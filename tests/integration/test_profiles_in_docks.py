@@ -29,7 +29,7 @@ def image(seed=0, shape=(60, 70)):
 
 
 def taught(name, seed, picks=3):
-    """Make a profile of a person who always picks the same candidate."""
+    """Make a profile of a user who always picks the same candidate."""
     session = make_session()
     for number in range(picks):
         session.set_image(image(100 * seed + number))

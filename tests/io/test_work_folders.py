@@ -28,7 +28,7 @@ sys.stdin.readline()
 
 
 def abandoned(root: Path, *, age: float = 0.0) -> Path:
-    """A folder with a log that nobody holds, written to so many seconds ago."""
+    """A folder with a log that no one holds, written to so many seconds ago."""
     folder = WorkFolder.create(root)
     folder.log.write_text("{}\n")
     folder.release()

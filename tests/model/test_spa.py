@@ -208,7 +208,7 @@ def test_the_weight_network_gives_weights() -> None:
 
 @torch.no_grad()
 def test_the_papers_prior_averages_the_batch_after_its_rectifier() -> None:
-    """Per row: ``relu + 1e-6``, then the mean over the batch (design 2.8)."""
+    """Per row: ``relu + 1e-6``, then the mean over the batch."""
     network = randomised(PaperPriorNetwork(embed_dim=32, components=4))
     sparse, position = 9 * random(6, 2, 32), random(1, 32, 4, 4)
     rows = [network(sparse[n : n + 1], position) for n in range(6)]

@@ -56,7 +56,7 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
 
 
 def counting(count, on_value, progress):
-    sys.stdout.write("nobody's answer")
+    sys.stdout.write("no one's answer")
     Path(tempfile.gettempdir(), "left-behind").touch()
     for number in range(count):
         on_value(number)

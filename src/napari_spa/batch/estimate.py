@@ -29,7 +29,7 @@ class Estimate:
 
     images: int  # images of the plan
     to_do: int  # those that would be done
-    kept: int  # those that would be left to the person who made or changed them
+    kept: int  # those that would be left to the user who made or changed them
     objects: int  # objects in those to do; measured on one image unless they come from a table
     # Of work, with the workers asked for; not a number when no image could be measured.
     seconds: float

@@ -105,7 +105,7 @@ class Assignment:
     """An image to do, and what may be replaced."""
 
     task: BatchTask  # the image
-    # Digests of earlier outputs that may be replaced; any other file is a person's.
+    # Digests of earlier outputs that may be replaced; any other file is a user's.
     ours: frozenset[str] = frozenset()
 
 
@@ -115,4 +115,4 @@ class Finished:
 
     result: ImageResult  # what came of the image
     environment: Facts = field(default_factory=dict)  # what it was made with
-    kept: bool = False  # whether a person changed the labels meanwhile, so that theirs were left
+    kept: bool = False  # whether a user changed the labels meanwhile, so that theirs were left

@@ -96,7 +96,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except JsonError as error:
-        raise DataError(f"{path} is damaged; move it away to begin anew.") from error
+        raise DataError(f"{path} is damaged; move it away to start again.") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise DataError(f"{path} is not of a batch; choose another output folder.")
     if content.get("version") != VERSION:
@@ -109,7 +109,7 @@ def read_manifest(path: Path) -> Manifest | None:
                 result_from_record(name, record), str(record["environment"])
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged; move it away to begin anew.") from error
+        raise DataError(f"{path} is damaged; move it away to start again.") from error
     return manifest
 
 

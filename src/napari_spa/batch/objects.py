@@ -104,7 +104,7 @@ class Found:
     uncertainty : float
         In [0, 1].
     decisions : tuple of Decision
-        From which the mask can be had again; without the time, which is no result.
+        From which the mask can be computed again; without the time, which is no result.
     source : mapping
         How the plane was looked at, for the log.
     problem : str

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 Standing = Literal["new", "changed", "again", "kept", "unchanged"]
-"""Not done yet; its input changed; to be done anew; a person's; as it shall be."""
+"""Not done yet; its input changed; to be done again; a user's; as it shall be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Survey:
 
     standings: dict[str, Standing]  # by name, in the plan's order
     earlier: Earlier  # what the output folder holds
-    carry_on: bool = True  # whether earlier results go on counting; not when all is done anew
+    carry_on: bool = True  # whether earlier results go on counting; not when all is done again
     # Digests of the outputs as they are now, by their path.
     outputs: dict[str, str] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ def survey(
     if differs and not overwrite:
         raise DataError(
             f"{plan.out} holds results made with another {differs}; add --overwrite to do all "
-            "of them anew, or choose another folder."
+            "of them again, or choose another folder."
         )
     carry_on = not differs and (not overwrite or earlier.overwriting)
     entries = manifest.entries if manifest is not None and carry_on else {}
@@ -138,7 +138,7 @@ class Earlier:
     """What earlier runs left in an output folder."""
 
     manifest: Manifest | None = None  # the latest results, marks included
-    # Whether a run that was to do everything anew did not come to its end.
+    # Whether a run that was to do everything again did not come to its end.
     overwriting: bool = False
     unfinished: bool = False  # whether any run did not
     # Digests of outputs that a batch wrote, or may replace, by their path.
@@ -167,7 +167,7 @@ def look(out: Path) -> Earlier:
         if earlier.manifest is None or earlier.manifest.recipe != run["recipe"]:
             earlier.manifest = Manifest(run["recipe"])
     except _DAMAGE as error:
-        raise DataError(f"{out / STATE} is damaged; remove it to begin anew.") from error
+        raise DataError(f"{out / STATE} is damaged; remove it to start again.") from error
     for mark in _marks(out / STATE):
         earlier.manifest.add(mark.result, mark.environment)
         for output, digest in mark.result.outputs:
@@ -277,7 +277,7 @@ def holding(out: Path) -> Iterator[RunFolder]:
                 ) from error
         if (state / "lock").exists():
             break
-        lock.release()  # the last holder took the file away just then: nobody else sees it
+        lock.release()  # the last holder took the file away just then: no one else sees it
     try:
         _fence(state)
         yield RunFolder(out)

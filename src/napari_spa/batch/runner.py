@@ -39,14 +39,14 @@ class BatchReport:
 
     done: tuple[str, ...] = ()  # images that were done now
     unchanged: tuple[str, ...] = ()  # images that were done before
-    kept: tuple[str, ...] = ()  # images whose labels a person made or changed; they were left alone
+    kept: tuple[str, ...] = ()  # images whose labels a user made or changed; they were left alone
     # Images that could not be done, and why, in a sentence.
     failed: tuple[tuple[str, str], ...] = ()
     # Objects of the folder that were asked for and could not be had: image, number, and why, in a
     # sentence.
     missing: tuple[tuple[str, int, str], ...] = ()
     review: tuple[str, ...] = ()  # doubtful images of the folder, the most uncertain first
-    notes: tuple[str, ...] = ()  # what else a person should know, a sentence each
+    notes: tuple[str, ...] = ()  # what else a user should know, a sentence each
     objects: int = 0  # objects with a mask in the images done now
     seconds: float = 0.0  # how long it took
 
@@ -125,7 +125,7 @@ class Book:
         if changed:
             were = "was" if len(changed) == 1 else "were"
             images = counted(len(changed), "image")
-            notes.append(f"{images} had changed since and {were} done anew.")
+            notes.append(f"{images} had changed since and {were} done again.")
         return BatchReport(
             done=tuple(sorted(self._done)),
             unchanged=self._found.named("unchanged"),

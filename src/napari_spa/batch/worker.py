@@ -156,7 +156,7 @@ def _clear(job: Job, staging: Path) -> None:
 
 
 def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path) -> bool:
-    """Move the outputs out; False, and nothing is moved, where a person's would be lost.
+    """Move the outputs out; False, and nothing is moved, where a user's would be lost.
 
     The mark comes first: whatever is found in the output folder after a crash is ours if a
     mark or the manifest knows its digest.

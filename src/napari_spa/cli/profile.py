@@ -1,4 +1,4 @@
-"""``napari-spa profile``: what is known about a person, kept, compared and put together."""
+"""``napari-spa profile``: what is known about a user, kept, compared and put together."""
 
 from __future__ import annotations
 

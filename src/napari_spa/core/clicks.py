@@ -17,7 +17,7 @@ TOP = 20
 def representative_point(
     probabilities: FloatArray, clusters: Clusters, picked: int, rng: np.random.Generator
 ) -> tuple[int, int, int] | None:
-    """Choose a pixel that tells the picked group from the others (design 2.4).
+    """Choose a pixel that tells the picked group from the others.
 
     Parameters
     ----------

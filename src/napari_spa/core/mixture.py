@@ -95,7 +95,7 @@ def sample_weighted_sum(
 
 
 def responsibilities(mixture: MixtureParameters, latents: DoubleArray) -> DoubleArray:
-    """Posterior of the components for each latent: the E-step (design 2.5).
+    """Posterior of the components for each latent: the E-step.
 
     ``gamma_nm = pi_m N(z_n | m) / sum_m' pi_m' N(z_n | m')``.
 
@@ -148,7 +148,7 @@ def update_mixture(
 
     The pick counts as one observation, spread over the samples of its cluster.  With the
     present parameters as a Normal-inverse-gamma and Dirichlet prior of the configured
-    strength, the means walk to the person's component as picks accumulate (paper,
+    strength, the means walk to the user's component as picks accumulate (paper,
     section 7), and one pick cannot collapse the spread.
 
     Parameters
@@ -187,7 +187,7 @@ def update_mixture(
 def blend_mixtures(
     prior: MixtureParameters, learnt: MixtureParameters, share: float
 ) -> MixtureParameters:
-    """Mix two mixtures component by component, in proportion to evidence (design 2.6)."""
+    """Mix two mixtures component by component, in proportion to evidence."""
     keep = 1.0 - share
     return MixtureParameters(
         _normalised(keep * prior.weights + share * learnt.weights),

@@ -1,4 +1,4 @@
-"""What a user said about single pixels holds: clicks, strokes and the box (design 2.9).
+"""What a user said about single pixels holds: clicks, strokes and the box (docs/method.md).
 
 Three steps, each on arrays.  Samples are weighted by how likely they are at the prompts
 (:func:`log_likelihood`).  Where what is shown still contradicts a prompt, the prompt's label

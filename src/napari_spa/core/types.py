@@ -186,7 +186,7 @@ class LocalMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """Everything a person has said about one object so far.
+    """Everything a user has said about one object so far.
 
     Attributes
     ----------

@@ -99,7 +99,7 @@ def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
 
 
 def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
-    """Return the objects of an image that somebody marked.
+    """Return the objects of an image that someone marked.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list
     Returns
     -------
     list of Target
-        Single raters first, then pairs, ...: 15 for four raters.  What nobody marked
+        Single raters first, then pairs, ...: 15 for four raters.  What no one marked
         together is left out.
     """
     indices = range(len(rated.raters))

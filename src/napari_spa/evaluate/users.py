@@ -258,7 +258,7 @@ class Habit:
     Attributes
     ----------
     about : str
-        One line for a person.
+        One line for a user.
     currencies : frozenset of str
         The acts that they use.
     slips : float

@@ -53,7 +53,7 @@ class RecordLog:
     def _submit(self, job: Callable[[], None]) -> Future[None]:
         try:
             return self._writer.submit(job)
-        except RuntimeError:  # closed: nobody writes any more, and nobody need wait
+        except RuntimeError:  # closed: no one writes any more, and no one need wait
             done: Future[None] = Future()
             done.set_result(None)
             return done
@@ -117,7 +117,7 @@ _YOUNG_SECONDS = 60
 
 
 def work_root() -> Path:
-    """Return the folder of all work in progress, under the person's state folder."""
+    """Return the folder of all work in progress, under the user's state folder."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-spa") / "work"

@@ -73,7 +73,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def open_file(path: Path) -> BufferedReader:
     """Open an ordinary file to read its bytes; a device or a pipe may have no end."""
-    # Not blocking: opening a pipe would wait for somebody to write into it.
+    # Not blocking: opening a pipe would wait for someone to write into it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -2,7 +2,7 @@
 
 The same network gives other masks when its pixels are scaled otherwise or its points are
 read in another order, so all of this belongs to the checkpoint.  A family is declared as a
-whole, by its name in ``SpaConfig``: combinations that nobody has trained cannot be asked for.
+whole, by its name in ``SpaConfig``: combinations that no one has trained cannot be asked for.
 """
 
 from __future__ import annotations

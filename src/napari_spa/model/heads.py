@@ -1,4 +1,4 @@
-"""Preference heads: how a latent becomes mask logits (design 2.5).
+"""Preference heads: how a latent becomes mask logits (docs/method.md).
 
 One interface, :class:`PreferenceHead`: an initial mixture from the prompts, samples from
 a mixture, their decoding, and the update from a pick.  ``latent`` conditions the image
@@ -175,14 +175,14 @@ class LatentHead:
         return MixtureParameters(weights, mean, variance)
 
     def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
-        """Keep what was learnt; the paper's code predicts means and variances anew."""
+        """Keep what was learnt; the paper's code predicts means and variances again."""
         if self.spa.config.rules.prior == "pooled":
             return mixture
         predicted = self.initial(prompt)
         return MixtureParameters(mixture.weights, predicted.means, predicted.variances)
 
     def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
-        """Draw latents by the model's declared sampler (design 2.1)."""
+        """Draw latents by the model's declared sampler (docs/method.md)."""
         if self.spa.config.rules.sampler == "weighted-sum":
             latents = gmm.sample_weighted_sum(mixture, count, rng)
             return Draws(latents, np.zeros(count, dtype=np.int64))

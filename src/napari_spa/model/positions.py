@@ -24,7 +24,7 @@ def at_image_size(
 
     Absolute positions are resized bicubically, the relative positions of global
     attention blocks linearly.  Relative positions that a checkpoint keeps at another
-    length than its grid needs are brought to it as well, which SAM itself does anew at
+    length than its grid needs are brought to it as well, which SAM itself does again at
     every image.
 
     Parameters

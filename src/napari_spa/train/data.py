@@ -100,7 +100,7 @@ class SyntheticSource:
 
 
 class FolderSource:
-    """The objects of a multi-rater folder (design section 6).
+    """The objects of a multi-rater folder.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
     """Negative tempered log marginal likelihood of each user under the samples.
 
     ``-T log (1 / N) sum_n exp(-CE_n / T)``: small when at least one sample is the user's
-    whole mask, which makes samples whole hypotheses (design 2.7).
+    whole mask, which makes samples whole hypotheses (docs/method.md, training).
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class KeyBindings:
                     self._bound[binding] = before.get(binding, _NOBODY), now
 
     def release(self) -> None:
-        """Give the keys back, but for those that somebody else has bound since."""
+        """Give the keys back, but for those that someone else has bound since."""
         for binding, (before, ours) in self._bound.items():
             if self._viewer.keymap.get(binding) is not ours:
                 continue

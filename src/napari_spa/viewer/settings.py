@@ -53,7 +53,7 @@ def _rule(group: str, entry: str, **limits: Any) -> dict[str, Rule]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person has chosen, at one moment; the one place that lists the defaults."""
+    """What a user has chosen, at one moment; the one place that lists the defaults."""
 
     # Name or path of the model.
     model: str = field(
@@ -187,7 +187,7 @@ class SettingsStore:
     """Read and write the settings, and tell when they change."""
 
     # The new settings, after :meth:`save` changed one or, where napari offers events, a moment
-    # after the person changed one in the Preferences.
+    # after the user changed one in the Preferences.
     changed = Signal(Settings)
 
     def __init__(self, path: Path | None = None) -> None:
@@ -248,7 +248,7 @@ class SettingsStore:
         return {group: getattr(model, group).model_dump() for group in _groups()}
 
     def _follow(self, model: Any) -> None:
-        """Listen to napari's settings, which it makes anew when plugins change."""
+        """Listen to napari's settings, which it makes again when plugins change."""
         self._model = model
         source = None if self._closed or model is None else model.events.changed
         if source is self._source:
@@ -260,7 +260,7 @@ class SettingsStore:
         self._source = source
 
     def _on_changed(self, _: object) -> None:
-        """Wait until the person stops typing: half a word is no model's name."""
+        """Wait until the user stops typing: half a word is no model's name."""
         from qtpy.QtCore import QCoreApplication, QTimer
 
         if self._saving:

@@ -40,7 +40,7 @@ class Spy:
 
 
 class Virtual:
-    """A huge image that nobody has in memory: a wave."""
+    """A huge image that no one has in memory: a wave."""
 
     dtype = np.dtype(np.uint16)
 

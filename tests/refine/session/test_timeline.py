@@ -64,7 +64,7 @@ def told(decisions):
 
 
 def play(session, rng, rounds=7):
-    """Do anything that a person can do; the rounds that were shown."""
+    """Do anything that a user can do; the rounds that were shown."""
     height, width = session.image_shape
     for _ in range(rounds):
         place = (rng.uniform(0, height - 1), rng.uniform(0, width - 1))
@@ -458,7 +458,7 @@ def test_a_thousand_rounds_keep_memory_flat(session, monkeypatch):
     # Each of those states has its last pick.
     assert 0 < picks <= 2 * kept + UNDO_DEPTH + kept
     assert len(session._predictor._embedder._latest) <= 4
-    # What the person did is never forgotten.
+    # What the user did is never forgotten.
     assert 1000 <= decisions <= 1000 + UNDO_DEPTH
     told = session.timeline.state.decisions
     assert [decision.round for decision in told] == list(range(1, 1002))

@@ -31,7 +31,7 @@ def test_what_a_person_says_is_written_down_once():
         heard.items.set_note("a.png", "blurred")
         heard.items.set_status("b.png", "done")
     heard.items.toggle_flag("a.png")
-    heard.items.set_note("gone.png", "nobody")
+    heard.items.set_note("gone.png", "no one")
     assert heard.written == [
         ("a.png", {"note": "blurred"}),
         ("b.png", {"status": "done"}),
@@ -68,7 +68,7 @@ def test_what_cannot_be_opened_stays_so_when_the_folder_is_read_again():
     assert heard.items["a.png"].problem == "it is cut short."
     heard.items.note_readable("a.png")
     assert heard.items["a.png"].problem == ""
-    assert heard.written == []  # it is what the disk says, not the person
+    assert heard.written == []  # it is what the disk says, not the user
 
 
 def test_results_of_a_batch_are_shown_and_left_to_its_manifest():
@@ -104,7 +104,7 @@ def test_how_far_an_image_is_is_said_once_and_trouble_stays():
     status.show(item)
     assert said == [
         "a.png: click on an object.",
-        "a.png: the first object is at hand.",
+        "a.png: the first object is active.",
         "a.png: 2 objects so far.",
         "a.png: 3 objects so far.",
     ]

@@ -1,4 +1,4 @@
-"""The candidates' layers: exact to the pixel, cheap to fill, whatever a person does to them."""
+"""The candidates' layers: exact to the pixel, cheap to fill, whatever a user does to them."""
 
 import numpy as np
 import pytest
@@ -186,7 +186,7 @@ def test_what_is_shown_is_remembered(viewer, shapes):
         return [layer.visible for layer in shapes.layers]
 
     assert seen() == [True, False, False, False]
-    shapes.layers[3].visible = True  # a person, with the eye icon
+    shapes.layers[3].visible = True  # a user, with the eye icon
     assert heard == [(3, True)]
     shapes.show(PLANE, drawn[::-1])
     assert seen() == [True, False, False, True]

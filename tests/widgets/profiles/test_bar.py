@@ -106,7 +106,7 @@ def test_a_name_is_judged_in_place(owner, qtbot):
     named = []
     dialog.named.connect(lambda *values: named.append(values))
     assert not dialog.act.isEnabled()
-    assert dialog.trouble.text() == ""  # nobody typed anything yet
+    assert dialog.trouble.text() == ""  # no one typed anything yet
     qtbot.keyClicks(dialog.name, " Ana")
     assert dialog.act.isEnabled()
     qtbot.keyClick(dialog.name, Qt.Key.Key_Backspace)

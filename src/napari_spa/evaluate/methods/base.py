@@ -106,7 +106,7 @@ class MethodEntry:
     Attributes
     ----------
     name, about : str
-        For a person.
+        For a user.
     family : str
         Its row in the paper's Table 1.
     user : str

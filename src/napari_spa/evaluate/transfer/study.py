@@ -1,6 +1,6 @@
-"""Whether what was learnt on some images helps on others (paper 4.3.2, design 2.6).
+"""Whether what was learnt on some images helps on others (paper, section 4.3.2).
 
-Each rater works through a few images of a set as a person does: the session on an image
+Each rater works through a few images of a set as a user does: the session on an image
 begins with the profile from the images before.  Then every profile proposes a first round
 on images that none of them has seen, and each proposal is compared with every rater's own
 masks: the rater who taught the profile and the others.
@@ -234,7 +234,7 @@ class _Experiment:
         objects: Sequence[RatedMasks],
         profile: PreferenceProfile | None,
     ) -> PreferenceProfile:
-        """Accept one rater's objects of an image, as a person in front of it would."""
+        """Accept one rater's objects of an image, as a user in front of it would."""
         session = self._session(profile)
         session.set_image(case.image)
         for rated in objects:

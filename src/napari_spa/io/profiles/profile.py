@@ -179,7 +179,7 @@ class PreferenceProfile:
     images : int
         Images that taught it, each once: a stack is one image.
     task : str
-        What is being outlined, in the person's words.
+        What is being outlined, in the user's words.
     name : str
         The profile's name.
     objects : int

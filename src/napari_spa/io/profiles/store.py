@@ -36,7 +36,7 @@ _PATIENCE = 10.0
 def update_profile(
     path: Path, change: Callable[[PreferenceProfile], PreferenceProfile]
 ) -> PreferenceProfile:
-    """Change what a profile's file holds now; nobody else's change is lost."""
+    """Change what a profile's file holds now; no one else's change is lost."""
     if not path.exists():
         raise ProfileError(f"the profile {path} is gone.")
     with locked(path):
@@ -85,7 +85,7 @@ class ShelfEntry:
     """One profile on the shelf, or a file that is none."""
 
     path: Path  # its file
-    name: str  # as the person called it; of a nameless or unreadable one, the file's name
+    name: str  # as the user called it; of a nameless or unreadable one, the file's name
     task: str = ""  # what is outlined
     picks: int = 0  # the evidence behind it
     images: int = 0  # the evidence behind it
@@ -172,7 +172,7 @@ _SUFFIX = ".json"
 
 
 def profiles_root() -> Path:
-    """Return the folder of the person's profiles; it need not exist."""
+    """Return the folder of the user's profiles; it need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-spa") / "profiles"

@@ -3,7 +3,7 @@
 ::
 
     OUT/manifest.json        what a batch did
-    OUT/project.json         what a person decided
+    OUT/project.json         what a user decided
     OUT/NAME.EXT.tif         labels of the image NAME.EXT
     OUT/NAME.EXT.spa.jsonl   its decision log
     OUT/exports/KIND/...     what was written for other programs
@@ -36,7 +36,7 @@ def manifest_path(out: Path) -> Path:
 
 
 def project_path(out: Path) -> Path:
-    """Return where the project keeps what a person decided."""
+    """Return where the project keeps what a user decided."""
     return out / PROJECT_NAME
 
 

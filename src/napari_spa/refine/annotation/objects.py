@@ -36,8 +36,8 @@ class Part:
     area: int  # number of pixels it has
     rounds: int  # rounds it took
     uncertainty: float  # in [0, 1], of the round that was accepted
-    status: Status  # how it came about; ``edited`` when a person painted on it since
-    # What led to it, from which it can be had again; empty for what was painted.
+    status: Status  # how it came about; ``edited`` when a user painted on it since
+    # What led to it, from which it can be computed again; empty for what was painted.
     decisions: tuple[Decision, ...] = ()
 
 
@@ -106,7 +106,7 @@ def without_pixels(
 def recounted(
     objects: Mapping[int, AnnotatedObject], plane: Plane, labels: NDArray[np.integer]
 ) -> dict[int, AnnotatedObject] | None:
-    """Return the objects after a person painted on a plane.
+    """Return the objects after a user painted on a plane.
 
     Parameters
     ----------

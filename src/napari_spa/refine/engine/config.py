@@ -13,7 +13,7 @@ Progress = Callable[[float, str], None]
 
 
 def silent(share: float, message: str) -> None:
-    """Report progress to nobody."""
+    """Report progress to no one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class FramingConfig:
     context : float
         Side of the final view in extents of the object.
     refinements : int
-        How often the view is centred anew on what it shows.
+        How often the view is centred again on what it shows.
     alone : float
         What a window counts for that agrees with neither neighbour in the pyramid; full
         agreement adds one.

@@ -149,7 +149,7 @@ def frame_prompts(
 def _follow(
     spa: Spa, canvas: Canvas, prompts: Prompts, glimpse: Glimpse, config: FramingConfig
 ) -> FieldOfView:
-    """Centre the view anew on what it shows, as long as the network trusts it."""
+    """Centre the view again on what it shows, as long as the network trusts it."""
     for _ in range(config.refinements):
         view = _centred(glimpse, prompts, config, canvas)
         following = look(spa, canvas, [view], [(_middle(glimpse, canvas.shape),)])[0]
@@ -249,7 +249,7 @@ def score(
     centred : sequence of Glimpse
         Each one's object seen alone, asked for by its own middle.
     click : Click
-        The person's first click.
+        The user's first click.
     config : FramingConfig
         Weights.
 
@@ -265,7 +265,7 @@ def score(
         whole = (1.0 - min(1.0, 2.0 * glimpse.border)) * (1.0 - min(1.0, 2.0 * alone.border))
         seen = float(np.clip(glimpse.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0))
         held = 1.0 if alone.holds(click) else 0.2
-        # Texture looks like small objects; a person zooms in on what is really small.
+        # Texture looks like small objects; a user zooms in on what is really small.
         extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
         likely = float(extent**config.size_prior)
         size = _size_preference(glimpse.share)

@@ -19,7 +19,7 @@ _WHOLE = 4096 * 4096
 """Planes of at most so many pixels are read whole where that makes things simpler."""
 _BLOCK, _BLOCKS = 256, 6
 _NARROW = 0.7
-"""A window of less than this share of the pixels' own range is a person's choice."""
+"""A window of less than this share of the pixels' own range is a user's choice."""
 _OVERVIEW = 512
 """An overview of a large pyramid has at least so many rows or columns."""
 
@@ -77,7 +77,7 @@ class Picture:
         For each channel that counts, or once for all, the values that become black and
         white; from the pixels by default (:func:`~napari_spa.core.transforms.fit_intensity`).
     shown : (float, float) or None
-        The values between which a person looks at the image.  Without ``limits`` they
+        The values between which a user looks at the image.  Without ``limits`` they
         count when they are much narrower than the pixels' own range: who windows a CT to
         its organs means the organs, and a model that sees bone and air does not.
 

@@ -413,7 +413,7 @@ class SpaPredictor:
 
 
 def _first_place(prompts: Prompts) -> tuple[float, float]:
-    """Return (row, column) of what a person pointed at first."""
+    """Return (row, column) of what a user pointed at first."""
     if prompts.clicks:
         return prompts.clicks[0].row, prompts.clicks[0].column
     if prompts.box is not None:

@@ -135,7 +135,7 @@ class Canvas:
 
     def __init__(self, image: ArrayLike | Picture) -> None:
         picture = Picture.of(image)
-        # Of a plane on disk each window would be read anew; all of it is quicker.
+        # Of a plane on disk each window would be read again; all of it is quicker.
         self.picture = picture.loaded() if picture.small else picture
         self.intensity: IntensityRange = self.picture.intensity()
         self.shape: tuple[int, int] = self.picture.shape

@@ -1,17 +1,17 @@
 """What a session of annotating writes down as it goes, and how it is read again.
 
-The log is the person's work: every decision, accepted mask, deletion and painted plane,
-in order.  Reading it gives the objects, the labels and the object at hand as they were.
+The log is the user's work: every decision, accepted mask, deletion and painted plane,
+in order.  Reading it gives the objects, the labels and the active object as they were.
 
 ====================  ======================================================================
 ``kind``              meaning
 ====================  ======================================================================
 ``session``           image and model; once, at the beginning, and again with another model
 ``decision``          one act on one object: prompts, seed, what was offered, what was picked
-``at``                one is at another round of the object at hand, or looks at it another way
+``at``                one is at another round of the active object, or looks at it another way
 ``accept``            an object's outline on a plane, with its pixels
-``reopen``            an accepted part is at hand again
-``discard``           the object at hand was dropped
+``reopen``            an accepted part is active again
+``discard``           the active object was dropped
 ``delete``            an object went, on one plane or on all
 ``undo``, ``redo``    the last act on the objects was taken back, or done again
 ``edit``              a plane was painted by hand; its labels
@@ -96,7 +96,7 @@ class Journal:
     def shown(
         self, number: int, plane: Plane, timeline: Timeline, source: Mapping[str, Any]
     ) -> None:
-        """Write what is new about the object at hand."""
+        """Write what is new about the active object."""
         latest = timeline.latest
         known = set(map(id, self._written))
         for decision in latest:
@@ -155,7 +155,7 @@ class Journal:
         self._forget()
 
     def reopen(self, number: int, plane: Plane, decisions: tuple[Decision, ...]) -> None:
-        """Write that an accepted part is at hand again."""
+        """Write that an accepted part is active again."""
         self._log.append({"kind": "reopen", "object": number, "plane": plane_to_record(plane)})
         self._written, self._source = decisions, None
         self._round = decisions[-1].round if decisions else 0
@@ -166,7 +166,7 @@ class Journal:
         self._round = timeline.state.number
 
     def discard(self, number: int) -> None:
-        """Write that the object at hand was dropped."""
+        """Write that the active object was dropped."""
         self._log.append({"kind": "discard", "object": number})
         self._forget()
 
@@ -225,7 +225,7 @@ def read_journal(
     surface : Surface
         Empty; gets the labels.
     mask_of : callable or None
-        Gives an accepted mask anew (to replay); the mask in the log by default (to
+        Gives an accepted mask again (to replay); the mask in the log by default (to
         recover).  Not asked for what has no decisions.
 
     Returns

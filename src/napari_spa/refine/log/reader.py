@@ -49,7 +49,7 @@ class AtHand:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """An accepted outline, with all that it can be had from again.
+    """An accepted outline, with all that it can be computed from again.
 
     Attributes
     ----------

@@ -31,13 +31,13 @@ class ReplayedPart:
 
     number: int  # label of the object
     plane: Plane  # where
-    # Whether its mask is the logged one bit for bit, could not be had again, or was painted by
+    # Whether its mask is the logged one bit for bit, could not be computed again, or was painted by
     # hand and so is the log's.
     outcome: Outcome
     pixels: int  # number of pixels in which the masks differ
     area: int  # number of its pixels in the labels
-    edited: bool  # whether a person painted on it afterwards; its labels are the log's then
-    reason: str = ""  # why it could not be had again
+    edited: bool  # whether a user painted on it afterwards; its labels are the log's then
+    reason: str = ""  # why it could not be computed again
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def decision_to_record(decision: Decision) -> Record:
     Parameters
     ----------
     decision : Decision
-        What the person did and what it led to.
+        What the user did and what it led to.
 
     Returns
     -------

@@ -96,7 +96,7 @@ def disagree(
 ) -> ProfileDisagreement:
     """Start the same object with the one and the other profile.
 
-    Each mask is what :meth:`RefinementSession.start` recommends to that person; the image
+    Each mask is what :meth:`RefinementSession.start` recommends to that user; the image
     is encoded once, and both draw from the same random numbers.
 
     Parameters

@@ -50,7 +50,7 @@ def evidence(profile: PreferenceProfile) -> str:
 
 
 def growth(profile: PreferenceProfile) -> float | None:
-    """Return how much larger the person draws than is first recommended."""
+    """Return how much larger the user draws than is first recommended."""
     if not profile.picks or not profile.objects:
         return None
     return math.expm1(min(profile.log_growth / profile.objects, 700.0))
@@ -74,7 +74,7 @@ def boundary_channel(profile: PreferenceProfile) -> int | None:
 
 
 def habit(profile: PreferenceProfile) -> str:
-    """Say how large the person draws, or which way their boundaries lean; maybe nothing."""
+    """Say how large the user draws, or which way their boundaries lean; maybe nothing."""
     size = growth(profile)
     if size is None:
         lean = boundary_lean(profile)

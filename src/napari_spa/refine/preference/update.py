@@ -1,4 +1,4 @@
-"""What a profile gives to a new object, and what an accepted object gives back (design 2.6)."""
+"""What a profile gives to a new object, and what an accepted object teaches it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) ->
 
 
 def growth(first: Proposal, accepted: Proposal) -> float | None:
-    """Return how much larger than the first recommendation a person wanted an object."""
+    """Return how much larger than the first recommendation a user wanted an object."""
     if not first.area or not accepted.area:
         return None
     return math.log(accepted.area / first.area)
@@ -66,7 +66,7 @@ def learn(
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
-    Most of what picks teach is about the person, some about the image: an object on which
+    Most of what picks teach is about the user, some about the image: an object on which
     the picks led further than :data:`REACH` from what was expected is taken for one that
     lies at that distance, which bounds what the images can teach on which the model went
     astray.  One object counts for at most :data:`MOST_PICKS` picks and one image for at most

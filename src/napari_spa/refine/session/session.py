@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class RefinementSession:
-    """Refine the objects of one image after another with one person.
+    """Refine the objects of one image after another with one user.
 
     .. code-block:: text
 
@@ -54,7 +54,7 @@ class RefinementSession:
        pick, click, stroke, box, look, undo, redo  |             start, restore
                                                  +------+  <-------------+
 
-    ``set_image`` is allowed at any time and drops the object at hand.  A call that
+    ``set_image`` is allowed at any time and drops the active object.  A call that
     fails or is cancelled leaves everything as it was before it.  All calls are
     synchronous and may be made from any one thread at a time.
 
@@ -63,7 +63,7 @@ class RefinementSession:
     model : LoadedModel
         From :func:`napari_spa.load_model`.
     profile : PreferenceProfile or None
-        What is known about the person already.
+        What is known about the user already.
     seed : int
         Seed of everything random; the same calls give the same masks.
     adapt : bool
@@ -134,7 +134,7 @@ class RefinementSession:
 
     @property
     def prompts(self) -> Prompts:
-        """All prompts of the object at hand."""
+        """All prompts of the active object."""
         return Prompts() if self._timeline is None else self._timeline.state.prompts
 
     @property
@@ -149,7 +149,7 @@ class RefinementSession:
 
     @property
     def timeline(self) -> Timeline | None:
-        """The states of the object at hand, undone ones included."""
+        """The states of the active object, undone ones included."""
         return self._timeline
 
     @property
@@ -170,14 +170,14 @@ class RefinementSession:
 
     @property
     def can_redo(self) -> bool:
-        """Whether an undone round can be had again."""
+        """Whether an undone round can be computed again."""
         timeline = self._timeline
         return timeline is not None and not self._accepted and bool(timeline.future)
 
     # ---------------------------------------------------------------- what one can do
 
     def set_image(self, image: ArrayLike | Picture, *, source: str = "") -> None:
-        """Take an image and drop the object at hand.
+        """Take an image and drop the active object.
 
         Parameters
         ----------
@@ -495,7 +495,7 @@ class RefinementSession:
         Parameters
         ----------
         decisions : sequence of Decision
-            Of one object, from its start; of each only what the person did, the seed and
+            Of one object, from its start; of each only what the user did, the seed and
             (of the first) the field of view and the mixture count.
         undone : int
             So many of the last rounds are undone; redo brings them back.
@@ -576,7 +576,7 @@ class RefinementSession:
         return self._lesson
 
     def prefetch(self, image: ArrayLike | Picture) -> None:
-        """Have another image's embedding ready, at the field of view of the object at hand.
+        """Have another image's embedding ready, at the field of view of the active object.
 
         Does nothing without a cache, or for a model with fields of view and no object.
 
@@ -604,7 +604,7 @@ class RefinementSession:
         return shown.proposal
 
     def _begin(self, timeline: Timeline, progress: Progress, *, learnt: int) -> Proposal:
-        """Show an object, and only then make it the one at hand."""
+        """Show an object, and only then make it the active one."""
         first = timeline.past[0] if timeline.past else timeline.state
         opening = None
         # Shown here, where waiting is expected: accept() answers at once.

@@ -44,7 +44,7 @@ Act = Literal["start", "pick", "click", "stroke", "box", "view"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """One act of the person, and what it led to.
+    """One act of the user, and what it led to.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class SessionState:
     view : FieldOfView
         Field of view.
     prompts : Prompts
-        The person's prompts, and representative points of their picks.
+        The user's prompts, and representative points of their picks.
     initial : MixtureParameters
         The mixture before any pick on this object.
     mixture : MixtureParameters
@@ -129,7 +129,7 @@ class SessionState:
 
     @property
     def own_clicks(self) -> tuple[Click, ...]:
-        """The clicks a person made, without the representative points of their picks."""
+        """The clicks a user made, without the representative points of their picks."""
         own: list[Click] = []
         known = 0
         for decision in self.decisions:
@@ -177,7 +177,7 @@ class Timeline:
 
     @property
     def latest(self) -> tuple[Decision, ...]:
-        """The decisions up to the last state that can be had again by redo."""
+        """The decisions up to the last state that can be computed again by redo."""
         return (self.future[-1] if self.future else self.state).decisions
 
 
@@ -192,7 +192,7 @@ class RefinementResult:
     rounds : int
         Number of rounds that were shown.
     decisions : tuple of Decision
-        What the person did.
+        What the user did.
     profile : PreferenceProfile
         What was learnt about them so far.
     """

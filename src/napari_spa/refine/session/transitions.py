@@ -1,4 +1,4 @@
-"""From one state of an object to the next: one function for each thing a person can do."""
+"""From one state of an object to the next: one function for each thing a user can do."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | None:
     """Return the image a click is meant for.
 
-    The one with an object at hand; else the active one; else the last one annotated; else
+    The one with an active object; else the active one; else the last one annotated; else
     the topmost shown.
     """
     if current is not None and current.at_hand is not None:

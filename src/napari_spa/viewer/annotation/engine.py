@@ -1,4 +1,4 @@
-"""Make the engine behind the dock from what a person has set; slow, for the worker."""
+"""Make the engine behind the dock from what a user has set; slow, for the worker."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _world(event: Any) -> Position:
 
 
 class Prompter(QObject):
-    """Turn what a person points at into prompts."""
+    """Turn what a user points at into prompts."""
 
     # What a labels layer has at this world position shall be refined.
     refine_requested = Signal(object)
@@ -136,7 +136,7 @@ class Prompter(QObject):
         self.refine_requested.emit(position)
 
     def click(self, position: Position, label: int = 1) -> None:
-        """Start an object at a world position, or say more about the one at hand."""
+        """Start an object at a world position, or say more about the active one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             return (
@@ -147,7 +147,7 @@ class Prompter(QObject):
         self._prompt([position], label, acts)
 
     def box(self, first: Position, second: Position) -> None:
-        """Start an object in a box between two world positions, or box the one at hand."""
+        """Start an object in a box between two world positions, or box the active one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             corners = (p[0][0] + 0.5, p[0][1] + 0.5, p[1][0] + 0.5, p[1][1] + 0.5)
@@ -159,7 +159,7 @@ class Prompter(QObject):
         self._prompt([first, second], 1, acts)
 
     def stroke(self, path: list[Position], label: int = 1) -> None:
-        """Start an object under a brush stroke in world positions, or add to the one at hand."""
+        """Start an object under a brush stroke in world positions, or add to the active one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             few = p[:: max(1, len(p) // 4)][:5]
@@ -218,7 +218,7 @@ class Prompter(QObject):
             work = self._refiner.works.annotate(image)
             held = work.at_hand
             if held is not None and held.plane != plane:
-                raise InputError("the object at hand is on another slice; accept or discard it.")
+                raise InputError("the active object is on another slice; accept or discard it.")
             if held is None and label == 0:
                 raise InputError("click on the object first; Shift+click takes a part away later.")
             start, more = acts([_inside(image, plane, p) for p in positions])

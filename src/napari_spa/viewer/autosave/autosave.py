@@ -1,4 +1,4 @@
-"""Keep the work as it is done, away from the person's data, and find it again."""
+"""Keep the work as it is done, away from the user's data, and find it again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Offer:
 
     path: Path  # its folder
     objects: int  # number of accepted objects
-    at_hand: int  # round of the object at hand; 0 without one
+    at_hand: int  # round of the active object; 0 without one
     age: float  # seconds since it was written to
     crashed: bool  # whether the window was not closed in order
 
@@ -64,7 +64,7 @@ class Recovered:
     """Work read again, ready to be shown."""
 
     folder: Place  # held by this process now
-    session: LoggedSession  # objects and the one at hand
+    session: LoggedSession  # objects and the active one
     store: LabelStore  # their labels
     profile: PreferenceProfile | None  # what was learnt
 

@@ -35,7 +35,7 @@ _LOOK_SECONDS = 0.05
 
 
 class ReadAhead(QObject):
-    """Read the neighbours of the image on show, and encode them while nobody waits."""
+    """Read the neighbours of the image on show, and encode them while no one waits."""
 
     def __init__(self, reader: FolderReader, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -67,7 +67,7 @@ class ReadAhead(QObject):
     def _wait(self, future: Future[ReadImage], progress: Progress) -> ReadImage | None:
         """Return an image once it is read; None for one that cannot be."""
         while not future.done():
-            progress(0.0, "")  # raises when somebody wants the worker
+            progress(0.0, "")  # raises when someone wants the worker
             if self._stopped:
                 return None
             time.sleep(_LOOK_SECONDS)
@@ -99,7 +99,7 @@ class FolderStatus:
         if count:
             words = f"{counted(count, 'object')} so far."
         elif item.work.at_hand is not None:
-            words = "the first object is at hand."
+            words = "the first object is active."
         sentence = f"{item.name}: {words}"
         if sentence != self._said:
             self._said = sentence
@@ -107,7 +107,7 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
-AT_HAND = "Accept or discard the object at hand first."
+AT_HAND = "Accept or discard the active object first."
 
 
 class FolderWalker(QObject):
@@ -342,7 +342,7 @@ class FolderWalker(QObject):
         self.said.emit(f"Passed over: {words}")
 
     def note_unreadable(self, name: str, words: str) -> None:
-        """List why an image cannot be opened, as somebody else found out."""
+        """List why an image cannot be opened, as someone else found out."""
         if name != self.current:
             self.items.note_unreadable(name, words)
 
@@ -389,7 +389,7 @@ class FolderWalker(QObject):
         self.items.take_result(result)
 
     def keep_now(self) -> Future[None] | None:
-        """Write the labels of the image on show, for somebody who reads them from disk."""
+        """Write the labels of the image on show, for someone who reads them from disk."""
         current = self.stage.current
         return None if current is None else self.saver.keep(current.place, current.image)
 

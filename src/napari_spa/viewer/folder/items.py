@@ -41,7 +41,7 @@ class RecentFolder:
 
 
 def recent_path() -> Path:
-    """Return the file that remembers folders, in the person's state folder."""
+    """Return the file that remembers folders, in the user's state folder."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-spa") / "folders.json"
@@ -167,7 +167,7 @@ class FolderItems(Mapping[str, ProjectItem]):
         return len(self._items)
 
     def take(self, items: Sequence[ProjectItem]) -> None:
-        """Take over what the project knows; what nobody could open stays unreadable."""
+        """Take over what the project knows; what no one could open stays unreadable."""
         self._items = {
             item.name: replace(item, problem=self._unreadable.get(item.name, item.problem))
             for item in items
@@ -212,7 +212,7 @@ class FolderItems(Mapping[str, ProjectItem]):
             self._update(name, flagged=not item.flagged)
 
     def begin(self, name: str) -> None:
-        """Say that somebody works on an image, be it for the first time or again."""
+        """Say that someone works on an image, be it for the first time or again."""
         item = self._items.get(name)
         if item is not None and item.status in _BEGUN_AGAIN:
             self._update(name, status="in progress")

@@ -61,11 +61,11 @@ class OpenItem:
 
 
 class FolderStage(QObject):
-    """The image of the folder that is in the viewer; the person's own layers stay."""
+    """The image of the folder that is in the viewer; the user's own layers stay."""
 
     proposed = Signal()  # A round of an object of this image is shown; its objects changed
     objects_changed = Signal()  # A round of an object of this image is shown; its objects changed
-    gone = Signal(str)  # somebody else took the image with this name away
+    gone = Signal(str)  # someone else took the image with this name away
     failed = Signal(str)  # what went wrong, in one sentence
 
     def __init__(
@@ -140,7 +140,7 @@ class FolderStage(QObject):
     def left(self, place: FolderPlace) -> None:
         """Save the work on an image that is let go of, whoever lets go."""
         if self.current is not None and self.current.place is place:
-            # The person removed its layer; what else that starts comes first.
+            # The user removed its layer; what else that starts comes first.
             self._gone = self.current
             self._gone_due.start()
         log, work, info = place.open_log, place.work, place.info

@@ -32,9 +32,9 @@ _logger = logging.getLogger(__name__)
 def fill_layer(layer: Shapes, polygons: Sequence[DoubleArray], colours: DoubleArray) -> None:
     """Replace all that a layer holds by polygons, in one go.
 
-    napari draws a visible layer anew at each step of this, so it is not visible meanwhile.
+    napari draws a visible layer again at each step of this, so it is not visible meanwhile.
     And it tells the viewer, which then works out for some milliseconds what its sliders
-    span: polygons inside the image change nothing about that, so nobody is told.
+    span: polygons inside the image change nothing about that, so no one is told.
 
     Parameters
     ----------
@@ -146,14 +146,14 @@ _NOTHING = DrawnCandidate((), np.empty((0, 4)))
 
 
 class CandidateShapes:
-    """The layers of the candidates; held by reference, whatever a person does to them.
+    """The layers of the candidates; held by reference, whatever a user does to them.
 
     A layer that was deleted is made again when there is something to show.  Whether a
-    candidate is shown is one thing, whoever said so last: :meth:`set_visible`, or a person
+    candidate is shown is one thing, whoever said so last: :meth:`set_visible`, or a user
     with napari's eye icon.  It holds for later rounds, and for a layer that is made again.
     """
 
-    toggled = Signal(int, bool)  # A person showed or hid a candidate with napari's eye icon
+    toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any]) -> None:
         self._viewer, self._ndim, self._space = viewer, ndim, dict(space)
@@ -179,7 +179,7 @@ class CandidateShapes:
         return layer is not None and any(layer is mine for mine in self._layers)
 
     def take_over(self, others: CandidateShapes) -> None:
-        """Use the layers of an image that was left; what a person did to them holds."""
+        """Use the layers of an image that was left; what a user did to them holds."""
         self._wanted = list(others.visible)
         for index, layer in enumerate(others.layers):
             others.let_go(index)
@@ -255,7 +255,7 @@ class CandidateShapes:
         return bool(displayed[-2] > displayed[-1])
 
     def _make(self, index: int) -> Shapes:
-        self.let_go(index)  # one that a person deleted
+        self.let_go(index)  # one that a user deleted
         layer = Shapes(
             ndim=self._ndim,
             name=CANDIDATE_NAME.format(index + 1),
@@ -286,7 +286,7 @@ class CandidateShapes:
             self._ours = False
 
     def _on_visible(self, event: Any) -> None:
-        """Remember what a person wants to see."""
+        """Remember what a user wants to see."""
         if not self._ours:
             for index, layer in enumerate(self._layers):
                 if layer is not None and layer is event.source:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # A plain array up to so many pixels (256 MiB), with no side over what any graphics card
 # takes as one texture.
 _DENSE_PIXELS, _TEXTURE_SIDE = 2**27, 8192
-# Tiles in one resolution, which a person can paint on, up to this side; napari reads and
+# Tiles in one resolution, which a user can paint on, up to this side; napari reads and
 # uploads such a plane as a whole whenever it changes.
 _PAINTABLE_SIDE = 4096
 # A pyramid is halved until its planes are no larger: napari keeps one in its thumbnail.
@@ -42,7 +42,7 @@ def make_label_store(shape: tuple[int, ...], *, axes: tuple[int, int]) -> LabelS
 
     Notes
     -----
-    Only the size decides, not whether the image has a pyramid: napari lets a person paint
+    Only the size decides, not whether the image has a pyramid: napari lets a user paint
     on one resolution only, and places any pyramid by the ratio of its shapes.  So a
     pyramid is our own: halved step by step (an image's may leap, and napari fails on
     labels larger than a texture), and never along the stack (napari rounds the slider's
@@ -99,7 +99,7 @@ class LabelStore:
 
     @property
     def multiscale(self) -> bool:
-        """Whether there is a pyramid; napari lets nobody paint on one."""
+        """Whether there is a pyramid; napari lets no one paint on one."""
         return len(self._levels) > 1
 
     @property
@@ -173,7 +173,7 @@ class LabelStore:
             self._carry(part)
 
     def planes_in_use(self) -> set[tuple[int, ...]]:
-        """Find the planes that hold any label, a person's own painting included."""
+        """Find the planes that hold any label, a user's own painting included."""
         finest = self._levels[0]
         if isinstance(finest, TileArray):
             stack = [axis for axis in range(self.ndim) if axis not in self.axes]
@@ -182,7 +182,7 @@ class LabelStore:
         return {tuple(int(p) for p in position) for position in np.argwhere(used)}
 
     def highest(self) -> int:
-        """Find the highest label in use, a person's own painting included."""
+        """Find the highest label in use, a user's own painting included."""
         coarsest = self._levels[-1]  # has the highest label of everything under it
         return coarsest.peak if isinstance(coarsest, TileArray) else int(coarsest.max())
 

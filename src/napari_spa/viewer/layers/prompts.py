@@ -1,4 +1,4 @@
-"""What a person said about the object at hand, drawn: points, box, stroke, field of view."""
+"""What a user said about the active object, drawn: points, box, stroke, field of view."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RIM = {"yes": "white", "no": "white", "try": _FRAME}
 class PromptLayers:
     """The layers *SPA prompts* (Points) and *SPA view* (Shapes) of one image."""
 
-    reframed = Signal(object)  # A person moved or resized the frame of the field of view; a ``Box``
+    reframed = Signal(object)  # A user moved or resized the frame of the field of view; a ``Box``
 
     def __init__(self, viewer: ViewerModel, image: Image) -> None:
         self._viewer, self._image = viewer, image
@@ -52,7 +52,7 @@ class PromptLayers:
         return layer is not None and (layer is self._points or layer is self._shapes)
 
     def take_over(self, others: PromptLayers) -> None:
-        """Use the layers of an image that was left; what a person did to them holds."""
+        """Use the layers of an image that was left; what a user did to them holds."""
         self._points, shapes = others.let_go()
         if self._points is not None:
             place_layer(self._points, space_of(self._image))
@@ -212,7 +212,7 @@ class PromptLayers:
             self._ours = False
 
     def _on_shapes(self, event: Any) -> None:
-        """Tell when a person changed the frame, which is the first rectangle."""
+        """Tell when a user changed the frame, which is the first rectangle."""
         layer = self._shapes
         if self._ours or not self._framed or self._frame is None or layer is None:
             return

@@ -1,4 +1,4 @@
-"""What a person does with profiles: choose, make, rename, copy, merge, reset, delete."""
+"""What a user does with profiles: choose, make, rename, copy, merge, reset, delete."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class ProfileActs(QObject):
         self._book.refresh()
 
     def _start_again(self, before: PreferenceProfile | None) -> None:
-        """Propose the object at hand anew; its clicks stay.
+        """Propose the active object again; its clicks stay.
 
         One that was picked from, was accepted before, or is carried on from another slice
         has learnt already, and stays as it is.
@@ -217,7 +217,7 @@ class ProfileActs(QObject):
             return
 
         def act(session: RefinementSession, progress: Progress) -> Proposal:
-            book.equip(session, anew=True)
+            book.equip(session, again=True)
             decision = replace(first, mixture=start_from(initial, session.profile))
             return session.restore([decision, *rest], undone=undone, progress=progress)
 

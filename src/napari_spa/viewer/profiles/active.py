@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 def recent_profiles_path() -> Path:
-    """Return the file that remembers profiles, in the person's state folder."""
+    """Return the file that remembers profiles, in the user's state folder."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-spa") / "profiles.json"
@@ -262,9 +262,9 @@ class ProfileBook(QObject):
             self.files.ask(partial(self._try_read, path), partial(self._on_read, path))
             self.refresh()
 
-    def equip(self, session: RefinementSession, *, anew: bool = False) -> None:
-        """Give a session the profile in use, once, or ``anew`` as it is now; for the worker."""
-        if anew or session is not self._session:
+    def equip(self, session: RefinementSession, *, again: bool = False) -> None:
+        """Give a session the profile in use, once, or ``again`` as it is now; for the worker."""
+        if again or session is not self._session:
             self.files.wait_for(partial(self._equip, session))
 
     def release(self) -> None:
@@ -385,7 +385,7 @@ class ProfileBook(QObject):
 
 
 def full_name(entry: ShelfEntry) -> str:
-    """Return what a person calls a profile, with its task: ``"Ana, optic cup"``."""
+    """Return what a user calls a profile, with its task: ``"Ana, optic cup"``."""
     return f"{entry.name}, {entry.task}" if entry.task else entry.name
 
 

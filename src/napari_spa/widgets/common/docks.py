@@ -23,7 +23,7 @@ def later(owner: QObject, act: Callable[[], None]) -> QTimer:
 class WindowEnd(QObject):
     """Watch the main window that a widget is in."""
 
-    # The window was closed, and was not kept open by the person's answer to a question.
+    # The window was closed, and was not kept open by the user's answer to a question.
     closed = Signal()
 
     def __init__(self, widget: QWidget) -> None:
@@ -57,7 +57,7 @@ class WindowEnd(QObject):
                 self.leave()
                 self.closed.emit()
             elif event.type() == QEvent.Type.WindowActivate:
-                self._closing = False  # a person was asked, and said no
+                self._closing = False  # a user was asked, and said no
         return False
 
 

@@ -45,7 +45,7 @@ DOUBTFUL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class BatchWish:
-    """What a person wants done with the rest of a folder."""
+    """What a user wants done with the rest of a folder."""
 
     way: Way  # where objects come from
     path: Path | None  # the table, or the folder of masks
@@ -166,7 +166,7 @@ class BatchDialog(QDialog):
         if wish.way != "auto" and wish.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)
             return
-        self.show_effort("Looking what that takes…", possible=True)  # nobody has to wait for it
+        self.show_effort("Looking what that takes…", possible=True)  # no one has to wait for it
         self.wished.emit(wish)
 
     def _on_start(self) -> None:
@@ -177,7 +177,7 @@ class BatchDialog(QDialog):
 
 @dataclass(frozen=True, slots=True)
 class ExportWish:
-    """What a person wants written."""
+    """What a user wants written."""
 
     kinds: tuple[str, ...]  # keys of ``KINDS``
     folder: Path  # where to

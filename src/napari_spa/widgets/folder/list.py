@@ -88,7 +88,7 @@ class FolderList(QListView):
         self.update_all()
 
     def update_all(self) -> None:
-        """Draw what is seen anew."""
+        """Draw what is seen again."""
         viewport = self.viewport()
         if viewport is not None:
             viewport.update()

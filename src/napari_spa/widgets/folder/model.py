@@ -169,7 +169,7 @@ def second_line(item: ProjectItem) -> str:
 
 
 def third_line(item: ProjectItem) -> str:
-    """Say what somebody noted, or why an image cannot be read."""
+    """Say what someone noted, or why an image cannot be read."""
     problem = in_brief(item.problem, item.path)
     reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
     if reason != problem:  # the name and the state stand above it
@@ -233,7 +233,7 @@ class FolderModel(QAbstractListModel):
         self.endResetModel()
 
     def changed(self, name: str) -> None:
-        """Show what is known of one image now; its place stays until all are listed anew.
+        """Show what is known of one image now; its place stays until all are listed again.
 
         An image that no longer fits the filter stays as well: what one just marked as done
         must not vanish under the hand, nor take the way to the next with it.

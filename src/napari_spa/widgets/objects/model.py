@@ -99,7 +99,7 @@ def _slice_order(slices: str) -> float:
 
 
 def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
-    """List the accepted objects of an image, and the one at hand."""
+    """List the accepted objects of an image, and the active one."""
     rows = {number: _row(held) for number, held in work.annotation.objects.items()}
     held = work.at_hand
     if held is not None and held.shown is not None:

@@ -109,7 +109,7 @@ class ObjectView(QTableView):
             self._scroll(place)
             return
         # What was selected is gone: the arrow keys go on from its place, where nothing
-        # is selected, so that a second press of the delete key takes nobody unawares.
+        # is selected, so that a second press of the delete key takes no one unawares.
         heir = self._objects.index(min(max(row, 0), len(rows) - 1), NUMBER)
         chosen = self.selectionModel()
         if row >= 0 and chosen is not None:
@@ -208,7 +208,7 @@ class ObjectView(QTableView):
         return self._head.sizeHint().height() + rows * self._side.defaultSectionSize() + frame
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Fit the columns anew."""
+        """Fit the columns again."""
         super().resizeEvent(event)
         self.fit()
 

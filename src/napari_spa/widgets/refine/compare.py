@@ -290,7 +290,7 @@ class SideBySide(QDialog):
             self.pictures[place].click()
 
     def _on_accept(self) -> None:
-        if self._tiles.isEnabled() and self._recommended:  # nobody takes what is not shown
+        if self._tiles.isEnabled() and self._recommended:  # no one takes what is not shown
             self.accept_requested.emit()
 
     def _on_picture(self, place: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ImageDesk(QObject):
     """Show which image is annotated, where in it one is, and which objects it has.
 
-    Follows the viewer: another image, slice or object at hand there is another one here.
+    Follows the viewer: another image, slice or active object there is another one here.
     """
 
     changed = Signal()  # something else is shown; what can be done may have changed

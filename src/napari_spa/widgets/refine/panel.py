@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PROGRESS_STEPS = 100
 _TIPS = {
     "accept": "Keep the recommended mask.",
-    "discard": "Drop the object at hand.",
+    "discard": "Drop the active object.",
     "undo": "Go back one round, with everything in it; then, take back what was done to objects.",
     "redo": "Do again what was undone.",
 }
