@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.cli.arguments import add_command, add_device_option, add_json_option
-from napari_spa.cli.output import show, show_json, show_table
+from napari_spa.cli.output import progress_bar, show, show_json, show_table
 
 if TYPE_CHECKING:
     import argparse
 
     from napari_spa.cli.arguments import Commands
+    from napari_spa.io.models.registry import ModelEntry
 
 
 def add_parser(commands: Commands) -> None:
@@ -19,8 +20,8 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "models",
-        about="List models, say what one is, or bring in a weights file.",
-        example="napari-spa models import sam_vit_b_01ec64.pth --name sam-vit-b",
+        about="List models, say what one is, download one, or bring in a weights file.",
+        example="napari-spa models download mobile-sam",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = add_command(
@@ -43,6 +44,24 @@ def add_parser(commands: Commands) -> None:
     add_device_option(info)
     add_json_option(info)
     info.set_defaults(run=run_info)
+    fetch = add_command(
+        actions,
+        "download",
+        about="Download a published model, check it, and keep it under its name; run it again to "
+        "go on after it was broken off.",
+        example="napari-spa models download sam-vit-b",
+    )
+    fetch.add_argument("name", metavar="NAME", help="one of those that models list shows")
+    fetch.add_argument(
+        "--mirror",
+        metavar="URL",
+        help="take the file from this address instead of its publishers' (or $NAPARI_SPA_MIRROR)",
+    )
+    fetch.add_argument(
+        "--proxy", metavar="URL", help="go through this proxy (or $NAPARI_SPA_PROXY, $HTTPS_PROXY)"
+    )
+    add_json_option(fetch)
+    fetch.set_defaults(run=run_download)
     bring = add_command(
         actions,
         "import",
@@ -61,23 +80,43 @@ def run_list(options: argparse.Namespace) -> int:
 
     entries = list_models()
     if options.json:
-        models = [
-            {
-                "name": entry.name,
-                "kind": entry.kind,
-                "path": None if entry.path is None else str(entry.path),
-                "about": entry.about,
-            }
-            for entry in entries
-        ]
-        show_json({"models": models})
+        show_json({"models": [_facts(entry) for entry in entries]})
         return 0
-    rows = [
-        [entry.name, entry.kind, "ready" if entry.path else "no file here", entry.about]
-        for entry in entries
-    ]
-    show_table(["name", "kind", "state", "about"], rows)
+    rows = []
+    for entry in entries:
+        known = entry.known
+        rows.append(
+            [
+                entry.name,
+                "yes" if entry.path else "no",
+                f"{known.megabytes} MB" if known else _size(entry.path),
+                known.licence if known else "",
+                entry.about,
+            ]
+        )
+    show_table(["name", "here", "size", "licence", "about"], rows)
     return 0
+
+
+def _facts(entry: ModelEntry) -> dict[str, object]:
+    known = entry.known
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "path": None if entry.path is None else str(entry.path),
+        "about": entry.about,
+        "megabytes": None if known is None else known.megabytes,
+        "licence": None if known is None else known.licence,
+        "address": None if known is None else known.address,
+        "digest": None if known is None else known.digest,
+    }
+
+
+def _size(path: Path | None) -> str:
+    try:
+        return "" if path is None else f"{path.stat().st_size / 1e6:.0f} MB"
+    except OSError:
+        return ""
 
 
 def run_info(options: argparse.Namespace) -> int:
@@ -93,6 +132,21 @@ def run_info(options: argparse.Namespace) -> int:
         show(f"{name}: {value}")
     for name, value in card.items() if isinstance(card, dict) else ():
         show(f"card, {name}: {value}")
+    return 0
+
+
+def run_download(options: argparse.Namespace) -> int:
+    """Run ``models download`` and return its exit status."""
+    from napari_spa.io.models.download import download_model
+
+    with progress_bar(options.name) as progress:
+        path = download_model(
+            options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
+        )
+    if options.json:
+        show_json({"name": options.name, "path": str(path)})
+    else:
+        show(f"{options.name}: {path}")
     return 0
 
 

@@ -47,7 +47,7 @@ def test_every_known_model_says_where_its_file_would_be_looked_for(folder) -> No
         with pytest.raises(ModelError) as caught:
             find_model(known.name)
         message = str(caught.value)
-        for part in (known.name, known.files[0], str(folder), "napari-spa models import"):
+        for part in (known.name, known.files[0], str(folder), "napari-spa models download"):
             assert part in message
 
 

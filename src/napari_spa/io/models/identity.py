@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import CheckpointError, DeviceError
 
@@ -81,14 +81,27 @@ class ModelIdentity:
 
 def file_sha256(path: Path) -> str:
     """Digest a file, once per process unless it changes."""
+    return file_digest(path, "sha256")
+
+
+def file_digest(path: Path, kind: str) -> str:
+    """Digest a file by ``sha256``, ``md5`` or ``xxh128``, once per process unless it changes."""
     try:
         status = path.stat()
-        return _digest(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+        return _digest(path, kind, (status.st_mtime_ns, status.st_size, status.st_ino))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
 @lru_cache(maxsize=64)
-def _digest(path: Path, version: tuple[int, int, int]) -> str:
+def _digest(path: Path, kind: str, version: tuple[int, int, int]) -> str:
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, partial(_hasher, kind)).hexdigest()
+
+
+def _hasher(kind: str) -> Any:  # noqa: ANN401  the two libraries share no type
+    if kind == "xxh128":
+        import xxhash
+
+        return xxhash.xxh128()
+    return hashlib.new(kind, usedforsecurity=False)

@@ -14,71 +14,11 @@ import platformdirs
 from napari_spa.errors import CheckpointError, DataError, InputError, ModelError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.identity import file_sha256
-
-
-@dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A published model that can be used by name."""
-
-    name: str  # our name for it
-    files: tuple[str, ...]  # the names its publishers give to the file
-    about: str  # what it is, in a few words
-    sha256: str | None = None  # the published file's digest, where it is known
-    # How its inputs are meant (see :mod:`napari_spa.model.convention`).
-    convention: Literal["sam", "medsam"] = "sam"
-
-
-KNOWN = (
-    KnownModel(
-        "sam-vit-b",
-        ("sam_vit_b_01ec64.pth",),
-        "Segment Anything, ViT-B",
-        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-    KnownModel(
-        "sam-vit-l",
-        ("sam_vit_l_0b3195.pth",),
-        "Segment Anything, ViT-L",
-        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    ),
-    KnownModel(
-        "sam-vit-h",
-        ("sam_vit_h_4b8939.pth",),
-        "Segment Anything, ViT-H",
-        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-    ),
-    KnownModel(
-        "medsam",
-        ("medsam_vit_b.pth",),
-        "MedSAM, ViT-B, medical images, trained on boxes",
-        convention="medsam",
-    ),
-    KnownModel("vit-b-lm", ("vit_b_lm", "vit_b_lm.pt"), "micro-sam, light microscopy, ViT-B"),
-    KnownModel("vit-l-lm", ("vit_l_lm", "vit_l_lm.pt"), "micro-sam, light microscopy, ViT-L"),
-    KnownModel(
-        "vit-b-em-organelles",
-        ("vit_b_em_organelles", "vit_b_em_organelles.pt"),
-        "micro-sam, organelles in electron microscopy, ViT-B",
-    ),
-    KnownModel(
-        "vit-l-em-organelles",
-        ("vit_l_em_organelles", "vit_l_em_organelles.pt"),
-        "micro-sam, organelles in electron microscopy, ViT-L",
-    ),
-    KnownModel(
-        "vit-b-histopathology",
-        ("vit_b_histopathology", "vit_b_histopathology.pt"),
-        "micro-sam, histopathology, ViT-B",
-    ),
-    KnownModel(
-        "vit-b-medical-imaging",
-        ("vit_b_medical_imaging", "vit_b_medical_imaging.pt"),
-        "micro-sam, medical images, ViT-B",
-    ),
-)
+from napari_spa.io.models.known_models import KNOWN, KnownModel
 
 PACKAGED = "spa-tiny"
 ENVIRONMENT = "NAPARI_SPA_MODELS"
+OFFLINE = "NAPARI_SPA_OFFLINE"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -107,6 +47,12 @@ def models_folder() -> Path:
     return platformdirs.user_data_path("napari-spa", appauthor=False) / "models"
 
 
+def offline_folder() -> Path | None:
+    """Return the folder of files that someone else put there, such as a lab's, if one is set."""
+    chosen = os.environ.get(OFFLINE)
+    return Path(chosen).expanduser() if chosen else None
+
+
 def list_models() -> tuple[ModelEntry, ...]:
     """List every model that can be asked for by name."""
     packaged = packaged_folder() / f"{PACKAGED}.safetensors"
@@ -119,7 +65,7 @@ def list_models() -> tuple[ModelEntry, ...]:
         )
     ]
     entries += [
-        ModelEntry(known.name, "known", _known_file(known), known.about, known) for known in KNOWN
+        ModelEntry(known.name, "known", known_file(known), known.about, known) for known in KNOWN
     ]
     taken = {entry.name for entry in entries}
     published = {entry.path for entry in entries}
@@ -188,20 +134,26 @@ def copy_into_models(path: Path, name: str) -> Path:
     return target
 
 
+def _folders() -> tuple[Path, ...]:
+    offline = offline_folder()
+    return (models_folder(),) if offline is None else (models_folder(), offline)
+
+
 def _files() -> list[Path]:
-    try:
-        return sorted(
-            path
-            for path in models_folder().iterdir()
-            if path.suffix in SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
-    except OSError:
-        return []
+    found: list[Path] = []
+    for folder in _folders():
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError:
+            continue
+        found += [p for p in paths if p.suffix in SUFFIXES and p.name[0] != "." and p.is_file()]
+    return found
 
 
-def _known_file(known: KnownModel) -> Path | None:
+def known_file(known: KnownModel) -> Path | None:
+    """Return a published model's file if it is on this machine, under its name or ours."""
     names = (*(f"{known.name}{suffix}" for suffix in SUFFIXES), *known.files)
-    paths = (models_folder() / name for name in names)
+    paths = (folder / name for folder in _folders() for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -212,7 +164,7 @@ def _where_to_put(entry: ModelEntry) -> str:
             "reinstall it, or give the path of a weights file."
         )
     return (
-        f"{entry.name} ({entry.about}) is not on this machine; get its file {entry.known.files[0]} "
-        f"and run: napari-spa models import {entry.known.files[0]} --name {entry.name} "
-        f"(looked in {models_folder()}; {ENVIRONMENT} can name another folder)."
+        f"{entry.name} ({entry.about}, {entry.known.megabytes} MB) is not on this machine; run: "
+        f"napari-spa models download {entry.name}, or put its file {entry.known.files[0]} into "
+        f"{offline_folder() or models_folder()}."
     )

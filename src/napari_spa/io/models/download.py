@@ -1,0 +1,344 @@
+"""Fetch a published model's file: with progress, and resumed, checked and cancelled.
+
+A transfer goes to ``NAME.part`` beside its place in the models folder and is renamed once
+its digest is the published one; what a broken or cancelled transfer got stays there and the
+next one goes on from it.  (pooch, which napari brings, can neither resume nor cancel.)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError, ModelError
+from napari_spa.io.models.identity import file_digest
+from napari_spa.io.models.known_models import KNOWN, KnownModel
+from napari_spa.io.models.registry import known_file, models_folder, offline_folder
+
+if TYPE_CHECKING:
+    import requests
+
+MIRROR = "NAPARI_SPA_MIRROR"
+PROXY = "NAPARI_SPA_PROXY"
+
+Progress = Callable[[float, str], None]
+"""Called with the share done, from 0 to 1, and words such as "120 of 375 MB"."""
+
+_CONNECT, _SILENCE = 10.0, 20.0
+"""Seconds to wait for a connection, and for the next bytes of one."""
+
+_CHUNK = 1 << 18
+_TRIES = 4
+_MEGABYTE = 1_000_000
+_NO_SUCH_RANGE, _TOO_BUSY = 416, 429  # the answers with a meaning of their own
+
+
+class Cancel(Protocol):
+    """What asks a transfer to stop, such as ``threading.Event``."""
+
+    def is_set(self) -> bool:
+        """Tell whether it was asked for."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for it for so many seconds at most."""
+        ...
+
+
+def download_model(
+    name: str,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    mirror: str | None = None,
+    proxy: str | None = None,
+    pause: float = 1.0,
+) -> Path:
+    """Bring a published model's file onto this machine, unless it is there.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`~napari_spa.io.models.known_models.KNOWN`.
+    progress : callable or None
+        Called with the share done and words, in the calling thread.
+    cancel : threading.Event or None
+        Looked at whenever bytes arrive, at the latest after 20 seconds of silence.
+    mirror : str or None
+        Address of a folder that holds the published files under their names;
+        ``$NAPARI_SPA_MIRROR`` by default, else the publishers' own addresses.
+    proxy : str or None
+        Address of a proxy; ``$NAPARI_SPA_PROXY`` by default, else the system's
+        (``$HTTPS_PROXY`` and its kin).
+    pause : float
+        Seconds before the first new try after a broken connection, twice as long before
+        each further one.
+
+    Returns
+    -------
+    Path
+        The file, checked against the published digest.
+
+    Raises
+    ------
+    ModelError
+        When the name is not that of a published model.
+    CheckpointError
+        When what is here or what came is another file.
+    DataError
+        When it cannot be fetched or written; the sentence says what to do.
+    Cancelled
+        When it was asked to stop.
+    """
+    known = _published(name)
+    told = progress or _silent
+    here = known_file(known)
+    if here is not None:
+        if not _is_published(known, here, told):
+            raise CheckpointError(
+                f"{here} is not the published file of {known.name} (its digest differs); remove "
+                "it and download it again."
+            )
+        return here
+    target = models_folder() / known.files[0]
+    transfer = _Transfer(
+        known,
+        target.with_name(f"{target.name}.part"),
+        _address(known, mirror or os.environ.get(MIRROR)),
+        proxy or os.environ.get(PROXY),
+        told,
+        cancel or threading.Event(),
+        pause,
+    )
+    with _alone(target):
+        transfer.run()
+        if transfer.pieced and not _is_published(known, transfer.part, told):
+            transfer.part.unlink()  # its beginning may be of another file: all of it again
+            transfer.run()
+        if not _is_published(known, transfer.part, told):
+            transfer.part.unlink()
+            raise DataError(
+                f"what {transfer.host} gave is not the published file of {known.name} (its digest "
+                f"differs); try again later, or {transfer.elsewhere}."
+            )
+        with _writing(target):
+            os.replace(transfer.part, target)
+    return target
+
+
+def _silent(share: float, message: str) -> None:
+    """Say nothing."""
+
+
+def _published(name: str) -> KnownModel:
+    for known in KNOWN:
+        if known.name == name:
+            return known
+    names = ", ".join(known.name for known in KNOWN)
+    raise ModelError(f"no model {name!r} can be downloaded; choose one of {names}.")
+
+
+def _address(known: KnownModel, mirror: str | None) -> str:
+    if not mirror:
+        return known.address
+    if urlsplit(mirror).scheme not in ("http", "https"):
+        raise InputError(f"the mirror {mirror!r} is no http or https address.")
+    return f"{mirror.rstrip('/')}/{known.files[0]}"
+
+
+def _is_published(known: KnownModel, path: Path, told: Progress) -> bool:
+    """Compare a file with the published digest; without one there is nothing to compare."""
+    if known.digest is None:
+        return True
+    kind, _, value = known.digest.partition(":")
+    told(1.0, "checking")
+    return file_digest(path, kind) == value
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Let one process at a time fetch a file."""
+    from filelock import FileLock, Timeout
+
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataError(f"{target.name} is being downloaded already; wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+class _BrokenOff(Exception):
+    """The connection failed in a way that may pass."""
+
+
+@dataclass
+class _Transfer:
+    """One file on its way into its part file."""
+
+    known: KnownModel
+    part: Path
+    address: str
+    proxy: str | None
+    told: Progress
+    cancel: Cancel
+    pause: float
+    pieced: bool = field(default=False, init=False)  # whether it came over several connections
+
+    @property
+    def host(self) -> str:
+        """Whom it is asked of."""
+        return urlsplit(self.address).hostname or self.address
+
+    @property
+    def elsewhere(self) -> str:
+        """What to do where there is no way there."""
+        place = offline_folder() or models_folder()
+        return f"put {self.known.files[0]} into {place}, or set {MIRROR} or {PROXY}"
+
+    def run(self) -> None:
+        """Fetch what is missing, over as many connections as it takes."""
+        import requests
+
+        self.pieced = False
+        tries = 0
+        with requests.Session() as session:
+            if self.proxy:
+                session.proxies = {"http": self.proxy, "https": self.proxy}
+            while True:
+                before = self._done()
+                try:
+                    return self._fetch(session)
+                except _BrokenOff as fault:
+                    # As long as bytes come, a connection that breaks is no reason to give up.
+                    tries = 1 if self._done() > before else tries + 1
+                    if tries >= _TRIES:
+                        raise DataError(self._sentence(fault)) from fault
+                if self.cancel.wait(self.pause * 2 ** (tries - 1)):
+                    raise Cancelled("the download was stopped; it goes on from there next time.")
+
+    def _fetch(self, session: requests.Session) -> None:
+        import requests
+
+        start = self._done()
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        try:
+            with session.get(
+                self.address, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
+            ) as response:
+                self._receive(response, start)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise InputError(f"{self.address} is no address to download from.") from error
+        except (requests.RequestException, _urllib3_error()) as error:
+            raise _BrokenOff(_reason(error)) from error
+
+    def _receive(self, response: requests.Response, start: int) -> None:
+        if response.status_code == _NO_SUCH_RANGE and start:
+            whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+            if whole == str(start):  # it was all there
+                self.pieced = True
+                return
+            self.part.unlink(missing_ok=True)
+            raise _BrokenOff("it gives another file than before")
+        if response.status_code == _TOO_BUSY or response.status_code >= 500:
+            raise _BrokenOff(f"it answers HTTP {response.status_code}")
+        if response.status_code not in (200, 206):
+            raise DataError(
+                f"cannot download {self.known.name}: {self.host} answers HTTP "
+                f"{response.status_code} for {self.address}; {self.elsewhere}."
+            )
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise DataError(
+                f"cannot download {self.known.name}: {self.host} answers with a web page instead "
+                f"of the file; log in to the network if it asks for that, or {self.elsewhere}."
+            )
+        kept = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        done = start if response.status_code == 206 and kept else 0
+        self.pieced = self.pieced or done > 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length and length.isdigit() else None
+        self._check_space((total or self.known.megabytes * _MEGABYTE) - done)
+        with _writing(self.part), self.part.open("ab" if done else "wb") as stream:
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                stream.write(chunk)
+                done += len(chunk)
+                self._tell(done, total)
+                if self.cancel.is_set():
+                    raise Cancelled("the download was stopped; it goes on from there next time.")
+            stream.flush()
+            os.fsync(stream.fileno())
+        if total is not None and done < total:
+            raise _BrokenOff("the connection ended early")
+
+    def _done(self) -> int:
+        try:
+            return self.part.stat().st_size
+        except OSError:
+            return 0
+
+    def _tell(self, done: int, total: int | None) -> None:
+        whole = total or self.known.megabytes * _MEGABYTE
+        words = f"{done / _MEGABYTE:.0f} of {whole / _MEGABYTE:.0f} MB"
+        self.told(min(1.0, done / max(1, whole)), words)
+
+    def _check_space(self, needed: int) -> None:
+        with _writing(self.part):
+            free = shutil.disk_usage(self.part.parent).free
+        if free < needed:
+            raise DataError(
+                f"cannot download {self.known.name}: it needs {needed / _MEGABYTE:.0f} MB and "
+                f"{self.part.parent} has {free / _MEGABYTE:.0f} MB left."
+            )
+
+    def _sentence(self, fault: _BrokenOff) -> str:
+        got = self._done()
+        kept = f" after {got / _MEGABYTE:.0f} MB, which are kept for the next try" if got else ""
+        return (
+            f"cannot download {self.known.name} from {self.host}{kept}: {fault}; try again when "
+            f"there is internet, or {self.elsewhere}."
+        )
+
+
+def _urllib3_error() -> type[Exception]:
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why there was no answer."""
+    import requests
+
+    for kind, words in (
+        (requests.exceptions.ProxyError, "the proxy does not answer"),
+        (requests.exceptions.SSLError, "its certificate is not trusted here"),
+        (requests.exceptions.Timeout, "it does not answer"),
+        (requests.exceptions.ConnectionError, "there is no connection"),
+        (requests.exceptions.TooManyRedirects, "it redirects in a circle"),
+    ):
+        if isinstance(error, kind):
+            return words
+    return "the connection broke"
