@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 from napari_spa.batch import cluster, local
 from napari_spa.batch.job import Assignment, Job, number_of_process
 from napari_spa.batch.runner import run_batch
+from napari_spa.batch.task import ImageResult
 from napari_spa.errors import Cancelled, DataError
 
 distributed = pytest.importorskip("distributed")
@@ -42,7 +45,7 @@ def undisturbed(plan):
 def workers():
     """Two worker processes that several batches share, as a cluster of a site is shared."""
     with local.local_cluster(2, 1 << 30) as running:
-        yield running.scheduler_address
+        yield running
 
 
 def test_local_processes_write_the_same_bytes_and_survive_one_that_dies(tmp_path):
@@ -231,3 +234,88 @@ def test_a_batch_that_is_killed_goes_on_and_its_workers_end_with_it(tmp_path):
     report = run(plan)
     assert report.unchanged
     assert snapshot(plan.out) == expected
+
+
+def test_nobody_else_can_command_the_workers():
+    """What listens talks TLS only, and only to the certificate of this run."""
+    import psutil
+
+    with local.local_cluster(1, 1 << 30) as running:
+        assert running.scheduler_address.startswith("tls://127.0.0.1:")
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        ports = {c.laddr for p in processes for c in p.net_connections() if c.status == "LISTEN"}
+        assert len(ports) >= 3  # scheduler, nanny, worker
+        assert {place.ip for place in ports} == {"127.0.0.1"}
+        for place in ports:
+            assert _answer_to_a_stranger(place, tls=True) == b""
+            said = _answer_to_a_stranger(place, tls=False)
+            assert said == b"" or said.startswith(b"HTTP/1.1 404")
+
+
+def _answer_to_a_stranger(place, *, tls):
+    """Ask as a client that looks at no certificate, and has one that somebody else made."""
+    context = distributed.security.Security.temporary().get_connection_args("client")["ssl_context"]
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(place, timeout=2) as plain,
+            context.wrap_socket(plain) if tls else plain as line,
+        ):
+            line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            return line.recv(100)
+    except OSError:  # refused, closed, or left without an answer
+        return b""
+
+
+def test_a_scheduler_of_a_site_is_reached_over_its_tls(tmp_path):
+    ours = distributed.security.Security.temporary()
+    keys = {"ca-file": ours.tls_ca_file, "client.key": ours.tls_client_key}
+    files = {}
+    for name, content in {**keys, "client.cert": ours.tls_client_cert}.items():
+        files[f"distributed.comm.tls.{name}"] = str(tmp_path / name)
+        (tmp_path / name).write_text(content)
+    plan = make_folder(tmp_path, {"a.png": "blob"})
+    with (
+        distributed.LocalCluster(
+            n_workers=1, processes=False, protocol="tls://", security=ours, dashboard_address=":0"
+        ) as site,
+        dask.config.set(files),
+    ):
+        assert not cluster.exposed(site.scheduler_address)
+        assert run(plan, scheduler=site.scheduler_address).done == ("a.png",)
+    assert snapshot(plan.out) == undisturbed(plan)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://10.0.0.1:8786", True), ("10.0.0.1:8786", True), ("tcp://node1:8786", True),
+        ("tls://10.0.0.1:8786", False), ("tcp://127.0.0.1:8786", False), ("localhost:8786", False),
+    ],
+)  # fmt: skip
+def test_a_connection_that_others_can_change_is_told(address, expected):
+    assert cluster.exposed(address) == expected
+
+
+def test_an_answer_for_another_image_is_refused(tmp_path):
+    plan = make_folder(tmp_path, {"a.png": "blob"})
+    tools = replace(TOOLS, segment=_answer_for_another)
+    with (
+        local.local_cluster(1, 1 << 30) as running,
+        pytest.raises(DataError, match="something else"),
+    ):
+        run_batch(plan, tools=tools, scheduler=running)
+
+
+def _answer_for_another(task, recipe, engine, out):
+    return ImageResult("../b.png", "failed", problem="no.")
+
+
+def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    for name in ("numpy", "torch", "multiprocessing", "distributed"):
+        (tmp_path / "images" / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path / "images")
+    with local.local_cluster(1, 1 << 30) as running, cluster.connected(running) as client:
+        assert client.submit(os.getcwd, pure=False).result() == str(tmp_path / "images")
+    assert not (tmp_path / "ran").exists()

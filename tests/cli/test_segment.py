@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -163,6 +164,17 @@ def test_outputs_that_cannot_be(refuses, model_file, image_file, tmp_path: Path)
     before = image_file.read_bytes()
     assert "overwrite the image" in refuses(*call, image_file)
     assert "overwrite the image" in refuses(*call, tmp_path / "x" / ".." / "image.png")
+    # Every file that is written, over every file that is read, by whatever name.
+    save = [*call, tmp_path / "m.tif", "--save-profile"]
+    assert "overwrite the image" in refuses(*save, image_file)
+    assert "overwrite the model" in refuses(*save, model_file)
+    assert "overwrite the mask" in refuses(*save, tmp_path / "m.tif")
+    assert "is a folder" in refuses(*save, tmp_path)
+    os.link(image_file, tmp_path / "candidate_0_mask.tif")
+    assert "overwrite the image" in refuses(*call, tmp_path / "m.tif", "--candidates", tmp_path)
+    assert "overwrite the image" in refuses(*call, tmp_path / "candidate_0_mask.tif")
+    (tmp_path / "candidate_0_mask.tif").unlink()
+    assert "is a file" in refuses(*call, tmp_path / "m.tif", "--candidates", image_file)
     assert image_file.read_bytes() == before
     assert ".tif or .png" in refuses(*call, tmp_path / "mask.jpg")
     (tmp_path / "folder.tif").mkdir()

@@ -13,6 +13,13 @@ from napari_spa.errors import Cancelled, DataError, InputError
 from napari_spa.viewer.subprocess_job import run_apart
 
 
+@pytest.fixture(autouse=True)
+def jobs_can_be_found(monkeypatch):
+    """The new process does not look into the current folder, where these jobs are."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+
+
 def silent(share, message):
     pass
 
@@ -50,6 +57,14 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
             patience=30.0 if job == "patient" else 0.5,
         )  # fmt: skip
     assert ended.exists() == (job == "patient")
+
+
+def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    for name in ("numpy", "pickle", "tempfile"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert run_apart(counting, 0, on_value=silent, progress=silent) != os.getpid()
+    assert not (tmp_path / "ran").exists()
 
 
 # ---------------------------------------------------------------------- jobs

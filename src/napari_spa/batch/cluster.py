@@ -27,7 +27,11 @@ _CONNECT_SECONDS = 20
 
 @contextmanager
 def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
-    """Connect to a scheduler.
+    """Connect to a scheduler; whoever runs it is trusted.
+
+    dask sends Python objects, so a scheduler can have anything run in this process, and this
+    process anything in its workers.  With an address of ``tls://`` both show certificates,
+    which dask takes from its own configuration (``distributed.comm.tls``).
 
     Parameters
     ----------
@@ -108,6 +112,34 @@ def run_on(client: Any, job: Job, assignments: Sequence[Assignment]) -> Iterator
         tasks.cancel()
 
 
+def exposed(address: str) -> bool:
+    """Tell whether others can read and change what goes to a scheduler and comes back.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler.
+
+    Returns
+    -------
+    bool
+        True for another machine without TLS.
+    """
+    scheme, _, place = address.rpartition("://")
+    here = place.startswith(("127.", "localhost", "[::1]"))
+    return scheme not in ("tls", "wss", "inproc", "ucxs") and not here
+
+
+def _checked(answer: object, assignment: Assignment) -> Finished:
+    """Refuse an answer that is none, or of another image: its name decides what is recorded."""
+    if not isinstance(answer, Finished) or answer.result.name != assignment.task.name:
+        raise DataError(
+            f"a worker answered for {assignment.task.name} with something else; install the same "
+            "napari-spa on the scheduler and on all workers."
+        )
+    return answer
+
+
 class _Tasks:
     """Images that wait, run, and are finished."""
 
@@ -139,8 +171,7 @@ class _Tasks:
             return None
         future, assignment, alone = self._running.pop(key)
         if future.status == "finished":
-            finished: Finished = future.result()
-            return finished
+            return _checked(future.result(), assignment)
         self._check()
         if future.status == "cancelled":
             raise self._lost()

@@ -27,6 +27,8 @@ _ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
+    # A module that lies in the current folder, among images of a stranger say, is not ours.
+    "PYTHONSAFEPATH": "1",
 }
 """Of a worker process, from its start.
 
@@ -86,7 +88,8 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
     """Start worker processes on this machine, for as long as the block lasts.
 
     Each computes in one thread and is replaced when it dies or grows beyond its memory; it
-    ends with this process, however this ends.
+    ends with this process, however this ends.  They talk over TLS with a certificate that
+    only they have: whoever else works on this machine can neither command them nor listen.
 
     Parameters
     ----------
@@ -116,6 +119,10 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        # Their web servers ask nobody for a certificate: they serve nothing.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.nanny.http.routes": [],
         # Its record of call stacks grows with the run, and nobody looks at it here.
         "distributed.worker.profile.enabled": False,
         "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
@@ -131,14 +138,18 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
 def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has no types
     """Start a cluster; a process that dies before it has joined ends the whole start of dask's."""
     from distributed import LocalCluster
+    from distributed.security import Security
 
+    ours = Security.temporary()  # type: ignore[no-untyped-call]
     for left in reversed(range(_STARTS)):
         try:
             return LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                host="127.0.0.1",
+                host="tls://127.0.0.1",
+                protocol="tls://",
+                security=ours,
                 dashboard_address="127.0.0.1:0",  # any free port; None takes 8787
                 scheduler_kwargs={"dashboard": False},
                 memory_limit=memory,
@@ -160,7 +171,8 @@ def need_dask() -> None:
         With the command that installs it.
     """
     try:
-        import distributed  # noqa: F401  only to see whether it is there
+        import cryptography  # noqa: F401  only to see whether they are there
+        import distributed  # noqa: F401
     except ImportError as error:
         raise DataError(
             "more than one worker needs dask; install it with: pip install 'napari-spa[batch]', "

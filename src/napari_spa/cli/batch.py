@@ -61,7 +61,9 @@ def add_parser(commands: Commands) -> None:
         help="processes on this machine, of one thread each (default: 1)",
     )
     where.add_argument(
-        "--scheduler", metavar="ADDRESS", help="a dask scheduler, as tcp://10.0.0.1:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a dask scheduler, as tls://10.0.0.1:8786; whoever runs it is trusted",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="do everything anew, a person's work included"
@@ -144,8 +146,14 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
 
 
 def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
+    from napari_spa.batch.cluster import exposed
     from napari_spa.batch.runner import run_batch
 
+    if options.scheduler is not None and exposed(options.scheduler):
+        say(
+            f"napari-spa: what goes to {options.scheduler} is not encrypted, and who can change it "
+            "can run programs here; use tls:// outside a network that you trust."
+        )
     try:
         with _progress() as progress:
             report = run_batch(

@@ -4,19 +4,52 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_spa.errors import SpaError
+from napari_spa.errors import SpaError, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_spa.io.models.load import LoadedModel
 
 
 class CallError(SpaError):
     """The command was called in a way that cannot work."""
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+    """Refuse to write a file over what is read, over a folder, or over another output.
+
+    Parameters
+    ----------
+    outputs, inputs : mapping of str to Path or None
+        What each is called in a sentence; None for one that is not given.
+
+    Raises
+    ------
+    CallError
+        When one would be; links and ``..`` are followed.
+    """
+    wanted = {name: path for name, path in outputs.items() if path is not None}
+    for number, (name, path) in enumerate(wanted.items()):
+        if os.path.isdir(path):
+            raise CallError(f"{path} is a folder; give a file name.")
+        others = {**inputs, **dict(list(wanted.items())[:number])}
+        for other, there in others.items():
+            if there is not None and _same_file(path, there):
+                raise CallError(f"the {name} would overwrite the {other}; choose another name.")
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:  # one is not there yet
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
 @contextmanager
@@ -29,13 +62,13 @@ def checking_the_call() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """Print a line to stderr."""
-    sys.stderr.write(f"{message}\n")
+    """Print a line to stderr; names in it cannot command the terminal."""
+    sys.stderr.write(f"{printable(message)}\n")
 
 
 def show(message: str) -> None:
-    """Print a line of the result."""
-    sys.stdout.write(f"{message}\n")
+    """Print a line of the result; names in it cannot command the terminal."""
+    sys.stdout.write(f"{printable(message)}\n")
 
 
 def show_json(content: Mapping[str, object]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import CallError, model_facts, progress_bar, show, show_json
+from napari_spa.cli.output import (
+    CallError,
+    check_outputs,
+    model_facts,
+    progress_bar,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -66,10 +73,7 @@ def _check(options: argparse.Namespace) -> None:
         return
     if output.suffix.lower() != ".png":
         raise CallError(f"the overlay is written as .png, not as {output.name}.")
-    if output.is_dir():
-        raise CallError(f"{output} is a folder; give a file name.")
-    if output.resolve() == options.image.resolve():
-        raise CallError("the overlay would overwrite the image; choose another name.")
+    check_outputs({"overlay": output}, {"image": options.image})
 
 
 def _names(profiles: list[tuple[Path, PreferenceProfile]]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import CallError, say, show, show_json, show_table
+from napari_spa.cli.output import CallError, check_outputs, say, show, show_json, show_table
 
 if TYPE_CHECKING:
     import argparse
@@ -114,8 +114,8 @@ def run_merge(options: argparse.Namespace) -> int:
     loaded = [load_profile(name) for name in options.profiles]
     if len({path.resolve() for path, _ in loaded}) < len(loaded):
         raise CallError("a profile is given twice; its picks would count twice.")
-    if options.output.resolve() in {path.resolve() for path, _ in loaded}:
-        raise CallError(f"{options.output} is one of the profiles; choose another name.")
+    read = {f"profile {profile.name}": path for path, profile in loaded}
+    check_outputs({"merged profile": options.output}, read)
     from napari_spa.refine.preference.update import merge_profiles
 
     name = options.name or options.output.stem

@@ -11,6 +11,7 @@ import numpy as np
 from napari_spa.cli.arguments import add_command, add_device_option, add_json_option, positive
 from napari_spa.cli.output import (
     CallError,
+    check_outputs,
     checking_the_call,
     model_facts,
     progress_bar,
@@ -170,10 +171,7 @@ def _check_output(options: argparse.Namespace, image: Path) -> None:
         return
     if output.suffix.lower() not in (".tif", ".tiff"):
         raise CallError(f"labels are written as .tif, not as {output.name}.")
-    if output.is_dir():
-        raise CallError(f"{output} is a folder; give a file name.")
-    if output.resolve() in (image.resolve(), options.log.resolve()):
-        raise CallError("the labels would overwrite the image or the log; choose another name.")
+    check_outputs({"labels": output}, {"image": image, "log": options.log})
 
 
 def _empty_labels(shape: tuple[int, ...]) -> NDArray[np.uint32]:

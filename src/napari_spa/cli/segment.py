@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,15 @@ from napari_spa.cli.arguments import (
     point,
     slice_index,
 )
-from napari_spa.cli.output import CallError, model_facts, progress_bar, say, show, show_json
+from napari_spa.cli.output import (
+    CallError,
+    check_outputs,
+    model_facts,
+    progress_bar,
+    say,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +36,9 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.session import RefinementSession
 
 _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
+_PARTS = ("mask", "added", "removed")
+_MOST_CANDIDATES = 8
+"""More than any model offers."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -92,7 +104,7 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    _check_output(options.output, options.image)
+    _check_outputs(options)
     if not options.point and options.box is None:
         raise CallError("nothing to start from; give --point ROW,COL or --box R0,C0,R1,C1.")
     from napari_spa.io.images import read_image
@@ -134,13 +146,21 @@ def _session(options: argparse.Namespace) -> tuple[RefinementSession, float]:
     return RefinementSession(model, profile, seed=options.seed), loading
 
 
-def _check_output(output: Path, image: Path) -> None:
+def _check_outputs(options: argparse.Namespace) -> None:
+    output, folder = options.output, options.candidates
     if output.suffix.lower() not in _TIFF | _PICTURE:
         raise CallError(f"the mask is written as .tif or .png, not as {output.name}.")
-    if output.is_dir():
-        raise CallError(f"{output} is a folder; give a file name.")
-    if output.resolve() == image.resolve():
-        raise CallError("the mask would overwrite the image; choose another name.")
+    if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
+        raise CallError(f"{folder} is a file; name a folder for the candidates.")
+    read = {"image": options.image, "model": Path(options.model)}
+    pictures = {
+        f"picture {part} of candidate {number}": candidate_path(folder, number, part)
+        for number in range(_MOST_CANDIDATES if folder is not None else 0)
+        for part in _PARTS
+    }
+    check_outputs({"mask": output, **pictures}, {**read, "profile": options.profile})
+    # A profile may be taught: then it is both read and written.
+    check_outputs({"profile": options.save_profile}, {**read, "mask": output, **pictures})
 
 
 def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
@@ -154,9 +174,13 @@ def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
 
 def _write_candidates(folder: Path, proposal: Proposal, info: ImageInfo) -> None:
     for number, candidate in enumerate(proposal.candidates):
-        _write_mask(folder / f"candidate_{number}_mask.tif", candidate.mask, info)
-        _write_mask(folder / f"candidate_{number}_added.tif", candidate.added, info)
-        _write_mask(folder / f"candidate_{number}_removed.tif", candidate.removed, info)
+        for part in _PARTS:
+            _write_mask(candidate_path(folder, number, part), getattr(candidate, part), info)
+
+
+def candidate_path(folder: Path, number: int, part: str) -> Path:
+    """Return where a candidate's mask, or what it adds or removes, is written."""
+    return folder / f"candidate_{number}_{part}.tif"
 
 
 def _report(

@@ -73,10 +73,11 @@ def run_apart(
         What the job raised.
     """
     with tempfile.TemporaryDirectory(prefix="napari-spa-") as scratch:
+        # -P: the current folder may hold a stranger's numpy.py, and is none of our modules.
         # What a process leaves that is ended goes with the folder.
         places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE],
+            [sys.executable, "-P", "-c", _SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **places, "OMP_WAIT_POLICY": "PASSIVE"},
