@@ -155,7 +155,7 @@ def test_wrong_calls_are_one_sentence(refuses, people, image_file, model_file, t
     assert "needs a name" in refuses("profile", "new", " ", "--model", model_file)
     assert "two profiles or more" in refuses("profile", "merge", ana, "-o", tmp_path / "m.json")
     assert "given twice" in refuses("profile", "merge", ana, ana, "-o", tmp_path / "m.json")
-    assert "is one of the profiles" in refuses("profile", "merge", ana, ben, "-o", ana)
+    assert "overwrite the profile" in refuses("profile", "merge", ana, ben, "-o", ana)
     assert "written as .json" in refuses("profile", "merge", ana, ben, "-o", tmp_path / "m.txt")
     assert "need an image" in refuses("profile", "diff", ana, ben, "--point", "3,3")
     assert "need an image" in refuses("profile", "diff", ana, ben, "-o", tmp_path / "a.png")

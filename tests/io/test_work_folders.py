@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import DataError
-from napari_spa.io.event_log import KEPT_DAYS, WorkFolder, left_behind, work_root
+from napari_spa.io.event_log import KEPT_DAYS, KEPT_TIMES, WorkFolder, left_behind, work_root
 
 HOLDER = """
 import sys
@@ -132,15 +132,40 @@ def test_the_latest_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert left_behind(tmp_path) == [paths[1], paths[2], paths[0]]
 
 
-def test_old_and_empty_folders_are_removed_on_the_way(tmp_path: Path) -> None:
+def test_old_and_empty_folders_are_removed_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = abandoned(tmp_path, age=(KEPT_DAYS + 1) * 86_400)
     kept = abandoned(tmp_path, age=(KEPT_DAYS - 1) * 86_400)
     empty = WorkFolder.create(tmp_path)
     empty.release()
     _grow_old(empty.path, 3600)
+    for day in range(KEPT_TIMES - 1):
+        monkeypatch.setattr(time, "strftime", lambda _, day=day: f"2026-03-{day + 1:02}")
+        assert set(left_behind(tmp_path)) == {kept, old}
+        assert set(left_behind(tmp_path)) == {kept, old}, "twice on a day counts once"
+        assert not empty.path.exists()
+    monkeypatch.setattr(time, "strftime", lambda _: "2026-04-01")
     assert left_behind(tmp_path) == [kept]
     assert not old.exists()
-    assert not empty.path.exists()
+
+
+@pytest.mark.parametrize("wrong", [61 * 86_400, 40 * 365 * 86_400])
+def test_a_wrong_clock_deletes_nothing(tmp_path: Path, monkeypatch, wrong: int) -> None:
+    """Neither one that is far ahead now, nor one that was in 1970 when the log was written."""
+    path = abandoned(tmp_path)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + wrong)
+    assert left_behind(tmp_path) == [path]
+    monkeypatch.undo()
+    os.utime(path / "work.spa.jsonl", (0, 0))
+    assert left_behind(tmp_path) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
+def test_work_in_progress_is_private(tmp_path: Path) -> None:
+    path = abandoned(tmp_path / "root")
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_a_folder_that_was_just_made_is_left_alone(tmp_path: Path) -> None:

@@ -95,6 +95,13 @@ def positive(text: str) -> int:
     return number
 
 
+def seed(text: str) -> int:
+    """Parse a seed: 0 or more, and below what a log can keep."""
+    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
 def counts(text: str) -> tuple[int, ...]:
     """Parse whole numbers above 0 with commas between them, ``1,2,5``; sorted."""
     return tuple(sorted({positive(part) for part in text.split(",")}))

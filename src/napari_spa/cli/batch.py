@@ -16,6 +16,7 @@ from napari_spa.cli.arguments import (
     add_model_options,
     existing_folder,
     positive,
+    seed,
 )
 from napari_spa.cli.output import CallError, checking_the_call, progress_bar, say, show, show_json
 from napari_spa.core.words import counted
@@ -50,7 +51,7 @@ def add_parser(commands: Commands) -> None:
         "--recursive", action="store_true", help="take images of folders inside IN, too"
     )
     parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     add_model_options(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -14,6 +14,7 @@ from napari_spa.cli.arguments import (
     counts,
     existing_folder,
     positive,
+    seed,
     words,
 )
 from napari_spa.cli.evaluate_transfer import run_transfer
@@ -101,7 +102,7 @@ def add_parser(commands: Commands) -> None:
         "--medsam", metavar="PATH", help="a real MedSAM file, for medsam-box and sam-u-v2"
     )
     _add_transfer(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of clicks and subsets (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
     parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
     parser.add_argument(
         "-o",

@@ -12,6 +12,7 @@ from napari_spa.cli.arguments import (
     add_model_options,
     box,
     point,
+    seed,
     slice_index,
 )
 from napari_spa.cli.profile_diff import run_diff
@@ -150,7 +151,7 @@ def _add_diff_options(diff: Parser) -> None:
     diff.add_argument(
         "--slice", type=slice_index, metavar="Z", help="which slice of a stack; T,Z for two axes"
     )
-    diff.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    diff.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     diff.add_argument(
         "--model", metavar="NAME|PATH", help="the model's weights (default: by the profiles' name)"
     )

@@ -15,6 +15,7 @@ from napari_spa.cli.arguments import (
     add_model_options,
     box,
     point,
+    seed,
     slice_index,
 )
 from napari_spa.cli.output import (
@@ -55,7 +56,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     add_model_options(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"

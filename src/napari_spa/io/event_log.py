@@ -111,7 +111,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 LOG_NAME, PROFILE_NAME, _LOCK_NAME = "work.spa.jsonl", "profile.json", "lock"
-KEPT_DAYS = 60
+KEPT_DAYS, KEPT_TIMES = 60, 10
 _YOUNG_SECONDS = 60
 """So long after it was made, a folder without a log may be about to get one."""
 
@@ -145,7 +145,8 @@ class WorkFolder:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}"
         path = root / name
         try:
-            path.mkdir(parents=True)
+            root.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)  # what is in it says what somebody works on
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
         return cls(path)
@@ -182,7 +183,8 @@ class WorkFolder:
 def left_behind(root: Path) -> list[Path]:
     """Find folders with a log that no process holds, the latest first.
 
-    Folders not written to for 60 days are removed on the way, and so are empty ones.
+    Folders that nobody wrote to for 60 days are removed on the way, once they were found on
+    ten days since: a clock that is wrong takes nobody's work.  So are empty ones.
     """
     found = []
     for path in sorted(root.glob("*/"), reverse=True):
@@ -193,12 +195,26 @@ def left_behind(root: Path) -> list[Path]:
         except DataError:
             continue  # in use, or not ours to read
         log = folder.log
-        if not log.exists() or _age(log) > KEPT_DAYS * 86_400:
+        old = _age(log) > KEPT_DAYS * 86_400
+        if not log.exists() or (old and _days_found(path) >= KEPT_TIMES):
             folder.delete()
             continue
         folder.release()
         found.append(path)
     return found
+
+
+def _days_found(path: Path) -> int:
+    """Count the days on which old work was found, today included."""
+    note = path / "found-on"
+    try:
+        before = note.read_text("ascii").split() if note.exists() else []
+        days = sorted({*before, time.strftime("%Y-%m-%d")})
+        if days != before:
+            note.write_text("\n".join(days), "ascii")
+    except (OSError, ValueError):
+        return 0
+    return len(days)
 
 
 def _age(path: Path) -> float:

@@ -3,6 +3,8 @@
 import csv
 import errno
 import json
+import shutil
+import tracemalloc
 
 import imageio.v3 as iio
 import numpy as np
@@ -12,6 +14,7 @@ import zarr
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import ImageInfo, open_image, write_labels
+from napari_spa.io.projects.coco import CocoWriter
 from napari_spa.io.projects.export import KINDS, export_project
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
@@ -158,3 +161,79 @@ def test_nothing_or_nonsense_is_refused(project, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
         export_project(project, ["measures"], tmp_path / "file", silent)
+
+
+def test_nothing_of_others_is_replaced(project, tmp_path):
+    """Neither what a folder holds already, nor another project's, nor a folder named so."""
+    other = Project.create(project.source, tmp_path / "other")
+    write_labels(
+        labels_path(other.out, "flat.png"), FLAT, open_image(project.source / "flat.png").info
+    )
+    folder = tmp_path / "shared"
+    (folder / "ome-zarr" / "flat.png.zarr").mkdir(parents=True)
+    (folder / "ome-zarr" / "flat.png.zarr" / "thesis.txt").write_text("mine")
+    (folder / "measures.csv").write_text("mine")
+    for kind in ("ome-zarr", "measures"):
+        with pytest.raises(InputError, match="did not export"):
+            export_project(project, [kind], folder, silent)
+    export_project(project, ["labels"], folder, silent)
+    with pytest.raises(InputError, match="did not export"):
+        export_project(other, ["labels"], folder, silent)
+    export_project(project, ["labels"], folder, silent)  # its own again
+    with pytest.raises(InputError, match="did not export"):
+        export_project(project, ["measures"], folder, silent)
+    assert (folder / "measures.csv").read_text() == "mine"
+    export_project(project, ["ome-zarr"], tmp_path / "own", silent)
+    shutil.rmtree(tmp_path / "own" / "ome-zarr")
+    shutil.copytree(folder / "ome-zarr", tmp_path / "own" / "ome-zarr")
+    folder = tmp_path / "own"
+    report = export_project(project, ["ome-zarr"], folder, silent)
+    assert [name for name, _ in report.problems] == ["flat.png"]
+    assert (folder / "ome-zarr" / "flat.png.zarr" / "thesis.txt").read_text() == "mine"
+
+
+def test_exports_are_never_among_the_images(project, tmp_path):
+    for folder in (project.source, project.source / "new"):
+        with pytest.raises(InputError, match="among the images"):
+            export_project(project, ["labels"], folder, silent)
+    within = Project.create(project.source, project.source / "work")
+    write_labels(
+        labels_path(within.out, "flat.png"), FLAT, open_image(project.source / "flat.png").info
+    )
+    export_project(within, ["labels"], within.out / "exports", silent)
+    within.refresh()
+    assert len(within.items) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_does_not_lead_an_export_out_of_its_folder(project, tmp_path, kind):
+    folder, elsewhere = tmp_path / "exports", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    export_project(project, tuple(KINDS), folder, silent)
+    place = folder / kind
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        place.symlink_to(elsewhere, target_is_directory=True)
+    except OSError:
+        pytest.skip("this user may not make links")
+    if kind in ("coco", "measures"):
+        export_project(project, [kind], folder, silent)  # a file of another name
+    else:
+        with pytest.raises(DataError, match="is a link out of"):
+            export_project(project, [kind], folder, silent)
+    assert not list(elsewhere.iterdir())
+
+
+def test_coco_takes_labels_of_any_size(tmp_path):
+    labels = np.zeros((8, 9), np.uint32)
+    labels[1:3, 1:3], labels[5:7, 4:8] = 2**32 - 1, 100_000_000
+    writer = CocoWriter("huge")
+    tracemalloc.start()
+    writer.add("a.png", (), labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    found = {a["object"]: decoded(a["segmentation"]) for a in writer.content()["annotations"]}
+    assert set(found) == {2**32 - 1, 100_000_000}
+    for number, mask in found.items():
+        np.testing.assert_array_equal(mask, labels == number)
+    assert peak < 2**24

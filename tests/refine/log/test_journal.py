@@ -477,7 +477,7 @@ def test_a_log_without_an_image_is_one_sentence(records, sentence):
         ({"kind": "delete", "object": 7, "plane": None}, "contradicts itself: there is no object"),
         ({"kind": "dance"}, "unknown kind, 'dance'"),
         ({}, "unknown kind, None"),
-        ({"kind": "decision"}, "a decision in the log is damaged"),
+        ({"kind": "decision"}, "damaged 'decision' record"),
         ({"kind": "at", "round": "one"}, "damaged 'at' record"),
         (
             {

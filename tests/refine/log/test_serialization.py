@@ -1,6 +1,9 @@
 """Tests of what is written into a log: it comes back bit for bit, or as one sentence."""
 
+import base64
 import json
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -125,10 +128,10 @@ def test_a_plane_comes_back(index, data):
 @pytest.mark.parametrize("dtype", ["<u4", "<f8", "|u1", "<i2"])
 def test_arrays_come_back_flat_and_writable(dtype):
     array = np.arange(12).astype(dtype).reshape(3, 4)
-    back = unpack(pack(array[:, ::2]), dtype)
+    back = unpack(pack(array[:, ::2]), dtype, 6)
     np.testing.assert_array_equal(back, array[:, ::2].ravel())
     back[0] = 5
-    assert len(unpack(pack(array[:0]), dtype)) == 0
+    assert len(unpack(pack(array[:0]), dtype, 0)) == 0
 
 
 def test_a_large_mask_takes_little_room():
@@ -208,3 +211,28 @@ def test_a_damaged_mask_is_one_sentence(record):
 def test_a_damaged_plane_is_one_sentence(record):
     with pytest.raises(DataError, match="damaged"):
         plane_from_record(record)
+
+
+def test_a_few_bytes_are_not_unpacked_into_gigabytes() -> None:
+    """The size is known first: it is what the record says, and what the image can hold."""
+    bomb = base64.b64encode(zlib.compress(bytes(2**30))).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="size"):
+            unpack(bomb, np.uint8, 100)
+        for region, shape in (((0, 0, 9, 9), (9, 9)), ((0, 0, 2**16, 2**17), (64, 64))):
+            with pytest.raises(DataError, match="damaged"):
+                mask_from_record({"region": region, "pixels": bomb}, shape)
+        with pytest.raises(DataError, match="damaged"):
+            mask_from_record({"region": (0, 0, 2**20, 2**20), "pixels": bomb})
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_mask_beyond_its_image_is_damaged() -> None:
+    record = mask_to_record(LocalMask(Region(2, 3, 4, 5), np.ones((4, 5), dtype=bool)))
+    assert mask_from_record(record, (6, 8)).region == Region(2, 3, 4, 5)
+    for shape in ((5, 8), (6, 7)):
+        with pytest.raises(DataError, match="damaged"):
+            mask_from_record(record, shape)

@@ -1,13 +1,16 @@
 """Tests of the session as a state machine, on a tiny random network."""
 
+import math
+
 import numpy as np
 import pytest
 from tiny_model import make_model
 
 from napari_spa.core.mixture import responsibilities
-from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError
+from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError, SpaError
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.preference.update import PRIOR_PICKS
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import Phase
@@ -304,3 +307,65 @@ def test_accept_without_a_pick_keeps_an_old_profile_as_it_was(session):
     second = session.accept().profile
     np.testing.assert_allclose(second.mixture.means, first.mixture.means)
     assert (second.picks, second.images) == (1, 1)
+
+
+ODD = [
+    "x", 1.9, math.inf, math.nan, [0], None, 10**400, 10**5000, -1, {}, object(), b"1",
+    np.array([0, 1]), np.float64("nan"), 1j, "a" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", ODD, ids=range(len(ODD)))
+def test_an_odd_index_is_one_sentence_and_changes_nothing(session, index):
+    session.start(points=[(30, 40)])
+    with pytest.raises(InputError, match="no candidate") as caught:
+        session.pick(index)
+    assert len(str(caught.value)) < 200
+    assert session.proposal.round == 1
+    assert session.pick(np.int64(0)).round == 2
+
+
+NO_NUMBERS = [o for o in ODD if type(o) is not np.ndarray and o not in (1.9, -1)]
+
+
+@pytest.mark.parametrize("odd", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
+def test_odd_prompts_are_one_sentence_and_change_nothing(session, odd):
+    session.start(points=[(30, 40)])
+    calls = [
+        lambda: session.click(odd, 1),
+        lambda: session.click((odd, 3), 1),
+        lambda: session.click((30, 40), odd),
+        lambda: session.stroke(odd, 1),
+        lambda: session.stroke([(30, 40), odd], 1),
+        lambda: session.box(odd),
+        lambda: session.box((1, 2, odd, 4)),
+        lambda: session.look(odd),
+        lambda: session.look(FieldOfView(1, 2, odd, 4)),
+        lambda: session.start(points=odd),
+        lambda: session.start(points=[(1, 2)], labels=[odd]),
+        lambda: session.start(points=[(1, 2)], labels=odd if odd is not None else 3),
+        lambda: session.start(mask=odd if odd is not None else [[1], [1, 2]]),
+    ]
+    for call in calls:
+        with pytest.raises(SpaError) as caught:
+            call()
+        assert len(str(caught.value)) < 300
+        assert session.proposal.round == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "0", None, True, math.nan, 10**400])
+def test_a_seed_that_is_none_is_refused(model, seed):
+    with pytest.raises(InputError, match="seed"):
+        RefinementSession(model, seed=seed)
+
+
+def test_images_of_no_known_size_or_shape_are_refused(model):
+    class Unknown:
+        shape, dtype = (math.nan, 4), np.dtype(float)
+
+        def __getitem__(self, index):
+            raise AssertionError("not read")
+
+    for image in (Unknown(), [[1, 2], [3]], [[{}]], "image"):
+        with pytest.raises(InputError):
+            RefinementSession(model).set_image(image)

@@ -160,6 +160,8 @@ def _forward(content: Content, version: int) -> Content:
 
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
+_FARTHEST = 1e4
+"""Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4
 """Hypotheses of a decoder, which the logit head's mixture tells apart."""
 
@@ -403,6 +405,8 @@ def _check_mixture(mixture: MixtureParameters) -> None:
         raise ProfileError("the mixture's weights, means and variances do not fit each other.")
     if not all(np.isfinite(values).all() for values in (weights, means, variances)):
         raise ProfileError("the mixture has numbers that are not finite.")
+    if max(np.abs(means).max(), np.sqrt(np.abs(variances).max())) > _FARTHEST:
+        raise ProfileError("the mixture has numbers that no pick can have led to.")
     if (weights < 0).any() or abs(float(weights.sum()) - 1) > _TOLERANCE:
         raise ProfileError("the mixture's weights are negative or do not sum to 1.")
     if (variances <= 0).any():

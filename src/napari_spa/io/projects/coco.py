@@ -82,9 +82,12 @@ def _objects(
 ) -> Iterator[tuple[int, int, int, NDArray[np.bool_]]]:
     """Yield label, first row, first column and mask within its box of each object."""
     from skimage.measure import regionprops
+    from skimage.segmentation import relabel_sequential
 
-    for found in regionprops(labels):
-        yield int(found.label), int(found.bbox[0]), int(found.bbox[1]), found.image
+    # In its stead small numbers: regionprops takes memory for every number up to the largest.
+    small, _, original = relabel_sequential(labels)
+    for found in regionprops(small):
+        yield int(original[found.label]), int(found.bbox[0]), int(found.bbox[1]), found.image
 
 
 def _run_lengths(mask: NDArray[np.bool_], top: int, left: int, shape: tuple[int, int]) -> list[int]:

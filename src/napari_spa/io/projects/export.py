@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,13 @@ from napari_spa.io.files import atomic_path, write_table
 from napari_spa.io.images import ImageInfo, open_image, write_labels
 from napari_spa.io.projects.coco import CocoWriter
 from napari_spa.io.projects.ome_zarr import need_zarr, planes_of, write_label_zarr
-from napari_spa.io.projects.paths import LOG_SUFFIX, labels_path, log_path
+from napari_spa.io.projects.paths import (
+    LOG_SUFFIX,
+    check_no_way_out,
+    exports_path,
+    labels_path,
+    log_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +44,9 @@ KINDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What can be exported, and what it is called."""
+
+
+_TOP = {kind: kind for kind in KINDS} | {"coco": "coco.json", "measures": "measures.csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +98,17 @@ def export_project(
     Raises
     ------
     InputError
-        When a kind is unknown, none is chosen, or one needs a package that is missing.
+        When a kind is unknown, none is chosen, or one needs a package that is missing; when
+        the folder is among the images, or holds what this project did not export.
     DataError
-        When the folder cannot be written.
+        When the folder cannot be written, or a link in it leads out of it.
     """
     unknown = sorted(set(kinds) - KINDS.keys())
     if unknown or not kinds:
         raise InputError(f"choose what to export: {', '.join(KINDS)}.")
     if "ome-zarr" in kinds:
         need_zarr()
+    _claim(Path(folder), project, kinds)
     export = _Export(project, frozenset(kinds), Path(folder), colour)
     items = [item for item in project.items if labels_path(project.out, item.name).exists()]
     problems = []
@@ -110,6 +122,24 @@ def export_project(
             problems.append((item.name, str(error)))
     export.finish()
     return ExportReport(len(items) - len(problems), export.files, tuple(problems))
+
+
+def _claim(folder: Path, project: Project, kinds: Sequence[str]) -> None:
+    """Take a folder for the exports of a project, unless there is something of others in it."""
+    place, own = Path(os.path.realpath(folder)), Path(os.path.realpath(exports_path(project.out)))
+    source = Path(os.path.realpath(project.source))
+    ours = place == own or own in place.parents
+    if not ours and (place == source or source in place.parents):
+        raise InputError(f"{folder} is among the images; choose a folder outside {source}.")
+    names = [_TOP[kind] for kind in kinds]
+    known = project.exported_to(place)
+    for name in names:
+        if not ours and name not in known and os.path.lexists(folder / name):
+            raise InputError(
+                f"{folder} holds {name}, which this project did not export; choose another folder."
+            )
+    if not ours and not known.issuperset(names):
+        project.note_export(place, names)
 
 
 class _Export:
@@ -132,11 +162,11 @@ class _Export:
         labels = open_image(path) if self._kinds - {"logs"} else None
         if labels is not None:
             if "labels" in self._kinds:
-                self._copy(path, labels_path(self._folder / "labels", item.name))
+                self._copy(path, self._place("labels", f"{item.name}.tif"))
             if "masks" in self._kinds:
                 self._write_masks(item.name, labels)
             if "ome-zarr" in self._kinds:
-                there = self._folder / "ome-zarr" / f"{item.name}.zarr"
+                there = self._place("ome-zarr", f"{item.name}.zarr")
                 write_label_zarr(there, labels, self._colour)
                 self.files += 1
             if "coco" in self._kinds:
@@ -146,7 +176,7 @@ class _Export:
                 self._measure(item, labels)
         log = log_path(self._project.out, item.name)
         if "logs" in self._kinds and log.exists():
-            self._copy(log, self._folder / "logs" / f"{item.name}{LOG_SUFFIX}")
+            self._copy(log, self._place("logs", f"{item.name}{LOG_SUFFIX}"))
 
     def finish(self) -> None:
         """Write what was collected over all images."""
@@ -159,6 +189,10 @@ class _Export:
             write_table(self._folder / "measures.csv", self._rows, columns=columns)
             self.files += 1
 
+    def _place(self, *parts: str) -> Path:
+        """Return where something is written: in the folder, whatever links are in it."""
+        return check_no_way_out(self._folder, self._folder.joinpath(*parts))
+
     def _copy(self, path: Path, there: Path) -> None:
         with atomic_path(there) as temporary:
             shutil.copyfile(path, temporary)
@@ -170,7 +204,7 @@ class _Export:
         for index, plane in planes_of(labels):
             where = "".join(f"-{number:04}" for number in index)
             for number in (n for n in np.unique(plane).tolist() if n):
-                there = self._folder / "masks" / name / f"object{number:05}{where}.tif"
+                there = self._place("masks", name, f"object{number:05}{where}.tif")
                 write_labels(there, np.where(plane == number, 255, 0).astype(np.uint8), info)
                 self.files += 1
 

@@ -7,12 +7,14 @@ ome-zarr-models ties pydantic, which napari uses too, to a version.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.errors import InputError
+from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_folder
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,11 +86,13 @@ def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None
     Raises
     ------
     InputError
-        When zarr is not installed.
+        When zarr is not installed, or something else is at that place.
     DataError
         When the folder cannot be written.
     """
     need_zarr()
+    if os.path.lexists(path) and not _is_label_zarr(path):
+        raise InputError(f"{path} is there already and is no label image; choose another folder.")
     import zarr
     from numcodecs import Blosc  # type: ignore[import-untyped]
 
@@ -120,6 +124,14 @@ def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None
         group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
         numbers = sorted(used - {0})
         group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour)
+
+
+def _is_label_zarr(path: Path) -> bool:
+    try:
+        content = read_json(path / ".zattrs")
+    except (OSError, DataError, JsonError):
+        return False
+    return isinstance(content, dict) and "image-label" in content
 
 
 def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

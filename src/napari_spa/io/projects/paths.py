@@ -15,6 +15,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.strict_json import read_small
 
 LOG_SUFFIX = ".spa.jsonl"
 MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".project.lock"
@@ -58,9 +59,8 @@ def is_project(folder: Path) -> bool:
     if project_path(folder).is_file() or (folder / ".spa-batch").is_dir():
         return True
     try:
-        with manifest_path(folder).open("rb") as stream:
-            return b'"napari-spa batch"' in stream.read()
-    except OSError:
+        return b'"napari-spa batch"' in read_small(manifest_path(folder))
+    except (OSError, DataError):
         return False
 
 

@@ -37,7 +37,7 @@ from napari_spa.io.projects.paths import (
 from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import EllipsisType
 
     from filelock import BaseFileLock
@@ -381,17 +381,28 @@ class Project:
             When it cannot be written; it stays in memory.
         """
         with self._guard:
-            if not self._changed and project_path(self.out).exists():
-                return
-            with writing_alone(self.out):
-                try:
-                    there = read_project(project_path(self.out))
-                except ProjectDamagedError:
-                    put_aside(project_path(self.out))
-                    there = {}
-                except ProjectMissingError:
-                    there = {}
-                self._write(there)
+            if self._changed or not project_path(self.out).exists():
+                self._save()
+
+    def exported_to(self, folder: Path) -> frozenset[str]:
+        """Return the names of the files and folders that were exported into a folder."""
+        with self._guard:
+            noted = self._rest.get("exports")
+            names = noted.get(str(folder)) if isinstance(noted, dict) else None
+            return (
+                frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+            )
+
+    def note_export(self, folder: Path, names: Iterable[str]) -> None:
+        """Remember that these are this project's in a folder, and may be replaced later.
+
+        Raises
+        ------
+        DataError
+            When it cannot be saved.
+        """
+        with self._guard:
+            self._save({str(folder): sorted(self.exported_to(folder).union(names))})
 
     def refresh(self) -> None:
         """Look again at the images, the project's file and a batch's manifest.
@@ -469,6 +480,20 @@ class Project:
                 self._known[name] = Known.of(said)
         names = {"kind", "version", "source", "recursive", "images"}
         self._rest = {name: value for name, value in record.items() if name not in names}
+
+    def _save(self, exports: dict[str, list[str]] | None = None) -> None:
+        with writing_alone(self.out):
+            try:
+                there = read_project(project_path(self.out))
+            except ProjectDamagedError:
+                put_aside(project_path(self.out))
+                there = {}
+            except ProjectMissingError:
+                there = {}
+            if exports:
+                known = there.get("exports")
+                there["exports"] = (known if isinstance(known, dict) else {}) | exports
+            self._write(there)
 
     def _write(self, there: dict[str, Any]) -> None:
         """Write the project over what is on disk; the caller keeps others out."""

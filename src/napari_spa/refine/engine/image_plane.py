@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,7 +123,12 @@ class Picture:
         if isinstance(image, Picture):
             return image
         lazy = all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__"))
-        array: Any = image if lazy else np.asarray(image)
+        try:
+            array: Any = image if lazy else np.asarray(image)
+        except (TypeError, ValueError):  # rows of different lengths, say
+            raise InputError("the image is no array of numbers.") from None
+        if any(not isinstance(n, Integral) for n in array.shape):  # dask's NaN
+            raise InputError("the image's size is not known; compute it, or its chunk sizes.")
         if len(array.shape) not in (2, 3) or 0 in array.shape:
             shape = tuple(array.shape)
             raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {shape}.")

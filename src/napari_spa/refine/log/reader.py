@@ -118,7 +118,8 @@ class RecordReader:
         self._session.model = dict(record["model"])
 
     def _on_decision(self, record: Record) -> None:
-        decision, plane = decision_from_record(record), self._plane(record["plane"])
+        plane = self._plane(record["plane"])
+        decision = decision_from_record(record, self._extent(plane))
         number, held = _number(record), self._session.at_hand
         source = self._looked(record)
         if held is None or decision.act == "start":
@@ -143,12 +144,14 @@ class RecordReader:
         # Should nothing say how: as the last plane, but each plane has limits of its own.
         source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
         if record["decisions"]:
-            decisions = tuple(decision_from_record(d) for d in record["decisions"])
+            decisions = tuple(
+                decision_from_record(d, self._extent(plane)) for d in record["decisions"]
+            )
             source = self._looked(record) or source
         elif held is not None and (held.number, held.plane) == (number, plane):
             decisions = tuple(d for d in held.decisions if d.round <= held.round)
             source = held.source or source
-        mask = mask_from_record(record["mask"])
+        mask = mask_from_record(record["mask"], self._extent(plane))
         if self._mask_of is not None and decisions:
             model = self._session.model
             mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
@@ -189,11 +192,11 @@ class RecordReader:
         self._session.annotation.redo()
 
     def _on_edit(self, record: Record) -> None:
-        plane, shape = self._plane(record["plane"]), self._session.image.shape
+        plane = self._plane(record["plane"])
         height, width = (int(n) for n in record["shape"])
-        if (height, width) != tuple(shape[axis] for axis in plane.axes):
+        if (height, width) != self._extent(plane):
             raise ValueError("its shape")
-        labels = unpack(record["labels"], "<u4").reshape(height, width)
+        labels = unpack(record["labels"], "<u4", height * width).reshape(height, width)
         region = Region(0, 0, height, width)
         everywhere = np.ones((height, width), dtype=bool)
         self._surface.write(plane, region, everywhere, labels.ravel())
@@ -211,6 +214,11 @@ class RecordReader:
         if "look" in source:
             self._look = dict(source["look"])
         return source
+
+    def _extent(self, plane: Plane) -> tuple[int, int]:
+        """Rows and columns of a plane."""
+        rows, columns = (self._session.image.shape[axis] for axis in plane.axes)
+        return rows, columns
 
     def _plane(self, record: Record) -> Plane:
         """Read a plane of the image."""

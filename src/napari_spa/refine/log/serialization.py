@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from napari_spa.core.types import DoubleArray
 
 Record = dict[str, Any]
+_LARGEST_MIXTURE = 2**18
+"""Components times channels; those of our models have some hundreds."""
+_LONGEST_PATH = 2**21
+"""Numbers in the path of a brush stroke, two for each place."""
+_LARGEST_MASK = 2**31
+"""Pixels, where no image says how many there can be."""
 _ACTS = get_args(Act)
 
 
@@ -59,13 +65,17 @@ def decision_to_record(decision: Decision) -> Record:
     }
 
 
-def decision_from_record(record: Mapping[str, Any]) -> Decision:
+def decision_from_record(
+    record: Mapping[str, Any], shape: tuple[int, int] | None = None
+) -> Decision:
     """Read a decision.
 
     Parameters
     ----------
     record : mapping
         From :func:`decision_to_record`.
+    shape : (int, int) or None
+        Rows and columns of the image, in which its masks must lie; None where it is unknown.
 
     Returns
     -------
@@ -87,7 +97,7 @@ def decision_from_record(record: Mapping[str, Any]) -> Decision:
             round=int(record["round"]),
             seed=int(record["seed"]),
             pick=None if record["pick"] is None else int(record["pick"]),
-            prompts=_prompts_from_record(record["prompts"]),
+            prompts=_prompts_from_record(record["prompts"], shape),
             offered=tuple(
                 (int(o["added"]), int(o["removed"]), float(o["weight"])) for o in record["offered"]
             ),
@@ -126,20 +136,27 @@ def mask_to_record(mask: LocalMask) -> Record:
     }
 
 
-def mask_from_record(record: Mapping[str, Any]) -> LocalMask:
-    """Read a mask; ``DataError`` when it is damaged."""
+def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = None) -> LocalMask:
+    """Read a mask of an image of these rows and columns; ``DataError`` when it is damaged."""
     try:
         region = Region(*(int(v) for v in record["region"]))
         if min(region.row, region.column, region.height, region.width) < 0:
             raise ValueError("its place")
         count = region.height * region.width
-        packed = unpack(record["pixels"], np.uint8)
-        if len(packed) != (count + 7) // 8:
+        if shape is not None and not _within(region, shape):
+            raise ValueError("its place")
+        if count > _LARGEST_MASK:
             raise ValueError("its size")
+        packed = unpack(record["pixels"], np.uint8, (count + 7) // 8)
         bits = np.unpackbits(packed, count=count)
         return LocalMask(region, bits.reshape(region.height, region.width).astype(bool))
     except _DAMAGE as error:
         raise DataError(f"a mask in the log is damaged ({error!r}).") from error
+
+
+def _within(region: Region, shape: tuple[int, int]) -> bool:
+    rows, columns = shape
+    return region.row + region.height <= rows and region.column + region.width <= columns
 
 
 def pack(array: NDArray[np.generic]) -> str:
@@ -148,9 +165,21 @@ def pack(array: NDArray[np.generic]) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def unpack(text: str, dtype: DTypeLike) -> NDArray[Any]:
-    """Return the flat array of :func:`pack`."""
-    data = zlib.decompress(base64.b64decode(text, validate=True))
+def unpack(text: str, dtype: DTypeLike, count: int, *, fewer: bool = False) -> NDArray[Any]:
+    """Return the flat array of :func:`pack`, which has ``count`` elements, or ``fewer``.
+
+    No more than these are unpacked: a few bytes of a stranger can stand for many gigabytes.
+
+    Raises
+    ------
+    ValueError, zlib.error
+        When it has another number of elements, or is no text of :func:`pack`.
+    """
+    size = count * np.dtype(dtype).itemsize
+    reader = zlib.decompressobj()
+    data = reader.decompress(base64.b64decode(text, validate=True), size + 1)
+    if len(data) > size or not reader.eof or not (fewer or len(data) == size):
+        raise ValueError("its size")
     return np.frombuffer(data, dtype=dtype).copy()
 
 
@@ -162,9 +191,9 @@ def _mixture_to_record(mixture: MixtureParameters) -> Record:
 
 def _mixture_from_record(record: Mapping[str, Any]) -> MixtureParameters:
     m, d = (int(n) for n in record["shape"])
-    values: DoubleArray = unpack(record["values"], "<f8")
-    if len(values) != m + 2 * m * d:
+    if min(m, d) < 0 or m * d > _LARGEST_MIXTURE:
         raise ValueError("the mixture's size")
+    values: DoubleArray = unpack(record["values"], "<f8", m + 2 * m * d)
     means, variances = values[m:].reshape(2, m, d)
     return MixtureParameters(values[:m], means, variances)
 
@@ -183,12 +212,12 @@ def _prompts_to_record(prompts: Prompts) -> Record:
     }
 
 
-def _prompts_from_record(record: Mapping[str, Any]) -> Prompts:
+def _prompts_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None) -> Prompts:
     box, mask, anchor = record["box"], record["mask"], record["anchor"]
     return Prompts(
         clicks=tuple(Click(float(r), float(c), int(label)) for r, c, label in record["points"]),
         box=None if box is None else Box(*(float(v) for v in box)),
-        mask=None if mask is None else mask_from_record(mask),
+        mask=None if mask is None else mask_from_record(mask, shape),
         anchor=None if anchor is None else Click(float(anchor[0]), float(anchor[1])),
         strokes=tuple(
             _stroke_from_record(stroke)
@@ -198,7 +227,7 @@ def _prompts_from_record(record: Mapping[str, Any]) -> Prompts:
 
 
 def _stroke_from_record(record: Mapping[str, Any]) -> Stroke:
-    path = unpack(record["path"], "<i4").reshape(-1, 2)
+    path = unpack(record["path"], "<i4", _LONGEST_PATH, fewer=True).reshape(-1, 2)
     if not len(path):
         raise ValueError("a stroke's path")
     return Stroke(tuple((int(r), int(c)) for r, c in path), int(record["label"]))

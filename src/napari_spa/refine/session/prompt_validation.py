@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import operator
+import reprlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
+
+    from napari_spa.refine.engine.view import FieldOfView
 
 
 def check_prompts(
@@ -49,8 +53,8 @@ def check_prompts(
     InputError
         When a prompt cannot be used or there is nothing to start from.
     """
-    if labels is None:
-        labels = [1] * len(points)
+    points = _listed(points, "points are (row, column) pairs")
+    labels = [1] * len(points) if labels is None else _listed(labels, "labels are 1 or 0 each")
     if len(labels) != len(points):
         raise InputError(f"{len(points)} points need as many labels, not {len(labels)}.")
     clicks = tuple(check_click(p, q, shape) for p, q in zip(points, labels, strict=True))
@@ -91,9 +95,7 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
             f"the point ({row:g}, {column:g}) lies outside the image of {height} rows "
             f"and {width} columns; points are (row, column)."
         )
-    if label not in (0, 1):
-        raise InputError(f"a label is 1 (object) or 0 (background), not {label!r}.")
-    return Click(row, column, int(label))
+    return Click(row, column, _label(label))
 
 
 def check_stroke(
@@ -122,7 +124,8 @@ def check_stroke(
     InputError
         When the stroke has no point, a point cannot be used, or the label not 0 or 1.
     """
-    points = [check_click(point, label, shape) for point in path]
+    listed = _listed(path, "a stroke is a list of (row, column)")
+    points = [check_click(point, label, shape) for point in listed]
     if not points:
         raise InputError("the stroke has no point; draw over a part of the object.")
     places = np.array([(c.row, c.column) for c in points])
@@ -176,13 +179,44 @@ def check_pick(index: int, offered: int) -> int:
     InputError
         When there is no such candidate.
     """
-    if isinstance(index, bool) or not 0 <= int(index) < offered:
+    try:
+        number = whole_number(index, "the index of a candidate")
+    except InputError:
+        number = -1
+    if not 0 <= number < offered:
         raise InputError(
-            f"there is no candidate {index}; choose 0 to {offered - 1}."
+            f"there is no candidate {_brief(index)}; choose 0 to {offered - 1}."
             if offered
             else "the model is certain and offers no candidate; click or accept."
         )
-    return int(index)
+    return number
+
+
+def whole_number(value: object, what: str) -> int:
+    """Return a whole number of any type; nothing is rounded or parsed.
+
+    Parameters
+    ----------
+    value : object
+        Python's or NumPy's.
+    what : str
+        How a sentence names it.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        When it is something else; True and False are no numbers.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # that is what is tried
+    except TypeError:
+        raise InputError(f"{what} is a whole number, not {_brief(value)}.") from None
 
 
 def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
@@ -237,7 +271,10 @@ def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask
         When the shape differs from the image's or the mask is empty.
     """
     if not isinstance(mask, LocalMask):
-        array: BoolArray = np.asarray(mask) != 0
+        try:
+            array: BoolArray = np.asarray(mask) != 0
+        except (TypeError, ValueError):  # rows of different lengths, say
+            raise InputError("the mask is no array of numbers.") from None
         if array.shape != shape:
             raise InputError(f"the mask has the shape {array.shape}, the image {shape}.")
         mask = LocalMask.crop(array)
@@ -248,12 +285,87 @@ def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask
 
 def _numbers(values: Sequence[float], count: int, meaning: str) -> list[float]:
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
     except (TypeError, ValueError):
         array = np.empty(0)
-    if array.shape != (count,) or not np.isfinite(array).all():
-        raise InputError(f"{meaning} in finite numbers, not {values!r}.")
+    # Text would be parsed, and a number beyond float64 is an object.
+    known = array.dtype.kind in "iuf"
+    if array.shape != (count,) or not known or not np.isfinite(array).all():
+        raise InputError(f"{meaning} in finite numbers, not {_brief(values)}.")
     return [float(v) for v in array]
+
+
+def _label(label: object) -> int:
+    if isinstance(label, np.generic):
+        label = label.item()
+    if not isinstance(label, int | float) or label not in (0, 1):
+        raise InputError(f"a label is 1 (object) or 0 (background), not {_brief(label)}.")
+    return int(label)
+
+
+def _listed(values: object, meaning: str) -> list[Any]:
+    try:
+        return list(values)  # type: ignore[call-overload,no-any-return]  # that is what is tried
+    except TypeError:
+        raise InputError(f"{meaning}, not {_brief(values)}.") from None
+
+
+def _brief(value: object) -> str:
+    """Quote a value in a sentence, however long it is, and whatever its repr does."""
+    try:
+        return f"{reprlib.repr(value):.80}"
+    except Exception:  # noqa: BLE001  an int of 5,000 digits has none; foreign types may do anything
+        return f"a {type(value).__name__}"
+
+
+def check_seed(seed: int) -> int:
+    """Check a seed.
+
+    Parameters
+    ----------
+    seed : int
+        Of everything random; from 0 to 2**63 - 1, which a log keeps exactly.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        When it is something else.
+    """
+    number = whole_number(seed, "a seed")
+    if not 0 <= number < 2**63:
+        raise InputError(f"a seed is 0 or more and below 2**63, not {_brief(number)}.")
+    return number
+
+
+def check_view(view: FieldOfView) -> FieldOfView:
+    """Check a field of view that is asked for; where it lies does not matter yet.
+
+    Parameters
+    ----------
+    view : FieldOfView
+        Rows and columns, image pixels.
+
+    Returns
+    -------
+    FieldOfView
+
+    Raises
+    ------
+    InputError
+        When it is none, a number in it is not finite, or it has no extent.
+    """
+    try:
+        place = (view.row, view.column, view.height, view.width)
+    except AttributeError:
+        raise InputError(f"one looks at a FieldOfView, not at {_brief(view)}.") from None
+    _, _, height, width = _numbers(place, 4, "a view is (row, column, height, width)")
+    if min(height, width) <= 0:
+        raise InputError(f"a view of {height:g} rows and {width:g} columns shows nothing.")
+    return view
 
 
 def interior_click(mask: LocalMask) -> Click:

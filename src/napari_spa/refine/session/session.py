@@ -16,7 +16,9 @@ from napari_spa.refine.session.prompt_validation import (
     check_click,
     check_pick,
     check_prompts,
+    check_seed,
     check_stroke,
+    check_view,
     stroke_along,
 )
 from napari_spa.refine.session.state import (
@@ -101,7 +103,7 @@ class RefinementSession:
 
         if profile is not None:
             profile.check(model.identity)
-        self.model, self.seed, self.adapt = model, seed, adapt
+        self.model, self.seed, self.adapt = model, check_seed(seed), adapt
         self.profile = profile
         self.config, self.cache = config, cache
         self.seconds: dict[str, float] = {}
@@ -405,6 +407,7 @@ class RefinementSession:
             When no object was started, or the model always sees the whole image.
         """
         state = self._choosing("look").state
+        check_view(view)
         if self._predictor.whole_view(self.canvas, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
