@@ -38,8 +38,8 @@ def stack():
 class Headless:
     """The annotator of the library: a session, an annotation and an array."""
 
-    def __init__(self, data):
-        self.data = data
+    def __init__(self, data, source):
+        self.data, self.source = data, source
         self.session = make_session()
         self.array = np.zeros(data.shape, np.uint16)
         self.annotation = Annotation(ArraySurface(self.array))
@@ -50,7 +50,7 @@ class Headless:
         return Plane((1, 2), (z, 0, 0))
 
     def start(self, z, point):
-        self.session.set_image(self.data[z])
+        self.session.set_image(self.data[z], source=self.source)
         self.session.start([point])
         self.held = (self.annotation.next_number, self.plane(z))
 
@@ -96,7 +96,7 @@ class Headless:
 
     def reopen(self, number):
         part = self.annotation.objects[number].parts[0]
-        self.session.set_image(self.data[part.plane.index[0]])
+        self.session.set_image(self.data[part.plane.index[0]], source=self.source)
         learnt = sum(d.act == "pick" for d in part.decisions)
         self.session.restore(part.decisions, learnt=learnt)
         self.held = (number, part.plane)
@@ -133,7 +133,8 @@ class Headless:
         plane, following = self.plane(z), self.plane(z + 1)
         part = self.annotation.objects[number].on(plane)
         mask = self.annotation.pixels(number, plane)
-        carry(self.session, self.data[z + 1], mask, mixture=part.decisions[-1].mixture)
+        mixture = part.decisions[-1].mixture
+        carry(self.session, self.data[z + 1], mask, mixture=mixture, source=self.source)
         self.held = (number, following)
 
 
@@ -278,7 +279,7 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
                     viewer.layers.remove(mine)
 
         play(gui, disturb)
-        library = Headless(data)
+        library = Headless(data, gui.refiner.current.source())
         play(library)
         mask = gui.refiner.current.mask.layer
         np.testing.assert_array_equal(mask.data, library.array)
@@ -290,6 +291,7 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
         assert [o.status for o in table.values()] == [o.status for o in objects.values()]
         profile, other = gui.refiner.session.profile, library.session.profile
         assert profile.to_json() == other.to_json()
+        assert profile.images == 1  # a stack
         dock.objects.export(str(tmp_path))
         gui.idle()
         saved = tifffile.imread(tmp_path / "renamed-labels.tif")

@@ -98,17 +98,83 @@ def test_a_stopped_job_that_was_done_already_counts(qtbot, worker):
 
 def test_what_a_job_gives_on_the_way_arrives_in_order_before_its_end(qtbot, worker):
     seen = []
-    worker.yielded.connect(seen.append)
-    worker.finished.connect(seen.append)
 
-    def job(progress):
+    def job(handle):
         for number in range(3):
-            worker.report(number)
+            handle.report(number)
         return "end"
 
     with qtbot.waitSignal(worker.finished):
-        worker.submit(job)
+        worker.submit(job, seen.append, on_value=seen.append)
     assert seen == [0, 1, 2, "end"]
+
+
+@pytest.mark.parametrize("after", ["nothing", "another job", "close"])
+def test_a_dropped_job_is_heard_no_more_whatever_it_says(qtbot, worker, after):
+    """Nothing that it reports, says or answers late is taken for the next job's."""
+    inside, gate, ended = threading.Event(), threading.Event(), threading.Event()
+    old, new, let_go, signals = [], [], [], []
+    for name in ("finished", "failed", "progressed"):
+        getattr(worker, name).connect(lambda *values: signals.append(values))
+
+    def job(handle):
+        inside.set()
+        gate.wait(10)
+        handle.report("a slice of the object that was left")
+        worker.advanced.emit(handle, 0.5, "half of the old one")
+        return "old"
+
+    def late(result):
+        let_go.append(result)
+        ended.set()
+
+    worker.submit(job, old.append, on_value=old.append, unheard=late)
+    assert inside.wait(10)
+    worker.drop()
+    if after == "another job":
+        worker.submit(lambda handle: handle.report("new") or "end", new.append, on_value=new.append)
+    gate.set()
+    if after == "close":
+        worker.close()
+    qtbot.waitUntil(ended.is_set, timeout=5000)
+    qtbot.waitUntil(lambda: not worker.busy, timeout=5000)
+    qtbot.wait(50)
+    assert (old, let_go) == ([], ["old"])
+    expected = (["new", "end"], [("end",)]) if after == "another job" else ([], [])
+    assert (new, signals) == expected
+
+
+def test_any_end_of_a_job_ends_it(qtbot, worker):
+    def job(handle):
+        raise SystemExit("a library gave up")
+
+    with qtbot.waitSignal(worker.failed) as failed:
+        worker.submit(job)
+    assert isinstance(failed.args[0], SystemExit)
+    assert not worker.busy
+
+
+def test_what_cannot_be_done_with_a_result_is_the_job_s_failure(qtbot, worker):
+    def then(result):
+        raise InputError(f"no room for {result}.")
+
+    with qtbot.waitSignal(worker.failed) as failed:
+        worker.submit(lambda handle: "it", then)
+    assert str(failed.args[0]) == "no room for it."
+
+
+def test_stopping_nothing_stops_nothing_later(qtbot, worker):
+    worker.stop()
+    done = threading.Event()
+    worker.submit_idle(lambda handle: (handle(0.5, ""), done.set()))
+    assert done.wait(10)
+
+
+def test_idle_works_do_not_end_each_other(qtbot, worker):
+    done = [threading.Event() for _ in range(3)]
+    for event in done:
+        worker.submit_idle(lambda handle, event=event: (handle(0.5, ""), event.set()))
+    assert all(event.wait(10) for event in done)
 
 
 def test_idle_work_never_delays_a_job_and_its_errors_are_nobodys(qtbot, worker):

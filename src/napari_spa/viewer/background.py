@@ -9,17 +9,59 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import Cancelled
+from napari_spa.errors import Cancelled, SpaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.refine.engine.config import Progress
-
-    Job = Callable[[Progress], Any]
+    Job = Callable[["JobHandle"], Any]
 
 
 _logger = logging.getLogger(__name__)
+
+
+def nothing(_: object) -> None:
+    """Go on with nothing."""
+
+
+class JobHandle:
+    """One job: how it says how far it is, and who hears what it gives.
+
+    The job is called with it.  It is the job's progress callback: called with the share
+    done and a message, it raises ``Cancelled`` once nobody waits for the job any more.
+
+    Parameters
+    ----------
+    worker : Worker
+        Whose job it is.
+    then, on_value, unheard : callable
+        As for :meth:`Worker.submit`.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        then: Callable[[Any], None],
+        on_value: Callable[[Any], None],
+        unheard: Callable[[Any], None],
+    ) -> None:
+        self._worker = worker
+        self.then, self.on_value, self.unheard = then, on_value, unheard
+        self.stopping = False
+
+    def __call__(self, share: float, message: str) -> None:
+        """Say how far the job is; raise ``Cancelled`` when it is not wanted any more."""
+        self.check()
+        self._worker.advanced.emit(self, share, message)
+
+    def report(self, value: object) -> None:
+        """Give something on the way; heard in the main thread while the job is wanted."""
+        self._worker.gave.emit(self, value)
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` when the job is not wanted any more."""
+        if self.stopping or not self._worker.waits_for(self):
+            raise Cancelled("the work was stopped.")
 
 
 class Worker(QObject):
@@ -31,9 +73,9 @@ class Worker(QObject):
                           |--stop--> STOPPING --the job ends--> IDLE
                           |--drop--> IDLE  (the job ends when it can, unheard)
 
-    Each job has a generation number.  Submitting or dropping raises the number, so the
-    answer of an older job is dropped when it arrives.  A stopped job is still heard: it
-    may be done already, and then what it did is what counts.
+    Whatever a job says carries the job's own handle, and only what the latest job says is
+    heard: nothing that an older one reports or answers late is taken for its.  A stopped
+    job is still heard: it may be done already, and then what it did is what counts.
 
     Attributes
     ----------
@@ -41,8 +83,6 @@ class Worker(QObject):
         Result or exception of the latest job; emitted in the main thread.
     stopped : Signal()
         The latest job ended because it was asked to.
-    yielded : Signal(object)
-        What the latest job gave on the way, by ``report``; in the main thread.
     progressed : Signal(float, str)
         Share done and message of the latest job; in the main thread.
     busy_changed : Signal(bool)
@@ -52,43 +92,60 @@ class Worker(QObject):
     finished = Signal(object)
     failed = Signal(object)
     stopped = Signal()
-    yielded = Signal(object)
     progressed = Signal(float, str)
     busy_changed = Signal(bool)
-    _ended = Signal(int, object, object)
-    _gave = Signal(int, object)
-    _advanced = Signal(int, float, str)
+    _ended = Signal(object, object, object)
+    gave = Signal(object, object)  # from a job's handle, in its thread
+    advanced = Signal(object, float, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-spa")
         self._idle = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-idle")
-        self._generation = 0
-        self._unwanted = -1  # the generation that was asked to stop
-        self._busy = False
+        self._job: JobHandle | None = None  # the one that counts
+        self._ahead: set[JobHandle] = set()  # those that nobody waits for
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
-        self._gave.connect(self._on_gave)
-        self._advanced.connect(self._on_advanced)
+        self.gave.connect(self._on_gave)
+        self.advanced.connect(self._on_advanced)
 
     @property
     def busy(self) -> bool:
         """Whether a job that counts is under way."""
-        return self._busy
+        return self._job is not None
 
-    def submit(self, job: Job) -> None:
+    def waits_for(self, job: JobHandle) -> bool:
+        """Tell whether a job counts: the latest one, or idle work that no job came after."""
+        return job is self._job or job in self._ahead
+
+    def submit(
+        self,
+        job: Job,
+        then: Callable[[Any], None] = nothing,
+        *,
+        on_value: Callable[[Any], None] = nothing,
+        unheard: Callable[[Any], None] = nothing,
+    ) -> None:
         """Run a job in the background; an earlier one that still runs is dropped.
 
         Parameters
         ----------
         job : callable
-            Takes a progress callback, which raises ``Cancelled`` once the job is not
-            wanted any more, and returns the result.
+            Takes its :class:`JobHandle` and returns the result.
+        then : callable
+            Takes the result, in the main thread; what it raises counts as the job's failure.
+        on_value : callable
+            Takes what the job reports on the way, in the main thread.
+        unheard : callable
+            Takes the result of a job that was dropped before its end, to let go of what it
+            holds; in any thread.
         """
-        self._generation += 1
-        self._set_busy(True)
-        self._executor.submit(self._run, self._generation, job)
+        before, self._ahead = self._job, set()
+        self._job = handle = JobHandle(self, then, on_value, unheard)
+        if before is None:
+            self._say_busy()
+        self._executor.submit(self._run, handle, job)
 
     def submit_idle(self, job: Job) -> None:
         """Run a job nobody waits for, unless there is one that somebody does.
@@ -98,34 +155,34 @@ class Worker(QObject):
         job : callable
             As for :meth:`submit`; its result and its errors are dropped.
         """
-        if self._busy or self._closed.is_set():
+        if self.busy or self._closed.is_set():
             return
-        generation = self._generation
+        handle = JobHandle(self, nothing, nothing, nothing)
+        self._ahead.add(handle)
 
-        def unheard() -> None:
+        def run() -> None:
             try:
-                self._check(generation)
-                job(lambda share, message: self._check(generation))
+                handle.check()
+                job(handle)
             except Cancelled:
                 pass
             except Exception:
                 _logger.debug("work ahead failed", exc_info=True)
+            self._ahead.discard(handle)
 
         # A thread of its own: what somebody waits for must not queue behind it.
-        self._idle.submit(unheard)
-
-    def report(self, value: object) -> None:
-        """Give something on the way; called by the running job, heard in the main thread."""
-        self._gave.emit(self._generation, value)
+        self._idle.submit(run)
 
     def stop(self) -> None:
         """Ask the running job to end at its next progress report."""
-        self._unwanted = self._generation
+        if self._job is not None:
+            self._job.stopping = True
 
     def drop(self) -> None:
         """Do not wait for the running job, nor hear it."""
-        self._generation += 1
-        self._set_busy(False)
+        before, self._job, self._ahead = self._job, None, set()
+        if before is not None:
+            self._say_busy()
 
     def close(self) -> None:
         """Stop: drop what runs and wait for the thread to end."""
@@ -134,29 +191,30 @@ class Worker(QObject):
         for executor in (self._executor, self._idle):
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _check(self, generation: int) -> None:
-        if generation != self._generation or generation == self._unwanted:
-            raise Cancelled("the work was stopped.")
-
-    def _run(self, generation: int, job: Job) -> None:
-        def progress(share: float, message: str) -> None:
-            self._check(generation)
-            self._advanced.emit(generation, share, message)
-
+    def _run(self, handle: JobHandle, job: Job) -> None:
         result: object = None
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
-            if generation == self._generation:
-                result = job(progress)
-        except Exception as caught:  # noqa: BLE001  reported in the main thread, never lost
+            if handle is self._job:
+                result = job(handle)
+        except BaseException as caught:  # noqa: BLE001  reported in the main thread, never lost
             error = caught
-        if not self._closed.is_set():
-            self._ended.emit(generation, result, error)
+        if self._closed.is_set():
+            _let_go(handle, result)
+        else:
+            self._ended.emit(handle, result, error)
 
-    def _on_ended(self, generation: int, result: object, error: Exception | None) -> None:
-        if generation != self._generation:
+    def _on_ended(self, handle: JobHandle, result: object, error: BaseException | None) -> None:
+        if handle is not self._job:
+            _let_go(handle, result)
             return
-        self._set_busy(False)
+        self._job = None
+        self._say_busy()
+        if error is None:
+            try:
+                handle.then(result)
+            except SpaError as caught:
+                error = caught
         if error is None:
             self.finished.emit(result)
         elif isinstance(error, Cancelled):
@@ -164,16 +222,20 @@ class Worker(QObject):
         else:
             self.failed.emit(error)
 
-    def _on_gave(self, generation: int, value: object) -> None:
-        if generation == self._generation:
-            self.yielded.emit(value)
+    def _on_gave(self, handle: JobHandle, value: object) -> None:
+        if handle is self._job:
+            handle.on_value(value)
 
-    def _on_advanced(self, generation: int, share: float, message: str) -> None:
-        if generation == self._generation:
+    def _on_advanced(self, handle: JobHandle, share: float, message: str) -> None:
+        if handle is self._job:
             self.progressed.emit(share, message)
 
-    def _set_busy(self, busy: bool) -> None:
-        if busy != self._busy:
-            self._busy = busy
-            if not self._closed.is_set():
-                self.busy_changed.emit(busy)
+    def _say_busy(self) -> None:
+        if not self._closed.is_set():
+            self.busy_changed.emit(self.busy)
+
+
+def _let_go(handle: JobHandle, result: object) -> None:
+    """Let a job that nobody hears let go of what it holds."""
+    if result is not None:
+        handle.unheard(result)

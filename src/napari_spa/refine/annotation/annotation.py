@@ -198,7 +198,7 @@ class Annotation:
             lost = int((patch.before == other).sum())
             objects = without_pixels(objects, other, part.plane, lost)
         self._next = max(self._next, number + 1)
-        return self._do(f"accept object {number}", (patch,), objects, group)
+        return self._do("accept", number, (patch,), objects, group)
 
     def outline(
         self, number: int, plane: Plane, mask: LocalMask, *, overlap: Overlap = "protect"
@@ -288,7 +288,7 @@ class Annotation:
                 after = np.where(mask.pixels, 0, before).astype(before.dtype)
                 patches.append(Patch.between(part.plane, mask.region, before, after))
         objects = without_part(self._objects, number, plane)
-        return self._do(f"delete object {number}", tuple(patches), objects)
+        return self._do("delete", number, tuple(patches), objects)
 
     def undo(self) -> Change:
         """Take the last act back; pixels that were painted over since stay as painted.
@@ -357,13 +357,14 @@ class Annotation:
 
     def _do(
         self,
-        act: str,
+        kind: Literal["accept", "delete"],
+        number: int,
         patches: tuple[Patch, ...],
         objects: Mapping[int, AnnotatedObject],
         group: int | None = None,
     ) -> Change:
         after = MappingProxyType(dict(sorted(objects.items())))
-        change = Change(act, patches, self._objects, after, group)
+        change = Change(kind, number, patches, self._objects, after, group)
         for patch in patches:
             self.apply(patch)
         self._objects = after

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_spa.core.types import LocalMask
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Region
-    from napari_spa.refine.annotation.objects import AnnotatedObject
+    from napari_spa.refine.annotation.objects import AnnotatedObject, Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +72,10 @@ class Change:
 
     Attributes
     ----------
-    act : str
-        In words, for a menu: "accept object 3".
+    kind : {"accept", "delete"}
+        What was done.
+    number : int
+        To which object.
     patches : tuple of Patch
         In the order they were written.
     before, after : mapping of int to AnnotatedObject
@@ -82,11 +84,25 @@ class Change:
         Changes of one group, in a row, are taken back together.
     """
 
-    act: str
+    kind: Literal["accept", "delete"]
+    number: int
     patches: tuple[Patch, ...]
     before: Mapping[int, AnnotatedObject]
     after: Mapping[int, AnnotatedObject]
     group: int | None = None
+
+    @property
+    def act(self) -> str:
+        """In words, for a menu: "accept object 3"."""
+        return f"{self.kind} object {self.number}"
+
+    @property
+    def accepted(self) -> Part | None:
+        """The part of the object that was accepted; None where nothing was."""
+        if self.kind != "accept" or not self.patches:
+            return None
+        held = self.after.get(self.number)
+        return None if held is None else held.on(self.patches[0].plane)
 
 
 class History:

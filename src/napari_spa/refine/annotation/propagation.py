@@ -120,6 +120,7 @@ def carry(
     mask: LocalMask,
     *,
     mixture: MixtureParameters | None = None,
+    source: str = "",
     progress: Progress = silent,
 ) -> Proposal:
     """Start on a slice from what the slice beside it shows.
@@ -139,6 +140,8 @@ def carry(
         The object on the slice beside it; not empty.
     mixture : MixtureParameters or None
         Preference that was learnt there; the profile's by default.
+    source : str
+        Names the stack, as for ``RefinementSession.set_image``.
     progress : callable
         Called with the share done and a message; may raise ``Cancelled``.
 
@@ -154,7 +157,7 @@ def carry(
     """
     if not mask.area:
         raise InputError("the mask is empty; there is nothing to carry.")
-    session.set_image(image)
+    session.set_image(image, source=source)
     view = session.view_of(mask)
     return session.start(
         deep_points(mask), mask=mask, view=view, mixture=mixture, progress=progress

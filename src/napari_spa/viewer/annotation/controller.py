@@ -6,6 +6,8 @@ the worker; everything here runs in the main thread.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -17,7 +19,7 @@ from napari_spa.viewer.annotation.images import Works
 from napari_spa.viewer.annotation.model_in_use import ModelInUse
 from napari_spa.viewer.annotation.round import RoundShow, Shown, look_record, make_shown
 from napari_spa.viewer.autosave.autosave import WorkKeeper
-from napari_spa.viewer.background import Worker
+from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs
 from napari_spa.viewer.layers.planes import picture_of
 from napari_spa.viewer.profiles.active import ProfileBook
@@ -92,10 +94,9 @@ class Refiner(QObject):
         keep_programs()
         self.viewer = viewer
         self.worker = Worker(self)
-        self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
-        self._then: Callable[[Any], None] = self._show
+        self._owner: AnnotatedImage | None = None  # whose image the latest job is about
         self._troubled.connect(self.failed)
         self.keeper = WorkKeeper(work_root, self._troubled.emit)
         self.works = Works(viewer, self.keeper, self)
@@ -105,8 +106,7 @@ class Refiner(QObject):
         self.cleared.connect(self.works.settle)
         self.profiles = ProfileBook(parent=self)
         self.profiles.failed.connect(self.failed)
-        self.overlap: Overlap = "protect"
-        self.selected: int | None = None
+        self._overlap: Overlap = "protect"
         self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
         self._round = RoundShow(self)
@@ -119,6 +119,27 @@ class Refiner(QObject):
     def current(self) -> AnnotatedImage | None:
         """The image that is annotated."""
         return self.works.current
+
+    @property
+    def selected(self) -> int | None:
+        """The number of the object that was chosen last on the image that is annotated."""
+        return None if self.current is None else self.current.selected
+
+    @selected.setter
+    def selected(self, number: int | None) -> None:
+        if self.current is not None:
+            self.current.selected = number
+
+    @property
+    def overlap(self) -> Overlap:
+        """What becomes of other objects' pixels; the object at hand is shown so."""
+        return self._overlap
+
+    @overlap.setter
+    def overlap(self, overlap: Overlap) -> None:
+        self._overlap = overlap
+        if self.current is not None:
+            self.current.set_overlap(overlap)
 
     @property
     def busy(self) -> bool:
@@ -240,9 +261,7 @@ class Refiner(QObject):
 
     def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
         """Let go of an image that goes on another day; see :meth:`Works.leave`."""
-        if work is self.current:
-            self._drop_work()
-            self.selected = None
+        self._drop_work(work)
         self.works.leave(work, onward=onward)
         self.cleared.emit()
         self.objects_changed.emit()
@@ -255,14 +274,27 @@ class Refiner(QObject):
 
     def run(self, act: Act) -> None:
         """Let the session do something to the object at hand, and show what comes of it."""
-        session = self.session
-        if session is not None:
-            self.submit(lambda progress: make_shown(session, act(session, progress)), self._show)
+        session, work = self.session, self.current
+        if session is not None and work is not None:
+            self.submit(
+                lambda progress: make_shown(session, act(session, progress)),
+                partial(self._show, work),
+            )
 
-    def submit(self, job: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
-        """Run a job in the worker, and go on with its result in the main thread."""
-        self._then = then
-        self.worker.submit(job)
+    def submit(
+        self,
+        job: Callable[[JobHandle], Any],
+        then: Callable[[Any], None],
+        *,
+        on_value: Callable[[Any], None] = nothing,
+        unheard: Callable[[Any], None] = nothing,
+    ) -> None:
+        """Run a job about the image that is annotated; see :meth:`Worker.submit`.
+
+        It is dropped when that image is left, whichever is annotated by then.
+        """
+        self._owner = self.current
+        self.worker.submit(job, then, on_value=on_value, unheard=unheard)
 
     def with_session(self, then: Callable[[RefinementSession], None]) -> None:
         """Go on with the session, once its model is loaded."""
@@ -288,29 +320,31 @@ class Refiner(QObject):
         known : bool
             Whether its decisions are in the log already.
         """
-        load, picture = self.model.loader(), picture_of(work.image, held.plane, work.look)
+        look = held.look or work.look
+        held = replace(held, look=look, blind=self.blind)
+        load, picture = self.model.loader(), picture_of(work.image, held.plane, look)
 
         def job(progress: Progress) -> Shown:
             session = load(progress)
             progress(0.05, "reading the image")
-            session.set_image(picture)
+            session.set_image(picture, source=work.source())
             return make_shown(session, act(session, progress))
 
         work.take(held)
         self.selected = held.number
         self.said.emit("Looking…")
-        self.submit(job, self._show_known if known else self._show)
+        self.submit(job, partial(self._show_known if known else self._show, work))
 
-    def _show_known(self, shown: Shown) -> None:
+    def _show_known(self, work: AnnotatedImage, shown: Shown) -> None:
         """Show an object whose decisions are in the log already."""
-        if self.current is not None and self.current.journal is not None:
-            self.current.journal.continued(shown.timeline)
-        self._show(shown)
+        if work.journal is not None:
+            work.journal.continued(shown.timeline)
+        self._show(work, shown)
 
-    def _show(self, shown: Shown) -> None:
+    def _show(self, work: AnnotatedImage, shown: Shown) -> None:
         """Begin to show a round, and note it in the log."""
-        work, held = self.current, self.held
-        if work is None or held is None:
+        held = work.at_hand
+        if held is None:
             return
         self.keeper.begin(work, shown.session.model.identity)
         if work.journal is not None:
@@ -318,9 +352,9 @@ class Refiner(QObject):
                 held.number,
                 held.plane,
                 shown.timeline,
-                look_record(work.look, shown.session.canvas),
+                look_record(held.look or work.look, shown.session.canvas),
             )
-        self._round.begin(work.showing(shown, self.overlap, hidden=self.blind), shown)
+        self._round.begin(work.showing(shown, self.overlap), shown)
 
     def _on_round_shown(self, shown: Shown) -> None:
         self.proposed.emit(shown.proposal, shown)
@@ -341,10 +375,12 @@ class Refiner(QObject):
             raise InputError("there is no object at hand; click on one.")
         return held.shown
 
-    def _drop_work(self) -> None:
-        """Neither hear nor show what is under way."""
-        self._round.drop()
-        self.worker.drop()
+    def _drop_work(self, work: AnnotatedImage | None = None) -> None:
+        """Neither hear nor show what is under way, or only what is about one image."""
+        if work is None or work is self._owner:
+            self._round.drop()
+            self.worker.drop()
+            self._owner = None
 
     def ready(self) -> bool:
         """Tell whether something can be done to the object at hand now; say why not."""
@@ -367,18 +403,11 @@ class Refiner(QObject):
 
     def _on_lost(self, work: AnnotatedImage, sentence: str) -> None:
         """Drop what is under way on an image whose pixels are gone or others now."""
-        if work is self.current:
-            self._drop_work()
+        self._drop_work(work)
         if work.at_hand is not None:
             work.drop()
         self.cleared.emit()
         self.said.emit(f"{sentence} {HINT_START}")
-
-    def _on_finished(self, result: object) -> None:
-        try:
-            self._then(result)
-        except SpaError as error:
-            self.failed.emit(str(error))
 
     def _on_stopped(self) -> None:
         self._unstarted()
@@ -393,6 +422,7 @@ class Refiner(QObject):
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came."""
-        if self.current is not None and self.held is not None and self.held.shown is None:
-            self.current.drop()
+        work = self._owner
+        if work is not None and work.at_hand is not None and work.at_hand.shown is None:
+            work.drop()
             self.cleared.emit()

@@ -42,7 +42,11 @@ class Looks(QObject):
             self.set_look(replace(self._refiner.current.look, contrast=contrast))
 
     def set_look(self, look: Look) -> None:
-        """Look at the image's channels and contrast another way; encodes in the background."""
+        """Look at the image's channels and contrast another way; encodes in the background.
+
+        While something is under way the object at hand stays as it is; the next one is
+        looked at so.
+        """
         work = self._refiner.current
         if work is None or work.look == look:
             return
@@ -61,7 +65,7 @@ class Looks(QObject):
         corners = None if box is None else (box.row0, box.column0, box.row1, box.column1)
         self._refiner.begin(
             work,
-            replace(held, shown=None),
+            replace(held, shown=None, look=None),
             lambda session, progress: session.start(
                 points, labels, corners, prompts.mask, progress=progress
             ),

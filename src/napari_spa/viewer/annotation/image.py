@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer, space_of
-from napari_spa.viewer.layers.planes import Look, channel_choices, spatial_shape
+from napari_spa.viewer.layers.planes import Look, channel_choices, image_digest, spatial_shape
 from napari_spa.viewer.layers.prompts import PromptLayers
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class AtHand:
         Picks of it that the profile knows already.
     reopened : bool
         Whether it was accepted before.
+    look : Look or None
+        How its plane is looked at, from its start on: rounds are computed so.
+    blind : bool
+        Whether it is read blind, from its start on.
     """
 
     number: int
@@ -56,11 +60,15 @@ class AtHand:
     shown: Shown | None = None
     learnt: int = 0
     reopened: bool = False
+    look: Look | None = None
+    blind: bool = False
 
 
 class AnnotatedImage:
     """An image layer, our layers on it, its objects and the one at hand.
 
+    The labels hold a preview of the object at hand, which is no object yet: whatever acts on
+    objects, or counts them, does so by a method of this class, or in :meth:`bare`.
     Everything here belongs to the main thread.
 
     Parameters
@@ -83,18 +91,31 @@ class AnnotatedImage:
         self.look = Look(channel_choices(image)[0])
         self.journal: Journal | None = None
         self.at_hand: AtHand | None = None
+        self.selected: int | None = None
         self._viewer = viewer
         self._preview: Patch | None = None
+        self._overlap: Overlap = "protect"
         self._hidden: list[Any] = []
+        self._source: str | None = None
 
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is one of ours."""
         return any(part.owns(layer) for part in (self.mask, self.prompts, self.candidates))
 
+    def source(self) -> str:
+        """Return a digest of the whole image, the same whenever it is opened; in any thread."""
+        if self._source is None:
+            self._source = image_digest(self.image, self.mask.store.axes)
+        return self._source
+
     @property
     def untouched(self) -> bool:
         """Whether nothing was done to the image yet."""
         return not self.annotation.objects and self.at_hand is None and self.journal is None
+
+    def forget_pixels(self) -> None:
+        """Take the image for another one: its pixels were replaced."""
+        self._source = None
 
     @property
     def same_data(self) -> bool:
@@ -108,7 +129,7 @@ class AnnotatedImage:
         """Make an object the one at hand; nothing is shown of it yet."""
         self.at_hand = held
 
-    def showing(self, shown: Shown, overlap: Overlap, *, hidden: bool = False) -> Iterator[None]:
+    def showing(self, shown: Shown, overlap: Overlap) -> Iterator[None]:
         """Show a round of the object at hand: mask, prompts and view, then differences.
 
         What napari does for each takes a while in the GUI thread, so this is an iterator:
@@ -120,8 +141,6 @@ class AnnotatedImage:
             The round.
         overlap : {"protect", "replace"}
             What becomes of other objects' pixels.
-        hidden : bool
-            Leave the mask out, for blind reading.
 
         Yields
         ------
@@ -136,11 +155,8 @@ class AnnotatedImage:
         self.prompts.make()
         yield
         self._end_preview()
-        self.at_hand = held = replace(held, shown=shown)
-        if not hidden:
-            patch, _ = self.annotation.outline(held.number, held.plane, shown.mask, overlap=overlap)
-            self.annotation.apply(patch)
-            self._preview = patch
+        self.at_hand, self._overlap = replace(held, shown=shown), overlap
+        self._begin_preview()
         self.mask.refresh()
         yield
         state = shown.timeline.state
@@ -164,17 +180,11 @@ class AnnotatedImage:
         held = self.at_hand
         if held is None or held.shown is None:
             raise InputError("there is no object at hand; click on one.")
-        shown, preview = held.shown, self._preview
+        shown = held.shown
         part = part_of(held.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
-        self._end_preview()
-        try:
+        with self.bare():
             self.write(held.number, part, shown.mask, overlap)
-        except InputError:
-            if preview is not None:
-                self.annotation.apply(preview)
-                self._preview = preview
-                self.mask.refresh()
-            raise
+            self.at_hand = None  # no preview of it comes back
         self.drop()
         kept = self.annotation.objects[held.number].on(held.plane)
         return held.number, 0 if kept is None else kept.area
@@ -215,12 +225,59 @@ class AnnotatedImage:
         InputError
             When no pixel is left for it.
         """
-        with self.mask.undoable():
+        with self.bare(), self.mask.undoable():
             change = self.annotation.commit(number, part, mask, overlap=overlap, group=group)
-        self.mask.refresh()
         if self.journal is not None:
             self.journal.accept(number, part, mask, overlap, group, source=source)
         return change
+
+    def remove(self, number: int, plane: Plane | None = None) -> Change:
+        """Take an object away, from one plane or from all: labels, table and log.
+
+        Raises
+        ------
+        InputError
+            When there is no such object.
+        """
+        with self.bare():
+            change = self.annotation.remove(number, plane)
+        if self.journal is not None:
+            self.journal.delete(number, plane)
+        return change
+
+    def undo(self) -> Change:
+        """Take the last act on objects back: labels, table and log; ``InputError`` without."""
+        with self.bare():
+            change = self.annotation.undo()
+        if self.journal is not None:
+            self.journal.note("undo")
+        return change
+
+    def redo(self) -> Change:
+        """Do the act again that was taken back last; ``InputError`` without."""
+        with self.bare():
+            change = self.annotation.redo()
+        if self.journal is not None:
+            self.journal.note("redo")
+        return change
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Take the preview out of the labels for the block; after it they are shown."""
+        there = self._preview is not None
+        self._end_preview()
+        try:
+            yield
+        finally:
+            if there:
+                self._begin_preview()
+            self.mask.refresh()
+
+    def set_overlap(self, overlap: Overlap) -> None:
+        """Preview the object at hand as it would be written now."""
+        if overlap != self._overlap:
+            with self.bare():
+                self._overlap = overlap
 
     def drop(self) -> None:
         """Take away what is shown of the object at hand; objects stay as they were."""
@@ -229,7 +286,6 @@ class AnnotatedImage:
         self.prompts.clear()
         self.candidates.clear()
         self.at_hand = None
-        self.look = replace(self.look, limits=None)  # those of one object that came back
 
     def restore(self, annotation: Annotation, store: LabelStore) -> None:
         """Take objects and labels that were read from a log."""
@@ -281,6 +337,14 @@ class AnnotatedImage:
                 self.mask.remove()
 
     # ------------------------------------------------------------------ how it does it
+
+    def _begin_preview(self) -> None:
+        held = self.at_hand
+        if held is not None and held.shown is not None and not held.blind:
+            mask = held.shown.mask
+            patch, _ = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
+            self.annotation.apply(patch)
+            self._preview = patch
 
     def _end_preview(self) -> None:
         if self._preview is not None:

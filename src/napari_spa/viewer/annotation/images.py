@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
+from napari_spa.viewer.annotation.painting import Painting
 from napari_spa.viewer.layers.planes import shown_plane
 
 if TYPE_CHECKING:
@@ -17,10 +19,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
     from napari_spa.viewer.autosave.autosave import WorkKeeper
-
-_SETTLED_MS = 400
 
 
 class Works(QObject):
@@ -66,12 +67,10 @@ class Works(QObject):
         self.framed = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
-        self._paint_due = False
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLED_MS)
-        self._settle.timeout.connect(self._on_settled)
+        self.painting = Painting(self)
+        self.painting.counted.connect(self.changed)
         viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.dims.events.current_step.connect(self._on_slider)
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
         return iter(list(self._all.values()))
@@ -103,22 +102,29 @@ class Works(QObject):
             if self._left is not None:
                 work.take_over(self._left)
                 self._left = None
-            work.mask.painted.connect(self._on_painted)
-            work.mask.touched.connect(self.settle)
-            work.mask.replaced.connect(self._on_replaced)
+            work.mask.painted.connect(partial(self.painting.paint, work))
+            work.mask.touched.connect(partial(self._on_touched, work))
+            work.mask.replaced.connect(partial(self._on_replaced, work))
             work.prompts.reframed.connect(self._on_reframed)
             work.prompts.set_framed(self.framed)
             work.candidates.toggled.connect(self._on_toggled)
             image.events.data.connect(self._on_image_data)
             self._all[id(image)] = work
-        if work is not self.current:
+        before = self.current
+        if work is not before:
+            self.painting.flush()
+            if before is not None and before.at_hand is not None:
+                # There is one session, and it goes on with the other image.
+                name = before.image.name
+                self.lost.emit(before, f"The object at hand on {name} was dropped.")
             self.current = work
             self.changed.emit()
         return work
 
     def settle(self) -> None:
         """Look at the labels on show once nothing has happened to them for a moment."""
-        self._settle.start()
+        if self.current is not None:
+            self._on_touched(self.current)
 
     def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
         """Let an image and all layers of ours on it go; its log goes on another day.
@@ -133,9 +139,6 @@ class Works(QObject):
         """
         if work.at_hand is not None:
             work.drop()  # no record of it: it stays at hand in the log
-        if self._settle.isActive():
-            self._settle.stop()
-            self._on_settled()
         self._let_go(work, mask=True, layers=not onward)
         self.clear()
         self._left = work if onward else None
@@ -148,13 +151,15 @@ class Works(QObject):
 
     def close(self) -> None:
         """Listen to nothing any more; masks stay in the viewer."""
-        self._settle.stop()
+        self.painting.stop()
+        self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.clear()
         for work in self:
             self._let_go(work)
 
     def _let_go(self, work: AnnotatedImage, *, mask: bool = False, layers: bool = True) -> None:
+        self.painting.forget(work)
         self._all.pop(id(work.image), None)
         work.image.events.data.disconnect(self._on_image_data)
         self._keeper.end(work)
@@ -179,38 +184,28 @@ class Works(QObject):
         for work in self:
             if work.image is event.source:
                 self.lost.emit(work, f"The pixels of {work.image.name} were replaced.")
-                if not work.same_data:
+                if work.same_data:
+                    work.forget_pixels()
+                else:
                     self._let_go(work)
 
-    def _on_replaced(self) -> None:
+    def _on_replaced(self, work: AnnotatedImage, planes: tuple[Plane, ...]) -> None:
         self.noticed.emit("The labels of the mask layer were replaced.")
-        self._on_painted()
+        held = work.annotation.objects.values()
+        self.painting.paint(work, (*planes, *(part.plane for one in held for part in one.parts)))
+
+    def _on_touched(self, work: AnnotatedImage) -> None:
+        try:
+            self.painting.touch(work, shown_plane(self._viewer, work.image))
+        except SpaError:  # the viewer shows a volume
+            return
+
+    def _on_slider(self, event: Any) -> None:
+        if self.painting.due:
+            self.painting.flush()
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)
 
     def _on_toggled(self, index: int, visible: bool) -> None:
         self.toggled.emit(index, visible)
-
-    def _on_painted(self) -> None:
-        self._paint_due = True
-        self.settle()
-
-    def _on_settled(self) -> None:
-        """Count objects anew and keep the plane, once a person's painting has settled."""
-        work = self.current
-        if work is None or not work.mask.shown or not work.mask.paintable:
-            return
-        if work.at_hand is not None:
-            return  # its preview is in the labels; looked at again when it is gone
-        try:
-            plane = shown_plane(self._viewer, work.image)
-        except SpaError:
-            return
-        labels = work.mask.read_plane(plane)
-        changed = work.annotation.recount(plane, labels)
-        if (changed or self._paint_due) and work.journal is not None:
-            work.journal.edit(plane, labels)
-        self._paint_due = False
-        if changed:
-            self.changed.emit()

@@ -51,6 +51,7 @@ class ObjectActs(QObject):
         refiner, work = self._refiner, self._refiner.current
         if work is None or not refiner.free():
             return
+        refiner.works.painting.flush()
         part = self._part(work, number, plane)
         if part is None:
             refiner.failed.emit(f"there is no object {number}.")
@@ -94,51 +95,46 @@ class ObjectActs(QObject):
         refiner, work = self._refiner, self._refiner.current
         if work is None or refiner.busy:
             return
+        refiner.works.painting.flush()
         if work.at_hand is not None and work.at_hand.number == number:
             refiner.discard()
         try:
-            work.annotation.remove(number, plane)
+            work.remove(number, plane)
         except SpaError as error:
             refiner.failed.emit(str(error))
             return
-        if work.journal is not None:
-            work.journal.delete(number, plane)
-        self._changed(work, f"Object {number} deleted; Undo brings it back.")
+        self._changed(f"Object {number} deleted; Undo brings it back.")
 
     def undo(self) -> None:
         """Take the last act on objects back; an object just accepted is at hand again."""
         work = self._refiner.current
+        self._refiner.works.painting.flush()
         change = None if work is None else work.annotation.last_change
         if work is None or change is None:
             self._refiner.said.emit("There is nothing to undo.")
             return
-        accepted = [n for n, held in change.after.items() if held is not change.before.get(n)]
-        if change.group is None and change.act.startswith("accept"):
-            number = int(change.act.rsplit(" ", 1)[-1])
-            plane = change.patches[0].plane
-            part = change.after[number].on(plane) if number in accepted else None
-            before = change.before.get(number)
-            if part is not None and part.decisions:
-                if work.journal is not None:
-                    work.journal.reopen(number, plane, part.decisions)
-                self._take_back(work)
-                show_plane(self._refiner.viewer, work.image, plane)
-                known = before is not None and before.on(plane) is not None
-                self._restore(work, number, part, reopened=known)
-                return
-        self._take_back(work)
-        self._changed(work, f"Taken back: {change.act}.")
+        part = change.accepted
+        if change.group is None and part is not None and part.decisions:
+            before = change.before.get(change.number)
+            if work.journal is not None:
+                work.journal.reopen(change.number, part.plane, part.decisions)
+            work.undo()
+            show_plane(self._refiner.viewer, work.image, part.plane)
+            known = before is not None and before.on(part.plane) is not None
+            self._restore(work, change.number, part, reopened=known)
+            return
+        work.undo()
+        self._changed(f"Taken back: {change.act}.")
 
     def redo(self) -> None:
         """Do the last act on objects again that was taken back."""
         work = self._refiner.current
+        self._refiner.works.painting.flush()
         if work is None or work.annotation.last_undone is None:
             self._refiner.said.emit("There is nothing to redo.")
             return
-        change = work.annotation.redo()
-        if work.journal is not None:
-            work.journal.note("redo")
-        self._changed(work, f"Done again: {change.act}.")
+        change = work.redo()
+        self._changed(f"Done again: {change.act}.")
 
     def go_to(self, number: int) -> None:
         """Bring an object into view and make it the selected one."""
@@ -173,6 +169,7 @@ class ObjectActs(QObject):
         refiner, work = self._refiner, self._refiner.current
         if work is None or not refiner.free():
             return
+        refiner.works.painting.flush()
         refiner.keeper.flush()
         job = export_work(work, Path(folder), refiner.keeper.log_of(work))
         refiner.said.emit("Saving…")
@@ -199,13 +196,6 @@ class ObjectActs(QObject):
         held = AtHand(number, part.plane, learnt=learnt, reopened=reopened)
         self._refiner.begin(work, held, act, known=True)
 
-    def _take_back(self, work: AnnotatedImage) -> None:
-        work.annotation.undo()
-        if work.journal is not None:
-            work.journal.note("undo")
-        work.mask.refresh()
-
-    def _changed(self, work: AnnotatedImage, sentence: str) -> None:
-        work.mask.refresh()
+    def _changed(self, sentence: str) -> None:
         self._refiner.objects_changed.emit()
         self._refiner.said.emit(sentence)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QObject
 
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
-from napari_spa.refine.annotation.propagation import Ending, PropagationConfig
+from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
 from napari_spa.viewer.annotation.image import AnnotatedImage, AtHand, part_of
 from napari_spa.viewer.annotation.round import look_record
 from napari_spa.viewer.layers.planes import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.background import JobHandle
 
 Direction = Literal["backward", "forward", "both"]
 _PERSONAL = ("accepted", "edited")
@@ -43,9 +45,7 @@ class StackWalker(QObject):
         super().__init__(refiner)
         self._refiner = refiner
         self.config = PropagationConfig()
-        refiner.worker.yielded.connect(self._on_yielded)
         refiner.proposed.connect(self._prefetch)
-        self._run: tuple[AnnotatedImage, int, int] | None = None  # image, number, group
 
     def limit(self, slices: int, uncertainty: float) -> None:
         """Set how far propagation goes at most, and at which uncertainty it ends."""
@@ -102,7 +102,7 @@ class StackWalker(QObject):
             work,
             AtHand(number, following),
             lambda session, progress: carry(
-                session, picture, mask, mixture=mixture, progress=progress
+                session, picture, mask, mixture=mixture, source=work.source(), progress=progress
             ),
         )
 
@@ -116,23 +116,23 @@ class StackWalker(QObject):
         if taken is None or session is None:
             return
         work, plane, axis, number, mask, mixture = taken
-        image, look, config, worker = work.image, work.look, self.config, self._refiner.worker
+        image, look, config = work.image, work.look, self.config
         ways = [
             self._way(work, plane, axis, number, step)
             for step, name in ((1, "forward"), (-1, "backward"))
             if direction in (name, "both")
         ]
         total = max(1, sum(map(len, ways)))
-        self._run = work, number, int(time.time() * 1000)
+        group = int(time.time() * 1000)
 
-        def job(progress: Progress) -> list[Ending]:
+        def job(handle: JobHandle) -> list[Ending]:
             from napari_spa.refine.annotation.propagation import propagate
 
             endings, done = [], 0
             for way in ways:
 
                 def step(share: float, message: str) -> None:
-                    progress(done / total, f"slice {done + 1} of at most {total}")  # noqa: B023
+                    handle(done / total, f"slice {done + 1} of at most {total}")  # noqa: B023
 
                 walk = propagate(
                     session,
@@ -152,11 +152,15 @@ class StackWalker(QObject):
                         break
                     done += 1
                     source = look_record(look, session.canvas)
-                    worker.report((plane.at(axis, found.position), found, source))
+                    handle.report((plane.at(axis, found.position), found, source))
             return endings
 
         self._refiner.said.emit(f"Following object {number} through the stack…")
-        self._refiner.submit(job, self._ended)
+        self._refiner.submit(
+            job,
+            partial(self._ended, work),
+            on_value=lambda value: self._write(work, number, group, *value),
+        )
 
     # ------------------------------------------------------------------ how it does it
 
@@ -211,12 +215,16 @@ class StackWalker(QObject):
             way.append(position)
         return way
 
-    def _on_yielded(self, value: Any) -> None:
+    def _write(
+        self,
+        work: AnnotatedImage,
+        number: int,
+        group: int,
+        plane: Plane,
+        found: PropagatedSlice,
+        source: dict[str, Any],
+    ) -> None:
         """Write a slice as it comes."""
-        if self._run is None:
-            return
-        plane, found, source = value
-        work, number, group = self._run
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
         part = part_of(plane, found.proposal, found.decisions, status)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
@@ -227,8 +235,8 @@ class StackWalker(QObject):
             return
         self._refiner.objects_changed.emit()
 
-    def _ended(self, endings: list[Ending]) -> None:
-        results = self.results()
+    def _ended(self, work: AnnotatedImage, endings: list[Ending]) -> None:
+        results = self.results() if work is self._refiner.current else {}
         doubtful = sum(status == "review" for _, status in results.values())
         look = f"; {doubtful} want a look" if doubtful else ""
         why = " ".join(ending.sentence for ending in endings)

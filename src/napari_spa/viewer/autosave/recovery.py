@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -86,6 +87,7 @@ class Recovery(QObject):
         refiner.submit(
             lambda progress: refiner.keeper.recover(offer, shape, axes),
             lambda recovered: self.resume(work, recovered),
+            unheard=lambda recovered: recovered.folder.release(),
         )
 
     def forget(self, offer: Offer) -> None:
@@ -120,7 +122,8 @@ class Recovery(QObject):
             refiner.profiles.adopt(recovered.profile)
         if held is None or not held.decisions:
             return
-        work.look = logged_look(work.image, held.source.get("look"), work.look)
+        look = logged_look(work.image, held.source.get("look"), work.look)
+        work.look = replace(look, limits=None)  # those are of the object that comes back
         show_plane(refiner.viewer, work.image, held.plane)
         learnt = 0
         if held.reopened:
@@ -134,5 +137,5 @@ class Recovery(QObject):
                 held.decisions, undone=held.undone, learnt=learnt, progress=progress
             )
 
-        again = AtHand(held.number, held.plane, learnt=learnt, reopened=held.reopened)
+        again = AtHand(held.number, held.plane, learnt=learnt, reopened=held.reopened, look=look)
         refiner.begin(work, again, act, known=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 from psygnal import Signal
 
+from napari_spa.core.plane import Plane
+from napari_spa.errors import SpaError
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
-from napari_spa.viewer.layers.planes import spatial_shape
+from napari_spa.viewer.layers.planes import shown_plane, spatial_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap
     from numpy.typing import NDArray
 
-    from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Region
 
 MASK_NAME = "SPA mask"
@@ -46,17 +48,17 @@ class MaskLayer:
 
     Attributes
     ----------
-    painted : Signal()
-        A person painted.
+    painted : Signal(object)
+        A person painted: the planes, a tuple of ``Plane``.
     touched : Signal()
         Labels on the plane on show may have changed otherwise, by napari's undo for one.
-    replaced : Signal()
-        Somebody gave the layer other data.
+    replaced : Signal(object)
+        Somebody gave the layer other data: the planes that hold labels now.
     """
 
-    painted = Signal()
+    painted = Signal(object)
     touched = Signal()
-    replaced = Signal()
+    replaced = Signal(object)
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self._viewer, self._image, self._axes = viewer, image, axes
@@ -218,7 +220,7 @@ class MaskLayer:
 
     def _on_painted(self, event: Any) -> None:
         if not self._ours:
-            self.painted.emit()
+            self.painted.emit(self._planes_of(event.value))
 
     def _on_touched(self, event: Any) -> None:
         if not self._ours:
@@ -237,7 +239,51 @@ class MaskLayer:
         else:
             self.release()
             self._layer = None
-        self.replaced.emit()
+        everywhere = () if self._layer is None else self._store_planes()
+        self.replaced.emit(everywhere)
+
+    def _axes_on_show(self) -> tuple[int, int]:
+        try:
+            return shown_plane(self._viewer, self._image).axes
+        except SpaError:  # a volume, or an axis that the image does not have
+            return self._axes
+
+    def _planes_of(self, atoms: Any) -> tuple[Plane, ...]:
+        """Return the planes that an item of napari's history changed, or the one on show."""
+        axes, ndim = self._axes_on_show(), len(self.store.shape)
+        across = [axis for axis in range(ndim) if axis not in axes]
+        found: dict[Plane, None] = {}
+        for atom in atoms or ():
+            for position in _positions(atom, across):
+                index = dict(zip(across, position, strict=True))
+                found[Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))] = None
+        return tuple(found)
+
+    def _store_planes(self) -> tuple[Plane, ...]:
+        """Return all planes that hold labels."""
+        axes, ndim = self.store.axes, len(self.store.shape)
+        across = [axis for axis in range(ndim) if axis not in axes]
+        planes = []
+        for position in sorted(self.planes_in_use()):
+            index = dict(zip(across, position, strict=True))
+            planes.append(Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim))))
+        return tuple(planes)
+
+
+def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
+    """Return where along the stack one item of napari's undo history lies.
+
+    An item is ``(indices, before, after)``, or has a bounding box, ``slice_key``, and the
+    ``mask`` in it that changed.
+    """
+    box = getattr(atom, "slice_key", None)
+    if box is None:
+        if not across:
+            return {()}
+        places = np.broadcast_arrays(*(np.ravel(np.asarray(atom[0][axis])) for axis in across))
+        return set(zip(*(place.tolist() for place in places), strict=True))
+    spans = [range(box[axis].start or 0, box[axis].stop) for axis in across]
+    return set(product(*spans))
 
 
 def mask_colours() -> CyclicLabelColormap:

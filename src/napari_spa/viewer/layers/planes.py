@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +242,34 @@ def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
     if look.contrast == "layer":
         return Picture(tuple(readers), colours, limits=(shown,))
     return Picture(tuple(readers), colours, shown=shown)
+
+
+def image_digest(layer: Image, axes: tuple[int, int]) -> str:
+    """Digest a layer's image, whichever plane of it is on show, however it is looked at.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    axes : (int, int)
+        The data axes that are rows and columns.
+
+    Returns
+    -------
+    str
+        Of a single plane its :meth:`Picture.fingerprint`; of a stack, over the shape and
+        the plane in its middle.
+    """
+    levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
+    shape = spatial_shape(layer)
+    middle = Plane(axes, tuple(length // 2 for length in shape))
+    readers = tuple(
+        (PlaneReader(data, _at_level(middle, levels[0].shape, data.shape)),) for data in levels
+    )
+    found = Picture(readers).fingerprint()
+    if len(middle.position) == 0:
+        return found
+    return hashlib.blake2b(f"{shape} {found}".encode(), digest_size=20).hexdigest()
 
 
 def click_in_plane(layer: Image, plane: Plane, position: Sequence[float]) -> tuple[float, float]:

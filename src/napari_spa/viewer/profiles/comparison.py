@@ -112,7 +112,7 @@ class Disagreements(QObject):
             return
         shown, book = refiner.shown(), refiner.profiles
         session, state = shown.session, shown.timeline.state
-        picture = picture_of(work.image, held.plane, work.look)
+        picture = picture_of(work.image, held.plane, held.look or work.look)
         prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)
         mine = session.profile
         names = "you" if book.entry is None else shortened(book.entry.name), shortened(name)

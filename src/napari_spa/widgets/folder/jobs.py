@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.background import JobHandle
     from napari_spa.viewer.folder.controller import FolderWalker
     from napari_spa.widgets.refine.dock import RefineDock
 
@@ -58,7 +59,6 @@ class FolderJobs(QObject):
         self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
-        self.worker.yielded.connect(self._on_result)
         self.worker.progressed.connect(self._on_progressed)
         self.dialog: BatchDialog | ExportDialog | None = None
         self._then: Callable[[Any], None] | None = None
@@ -158,14 +158,8 @@ class FolderJobs(QObject):
         order, walker = self._order(wish), self._walker
         if order is None or self.busy:
             return
-        worker = self.worker
         walker.reserve(order.names)
-
-        self._run(
-            "Batch",
-            lambda progress: do_batch(order, worker.report, progress),
-            self._batch_done,
-        )
+        self._run("Batch", lambda handle: do_batch(order, handle.report, handle), self._batch_done)
 
     def _on_result(self, result: Any) -> None:
         self._walker.take_result(result)
@@ -210,10 +204,10 @@ class FolderJobs(QObject):
 
     # ------------------------------------------------------------------ how it does it
 
-    def _run(self, what: str, job: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
+    def _run(self, what: str, job: Callable[[JobHandle], Any], then: Callable[[Any], None]) -> None:
         self._what, self._then = what, then
         self.running.emit(f"{what}…", 0.0)
-        self.worker.submit(job)
+        self.worker.submit(job, on_value=self._on_result)
 
     def _on_progressed(self, share: float, message: str) -> None:
         if self.busy:
