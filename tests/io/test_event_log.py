@@ -133,6 +133,55 @@ def test_a_line_that_was_cut_does_not_spoil_the_next(path: Path, torn: bytes) ->
 # ------------------------------------------------------------------------------------ failing
 
 
+def test_what_could_not_be_written_is_written_when_that_works_again(tmp_path: Path, said) -> None:
+    """One failed write is no end of saving, and both are said once."""
+    (tmp_path / "folder").write_text("a file where the folder should be")
+    mended: list[str] = []
+    log = RecordLog(tmp_path / "folder" / "work.jsonl", said.append, mended.append)
+    for number in range(3):
+        log.append({"number": number})
+    log.flush()
+    assert not log.saved
+    (tmp_path / "folder").unlink()
+    log.append({"number": 3}).result()
+    assert log.saved
+    assert [r["number"] for r in read_records(log.path)] == [0, 1, 2, 3]
+    assert (len(said), mended) == (1, ["your work is saved again (work.jsonl)."])
+    log.close()
+
+
+def test_what_could_not_be_written_is_written_at_the_end(tmp_path: Path, said) -> None:
+    (tmp_path / "folder").write_text("a file where the folder should be")
+    log = RecordLog(tmp_path / "folder" / "work.jsonl", said.append)
+    log.append({"number": 1}).result()
+    (tmp_path / "folder").unlink()
+    log.close()
+    assert read_records(log.path) == [{"number": 1}]
+
+
+def _raises() -> dict[str, object]:
+    raise KeyError("a record that cannot be made")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"value": object()}, {"value": float("nan")}, _raises, {("a", 1): 2}]
+)
+def test_a_bad_record_costs_itself(log, path: Path, said, bad) -> None:
+    log.append({"number": 1})
+    log.append(bad)
+    log.append({"number": 2}).result()
+    assert read_records(path) == [{"number": 1}, {"number": 2}]
+    assert len(said) == 1
+    assert "could not be written" in said[0]
+
+
+def test_names_that_are_not_utf_8_come_back(log, path: Path, said) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    log.append({"path": name}).result()
+    assert read_records(path) == [{"path": name}]
+    assert not said
+
+
 def test_a_folder_that_cannot_be_made_is_told_once(tmp_path: Path, said) -> None:
     (tmp_path / "file").write_text("")
     names: list[str] = []

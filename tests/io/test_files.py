@@ -112,3 +112,13 @@ def test_what_a_killed_process_left_goes_after_a_day_and_nothing_else(tmp_path: 
         temporary.write_text("new")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".notes-abcdefgh.tif", ".spa-batch", ".spa-young-abcdefgh.tif", "a"]
+
+
+def test_a_source_that_cannot_be_read_is_named_and_not_the_target(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot use .*gone.bin"):  # noqa: SIM117
+        with atomic_path(tmp_path / "out.bin") as temporary:
+            temporary.write_bytes((tmp_path / "gone.bin").read_bytes())
+    with pytest.raises(DataError, match=r"cannot write .*out.bin"):  # noqa: SIM117
+        with atomic_path(tmp_path / "out.bin") as temporary:
+            (temporary / "in a file").write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []

@@ -42,6 +42,69 @@ def test_what_goes_wrong_is_told():
         run_apart(dying, on_value=silent, progress=silent)
 
 
+class Choosy(Exception):
+    """Cannot be made of its message alone, so it cannot be unpickled."""
+
+    def __init__(self, place, reason):
+        super().__init__(f"{reason} at {place}")
+
+
+class Turncoat(Exception):
+    """Comes back as something else."""
+
+    def __reduce__(self):
+        return str, ("nothing happened",)
+
+
+class Breaks(Exception):
+    """Breaks whoever reads it."""
+
+    def __reduce__(self):
+        return _divide, (1, 0)
+
+
+class Local(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self):
+        super().__init__("not to be had")
+        self.held = lambda: None
+
+
+def _divide(a, b):
+    return a / b
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("Choosy", "Choosy: worn at page 3"), ("Turncoat", "Turncoat: gone"),
+     ("Breaks", "Breaks: now"), ("Local", "Local: not to be had")],
+)  # fmt: skip
+@pytest.mark.timeout(60)
+def test_any_exception_of_a_job_is_one_sentence(name, says):
+    with pytest.raises(DataError, match=says):
+        run_apart(failing_with, name, on_value=silent, progress=silent)
+
+
+@pytest.mark.parametrize("value", ["result", "value"])
+@pytest.mark.timeout(60)
+def test_an_answer_that_cannot_be_read_is_one_sentence(value):
+    with pytest.raises(DataError, match="ended"):
+        run_apart(answering_badly, value, on_value=silent, progress=silent)
+
+
+@pytest.mark.parametrize("how", ["exit", "abort", "kill", "kill with a child", "system exit"])
+@pytest.mark.timeout(60)
+def test_a_process_that_ends_in_whatever_way_is_one_sentence(how):
+    with pytest.raises(DataError, match="ended"):
+        run_apart(ending, how, on_value=silent, progress=silent)
+
+
+def test_an_order_that_cannot_be_given_is_one_sentence():
+    with pytest.raises(DataError, match="cannot be given"):
+        run_apart(counting, lambda: 3, on_value=silent, progress=silent)
+
+
 @pytest.mark.parametrize("job", ["patient", "deaf"])
 def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
     """One that listens ends by itself; one that does not is ended."""
@@ -81,6 +144,41 @@ def counting(count, on_value, progress):
 
 def failing(error, on_value, progress):
     raise error
+
+
+def failing_with(name, on_value, progress):
+    raise {
+        "Choosy": lambda: Choosy("page 3", "worn"),
+        "Turncoat": lambda: Turncoat("gone"),
+        "Breaks": lambda: Breaks("now"),
+        "Local": Local,
+    }[name]()
+
+
+class _Unreadable:
+    def __reduce__(self):
+        return _divide, (1, 0)
+
+
+def answering_badly(what, on_value, progress):
+    if what == "value":
+        on_value(_Unreadable())
+        return 1
+    return _Unreadable()
+
+
+def ending(how, on_value, progress):
+    progress(0.5, "half")
+    if how == "exit":
+        os._exit(3)
+    if how == "abort":
+        os.abort()
+    if how == "system exit":
+        raise SystemExit(1)
+    if how == "kill with a child" and os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dying(on_value, progress):

@@ -8,15 +8,16 @@ import os
 import secrets
 import shutil
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.errors import DataError, SpaError
+from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -25,29 +26,48 @@ _logger = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 
+Entry = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""A record, or what gives it in the log's thread."""
+
+
 class RecordLog:
     """Append records to a file in a thread of its own, synced to disk.
 
-    Writing never makes the caller wait and never raises: a log that cannot be written
-    says so once, through ``failed``, and work goes on.
+    Writing never makes the caller wait and never raises.  Records that the disk refuses wait
+    in memory, in order, and are written with the next one, when the log is flushed or at its
+    end.  That they cannot be written is said once, through ``failed``, and that they are
+    written after all through ``mended``; both are called in the log's thread.  A record that
+    is no JSON costs itself.
     """
 
-    def __init__(self, path: Path, failed: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        failed: Callable[[str], None] | None = None,
+        mended: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
-        self._failed = failed
-        self._broken = False
+        self._failed, self._mended = failed, mended
+        self._unsaved: deque[Entry] = deque()
+        self._told = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-log")
 
-    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> Future[None]:
+    def append(self, record: Entry) -> Future[None]:
         """Write one record after all before it."""
         return self._submit(lambda: self._write(record))
 
+    @property
+    def saved(self) -> bool:
+        """Whether everything so far is on disk; asked after :meth:`flush`."""
+        return not self._unsaved
+
     def flush(self) -> None:
-        """Wait until everything so far is on disk."""
-        self._submit(lambda: None).result()
+        """Write what is left, and wait for it."""
+        self._submit(self._write_unsaved).result()
 
     def close(self) -> None:
         """Write what is left and end the thread."""
+        self._submit(self._write_unsaved)
         self._writer.shutdown(wait=True)
 
     def _submit(self, job: Callable[[], None]) -> Future[None]:
@@ -58,25 +78,63 @@ class RecordLog:
             done.set_result(None)
             return done
 
-    def _write(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
-        if self._broken:
-            return
-        try:
-            content = record() if callable(record) else record
-            line = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as stream:
-                torn = stream.tell() > 0 and not _ends_a_line(stream)
-                stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
+    def _write(self, record: Entry) -> None:
+        self._unsaved.append(record)
+        self._write_unsaved()
+
+    def _write_unsaved(self) -> None:
+        while self._unsaved:
+            try:
+                self._append_line(line_of(self._unsaved[0]))
+            except (OSError, DataError) as error:
+                self._tell(getattr(error, "strerror", None) or error)
+                return
+            except Exception as error:
+                _logger.exception("a record could not be written down")
+                self._say(
+                    self._failed, f"a record could not be written to {self.path.name} ({error})."
+                )
+            self._unsaved.popleft()
+        if self._told:
+            self._told = False
+            self._say(self._mended, f"your work is saved again ({self.path.name}).")
+
+    def _append_line(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as stream:
+            size = stream.tell()
+            try:
+                stream.write((b"" if _whole(stream, size) else b"\n") + line + b"\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-        except (OSError, TypeError, ValueError, SpaError) as error:
-            self._broken = True
-            reason = getattr(error, "strerror", None) or error
-            sentence = f"your work cannot be saved as you go ({self.path.name}: {reason})."
-            _logger.warning(sentence)
-            if self._failed is not None:
-                self._failed(sentence)
+            except OSError:
+                os.truncate(self.path, size)  # half a line would be passed over; none is cleaner
+                raise
+
+    def _tell(self, reason: object) -> None:
+        if not self._told:
+            self._told = True
+            self._say(
+                self._failed,
+                f"your work cannot be saved as you go ({self.path.name}: {reason}); "
+                "it stays in memory, and is written when that works again.",
+            )
+
+    @staticmethod
+    def _say(tell: Callable[[str], None] | None, sentence: str) -> None:
+        _logger.warning(sentence)
+        if tell is not None:
+            tell(sentence)
+
+
+def line_of(record: Entry) -> bytes:
+    """Return a record as a line of a log, without its end."""
+    content = record() if callable(record) else record
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return json.dumps(content, allow_nan=False, default=_plain).encode()
 
 
 def _plain(value: Any) -> object:  # noqa: ANN401  whatever is no JSON value
@@ -86,8 +144,11 @@ def _plain(value: Any) -> object:  # noqa: ANN401  whatever is no JSON value
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def _ends_a_line(stream: Any) -> bool:  # noqa: ANN401  a binary file
-    stream.seek(-1, os.SEEK_END)
+def _whole(stream: Any, size: int) -> bool:  # noqa: ANN401  a binary file
+    """Tell whether a file ends with a whole line."""
+    if size == 0:
+        return True
+    stream.seek(size - 1)
     return bool(stream.read(1) == b"\n")
 
 
@@ -161,9 +222,13 @@ class WorkFolder:
         """The preference profile as it was learnt."""
         return self.path / PROFILE_NAME
 
-    def open(self, failed: Callable[[str], None] | None = None) -> RecordLog:
-        """Return its log to append to; ``failed`` is told once when it cannot be written."""
-        return RecordLog(self.log, failed)
+    def open(
+        self,
+        failed: Callable[[str], None] | None = None,
+        mended: Callable[[str], None] | None = None,
+    ) -> RecordLog:
+        """Return its log to append to; see :class:`RecordLog`."""
+        return RecordLog(self.log, failed, mended)
 
     def close(self, log: RecordLog) -> None:
         """Write what is left of the log and let go of the folder."""

@@ -39,7 +39,7 @@ def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iter
         os.close(handle)
     temporary = Path(name)
     try:
-        with _writing(path):
+        with _writing(path, temporary):
             _sweep(temporary)
             yield temporary
             if sync:
@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
-        with _writing(path):
+        with _writing(path, place):
             _sweep(place)
             temporary = place / path.name
             temporary.mkdir()
@@ -88,11 +88,15 @@ def is_temporary(name: str) -> bool:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say in one sentence what cannot be written."""
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Say in one sentence what cannot be written, or which other file the writer tripped over."""
     try:
         yield
     except OSError as error:
+        if temporary is not None and isinstance(error.filename, str | bytes):
+            named = Path(os.fsdecode(error.filename))
+            if not {path, temporary} & {named, *named.parents}:
+                raise DataError(f"cannot use {named}: {error.strerror or error}.") from error
         raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
     except UnicodeEncodeError as error:  # a character that no name on this system can have
         raise DataError(f"cannot write {path}: its name is not text.") from error

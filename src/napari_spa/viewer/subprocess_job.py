@@ -17,10 +17,13 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_spa.errors import Cancelled, DataError
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
 
 _logger = logging.getLogger(__name__)
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _GRACE_SECONDS = 0.1, 2.0
 _SERVE = "from napari_spa.viewer.subprocess_job import serve; serve()"
 
 
@@ -81,6 +84,7 @@ def run_apart(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **places, "OMP_WAIT_POLICY": "PASSIVE"},
+            start_new_session=True,  # its own children end with it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
         )
         return _talk(process, (job, arguments), on_value, progress, patience)
@@ -104,31 +108,46 @@ def _talk(
     listener.start()
     try:
         _send(stdin, order)
-        return _answer(answers, on_value, progress)
+        return _answer(answers, on_value, progress, process)
     finally:
-        stdin.close()
+        with suppress(OSError):  # it died with the order half read
+            stdin.close()
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        listener.join()
-        stdout.close()
+        listener.join(_GRACE_SECONDS)
+        if listener.is_alive() and os.name == "posix":  # a child of its holds the other end
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            listener.join(_GRACE_SECONDS)
+        if not listener.is_alive():
+            stdout.close()
 
 
 def _answer(
     answers: queue.SimpleQueue[tuple[str, Any]],
     on_value: Callable[[Any], None],
     progress: Progress,
+    process: subprocess.Popen[bytes],
 ) -> Any:
     """Pass on what the job reports, until it ends."""
     share, message = 0.0, ""
+    ended = None
     while True:
         try:
             kind, value = answers.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             progress(share, message)
-            continue
+            if process.poll() is None:
+                continue
+            # What it said last is on its way; that no more comes is not said where a child
+            # of the process holds the other end.
+            ended = time.monotonic() if ended is None else ended
+            if time.monotonic() - ended < _GRACE_SECONDS:
+                continue
+            kind, value = "end", None
         if kind == "progress":
             share, message = value
             progress(share, message)
@@ -147,7 +166,9 @@ def _listen(stdout: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]]) -> N
     try:
         while True:
             answers.put(pickle.load(stdout))
-    except (EOFError, OSError, pickle.UnpicklingError):
+    except Exception as error:  # unpickling runs code of any class
+        if not isinstance(error, EOFError):
+            _logger.exception("an answer of a job in a process of its own cannot be read")
         answers.put(("end", None))
 
 
@@ -157,6 +178,8 @@ def _send(stream: IO[bytes], value: object) -> None:
         stream.flush()
     except OSError as error:
         raise DataError("the process that does the work could not be started.") from error
+    except Exception as error:
+        raise DataError(f"the work cannot be given to another process ({error}).") from error
 
 
 # ---------------------------------------------------------------------- in the new process
@@ -194,7 +217,15 @@ def serve() -> None:
         pass  # nobody listens any more
     except Exception as error:
         _logger.exception("a job in a process of its own failed")
-        try:
-            tell("error", error)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            tell("error", DataError(f"{type(error).__name__}: {error}."))
+        tell("error", _as_told(error))
+
+
+def _as_told(error: Exception) -> Exception:
+    """Return an exception as it arrives on the other side, or one that says the same."""
+    try:
+        same = pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  pickling runs code of any class
+        same = None
+    if type(same) is type(error):
+        return error
+    return DataError(f"{type(error).__name__}: {error}.")

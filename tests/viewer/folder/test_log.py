@@ -14,7 +14,7 @@ def open_log(tmp_path):
     logs = []
 
     def open_it(failed=None, before=()):
-        log = FolderLog(tmp_path / "a.tif.spa.jsonl", failed, before)
+        log = FolderLog(tmp_path / "a.tif.spa.jsonl", failed, before=before)
         logs.append(log)
         return log
 
@@ -72,7 +72,7 @@ def test_what_a_full_disk_refuses_is_said_once_and_written_later(open_log, monke
     assert [record["kind"] for record in log.records()] == ["first", "second", "third"]
     assert kinds(log.path) == ["first"]
     freed()
-    log.try_again()
+    log.flush()
     assert log.saved
     assert kinds(log.path) == ["first", "second", "third"]
 

@@ -80,7 +80,8 @@ class Refiner(QObject):
     redo_requested = Signal()
     said = Signal(str)
     failed = Signal(str)
-    _troubled = Signal(str)
+    _troubled = Signal(str)  # from the logs' threads, as the next
+    _mended = Signal(str)
 
     def __init__(
         self,
@@ -98,7 +99,8 @@ class Refiner(QObject):
         self.worker.stopped.connect(self._on_stopped)
         self._owner: AnnotatedImage | None = None  # whose image the latest job is about
         self._troubled.connect(self.failed)
-        self.keeper = WorkKeeper(work_root, self._troubled.emit)
+        self._mended.connect(self.said)
+        self.keeper = WorkKeeper(work_root, self._troubled.emit, self._mended.emit)
         self.works = Works(viewer, self.keeper, self)
         self.works.changed.connect(self.objects_changed)
         self.works.lost.connect(self._on_lost)

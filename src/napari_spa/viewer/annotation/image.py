@@ -19,8 +19,10 @@ from napari_spa.viewer.layers.prompts import PromptLayers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from napari.components import ViewerModel
     from napari.layers import Image
+    from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask, Proposal
@@ -260,6 +262,13 @@ class AnnotatedImage:
         if self.journal is not None:
             self.journal.note("redo")
         return change
+
+    def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
+        """Return the labels, (H, W), of all planes that hold an object."""
+        parts = (part for held in self.annotation.objects.values() for part in held.parts)
+        planes = dict.fromkeys(part.plane for part in parts)
+        with self.bare():
+            return [(plane, self.mask.read_plane(plane)) for plane in planes]
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -39,8 +39,8 @@ class Place(Protocol):
         """The preference profile as it was learnt."""
         ...
 
-    def open(self, failed: Callable[[str], None]) -> RecordLog:
-        """Return a log to append to; ``failed`` is told once when it cannot be written."""
+    def open(self, failed: Callable[[str], None], mended: Callable[[str], None]) -> RecordLog:
+        """Return a log to append to; see :class:`RecordLog`."""
         ...
 
     def close(self, log: RecordLog) -> None:
@@ -72,12 +72,18 @@ class Recovered:
 class WorkKeeper:
     """Keep a log for each annotated image."""
 
-    def __init__(self, root: Path | None, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        failed: Callable[[str], None],
+        mended: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.root = root
-        self._failed = failed
+        self._failed, self._mended = failed, mended
         self._held: dict[int, tuple[Place, RecordLog]] = {}
         self._places: dict[int, Place] = {}
         self._models: dict[int, ModelIdentity] = {}
+        self._refused = False  # there is no room for a log; said once until there is
 
     def keep_at(self, work: AnnotatedImage, place: Place) -> None:
         """Keep an image's work at a place of its own, from its first record on."""
@@ -99,10 +105,14 @@ class WorkKeeper:
         if place is None:
             place = self._make_place()
         if place is None:
+            del self._models[id(work)]  # tried again with the next round
             return
         self._hold(work, place)
         if work.journal is not None:
             work.journal.begin(work.facts, model)
+            # What was done while there was no log.
+            for plane, labels in work.labels_in_use():
+                work.journal.edit(plane, labels)
 
     def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
         """Go on with the log of recovered work."""
@@ -196,14 +206,19 @@ class WorkKeeper:
         if self.root is None:
             return None
         try:
-            return WorkFolder.create(self.root)
+            place = WorkFolder.create(self.root)
         except DataError as error:
-            self.root = None
-            self._failed(f"your work cannot be saved as you go: {error}")
+            if not self._refused:
+                self._refused = True
+                self._failed(f"your work cannot be saved as you go: {error}")
             return None
+        if self._refused:
+            self._refused = False
+            self._mended("your work is saved again.")
+        return place
 
     def _hold(self, work: AnnotatedImage, place: Place) -> None:
-        log = place.open(self._failed)
+        log = place.open(self._failed, self._mended)
         self._held[id(work)] = place, log
         work.journal = Journal(log)
 

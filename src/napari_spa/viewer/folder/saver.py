@@ -182,7 +182,7 @@ class FolderSaver(QObject):
         name, log = leaving.place.name, leaving.place.open_log
         kept = True
         if log is not None:
-            log.try_again()
+            log.flush()
             kept = log.saved  # else it has said so itself
             self._told = self._told or not kept
         if leaving.labels:
