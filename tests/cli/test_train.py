@@ -7,6 +7,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
+
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.project import Project
 
 RECIPE = """
 steps = 2
@@ -89,3 +93,28 @@ def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "not a multi-rater" in refuses("train", tmp_path / "empty", "-o", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_ones_own_is_kept_only_if_it_is_better(
+    run, refuses, call, tmp_path: Path
+) -> None:
+    assert run(*call).status == 0
+    source, out = tmp_path / "images", tmp_path / "project"
+    source.mkdir()
+    labels = np.zeros((60, 60), np.uint8)
+    for number in range(6):
+        labels[5 + 25 * (number // 3) :, :][:14, 3 + 19 * (number % 3) :][:, :13] = number + 1
+    iio.imwrite(source / "a.png", np.where(labels, 200, 40).astype(np.uint8))
+    Project.create(source, out).close()
+    tifffile.imwrite(labels_path(out, "a.png"), labels)
+    own = ["train", "--from", out, "-o", tmp_path / "own", "--device", "cpu"]
+    own += ["--init", tmp_path / "run" / "spa.safetensors", "--steps", 2]
+    answer = run(*own, "--json")
+    said = answer.json
+    assert (said["learnt_from"], said["tested_on"]) == (4, 2)
+    better = said["after"] > said["before"]
+    assert answer.status == (0 if better else 1)
+    assert (tmp_path / "own" / "spa.safetensors").exists() == better
+    assert ("nothing was saved" in answer.err) != better
+    assert "takes no DATA" in refuses(*own, tmp_path)
+    assert "name the data" in refuses("train", "-o", tmp_path / "none")

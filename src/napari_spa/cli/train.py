@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "data",
-        nargs="+",
+        nargs="*",
         metavar="DATA",
         help="folders with images/NAME and raters/RATER/NAME (or a folder of such folders, "
         "when the recipe names them), and the word synthetic",
@@ -53,6 +53,13 @@ def add_parser(commands: Commands) -> None:
         help="start a new run from the weights of this model, where they fit; a network with "
         "an EfficientNet encoder starts from ImageNet otherwise",
     )
+    parser.add_argument(
+        "--from",
+        dest="project",
+        type=Path,
+        metavar="PROJECT",
+        help="instead of DATA: tune a model on the objects accepted in this project folder",
+    )
     parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
     add_device_option(parser)
     parser.add_argument(
@@ -71,6 +78,11 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from napari_spa.io.models.load import export_checkpoint, resolve_device
     from napari_spa.train.loop import train
+
+    if options.project is not None:
+        return _tune(options)
+    if not options.data:
+        raise CallError("name the data to train on, or --from a project folder.")
 
     checkpoint = options.output / "last.pt"
     if checkpoint.exists() and not options.resume:
@@ -96,6 +108,54 @@ def run(options: argparse.Namespace) -> int:
     export_checkpoint(checkpoint, weights, _card(options, recipe))
     _report(options, trainer, weights)
     return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    """Tune a model on a project's objects; keep it if it is better."""
+    from napari_spa.io.models.formats import save_model
+    from napari_spa.io.models.load import load_model
+    from napari_spa.train.personal import PersonalConfig, accepted_objects, tune
+
+    if options.data or options.config is not None or options.resume:
+        raise CallError("--from takes no DATA, --config or --resume.")
+    model = load_model(options.init or "spa-tiny", device=options.device)
+    settings = PersonalConfig()
+    if options.steps is not None:
+        settings = replace(settings, steps=options.steps)
+    objects = accepted_objects(options.project)
+    said = ""
+
+    def progress(share: float, message: str) -> None:
+        nonlocal said
+        if message != said:
+            say(f"{message} ({share:.0%})")
+            said = message
+
+    made = tune(model, objects, settings, progress=progress)
+    weights = options.output / "spa.safetensors"
+    figures = (
+        f"first click on {made.tested_on} objects set aside: "
+        f"{made.before:.3f} before, {made.after:.3f} after"
+    )
+    if made.better:
+        options.output.mkdir(parents=True, exist_ok=True)
+        card = {**model.card, "tuned_on": made.learnt_from, "tuned_from": model.identity.sha256}
+        save_model(made.spa, weights, card)
+    if options.json:
+        show_json(
+            {
+                "model": str(weights) if made.better else None,
+                "learnt_from": made.learnt_from,
+                "tested_on": made.tested_on,
+                "before": made.before,
+                "after": made.after,
+            }
+        )
+    elif made.better:
+        show(f"{weights}\n{figures}")
+    if not made.better:
+        say(f"{figures}; not better, so nothing was saved.")
+    return 0 if made.better else 1
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

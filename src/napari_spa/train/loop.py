@@ -39,7 +39,7 @@ class TrainConfig:
     learning_rate : float
         AdamW's peak rate.
     encoder_rate : float
-        Factor on it for a pretrained image encoder.
+        Factor on it for a pretrained image encoder; 0 leaves the encoder as it is.
     weight_decay : float
         AdamW's decay.
     warmup : int
@@ -183,6 +183,8 @@ class Trainer:
         self.model.to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        if config.encoder_rate == 0.0:
+            self.model.image_encoder.requires_grad_(False)  # no gradient, no time for it
         encoder = [*self.model.image_encoder.parameters()]
         known = {id(parameter) for parameter in encoder}
         rest = [p for p in self.model.parameters() if id(p) not in known]

@@ -1,0 +1,297 @@
+"""A model of one's own: a network tuned on the objects that a user accepted.
+
+The image encoder stays as it is; the decoder, the prompt maps and the conditioner follow
+the user.  A part of the objects is set aside, and the tuned network is worth having only
+if its first click is better on them.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from napari_spa.core.metrics import dice
+from napari_spa.core.transforms import to_unit_rgb
+from napari_spa.errors import DataError, ModelError
+from napari_spa.io.images import open_image, read_label_stack
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.project import Project
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.train.data import MIN_AREA, RatedObject
+from napari_spa.train.loop import TrainConfig, Trainer, Windows, collate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.model.spa import Spa
+
+FEWEST = 5
+"""Accepted objects below which nothing is learnt."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalConfig:
+    """How long and how fast to follow a user.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    batch : int
+        Windows per step.
+    learning_rate : float
+        AdamW's peak rate.
+    held_out : float
+        Share of the images, or of the objects of a single image, that is set aside.
+    tested : int
+        At most so many objects are tested before and after.
+    seed : int
+        Of everything random.
+    """
+
+    steps: int = 120
+    batch: int = 8
+    learning_rate: float = 2e-4
+    held_out: float = 0.3
+    tested: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcceptedObject:
+    """An object that a user accepted.
+
+    Attributes
+    ----------
+    name : str
+        Of its image, or of its plane in a stack.
+    image : ndarray of shape (H, W) or (H, W, C)
+        As it is on disk.
+    mask : ndarray of shape (H, W)
+        bool.
+    """
+
+    name: str
+    image: NDArray[np.generic]
+    mask: BoolArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonalModel:
+    """A tuned network, and what it is worth.
+
+    Attributes
+    ----------
+    spa : Spa
+        In evaluation mode.
+    learnt_from, tested_on : int
+        Objects.
+    before, after : float
+        Mean Dice of the first click on the objects that were set aside.
+    """
+
+    spa: Spa
+    learnt_from: int
+    tested_on: int
+    before: float
+    after: float
+
+    @property
+    def better(self) -> bool:
+        """Whether it is worth having."""
+        return self.after > self.before
+
+
+def accepted_objects(project: Path) -> list[AcceptedObject]:
+    """Collect the objects of a project folder.
+
+    Parameters
+    ----------
+    project : Path
+        The folder that *SPA Folder* or a batch keeps beside the images.
+
+    Returns
+    -------
+    list of AcceptedObject
+        Of images that can be read; each plane of a stack is an image.
+
+    Raises
+    ------
+    DataError
+        When it is no project, or holds fewer than five objects.
+    """
+    found: list[AcceptedObject] = []
+    for item in Project.open(project).items:
+        saved = labels_path(project, item.name)
+        if item.problem or not saved.is_file():
+            continue
+        opened = open_image(item.path)
+        labels = read_label_stack(saved, opened.shape)
+        for index in np.ndindex(labels.shape[:-2]):
+            if labels[index].any():
+                name = "/".join([item.name, *map(str, index)])
+                found += _objects(name, np.asarray(opened.levels[0][index]), labels[index])
+    if len(found) < FEWEST:
+        raise DataError(
+            f"{project} holds {len(found)} accepted objects; accept at least {FEWEST} first."
+        )
+    return found
+
+
+def tune(
+    model: LoadedModel,
+    objects: Sequence[AcceptedObject],
+    config: PersonalConfig | None = None,
+    *,
+    progress: Callable[[float, str], None] = lambda share, message: None,
+) -> PersonalModel:
+    """Tune a model on accepted objects, and test it on some that were set aside.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        One of this project's; it is not changed.
+    objects : sequence of AcceptedObject
+        At least five.
+    config : PersonalConfig or None
+        How long and how fast.
+    progress : callable
+        Called with the share done and a message; may raise ``Cancelled``.
+
+    Returns
+    -------
+    PersonalModel
+
+    Raises
+    ------
+    DataError
+        When there are fewer than five objects.
+    ModelError
+        When the network has no latent head to train.
+    """
+    settings = config or PersonalConfig()
+    if len(objects) < FEWEST:
+        raise DataError(f"{len(objects)} accepted objects are too few; accept at least {FEWEST}.")
+    if not model.config.latent_dim or model.config.convention != "spa":
+        raise ModelError(f"{model.identity.name} cannot be tuned; use a model of napari-spa.")
+    learn, test = set_aside(objects, settings)
+    progress(0.0, "testing the model as it is")
+    before = first_clicks(model, test, settings.seed)
+    progress(0.1, "learning")
+    trainer = Trainer(
+        TrainConfig(
+            steps=settings.steps,
+            batch=settings.batch,
+            learning_rate=settings.learning_rate,
+            encoder_rate=0.0,
+            warmup=max(1, settings.steps // 10),
+            decay=0.5,
+            average=0.97,
+            seed=settings.seed,
+            model=model.config,
+        ),
+        model.device,
+        model.spa.state_dict(),
+    )
+    window = replace(trainer.config.window, size=model.config.image_size)
+    windows = Windows([(_Accepted(learn), 1.0)], window, seed=settings.seed)
+    order = range(settings.steps * settings.batch)
+    for batch in DataLoader(windows, batch_size=settings.batch, sampler=order, collate_fn=collate):
+        trainer.advance(batch)
+        progress(0.1 + 0.8 * trainer.step / settings.steps, "learning")
+    tuned = copy.deepcopy(model.spa)
+    tuned.load_state_dict(trainer.average)
+    progress(0.9, "testing what was learnt")
+    after = first_clicks(replace(model, spa=tuned.eval()), test, settings.seed)
+    return PersonalModel(tuned, len(learn), len(test), before, after)
+
+
+def set_aside(
+    objects: Sequence[AcceptedObject], config: PersonalConfig
+) -> tuple[list[AcceptedObject], list[AcceptedObject]]:
+    """Split objects into those to learn from and those to test on: by image where there are three.
+
+    Parameters
+    ----------
+    objects : sequence of AcceptedObject
+        At least two.
+    config : PersonalConfig
+        Share and seed.
+
+    Returns
+    -------
+    learn, test : list of AcceptedObject
+        Neither is empty.
+    """
+    rng = np.random.default_rng(config.seed)
+    names = [item.name for item in objects]
+    if len(set(names)) < 3:
+        names = [str(number) for number in range(len(objects))]
+    groups = rng.permutation(sorted(set(names)))
+    kept = set(groups[: max(1, round(config.held_out * len(groups)))].tolist())
+    learn = [item for item, name in zip(objects, names, strict=True) if name not in kept]
+    test = [item for item, name in zip(objects, names, strict=True) if name in kept]
+    chosen = rng.permutation(len(test))[: config.tested]
+    return learn, [test[index] for index in sorted(chosen)]
+
+
+def first_clicks(model: LoadedModel, objects: Iterable[AcceptedObject], seed: int) -> float:
+    """Return the mean Dice after one click at a random place of each object.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        To test.
+    objects : iterable of AcceptedObject
+        To find.
+    seed : int
+        Of the places.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    session = RefinementSession(model, seed=seed)
+    found = []
+    for item in objects:
+        spots = np.argwhere(item.mask)
+        row, column = spots[rng.integers(len(spots))].tolist()
+        session.set_image(item.image)
+        proposal = session.start(points=[(row, column)], labels=[1])
+        found.append(dice(proposal.mask, item.mask))
+    return float(np.mean(found))
+
+
+class _Accepted:
+    """Accepted objects as a training source."""
+
+    def __init__(self, objects: Sequence[AcceptedObject]) -> None:
+        # Many objects share an image: it is converted once.
+        images = {id(item.image): item.image for item in objects}
+        pixels = {key: (to_unit_rgb(i) * 255).astype(np.uint8) for key, i in images.items()}
+        self.items = [RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> RatedObject:
+        return self.items[index]
+
+
+def _objects(
+    name: str, image: NDArray[np.generic], labels: NDArray[np.integer]
+) -> list[AcceptedObject]:
+    numbers, areas = np.unique(labels, return_counts=True)
+    wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
+    return [AcceptedObject(name, image, labels == number) for number in wanted]
