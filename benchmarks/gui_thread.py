@@ -31,7 +31,7 @@ from napari.qt import get_qapp
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from skimage import data
 
-from napari_spa.core.sample_stacks import ct_stack
+from napari_spa.viewer.samples import sample_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +210,7 @@ def play_long(rounds: int, size: tuple[int, int]) -> None:
     """Measure the memory that many rounds in one session take."""
     viewer = napari.Viewer()
     viewer.window.resize(*size)
-    image = viewer.add_image(ct_stack().image[20], name="slice")
+    image = viewer.add_image(sample_stack("ct").image[20], name="slice")
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
     live(1)
     refiner, process = dock.refiner, psutil.Process()

@@ -23,11 +23,11 @@ import tifffile
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
-from napari_spa.core.sample_stacks import ct_stack, em_stack
 from napari_spa.core.types import LocalMask
 from napari_spa.refine.annotation.propagation import propagate
 from napari_spa.refine.engine.image_plane import Picture
 from napari_spa.refine.session.prompt_validation import interior_click
+from napari_spa.viewer.samples import sample_stack
 
 
 @dataclass
@@ -49,7 +49,7 @@ def stacks(options: argparse.Namespace) -> list[Stack]:
     if options.image:
         image, labels = tifffile.imread(options.image), tifffile.imread(options.labels)
         return [Stack("given", image, labels)]
-    ct, em = ct_stack(), em_stack()
+    ct, em = sample_stack("ct"), sample_stack("em")
     return [
         Stack("ct", ct.image, ct.labels, ct.contrast_limits),
         Stack("em", em.image, em.labels, em.contrast_limits),

@@ -16,7 +16,7 @@ import tifffile
 from screenshots import DISC, do, grab, save, settle, wait  # redirects the user's folders, too
 from skimage import data, io
 
-from napari_spa.core.sample_stacks import ct_stack
+from napari_spa.viewer.samples import sample_stack
 
 
 def make_folder(folder: Path) -> Path:
@@ -26,7 +26,9 @@ def make_folder(folder: Path) -> Path:
     io.imsave(folder / "tissue.png", data.immunohistochemistry(), check_contrast=False)
     tifffile.imwrite(folder / "cell.tif", data.cell())
     tifffile.imwrite(folder / "coins.tif", data.coins())
-    tifffile.imwrite(folder / "ct.tif", ct_stack().image, metadata={"axes": "ZYX"}, ome=True)
+    tifffile.imwrite(
+        folder / "ct.tif", sample_stack("ct").image, metadata={"axes": "ZYX"}, ome=True
+    )
     (folder / "torn.tif").write_bytes(b"II*\0")
     return folder
 

@@ -9,10 +9,10 @@ import pytest
 import skimage.data
 from napari.layers import Image
 from npe2 import PluginManifest
+from scipy import ndimage
 
 import napari_spa
 from napari_spa.core.metrics import dice
-from napari_spa.core.sample_stacks import ct_stack, em_stack
 from napari_spa.errors import DataError
 from napari_spa.viewer import samples
 
@@ -79,9 +79,9 @@ def session():
     return napari_spa.RefinementSession(napari_spa.load_model("spa-tiny", device="cpu"), seed=0)
 
 
-@pytest.mark.parametrize("make", [ct_stack, em_stack])
-def test_the_first_click_segments_the_stacks_first_object(session, make):
-    stack = make()
+@pytest.mark.parametrize("name", ["ct", "em"])
+def test_the_first_click_segments_the_stacks_first_object(session, name):
+    stack = samples.sample_stack(name)
     plane, *point = stack.first_click
     session.set_image(stack.image[plane])
     mask = session.start(points=[point]).mask
@@ -96,3 +96,38 @@ def test_the_first_click_segments_what_the_hint_says(session, key, area):
     mask = session.start(points=[click]).mask
     assert mask[click]
     assert mask.sum() == pytest.approx(area, rel=0.25)
+
+
+@pytest.mark.parametrize("name", ["ct", "em"])
+def test_a_stack_is_what_its_labels_say(name):
+    stack = samples.sample_stack(name)
+    assert stack.labels.shape == stack.image.shape
+    assert set(np.unique(stack.labels)) == {0, *stack.names}
+    for label in stack.names:
+        found = np.flatnonzero((stack.labels == label).any(axis=(1, 2)))
+        assert np.array_equal(found, np.arange(found[0], found[-1] + 1))
+    assert stack.labels[stack.first_click] == 1
+    assert stack.first_click[0] == (len(stack.image) - 1) // 2
+    low, high = stack.contrast_limits
+    assert np.mean((stack.image >= low) & (stack.image <= high)) > 0.5
+
+
+def test_the_ct_is_in_hounsfield_units():
+    stack = samples.sample_stack("ct")
+    assert stack.image.dtype == np.int16
+    expected = {"right kidney": 185, "liver": 120, "liver metastasis": 45, "renal cyst": 12}
+    square = np.ones((1, 3, 3))
+    found = {
+        name: stack.image[ndimage.binary_erosion(stack.labels == label, square, 2)].mean()
+        for label, name in stack.names.items()
+    }
+    assert found == pytest.approx(expected, abs=15)
+
+
+def test_the_em_shows_dark_mitochondria():
+    stack = samples.sample_stack("em")
+    assert stack.image.dtype == np.uint8
+    inner = ndimage.binary_erosion(stack.labels > 0, np.ones((1, 3, 3)))
+    outside = stack.image[stack.labels == 0]
+    assert stack.image[inner].mean() < np.median(outside) - 30
+    assert 0.08 < (outside < 110).mean() < 0.3

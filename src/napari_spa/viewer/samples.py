@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_spa.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from napari_spa.core.sample_stacks import SampleStack
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleStack:
+    """A procedural stack of slices with its objects known.
+
+    Attributes
+    ----------
+    image : ndarray of shape (Z, Y, X)
+        int16 (Hounsfield units, cut to [-200, 400]) or uint8 (grey values).
+    labels : ndarray of shape (Z, Y, X)
+        uint8, 0 where no object is; each object has one number in all its slices.
+    names : dict of int to str
+        What each number is.
+    scale : (float, float, float)
+        Size of a voxel along z, y, x.
+    units : str
+        Of ``scale``.
+    contrast_limits : (float, float)
+        Values to show as black and as white.
+    first_click : (int, int, int)
+        A voxel well inside object 1, on the middle slice (the one that napari opens at).
+    """
+
+    image: NDArray[np.int16] | NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    names: dict[int, str]
+    scale: tuple[float, float, float]
+    units: str
+    contrast_limits: tuple[float, float]
+    first_click: tuple[int, int, int]
+
+
+def sample_stack(name: str) -> SampleStack:
+    """Read ``"ct"`` (an abdomen) or ``"em"`` (neuropil), made by a script of the repository."""
+    import imageio.v3 as iio
+
+    content = resources.files("napari_spa").joinpath("samples", f"{name}.npz").read_bytes()
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        labels, facts = archive["labels"], json.loads(str(archive["facts"]))
+        picture = iio.imread(archive["picture"].tobytes(), extension=".webp")
+    _, height, width = labels.shape
+    grey = picture[..., 0] if picture.ndim == 3 else picture
+    tiles = grey.reshape(-1, height, grey.shape[1] // width, width)
+    low, high = facts["range"]
+    image = low + tiles.swapaxes(1, 2).reshape(labels.shape) * ((high - low) / 255)
+    return SampleStack(
+        image=np.rint(image).astype(facts["dtype"]),
+        labels=labels,
+        names={int(number): text for number, text in facts["names"].items()},
+        scale=tuple(facts["scale"]),
+        units=facts["units"],
+        contrast_limits=tuple(facts["contrast_limits"]),
+        first_click=tuple(facts["first_click"]),
+    )
 
 
 def open_window(image: NDArray[np.generic], *, name: str) -> None:
@@ -84,19 +142,15 @@ def tissue() -> list[LayerData]:
 
 
 def ct() -> list[LayerData]:
-    """Make a stack that looks like a CT of the abdomen."""
-    from napari_spa.core.sample_stacks import ct_stack
-
+    """Open a stack that looks like a CT of the abdomen."""
     hint = "Click on the kidney, the bright oval left of the spine; then propagate it."
-    return _stack(ct_stack(), "Abdomen CT (synthetic)", hint)
+    return _stack(sample_stack("ct"), "Abdomen CT (synthetic)", hint)
 
 
 def em() -> list[LayerData]:
-    """Make a stack that looks like neuropil in the electron microscope."""
-    from napari_spa.core.sample_stacks import em_stack
-
+    """Open a stack that looks like neuropil in the electron microscope."""
     hint = "Click on the large mitochondrion, the dark body at the top; then propagate it."
-    return _stack(em_stack(), "Neuropil EM (synthetic)", hint)
+    return _stack(sample_stack("em"), "Neuropil EM (synthetic)", hint)
 
 
 def _picture(name: str) -> NDArray[np.generic]:

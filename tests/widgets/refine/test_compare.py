@@ -40,8 +40,6 @@ def round_of(window, **options):
 def test_setters_emit_nothing(window, heard):
     round_of(window)
     window.set_keys(["A", "B", "C", "D"], "E")
-    window.set_choosing(False)
-    window.set_choosing(True)
     window.clear()
     assert heard == []
     assert window.pictures == []
@@ -61,10 +59,6 @@ def test_keys_pick_by_place_accept_and_ask(window, heard, qtbot):
     assert heard == [("chosen", 3), ("chosen", 2), ("accept",), ("act", "undo")]
     window.set_keys(["A"], "B")
     qtbot.keyClick(window, Qt.Key.Key_G)
-    assert len(heard) == 4
-    window.set_choosing(False)
-    qtbot.keyClick(window, Qt.Key.Key_A)
-    qtbot.keyClick(window, Qt.Key.Key_B)
     assert len(heard) == 4
 
 

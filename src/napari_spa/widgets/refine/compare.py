@@ -263,10 +263,6 @@ class SideBySide(QDialog):
         self._hint.setText(_HINT if shown else _WAITING)
         self._place()
 
-    def set_choosing(self, choosing: bool) -> None:
-        """Let the pictures be picked, or not while the model works."""
-        self._tiles.setEnabled(choosing)
-
     def clear(self) -> None:
         """Show that there is nothing to pick."""
         self.set_pictures(None, [])
@@ -290,7 +286,7 @@ class SideBySide(QDialog):
             self.pictures[place].click()
 
     def _on_accept(self) -> None:
-        if self._tiles.isEnabled() and self._recommended:  # no one takes what is not shown
+        if self._recommended:  # no one takes what is not shown
             self.accept_requested.emit()
 
     def _on_picture(self, place: int) -> None:

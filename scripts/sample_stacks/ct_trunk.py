@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.sample_stacks.fields import (
+from sample_stacks.fields import (
     LONG,
     NOWHERE,
     Field,
@@ -17,7 +17,7 @@ from napari_spa.core.sample_stacks.fields import (
 )
 
 if TYPE_CHECKING:
-    from napari_spa.core.sample_stacks.ct_volume import Volume, Window
+    from sample_stacks.ct_volume import Volume, Window
 
 MIDLINE, SPINE = 179.0, 203.0  # column, and row of the vertebral bodies, in mm
 _CENTRE, _AXES = (178.0, MIDLINE), (108.0, 158.0)  # of the trunk: row, column; half axes

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
-from napari_spa.core.sample_stacks.em_neurites import SHAPE, Neurites, grow_neurites
-from napari_spa.core.sample_stacks.fields import Field, detector_noise, smooth_noise, step, union
-from napari_spa.core.sample_stacks.stack import SampleStack, innermost
+from sample_stacks.em_neurites import SHAPE, Neurites, grow_neurites
+from sample_stacks.fields import Field, detector_noise, smooth_noise, step, union
+from sample_stacks.stack import SampleStack, innermost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.sample_stacks.fields import Field, smooth_noise
+from sample_stacks.fields import Field, smooth_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,8 @@ Both are procedural: the same seed gives the same stack, nothing is read or down
 
 from __future__ import annotations
 
-from napari_spa.core.sample_stacks.ct import ct_stack
-from napari_spa.core.sample_stacks.em import em_stack
-from napari_spa.core.sample_stacks.stack import SampleStack
+from sample_stacks.ct import ct_stack
+from sample_stacks.em import em_stack
+from sample_stacks.stack import SampleStack
 
 __all__ = ["SampleStack", "ct_stack", "em_stack"]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.sample_stacks.ct_trunk import MIDLINE, SPINE
-from napari_spa.core.sample_stacks.fields import LONG, NOWHERE, capsule, ellipsoid, step, union
+from sample_stacks.ct_trunk import MIDLINE, SPINE
+from sample_stacks.fields import LONG, NOWHERE, capsule, ellipsoid, step, union
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_spa.core.sample_stacks.ct_trunk import Trunk
-    from napari_spa.core.sample_stacks.ct_volume import Volume
+    from sample_stacks.ct_trunk import Trunk
+    from sample_stacks.ct_volume import Volume
 
 KIDNEY, LIVER, METASTASIS, CYST = range(1, 5)
 NAMES = {

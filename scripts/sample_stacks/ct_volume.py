@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.sample_stacks.fields import Field, smooth_noise, step
+from sample_stacks.fields import Field, smooth_noise, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

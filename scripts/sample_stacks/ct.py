@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.sample_stacks import ct_organs as organs
-from napari_spa.core.sample_stacks.ct_trunk import paint_back, paint_ribs, paint_trunk
-from napari_spa.core.sample_stacks.ct_volume import SCALE, Volume
-from napari_spa.core.sample_stacks.fields import Field, detector_noise, step
-from napari_spa.core.sample_stacks.stack import SampleStack, innermost
+from sample_stacks import ct_organs as organs
+from sample_stacks.ct_trunk import paint_back, paint_ribs, paint_trunk
+from sample_stacks.ct_volume import SCALE, Volume
+from sample_stacks.fields import Field, detector_noise, step
+from sample_stacks.stack import SampleStack, innermost
 
 _PROFILE = (0.16, 0.68, 0.16)  # a slice sees a little of its neighbours: partial volume
 
