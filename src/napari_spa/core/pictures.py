@@ -39,8 +39,7 @@ def difference_picture(
     ndarray of shape (h, w, 3)
         uint8.
     """
-    low, high = np.percentile(window, [0.5, 99.5])
-    picture = np.clip((window - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    picture = _stretched(window)
     for part, colour in (
         (mask & ~recommended, ADDED_COLOUR),
         (recommended & ~mask, REMOVED_COLOUR),
@@ -49,6 +48,34 @@ def difference_picture(
     picture[outline(mask)] = OUTLINE_COLOUR
     drawn: NDArray[np.uint8] = picture.astype(np.uint8)
     return drawn
+
+
+def outline_picture(window: FloatArray, mask: BoolArray) -> NDArray[np.uint8]:
+    """Draw a mask's outline into the image, and nothing that depends on another mask.
+
+    Parameters
+    ----------
+    window : ndarray of shape (h, w, 3)
+        float32 in [0, 1], the image.
+    mask : ndarray of shape (h, w)
+        bool.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3)
+        uint8.
+    """
+    picture = _stretched(window)
+    picture[outline(mask)] = ADDED_COLOUR
+    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
+    return drawn
+
+
+def _stretched(window: FloatArray) -> FloatArray:
+    """Return the image in [0, 255], with its contrast stretched."""
+    low, high = np.percentile(window, [0.5, 99.5])
+    grey: FloatArray = np.clip((window - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return grey
 
 
 def outline(mask: BoolArray) -> BoolArray:

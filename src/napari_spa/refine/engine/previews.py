@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.pictures import difference_picture
+from napari_spa.core.pictures import difference_picture, outline_picture
 from napari_spa.core.types import Region
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
@@ -21,7 +21,7 @@ _SMALLEST = 24.0
 
 
 def round_pictures(
-    canvas: Canvas, proposal: Proposal, side: int = PICTURE_SIDE
+    canvas: Canvas, proposal: Proposal, side: int = PICTURE_SIDE, *, blind: bool = False
 ) -> tuple[NDArray[np.uint8], ...]:
     """Draw the recommendation and each candidate.
 
@@ -33,6 +33,8 @@ def round_pictures(
         What is shown.
     side : int
         Of the pictures, in pixels.
+    blind : bool
+        Draw outlines alone, so that no picture tells what is recommended.
 
     Returns
     -------
@@ -43,6 +45,8 @@ def round_pictures(
     window = canvas.read(view, side)
     recommended = _sample(proposal.local_mask, proposal.region, view, side)
     masks = [_sample(c.local_mask, c.region, view, side) for c in proposal.candidates]
+    if blind:
+        return tuple(outline_picture(window, mask) for mask in (recommended, *masks))
     return tuple(difference_picture(window, mask, recommended) for mask in (recommended, *masks))
 
 

@@ -14,6 +14,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``discard``           the active object was dropped
 ``delete``            an object went, on one plane or on all
 ``undo``, ``redo``    the last act on the objects was taken back, or done again
+``blind``             in which order the masks of a round were shown, to be read blind
 ``edit``              a plane was painted by hand; its labels
 ``profile``           what was learnt was put into the profile beside the log
 ``closed``            the window was closed in order
@@ -36,7 +37,7 @@ from napari_spa.refine.log.serialization import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -117,6 +118,12 @@ class Journal:
             # A restored object may be looked at with other channels or contrast than before.
             self._round, self._source = timeline.state.number, dict(source)
             self._log.append({"kind": "at", "object": number, "round": self._round, **source})
+
+    def blind(self, number: int, round_number: int, order: Sequence[int]) -> None:
+        """Write in which order a round's masks were shown, -1 for the recommendation."""
+        self._log.append(
+            {"kind": "blind", "object": number, "round": round_number, "order": list(order)}
+        )
 
     def accept(
         self,

@@ -137,6 +137,9 @@ class RecordReader:
             source = self._looked(record) or held.source
             self._session.at_hand = replace(held, round=int(record["round"]), source=source)
 
+    def _on_blind(self, record: Record) -> None:
+        """Take nothing from it: it says what was seen, not what was done."""
+
     def _on_accept(self, record: Record) -> None:
         number, plane = _number(record), self._plane(record["plane"])
         held = self._session.at_hand

@@ -204,9 +204,29 @@ class Refiner(QObject):
         elif not self.choosing:
             self.redo_requested.emit()
 
+    def choose(self, index: int) -> None:
+        """Choose among what is shown: a candidate, 0-based, or after them the recommendation.
+
+        Where all are alike, in blind mode, to choose the recommendation shows it, and then it
+        can be accepted; else it is accepted at once.
+        """
+        if not self.ready() or self.current is None:
+            return
+        shown = self.shown()
+        if index < len(shown.proposal.candidates):
+            self.pick(index)
+        elif shown.blind:
+            self.current.take_recommended()
+            self.said.emit("This one is shown in the image: accept it, or choose another.")
+        else:
+            self.accept()
+
     def accept(self) -> None:
         """Write the recommended mask as an object."""
         if not self.ready() or self.current is None:
+            return
+        if self.held is not None and not self.held.decided:
+            self.said.emit("Choose one of the masks first.")
             return
         work, shown = self.current, self.shown()
         try:
@@ -278,8 +298,9 @@ class Refiner(QObject):
         """Let the session do something to the object at hand, and show what comes of it."""
         session, work = self.session, self.current
         if session is not None and work is not None:
+            blind = work.at_hand is not None and work.at_hand.blind
             self.submit(
-                lambda progress: make_shown(session, act(session, progress)),
+                lambda progress: make_shown(session, act(session, progress), blind=blind),
                 partial(self._show, work),
             )
 
@@ -330,7 +351,7 @@ class Refiner(QObject):
             session = load(progress)
             progress(0.05, "reading the image")
             session.set_image(picture, source=work.source())
-            return make_shown(session, act(session, progress))
+            return make_shown(session, act(session, progress), blind=held.blind)
 
         work.take(held)
         self.selected = held.number
@@ -356,12 +377,17 @@ class Refiner(QObject):
                 shown.timeline,
                 look_record(held.look or work.look, shown.session.canvas),
             )
+            if shown.blind:
+                work.journal.blind(held.number, shown.timeline.state.number, shown.order)
         self._round.begin(work.showing(shown, self.overlap), shown)
 
     def _on_round_shown(self, shown: Shown) -> None:
         self.proposed.emit(shown.proposal, shown)
         certain = "The model is certain: accept, or click to correct it."
-        self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
+        if shown.blind:
+            self.said.emit("Choose the mask that you want.")
+        else:
+            self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""

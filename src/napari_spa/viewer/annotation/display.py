@@ -98,7 +98,7 @@ class Looks(QObject):
             work.prompts.set_framed(framed)
 
     def set_blind(self, blind: bool) -> None:
-        """Show neither the recommendation nor differences in the image until one is taken."""
+        """From the next object on, show all masks alike, and which is recommended nowhere."""
         self._refiner.blind = blind
 
     def set_overlays_hidden(self, hidden: bool) -> None:

@@ -55,6 +55,8 @@ class AtHand:
         How its plane is looked at, from its start on: rounds are computed so.
     blind : bool
         Whether it is read blind, from its start on.
+    taken : bool
+        Whether the recommendation was chosen among the masks of a blind round.
     """
 
     number: int
@@ -64,6 +66,12 @@ class AtHand:
     reopened: bool = False
     look: Look | None = None
     blind: bool = False
+    taken: bool = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether it may be accepted: read blind, only once it was chosen."""
+        return self.shown is not None and (self.taken or not self.blind)
 
 
 class AnnotatedImage:
@@ -157,7 +165,7 @@ class AnnotatedImage:
         self.prompts.make()
         yield
         self._end_preview()
-        self.at_hand, self._overlap = replace(held, shown=shown), overlap
+        self.at_hand, self._overlap = replace(held, shown=shown, taken=False), overlap
         self._begin_preview()
         self.mask.refresh()
         yield
@@ -232,6 +240,13 @@ class AnnotatedImage:
         if self.journal is not None:
             self.journal.accept(number, part, mask, overlap, group, source=source)
         return change
+
+    def take_recommended(self) -> None:
+        """Show what is recommended: it was chosen among the masks of a blind round."""
+        if self.at_hand is not None and not self.at_hand.decided:
+            self.at_hand = replace(self.at_hand, taken=True)
+            self._begin_preview()
+            self.mask.refresh()
 
     def remove(self, number: int, plane: Plane | None = None) -> Change:
         """Take an object away, from one plane or from all: labels, table and log.
@@ -349,7 +364,7 @@ class AnnotatedImage:
 
     def _begin_preview(self) -> None:
         held = self.at_hand
-        if held is not None and held.shown is not None and not held.blind:
+        if held is not None and held.shown is not None and held.decided:
             mask = held.shown.mask
             patch, _ = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
             self.annotation.apply(patch)

@@ -47,7 +47,10 @@ class Shown:
         What each candidate would change.
     order : tuple of int
         A shuffled order of candidates and, as -1, the recommendation, for blind reading; it
-        follows from the round's seed alone.
+        follows from the round's seed and the image.
+    blind : bool
+        Whether it is made for blind reading: the pictures are outlines, nothing is drawn into
+        the image, and there are no words.
     """
 
     session: RefinementSession
@@ -58,9 +61,10 @@ class Shown:
     pictures: tuple[NDArray[np.uint8], ...]
     words: tuple[str, ...]
     order: tuple[int, ...]
+    blind: bool = False
 
 
-def make_shown(session: RefinementSession, proposal: Proposal) -> Shown:
+def make_shown(session: RefinementSession, proposal: Proposal, *, blind: bool = False) -> Shown:
     """Make a session's present round ready; for the worker."""
     from napari_spa.refine.engine.previews import round_pictures  # brings torch
 
@@ -68,16 +72,20 @@ def make_shown(session: RefinementSession, proposal: Proposal) -> Shown:
     if timeline is None:
         raise RuntimeError("a session that proposes has a timeline")
     count = len(proposal.candidates)
-    shuffled = np.random.default_rng(timeline.state.seed).permutation(count + 1) - 1
+    # With the image, or the first round of each image's first object would be in one order.
+    entropy = (timeline.state.seed, int(session.canvas.fingerprint, 16))
+    shuffled = np.random.default_rng(entropy).permutation(count + 1) - 1
+    offered = () if blind else proposal.candidates
     return Shown(
         session=session,
         proposal=proposal,
         timeline=timeline,
         mask=LocalMask.crop(proposal.local_mask, proposal.region),
-        drawn=tuple(draw_candidate(candidate) for candidate in proposal.candidates),
-        pictures=round_pictures(session.canvas, proposal),
-        words=tuple(describe_difference(candidate) for candidate in proposal.candidates),
+        drawn=tuple(draw_candidate(candidate) for candidate in offered),
+        pictures=round_pictures(session.canvas, proposal, blind=blind),
+        words=tuple(describe_difference(candidate) for candidate in offered),
         order=tuple(int(k) for k in shuffled),
+        blind=blind,
     )
 
 

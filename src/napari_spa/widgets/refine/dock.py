@@ -92,10 +92,10 @@ class RefineDock(QWidget):
         refiner.failed.connect(self._on_failed)
         refiner.worker.progressed.connect(self._on_progressed)
         refiner.worker.busy_changed.connect(self._refresh)
-        parts.grid.candidate_chosen.connect(self._choose)
+        parts.grid.candidate_chosen.connect(refiner.choose)
         parts.grid.candidate_toggled.connect(self.looks.set_candidate_visible)
         parts.grid.candidate_previewed.connect(self._on_previewed)
-        parts.side_by_side.candidate_chosen.connect(self._choose)
+        parts.side_by_side.candidate_chosen.connect(refiner.choose)
         parts.side_by_side.accept_requested.connect(refiner.accept)
         parts.side_by_side.act_requested.connect(lambda act: self._acts()[act]())
         for name, button in parts.acts.items():
@@ -202,15 +202,6 @@ class RefineDock(QWidget):
     def _press(self, act: Callable[[], None], _: bool = False) -> None:
         act()
 
-    def _choose(self, index: int) -> None:
-        """Pick a candidate; among blind ones the recommendation comes last."""
-        held = self.refiner.held
-        shown = None if held is None else held.shown
-        if shown is not None and index == len(shown.proposal.candidates):
-            self.refiner.accept()
-        else:
-            self.refiner.pick(index)
-
     def _toggle_at(self, position: int) -> None:
         self.parts.grid.cards[position].toggle.toggle()
 
@@ -252,10 +243,10 @@ class RefineDock(QWidget):
     # ------------------------------------------------------------------ answering
 
     def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
-        parts, blind = self.parts, self.settings.blind
-        parts.show_round(proposal, shown, blind=blind)
+        parts = self.parts
+        parts.show_round(proposal, shown)
         for index in range(len(shown.words)):
-            self.looks.set_candidate_visible(index, not blind and parts.grid.is_toggled(index))
+            self.looks.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view
         parts.options.set_field(f"{view.height:.0f} x {view.width:.0f} px", frame=self.looks.framed)
         self._refresh()
@@ -289,7 +280,8 @@ class RefineDock(QWidget):
         self._activity.update(max(0, round(share * PROGRESS_STEPS) - self._activity.n))
 
     def _on_previewed(self, index: int, on: bool) -> None:
-        if not self.settings.blind:
+        held = self.refiner.held
+        if held is not None and not held.blind:
             self.looks.preview_candidate(index if on else None)
 
     def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
@@ -307,8 +299,9 @@ class RefineDock(QWidget):
             parts.progress.setValue(0)
             parts.progress.setFormat("ready")
         parts.grid.setEnabled(choosing and not busy)
-        parts.acts["accept"].setEnabled(choosing and not busy)
-        parts.acts["discard"].setEnabled(refiner.held is not None)
+        held = refiner.held
+        parts.acts["accept"].setEnabled(held is not None and held.decided and not busy)
+        parts.acts["discard"].setEnabled(held is not None)
         parts.acts["undo"].setEnabled(refiner.can_undo and not busy)
         parts.acts["redo"].setEnabled(refiner.can_redo and not busy)
         parts.model.setEnabled(not busy)

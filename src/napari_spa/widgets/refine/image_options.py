@@ -59,7 +59,10 @@ class ImageOptions(QWidget):
         self.frame = RingedCheck("Show frame")
         self.overlap = QuietCombo("Overlap")
         self.blind = RingedCheck("Blind mode")
-        self.blind.setToolTip("Shuffle the candidates, hide their figures and the recommendation.")
+        self.blind.setToolTip(
+            "From the next object on: show all masks alike and shuffled, without saying which\n"
+            "is recommended; it can be accepted once it was chosen."
+        )
         self.frame.setToolTip("Draw the field of view into the image.")
         self.contrast.show_entries(list(CONTRASTS.values()), 0)
         self.overlap.show_entries(list(OVERLAPS.values()), 0)

@@ -105,17 +105,18 @@ class DockParts(QWidget):
         others = {act: keys[act] for act in ("undo", "redo", "discard")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
-    def show_round(self, proposal: Proposal, shown: Shown, *, blind: bool) -> None:
+    def show_round(self, proposal: Proposal, shown: Shown) -> None:
         """Show the candidates and figures of a round."""
-        pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
-        recommended = (shown.pictures[0], "Recommended")
-        if blind:
-            everything = [*pictures, recommended]
-            order = [len(pictures) if k < 0 else k for k in shown.order]
+        self.legend.setHidden(shown.blind)
+        if shown.blind:
+            everything = [(picture, "") for picture in (*shown.pictures[1:], shown.pictures[0])]
+            order = [len(everything) - 1 if k < 0 else k for k in shown.order]
             self.grid.set_candidates(everything, order, blind=True)
             self.side_by_side.set_pictures(None, everything, order, blind=True)
             self.figures.setText(f"Round {proposal.round}")
             return
+        pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
+        recommended = (shown.pictures[0], "Recommended")
         if proposal.certain:
             self.grid.set_certain()
         else:
