@@ -1,5 +1,6 @@
 """Tests of what a batch does with one image: outputs on disk, same bytes, honest problems."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,9 +14,9 @@ from napari_spa.batch import image
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import input_digest, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
-from napari_spa.errors import DataError
+from napari_spa.errors import DataError, InputError
 from napari_spa.io.event_log import read_records
-from napari_spa.io.images import ImageFile, ImageInfo, write_labels
+from napari_spa.io.images import ImageInfo, write_labels
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import image_facts, read_journal
@@ -346,20 +347,20 @@ def test_a_pyramid_is_read_piece_by_piece(engine, task, tmp_path):
     assert one.objects == other.objects
 
 
-class Failing:
-    """An array on a disk that fails."""
+def test_an_image_that_is_cut_short_while_it_is_read(engine, task, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_spa.io.images.lazy._READ_WHOLE", 0)
+    opened = image.OpenedImage.open(task)
+    os.truncate(task.path, 100)
+    with pytest.raises(InputError, match="it is cut short"):
+        opened.levels[0][()]
 
-    shape, dtype = (64, 72), np.dtype(np.uint8)
 
-    def __getitem__(self, index):
-        raise OSError("the disk is gone.")
-
-
-def test_a_disk_that_fails_while_it_is_read(engine, task, tmp_path, monkeypatch):
-    info = ImageInfo("YX", (64, 72))
-    monkeypatch.setattr(
-        "napari_spa.io.images.open_image", lambda path: ImageFile(path, (Failing(),), info)
-    )
+def test_what_of_a_file_is_not_opened_is_a_reason_to_look(engine, task, tmp_path):
+    pixels = tifffile.imread(task.path)
+    with tifffile.TiffWriter(task.path) as tiff:
+        tiff.write(pixels[::4, ::4], metadata=None)
+        tiff.write(pixels, metadata=None)
     result = segment_image(task, RECIPE, engine, tmp_path / "out")
-    assert result.outcome == "failed"
-    assert result.problem == "sub/cells.tif cannot be read: the disk is gone."
+    assert result.outcome == "done"
+    assert result.doubtful
+    assert result.problem == "cells.tif holds 2 images; only the largest (64 x 72) is opened."

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.errors import InputError, SpaError
+from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.refine.log.journal import ImageFacts, Journal
 
@@ -130,20 +129,6 @@ class LabelPlanes:
             self.highest = max(self.highest, int(values.max()))
 
 
-# What readers raise while they read a damaged file piece by piece.
-_FAULTS = (
-    OSError,
-    ValueError,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedImage:
     """An image or stack that is read plane by plane.
@@ -156,11 +141,14 @@ class OpenedImage:
         Full resolution first; of the logical axes, and perhaps colours after them.
     info : ImageInfo
         For writing labels.
+    notes : tuple of str
+        What of the file was not opened.
     """
 
     name: str
     levels: tuple[Any, ...]
     info: ImageInfo
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, task: BatchTask) -> OpenedImage:
@@ -182,12 +170,10 @@ class OpenedImage:
         """
         from napari_spa.io.images import open_image
 
-        image = open_image(task.path)
-        levels = tuple(
-            level if isinstance(level, np.ndarray) else _Guarded(level, task.name)
-            for level in image.levels
-        )
-        return cls(task.name, levels, image.info)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImageWarning)  # the notes are in the result
+            image = open_image(task.path)
+        return cls(task.name, image.levels, image.info, image.notes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -244,20 +230,3 @@ def _slice_sentence(sizes: tuple[int, ...], index: tuple[int, ...]) -> str:
     if not index:
         return f"the image is a stack of {extent} slices; say which one, as slice {example}."
     return f"the image is a stack of {extent} slices; a slice is {len(sizes)} numbers: {example}."
-
-
-class _Guarded:
-    """An array that is read as it is asked for, with its faults as sentences."""
-
-    def __init__(self, array: Any, name: str) -> None:  # noqa: ANN401  any lazy array
-        self._array, self._name = array, name
-        self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
-
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401  as of arrays
-        try:
-            return np.asarray(self._array[index])
-        except SpaError:
-            raise
-        except _FAULTS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-            raise InputError(f"{self._name} cannot be read: {reason}.") from error

@@ -67,6 +67,7 @@ class Book:
         self._total, self._on_result, self._progress = total, on_result, progress
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
+        self._partly: list[str] = []  # images of which not all was opened, a sentence each
         self._kept = list(found.named("kept"))
         self._count = 0
         self._begun = self._written = time.monotonic()
@@ -97,6 +98,8 @@ class Book:
             self._remove_stale(result.name)
         else:
             self._done[result.name] = sum(not one.problem for one in result.objects)
+            if result.problem:
+                self._partly.append(f"{result.name}: {result.problem}")
         self._manifest.add(result, finished.environment)
 
     def _remove_stale(self, name: str) -> None:
@@ -121,7 +124,7 @@ class Book:
     def report(self, seconds: float) -> BatchReport:
         """Say what came of it."""
         changed = self._found.named("changed")
-        notes = list(self.notes)
+        notes = [*self.notes, *sorted(self._partly)]
         if changed:
             were = "was" if len(changed) == 1 else "were"
             images = counted(len(changed), "image")

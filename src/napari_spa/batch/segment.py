@@ -127,8 +127,10 @@ def segment_image(
         return ImageResult(task.name, "failed", input_sha256=digest, problem=sentence)
     outputs = written.save(out)
     objects = tuple(sorted(written.objects, key=lambda one: (one.number, one.index)))
-    doubtful = not objects or any(one.problem or one.uncertainty >= limit for one in objects)
-    return ImageResult(task.name, "done", objects, doubtful, digest, outputs)
+    problem = " ".join(image.notes)
+    doubtful = bool(problem) or not objects
+    doubtful |= any(one.problem or one.uncertainty >= limit for one in objects)
+    return ImageResult(task.name, "done", objects, doubtful, digest, outputs, problem)
 
 
 def _doubtful_from(recipe: BatchRecipe) -> float:

@@ -119,7 +119,7 @@ class ImageResult:
     input_sha256: str = ""  # digest of the input file or files, prompts and rough mask included
     # Path in the output folder (POSIX) and SHA-256 of each file written.
     outputs: tuple[tuple[str, str], ...] = ()
-    problem: str = ""  # why the image failed, in a sentence
+    problem: str = ""  # why the image failed, or what of its file was not opened; sentences
 
 
 def result_to_record(result: ImageResult) -> dict[str, Any]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
 from napari_spa.cli import batch, demo, evaluate, models, profile, replay, segment, train
 from napari_spa.cli.arguments import Parser, join_negative_values
 from napari_spa.cli.output import CallError, say
-from napari_spa.errors import DataError, SpaError
+from napari_spa.errors import DataError, ImageWarning, SpaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["main"]
 
@@ -29,11 +31,14 @@ FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     # Its remarks on damaged files would come before our own sentence.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("tifffile")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
     arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
     try:
         options = _parser().parse_args(arguments)
-        status: int = options.run(options)
+        with _notes_on_images():
+            status: int = options.run(options)
         sys.stdout.flush()
     except DataError as error:
         say(f"napari-spa: {error}")
@@ -49,6 +54,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status
+
+
+@contextmanager
+def _notes_on_images() -> Iterator[None]:
+    """Say what of an image file is not opened as the rest is said, and say it each time."""
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:  # noqa: ANN401
+        if issubclass(category, ImageWarning):
+            say(f"napari-spa: {message}")
+        else:
+            others(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+        warnings.showwarning = tell
+        warnings.simplefilter("always", ImageWarning)
+        yield
 
 
 def _parser() -> Parser:

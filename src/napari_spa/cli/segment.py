@@ -50,7 +50,12 @@ def add_parser(commands: Commands) -> None:
         about="Segment the object under a point, and pick among candidate differences.",
         example="napari-spa segment fundus.jpg --point 620,1130 --pick 2 -o disc.tif",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG or .npy")
+    parser.add_argument(
+        "image",
+        type=Path,
+        metavar="IMAGE",
+        help="any image that can be opened: TIFF, PNG, .npy, ...",
+    )
     _add_prompts(parser)
     parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
     parser.add_argument(
