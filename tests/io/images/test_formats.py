@@ -149,7 +149,7 @@ OME = (
         (OME.format('PhysicalSizeX="" PhysicalSizeY="0.5"', ""), None, None),
         (OME.format('PhysicalSizeX="-1" PhysicalSizeY="inf"', ""), None, None),
         (OME.format('PhysicalSizeX="1" PhysicalSizeY="1"', "<X>a & b</X>"), None, None),
-        (OME.format('PhysicalSizeX="9" PhysicalSizeXUnit="m" PhysicalSizeY="1"', ""), (1, 9e6), None),
+        (OME.format('PhysicalSizeX="9" PhysicalSizeXUnit="m" PhysicalSizeY="1"', ""), (1, 9e6), None),  # noqa: E501
         (OME.format('PhysicalSizeX="1" PhysicalSizeY="1" PhysicalSizeZ="2"', ""), (1, 1), 2),
         ("ImageJ=1.54f\nimages=5\nslices=5\nspacing=2,0\nunit=um\n", (0.2, 0.2), None),
         ("ImageJ=1.54f\nimages=5\nslices=5\nspacing=2.0\nunit=\\u00B5m\n", (0.2, 0.2), 2),
