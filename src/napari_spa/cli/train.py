@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.arguments import add_command, add_device_option, add_json_option, positive
 from napari_spa.cli.output import CallError, checking_the_call, say, show, show_json
+from napari_spa.cli.train_methods import add_method_options, run_methods
 
 if TYPE_CHECKING:
     import argparse
@@ -68,6 +69,7 @@ def add_parser(commands: Commands) -> None:
         metavar=("N", "SHARE"),
         help="N different generated objects make up SHARE (0 to 1) of what is shown",
     )
+    add_method_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -76,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     # Threads that spin while they wait slow the processes that draw windows ten times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if options.methods is not None:
+        return run_methods(options)
     from napari_spa.io.models.load import export_checkpoint, resolve_device
     from napari_spa.train.loop import train
 

@@ -12,7 +12,7 @@ from napari_spa.datasets import open_folder
 from napari_spa.errors import InputError, SpaError
 from napari_spa.evaluate.games import GameFiles, Played
 from napari_spa.evaluate.measures import Game, measure_game
-from napari_spa.evaluate.methods import METHODS
+from napari_spa.evaluate.methods import METHODS, find_method
 from napari_spa.evaluate.statistics import Seat
 from napari_spa.evaluate.targets import (
     Combinations,
@@ -139,8 +139,9 @@ def evaluate(
     _check(config, registry)
     opened = open_folder(folder) if isinstance(folder, (str, Path)) else folder
     names = choose_names(opened, config)
-    methods = {name: registry[name].build(bench) for name in config.methods}
-    seats = _seats(config, registry, methods)
+    entries = {name: find_method(name, registry) for name in config.methods}
+    methods = {name: entry.build(bench) for name, entry in entries.items()}
+    seats = _seats(config, entries, methods)
     files = {
         seat: GameFiles(work, seat, _plan(bench, config, methods[seat.method])) for seat in seats
     }
@@ -175,12 +176,8 @@ def _outcomes(
 
 
 def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
-    unknown = [name for name in config.methods if name not in registry]
-    if unknown or not config.methods:
-        raise InputError(
-            f"unknown method {', '.join(unknown) or 'none'}; "
-            "napari-spa evaluate --list-methods names them all."
-        )
+    for name in config.methods or ("",):
+        find_method(name, registry)
     check_habits(config.users or ())
     wrong = [style for style in config.clicks if style not in CLICK_STYLES]
     if wrong or not config.clicks:
@@ -197,12 +194,12 @@ def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
 
 
 def _seats(
-    config: EvaluateConfig, registry: Mapping[str, MethodEntry], methods: Mapping[str, Method]
+    config: EvaluateConfig, entries: Mapping[str, MethodEntry], methods: Mapping[str, Method]
 ) -> list[Seat]:
     """Pair methods with users: those who can play it, or else the method's own."""
     seats = []
     for name, method in methods.items():
-        own = registry[name].user
+        own = entries[name].user
         able = [user for user in config.users or () if HABITS[user].currencies & method.currencies]
         fixed = own == "random"  # blind picks are what this method is about
         for user in (own,) if fixed or not able else able:

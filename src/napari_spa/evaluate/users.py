@@ -21,6 +21,8 @@ from napari_spa.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_spa.core.types import BoolArray
 
 ClickStyle = Literal["uniform", "central", "realistic"]
@@ -187,9 +189,8 @@ class User:
 
     def draw_box(self) -> Box:
         """Draw a box around what they have in mind, loosely as people do."""
-        rows, columns = np.nonzero(self.wanted)
-        edges = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float)
-        extent = np.tile(edges[2:] - edges[:2] + 1, 2)
+        edges = _edges(self.wanted)
+        extent = np.tile(edges[2:] - edges[:2], 2)
         # The middle of what people draw is a little wide, so the object lies inside mostly.
         outward = np.array([-1, -1, 1, 1]) * extent * self.rng.uniform(-0.3, 1.0, 4) * _LOOSE
         return _box(edges + outward, self.wanted.shape)
@@ -201,11 +202,7 @@ class User:
         """
         if not shown.any():
             return self.draw_box()
-        places = [np.nonzero(mask) for mask in (shown, self.wanted)]
-        reached, wanted = (
-            np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float)
-            for rows, columns in places
-        )
+        reached, wanted = _edges(shown), _edges(self.wanted)
         if (reached == wanted).all():
             return None
         edges = np.array([box.row0, box.column0, box.row1, box.column1]) + wanted - reached
@@ -299,11 +296,14 @@ def check_habits(names: Sequence[str]) -> None:
         raise InputError(f"unknown user {', '.join(unknown)}; choose of {', '.join(HABITS)}.")
 
 
-def _box(edges: np.ndarray[tuple[int], np.dtype[np.float64]], shape: tuple[int, ...]) -> Box:
-    """Return a box of (row0, column0, row1, column1) within an image, of one pixel or more."""
-    limit = np.array([*shape, *shape], dtype=float) - 1
-    row0, column0, row1, column1 = np.clip(edges, 0, limit)
-    row1, column1 = max(row1, min(row0 + 1, limit[0])), max(column1, min(column0 + 1, limit[1]))
-    return Box(
-        float(min(row0, row1 - 1)), float(min(column0, column1 - 1)), float(row1), float(column1)
-    )
+def _edges(mask: BoolArray) -> NDArray[np.float64]:
+    """Return the edges (row0, column0, row1, column1) around a mask that is not empty."""
+    rows, columns = np.nonzero(mask)
+    return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], dtype=float)
+
+
+def _box(edges: NDArray[np.float64], shape: tuple[int, ...]) -> Box:
+    """Return a box within an image, of one pixel or more."""
+    row0, column0, row1, column1 = np.clip(edges, 0, [*shape, *shape]).tolist()
+    row1, column1 = max(row1, min(row0 + 1, shape[0])), max(column1, min(column0 + 1, shape[1]))
+    return Box(min(row0, row1 - 1), min(column0, column1 - 1), row1, column1)

@@ -8,24 +8,54 @@ of :data:`METHODS`.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_spa.evaluate.methods.base import Bench, Method, MethodEntry, Segmenter
+from napari_spa.errors import InputError
+from napari_spa.evaluate.methods.base import Bench, Method, MethodEntry, Segmenter, run_folder
+from napari_spa.evaluate.methods.rivals import prompted, tuned, whole_image
 from napari_spa.evaluate.methods.sessions import SpaMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_spa.evaluate.methods.base import Family
 
-__all__ = ["METHODS", "Bench", "Method", "MethodEntry", "Segmenter", "training_costs"]
+__all__ = [
+    "METHODS",
+    "Bench",
+    "Method",
+    "MethodEntry",
+    "Segmenter",
+    "find_method",
+    "training_costs",
+]
 
 
 def _ours(
     name: str, about: str, method: SpaMethod, *, user: str = "picks", family: Family = "spa"
 ) -> MethodEntry:
-    return MethodEntry(name, about, family, user, lambda bench: method)
+    return MethodEntry(name, about, family, user, partial(_session, method))
+
+
+def _session(method: SpaMethod, bench: Bench, run: str = "spa") -> SpaMethod:
+    """Play with the model that was trained further on the data set, where one was."""
+    if bench.runs is None or not (bench.runs / run).is_dir():
+        return method
+    model, facts = bench.once(run, partial(tuned, run, bench))
+    return replace(method, model=model, facts=facts)
+
+
+def _prompted(name: str, about: str, user: str, *, trains: bool = False) -> MethodEntry:
+    build = partial(prompted, name)
+    return MethodEntry(name, about, "interactive", user, build, trains)
+
+
+def _whole(name: str, about: str, family: Family) -> MethodEntry:
+    return MethodEntry(name, about, family, "looks", partial(whole_image, name), trains=True)
 
 
 _ENTRIES = (
@@ -61,12 +91,70 @@ _ENTRIES = (
         )
         for count in (24, 36, 48)
     ),
+    _prompted("sam-click", "the backbone as SAM is used: corrective clicks", "clicks"),
+    _prompted("medsam-box", "the backbone tuned to boxes, as MedSAM is", "boxes", trains=True),
+    _prompted("msa-click", "the backbone with trained adapters: clicks", "clicks", trains=True),
+    _prompted("sam-u-v1", "SAM-U: several boxes around the user's, averaged; SAM", "boxes"),
+    _prompted("sam-u-v2", "SAM-U with the weights of medsam-box", "boxes"),
+    _whole("unet", "U-Net on the majority vote", "deterministic"),
+    _whole("transunet", "TransUNet on the majority vote", "deterministic"),
+    _whole("swinunet", "Swin UNETR on the majority vote", "deterministic"),
+    _whole("ensemble-unet", "four U-Nets, averaged", "uncertainty-aware"),
+    _whole("probunet", "Probabilistic U-Net, mean of 16 samples", "uncertainty-aware"),
+    _whole("ls-unet", "U-Net that is shown one rater at a time", "uncertainty-aware"),
+    _whole("mh-unet", "U-Net with a head for each rater", "uncertainty-aware"),
+    _whole("mrnet", "MRNet: expertness of raters, and where they disagree", "uncertainty-aware"),
 )
 
 METHODS: Mapping[str, MethodEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 """Every method by its name."""
 
 
+def find_method(name: str, registry: Mapping[str, MethodEntry] = METHODS) -> MethodEntry:
+    """Return a method by its name, or by a name such as ``unet@RATER`` and ``spa~RATER``.
+
+    Parameters
+    ----------
+    name : str
+        A name of :data:`METHODS`; with ``@RATER`` trained on one rater alone, with ``~RATER``
+        trained without one.
+    registry : mapping of str to MethodEntry
+        The methods by name.
+
+    Returns
+    -------
+    MethodEntry
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    base = re.split("[@~]", name)[0]
+    entry = registry.get(base)
+    if entry is None or (base != name and base != "spa" and entry.user != "looks"):
+        raise InputError(
+            f"unknown method {name or 'none'}; napari-spa evaluate --list-methods names them all."
+        )
+    if base == name:
+        return entry
+    build: Callable[[Bench], Method] = partial(_part if base == "spa" else whole_image, name)
+    return replace(entry, name=name, build=build)
+
+
+def _part(name: str, bench: Bench) -> Method:
+    run_folder(bench, name)  # says how to train it
+    return _session(SpaMethod(), bench, name)
+
+
 def training_costs(bench: Bench, names: Sequence[str]) -> dict[str, Mapping[str, object]]:
-    """Return what training cost, for those methods that are trained."""
-    return {name: METHODS[name].build(bench).facts for name in names if METHODS[name].trains}
+    """Return what training cost, for those methods that were trained."""
+    entries = [find_method(name) for name in names]
+    built = {entry.name: entry.build(bench).facts for entry in entries}
+    costs: dict[str, Mapping[str, object]] = {}
+    known = set()
+    for name, facts in built.items():
+        if "steps" in facts and facts["sha256"] not in known:  # others share its weights
+            known.add(facts["sha256"])
+            costs[name] = facts
+    return costs

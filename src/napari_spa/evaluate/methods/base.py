@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from napari_spa.errors import InputError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
+T = TypeVar("T")
 Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
 
 
@@ -91,6 +92,14 @@ class Bench:
     medsam: str | None = None
     single: bool = False
     shared: dict[object, object] = field(default_factory=dict)
+    _loaded: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, load: Callable[[], T]) -> T:
+        """Return what is loaded once for all methods that share it."""
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        loaded: T = self._loaded[name]
+        return loaded
 
     def fresh(self) -> Bench:
         """Return the bench for another image."""

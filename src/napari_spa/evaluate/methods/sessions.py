@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Proposal
     from napari_spa.evaluate.methods.base import Bench
     from napari_spa.evaluate.users import Act, Currency
+    from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
 _FIXED = 1e9
@@ -42,6 +43,10 @@ class SpaMethod:
         Sample from one standard Gaussian in place of the mixture (paper, Table 3).
     samples : int or None
         N; that of the bench by default.
+    model : LoadedModel or None
+        Trained further on the data set; that of the bench by default.
+    facts : mapping
+        What that training cost.
     """
 
     head: Literal["latent", "logit", "both"] = "latent"
@@ -49,21 +54,19 @@ class SpaMethod:
     learns: frozenset[str] = frozenset({"gaussians", "weights"})
     plain: bool = False
     samples: int | None = None
+    model: LoadedModel | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
     currencies: frozenset[Currency] = frozenset({"pick", "click"})
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Nothing: the bench has the model."""
-        return {}
 
     def open(self, image: NDArray[np.generic], bench: Bench) -> SpaSegmenter:
         """Take an image; methods of one engine share its embedding and first rounds."""
         engine = self._engine(bench.engine)
-        key = "session", repr(engine), self.plain
+        model = self.model or bench.model
+        key = "session", model.identity.sha256, repr(engine), self.plain
         stage = bench.shared.get(key)
         if not isinstance(stage, _Stage):
-            start = _standard(bench.model.config.latent_dim) if self.plain else None
-            session = RefinementSession(bench.model, seed=bench.seed, config=engine)
+            start = _standard(model.config.latent_dim) if self.plain else None
+            session = RefinementSession(model, seed=bench.seed, config=engine)
             stage = bench.shared[key] = _Stage(session, image, start)
         return SpaSegmenter(stage, adapt=self.adapt)
 

@@ -1,0 +1,277 @@
+"""The rivals: the SAM family by clicks and boxes, and networks that segment whole images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_spa.core.types import Box, Click, Prompts
+from napari_spa.errors import InputError
+from napari_spa.evaluate.methods.base import run_folder
+from napari_spa.evaluate.users import Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, FloatArray
+    from napari_spa.evaluate.methods.base import Bench
+    from napari_spa.evaluate.users import Act, Currency
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.refine.engine.predictor import SpaPredictor
+    from napari_spa.refine.engine.view import FieldOfView
+    from napari_spa.train.rivals.whole_image import WholeImage
+
+_BOXES = 9
+"""SAM-U asks with so many boxes."""
+
+_JITTER = 0.05
+"""Deviation of each of their edges, in extents of the box."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptedMethod:
+    """A promptable network: clicks, or one box or several, and the mask it answers with.
+
+    Attributes
+    ----------
+    model : LoadedModel
+        Its network; it sees the image in the same field of view as ours would.
+    facts : mapping
+        Which weights, and what they cost.
+    currencies : frozenset of str
+        Clicks or boxes.
+    boxes : int
+        How many boxes it is asked with; their masks are averaged (SAM-U).
+    """
+
+    model: LoadedModel
+    facts: Mapping[str, object]
+    currencies: frozenset[Currency]
+    boxes: int = 1
+
+    def open(self, image: NDArray[np.generic], bench: Bench) -> PromptedSegmenter:
+        """Take an image."""
+        from napari_spa.refine.engine.predictor import SpaPredictor
+
+        predictor = SpaPredictor(self.model)
+        predictor.set_image(image)
+        rng = np.random.default_rng([bench.seed, 11])
+        offsets = rng.normal(0, _JITTER, (self.boxes, 4)) if self.boxes > 1 else np.zeros((1, 4))
+        return PromptedSegmenter(predictor, "box" in self.currencies, offsets)
+
+
+class PromptedSegmenter:
+    """Ask a promptable network again and again, with all clicks so far or another box.
+
+    Parameters
+    ----------
+    predictor : SpaPredictor
+        With the image set.
+    by_box : bool
+        Whether it is asked with boxes.
+    offsets : ndarray of shape (B, 4)
+        float64, by how much the edges of each box differ from the drawn one, in extents.
+    """
+
+    def __init__(self, predictor: SpaPredictor, by_box: bool, offsets: NDArray[np.float64]) -> None:
+        self._predictor, self._by_box, self._offsets = predictor, by_box, offsets
+        self._prompts = Prompts()
+        self._view: FieldOfView | None = None
+        self._logits: FloatArray | None = None
+
+    def start(self, click: Click, box: Box | None) -> Shown:
+        """Choose the field of view from the click or the box, and answer."""
+        begun = time.perf_counter()
+        if self._by_box and box is None:
+            raise InputError("this method is started with a box.")
+        self._prompts = Prompts(box=box) if self._by_box else Prompts(clicks=(click,))
+        self._view, _ = self._predictor.frame(self._prompts)
+        self._logits = None
+        return self._answer(begun)
+
+    def act(self, act: Act) -> Shown:
+        """Add a click, or take another box in place of the last."""
+        begun = time.perf_counter()
+        if isinstance(act, Box) and self._by_box:
+            self._prompts = Prompts(box=act)
+        elif isinstance(act, Click) and not self._by_box:
+            self._prompts = replace(self._prompts, clicks=(*self._prompts.clicks, act))
+        else:
+            raise InputError(f"this method takes {'boxes' if self._by_box else 'clicks'} only.")
+        if self._view is None:
+            raise RuntimeError("a started method has a view")
+        self._view = self._predictor.widen(self._view, self._prompts)
+        return self._answer(begun)
+
+    def _answer(self, begun: float) -> Shown:
+        from scipy.special import expit
+
+        from napari_spa.refine.engine.proposal import resize_to_region
+
+        if self._view is None:
+            raise RuntimeError("a started method has a view")
+        shape = self._predictor.canvas.shape
+        logits = np.stack([self._decode(prompts) for prompts in self._asked()])
+        self._logits = None if self._by_box else logits[0]
+        maps = expit(logits)
+        mean = resize_to_region(maps.mean(axis=0, keepdims=True), self._view, shape)[0]
+        mask = np.zeros(shape, bool)
+        mask[self._view.region(shape).slices] = mean > 0.5
+        doubt = float(np.std(maps, axis=0).mean()) if len(maps) > 1 else float("nan")
+        return Shown(mask, (), doubt, time.perf_counter() - begun)
+
+    def _asked(self) -> list[Prompts]:
+        box = self._prompts.box
+        if box is None:
+            return [self._prompts]
+        edges = np.array([box.row0, box.column0, box.row1, box.column1])
+        extent = np.tile(edges[2:] - edges[:2], 2)
+        moved = edges + self._offsets * extent
+        return [Prompts(box=Box(*(float(edge) for edge in each))) for each in moved]
+
+    def _decode(self, prompts: Prompts) -> FloatArray:
+        """Return mask logits: the best token for a lone click, else the single mask."""
+        import torch
+
+        from napari_spa.refine.engine.prompt_encoding import embed_prompts
+
+        predictor, view = self._predictor, self._view
+        if view is None:
+            raise RuntimeError("a started method has a view")
+        with torch.inference_mode():
+            spa, image = predictor.spa, predictor.encode(view)
+            prompt = embed_prompts(spa, predictor.canvas.shape, view, prompts, self._logits)
+            alone = len(prompts.clicks) == 1
+            tokens = range(1, 1 + spa.config.multimask_outputs) if alone else (0,)
+            logits, quality = spa.decode(image, prompt, tokens=tokens)
+            best = int(quality[0].argmax())
+            answer: FloatArray = logits[0, best].float().cpu().numpy()
+        return answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeImageMethod:
+    """A trained network that answers each image with one mask, whatever the user wants.
+
+    Attributes
+    ----------
+    network : WholeImage
+        In evaluation mode.
+    facts : mapping
+        Which weights, and what they cost.
+    """
+
+    network: WholeImage
+    facts: Mapping[str, object]
+    currencies: frozenset[Currency] = frozenset()
+
+    def open(self, image: NDArray[np.generic], bench: Bench) -> WholeImageSegmenter:
+        """Segment the image."""
+        import torch
+        from torch.nn import functional
+
+        from napari_spa.core.transforms import to_unit_rgb
+        from napari_spa.train.rivals.examples import normalised, resize
+
+        begun = time.perf_counter()
+        size = int(str(self.facts["size"]))
+        rgb = torch.from_numpy(np.moveaxis(to_unit_rgb(image), -1, 0)).float()
+        pixels = normalised(resize(rgb, size).permute(1, 2, 0).numpy())[None]
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            answer = self.network.predict(pixels.to(device)).float().cpu()[None]
+            full = functional.interpolate(answer, size=rgb.shape[1:], mode="bilinear")[0, 0]
+        mask: BoolArray = (full > 0.5).numpy()
+        return WholeImageSegmenter(mask, time.perf_counter() - begun, single=bench.single)
+
+
+class WholeImageSegmenter:
+    """The one answer of a network.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (H, W)
+        bool.
+    seconds : float
+        How long it took.
+    single : bool
+        Only what is connected to the click is shown, or else what is nearest to it.
+    """
+
+    def __init__(self, mask: BoolArray, seconds: float, *, single: bool) -> None:
+        self._mask, self._seconds, self._single = mask, seconds, single
+
+    def start(self, click: Click, box: Box | None) -> Shown:
+        """Show the answer."""
+        mask = self._mask
+        if self._single and mask.any():
+            parts, _ = ndimage.label(mask)
+            rows, columns = np.nonzero(mask)
+            distance = (rows - click.row) ** 2 + (columns - click.column) ** 2
+            nearest = int(distance.argmin())
+            mask = parts == parts[rows[nearest], columns[nearest]]
+        return Shown(np.asarray(mask), (), float("nan"), self._seconds)
+
+    def act(self, act: Act) -> Shown:
+        """Refuse: it takes nothing."""
+        raise InputError("this method gives one mask and takes neither picks nor clicks.")
+
+
+def whole_image(name: str, bench: Bench) -> WholeImageMethod:
+    """Load a trained network that segments whole images."""
+    from napari_spa.train.rivals import load_rival, trained_facts
+
+    run = run_folder(bench, name)
+    network = load_rival(run)
+    return WholeImageMethod(network.to(bench.model.device), trained_facts(run))  # type: ignore[arg-type]
+
+
+def prompted(name: str, bench: Bench) -> PromptedMethod:
+    """Load a method of the SAM family: a real file where one is given, else our backbone."""
+    facts: dict[str, object] = {}
+    by_box = name in ("medsam-box", "sam-u-v1", "sam-u-v2")
+    if name in ("sam-click", "sam-u-v1"):
+        model = _published(bench, bench.sam)
+    elif name == "msa-click" or bench.medsam is None:
+        trained = "medsam-box" if name == "sam-u-v2" else name
+        model, facts = tuned(trained, bench)
+    else:
+        model = _published(bench, bench.medsam)
+    facts = {"model": model.identity.name, "model_sha256": model.identity.sha256} | facts
+    currencies: frozenset[Currency] = frozenset({"box"}) if by_box else frozenset({"click"})
+    return PromptedMethod(model, facts, currencies, _BOXES if name.startswith("sam-u") else 1)
+
+
+def _published(bench: Bench, path: str | None) -> LoadedModel:
+    from napari_spa.io.models.load import load_model
+
+    return bench.model if path is None else load_model(path, device=str(bench.model.device))
+
+
+def tuned(name: str, bench: Bench) -> tuple[LoadedModel, dict[str, object]]:
+    """Return a copy of the backbone with a run's weights, and what they cost.
+
+    Raises
+    ------
+    InputError
+        When the method is not trained.
+    CheckpointError
+        When its weights do not fit the backbone.
+    """
+    from copy import deepcopy
+
+    from napari_spa.train.rivals import load_rival, trained_facts
+
+    run = run_folder(bench, name)
+    model = replace(bench.model, spa=deepcopy(bench.model.spa))
+    load_rival(run, model)
+    facts = trained_facts(run)
+    identity = replace(model.identity, name=name, sha256=str(facts["sha256"]))
+    model.spa.eval()
+    return replace(model, identity=identity), facts

@@ -1,0 +1,221 @@
+"""What rivals are trained on: whole images at the network's size, with every rater's mask."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_spa.core.objects import split_objects
+from napari_spa.core.transforms import standardise, to_unit_rgb
+from napari_spa.errors import DataError
+from napari_spa.train.data import RatedObject, cut_object
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.datasets import CaseFolder
+
+_ASIDE = 0.15
+_LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
+
+
+class RatedBatch(NamedTuple):
+    """Images with the masks of the same R raters.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        ``(B, 3, S, S)`` float, standardised.
+    masks : Tensor
+        ``(B, R, S, S)`` float, 0 or 1.
+    known : Tensor
+        ``(B, R)`` float, 1 where the rater marked the image.
+    """
+
+    pixels: Tensor
+    masks: Tensor
+    known: Tensor
+
+    def majority(self) -> Tensor:
+        """Return what at least half of the raters marked, ``(B, 1, S, S)`` float."""
+        return (self.fused(self.known) >= 0.5).float()
+
+    def fused(self, weights: Tensor) -> Tensor:
+        """Return the weighted mean of the masks, ``(B, 1, S, S)``; weights ``(B, R)``."""
+        share = weights / weights.sum(dim=1, keepdim=True)
+        return (share[..., None, None] * self.masks).sum(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One image of the training split.
+
+    Attributes
+    ----------
+    name : str
+    pixels : ndarray of shape (S, S, 3)
+        uint8.
+    masks : ndarray of shape (R, S, S)
+        bool.
+    known : ndarray of shape (R,)
+        bool, which raters marked it.
+    objects : list of RatedObject
+        The same at full resolution, for methods that work in a field of view.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    objects: list[RatedObject]
+
+
+@dataclass(frozen=True, slots=True)
+class RatedExamples:
+    """The images that a rival learns from, and those held aside to decide when it stops.
+
+    Attributes
+    ----------
+    raters : tuple of str
+    learnt, aside : tuple of Example
+        No patient (or image) is in both.
+    """
+
+    raters: tuple[str, ...]
+    learnt: tuple[Example, ...]
+    aside: tuple[Example, ...]
+
+
+def read_examples(
+    folder: CaseFolder,
+    *,
+    split: str | None,
+    size: int,
+    seed: int,
+    only: str | None = None,
+    without: str | None = None,
+    single: bool = False,
+) -> RatedExamples:
+    """Read a split into memory.
+
+    Parameters
+    ----------
+    folder : CaseFolder
+        The data set.
+    split : str or None
+        Which cases; None for all.
+    size : int
+        Side S of the network's input.
+    seed : int
+        Decides which patients are held aside: 15 % of them, one at least.
+    only, without : str or None
+        Learn from one rater alone, or from all but one.
+    single : bool
+        Each connected object is one.
+
+    Returns
+    -------
+    RatedExamples
+    --------
+
+    Raises
+    ------
+    DataError
+        When there are too few images, or no such rater.
+    """
+    cases = [folder.read(name) for name in folder.names(split)]
+    raters = sorted({rater for case in cases for rater in case.raters})
+    for wanted in (only, without):
+        if wanted is not None and wanted not in raters:
+            raise DataError(f"no rater {wanted} marked anything; they are {', '.join(raters)}.")
+    kept = [rater for rater in raters if rater != without and only in (None, rater)]
+    examples = []
+    for case in cases:
+        masks = np.zeros((len(kept), *case.masks.shape[1:]), bool)
+        for index, rater in enumerate(kept):
+            if rater in case.raters:
+                masks[index] = case.masks[case.raters.index(rater)]
+        known = np.asarray(masks.any(axis=(1, 2)))
+        if not known.any():
+            continue
+        rgb = (to_unit_rgb(case.image) * 255).astype(np.uint8)
+        stacks = split_objects(masks) if single else [masks]
+        marked = [stack[stack.any(axis=(1, 2))] for stack in stacks]
+        objects = [cut_object(rgb, stack) for stack in marked if len(stack)]
+        examples.append(Example(case.name, *_resized(rgb, masks, size), known, objects))
+    return _divided(tuple(kept), examples, getattr(folder, "patients", {}), seed)
+
+
+def _divided(
+    raters: tuple[str, ...], examples: list[Example], patients: dict[str, str], seed: int
+) -> RatedExamples:
+    def patient(name: str) -> str:
+        match = _LIDC_PATIENT.match(name)
+        return patients.get(name) or (match[0] if match else name)
+
+    groups = sorted({patient(example.name) for example in examples})
+    if len(groups) < 2:
+        raise DataError(
+            f"{len(groups)} images are too few to train on: some are held aside to stop in time."
+        )
+    order = np.random.default_rng([seed, 7]).permutation(len(groups))
+    aside = {groups[index] for index in order[: max(1, round(_ASIDE * len(groups)))]}
+    return RatedExamples(
+        raters,
+        tuple(e for e in examples if patient(e.name) not in aside),
+        tuple(e for e in examples if patient(e.name) in aside),
+    )
+
+
+def _resized(
+    rgb: NDArray[np.uint8], masks: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    image = resize(torch.from_numpy(np.moveaxis(rgb, -1, 0)).float(), size)
+    shares = resize(torch.from_numpy(masks).float(), size)
+    pixels = image.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels, (shares >= 0.5).numpy()
+
+
+def resize(stack: Tensor, size: int) -> Tensor:
+    """Squash ``(K, H, W)`` float into ``(K, S, S)``, averaging what is reduced."""
+    return functional.interpolate(
+        stack[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+def draw_example(example: Example, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw an augmented example: mirrored, turned by quarters, brighter or darker."""
+    turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
+
+    def moved(array: NDArray[np.generic], axes: tuple[int, int]) -> NDArray[np.generic]:
+        turned = np.rot90(array, turns, axes)
+        return np.flip(turned, axes[1]) if mirrored else turned
+
+    pixels = np.ascontiguousarray(moved(example.pixels, (0, 1))).astype(np.float32) / 255
+    pixels = pixels ** np.exp(rng.normal(0, 0.25))
+    pixels = pixels + rng.normal(0, rng.uniform(0, 0.04), pixels.shape)
+    masks = np.ascontiguousarray(moved(example.masks, (1, 2))).astype(np.float32)
+    known = torch.from_numpy(example.known.astype(np.float32))
+    return normalised(pixels), torch.from_numpy(masks), known
+
+
+def plain_batch(examples: Sequence[Example]) -> RatedBatch:
+    """Return examples as they are."""
+    return RatedBatch(
+        torch.stack([normalised(e.pixels.astype(np.float32) / 255) for e in examples]),
+        torch.from_numpy(np.stack([e.masks for e in examples])).float(),
+        torch.from_numpy(np.stack([e.known for e in examples])).float(),
+    )
+
+
+def normalised(pixels: NDArray[np.floating]) -> Tensor:
+    """Standardise ``(S, S, 3)`` in [0, 1] as the predictor does, to ``(3, S, S)``."""
+    return torch.from_numpy(standardise(pixels.astype(np.float32))).permute(2, 0, 1).contiguous()

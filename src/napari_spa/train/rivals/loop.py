@@ -1,0 +1,361 @@
+"""One loop for all rivals: the same split, budget and stopping rule; killed, it goes on.
+
+Every random number comes from the seed and the number of the step or example, so a run
+that was killed and started again gives the same curve, for any number of workers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from napari_spa.errors import CheckpointError, InputError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.models.safe_load import read_weights_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+Drawn = tuple[Tensor, ...]
+Progress = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RivalConfig:
+    """What is the same for every method that is trained.
+
+    Attributes
+    ----------
+    steps : int
+        The budget; fewer are taken when the score stops rising.
+    batch : int
+        Images per step.
+    learning_rate : float
+        AdamW's peak rate, for networks that start from nothing.
+    tuning_rate : float
+        The same for those that start from the backbone.
+    check_every : int
+        Steps between two scores on the images held aside, and between checkpoints.
+    patience : int
+        Training stops after so many scores without a new best.
+    size : int
+        Side of the input of networks that segment whole images.
+    split : str or None
+        Which cases; None for all.
+    only, without : str or None
+        Learn from one rater alone, or from all but one.
+    single : bool
+        Each connected object of the masks is one.
+    seed : int
+        Of everything random.
+    """
+
+    steps: int = 1200
+    batch: int = 16
+    learning_rate: float = 1e-3
+    tuning_rate: float = 3e-4
+    check_every: int = 100
+    patience: int = 5
+    size: int = 128
+    split: str | None = "train"
+    only: str | None = None
+    without: str | None = None
+    single: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ``InputError`` when it is impossible."""
+        for name in ("steps", "batch", "check_every", "patience", "size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}.")
+        if self.size % 64:
+            raise InputError(f"size must be a multiple of 64, not {self.size}.")
+
+
+class Task(Protocol):
+    """A network, what it learns from, and how well it does on what was held aside."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """Draw one example."""
+        ...
+
+    def loss(self, batch: Drawn, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch, each part stacked."""
+        ...
+
+    def score(self) -> float:
+        """Return the mean Dice on what was held aside; the same for the same weights."""
+        ...
+
+
+class _Examples(Dataset[Drawn]):
+    """Example i is drawn from ``(seed, i)`` alone, whoever draws it."""
+
+    def __init__(self, task: Task, seed: int, count: int) -> None:
+        self._task, self._seed, self._count = task, seed, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Drawn:
+        return self._task.draw(np.random.default_rng([self._seed, index]))
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a run stands."""
+
+    step: int = 0
+    best_step: int = 0
+    best_score: float = -1.0
+    seconds: float = 0.0
+    curve: list[list[float]] = field(default_factory=list)  # step, loss, score
+
+
+_NUMBERS = [each.name for each in fields(_State)]
+
+
+class _AnotherPlan(Exception):
+    """A folder holds a run that was begun with other settings."""
+
+
+class RivalRun:
+    """A rival in training, in a folder of its own.
+
+    Parameters
+    ----------
+    task : Task
+        The network is moved to the device.
+    folder : Path
+        Gets ``last.pt`` (to go on from), ``curve.csv`` and, with :meth:`train`'s end, the
+        best weights in the task's network.
+    config : RivalConfig
+        Everything that decides the run.
+    plan : mapping
+        What else decides it: names, data, backbone.
+    device : torch.device
+        Where to compute.
+
+    Raises
+    ------
+    InputError
+        When the folder holds a run with another plan.
+    CheckpointError
+        When its checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        config: RivalConfig,
+        plan: dict[str, object],
+        device: torch.device,
+    ) -> None:
+        self._task, self._folder, self._config, self._device = task, folder, config, device
+        self._plan = json.dumps({**plan, **asdict(config)}, sort_keys=True)
+        self._state = _State()
+        task.network.to(device)
+        trained = [p for p in task.network.parameters() if p.requires_grad]
+        self._optimiser = torch.optim.AdamW(trained, lr=task.rate, weight_decay=0.01)
+        self._best = self._weights()
+        if (folder / "last.pt").exists():
+            self._go_on(folder / "last.pt")
+
+    def train(self, *, workers: int = 0, progress: Progress | None = None) -> _State:
+        """Train to the end, and put the best weights into the network.
+
+        Parameters
+        ----------
+        workers : int
+            Processes that draw examples; the result does not depend on it.
+        progress : callable or None
+            Called after each check with the step and the figures.
+
+        Returns
+        -------
+        _State
+            At the end.
+        """
+        config, state, network = self._config, self._state, self._task.network
+        begun, losses = time.perf_counter() - state.seconds, []
+        if not self._done():
+            for batch in self._batches(workers):
+                losses.append(self._advance(batch))
+                if state.step % config.check_every == 0 or state.step == config.steps:
+                    state.seconds = time.perf_counter() - begun
+                    self._check(float(np.mean(losses)))
+                    losses = []
+                    if progress is not None:
+                        progress(state.step, {"loss": state.curve[-1][1], "dice": state.best_score})
+                    if self._done():
+                        break
+        network.load_state_dict(self._best)
+        network.eval()
+        return state
+
+    def _done(self) -> bool:
+        config, state = self._config, self._state
+        waited = (state.step - state.best_step) // config.check_every
+        return state.step >= config.steps or waited >= config.patience
+
+    def _batches(self, workers: int) -> Iterator[Drawn]:
+        config = self._config
+        total = config.steps * config.batch
+        return iter(
+            DataLoader(
+                _Examples(self._task, config.seed, total),
+                batch_size=config.batch,
+                sampler=range(self._state.step * config.batch, total),
+                num_workers=workers,
+            )
+        )
+
+    def _advance(self, batch: Drawn) -> float:
+        state, network = self._state, self._task.network
+        rate = self._task.rate * _rate_factor(state.step, self._config.steps)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        key = self._config.seed * 1_000_003 + state.step
+        network.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key)  # dropout, and what a loss draws
+            # A copy: what comes from a worker lies in memory elsewhere, and sums differ by that.
+            moved = tuple(part.clone().to(self._device, non_blocking=True) for part in batch)
+            loss = self._task.loss(moved, torch.Generator().manual_seed(key))
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        self._optimiser.step()
+        state.step += 1
+        return loss.item()
+
+    def _check(self, loss: float) -> None:
+        """Score, keep the best weights, and write down where the run stands."""
+        state = self._state
+        self._task.network.eval()
+        with torch.inference_mode():
+            score = self._task.score()
+        state.curve.append([state.step, loss, score])
+        if score > state.best_score:
+            state.best_score, state.best_step = score, state.step
+            self._best = self._weights()
+        content = {
+            "plan": self._plan,
+            "network": self._task.network.state_dict(),
+            "best": self._best,
+            "optimiser": self._optimiser.state_dict(),
+            **{name: getattr(state, name) for name in _NUMBERS},
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._folder / "last.pt") as path:
+            torch.save(content, path)
+        with (
+            atomic_path(self._folder / "curve.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            csv.writer(stream).writerows([["step", "loss", "score"], *state.curve])
+
+    def _go_on(self, path: Path) -> None:
+        content: Any = read_weights_file(path).content
+        try:
+            kept, wanted = json.loads(content["plan"]), json.loads(self._plan)
+            other = sorted(key for key in wanted if kept.get(key) != wanted[key])
+            if other:
+                raise _AnotherPlan(other)
+            self._task.network.load_state_dict(content["network"])
+            self._optimiser.load_state_dict(content["optimiser"])
+            self._best = {k: v.to(self._device) for k, v in content["best"].items()}
+            self._state = _State(**{name: content[name] for name in _NUMBERS})
+        except _AnotherPlan as error:
+            raise InputError(
+                f"{path.parent} holds a run with another {' and '.join(error.args[0])}; choose "
+                "another folder, or delete it."
+            ) from None
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} is damaged; delete its folder to begin again."
+            ) from error
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in self._task.network.state_dict().items()}
+
+
+def train_rival(
+    task: Task,
+    folder: Path,
+    config: RivalConfig,
+    plan: dict[str, object],
+    *,
+    device: torch.device,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, object]:
+    """Train a rival, or go on with it, and return what it cost.
+
+    Parameters
+    ----------
+    task : Task
+        Ends with its best weights.
+    folder : Path
+        Of the run.
+    config : RivalConfig
+        Everything that decides the run.
+    plan : mapping
+        What else decides it.
+    device : torch.device
+        Where to compute.
+    workers : int
+        Processes that draw examples.
+    progress : callable or None
+        Called after each check.
+
+    Returns
+    -------
+    dict
+        ``parameters``, ``trained`` (those that moved), ``steps``, ``best step``, ``score``
+        and ``seconds``.
+    """
+    config.check()
+    state = RivalRun(task, folder, config, plan, device).train(workers=workers, progress=progress)
+    parameters: Sequence[nn.Parameter] = list(task.network.parameters())
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trained": sum(p.numel() for p in parameters if p.requires_grad),
+        "steps": state.step,
+        "best step": state.best_step,
+        "score": round(state.best_score, 4),
+        "seconds": round(state.seconds, 1),
+    }
+
+
+def _rate_factor(step: int, steps: int) -> float:
+    """Warm up over 30 steps, hold, and fall along a half cosine over the last 40 %."""
+    if step < 30:
+        return (step + 1) / 30
+    start = 0.6 * steps
+    if step < start:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - start) / (steps - start + 1))))

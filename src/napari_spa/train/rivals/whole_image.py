@@ -1,0 +1,269 @@
+"""Methods that segment the whole image at once: what each learns and what it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_spa.train.losses import soft_dice_loss
+from napari_spa.train.rivals.networks import (
+    TransUnet,
+    UnetDecoder,
+    UnetEncoder,
+    swin_unet,
+    unet,
+)
+
+if TYPE_CHECKING:
+    from napari_spa.train.rivals.examples import RatedBatch
+
+
+class WholeImage(nn.Module):
+    """A rival that answers one image with one mask."""
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Return the training loss; random numbers are torch's global ones."""
+        raise NotImplementedError
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Return the probability ``(B, S, S)`` for images ``(B, 3, S, S)``."""
+        raise NotImplementedError
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus soft Dice of ``(B, 1, S, S)`` logits, as all of them are trained."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, target)
+    return entropy + soft_dice_loss(logits[:, 0].sigmoid(), target).mean()
+
+
+class Deterministic(WholeImage):
+    """One network, trained on what the majority of raters marked (paper 4.2)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Loss against the majority vote."""
+        return mask_loss(self.network(batch.pixels), batch.majority())
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Probability of its one output."""
+        logits: Tensor = self.network(pixels)
+        return logits[:, 0].sigmoid()
+
+
+class LabelSampling(Deterministic):
+    """Ls-Unet (Jensen et al. 2019): each step shows each image with one rater's mask."""
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Loss against a rater drawn for each image."""
+        return mask_loss(self.network(batch.pixels), draw_rater(batch))
+
+
+class Ensemble(WholeImage):
+    """Four U-Nets that differ in where they start; their mean is the answer."""
+
+    def __init__(self, members: int = 4) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(unet() for _ in range(members))
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Sum of the members' losses: none knows of another."""
+        target = batch.majority()
+        losses = [mask_loss(member(batch.pixels), target) for member in self.members]
+        return torch.stack(losses).sum()
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Mean of the members' probabilities."""
+        each = [member(pixels)[:, 0].sigmoid() for member in self.members]
+        return torch.stack(each).mean(dim=0)
+
+
+class MultiHead(WholeImage):
+    """MH-Unet (after Guan et al. 2018): a head for each rater; their mean is the answer."""
+
+    def __init__(self, raters: int) -> None:
+        super().__init__()
+        self.network = unet(raters)
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Each head's loss against its own rater, where that one marked the image."""
+        logits = self.network(batch.pixels)
+        entropy = functional.binary_cross_entropy_with_logits(
+            logits, batch.masks, reduction="none"
+        ).mean(dim=(2, 3))
+        dice = torch.stack(
+            [
+                soft_dice_loss(logits[:, r].sigmoid(), batch.masks[:, r : r + 1])[:, 0]
+                for r in range(logits.shape[1])
+            ],
+            dim=1,
+        )
+        return ((entropy + dice) * batch.known).sum() / batch.known.sum()
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Mean of the heads' probabilities."""
+        heads: Tensor = self.network(pixels)
+        return heads.sigmoid().mean(dim=1)
+
+
+class ProbabilisticUnet(WholeImage):
+    """Probabilistic U-Net (Kohl et al. 2018): a latent for each image, drawn from a prior net.
+
+    Parameters
+    ----------
+    latent : int
+        Channels of the latent.
+    samples : int
+        Masks averaged into the answer, with the same draws for every image.
+    """
+
+    def __init__(self, latent: int = 6, samples: int = 16) -> None:
+        super().__init__()
+        self.features = unet(16)
+        widths = (16, 32, 64, 128)
+        self.prior = _GaussianNet(widths, 3, latent)
+        self.posterior = _GaussianNet(widths, 4, latent)
+        self.combine = nn.Sequential(
+            nn.Conv2d(16 + latent, 16, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 1, 1),
+        )
+        draws = torch.randn(samples, latent, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("draws", draws)
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Evidence lower bound, for a rater drawn for each image."""
+        target = draw_rater(batch)
+        prior_mean, prior_log = self.prior(batch.pixels)
+        mean, log = self.posterior(torch.cat([batch.pixels, target], dim=1))
+        latent = mean + log.exp() * torch.randn_like(mean)
+        logits = self._decode(self.features(batch.pixels), latent)
+        divergence = self.divergence((mean, log), (prior_mean, prior_log))
+        return mask_loss(logits, target) + 0.01 * divergence.mean()
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Mean probability of the samples of the prior."""
+        mean, log = self.prior(pixels)
+        features = self.features(pixels)
+        draws = self.get_buffer("draws")
+        total = [self._decode(features, mean + log.exp() * draw).sigmoid() for draw in draws]
+        return torch.stack(total).mean(dim=0)[:, 0]
+
+    @staticmethod
+    def divergence(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+        """Return KL(one, other) of Gaussians given by mean and log deviation, ``(B,)``."""
+        (mean, log), (other_mean, other_log) = one, other
+        ratio = ((2 * log).exp() + (mean - other_mean) ** 2) / (2 * (2 * other_log).exp())
+        summed: Tensor = (other_log - log + ratio - 0.5).sum(dim=1)
+        return summed
+
+    def _decode(self, features: Tensor, latent: Tensor) -> Tensor:
+        tiled = latent[:, :, None, None].expand(-1, -1, *features.shape[2:])
+        logits: Tensor = self.combine(torch.cat([features, tiled], dim=1))
+        return logits
+
+
+class _GaussianNet(nn.Module):
+    """Image (and mask) to the mean and log deviation of a latent."""
+
+    def __init__(self, widths: tuple[int, ...], inputs: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = UnetEncoder(widths, inputs)
+        self.head = nn.Linear(widths[-1], 2 * latent)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        both: Tensor = self.head(self.encoder(pixels)[-1].mean(dim=(2, 3)))
+        mean, log = both.chunk(2, dim=1)
+        return mean, log.clamp(-5, 3)
+
+
+class MrNet(WholeImage):
+    """MRNet (Ji et al. 2021): told how much each rater counts, and where raters disagree.
+
+    The expertness of the raters enters the coarsest features through a gated convolution
+    (one step of the paper's ConvLSTM); a head gives back each rater's mask; where these
+    differ, a second decoder looks again.
+
+    Parameters
+    ----------
+    raters : int
+        Number R.
+    """
+
+    def __init__(self, raters: int) -> None:
+        super().__init__()
+        widths = (16, 32, 64, 128)
+        self.raters = raters
+        self.encoder, self.decoder = UnetEncoder(widths), UnetDecoder(widths)
+        self.expertness = nn.Linear(raters, widths[-1])
+        self.gate = nn.Conv2d(2 * widths[-1], 2 * widths[-1], 3, padding=1)
+        self.coarse = nn.Conv2d(widths[0], 1, 1)
+        self.reconstruct = nn.Sequential(
+            nn.Conv2d(widths[0] + 1 + raters, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, raters, 1)
+        )
+        self.refine = nn.Sequential(
+            nn.Conv2d(2 * widths[0] + 1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 1)
+        )
+
+    def loss(self, batch: RatedBatch) -> Tensor:
+        """Loss of both fused masks and of each rater's, for expertness drawn at random."""
+        weights = batch.known * torch.rand_like(batch.known).clamp(min=1e-3)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        fused = batch.fused(weights)
+        coarse, raters, final = self._answer(batch.pixels, weights)
+        each = functional.binary_cross_entropy_with_logits(raters, batch.masks, reduction="none")
+        known = (each.mean(dim=(2, 3)) * batch.known).sum() / batch.known.sum()
+        return mask_loss(final, fused) + mask_loss(coarse, fused) + known
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Probability when all raters count the same."""
+        weights = pixels.new_full((len(pixels), self.raters), 1 / self.raters)
+        return self._answer(pixels, weights)[2][:, 0].sigmoid()
+
+    def _answer(self, pixels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.encoder(pixels)
+        deep = features[-1]
+        told = self.expertness(weights)[:, :, None, None].expand_as(deep)
+        opened, added = self.gate(torch.cat([deep, told], dim=1)).chunk(2, dim=1)
+        features[-1] = deep * opened.sigmoid() + added.tanh()
+        fine = self.decoder(features)
+        coarse: Tensor = self.coarse(fine)
+        tiled = weights[:, :, None, None].expand(-1, -1, *fine.shape[2:])
+        raters: Tensor = self.reconstruct(torch.cat([fine, coarse.sigmoid(), tiled], dim=1))
+        doubt = raters.sigmoid().std(dim=1, keepdim=True, correction=0)
+        final: Tensor = coarse + self.refine(torch.cat([fine, fine * (1 + doubt), doubt], dim=1))
+        return coarse, raters, final
+
+
+def draw_rater(batch: RatedBatch) -> Tensor:
+    """Return a mask ``(B, 1, S, S)`` of one of the raters who marked each image."""
+    chosen = torch.multinomial(batch.known, 1)[:, 0]
+    return batch.masks[torch.arange(len(chosen)), chosen][:, None]
+
+
+def build_whole_image(name: str, *, raters: int, size: int) -> WholeImage:
+    """Build a rival that segments whole images, by its method's name."""
+    if name == "unet":
+        return Deterministic(unet())
+    if name == "transunet":
+        return Deterministic(TransUnet(size))
+    if name == "swinunet":
+        return Deterministic(swin_unet())
+    if name == "ensemble-unet":
+        return Ensemble()
+    if name == "probunet":
+        return ProbabilisticUnet()
+    if name == "ls-unet":
+        return LabelSampling(unet())
+    if name == "mh-unet":
+        return MultiHead(raters)
+    if name == "mrnet":
+        return MrNet(raters)
+    raise ValueError(name)
