@@ -118,3 +118,35 @@ def test_a_model_of_ones_own_is_kept_only_if_it_is_better(
     assert ("nothing was saved" in answer.err) != better
     assert "takes no DATA" in refuses(*own, tmp_path)
     assert "name the data" in refuses("train", "-o", tmp_path / "none")
+
+
+def test_methods_are_trained_into_a_folder_each(run, refuses, data: Path, tmp_path: Path) -> None:
+    for name in "bcd":
+        for part in ("images", "raters/x", "raters/y"):
+            source = data / part / "a.png"
+            (data / part / f"{name}.png").write_bytes(source.read_bytes())
+    call = [
+        "train",
+        data,
+        "--methods",
+        "unet,mh-unet",
+        "--split",
+        "all",
+        "--steps",
+        2,
+        "--batch",
+        2,
+    ]
+    answer = run(*call, "-o", tmp_path / "runs", "--json")
+    assert answer.status == 0, answer.err
+    assert [method["method"] for method in answer.json["methods"]] == ["unet", "mh-unet"]
+    assert (tmp_path / "runs" / "mh-unet" / "weights.safetensors").exists()
+    assert "unet: step 2" in answer.err
+    again = run(*call, "-o", tmp_path / "runs")
+    assert "unet: step" not in again.err, "what is done is not done again"
+    assert "unet: 2 steps" in again.out
+    assert "cannot be trained" in refuses(*call[:3], "sam-click", "-o", tmp_path / "r")
+    other = run(*call, "--batch", 3, "-o", tmp_path / "runs")
+    assert other.status == 2
+    assert "another batch" in other.err.splitlines()[-1]
+    assert "one DATA folder" in refuses(*call[:2], data, "--methods", "unet", "-o", tmp_path / "r")

@@ -89,6 +89,8 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path: Path, wor
     assert whole.step == parts.step == 6
     assert same(whole.model.state_dict(), parts.model.state_dict())
     assert same(whole.average, parts.average)
+    curves = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts")]
+    assert curves[0] == curves[1], "the same curve, and no row twice"
 
 
 def test_it_is_seeded(tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         self.step = 0
+        self.running: dict[str, float] = {}  # metrics, averaged over steps
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """Take one step on a batch.
@@ -248,6 +249,7 @@ class Trainer:
         """
         state = {
             "step": self.step,
+            "running": self.running,
             "config": asdict(self.config.model),
             "model": self.model.state_dict(),
             "average": self.average,
@@ -277,6 +279,7 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.scaler.load_state_dict(state["scaler"])
             self.step = int(state["step"])
+            self.running = dict(state.get("running", {}))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is of another network or no training checkpoint; train into another "
@@ -344,6 +347,7 @@ def train(
     trainer = Trainer(config, device, start)
     if resume and checkpoint.exists():
         trainer.resume(checkpoint)
+        _cut(folder / "metrics.csv", trainer.step)
     loader = DataLoader(
         Windows(sources, config.window, seed=config.seed),
         batch_size=config.batch,
@@ -353,7 +357,7 @@ def train(
         prefetch_factor=4 if config.workers else None,
         pin_memory=device.type == "cuda",
     )
-    running: dict[str, float] = {}
+    running = trainer.running
     first = trainer.step
     progress = tqdm(total=config.steps, initial=first, unit="step", mininterval=5.0)
     for batch in loader:
@@ -368,6 +372,20 @@ def train(
             progress.set_postfix(shown)
     progress.close()
     return trainer
+
+
+def _cut(path: Path, step: int) -> None:
+    """Leave out rows after a step: a run was killed before it was saved there."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as stream:
+        header, *rows = list(csv.reader(stream)) or [[]]
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerows([header, *(row for row in rows if int(row[0]) <= step)])
 
 
 def _record(path: Path, step: int, metrics: dict[str, float], logs: Sequence[Log]) -> None:

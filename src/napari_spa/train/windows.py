@@ -103,7 +103,8 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
     point = _draw_point(masks[-1].numpy(), masks[:-1].mean(0).numpy(), rng)
     targets = functional.avg_pool2d(masks[:-1], 2)
     area = users.sum(axis=(1, 2)).mean() / zoom**2
-    visible = torch.tensor(min(1.0, float(masks[:-1].sum((1, 2)).mean()) / max(area, 1.0)))
+    seen = float(masks[:-1].sum((1, 2)).mean()) / max(float(area), 1.0)
+    visible = torch.tensor(min(1.0, seen), dtype=torch.float32)
     extents = torch.from_numpy(np.stack([placement.extent(mask) for mask in users])).float()
     made_up = torch.tensor(float(item.made_up))
     look = torch.from_numpy(point)

@@ -242,8 +242,7 @@ class RivalRun:
         network.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key)  # dropout, and what a loss draws
-            # A copy: what comes from a worker lies in memory elsewhere, and sums differ by that.
-            moved = tuple(part.clone().to(self._device, non_blocking=True) for part in batch)
+            moved = tuple(part.to(self._device, non_blocking=True) for part in batch)
             loss = self._task.loss(moved, torch.Generator().manual_seed(key))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
