@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from contextlib import contextmanager, suppress
@@ -107,7 +108,7 @@ class Book:
         out = self._folder.out
         for path in output_names(out, name):
             ours = self._found.earlier.ours.get(path, set())
-            if (out / path).exists() and sha256_of(out / path) in ours:
+            if os.path.exists(out / path) and sha256_of(out / path) in ours:
                 (out / path).unlink()
 
     def _share(self) -> tuple[float, str]:

@@ -88,7 +88,9 @@ def _inputs(
     for name, task in tasks.items():
         entry = entries.get(name)
         if entry is None:
-            by_hand = labels_path(out, name).exists() or log_path(out, name).exists()
+            by_hand = any(
+                os.path.exists(path) for path in (labels_path(out, name), log_path(out, name))
+            )
             yield name, "it was done by hand" if by_hand else "it is not done yet"
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _open_image(options: argparse.Namespace, facts: ImageFacts) -> ImageFile:
         raise CallError(f"the log does not say where {facts.name} is; give --image IMAGE.")
     beside = options.log.parent
     for path in (Path(facts.path), beside / facts.path, beside / Path(facts.path).name):
-        if path.exists():
+        if os.path.exists(path):
             try:
                 return open_stack(path, facts.shape)
             except InputError as error:

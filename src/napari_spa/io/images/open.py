@@ -155,7 +155,7 @@ def image_parts(path: Path) -> tuple[Path, ...]:
             return series_of(path)
         if path.suffix.lower() in tiff.SUFFIXES:
             parts = [path.parent / name for name in tiff.ome_parts(path)]
-            return tuple(part for part in parts if part.exists()) or (path,)
+            return tuple(part for part in parts if os.path.exists(part)) or (path,)
         return (path, *volumes.data_files(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -61,7 +62,7 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
     """
     import tifffile
 
-    missing = [name for name in ome_parts(path) if not (path.parent / name).exists()]
+    missing = [name for name in ome_parts(path) if not os.path.exists(path.parent / name)]
     options: dict[str, Any] = {"is_ome": False} if missing else {}
     with _heard() as said, tifffile.TiffFile(path, **options) as tiff:
         if not tiff.series:

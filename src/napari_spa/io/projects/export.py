@@ -110,7 +110,7 @@ def export_project(
         need_zarr()
     _claim(Path(folder), project, kinds)
     export = _Export(project, frozenset(kinds), Path(folder), colour)
-    items = [item for item in project.items if labels_path(project.out, item.name).exists()]
+    items = [item for item in project.items if os.path.exists(labels_path(project.out, item.name))]
     problems = []
     for number, item in enumerate(items):
         progress(number / max(1, len(items)), item.name)
@@ -175,7 +175,7 @@ class _Export:
             if "measures" in self._kinds:
                 self._measure(item, labels)
         log = log_path(self._project.out, item.name)
-        if "logs" in self._kinds and log.exists():
+        if "logs" in self._kinds and os.path.exists(log):
             self._copy(log, self._place("logs", f"{item.name}{LOG_SUFFIX}"))
 
     def finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def export_work(
             progress=lambda share, message: progress(0.4 + 0.5 * share, message),
         )
         write_table(folder / names[1], measures.rows, columns=measures.columns)
-        if log is not None and log.exists():
+        if log is not None and os.path.exists(log):
             names.append(f"{name}.spa.jsonl")
             shutil.copyfile(log, folder / names[2])
         return names

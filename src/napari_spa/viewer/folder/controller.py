@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -362,7 +363,7 @@ class FolderWalker(QObject):
         if (
             item.status == "done"
             and left.place.open_log is None
-            and not labels_path(self.out, left.name).exists()
+            and not os.path.exists(labels_path(self.out, left.name))
         ):  # there is nothing on it, and that is a result too
             store, info = left.work.mask.store, left.image.file.info
             self.saver.save(Leaving(left.place, store, info, True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -247,7 +248,7 @@ def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
     """
     records = _records(place)
     labels = labels_path(place.out, place.name)
-    if not records and not labels.exists():
+    if not records and not os.path.exists(labels):
         return None
     if not records:
         records = _from_labels(image, labels)
@@ -272,7 +273,7 @@ def _records(place: FolderPlace) -> list[Record]:
     log: FolderLog | None = place.open_log
     if log is not None:
         return log.records()
-    return read_records(place.log) if place.log.exists() else []
+    return read_records(place.log) if os.path.exists(place.log) else []
 
 
 def _from_labels(image: ReadImage, path: Path) -> list[Record]:
