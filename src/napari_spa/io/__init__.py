@@ -1,1 +1,1 @@
-"""What is read from and written to disk."""
+"""What is read from and written to disk: images, models, profiles, projects, embeddings, logs."""

@@ -1,1 +1,1 @@
-"""The application without a toolkit: prediction, state and session."""
+"""The application without a toolkit: engine, session, preference, annotation, log."""

@@ -1,1 +1,1 @@
-"""The only package that touches napari's viewer and layers."""
+"""What knows napari: layers, keys, settings, background work, autosave, folders."""

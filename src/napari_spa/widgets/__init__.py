@@ -1,1 +1,1 @@
-"""The Qt widgets and docks."""
+"""The Qt widgets and docks: they show and ask, nothing else."""

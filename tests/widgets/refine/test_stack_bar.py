@@ -4,7 +4,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from napari_spa.widgets.refine.stack_bar import STATUS_COLOURS, StackBar
+from napari_spa.widgets.objects.model import STATUS_COLOURS
+from napari_spa.widgets.refine.stack_bar import StackBar
 
 
 @pytest.fixture

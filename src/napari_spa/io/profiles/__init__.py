@@ -1,1 +1,1 @@
-"""Preference profiles: one file each, and the folder that stores them."""
+"""Preference profiles: `profile` is one and its file, `store` the folder of the user's."""

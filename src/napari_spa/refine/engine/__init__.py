@@ -1,1 +1,5 @@
-"""From an image and prompts to a proposal; the one room of refine that computes with torch."""
+"""From an image and prompts to a proposal; the one room of refine that computes with torch.
+
+Front: `predictor` (the facade), `view` (a field of view and what reads it), `image_plane` (a plane
+read piece by piece), `previews` (pictures of candidates), `config`.
+"""

@@ -1,1 +1,1 @@
-"""The decision log: written, read again and replayed."""
+"""The decision log: written by `journal`, read again by `reader`, computed again by `replay`."""

@@ -23,12 +23,11 @@ in order.  Reading it gives the objects, the labels and the active object as the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa.errors import DataError
 from napari_spa.refine.annotation.annotation import Annotation
-from napari_spa.refine.log.reader import LoggedSession, RecordReader
+from napari_spa.refine.log.reader import ImageFacts, LoggedSession, RecordReader
 from napari_spa.refine.log.serialization import (
     decision_to_record,
     mask_to_record,
@@ -51,17 +50,9 @@ if TYPE_CHECKING:
     from napari_spa.refine.log.reader import Accepted
     from napari_spa.refine.session.state import Decision, Timeline
 
+__all__ = ["VERSION", "ImageFacts", "Journal", "Sink", "image_facts", "read_journal"]
+
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What tells one image from another without reading it all."""
-
-    name: str  # of its layer or file
-    shape: tuple[int, ...]  # of the data, colours left out
-    dtype: str  # of the data
-    path: str = ""  # where it was read from; empty when that is not known
 
 
 class Sink(Protocol):

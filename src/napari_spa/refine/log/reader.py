@@ -25,8 +25,17 @@ if TYPE_CHECKING:
     from napari_spa.core.types import LocalMask
     from napari_spa.io.event_log import Record
     from napari_spa.refine.annotation.annotation import Annotation, Surface
-    from napari_spa.refine.log.journal import ImageFacts
     from napari_spa.refine.session.state import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What tells one image from another without reading it all."""
+
+    name: str  # of its layer or file
+    shape: tuple[int, ...]  # of the data, colours left out
+    dtype: str  # of the data
+    path: str = ""  # where it was read from; empty when that is not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)

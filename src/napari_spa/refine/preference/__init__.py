@@ -1,1 +1,1 @@
-"""What a profile learns from choices, and how it is described and compared."""
+"""What a profile learns (`update`), how it is described (`summary`) and compared (`comparison`)."""

@@ -1,1 +1,5 @@
-"""The session: its immutable state, its transitions and what prompts are valid."""
+"""The session: what the user does to one object after another.
+
+Front: `session` (``RefinementSession``), `state` (immutable states, decisions, the timeline).
+`transitions` go from one state to the next; `prompt_validation` refuses what cannot be meant.
+"""

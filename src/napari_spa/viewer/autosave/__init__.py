@@ -1,1 +1,1 @@
-"""Work saved as it is done, recovered after a crash, and exported."""
+"""Work saved as it is done (`autosave`), offered again (`recovery`), exported (`export`)."""

@@ -1,1 +1,1 @@
-"""The active profile and what is done with profiles."""
+"""The active profile: `active` holds it, `actions` change profiles, `comparison` shows two."""

@@ -1,1 +1,1 @@
-"""Widgets and helpers that several docks use."""
+"""What several docks use: `buttons`, `layouts`, `docks` (life and place of a dock)."""

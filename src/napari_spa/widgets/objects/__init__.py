@@ -1,1 +1,1 @@
-"""The table of objects."""
+"""The table of objects: `model` (rows) and `table` (view and controls)."""

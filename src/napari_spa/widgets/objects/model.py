@@ -11,7 +11,6 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 
 from napari_spa.core.words import counted
-from napari_spa.widgets.refine.stack_bar import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,14 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import AnnotatedObject
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
+
+STATUS_COLOURS = {
+    "accepted": (0, 158, 115),
+    "propagated": (0, 145, 255),
+    "review": (230, 159, 0),
+    "edited": (204, 121, 167),
+}
+"""RGB, told apart with any kind of colour vision; any other status is drawn in grey."""
 
 _ORDER = ("in progress", "review", "propagated", "edited", "accepted")
 # A slice or a range of slices, after the position along further stack axes and a dot.

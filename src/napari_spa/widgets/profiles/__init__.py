@@ -1,1 +1,1 @@
-"""The profile bar and its dialogs."""
+"""The profile bar (`bar`) and its `dialogs`."""

@@ -1,1 +1,1 @@
-"""The dock for one image."""
+"""The dock for one image: `dock` connects, `panel` lays out, one file for each part."""

@@ -11,19 +11,12 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayo
 
 from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.objects.model import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
-
-STATUS_COLOURS = {
-    "accepted": (0, 158, 115),
-    "propagated": (0, 145, 255),
-    "review": (230, 159, 0),
-    "edited": (204, 121, 167),
-}
-"""RGB, told apart with any kind of colour vision; any other status is drawn in grey."""
 
 _OTHER_COLOUR = (140, 140, 140)
 _CARRY = {
