@@ -1,4 +1,4 @@
-"""The exception tree; every failure a person can meet is one sentence from here.
+"""The exception tree; every failure a user can meet is one sentence from here.
 
 ::
 
@@ -10,7 +10,7 @@
     ├── SessionError        a call came in the wrong order
     ├── ProfileError        a profile is unreadable or belongs to another model
     ├── DataError           a data set or file on disk cannot be read or written
-    └── Cancelled           the person asked for the work to stop
+    └── Cancelled           the user asked for the work to stop
 
 Sentences quote names that come from files and folders of strangers.  Whatever is in such a
 name, a sentence stays one line of reasonable length that no terminal takes for a command.
@@ -36,18 +36,7 @@ class SpaError(Exception):
 
 
 def printable(text: str) -> str:
-    r"""Write control characters and what is no character as escapes, as ``\x1b``.
-
-    Parameters
-    ----------
-    text : str
-        Such as the name of a file, which may hold anything.
-
-    Returns
-    -------
-    str
-        One line; characters that only look odd stay.
-    """
+    r"""Write control characters and what is no character as escapes, as ``\x1b``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in text)
@@ -89,7 +78,7 @@ class DataError(SpaError):
 
 
 class Cancelled(SpaError):
-    """The person asked for the running work to stop."""
+    """The user asked for the running work to stop."""
 
 
 class ImageWarning(UserWarning):

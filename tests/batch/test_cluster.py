@@ -253,7 +253,7 @@ def test_nobody_else_can_command_the_workers():
 
 
 def _answer_to_a_stranger(place, *, tls):
-    """Ask as a client that looks at no certificate, and has one that somebody else made."""
+    """Ask as a client that looks at no certificate, and has one that someone else made."""
     context = distributed.security.Security.temporary().get_connection_args("client")["ssl_context"]
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

@@ -30,7 +30,7 @@ NOWHERE = Region(0, 0, 0, 0)
 
 
 class Desk:
-    """A person at work on an image file: what they do is annotated and written down."""
+    """A user at work on an image file: what they do is annotated and written down."""
 
     def __init__(self, model_file: str, image: Path, array: np.ndarray, ndim: int) -> None:
         self.image, self.array = image, array
@@ -104,7 +104,7 @@ def pixels(shape, seed=0, dtype=np.uint16):
 
 @pytest.fixture(scope="module")
 def new_desk(model_file) -> Iterator[Callable[[Path, np.ndarray, int], Desk]]:
-    """``new_desk(path, array, ndim)``: somebody at work, who closes the log in the end."""
+    """``new_desk(path, array, ndim)``: someone at work, who closes the log in the end."""
     desks: list[Desk] = []
 
     def begin(image: Path, array: np.ndarray, ndim: int) -> Desk:

@@ -35,7 +35,7 @@ def play(qtbot, dock, act):
 
 
 def words_of(widget):
-    """All that a person can read or have read out about the round."""
+    """All that a user can read or have read out about the round."""
     found = []
     for part in widget.findChildren(QLabel) + widget.findChildren(QAbstractButton):
         if not part.isHidden():

@@ -32,20 +32,6 @@ def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
     dask sends Python objects, so a scheduler can have anything run in this process, and this
     process anything in its workers.  With an address of ``tls://`` both show certificates,
     which dask takes from its own configuration (``distributed.comm.tls``).
-
-    Parameters
-    ----------
-    to : str or distributed.LocalCluster
-        Its address, or the cluster.
-
-    Yields
-    ------
-    distributed.Client
-
-    Raises
-    ------
-    DataError
-        When dask is not installed, or no scheduler answers.
     """
     need_dask()
     from distributed import Client
@@ -83,25 +69,6 @@ def run_on(client: Any, job: Job, assignments: Sequence[Assignment]) -> Iterator
 
     A worker that dies costs only its images, which are tried again; an image on which
     workers die again and again is tried once more when all others are done, and then has failed.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Of the cluster.
-    job : Job
-        The run; seen by all workers under the same path.
-    assignments : sequence of Assignment
-        The images.
-
-    Yields
-    ------
-    Finished or None
-        For each image, as they are finished; None every now and then.
-
-    Raises
-    ------
-    DataError
-        When the scheduler is lost, or the workers cannot run this at all.
     """
     tasks = _Tasks(client, job, deque(assignments))
     try:
@@ -113,18 +80,7 @@ def run_on(client: Any, job: Job, assignments: Sequence[Assignment]) -> Iterator
 
 
 def exposed(address: str) -> bool:
-    """Tell whether others can read and change what goes to a scheduler and comes back.
-
-    Parameters
-    ----------
-    address : str
-        Of the scheduler.
-
-    Returns
-    -------
-    bool
-        True for another machine without TLS.
-    """
+    """Tell whether others can read and change what goes to a scheduler and comes back."""
     scheme, _, place = address.rpartition("://")
     here = place.startswith(("127.", "localhost", "[::1]"))
     return scheme not in ("tls", "wss", "inproc", "ucxs") and not here

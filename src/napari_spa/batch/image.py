@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 class LogText:
-    """Keep the records of a journal until they are saved.
-
-    Attributes
-    ----------
-    journal : Journal
-        Writes into it.
-    """
+    """Keep the records of a journal until they are saved."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -46,18 +40,7 @@ class LogText:
         self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def save(self, path: Path) -> None:
-        """Close the journal and write it, synced.
-
-        Parameters
-        ----------
-        path : Path
-            The log.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written.
-        """
+        """Close the journal and write it, synced."""
         self.journal.note("closed")
         with atomic_path(path) as temporary:
             temporary.write_bytes(b"".join(self._lines))
@@ -68,22 +51,7 @@ _MOST_BYTES = 2**32
 
 
 class LabelPlanes:
-    """A surface for an `Annotation`, and a stack to write.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the image, colours left out; rows and columns last.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        The same.
-    dtype : dtype
-        uint32.
-    highest : int
-        The highest label so far.
-    """
+    """A surface for an `Annotation`, and a stack to write."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint32)
@@ -131,43 +99,17 @@ class LabelPlanes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedImage:
-    """An image or stack that is read plane by plane.
+    """An image or stack that is read plane by plane."""
 
-    Attributes
-    ----------
-    name : str
-        Of the task.
-    levels : tuple of array-like
-        Full resolution first; of the logical axes, and perhaps colours after them.
-    info : ImageInfo
-        For writing labels.
-    notes : tuple of str
-        What of the file was not opened.
-    """
-
-    name: str
+    name: str  # of the task
+    # Full resolution first; of the logical axes, and perhaps colours after them.
     levels: tuple[Any, ...]
-    info: ImageInfo
-    notes: tuple[str, ...] = ()
+    info: ImageInfo  # for writing labels
+    notes: tuple[str, ...] = ()  # what of the file was not opened
 
     @classmethod
     def open(cls, task: BatchTask) -> OpenedImage:
-        """Open the image of a task.
-
-        Parameters
-        ----------
-        task : BatchTask
-            The image.
-
-        Returns
-        -------
-        OpenedImage
-
-        Raises
-        ------
-        InputError
-            When it cannot be read.
-        """
+        """Open the image of a task."""
         from napari_spa.io.images import open_image
 
         with warnings.catch_warnings():
@@ -187,23 +129,7 @@ class OpenedImage:
         return ImageFacts(self.name, self.shape, dtype, self.name)
 
     def plane(self, index: tuple[int, ...]) -> Plane:
-        """Return the plane of a slice.
-
-        Parameters
-        ----------
-        index : tuple of int
-            One number for each axis before rows and columns; nothing, where there is
-            nothing to choose.
-
-        Returns
-        -------
-        Plane
-
-        Raises
-        ------
-        InputError
-            When there is no such slice.
-        """
+        """Return the plane of a slice."""
         sizes = self.shape[:-2]
         if not sizes and index == (0,):
             index = ()

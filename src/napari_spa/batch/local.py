@@ -38,40 +38,14 @@ once and ask for it again: half as much time on top of what an image takes.
 
 
 def run_here(job: Job, assignments: Sequence[Assignment]) -> Iterator[Finished | None]:
-    """Do images one after another in this process.
-
-    Parameters
-    ----------
-    job : Job
-        The run.
-    assignments : sequence of Assignment
-        The images.
-
-    Yields
-    ------
-    Finished
-        For each image; None before the first.
-    """
+    """Do images one after another in this process."""
     yield None
     for assignment in assignments:
         yield process(job, assignment)
 
 
 def share_of_memory(job: Job, workers: int) -> tuple[int, int]:
-    """Return how many processes fit into the free memory, and the bytes that each may use.
-
-    Parameters
-    ----------
-    job : Job
-        Its model counts.
-    workers : int
-        How many are asked for.
-
-    Returns
-    -------
-    (int, int)
-        At least one process.
-    """
+    """Return how many processes fit into the free memory, and the bytes that each may use."""
     from distributed.system import MEMORY_LIMIT
     from psutil import virtual_memory  # type: ignore[import-untyped]
 
@@ -90,22 +64,6 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
     Each computes in one thread and is replaced when it dies or grows beyond its memory; it
     ends with this process, however this ends.  They talk over TLS with a certificate that
     only they have: whoever else works on this machine can neither command them nor listen.
-
-    Parameters
-    ----------
-    workers : int
-        How many.
-    memory : int
-        Bytes for each.
-
-    Yields
-    ------
-    distributed.LocalCluster
-
-    Raises
-    ------
-    DataError
-        When dask is not installed, or no process can be started.
     """
     need_dask()
     import dask
@@ -119,11 +77,11 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
-        # Their web servers ask nobody for a certificate: they serve nothing.
+        # Their web servers ask no one for a certificate: they serve nothing.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.nanny.http.routes": [],
-        # Its record of call stacks grows with the run, and nobody looks at it here.
+        # Its record of call stacks grows with the run, and no one looks at it here.
         "distributed.worker.profile.enabled": False,
         "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
     }
@@ -163,13 +121,7 @@ def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has 
 
 
 def need_dask() -> None:
-    """Refuse to go on where dask is not installed.
-
-    Raises
-    ------
-    DataError
-        With the command that installs it.
-    """
+    """Refuse to go on where dask is not installed."""
     try:
         import cryptography  # noqa: F401  only to see whether they are there
         import distributed  # noqa: F401

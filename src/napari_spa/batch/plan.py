@@ -49,22 +49,6 @@ def read_prompts(path: Path) -> dict[str, tuple[ObjectPrompt, ...]]:
     (of a stack: ``5``, or ``0,5`` for two axes).  Lines with the same image, object and
     slice are the points of one object.  UTF-8, separated by commas, semicolons or tabs; in
     the latter two, numbers may have a decimal comma.  Other columns are left alone.
-
-    Parameters
-    ----------
-    path : Path
-        The table.
-
-    Returns
-    -------
-    dict of str to tuple of ObjectPrompt
-        For each image, in the order of the table, its objects by number and slice.
-        Whether a point lies inside its image is not known here.
-
-    Raises
-    ------
-    InputError
-        When the table cannot be read; names the line and what to do.
     """
     collected: dict[str, dict[tuple[int, tuple[int, ...]], list[_Point]]] = {}
     for point in _points(path):
@@ -104,7 +88,7 @@ def _points(path: Path) -> Iterator[_Point]:
                 yield line.point()
     except csv.Error as error:
         where = header_line + reader.line_num
-        raise InputError(f"{path}, line {where}: {error}; save the table as CSV anew.") from error
+        raise InputError(f"{path}, line {where}: {error}; save the table as CSV again.") from error
 
 
 def _text(path: Path) -> str:
@@ -211,25 +195,13 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """What a batch is to do.
+    """What a batch is to do."""
 
-    Attributes
-    ----------
-    source, out : Path
-        Folders of images and of results; absolute.
-    recipe : BatchRecipe
-        What is the same for all images.
-    tasks : tuple of BatchTask
-        The images, in natural order.
-    notes : tuple of str
-        What a person should know before: a sentence each.
-    """
-
-    source: Path
+    source: Path  # folders of images and of results; absolute
     out: Path
-    recipe: BatchRecipe
-    tasks: tuple[BatchTask, ...]
-    notes: tuple[str, ...] = ()
+    recipe: BatchRecipe  # what is the same for all images
+    tasks: tuple[BatchTask, ...]  # the images, in natural order
+    notes: tuple[str, ...] = ()  # what a user should know before: a sentence each
 
 
 def make_plan(
@@ -243,37 +215,7 @@ def make_plan(
     names: Collection[str] | None = None,
     recursive: bool = False,
 ) -> BatchPlan:
-    """Match the images of a folder with their prompts or masks.
-
-    Parameters
-    ----------
-    source : Path
-        Folder of images.
-    out : Path
-        Folder for the results; not in ``source``.
-    recipe : BatchRecipe
-        Its ``source`` is set to what is given here.
-    prompts : Path or None
-        Table of points.
-    masks : Path or None
-        Folder of rough masks, named as the images; their extension may be another one.
-    auto : bool
-        Find objects without either.
-    names : collection of str or None
-        Only these images.
-    recursive : bool
-        Look into folders inside ``source``.
-
-    Returns
-    -------
-    BatchPlan
-
-    Raises
-    ------
-    InputError
-        When a folder cannot be used, not exactly one of the three ways is given, or there is
-        nothing to do.
-    """
+    """Match the images of a folder with their prompts or masks."""
     from napari_spa.io.images import list_images
 
     if (prompts is not None) + (masks is not None) + bool(auto) != 1:

@@ -1,4 +1,4 @@
-"""Refine masks that somebody drew roughly, or that another program made.
+"""Refine masks that someone drew roughly, or that another program made.
 
 Each object starts as a slice does from the one beside it
 (`refine.annotation.propagation.carry`): its rough mask for SAM's mask branch, four
@@ -39,29 +39,7 @@ _WHITE = 255
 
 
 def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
-    """Refine the objects of a label image, each on each of its planes.
-
-    Parameters
-    ----------
-    path : Path or None
-        Labels of the image's extent; they keep their numbers.  A mask that is only black
-        and white (0 and 255; of a single image also 0 and 1) has an object in each of its
-        connected parts.
-    engine : BatchEngine
-        Refines them.
-    image : OpenedImage
-        Where.
-
-    Yields
-    ------
-    Found
-        Plane by plane, by label.
-
-    Raises
-    ------
-    InputError
-        When there is no mask, it does not fit the image, or either cannot be read.
-    """
+    """Refine the objects of a label image, each on each of its planes."""
     labels = _read(path, image)
     for plane in image.planes():
         here = objects_on(labels[plane.position])

@@ -28,27 +28,7 @@ __all__ = ["input_digest", "segment_image"]
 def find_prompted(
     prompts: Sequence[ObjectPrompt], engine: BatchEngine, image: OpenedImage
 ) -> Iterator[Found]:
-    """Find the object of each prompt, plane by plane.
-
-    Parameters
-    ----------
-    prompts : sequence of ObjectPrompt
-        In any order.
-    engine : BatchEngine
-        Finds them.
-    image : OpenedImage
-        Where.
-
-    Yields
-    ------
-    Found
-        By plane and label; a prompt that cannot be used becomes an object with a problem.
-
-    Raises
-    ------
-    InputError
-        When there is no prompt, or the image cannot be read.
-    """
+    """Find the object of each prompt, plane by plane."""
     if not prompts:
         raise InputError("no object is asked for; add lines for this image to the prompts.")
     placed: list[tuple[Plane, ObjectPrompt]] = []
@@ -84,29 +64,6 @@ def segment_image(
     """Find the objects of an image and write its labels and its decision log, the log last.
 
     The same task, recipe, model and device give the same bytes.
-
-    Parameters
-    ----------
-    task : BatchTask
-        The image, and its prompts or rough masks.
-    recipe : BatchRecipe
-        What is the same for all images.
-    engine : BatchEngine
-        Made from the recipe.
-    out : Path
-        Folder of the outputs, :func:`~napari_spa.io.projects.paths.labels_path` and
-        :func:`~napari_spa.io.projects.paths.log_path`.
-
-    Returns
-    -------
-    ImageResult
-        ``"failed"`` when the image, its prompts or masks cannot be used.  An object that
-        cannot be had is a problem of its own, not of the image.
-
-    Raises
-    ------
-    DataError
-        When the outputs cannot be written.
     """
     digest = ""
     try:
@@ -134,7 +91,7 @@ def segment_image(
 
 
 def _doubtful_from(recipe: BatchRecipe) -> float:
-    """Return from which uncertainty on a person should look.
+    """Return from which uncertainty on a user should look.
 
     Of objects that were found without prompts the more doubtful ones are dropped already;
     what came close to it is to be looked at.

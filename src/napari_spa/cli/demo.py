@@ -31,21 +31,11 @@ PICKER = "The script picks the candidate whose outline runs along the strongest 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture of the demo.
+    """One picture of the demo."""
 
-    Attributes
-    ----------
-    name : str
-        The function of ``skimage.data`` that gives it.
-    title : str
-        What is segmented.
-    point : (float, float)
-        The click, row and column.
-    """
-
-    name: str
-    title: str
-    point: tuple[float, float]
+    name: str  # the function of ``skimage.data`` that gives it
+    title: str  # what is segmented
+    point: tuple[float, float]  # the click, row and column
 
 
 SCENES = (

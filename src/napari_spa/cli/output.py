@@ -23,18 +23,7 @@ class CallError(SpaError):
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
-    """Refuse to write a file over what is read, over a folder, or over another output.
-
-    Parameters
-    ----------
-    outputs, inputs : mapping of str to Path or None
-        What each is called in a sentence; None for one that is not given.
-
-    Raises
-    ------
-    CallError
-        When one would be; links and ``..`` are followed.
-    """
+    """Refuse to write a file over what is read, over a folder, or over another output."""
     wanted = {name: path for name, path in outputs.items() if path is not None}
     for number, (name, path) in enumerate(wanted.items()):
         if os.path.isdir(path):
@@ -116,18 +105,7 @@ def model_facts(model: LoadedModel) -> dict[str, object]:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """Show a bar on stderr while someone watches.
-
-    Parameters
-    ----------
-    title : str
-        Before the bar.
-
-    Yields
-    ------
-    callable
-        Called with the share done and a message.
-    """
+    """Show a bar on stderr while someone watches."""
     from tqdm import tqdm
 
     shape = "{desc}: {percentage:3.0f}%|{bar}|"

@@ -1,4 +1,4 @@
-"""What ``napari-spa profile`` does on the person's profiles; comparing has its own file."""
+"""What ``napari-spa profile`` does on the user's profiles; comparing has its own file."""
 
 from __future__ import annotations
 
@@ -126,22 +126,7 @@ def run_merge(options: argparse.Namespace) -> int:
 
 
 def find_profile(name: str) -> Path:
-    """Find a profile by the path of its file, or by its name among the person's own.
-
-    Parameters
-    ----------
-    name : str
-        As typed.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    ProfileError
-        When there is none, or more than one.
-    """
+    """Find a profile by the path of its file, or by its name among the user's own."""
     from napari_spa.io.profiles.store import ProfileShelf
 
     path = Path(name)
@@ -150,25 +135,7 @@ def find_profile(name: str) -> Path:
 
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
-    """Find a profile and read it; the nameless take the name of their file.
-
-    Parameters
-    ----------
-    name : str
-        As typed.
-
-    Returns
-    -------
-    path : Path
-        Its file.
-    profile : PreferenceProfile
-        What is in it.
-
-    Raises
-    ------
-    ProfileError
-        When there is none, or its file cannot be used.
-    """
+    """Find a profile and read it; the nameless take the name of their file."""
     from napari_spa.io.profiles.profile import PreferenceProfile
 
     path = find_profile(name)
@@ -177,13 +144,7 @@ def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
 
 
 def check_json_file(path: Path) -> None:
-    """Refuse to write a profile where none belongs.
-
-    Raises
-    ------
-    CallError
-        When the name does not end in ``.json``, or is a folder's.
-    """
+    """Refuse to write a profile where none belongs."""
     if path.suffix.lower() != ".json":
         raise CallError(f"a profile is written as .json, not as {path.name}.")
     if path.is_dir():

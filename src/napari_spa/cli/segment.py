@@ -57,7 +57,7 @@ def add_parser(commands: Commands) -> None:
         help="any image that can be opened: TIFF, PNG, .npy, ...",
     )
     _add_prompts(parser)
-    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
+    parser.add_argument("--profile", type=Path, metavar="JSON", help="a user's profile")
     parser.add_argument(
         "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
     )

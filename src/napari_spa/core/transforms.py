@@ -25,7 +25,7 @@ class IntensityRange:
     """How an image's values become three channels in [0, 1]."""
 
     low: float | tuple[float, ...]  # values that become 0 and 1, of all channels or of each
-    high: float | tuple[float, ...]  # values that become 0 and 1, of all channels or of each
+    high: float | tuple[float, ...]
 
     @property
     def pairs(self) -> tuple[tuple[float, float], ...]:

@@ -20,18 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The rows of some games.
+    """The rows of some games."""
 
-    Attributes
-    ----------
-    rows : list of Row
-        One for each image, object, target, method, user, way of clicking, and round.
-    agreement : list of RaterRow
-        The same for each rater.
-    """
-
-    rows: list[Row]
-    agreement: list[RaterRow]
+    rows: list[Row]  # one for each image, object, target, method, user, way of clicking, and round
+    agreement: list[RaterRow]  # the same for each rater
 
     @classmethod
     def joined(cls, parts: Sequence[Played]) -> Played:
@@ -41,24 +33,7 @@ class Played:
 
 
 class GameFiles:
-    """One method's and user's games on disk: a file for each image, whole or not there.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Of the report; None keeps nothing.
-    seat : Seat
-        Whose games.
-    plan : mapping
-        Everything that decides them.
-
-    Raises
-    ------
-    InputError
-        When the folder holds games with another plan.
-    DataError
-        When the folder cannot be read or written.
-    """
+    """One method's and user's games on disk: a file for each image, whole or not there."""
 
     def __init__(self, folder: Path | None, seat: Seat, plan: Mapping[str, object]) -> None:
         self._folder: Path | None = None

@@ -24,79 +24,38 @@ PLAUSIBLE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round of one game.
+    """One round of one game."""
 
-    Attributes
-    ----------
-    image, group : str
-        The case, and its patient where the data set knows patients.
-    object : int
-        Number of the object in its image.
-    target : str
-        The raters whose fused mask the user has in mind, as ``reader1+reader3``.
-    method, user, clicks : str
-        Who segmented, what the user did, and how the user clicked.
-    round : int
-        1, 2, ...
-    dice, iou : float
-        Of the recommended mask with the target.
-    boundary : float
-        Mean distance between the two outlines, both ways, in pixels; NaN when the
-        recommended mask is empty.
-    best_dice : float
-        Of the candidate nearest to the target; of the recommended mask without candidates.
-    similarity : float
-        Median Dice between candidates; NaN with fewer than two.
-    plausible : float
-        Share of candidates whose Dice with some rater is above 0.5; NaN without any.
-    candidates : int
-        Number on offer.
-    uncertainty : float
-        As the method says; NaN when it says nothing.
-    seconds : float
-        To compute the round; 0 for a round that was not played because the user or the
-        method had nothing more to do.
-    act : str
-        What the user did after seeing this round: pick, click, box or none.
-    """
-
-    image: str
+    image: str  # the case, and its patient where the data set knows patients
     group: str
-    object: int
-    target: str
-    method: str
+    object: int  # number of the object in its image
+    target: str  # the raters whose fused mask the user has in mind, as ``reader1+reader3``
+    method: str  # who segmented, what the user did, and how the user clicked
     user: str
     clicks: ClickStyle
-    round: int
-    dice: float
+    round: int  # 1, 2,
+    dice: float  # of the recommended mask with the target
     iou: float
+    # Mean distance between the two outlines, both ways, in pixels; NaN when the recommended mask
+    # is empty.
     boundary: float
+    # Of the candidate nearest to the target; of the recommended mask without candidates.
     best_dice: float
-    similarity: float
-    plausible: float
-    candidates: int
-    uncertainty: float
+    similarity: float  # median Dice between candidates; NaN with fewer than two
+    plausible: float  # share of candidates whose Dice with some rater is above 0.5; NaN without any
+    candidates: int  # number on offer
+    uncertainty: float  # as the method says; NaN when it says nothing
+    # To compute the round; 0 for a round that was not played because the user or the method had
+    # nothing more to do.
     seconds: float
-    act: str
+    act: str  # what the user did after seeing this round: pick, click, box or none
 
 
 @dataclass(frozen=True, slots=True)
 class RaterRow:
-    """How one round agrees with one rater, who may be among the target's or not (Table 2).
+    """How one round agrees with one rater, who may be among the target's or not (Table 2)."""
 
-    Attributes
-    ----------
-    image, group, object, target, method, user, clicks, round
-        As in :class:`Row`.
-    rater : str
-        With whom it is compared.
-    included : bool
-        Whether the rater is among those whose masks were fused into the target.
-    dice : float
-        Of the recommended mask with the rater's own.
-    """
-
-    image: str
+    image: str  # as in :class:`Row`
     group: str
     object: int
     target: str
@@ -104,9 +63,9 @@ class RaterRow:
     user: str
     clicks: ClickStyle
     round: int
-    rater: str
-    included: bool
-    dice: float
+    rater: str  # with whom it is compared
+    included: bool  # whether the rater is among those whose masks were fused into the target
+    dice: float  # of the recommended mask with the rater's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +91,7 @@ Turn = tuple["Shown", "Act | None"]
 def measure_game(
     game: Game, turns: Sequence[Turn], target: Target, rated: RatedMasks, rounds: int
 ) -> tuple[list[Row], list[RaterRow]]:
-    """Measure a game; one that ended early keeps its last mask.
-
-    Parameters
-    ----------
-    game : Game
-        Who played what.
-    turns : sequence of (Shown, Act or None)
-        Each round and what the user did then; at least one.
-    target : Target
-        What the user had in mind.
-    rated : RatedMasks
-        What each rater marked.
-    rounds : int
-        Number of rows.
-
-    Returns
-    -------
-    rows : list of Row
-    agreement : list of RaterRow
-    """
+    """Measure a game; one that ended early keeps its last mask."""
     names = game.names()
     rows, agreement = [], []
     values: dict[str, float | int] = {}

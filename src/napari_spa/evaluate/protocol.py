@@ -44,49 +44,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateConfig:
-    """What is played.
+    """What is played."""
 
-    Attributes
-    ----------
-    split : str or None
-        Which cases; None for all.
-    objects : bool
-        Each connected object of the masks is a target of its own.
-    combinations : int, "all" or "raters"
-        Users of an object: every combination of its raters, at most so many of them, drawn
-        by the seed, or single raters only.
-    rounds : int
-        J, masks that a user sees.
-    methods : tuple of str
-        Names of :data:`napari_spa.evaluate.methods.METHODS`.
-    users : tuple of str or None
-        Names of :data:`napari_spa.evaluate.users.HABITS`, each played with the methods that
-        take what it does; by default each method has its own user, in its own currency.
-    clicks : tuple of {"uniform", "central", "realistic"}
-        How users click.
-    limit : int or None
-        Play only so many cases, drawn by the seed.
-    targets : int or None
-        At most so many objects of one image, drawn by the seed.
-    seed : int
-        Decides clicks, subsets, and what users do at random.
-    workers : int
-        Images played at a time, in threads.
-    engine : EngineConfig
-        Numbers of samples and candidates, and what a pick carries on.
-    """
-
-    split: str | None = "val"
-    objects: bool = False
+    split: str | None = "val"  # which cases; None for all
+    objects: bool = False  # each connected object of the masks is a target of its own
+    # Users of an object: every combination of its raters, at most so many of them, drawn by the
+    # seed, or single raters only.
     combinations: Combinations = 15
-    rounds: int = 6
+    rounds: int = 6  # J, masks that a user sees
+    # Names of :data:`napari_spa.evaluate.methods.METHODS`.
     methods: tuple[str, ...] = ("spa", "spa-both", "spa-frozen", "spa-random-pick")
+    # Names of :data:`napari_spa.evaluate.users.HABITS`, each played with the methods that take
+    # what it does; by default each method has its own user, in its own currency.
     users: tuple[str, ...] | None = None
-    clicks: tuple[ClickStyle, ...] = ("central", "realistic")
-    limit: int | None = None
-    targets: int | None = None
-    seed: int = 0
-    workers: int = 1
+    clicks: tuple[ClickStyle, ...] = ("central", "realistic")  # how users click
+    limit: int | None = None  # play only so many cases, drawn by the seed
+    targets: int | None = None  # at most so many objects of one image, drawn by the seed
+    seed: int = 0  # decides clicks, subsets, and what users do at random
+    workers: int = 1  # images played at a time, in threads
+    # Numbers of samples and candidates, and what a pick carries on.
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -104,36 +80,6 @@ def evaluate(
     The first click is drawn from the area on which all raters agree and is the same for
     all users and methods of an object; what changes between two rows of one round is only
     what is compared.  The arguments are checked at once.
-
-    Parameters
-    ----------
-    bench : Bench
-        The model, and where trained rivals are.
-    folder : CaseFolder or path
-        The data set.
-    config : EvaluateConfig or None
-        What is played.
-    registry : mapping of str to MethodEntry
-        The methods by name.
-    work : Path or None
-        Where games are kept as they are played: called again, only what is missing is
-        played, and the rows are the same.
-    failed : callable or None
-        Called with a case's name and why it could not be played; it is then left out.
-        Without it the error is raised.
-
-    Returns
-    -------
-    iterator of Played
-        One for each image, in the order of their names.
-
-    Raises
-    ------
-    InputError
-        When the configuration is impossible, a method is not trained, or ``work`` holds
-        games with other settings.
-    DataError
-        When the folder cannot be read or has no such case.
     """
     config = config or EvaluateConfig()
     _check(config, registry)
@@ -272,28 +218,7 @@ class _Table:
 def play_rounds(
     method: Method, segmenter: Segmenter, click: Click, user: User, rounds: int
 ) -> Iterator[tuple[Shown, Act | None]]:
-    """Play round after round; fewer when the user or the method has nothing more to do.
-
-    Parameters
-    ----------
-    method : Method
-        Says which acts it takes.
-    segmenter : Segmenter
-        Of the image.
-    click : Click
-        Where the object is started.
-    user : User
-        Who acts.
-    rounds : int
-        At most so many, the first included.
-
-    Yields
-    ------
-    shown : Shown
-        Round 1, 2, ...
-    act : Pick, Click, Box or None
-        What the user did then; None in the last round.
-    """
+    """Play round after round; fewer when the user or the method has nothing more to do."""
     box = user.draw_box() if "box" in method.currencies else None
     shown = segmenter.start(click, box)
     for _ in range(rounds - 1):

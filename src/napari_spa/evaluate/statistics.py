@@ -37,23 +37,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its bootstrap interval.
+    """A mean and its bootstrap interval."""
 
-    Attributes
-    ----------
-    mean, low, high : float
-        The mean over rows and its 95 % interval; the latter NaN for a single image.
-    median : float
-        Over rows.
-    rows, images : int
-        How many went in.
-    """
-
-    mean: float
+    mean: float  # the mean over rows and its 95 % interval; the latter NaN for a single image
     low: float
     high: float
-    median: float
-    rows: int
+    median: float  # over rows
+    rows: int  # how many went in
     images: int
 
 
@@ -78,42 +68,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A paired difference of Dice: the same image, object, target, clicks and round.
+    """A paired difference of Dice: the same image, object, target, clicks and round."""
 
-    Attributes
-    ----------
-    name : str
-        What is compared, as ``"spa - spa-frozen"``.
-    clicks : str
-        How users clicked.
-    round : int
-        Of the first of both.
-    value : Interval
-        Of the difference.
-    """
-
-    name: str
-    clicks: str
-    round: int
-    value: Interval
+    name: str  # what is compared, as ``"spa - spa-frozen"``
+    clicks: str  # how users clicked
+    round: int  # of the first of both
+    value: Interval  # of the difference
 
 
 def bootstrap(values: Sequence[float], images: Sequence[str], *, seed: int = 0) -> Interval:
-    """Mean over rows with an interval from drawing images again.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One per row; NaN is left out.
-    images : sequence of str
-        The image of each row.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Interval
-    """
+    """Mean over rows with an interval from drawing images again."""
     array = np.asarray(values, dtype=np.float64)
     known = np.isfinite(array)
     array = array[known]
@@ -144,20 +108,7 @@ def _drawn_means(
 def average_over_sets(
     sets: Sequence[tuple[Sequence[float], Sequence[str]]], *, seed: int = 0
 ) -> Interval:
-    """Average the means of several data sets, each counting the same.
-
-    Parameters
-    ----------
-    sets : sequence of (values, images)
-        One value per row, and the image of each row; two images or more in each set.
-    seed : int
-        Of the draws, which are independent between sets.
-
-    Returns
-    -------
-    Interval
-        ``median`` is that of the sets' means.
-    """
+    """Average the means of several data sets, each counting the same."""
     means, draws = [], []
     for number, (values, images) in enumerate(sets):
         array = np.asarray(values, dtype=np.float64)
@@ -187,22 +138,7 @@ def by_seat(rows: Iterable[Row]) -> dict[Seat, list[Row]]:
 def summarise(
     rows: Iterable[Row], *, seed: int = 0, metrics: Sequence[str] = METRICS
 ) -> list[Summary]:
-    """Summarise metrics per seat and round.
-
-    Parameters
-    ----------
-    rows : iterable of Row
-        From :func:`napari_spa.evaluate.protocol.evaluate`.
-    seed : int
-        Of the bootstrap.
-    metrics : sequence of str
-        Which; all of :data:`METRICS` by default.
-
-    Returns
-    -------
-    list of Summary
-        In the order in which seats first appear, then by round.
-    """
+    """Summarise metrics per seat and round."""
     found = []
     for seat, played in by_seat(rows).items():
         rounds: dict[int, list[Row]] = defaultdict(list)
@@ -217,21 +153,7 @@ def summarise(
 
 
 def differences(rows: Sequence[Row], *, seed: int = 0) -> list[Difference]:
-    """Compare methods and rounds, paired over image, object and target.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From :func:`napari_spa.evaluate.protocol.evaluate`.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of Difference
-        For each way of clicking: the first method minus each other one, and the first
-        method's later rounds minus its first, and minus the round before.
-    """
+    """Compare methods and rounds, paired over image, object and target."""
     seats = by_seat(rows)
     found: list[Difference] = []
     for clicks in dict.fromkeys(seat.clicks for seat in seats):

@@ -70,25 +70,7 @@ class RatedMasks:
 
 
 def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
-    """Return the names of the cases that are played.
-
-    Parameters
-    ----------
-    folder : CaseFolder
-        The data set.
-    config : EvaluateConfig
-        Split, limit and seed.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-
-    Raises
-    ------
-    DataError
-        When the split is empty.
-    """
+    """Return the names of the cases that are played."""
     names = folder.names(config.split)
     if not names:
         raise DataError(f"there is no image of the split {config.split!r}; check split.csv.")
@@ -99,19 +81,7 @@ def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
 
 
 def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
-    """Return the objects of an image that someone marked.
-
-    Parameters
-    ----------
-    case : Case
-        One image.
-    config : EvaluateConfig
-        Whether single objects count, how many, and the seed.
-
-    Returns
-    -------
-    list of RatedMasks
-    """
+    """Return the objects of an image that someone marked."""
     stacks = split_objects(case.masks) if config.objects else [case.masks]
     numbered = [(number, masks) for number, masks in enumerate(stacks) if masks.any()]
     if config.targets is not None and config.targets < len(numbered):
@@ -126,23 +96,7 @@ def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
 
 
 def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list[Target]:
-    """Return a target for every combination of raters, or for as many as are asked for.
-
-    Parameters
-    ----------
-    name : str
-        Of the image; with the seed it decides which combinations are drawn.
-    rated : RatedMasks
-        What each rater marked.
-    config : EvaluateConfig
-        ``combinations`` and the seed.
-
-    Returns
-    -------
-    list of Target
-        Single raters first, then pairs, ...: 15 for four raters.  What no one marked
-        together is left out.
-    """
+    """Return a target for every combination of raters, or for as many as are asked for."""
     indices = range(len(rated.raters))
     sizes = [1] if config.combinations == "raters" else range(1, len(indices) + 1)
     chosen = [group for size in sizes for group in combinations(indices, size)]

@@ -209,21 +209,7 @@ class User:
         return _box(edges, self.wanted.shape)
 
     def act(self, shown: Shown, currencies: frozenset[Currency], box: Box | None) -> Act | None:
-        """Say what to do next; None to leave it as it is.
-
-        Parameters
-        ----------
-        shown : Shown
-            What they see.
-        currencies : frozenset of str
-            What the segmenter takes.
-        box : Box or None
-            The box that they drew last.
-
-        Returns
-        -------
-        Pick, Click, Box or None
-        """
+        """Say what to do next; None to leave it as it is."""
         if "box" in self._habit.currencies and "box" in currencies and box is not None:
             return self.move_box(box, shown.mask)
         picked = self._pick(shown) if "pick" in self._habit.currencies else None
@@ -250,20 +236,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """What a simulated user does.
+    """What a simulated user does."""
 
-    Attributes
-    ----------
-    about : str
-        One line for a user.
-    currencies : frozenset of str
-        The acts that they use.
-    slips : float
-        How often a pick is another than the nearest candidate; 1: they pick blindly.
-    """
-
-    about: str
-    currencies: frozenset[Currency]
+    about: str  # one line for a user
+    currencies: frozenset[Currency]  # the acts that they use
+    # How often a pick is another than the nearest candidate; 1: they pick blindly.
     slips: float = 0.0
 
 

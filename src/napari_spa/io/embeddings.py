@@ -297,8 +297,8 @@ class CacheCounts:
     """What a cache did since it was made."""
 
     memory_hits: int = 0  # how calls of ``get`` ended
-    disk_hits: int = 0  # how calls of ``get`` ended
-    misses: int = 0  # how calls of ``get`` ended
+    disk_hits: int = 0
+    misses: int = 0
     memory_used: int = 0  # bytes of the arrays now in memory
 
     @property

@@ -125,17 +125,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetEncoder(GridEncoder):
-    """EfficientNet-Lite0 with a top-down fusion and attention on the stride-8 grid.
-
-    Parameters
-    ----------
-    image_size : int
-        Side S of the square input in pixels; a multiple of 32.
-    embed_dim : int
-        Embedding width C.
-    layers : int
-        Transformer layers on the ``S / 8`` grid.
-    """
+    """EfficientNet-Lite0 with a top-down fusion and attention on the stride-8 grid."""
 
     skip_channels = SKIPS
 

@@ -83,19 +83,7 @@ class GridEncoder(nn.Module):
 
 
 class ConvEncoder(GridEncoder):
-    """Convolution stages, then transformer layers on the coarsest grid.
-
-    Parameters
-    ----------
-    image_size : int
-        Side S of the square input in pixels; a multiple of 8.
-    widths : sequence of int
-        Channels at stride 2, 4 and 8; the last one is the embedding width C.
-    depths : sequence of int
-        Residual blocks at each of these strides.
-    layers : int
-        Transformer layers on the ``S / 8`` grid.
-    """
+    """Convolution stages, then transformer layers on the coarsest grid."""
 
     def __init__(
         self,

@@ -52,19 +52,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias, then batch normalisation.
-
-    Parameters
-    ----------
-    before, after : int
-        Channels in and out.
-    kernel : int
-        Side of the kernel; the border is filled up with zeros.
-    stride : int
-        Of the convolution.
-    groups : int
-        Of the convolution.
-    """
+    """A convolution without bias, then batch normalisation."""
 
     def __init__(
         self, before: int, after: int, *, kernel: int = 1, stride: int = 1, groups: int = 1

@@ -66,19 +66,7 @@ class Source(Protocol):
 
 
 class SyntheticSource:
-    """Procedural objects, made on first use and kept.
-
-    Parameters
-    ----------
-    count : int
-        Number of different objects.
-    seed : int
-        Seed of the first; object i is made from ``(seed, i)`` alone.
-    size : int
-        Side of the rendered scene in pixels.
-    kind : str or None
-        Only this kind of object; any of ``synthetic.KINDS`` without it.
-    """
+    """Procedural objects, made on first use and kept."""
 
     def __init__(
         self, count: int, *, seed: int = 0, size: int = 192, kind: str | None = None
@@ -100,23 +88,7 @@ class SyntheticSource:
 
 
 class FolderSource:
-    """The objects of a multi-rater folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Any layout that :func:`napari_spa.datasets.open_folder` knows.
-    split : str or None
-        Only the cases of this split.
-    objects : bool
-        Split each mask into the connected components of the raters' union, as objects
-        of their own (a field of many nuclei in one mask).
-
-    Raises
-    ------
-    DataError
-        When the folder holds no case of that split.
-    """
+    """The objects of a multi-rater folder."""
 
     def __init__(self, folder: Path, *, split: str | None = None, objects: bool = False) -> None:
         self.objects = objects
@@ -143,18 +115,7 @@ class FolderSource:
 
 
 class LabelSource:
-    """Single-rater instance labels as training objects, each image as often as the others.
-
-    Parameters
-    ----------
-    pairs : sequence of (image, labels)
-        Paths of an image and of its integer label image; 0 is background.
-
-    Raises
-    ------
-    DataError
-        When an image and its labels differ in size.
-    """
+    """Single-rater instance labels as training objects, each image as often as the others."""
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
         self.images: list[NDArray[np.uint8]] = []

@@ -28,48 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How long and how fast to learn.
+    """How long and how fast to learn."""
 
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps in all.
-    batch : int
-        Windows per step.
-    learning_rate : float
-        AdamW's peak rate.
-    encoder_rate : float
-        Factor on it for a pretrained image encoder; 0 leaves the encoder as it is.
-    weight_decay : float
-        AdamW's decay.
-    warmup : int
-        Steps of linear warm-up.
-    decay : float
-        Share of the steps at the end over which the rate falls to zero.
-    average : float
-        Decay of the exponential average of the weights that is saved.
-    seed : int
-        Seed of everything random.
-    save_every : int
-        Steps between checkpoints and between rows of the log.
-    workers : int
-        Processes that draw windows.
-    model, step, window
-        Shapes and weights of the parts.
-    """
-
-    steps: int = 4000
-    batch: int = 16
-    learning_rate: float = 1e-3
+    steps: int = 4000  # optimiser steps in all
+    batch: int = 16  # windows per step
+    learning_rate: float = 1e-3  # adamW's peak rate
+    # Factor on it for a pretrained image encoder; 0 leaves the encoder as it is.
     encoder_rate: float = 1.0
-    weight_decay: float = 0.02
-    warmup: int = 150
-    decay: float = 0.3
-    average: float = 0.998
-    seed: int = 0
-    save_every: int = 100
-    workers: int = 1
-    model: SpaConfig = field(default_factory=SpaConfig)
+    weight_decay: float = 0.02  # adamW's decay
+    warmup: int = 150  # steps of linear warm-up
+    decay: float = 0.3  # share of the steps at the end over which the rate falls to zero
+    average: float = 0.998  # decay of the exponential average of the weights that is saved
+    seed: int = 0  # seed of everything random
+    save_every: int = 100  # steps between checkpoints and between rows of the log
+    workers: int = 1  # processes that draw windows
+    model: SpaConfig = field(default_factory=SpaConfig)  # shapes and weights of the parts
     step: StepConfig = field(default_factory=StepConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
 
@@ -87,15 +60,6 @@ class Windows(Dataset[Window]):
 
     Window i is drawn from ``(seed, i)`` alone: a resumed run, and one with any number of
     worker processes, sees the same windows in the same order.
-
-    Parameters
-    ----------
-    sources : sequence of (Source, float)
-        Sources and their shares.
-    config : WindowConfig
-        How windows are drawn.
-    seed : int
-        Of all windows.
     """
 
     def __init__(
@@ -113,17 +77,7 @@ class Windows(Dataset[Window]):
 
 
 def collate(windows: Sequence[Window]) -> Batch:
-    """Stack windows into a batch.
-
-    Parameters
-    ----------
-    windows : sequence of Window
-        B windows of one size.
-
-    Returns
-    -------
-    Batch
-    """
+    """Stack windows into a batch."""
     return Batch(
         torch.stack([w.pixels for w in windows]),
         torch.stack([w.targets for w in windows]),
@@ -135,20 +89,7 @@ def collate(windows: Sequence[Window]) -> Batch:
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Warm up, hold, and fall along a half cosine.
-
-    Parameters
-    ----------
-    step : int
-        Step counted from 0.
-    config : TrainConfig
-        Lengths of the phases.
-
-    Returns
-    -------
-    float
-        Factor on the peak rate, in (0, 1].
-    """
+    """Warm up, hold, and fall along a half cosine."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     start = config.steps * (1 - config.decay)
@@ -201,18 +142,7 @@ class Trainer:
         self.running: dict[str, float] = {}  # metrics, averaged over steps
 
     def advance(self, batch: Batch) -> dict[str, float]:
-        """Take one step on a batch.
-
-        Parameters
-        ----------
-        batch : Batch
-            On any device.
-
-        Returns
-        -------
-        dict
-            The step's metrics.
-        """
+        """Take one step on a batch."""
         config = self.config
         rate = config.learning_rate * learning_rate_factor(self.step, config)
         for group in self.optimiser.param_groups:
@@ -240,13 +170,7 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint that :meth:`resume` continues from.
-
-        Parameters
-        ----------
-        path : Path
-            File to write, atomically.
-        """
+        """Write a checkpoint that :meth:`resume` continues from."""
         state = {
             "step": self.step,
             "running": self.running,
@@ -260,18 +184,7 @@ class Trainer:
             torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
-        """Continue from a checkpoint.
-
-        Parameters
-        ----------
-        path : Path
-            File of :meth:`save`.
-
-        Raises
-        ------
-        CheckpointError
-            When it is damaged or of another network.
-        """
+        """Continue from a checkpoint."""
         state: Any = read_weights_file(path).content
         try:
             self.model.load_state_dict(state["model"])

@@ -40,30 +40,15 @@ FEWEST = 5
 
 @dataclass(frozen=True, slots=True)
 class PersonalConfig:
-    """How long and how fast to follow a user.
+    """How long and how fast to follow a user."""
 
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps.
-    batch : int
-        Windows per step.
-    learning_rate : float
-        AdamW's peak rate.
-    held_out : float
-        Share of the images, or of the objects of a single image, that is set aside.
-    tested : int
-        At most so many objects are tested before and after.
-    seed : int
-        Of everything random.
-    """
-
-    steps: int = 120
-    batch: int = 8
-    learning_rate: float = 2e-4
+    steps: int = 120  # optimiser steps
+    batch: int = 8  # windows per step
+    learning_rate: float = 2e-4  # adamW's peak rate
+    # Share of the images, or of the objects of a single image, that is set aside.
     held_out: float = 0.3
-    tested: int = 20
-    seed: int = 0
+    tested: int = 20  # at most so many objects are tested before and after
+    seed: int = 0  # of everything random
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,22 +72,12 @@ class AcceptedObject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PersonalModel:
-    """A tuned network, and what it is worth.
+    """A tuned network, and what it is worth."""
 
-    Attributes
-    ----------
-    spa : Spa
-        In evaluation mode.
-    learnt_from, tested_on : int
-        Objects.
-    before, after : float
-        Mean Dice of the first click on the objects that were set aside.
-    """
-
-    spa: Spa
-    learnt_from: int
-    tested_on: int
-    before: float
+    spa: Spa  # in evaluation mode
+    learnt_from: int  # objects
+    tested_on: int  # objects
+    before: float  # mean Dice of the first click on the objects that were set aside
     after: float
 
     @property
@@ -112,23 +87,7 @@ class PersonalModel:
 
 
 def accepted_objects(project: Path) -> list[AcceptedObject]:
-    """Collect the objects of a project folder.
-
-    Parameters
-    ----------
-    project : Path
-        The folder that *SPA Folder* or a batch keeps beside the images.
-
-    Returns
-    -------
-    list of AcceptedObject
-        Of images that can be read; each plane of a stack is an image.
-
-    Raises
-    ------
-    DataError
-        When it is no project, or holds fewer than five objects.
-    """
+    """Collect the objects of a project folder."""
     found: list[AcceptedObject] = []
     for item in Project.open(project).items:
         saved = labels_path(project, item.name)
@@ -154,30 +113,7 @@ def tune(
     *,
     progress: Callable[[float, str], None] = lambda share, message: None,
 ) -> PersonalModel:
-    """Tune a model on accepted objects, and test it on some that were set aside.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        One of this project's; it is not changed.
-    objects : sequence of AcceptedObject
-        At least five.
-    config : PersonalConfig or None
-        How long and how fast.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    PersonalModel
-
-    Raises
-    ------
-    DataError
-        When there are fewer than five objects.
-    ModelError
-        When the network has no latent head to train.
-    """
+    """Tune a model on accepted objects, and test it on some that were set aside."""
     settings = config or PersonalConfig()
     if len(objects) < FEWEST:
         raise DataError(f"{len(objects)} accepted objects are too few; accept at least {FEWEST}.")
@@ -218,20 +154,7 @@ def tune(
 def set_aside(
     objects: Sequence[AcceptedObject], config: PersonalConfig
 ) -> tuple[list[AcceptedObject], list[AcceptedObject]]:
-    """Split objects into those to learn from and those to test on: by image where there are three.
-
-    Parameters
-    ----------
-    objects : sequence of AcceptedObject
-        At least two.
-    config : PersonalConfig
-        Share and seed.
-
-    Returns
-    -------
-    learn, test : list of AcceptedObject
-        Neither is empty.
-    """
+    """Split objects into some to learn from and some to test on: by image where there are three."""
     rng = np.random.default_rng(config.seed)
     names = [item.name for item in objects]
     if len(set(names)) < 3:
@@ -245,22 +168,7 @@ def set_aside(
 
 
 def first_clicks(model: LoadedModel, objects: Iterable[AcceptedObject], seed: int) -> float:
-    """Return the mean Dice after one click at a random place of each object.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        To test.
-    objects : iterable of AcceptedObject
-        To find.
-    seed : int
-        Of the places.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-    """
+    """Return the mean Dice after one click at a random place of each object."""
     rng = np.random.default_rng(seed)
     session = RefinementSession(model, seed=seed)
     found = []

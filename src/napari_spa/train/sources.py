@@ -26,29 +26,7 @@ GENERATOR = "synthetic"
 def open_sources(
     data: Sequence[str], recipes: Mapping[str, SourceRecipe]
 ) -> list[tuple[Source, float]]:
-    """Open the data sets that a run draws from.
-
-    Parameters
-    ----------
-    data : sequence of str
-        Folders, and ``synthetic``.  A folder may also hold several data sets that the
-        recipe names.
-    recipes : mapping of str to SourceRecipe
-        How data sets take part, by folder name.  Empty: all of ``data``, in equal
-        shares.
-
-    Returns
-    -------
-    list of (Source, float)
-        Sources and their shares.
-
-    Raises
-    ------
-    InputError
-        When a data set is missing or not in the recipe.
-    DataError
-        When one cannot be read or is empty.
-    """
+    """Open the data sets that a run draws from."""
     places = {name: Path(name) for name in data if name != GENERATOR}
     missing = [name for name, place in places.items() if not place.is_dir()]
     if missing:
@@ -150,26 +128,7 @@ def _names(table: Path, split: str | None) -> set[str] | None:
 def with_generator(
     sources: Sequence[tuple[Source, float]], *, count: int, share: float
 ) -> list[tuple[Source, float]]:
-    """Add the generator so that it makes up a share of all windows.
-
-    Parameters
-    ----------
-    sources : sequence of (Source, float)
-        The others; possibly none.
-    count : int
-        Number of different objects.
-    share : float
-        Above 0, and below 1 when there are others.
-
-    Returns
-    -------
-    list of (Source, float)
-
-    Raises
-    ------
-    InputError
-        When the share or the count is impossible.
-    """
+    """Add the generator so that it makes up a share of all windows."""
     most = 1.0 if not sources else 0.999
     if not 0 < share <= most or count < 1:
         raise InputError(

@@ -32,75 +32,33 @@ PICK_SPREAD = 0.4
 
 @dataclass(frozen=True, slots=True)
 class StepConfig:
-    """The weights and sizes of one step.
+    """The weights and sizes of one step."""
 
-    Attributes
-    ----------
-    samples : int
-        Latent samples N in the first round.
-    refine_samples : int
-        Latent samples in each later round.
-    rounds : int
-        Rounds in all.
-    temperature : float
-        T of the marginal likelihood, in summed cross-entropy of S/2 x S/2 logits.
-    marginal : float
-        Weight of the marginal likelihood; 0 leaves the paper's loss.
-    mean : float
-        Weight of the mean prediction's cross-entropy.
-    each : float
-        Weight of every sample's own cross-entropy, which keeps idle samples plausible.
-    dice : float
-        Weight of the mean prediction's soft Dice.
-    obey : float
-        Weight of the cross-entropy at the prompted pixels themselves.
-    extent : float
-        Weight of the predicted boxes of the objects.
-    later : float
-        Weight of each later round.
-    scale : float
-        Summed cross-entropies are divided by this.
-    """
-
-    samples: int = 5
-    refine_samples: int = 2
-    rounds: int = 3
+    samples: int = 5  # latent samples N in the first round
+    refine_samples: int = 2  # latent samples in each later round
+    rounds: int = 3  # rounds in all
+    # T of the marginal likelihood, in summed cross-entropy of S/2 x S/2 logits.
     temperature: float = 1.0
-    marginal: float = 0.9
-    mean: float = 0.1
+    marginal: float = 0.9  # weight of the marginal likelihood; 0 leaves the paper's loss
+    mean: float = 0.1  # weight of the mean prediction's cross-entropy
+    # Weight of every sample's own cross-entropy, which keeps idle samples plausible.
     each: float = 0.05
-    dice: float = 0.5
-    obey: float = 0.2
-    extent: float = 0.5
-    later: float = 0.5
-    scale: float = 40.0
+    dice: float = 0.5  # weight of the mean prediction's soft Dice
+    obey: float = 0.2  # weight of the cross-entropy at the prompted pixels themselves
+    extent: float = 0.5  # weight of the predicted boxes of the objects
+    later: float = 0.5  # weight of each later round
+    scale: float = 40.0  # summed cross-entropies are divided by this
 
 
 class Batch(NamedTuple):
-    """A batch of windows; see :class:`napari_spa.train.windows.Window`.
+    """A batch of windows; see :class:`napari_spa.train.windows.Window`."""
 
-    Attributes
-    ----------
-    pixels : Tensor
-        ``(B, 3, S, S)``.
-    targets : Tensor
-        ``(B, R, S / 2, S / 2)``.
-    points : Tensor
-        ``(B, 2)``.
-    visible : Tensor
-        ``(B,)``.
-    extents : Tensor
-        ``(B, R, 4)``.
-    made_up : Tensor
-        ``(B,)``, 1 where the target is a superpixel and no object.
-    """
-
-    pixels: Tensor
-    targets: Tensor
-    points: Tensor
-    visible: Tensor
-    extents: Tensor
-    made_up: Tensor
+    pixels: Tensor  # ``(B, 3, S, S)``
+    targets: Tensor  # ``(B, R, S / 2, S / 2)``
+    points: Tensor  # ``(B, 2)``
+    visible: Tensor  # ``(B,)``
+    extents: Tensor  # ``(B, R, 4)``
+    made_up: Tensor  # ``(B,)``, 1 where the target is a superpixel and no object
 
 
 class _Samples(NamedTuple):

@@ -20,31 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WindowConfig:
-    """How fields of view are drawn.
+    """How fields of view are drawn."""
 
-    Attributes
-    ----------
-    size : int
-        Side of the window in model pixels.
-    targets : int
-        Number of user masks drawn per window.
-    near : (float, float)
-        Window side in object diameters, log-uniform, for most windows.
-    far : (float, float)
-        The same for the share ``far_share`` of windows, which teach the quality head
-        what a wrong field of view looks like.
-    far_share : float
-        Share of the latter.
-    stretch : float
-        Deviation of the logarithm of the window's aspect.
-    """
-
-    size: int = 128
-    targets: int = 4
+    size: int = 128  # side of the window in model pixels
+    targets: int = 4  # number of user masks drawn per window
+    # Window side in object diameters, log-uniform, for most windows.
     near: tuple[float, float] = (1.4, 5.0)
+    # The same for the share ``far_share`` of windows, which teach the quality head what a wrong
+    # field of view looks like.
     far: tuple[float, float] = (0.5, 12.0)
-    far_share: float = 0.25
-    stretch: float = 0.0
+    far_share: float = 0.25  # share of the latter
+    stretch: float = 0.0  # deviation of the logarithm of the window's aspect
 
 
 @dataclass(frozen=True, slots=True)

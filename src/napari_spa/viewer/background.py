@@ -28,14 +28,7 @@ class JobHandle:
     """One job: how it says how far it is, and who hears what it gives.
 
     The job is called with it.  It is the job's progress callback: called with the share
-    done and a message, it raises ``Cancelled`` once nobody waits for the job any more.
-
-    Parameters
-    ----------
-    worker : Worker
-        Whose job it is.
-    then, on_value, unheard : callable
-        As for :meth:`Worker.submit`.
+    done and a message, it raises ``Cancelled`` once no one waits for the job any more.
     """
 
     def __init__(
@@ -76,24 +69,13 @@ class Worker(QObject):
     Whatever a job says carries the job's own handle, and only what the latest job says is
     heard: nothing that an older one reports or answers late is taken for its.  A stopped
     job is still heard: it may be done already, and then what it did is what counts.
-
-    Attributes
-    ----------
-    finished, failed : Signal(object)
-        Result or exception of the latest job; emitted in the main thread.
-    stopped : Signal()
-        The latest job ended because it was asked to.
-    progressed : Signal(float, str)
-        Share done and message of the latest job; in the main thread.
-    busy_changed : Signal(bool)
-        Whether a job that counts is under way.
     """
 
-    finished = Signal(object)
-    failed = Signal(object)
-    stopped = Signal()
-    progressed = Signal(float, str)
-    busy_changed = Signal(bool)
+    finished = Signal(object)  # result or exception of the latest job; emitted in the main thread
+    failed = Signal(object)  # result or exception of the latest job; emitted in the main thread
+    stopped = Signal()  # the latest job ended because it was asked to
+    progressed = Signal(float, str)  # share done and message of the latest job; in the main thread
+    busy_changed = Signal(bool)  # whether a job that counts is under way
     _ended = Signal(object, object, object)
     gave = Signal(object, object)  # from a job's handle, in its thread
     advanced = Signal(object, float, str)
@@ -103,7 +85,7 @@ class Worker(QObject):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-spa")
         self._idle = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-idle")
         self._job: JobHandle | None = None  # the one that counts
-        self._ahead: set[JobHandle] = set()  # those that nobody waits for
+        self._ahead: set[JobHandle] = set()  # those that no one waits for
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
@@ -127,20 +109,7 @@ class Worker(QObject):
         on_value: Callable[[Any], None] = nothing,
         unheard: Callable[[Any], None] = nothing,
     ) -> None:
-        """Run a job in the background; an earlier one that still runs is dropped.
-
-        Parameters
-        ----------
-        job : callable
-            Takes its :class:`JobHandle` and returns the result.
-        then : callable
-            Takes the result, in the main thread; what it raises counts as the job's failure.
-        on_value : callable
-            Takes what the job reports on the way, in the main thread.
-        unheard : callable
-            Takes the result of a job that was dropped before its end, to let go of what it
-            holds; in any thread.
-        """
+        """Run a job in the background; an earlier one that still runs is dropped."""
         before, self._ahead = self._job, set()
         self._job = handle = JobHandle(self, then, on_value, unheard)
         if before is None:
@@ -148,13 +117,7 @@ class Worker(QObject):
         self._executor.submit(self._run, handle, job)
 
     def submit_idle(self, job: Job) -> None:
-        """Run a job nobody waits for, unless there is one that somebody does.
-
-        Parameters
-        ----------
-        job : callable
-            As for :meth:`submit`; its result and its errors are dropped.
-        """
+        """Run a job no one waits for, unless there is one that someone does."""
         if self.busy or self._closed.is_set():
             return
         handle = JobHandle(self, nothing, nothing, nothing)
@@ -170,7 +133,7 @@ class Worker(QObject):
                 _logger.debug("work ahead failed", exc_info=True)
             self._ahead.discard(handle)
 
-        # A thread of its own: what somebody waits for must not queue behind it.
+        # A thread of its own: what someone waits for must not queue behind it.
         self._idle.submit(run)
 
     def stop(self) -> None:
@@ -236,6 +199,6 @@ class Worker(QObject):
 
 
 def _let_go(handle: JobHandle, result: object) -> None:
-    """Let a job that nobody hears let go of what it holds."""
+    """Let a job that no one hears let go of what it holds."""
     if result is not None:
         handle.unheard(result)

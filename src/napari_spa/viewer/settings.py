@@ -38,13 +38,13 @@ class Rule:
     """Where a setting stands in the manifest, and what it may be."""
 
     group: str  # its keys under ``configurations``
-    entry: str  # its keys under ``configurations``
+    entry: str
     choices: tuple[str, ...] = ()  # the texts allowed; empty for any
     pattern: re.Pattern[str] | None = None  # what the whole text must match
     wanted: str = "text in one line"  # the text that is wanted, in words
     empty: bool = False  # whether a text may be empty
     minimum: float = 0.0  # the range of a number, ends included
-    maximum: float = 1.0  # the range of a number, ends included
+    maximum: float = 1.0
 
 
 def _rule(group: str, entry: str, **limits: Any) -> dict[str, Rule]:

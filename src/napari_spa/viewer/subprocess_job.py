@@ -8,7 +8,7 @@
       Cancelled: closes stdin ──────────────────► its progress raises Cancelled
 
 The process ends with the dock's: its stdin is closed then, too.  It is not started as
-:mod:`multiprocessing` does, which would run a person's script anew.
+:mod:`multiprocessing` does, which would run a user's script again.
 """
 
 from __future__ import annotations
@@ -45,36 +45,7 @@ def run_apart(
     progress: Progress,
     patience: float = 60.0,
 ) -> Any:
-    """Run a job in a new process and wait for its result; for a background thread.
-
-    Parameters
-    ----------
-    job : callable
-        A function of a module, called as ``job(*arguments, on_value, progress)``.
-    *arguments
-        What can be pickled.
-    on_value : callable
-        Called here with each value that the job gives on the way.
-    progress : callable
-        Called here with the share done and a message, again and again; may raise
-        ``Cancelled``, then the job is asked to end.
-    patience : float
-        Seconds after which a job that was asked to end is ended.
-
-    Returns
-    -------
-    object
-        What the job returns.
-
-    Raises
-    ------
-    Cancelled
-        When ``progress`` raised it.
-    DataError
-        When the process died.
-    Exception
-        What the job raised.
-    """
+    """Run a job in a new process and wait for its result; for a background thread."""
     with tempfile.TemporaryDirectory(prefix="napari-spa-") as scratch:
         # -P: the current folder may hold a stranger's numpy.py, and is none of our modules.
         # What a process leaves that is ended goes with the folder.
@@ -214,7 +185,7 @@ def serve() -> None:
         result = job(*arguments, on_value=lambda value: tell("value", value), progress=progress)
         tell("result", result)
     except BrokenPipeError:
-        pass  # nobody listens any more
+        pass  # no one listens any more
     except Exception as error:
         _logger.exception("a job in a process of its own failed")
         tell("error", _as_told(error))

@@ -111,25 +111,7 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType({entry.name: entry for ent
 
 
 def find_method(name: str, registry: Mapping[str, MethodEntry] = METHODS) -> MethodEntry:
-    """Return a method by its name, or by a name such as ``unet@RATER`` and ``spa~RATER``.
-
-    Parameters
-    ----------
-    name : str
-        A name of :data:`METHODS`; with ``@RATER`` trained on one rater alone, with ``~RATER``
-        trained without one.
-    registry : mapping of str to MethodEntry
-        The methods by name.
-
-    Returns
-    -------
-    MethodEntry
-
-    Raises
-    ------
-    InputError
-        When there is none.
-    """
+    """Return a method by its name, or by a name such as ``unet@RATER`` and ``spa~RATER``."""
     base = re.split("[@~]", name)[0]
     entry = registry.get(base)
     if entry is None or (base != name and base != "spa" and entry.user != "looks"):

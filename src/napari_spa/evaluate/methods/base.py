@@ -36,15 +36,7 @@ class Segmenter(Protocol):
 
 
 class Method(Protocol):
-    """A way of segmenting with a user.
-
-    Attributes
-    ----------
-    currencies : frozenset of str
-        The acts that it takes: pick, click, box; none for one that gives a single mask.
-    facts : mapping
-        What decides its masks besides the bench (which weights), and what it cost to train.
-    """
+    """A way of segmenting with a user."""
 
     @property
     def currencies(self) -> frozenset[Currency]:
@@ -63,34 +55,18 @@ class Method(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Bench:
-    """What the methods share: the model, the trained rivals, and an image's embeddings.
+    """What the methods share: the model, the trained rivals, and an image's embeddings."""
 
-    Attributes
-    ----------
-    model : LoadedModel
-        The one that is evaluated, and the backbone of the rivals that have one.
-    engine : EngineConfig
-        Numbers of samples and candidates, and what a pick carries on.
-    seed : int
-        Of sessions.
-    runs : Path or None
-        Where trained methods are: ``runs/METHOD``.
-    sam, medsam : str or None
-        Files of the real models, for those who have them.
-    single : bool
-        Each connected object is a target of its own; a method that segments whole images
-        keeps what is connected to the click.
-    shared : dict
-        What methods keep for each other while one image is played.
-    """
-
-    model: LoadedModel
-    engine: EngineConfig
-    seed: int = 0
-    runs: Path | None = None
-    sam: str | None = None
+    model: LoadedModel  # the one that is evaluated, and the backbone of the rivals that have one
+    engine: EngineConfig  # numbers of samples and candidates, and what a pick carries on
+    seed: int = 0  # of sessions
+    runs: Path | None = None  # where trained methods are: ``runs/METHOD``
+    sam: str | None = None  # files of the real models, for those who have them
     medsam: str | None = None
+    # Each connected object is a target of its own; a method that segments whole images keeps what
+    # is connected to the click.
     single: bool = False
+    # What methods keep for each other while one image is played.
     shared: dict[object, object] = field(default_factory=dict)
     _loaded: dict[str, Any] = field(default_factory=dict)
 
@@ -110,38 +86,19 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class MethodEntry:
-    """A method by its name.
+    """A method by its name."""
 
-    Attributes
-    ----------
-    name, about : str
-        For a user.
-    family : str
-        Its row in the paper's Table 1.
-    user : str
-        The habit of its own user, in its own currency.
-    build : callable
-        Makes it from a :class:`Bench`; raises ``InputError`` when it is not trained.
-    trains : bool
-        Whether it must be trained before it can be played.
-    """
-
-    name: str
-    about: str
-    family: Family
-    user: str
+    name: str  # for a user
+    about: str  # for a user
+    family: Family  # its row in the paper's Table 1
+    user: str  # the habit of its own user, in its own currency
+    # Makes it from a :class:`Bench`; raises ``InputError`` when it is not trained.
     build: Callable[[Bench], Method]
-    trains: bool = False
+    trains: bool = False  # whether it must be trained before it can be played
 
 
 def run_folder(bench: Bench, name: str) -> Path:
-    """Return where a trained method is.
-
-    Raises
-    ------
-    InputError
-        When there is none.
-    """
+    """Return where a trained method is."""
     if bench.runs is None or not (bench.runs / name).is_dir():
         where = "RUNS" if bench.runs is None else str(bench.runs)
         raise InputError(

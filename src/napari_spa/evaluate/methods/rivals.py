@@ -36,24 +36,12 @@ _JITTER = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptedMethod:
-    """A promptable network: clicks, or one box or several, and the mask it answers with.
+    """A promptable network: clicks, or one box or several, and the mask it answers with."""
 
-    Attributes
-    ----------
-    model : LoadedModel
-        Its network; it sees the image in the same field of view as ours would.
-    facts : mapping
-        Which weights, and what they cost.
-    currencies : frozenset of str
-        Clicks or boxes.
-    boxes : int
-        How many boxes it is asked with; their masks are averaged (SAM-U).
-    """
-
-    model: LoadedModel
-    facts: Mapping[str, object]
-    currencies: frozenset[Currency]
-    boxes: int = 1
+    model: LoadedModel  # its network; it sees the image in the same field of view as ours would
+    facts: Mapping[str, object]  # which weights, and what they cost
+    currencies: frozenset[Currency]  # clicks or boxes
+    boxes: int = 1  # how many boxes it is asked with; their masks are averaged (SAM-U)
 
     def open(self, image: NDArray[np.generic], bench: Bench) -> PromptedSegmenter:
         """Take an image."""
@@ -157,18 +145,10 @@ class PromptedSegmenter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeImageMethod:
-    """A trained network that answers each image with one mask, whatever the user wants.
+    """A trained network that answers each image with one mask, whatever the user wants."""
 
-    Attributes
-    ----------
-    network : WholeImage
-        In evaluation mode.
-    facts : mapping
-        Which weights, and what they cost.
-    """
-
-    network: WholeImage
-    facts: Mapping[str, object]
+    network: WholeImage  # in evaluation mode
+    facts: Mapping[str, object]  # which weights, and what they cost
     currencies: frozenset[Currency] = frozenset()
 
     def open(self, image: NDArray[np.generic], bench: Bench) -> WholeImageSegmenter:
@@ -255,15 +235,7 @@ def _published(bench: Bench, path: str | None) -> LoadedModel:
 
 
 def tuned(name: str, bench: Bench) -> tuple[LoadedModel, dict[str, object]]:
-    """Return a copy of the backbone with a run's weights, and what they cost.
-
-    Raises
-    ------
-    InputError
-        When the method is not trained.
-    CheckpointError
-        When its weights do not fit the backbone.
-    """
+    """Return a copy of the backbone with a run's weights, and what they cost."""
     from copy import deepcopy
 
     from napari_spa.train.rivals import load_rival, trained_facts

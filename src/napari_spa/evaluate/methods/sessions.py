@@ -29,33 +29,18 @@ _FIXED = 1e9
 
 @dataclass(frozen=True, slots=True)
 class SpaMethod:
-    """Our session.
+    """Our session."""
 
-    Attributes
-    ----------
-    head : {"latent", "logit", "both"}
-        Its preference head.
-    adapt : bool
-        Whether picks update the preference distribution.
-    learns : frozenset of str
-        Which parts of the mixture follow picks: ``"gaussians"`` and ``"weights"``.
-    plain : bool
-        Sample from one standard Gaussian in place of the mixture (paper, Table 3).
-    samples : int or None
-        N; that of the bench by default.
-    model : LoadedModel or None
-        Trained further on the data set; that of the bench by default.
-    facts : mapping
-        What that training cost.
-    """
-
-    head: Literal["latent", "logit", "both"] = "latent"
-    adapt: bool = True
+    head: Literal["latent", "logit", "both"] = "latent"  # its preference head
+    adapt: bool = True  # whether picks update the preference distribution
+    # Which parts of the mixture follow picks: ``"gaussians"`` and ``"weights"``.
     learns: frozenset[str] = frozenset({"gaussians", "weights"})
+    # Sample from one standard Gaussian in place of the mixture (paper, Table 3).
     plain: bool = False
-    samples: int | None = None
+    samples: int | None = None  # N; that of the bench by default
+    # Trained further on the data set; that of the bench by default.
     model: LoadedModel | None = None
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)  # what that training cost
     currencies: frozenset[Currency] = frozenset({"pick", "click"})
 
     def open(self, image: NDArray[np.generic], bench: Bench) -> SpaSegmenter:
@@ -108,15 +93,7 @@ class _Stage:
 
 
 class SpaSegmenter:
-    """Play with a session.
-
-    Parameters
-    ----------
-    stage : _Stage
-        The session on the image, shared with other methods: one game at a time.
-    adapt : bool
-        Whether picks update the preference distribution.
-    """
+    """Play with a session."""
 
     def __init__(self, stage: _Stage, *, adapt: bool) -> None:
         self._stage, self._adapt = stage, adapt

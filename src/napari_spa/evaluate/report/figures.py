@@ -29,21 +29,7 @@ _MARKS = "osD^vP*X"
 
 
 def write_figures(rows: Sequence[Row], folder: Path, *, seed: int = 0) -> list[tuple[str, str]]:
-    """Draw Dice by round, rounds to reach a Dice, and the candidates' similarity.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From :func:`napari_spa.evaluate.protocol.evaluate`.
-    folder : Path
-        Where ``NAME.png`` (for the page) and ``NAME.svg`` (for print) are written.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of (name, title)
-    """
+    """Draw Dice by round, rounds to reach a Dice, and the candidates' similarity."""
     found = []
     for clicks in dict.fromkeys(row.clicks for row in rows):
         chosen = [row for row in rows if row.clicks == clicks]

@@ -39,48 +39,17 @@ nav ul { padding: 0; }
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written, and where.
-
-    Attributes
-    ----------
-    folder : Path
-    text : str
-        The content of ``report.md``.
-    summaries : list of Summary
-    differences : list of Difference
-    remark : str or None
-        What could not be written, in one sentence.
-    """
+    """What was written, and where."""
 
     folder: Path
-    text: str
+    text: str  # the content of ``report.md``
     summaries: list[Summary]
     differences: list[Difference]
-    remark: str | None
+    remark: str | None  # what could not be written, in one sentence
 
 
 def write_report(results: Results, folder: Path, *, facts: Mapping[str, object]) -> Report:
-    """Write everything that an evaluation found.
-
-    Parameters
-    ----------
-    results : Results
-        Rows of the games, and what training cost.
-    folder : Path
-        Made if needed.  Rows are in ``rows`` and ``raters`` (CSV and Parquet), numbers in
-        ``summary.csv`` and ``differences.csv``, tables and figures in folders of that name.
-    facts : mapping
-        What was evaluated on what, for the head of the report.
-
-    Returns
-    -------
-    Report
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written.
-    """
+    """Write everything that an evaluation found."""
     remark = _write_rows(folder / "rows", Row, results.rows)
     _write_rows(folder / "raters", RaterRow, results.agreement)
     summaries = summarise(results.rows, seed=results.seed)

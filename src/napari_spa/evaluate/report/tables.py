@@ -29,20 +29,10 @@ NEVER = 10
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of a report.
+    """One table of a report."""
 
-    Attributes
-    ----------
-    name : str
-        Of its file.
-    title, note : str
-        Above and below it.
-    header : tuple of str
-    rows : tuple of tuple of str
-    """
-
-    name: str
-    title: str
+    name: str  # of its file
+    title: str  # above and below it
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -50,22 +40,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a report is made of.
-
-    Attributes
-    ----------
-    rows : sequence of Row
-    agreement : sequence of RaterRow
-    costs : mapping of str to mapping
-        Of each trained method: parameters, steps, seconds.
-    seed : int
-        Of the bootstrap.
-    """
+    """What a report is made of."""
 
     rows: Sequence[Row]
     agreement: Sequence[RaterRow]
-    costs: Mapping[str, Mapping[str, object]]
-    seed: int = 0
+    costs: Mapping[str, Mapping[str, object]]  # of each trained method: parameters, steps, seconds
+    seed: int = 0  # of the bootstrap
 
 
 def all_tables(results: Results) -> list[Table]:

@@ -18,33 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TransferRow:
-    """A first round on an image that no profile has seen.
+    """A first round on an image that no profile has seen."""
 
-    Attributes
-    ----------
-    image : str
-        Name of the case.
-    target : int
-        Number of the object in its image.
-    order : int
-        1, 2, ...
-    images : int
-        So many images taught the profile; 0 without one.
-    teacher : str
-        The rater who taught it; empty without one.
-    user : str
-        The rater with whom it is compared.
-    dice : float
-        Of the recommended mask with the user's own.
-    """
-
-    image: str
-    target: int
-    order: int
-    images: int
-    teacher: str
-    user: str
-    dice: float
+    image: str  # name of the case
+    target: int  # number of the object in its image
+    order: int  # 1, 2,
+    images: int  # so many images taught the profile; 0 without one
+    teacher: str  # the rater who taught it; empty without one
+    user: str  # the rater with whom it is compared
+    dice: float  # of the recommended mask with the user's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +49,7 @@ class Tested:
 
 
 class TransferFiles:
-    """Profiles and tested images on disk, each whole or not there.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Where they are; None keeps nothing.
-    plan : mapping
-        Everything that decides them.
-
-    Raises
-    ------
-    InputError
-        When the folder holds another experiment.
-    DataError
-        When the folder cannot be read or written.
-    """
+    """Profiles and tested images on disk, each whole or not there."""
 
     def __init__(self, folder: Path | None, plan: Mapping[str, object]) -> None:
         self._folder = folder

@@ -29,39 +29,18 @@ EVERYBODY = ""
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """First-round Dice, or a paired difference of it.
+    """First-round Dice, or a paired difference of it."""
 
-    Attributes
-    ----------
-    what : {"none", "own", "other", "own - none", "other - none", "own - other"}
-        Which profile: none, the user's own, or another's: the mean over all raters who
-        differ from the user.
-    images : int
-        So many images taught the profiles.
-    user : str
-        The rater, or empty for all.
-    value : Interval
-        Drawn over images.
-    """
-
+    # Which profile: none, the user's own, or another's: the mean over all raters who differ from
+    # the user.
     what: str
-    images: int
-    user: str
-    value: Interval
+    images: int  # so many images taught the profiles
+    user: str  # the rater, or empty for all
+    value: Interval  # drawn over images
 
 
 def agreement_between(agreements: Iterable[Agreement]) -> dict[tuple[str, str], float]:
-    """Return the mean Dice of each pair of raters.
-
-    Parameters
-    ----------
-    agreements : iterable of Agreement
-        From :func:`napari_spa.evaluate.transfer.transfer`.
-
-    Returns
-    -------
-    dict of (str, str) to float
-    """
+    """Return the mean Dice of each pair of raters."""
     found: dict[tuple[str, str], dict[tuple[str, int], float]] = defaultdict(dict)
     for pair in agreements:  # the same image may be tested in several orders
         found[pair.first, pair.second][pair.image, pair.target] = pair.dice
@@ -71,22 +50,7 @@ def agreement_between(agreements: Iterable[Agreement]) -> dict[tuple[str, str], 
 def summarise_transfer(
     rows: Sequence[TransferRow], agreements: Sequence[Agreement], *, seed: int = 0
 ) -> list[Effect]:
-    """Compare first rounds without a profile, with one's own, and with another's.
-
-    Parameters
-    ----------
-    rows : sequence of TransferRow
-        From :func:`napari_spa.evaluate.transfer.transfer`.
-    agreements : sequence of Agreement
-        From there too; decide which raters differ (:data:`DIFFERENT`).
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of Effect
-        By number of images, for all raters and then for each.
-    """
+    """Compare first rounds without a profile, with one's own, and with another's."""
     table = TransferTable(rows, agreements)
     users = list(dict.fromkeys(row.user for row in rows))
     found: list[Effect] = []
@@ -104,15 +68,7 @@ _Key = tuple[str, int, int, str]  # image, target, order, user
 
 
 class TransferTable:
-    """Rows by what was compared; another's profile is the mean over those who differ.
-
-    Parameters
-    ----------
-    rows : iterable of TransferRow
-        From :func:`napari_spa.evaluate.transfer.transfer`.
-    agreements : iterable of Agreement
-        From there too; decide which raters differ (:data:`DIFFERENT`).
-    """
+    """Rows by what was compared; another's profile is the mean over those who differ."""
 
     def __init__(self, rows: Iterable[TransferRow], agreements: Iterable[Agreement]) -> None:
         between = agreement_between(agreements)
@@ -134,22 +90,7 @@ class TransferTable:
     def values(
         self, what: str, images: int, user: str = EVERYBODY
     ) -> tuple[list[float], list[str]]:
-        """Return one value per image, target, order and user, and the images.
-
-        Parameters
-        ----------
-        what : str
-            Of :data:`PLAIN` or :data:`PAIRED`.
-        images : int
-            So many images taught the profiles.
-        user : str
-            A rater, or all.
-
-        Returns
-        -------
-        values : list of float
-        names : list of str
-        """
+        """Return one value per image, target, order and user, and the images."""
         values, names = [], []
         for key, none in self._none.items():
             if user not in (EVERYBODY, key[3]) or (key, images) not in self._own:
@@ -165,23 +106,7 @@ class TransferTable:
 
 
 def read_transfer(folder: Path) -> tuple[list[TransferRow], list[Agreement]]:
-    """Read the rows of a report again.
-
-    Parameters
-    ----------
-    folder : Path
-        From :func:`write_transfer`.
-
-    Returns
-    -------
-    rows : list of TransferRow
-    agreements : list of Agreement
-
-    Raises
-    ------
-    DataError
-        When they cannot be read.
-    """
+    """Read the rows of a report again."""
     rows = [
         TransferRow(
             image=row["image"],
@@ -223,30 +148,7 @@ def write_transfer(
     facts: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> list[Effect]:
-    """Write ``transfer-rows.csv``, ``agreement.csv``, ``effects.csv`` and ``transfer.md``.
-
-    Parameters
-    ----------
-    rows : sequence of TransferRow
-        All first rounds.
-    agreements : sequence of Agreement
-        Between raters.
-    folder : Path
-        Made if needed.
-    facts : mapping or None
-        What was evaluated on what, for the head of the report.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of Effect
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written.
-    """
+    """Write ``transfer-rows.csv``, ``agreement.csv``, ``effects.csv`` and ``transfer.md``."""
     effects = summarise_transfer(rows, agreements, seed=seed)
     for name, kind, values in (
         ("transfer-rows.csv", TransferRow, rows),
@@ -267,21 +169,7 @@ def write_transfer(
 def transfer_markdown(
     effects: Sequence[Effect], agreements: Sequence[Agreement], facts: Mapping[str, object]
 ) -> str:
-    """Write the report as Markdown.
-
-    Parameters
-    ----------
-    effects : sequence of Effect
-        From :func:`summarise_transfer`.
-    agreements : sequence of Agreement
-        Between raters.
-    facts : mapping
-        What was evaluated on what.
-
-    Returns
-    -------
-    str
-    """
+    """Write the report as Markdown."""
     between = agreement_between(agreements)
     mean = float(np.mean(list(between.values()))) if between else float("nan")
     users = list(dict.fromkeys(effect.user for effect in effects if effect.user))

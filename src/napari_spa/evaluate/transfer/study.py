@@ -46,25 +46,15 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True, slots=True)
 class TransferConfig:
-    """What is learnt and tested.
+    """What is learnt and tested."""
 
-    Attributes
-    ----------
-    images : tuple of int
-        A profile is tested after so many images.
-    orders : int
-        In so many random orders each rater works through the images.
-    box : bool
-        Objects are started with a box as well as a click: around what any rater marked,
-        a tenth wider on each side, so it says nothing about one of them.
-    protocol : EvaluateConfig
-        Split, objects, rounds, targets of an image, seed and engine; ``limit`` is the
-        number of images tested in each order.  Methods, heads and workers are not used.
-    """
-
-    images: tuple[int, ...] = (1, 2, 5, 10)
-    orders: int = 2
+    images: tuple[int, ...] = (1, 2, 5, 10)  # A profile is tested after so many images
+    orders: int = 2  # in so many random orders each rater works through the images
+    # Objects are started with a box as well as a click: around what any rater marked, a tenth
+    # wider on each side, so it says nothing about one of them.
     box: bool = False
+    # Split, objects, rounds, targets of an image, seed and engine; ``limit`` is the number of
+    # images tested in each order.  Methods, heads and workers are not used.
     protocol: EvaluateConfig = field(default_factory=EvaluateConfig)
 
 
@@ -79,33 +69,6 @@ def transfer(
     """Teach profiles on some images and test them on others.
 
     The arguments are checked at once, the work is done as the result is iterated over.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        What is evaluated.
-    folder : CaseFolder
-        The data set; a rater's name means the same person, or the same style, throughout.
-    config : TransferConfig or None
-        What is learnt and tested.
-    work : Path or None
-        Where profiles and tested images are kept as they are done; called again, also for
-        more orders or tested images, only what is missing is done.
-    failed : callable or None
-        Called with a case's name and why it could not be used; it is then left out.
-        Without it the error is raised.
-
-    Returns
-    -------
-    iterator of Tested
-        One per order and image.
-
-    Raises
-    ------
-    InputError
-        When the configuration is impossible, or ``work`` holds another experiment.
-    DataError
-        When the folder cannot be read or has too few images.
     """
     config = config or TransferConfig()
     _check(config)

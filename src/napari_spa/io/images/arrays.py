@@ -32,24 +32,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_numpy(path: Path) -> RawImage:
-    """Open a ``.npy`` file, or the one array of a ``.npz`` file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    RawImage
-
-    Raises
-    ------
-    InputError
-        When a ``.npz`` file holds several arrays.
-    OSError, ValueError and others
-        When the file is damaged, too large, or would need pickle.
-    """
+    """Open a ``.npy`` file, or the one array of a ``.npz`` file."""
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     with path.open("rb") as stream:
@@ -91,26 +74,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def read_picture(path: Path, *, as_labels: bool = False) -> RawImage:
-    """Read a picture whole, upright; one of several frames is a stack.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    as_labels : bool
-        Keep the numbers of a palette, where an image has its colours.
-
-    Returns
-    -------
-    RawImage
-
-    Raises
-    ------
-    InputError
-        When its values can only be read with a package that is not installed.
-    OSError, ValueError and others
-        When it cannot be read.
-    """
+    """Read a picture whole, upright; one of several frames is a stack."""
     from PIL import Image, ImageSequence
 
     deep = _deep_colours(path)

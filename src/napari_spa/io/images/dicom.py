@@ -44,20 +44,11 @@ _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """The header of a file, as far as it matters here.
+    """The header of a file, as far as it matters here."""
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    header : mapping
-        What its tags say, by their names.
-    frames : tuple of mapping
-        What is said of each of its planes; for a plain file one, empty.
-    """
-
-    path: Path
-    header: Mapping[str, Any]
+    path: Path  # the file
+    header: Mapping[str, Any]  # what its tags say, by their names
+    # What is said of each of its planes; for a plain file one, empty.
     frames: tuple[Mapping[str, Any], ...] = ({},)
 
     @property
@@ -79,18 +70,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """A plane of a file.
+    """A plane of a file."""
 
-    Attributes
-    ----------
-    instance : Instance
-        Its file.
-    index : int or None
-        Which of the file's frames; None where the file has but one.
-    """
-
-    instance: Instance
-    index: int | None
+    instance: Instance  # its file
+    index: int | None  # which of the file's frames; None where the file has but one
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def number(self, name: str, default: float) -> float:
@@ -158,24 +141,7 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Instance:
-    """Read the header of a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    Instance
-
-    Raises
-    ------
-    InputError
-        When pydicom is not installed.
-    ValueError, OSError and others
-        When the file is damaged.
-    """
+    """Read the header of a file."""
     try:
         import pydicom
     except ImportError as error:
@@ -195,19 +161,7 @@ def read_header(path: Path) -> Instance:
 
 
 def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
-    """Group files by series, in the order given.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        Files that look like DICOM.
-
-    Returns
-    -------
-    list of tuple of Path
-        A file that cannot be read is alone; what holds no pixels, such as a report, is
-        left out.  Without pydicom all files are one series.
-    """
+    """Group files by series, in the order given."""
     try:
         import pydicom  # noqa: F401  whether it is there
     except ImportError:
@@ -228,28 +182,7 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 
 def read_series(path: Path, files: Sequence[Path]) -> RawImage:
-    """Open a series.
-
-    Parameters
-    ----------
-    path : Path
-        What it is called in a sentence.
-    files : sequence of Path
-        Its files; copies of one instance count once.
-
-    Returns
-    -------
-    RawImage
-        Values in the unit of the series, such as Hounsfield's: whole numbers where
-        rescaling keeps them whole, else float32.  Black is the least value, always.
-
-    Raises
-    ------
-    InputError
-        When its images are of several sizes, or a package is missing.
-    ValueError, OSError and others
-        When a file is damaged.
-    """
+    """Open a series."""
     instances = {i.uid: i for i in reversed([read_header(file) for file in files])}
     if not instances:
         raise InputError(f"{path} holds no DICOM image.")

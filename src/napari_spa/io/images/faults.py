@@ -51,18 +51,7 @@ _PLAIN = {
 
 @contextmanager
 def reading(name: object) -> Iterator[None]:
-    """Turn whatever a reader raises into one sentence that names the file.
-
-    Parameters
-    ----------
-    name : Path or str
-        What is being read.
-
-    Raises
-    ------
-    InputError
-        For any exception that is not one of ours.
-    """
+    """Turn whatever a reader raises into one sentence that names the file."""
     try:
         yield
     except SpaError:
@@ -90,18 +79,7 @@ def needs_extra(path: Path, package: str) -> InputError:
 
 
 def check_size(nbytes: int) -> None:
-    """Refuse to unpack more than the limit; called before anything is unpacked.
-
-    Parameters
-    ----------
-    nbytes : int
-        Bytes of the pixels in memory.
-
-    Raises
-    ------
-    ValueError
-        When they are more than ``NAPARI_SPA_MAX_IMAGE_GB`` allows (4 GB by default).
-    """
+    """Refuse to unpack more than the limit; called before anything is unpacked."""
     limit = _limit_gb()
     if nbytes > limit * 1e9:
         raise ValueError(

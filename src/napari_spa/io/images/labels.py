@@ -294,7 +294,7 @@ def _write_stack(
 
 
 def _silent(share: float, message: str) -> None:
-    """Report to nobody."""
+    """Report to no one."""
 
 
 def _label_axes(labels: PlaneStack, axes: str) -> str:
@@ -341,7 +341,7 @@ def _planes(
     most = int(np.iinfo(dtype).max)
     for index in _indices(labels, report):
         plane = np.asarray(labels[index])
-        # Again: somebody may paint while it is written, and `highest` was only said.
+        # Again: someone may paint while it is written, and `highest` was only said.
         low, high = int(plane.min()), int(plane.max())
         if low < 0 or high > most:
             raise InputError(f"labels must be between 0 and {most}, not {low} to {high}.")

@@ -45,51 +45,30 @@ _SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a file says about its pixels besides their values.
+    """What a file says about its pixels besides their values."""
 
-    Attributes
-    ----------
-    axes : str
-        Of an image, colours left out: ``"YX"``, ``"ZYX"``, ``"TZCYX"``, ...; of a single
-        plane with colours ``"YXC"``.
-    shape : (int, int)
-        Rows and columns.
-    pixel_size : (float, float) or None
-        Height and width of a pixel in micrometres, where the file says so.
-    index : tuple of int
-        The slice that was taken from a stack, one number for each stack axis.
-    plane_distance : float or None
-        Distance between neighbouring planes along Z in micrometres.
-    """
-
+    # Of an image, colours left out: ``"YX"``, ``"ZYX"``, ``"TZCYX"``, ...; of a single plane with
+    # colours ``"YXC"``.
     axes: str
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # rows and columns
+    # Height and width of a pixel in micrometres, where the file says so.
     pixel_size: tuple[float, float] | None = None
+    # The slice that was taken from a stack, one number for each stack axis.
     index: tuple[int, ...] = ()
+    # Distance between neighbouring planes along Z in micrometres.
     plane_distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """An image or stack on disk.
+    """An image or stack on disk."""
 
-    Attributes
-    ----------
-    path : Path
-        The file or folder.
-    levels : tuple of array-like
-        Full resolution first; of the axes of ``info``, which end in rows and columns, and
-        perhaps three or four colours after them.  Reading from one raises nothing but
-        ``InputError``.
-    info : ImageInfo
-        Axes (colours left out) and pixel size, for writing labels of the same shape.
-    notes : tuple of str
-        What the file holds besides, or what it should hold and does not: whole sentences.
-    """
-
-    path: Path
+    path: Path  # the file or folder
+    # Full resolution first; of the axes of ``info``, which end in rows and columns, and perhaps
+    # three or four colours after them.  Reading from one raises nothing but ``InputError``.
     levels: tuple[Any, ...]
-    info: ImageInfo
+    info: ImageInfo  # axes (colours left out) and pixel size, for writing labels of the same shape
+    # What the file holds besides, or what it should hold and does not: whole sentences.
     notes: tuple[str, ...] = ()
 
     @property
@@ -100,30 +79,14 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawImage:
-    """An image as its file has it.
+    """An image as its file has it."""
 
-    Attributes
-    ----------
-    levels : tuple of array-like
-        Full resolution first.
-    axes : str
-        A letter for each axis; colours are ``S``, and ``Q`` is an axis without a name.
-    pixel_size : (float, float) or None
-        Height and width of a pixel in micrometres.
-    plane_distance : float or None
-        Along Z, in micrometres.
-    notes : tuple of str
-        As for :class:`ImageFile`.
-    lossy : bool
-        Whether the format changes values, as JPEG does.
-    """
-
-    levels: tuple[Any, ...]
-    axes: str
-    pixel_size: tuple[float, float] | None = None
-    plane_distance: float | None = None
-    notes: tuple[str, ...] = ()
-    lossy: bool = False
+    levels: tuple[Any, ...]  # full resolution first
+    axes: str  # A letter for each axis; colours are ``S``, and ``Q`` is an axis without a name
+    pixel_size: tuple[float, float] | None = None  # height and width of a pixel in micrometres
+    plane_distance: float | None = None  # along Z, in micrometres
+    notes: tuple[str, ...] = ()  # as for :class:`ImageFile`
+    lossy: bool = False  # whether the format changes values, as JPEG does
 
 
 def micrometres(unit: object) -> float | None:
@@ -134,20 +97,7 @@ def micrometres(unit: object) -> float | None:
 
 
 def length(value: object, unit: object) -> float | None:
-    """Return a length in micrometres; None unless both say one, whatever they hold.
-
-    Parameters
-    ----------
-    value : object
-        As the file has it: a number, or text that may be one.
-    unit : object
-        Its unit's name.
-
-    Returns
-    -------
-    float or None
-        Positive and finite.
-    """
+    """Return a length in micrometres; None unless both say one, whatever they hold."""
     factor = micrometres(unit)
     try:
         number = float(value)  # type: ignore[arg-type]
@@ -163,43 +113,14 @@ def both(height: float | None, width: float | None) -> tuple[float, float] | Non
 
 
 def guess_axes(shape: tuple[int, ...]) -> str:
-    """Name the axes of a file that does not.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of its array.
-
-    Returns
-    -------
-    str
-        Three or four of the last axis are colours, one or two are channels, unless the
-        axes before are as short; otherwise rows and columns come last.
-    """
+    """Name the axes of a file that does not."""
     few = len(shape) > 2 and 0 < shape[-1] <= max(_COLOURS) < min(shape[-3:-1])
     named = "YX" if not few else "YXS" if shape[-1] in _COLOURS else "YXC"
     return "Q" * (len(shape) - len(named)) + named
 
 
 def arranged(path: Path, raw: RawImage) -> ImageFile:
-    """Bring rows and columns to the end, colours behind them; drop axes of length one.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-    raw : RawImage
-        From a reader.
-
-    Returns
-    -------
-    ImageFile
-
-    Raises
-    ------
-    InputError
-        When it holds no pixels, no real numbers, or too many axes.
-    """
+    """Bring rows and columns to the end, colours behind them; drop axes of length one."""
     first = raw.levels[0]
     shape = tuple(int(n) for n in first.shape)
     dtype, axes = np.dtype(first.dtype), raw.axes.upper()
@@ -222,20 +143,7 @@ def arranged(path: Path, raw: RawImage) -> ImageFile:
 
 
 def with_shape(file: ImageFile, shape: tuple[int, ...]) -> ImageFile | None:
-    """Show an image with axes of length one where ``shape`` has them.
-
-    Parameters
-    ----------
-    file : ImageFile
-        As it was opened: without such axes.
-    shape : tuple of int
-        Of the data that is wanted, colours left out; rows and columns last.
-
-    Returns
-    -------
-    ImageFile or None
-        None when it is of another extent.
-    """
+    """Show an image with axes of length one where ``shape`` has them."""
     if file.shape == shape:
         return file
     longer = [n for n in shape[:-2] if n > 1]
@@ -314,23 +222,7 @@ def _view(path: Path, level: Any, order: tuple[int, ...], colour: int | None) ->
 
 
 def several(path: Path, images: list[RawImage], word: str = "images") -> RawImage:
-    """Return what is opened of a file that holds several images, and say what is not.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    images : list of RawImage
-        In the order of the file; at least one.
-    word : str
-        What they are called in a sentence.
-
-    Returns
-    -------
-    RawImage
-        Images of one shape, type and order of axes as one more axis; of others the largest,
-        with a note.
-    """
+    """Return what is opened of a file that holds several images, and say what is not."""
     first = images[0]
     if len(images) == 1:
         return first

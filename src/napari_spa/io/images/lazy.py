@@ -31,24 +31,7 @@ Spans: TypeAlias = "tuple[int | slice, ...]"
 
 
 class LazyArray:
-    """What napari and this package ask of an array, read part by part.
-
-    Parameters
-    ----------
-    path : Path
-        What it is called in a sentence.
-    shape : tuple of int
-        Of the array.
-    dtype : dtype
-        Of the values that ``read`` returns.
-    read : callable
-        From a whole number or a slice for each axis to that part, as NumPy would give it.
-
-    Raises
-    ------
-    InputError
-        From reading, whatever ``read`` raises, or when a part is above the limit on size.
-    """
+    """What napari and this package ask of an array, read part by part."""
 
     def __init__(
         self,
@@ -103,22 +86,7 @@ class LazyArray:
 
 
 class PlaneArray(LazyArray):
-    """An array of planes, each read for itself.
-
-    Parameters
-    ----------
-    path : Path
-        What it is called in a sentence.
-    shape : tuple of int
-        (..., H, W), or (..., H, W, C) with colours.
-    dtype : dtype
-        Of the values that ``read`` returns.
-    read : callable
-        From a position along the stack's axes and slices of rows and columns to
-        (h, w) or (h, w, C).
-    colours : bool
-        Whether the last axis is colour.
-    """
+    """An array of planes, each read for itself."""
 
     def __init__(
         self,
@@ -253,20 +221,7 @@ def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[
 
 
 def joined(arrays: Sequence[Any], path: Path) -> Any:  # noqa: ANN401  an array
-    """Return arrays of one shape and type as one, a new axis first.
-
-    Parameters
-    ----------
-    arrays : sequence of array-like
-        NumPy's, or read late.
-    path : Path
-        What they are called in a sentence.
-
-    Returns
-    -------
-    ndarray or LazyArray
-        An ndarray when all are.
-    """
+    """Return arrays of one shape and type as one, a new axis first."""
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.stack(arrays)
 

@@ -25,18 +25,11 @@ _DEEPEST = 64  # folders in folders
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """An image of a folder.
+    """An image of a folder."""
 
-    Attributes
-    ----------
-    name : str
-        Path in the folder, POSIX, with its extension.
-    path : Path
-        The file, the Zarr folder, the first file of several that are one image, or a DICOM
-        series: its folder when that holds nothing else, otherwise its first file.
-    """
-
-    name: str
+    name: str  # path in the folder, POSIX, with its extension
+    # The file, the Zarr folder, the first file of several that are one image, or a DICOM series:
+    # its folder when that holds nothing else, otherwise its first file.
     path: Path
 
 
@@ -45,23 +38,6 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
 
     Files are told by their names, so that one which cannot be read is listed as well.
     Hidden files, what operating systems leave behind, and our own outputs are not.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look.  A folder in it that is a Zarr image or holds a DICOM series is an
-        image; of a Zarr plate each field is one.
-    recursive : bool
-        Look into other folders too; each is gone through once, whatever links lead to it.
-
-    Returns
-    -------
-    list of ImageEntry
-
-    Raises
-    ------
-    InputError
-        When the folder cannot be read.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -78,18 +54,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
 
 
 def natural_key(name: str) -> tuple[object, ...]:
-    """Return what to sort a name by: folders first by folder, numbers by value, any case.
-
-    Parameters
-    ----------
-    name : str
-        POSIX.
-
-    Returns
-    -------
-    tuple
-        Comparable with those of other names; names that differ have different keys.
-    """
+    """Return what to sort a name by: folders first by folder, numbers by value, any case."""
     parts = []
     for part in name.split("/"):
         pieces = re.split(r"([0-9]+)", part.casefold())
@@ -104,13 +69,7 @@ def _digits(text: str) -> tuple[int, str]:
 
 
 def series_of(path: Path) -> tuple[Path, ...]:
-    """Return the files of a DICOM series, told by its folder or by one of its files.
-
-    Raises
-    ------
-    InputError
-        When a folder holds none, or several.
-    """
+    """Return the files of a DICOM series, told by its folder or by one of its files."""
     folder = path if path.is_dir() else path.parent
     names = sorted((item.name for item in folder.iterdir()), key=natural_key)
     files = [item for item in (folder / name for name in names) if is_dicom(item)]

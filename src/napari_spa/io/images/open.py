@@ -66,25 +66,7 @@ def open_image(path: Path | str) -> ImageFile:
 
 
 def open_stack(path: Path, shape: tuple[int, ...]) -> ImageFile:
-    """Open an image of known extent; see :func:`open_image`.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-    shape : tuple of int
-        Of its data, colours left out; axes of length one may be among them.
-
-    Returns
-    -------
-    ImageFile
-        With all axes of ``shape``.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read or is of another shape.
-    """
+    """Open an image of known extent; see :func:`open_image`."""
     file = open_image(path)
     fitting = with_shape(file, shape)
     if fitting is None:
@@ -128,24 +110,7 @@ def read_image(
 
 
 def image_parts(path: Path) -> tuple[Path, ...]:
-    """Return all files that make up an image, in an order that is always the same.
-
-    Parameters
-    ----------
-    path : Path
-        As for :func:`open_image`.
-
-    Returns
-    -------
-    tuple of Path
-        The file; or all of a Zarr folder, of a DICOM series, of a multi-file OME-TIFF, or
-        a header and its pixels.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read.
-    """
+    """Return all files that make up an image, in an order that is always the same."""
     path = Path(path)
     _check_existence(path)
     with reading(path):
@@ -160,19 +125,7 @@ def image_parts(path: Path) -> tuple[Path, ...]:
 
 
 def read_raw(path: Path, *, as_labels: bool = False) -> RawImage:
-    """Read a file as it is; called inside :func:`~napari_spa.io.images.faults.reading`.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-    as_labels : bool
-        Keep the numbers of a palette, where an image has its colours.
-
-    Returns
-    -------
-    RawImage
-    """
+    """Read a file as it is; called inside :func:`~napari_spa.io.images.faults.reading`."""
     _check_existence(path)
     if path.is_dir():
         if zarr_folder.is_zarr(path):

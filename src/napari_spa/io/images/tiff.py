@@ -38,28 +38,7 @@ _WHITE_IS_ZERO, _PALETTE = 0, 3
 
 
 def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
-    """Open a TIFF file: read in parts where it is large and the format allows.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    as_labels : bool
-        Keep the numbers of a palette, where an image has its colours.
-
-    Returns
-    -------
-    RawImage
-        Images of one shape are one more axis; of others the largest is opened.  A part of a
-        multi-file OME-TIFF whose other parts are missing is opened alone.
-
-    Raises
-    ------
-    InputError
-        When its compression needs a package that is not installed.
-    OSError, ValueError and others
-        When the file is damaged.
-    """
+    """Open a TIFF file: read in parts where it is large and the format allows."""
     import tifffile
 
     missing = [name for name in ome_parts(path) if not os.path.exists(path.parent / name)]

@@ -23,23 +23,7 @@ VENDOR_SUFFIXES = frozenset(_PLUGINS)
 
 
 def read_vendor(path: Path) -> RawImage:
-    """Open a microscope's file; pixels are read as they are asked for.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    RawImage
-        Scenes of one shape are one more axis; of others the largest is opened.
-
-    Raises
-    ------
-    InputError
-        When bioio or the plugin for this format is not installed; it says what to do.
-    """
+    """Open a microscope's file; pixels are read as they are asked for."""
     plugin = _PLUGINS[path.suffix.lower()]
     try:
         from bioio import BioImage

@@ -30,25 +30,7 @@ _HEADER_BYTES = 2**16
 
 
 def read_nifti(path: Path) -> RawImage:
-    """Open a NIfTI or Analyze file: plane by plane, or whole when it is compressed.
-
-    Parameters
-    ----------
-    path : Path
-        The file; of a pair, either.
-
-    Returns
-    -------
-    RawImage
-        Scaled values are float32, others as stored.
-
-    Raises
-    ------
-    InputError
-        When nibabel is not installed.
-    OSError, ValueError and others
-        When the file is damaged or too large.
-    """
+    """Open a NIfTI or Analyze file: plane by plane, or whole when it is compressed."""
     try:
         import nibabel
     except ImportError as error:
@@ -76,24 +58,7 @@ def read_nifti(path: Path) -> RawImage:
 
 
 def read_itk(path: Path) -> RawImage:
-    """Read a NRRD or MetaImage file whole.
-
-    Parameters
-    ----------
-    path : Path
-        The file, or the header of one.
-
-    Returns
-    -------
-    RawImage
-
-    Raises
-    ------
-    InputError
-        When SimpleITK is not installed.
-    OSError, ValueError and others
-        When the file is damaged or too large.
-    """
+    """Read a NRRD or MetaImage file whole."""
     try:
         import SimpleITK
     except ImportError as error:
@@ -200,7 +165,7 @@ def _nifti_lengths(header: Any) -> tuple[tuple[float, float] | None, float | Non
     """Return the size of a pixel and the distance of planes in micrometres.
 
     A file that names no unit means millimetres, as all tools take it, unless every length
-    is one: then nobody has set them.
+    is one: then no one has set them.
     """
     try:
         zooms = [float(zoom) for zoom in header.get_zooms()[:3]]

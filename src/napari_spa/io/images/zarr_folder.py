@@ -62,24 +62,7 @@ def _folders(place: Path) -> list[Path]:
 
 
 def read_zarr(path: Path) -> RawImage:
-    """Open a Zarr folder; pixels are read as they are asked for.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Returns
-    -------
-    RawImage
-
-    Raises
-    ------
-    InputError
-        When zarr is not installed, or it is a plate of several fields.
-    OSError, ValueError and others
-        When the folder holds no image, or one that is not safe to decode.
-    """
+    """Open a Zarr folder; pixels are read as they are asked for."""
     try:
         import zarr
     except ImportError as error:

@@ -61,42 +61,7 @@ def download_model(
     proxy: str | None = None,
     pause: float = 1.0,
 ) -> Path:
-    """Bring a published model's file onto this machine, unless it is there.
-
-    Parameters
-    ----------
-    name : str
-        One of :data:`~napari_spa.io.models.known_models.KNOWN`.
-    progress : callable or None
-        Called with the share done and words, in the calling thread.
-    cancel : threading.Event or None
-        Looked at whenever bytes arrive, at the latest after 20 seconds of silence.
-    mirror : str or None
-        Address of a folder that holds the published files under their names;
-        ``$NAPARI_SPA_MIRROR`` by default, else the publishers' own addresses.
-    proxy : str or None
-        Address of a proxy; ``$NAPARI_SPA_PROXY`` by default, else the system's
-        (``$HTTPS_PROXY`` and its kin).
-    pause : float
-        Seconds before the first new try after a broken connection, twice as long before
-        each further one.
-
-    Returns
-    -------
-    Path
-        The file, checked against the published digest.
-
-    Raises
-    ------
-    ModelError
-        When the name is not that of a published model.
-    CheckpointError
-        When what is here or what came is another file.
-    DataError
-        When it cannot be fetched or written; the sentence says what to do.
-    Cancelled
-        When it was asked to stop.
-    """
+    """Bring a published model's file onto this machine, unless it is there."""
     known = _published(name)
     told = progress or _silent
     here = known_file(known)

@@ -88,7 +88,7 @@ class ShelfEntry:
     name: str  # as the user called it; of a nameless or unreadable one, the file's name
     task: str = ""  # what is outlined
     picks: int = 0  # the evidence behind it
-    images: int = 0  # the evidence behind it
+    images: int = 0
     # The model it was made with; None for a file that cannot be read.
     model: ModelIdentity | None = None
     problem: str = ""  # why it cannot be used, in a sentence; empty when it can

@@ -20,56 +20,29 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True, slots=True)
 class ProjectItem:
-    """An image of a project.
+    """An image of a project."""
 
-    Attributes
-    ----------
-    name : str
-        In its folder: relative, POSIX, with its extension.
-    path : Path
-        The file, or the folder of a series.
-    status : {"to do", "in progress", "done", "skipped", "review"}
-        What a person decided; else what a batch made of it.
-    flagged : bool
-        Marked by a person.
-    note : str
-        By a person.
-    uncertainty : float or None
-        Of its least certain object, in [0, 1]; None where nobody knows.
-    objects : int or None
-        How many it has; None where nobody knows.
-    problem : str
-        Why it cannot be worked on, in a sentence; empty when it can.
-    """
-
-    name: str
-    path: Path
-    status: Status = "to do"
-    flagged: bool = False
-    note: str = ""
+    name: str  # in its folder: relative, POSIX, with its extension
+    path: Path  # the file, or the folder of a series
+    status: Status = "to do"  # what a user decided; else what a batch made of it
+    flagged: bool = False  # marked by a user
+    note: str = ""  # by a user
+    # Of its least certain object, in [0, 1]; None where no one knows.
     uncertainty: float | None = None
-    objects: int | None = None
-    problem: str = ""
+    objects: int | None = None  # how many it has; None where no one knows
+    problem: str = ""  # why it cannot be worked on, in a sentence; empty when it can
 
 
 @dataclass(slots=True)
 class Known:
-    """What is kept of an image in ``project.json``; what is None nobody decided.
+    """What is kept of an image in ``project.json``; what is None no one decided."""
 
-    Attributes
-    ----------
-    status, flagged, note, uncertainty, objects
-        As in :class:`ProjectItem`.
-    rest : dict
-        What the file says besides, kept as it is.
-    """
-
-    status: Status | None = None
+    status: Status | None = None  # as in :class:`ProjectItem`
     flagged: bool = False
     note: str = ""
     uncertainty: float | None = None
     objects: int | None = None
-    rest: dict[str, Any] = field(default_factory=dict)
+    rest: dict[str, Any] = field(default_factory=dict)  # what the file says besides, kept as it is
 
     @classmethod
     def of(cls, record: object) -> Known:
@@ -101,27 +74,13 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class BatchFinding:
-    """What a batch says of an image.
+    """What a batch says of an image."""
 
-    Attributes
-    ----------
-    done : bool
-        Whether it has results.
-    doubtful : bool
-        Whether a person should look at them.
-    problem : str
-        Why it has none.
-    uncertainty : float or None
-        The largest of its objects.
-    objects : int or None
-        How many it found.
-    """
-
-    done: bool
-    doubtful: bool = False
-    problem: str = ""
-    uncertainty: float | None = None
-    objects: int | None = None
+    done: bool  # whether it has results
+    doubtful: bool = False  # whether a user should look at them
+    problem: str = ""  # why it has none
+    uncertainty: float | None = None  # the largest of its objects
+    objects: int | None = None  # how many it found
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> BatchFinding:
@@ -142,21 +101,7 @@ class BatchFinding:
 
 
 def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -> ProjectItem:
-    """Join what a person decided with what a batch found; the person wins.
-
-    Parameters
-    ----------
-    name, path
-        Of the image.
-    known : Known
-        From the project.
-    found : BatchFinding or None
-        From a manifest.
-
-    Returns
-    -------
-    ProjectItem
-    """
+    """Join what a user decided with what a batch found; the user wins."""
     status, problem = known.status, ""
     uncertainty, objects = known.uncertainty, known.objects
     if found is not None:
@@ -174,25 +119,7 @@ def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -
 def in_order(
     items: Iterable[ProjectItem], order: Literal["name", "uncertainty", "status"] = "name"
 ) -> list[ProjectItem]:
-    """Sort images.
-
-    Parameters
-    ----------
-    items : iterable of ProjectItem
-        In any order.
-    order : {"name", "uncertainty", "status"}
-        Natural order; the most doubtful first and those of which nothing is known last; or
-        by status, with what needs a person first.  Equal ones are in natural order.
-
-    Returns
-    -------
-    list of ProjectItem
-
-    Raises
-    ------
-    InputError
-        When there is no such order.
-    """
+    """Sort images."""
     by_name = sorted(items, key=lambda item: natural_key(item.name))
     if order == "name":
         return by_name
@@ -212,25 +139,7 @@ def matching(
     text: str = "",
     problem: bool | None = None,
 ) -> list[ProjectItem]:
-    """Choose images; what is not given does not matter.
-
-    Parameters
-    ----------
-    items : iterable of ProjectItem
-        In any order, which is kept.
-    status : iterable of str or None
-        One of these.
-    flagged : bool or None
-        Marked or not.
-    text : str
-        In the name or the note, in any case.
-    problem : bool or None
-        With or without one.
-
-    Returns
-    -------
-    list of ProjectItem
-    """
+    """Choose images; what is not given does not matter."""
     wanted = None if status is None else set(status)
     part = text.strip().casefold()
     return [
@@ -244,19 +153,7 @@ def matching(
 
 
 def in_brief(sentence: str, path: Path) -> str:
-    """Name files by their names alone, for those who know which folder is meant.
-
-    Parameters
-    ----------
-    sentence : str
-        What it says of a file, or of others in its folder.
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-    """
+    """Name files by their names alone, for those who know which folder is meant."""
     for folder in (path.parent, path.parent.resolve()):
         sentence = sentence.replace(f"{folder}{os.sep}", "")
     return sentence

@@ -53,13 +53,7 @@ def planes_of(labels: ImageFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
 
 
 def need_zarr() -> None:
-    """Refuse to go on where zarr is not installed.
-
-    Raises
-    ------
-    InputError
-        With the command that installs it.
-    """
+    """Refuse to go on where zarr is not installed."""
     try:
         import zarr  # noqa: F401  only to see whether it is there
     except ImportError as error:
@@ -73,22 +67,6 @@ def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None
 
     Each level has every second row and column of the finer one, so labels stay labels and
     the first pixel stays where it is; the stack is not thinned out.
-
-    Parameters
-    ----------
-    path : Path
-        The folder to write; what was there is replaced.
-    labels : ImageFile
-        From :func:`~napari_spa.io.images.open_image`; read plane by plane.
-    colour : callable or None
-        From a label to its colour, RGBA from 0 to 255; None leaves colours to the reader.
-
-    Raises
-    ------
-    InputError
-        When zarr is not installed, or something else is at that place.
-    DataError
-        When the folder cannot be written.
     """
     need_zarr()
     if os.path.lexists(path) and not _is_label_zarr(path):

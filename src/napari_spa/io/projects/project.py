@@ -55,29 +55,11 @@ class ProjectMissingError(DataError):
 
 
 class ProjectDamagedError(DataError):
-    """There is a file that nobody can read."""
+    """There is a file that no one can read."""
 
 
 def read_project(path: Path) -> dict[str, Any]:
-    """Read a project's file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    dict
-        JSON values, of this kind and version.
-
-    Raises
-    ------
-    ProjectMissingError, ProjectDamagedError
-        When there is none; when nobody can read it.
-    DataError
-        When it cannot be read now, or was made by a newer version.
-    """
+    """Read a project's file."""
     try:
         # What another program put in is kept, so it must be something that can be written.
         record = read_json(path, unknown_as_null=True)
@@ -87,7 +69,7 @@ def read_project(path: Path) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise ProjectDamagedError(
-            f"{path} is damaged; rename it to begin anew, labels and logs stay as they are."
+            f"{path} is damaged; rename it to start again, labels and logs stay as they are."
         )
     version = record.get("version")
     if version != VERSION:
@@ -96,20 +78,7 @@ def read_project(path: Path) -> dict[str, Any]:
 
 
 def write_project(path: Path, record: dict[str, Any]) -> None:
-    """Write a project's file over what is there; in :func:`writing_alone`.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    record : dict
-        JSON values.
-
-    Raises
-    ------
-    DataError
-        When it cannot be written; what was there stays.
-    """
+    """Write a project's file over what is there; in :func:`writing_alone`."""
     # Pure ASCII: names that are no Unicode text come back as they were.
     content = json.dumps(record, indent=1, allow_nan=False)
     with atomic_path(path) as temporary:
@@ -117,18 +86,7 @@ def write_project(path: Path, record: dict[str, Any]) -> None:
 
 
 def put_aside(path: Path) -> None:
-    """Move a file that nobody can read out of the way, and keep it.
-
-    Parameters
-    ----------
-    path : Path
-        The file; it is ``.bak`` then, with a number where that is taken.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be written.
-    """
+    """Move a file that no one can read out of the way, and keep it."""
     number, kept = 1, path.with_name(path.name + ".bak")
     while kept.exists():
         number += 1
@@ -142,18 +100,7 @@ def put_aside(path: Path) -> None:
 
 @contextmanager
 def writing_alone(out: Path) -> Iterator[None]:
-    """Keep other processes from writing into a project for a moment.
-
-    Parameters
-    ----------
-    out : Path
-        The project folder; made where it is not there.
-
-    Raises
-    ------
-    DataError
-        When another keeps on writing, or the folder cannot be written.
-    """
+    """Keep other processes from writing into a project for a moment."""
     busy = f"{out} is being written by another window."
     lock = _lock(out, LOCK_NAME, busy, wait=_WAIT_SECONDS)
     try:
@@ -163,23 +110,7 @@ def writing_alone(out: Path) -> Iterator[None]:
 
 
 def hold_window(out: Path) -> BaseFileLock:
-    """Keep other windows out of a project, until the lock is released or this process ends.
-
-    Parameters
-    ----------
-    out : Path
-        The project folder; made where it is not there.
-
-    Returns
-    -------
-    BaseFileLock
-        Released in any thread.
-
-    Raises
-    ------
-    DataError
-        When another window has it, or the folder cannot be written.
-    """
+    """Keep other windows out of a project, until the lock is released or this process ends."""
     busy = f"{out} is open in another window; close it there."
     return _lock(out, f"{LOCK_NAME}-window", busy, wait=0)
 
@@ -210,15 +141,6 @@ class Project:
     """A folder of images, and where the work on them goes.
 
     Made by :meth:`create` and :meth:`open`.  Methods may be called from any thread.
-
-    Attributes
-    ----------
-    source : Path
-        The folder of images.
-    out : Path
-        The project folder; see :mod:`napari_spa.io.projects.paths`.
-    recursive : bool
-        Whether images of folders in ``source`` belong to it.
     """
 
     def __init__(self, source: Path, out: Path, *, recursive: bool = False) -> None:
@@ -234,29 +156,7 @@ class Project:
 
     @classmethod
     def create(cls, source: Path, out: Path | None = None, *, recursive: bool = False) -> Project:
-        """Make a project of a folder of images.
-
-        Parameters
-        ----------
-        source : Path
-            The images.
-        out : Path or None
-            Where the work goes; by default the folder ``SOURCE-spa`` beside the images.
-        recursive : bool
-            Take images of folders inside, too.
-
-        Returns
-        -------
-        Project
-
-        Raises
-        ------
-        InputError
-            When the images cannot be listed.
-        DataError
-            When there is a project already, or the folder cannot be written.  A
-            ``project.json`` that nobody can read is kept as ``project.json.bak``.
-        """
+        """Make a project of a folder of images."""
         source = Path(source).absolute()
         out = default_output(source) if out is None else Path(out).absolute()
         project = cls(source, out, recursive=recursive)
@@ -274,22 +174,7 @@ class Project:
 
     @classmethod
     def open(cls, out: Path) -> Project:
-        """Open a project.
-
-        Parameters
-        ----------
-        out : Path
-            The project folder.
-
-        Returns
-        -------
-        Project
-
-        Raises
-        ------
-        DataError
-            When there is none, it cannot be read, or was made by a newer version.
-        """
+        """Open a project."""
         out = Path(out).absolute()
         record = read_project(project_path(out))
         project = cls(_source(out, record), out, recursive=record.get("recursive") is True)
@@ -310,13 +195,7 @@ class Project:
             return tuple(sorted(self._changed, key=natural_key))
 
     def item(self, name: str) -> ProjectItem:
-        """Return an image by its name.
-
-        Raises
-        ------
-        InputError
-            When there is none of that name.
-        """
+        """Return an image by its name."""
         with self._guard:
             try:
                 return self._items[name]
@@ -333,28 +212,7 @@ class Project:
         uncertainty: float | EllipsisType | None = ...,
         objects: int | EllipsisType | None = ...,
     ) -> ProjectItem:
-        """Change what is known of an image, and save it.
-
-        Parameters
-        ----------
-        name : str
-            Of the image.
-        status, flagged, note
-            New values; as before when None.
-        uncertainty, objects
-            New values, None for unknown; as before when left out.
-
-        Returns
-        -------
-        ProjectItem
-
-        Raises
-        ------
-        InputError
-            When there is no such image or status.
-        DataError
-            When it cannot be saved; the change stays in memory.
-        """
+        """Change what is known of an image, and save it."""
         if status is not None and status not in STATUSES:
             raise InputError(f"a status is one of {', '.join(STATUSES)}, not {status}.")
         with self._guard:
@@ -373,13 +231,7 @@ class Project:
             return self._items[name]
 
     def save(self) -> None:
-        """Write what is in memory only.
-
-        Raises
-        ------
-        DataError
-            When it cannot be written; it stays in memory.
-        """
+        """Write what is in memory only."""
         with self._guard:
             if self._changed or not project_path(self.out).exists():
                 self._save()
@@ -394,13 +246,7 @@ class Project:
             )
 
     def note_export(self, folder: Path, names: Iterable[str]) -> None:
-        """Remember that these are this project's in a folder, and may be replaced later.
-
-        Raises
-        ------
-        DataError
-            When it cannot be saved.
-        """
+        """Remember that these are this project's in a folder, and may be replaced later."""
         with self._guard:
             self._save({str(folder): sorted(self.exported_to(folder).union(names))})
 
@@ -410,11 +256,6 @@ class Project:
         Images that a batch finished are done, or to be reviewed when doubtful, unless a
         person decided otherwise.  An image that is gone stays in the list while there is
         work on it.
-
-        Raises
-        ------
-        InputError
-            When the images cannot be listed.
         """
         with self._guard:
             try:
@@ -424,13 +265,7 @@ class Project:
             self._list()
 
     def hold(self) -> None:
-        """Keep other windows out until :meth:`close`, or until this process ends.
-
-        Raises
-        ------
-        DataError
-            When another window has it, or the folder cannot be written.
-        """
+        """Keep other windows out until :meth:`close`, or until this process ends."""
         if self._held is None:
             self._held = hold_window(self.out)
 
@@ -447,7 +282,7 @@ class Project:
         return make_item(name, path, known, self._findings.get(name))
 
     def _list(self) -> None:
-        """Make the items anew from what is on disk and in memory."""
+        """Make the items again from what is on disk and in memory."""
         self._findings = _findings(manifest_path(self.out))
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()

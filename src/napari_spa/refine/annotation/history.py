@@ -68,28 +68,14 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One act on the objects: what it did to pixels and to the table.
+    """One act on the objects: what it did to pixels and to the table."""
 
-    Attributes
-    ----------
-    kind : {"accept", "delete"}
-        What was done.
-    number : int
-        To which object.
-    patches : tuple of Patch
-        In the order they were written.
-    before, after : mapping of int to AnnotatedObject
-        The objects.
-    group : int or None
-        Changes of one group, in a row, are taken back together.
-    """
-
-    kind: Literal["accept", "delete"]
-    number: int
-    patches: tuple[Patch, ...]
-    before: Mapping[int, AnnotatedObject]
-    after: Mapping[int, AnnotatedObject]
-    group: int | None = None
+    kind: Literal["accept", "delete"]  # what was done
+    number: int  # to which object
+    patches: tuple[Patch, ...]  # in the order they were written
+    before: Mapping[int, AnnotatedObject]  # the objects
+    after: Mapping[int, AnnotatedObject]  # the objects
+    group: int | None = None  # changes of one group, in a row, are taken back together
 
     @property
     def act(self) -> str:
@@ -109,11 +95,6 @@ class History:
     """The latest acts, and those that were taken back.
 
     An act is one change, or all changes of a group that follow each other.
-
-    Parameters
-    ----------
-    kept : int
-        So many acts can be taken back; older ones are forgotten.
     """
 
     def __init__(self, kept: int) -> None:
@@ -132,7 +113,7 @@ class History:
         return self._undone[-1] if self._undone else None
 
     def add(self, change: Change) -> None:
-        """Take a change that was done; what was taken back before cannot be had again."""
+        """Take a change that was done; what was taken back before cannot be computed again."""
         self._done = self._latest_acts([*self._done, change])
         self._undone.clear()
 

@@ -39,74 +39,39 @@ _WORDS: dict[Reason, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PropagationConfig:
-    """Where following an object ends.
+    """Where following an object ends."""
 
-    Attributes
-    ----------
-    limit : int
-        Slices at most; 0 for no limit.
-    uncertainty : float
-        In [0, 1]: a slice that is more uncertain ends it.
-    overlap : float
-        IoU with the slice before, below which it is another object.
-    growth : float
-        It is another object, too, when the area grows by more than this factor.
-    fade : float
-        The object has ended where its contrast with its surroundings is less than this
-        share of what it was on the first slice.
-    shift : float
-        It has ended, too, where its grey value differs from the first slice's by more than
-        this share of that contrast (and by more than three times its own spread).
-    review : float
-        A slice of more than this share of ``uncertainty``, or that overlaps the one before
-        by less than half, goes to review.
-    """
-
-    limit: int = 0
-    uncertainty: float = 0.4
-    overlap: float = 0.15
-    growth: float = 3.0
+    limit: int = 0  # slices at most; 0 for no limit
+    uncertainty: float = 0.4  # in [0, 1]: a slice that is more uncertain ends it
+    overlap: float = 0.15  # IoU with the slice before, below which it is another object
+    growth: float = 3.0  # it is another object, too, when the area grows by more than this factor
+    # The object has ended where its contrast with its surroundings is less than this share of
+    # what it was on the first slice.
     fade: float = 0.25
+    # It has ended, too, where its grey value differs from the first slice's by more than this
+    # share of that contrast (and by more than three times its own spread).
     shift: float = 0.7
+    # A slice of more than this share of ``uncertainty``, or that overlaps the one before by less
+    # than half, goes to review.
     review: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PropagatedSlice:
-    """An object found on one more slice.
+    """An object found on one more slice."""
 
-    Attributes
-    ----------
-    position : int
-        The slice.
-    proposal : Proposal
-        What was found.
-    decisions : tuple of Decision
-        From which it can be had again.
-    doubtful : bool
-        Whether a person should look at it.
-    """
-
-    position: int
-    proposal: Proposal
-    decisions: tuple[Decision, ...]
-    doubtful: bool
+    position: int  # the slice
+    proposal: Proposal  # what was found
+    decisions: tuple[Decision, ...]  # from which it can be computed again
+    doubtful: bool  # whether a user should look at it
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why following an object ended.
+    """Why following an object ended."""
 
-    Attributes
-    ----------
-    position : int
-        The slice that was not taken any more; the last one taken at an edge.
-    reason : {"edge", "empty", "uncertain", "moved", "limit"}
-        Why.
-    """
-
-    position: int
-    reason: Reason
+    position: int  # the slice that was not taken any more; the last one taken at an edge
+    reason: Reason  # why
 
     @property
     def sentence(self) -> str:
@@ -180,7 +145,7 @@ def propagate(
     Parameters
     ----------
     session : RefinementSession
-        Its profile is not changed; the object at hand is dropped.
+        Its profile is not changed; the active object is dropped.
     image_at : callable
         From a position to the slice there.
     positions : sequence of int
@@ -236,21 +201,11 @@ def propagate(
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How an object looks on a slice, in the grey values that the model sees.
+    """How an object looks on a slice, in the grey values that the model sees."""
 
-    Attributes
-    ----------
-    value : float
-        Median inside.
-    spread : float
-        Standard deviation inside.
-    contrast : float
-        Median inside minus median around it.
-    """
-
-    value: float
-    spread: float
-    contrast: float
+    value: float  # median inside
+    spread: float  # standard deviation inside
+    contrast: float  # median inside minus median around it
 
     def lost_in(self, now: Appearance, config: PropagationConfig) -> bool:
         """Tell whether what is there now is not this object any more."""

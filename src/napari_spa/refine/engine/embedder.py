@@ -26,15 +26,7 @@ _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 class Embedder:
-    """Encode views of a canvas; the latest few stay on the device, the rest in a cache.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        Network, identity and device.
-    cache : EmbeddingCache or None
-        Where embeddings are kept beyond the latest few.
-    """
+    """Encode views of a canvas; the latest few stay on the device, the rest in a cache."""
 
     def __init__(self, model: LoadedModel, cache: EmbeddingCache | None = None) -> None:
         self._spa, self._weights, self._cache = model.spa, model.identity.sha256, cache
@@ -51,19 +43,7 @@ class Embedder:
         return self._latest.get(view)
 
     def encode(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
-        """Encode a view of the present image and keep it.
-
-        Parameters
-        ----------
-        canvas : Canvas
-            The image.
-        view : FieldOfView
-            The field of view.
-
-        Returns
-        -------
-        ImageEmbedding
-        """
+        """Encode a view of the present image and keep it."""
         embedding = self.prefetch(canvas, view)
         self._latest[view] = embedding
         while len(self._latest) > _KEPT:
@@ -71,19 +51,7 @@ class Embedder:
         return embedding
 
     def prefetch(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
-        """Encode what the network sees of a view, unless the very same is in the cache.
-
-        Parameters
-        ----------
-        canvas : Canvas
-            Any image.
-        view : FieldOfView
-            The field of view.
-
-        Returns
-        -------
-        ImageEmbedding
-        """
+        """Encode what the network sees of a view, unless the very same is in the cache."""
         pixels = self._pixels(canvas, view)
         key = ""
         if self._cache is not None:

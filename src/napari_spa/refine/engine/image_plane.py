@@ -27,18 +27,10 @@ _OVERVIEW = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlaneReader:
-    """One plane of an array; only what is asked for is read.
+    """One plane of an array; only what is asked for is read."""
 
-    Attributes
-    ----------
-    array : array-like of N or N + 1 dimensions
-        NumPy, dask or zarr; a last axis beyond the plane's N is colour.
-    plane : Plane
-        Which plane.
-    """
-
-    array: Any
-    plane: Plane
+    array: Any  # numPy, dask or zarr; a last axis beyond the plane's N is colour
+    plane: Plane  # which plane
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,31 +58,18 @@ class PlaneReader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What one looks at: levels of resolution, channels, and how values become grey.
+    """What one looks at: levels of resolution, channels, and how values become grey."""
 
-    Attributes
-    ----------
-    levels : tuple of tuple of PlaneReader
-        Full resolution first; in each level one reader, or one for each channel.
-    channels : tuple of int or None
-        Which of the channels count, at most three; all of them by default.
-    limits : tuple of (float, float) or None
-        For each channel that counts, or once for all, the values that become black and
-        white; from the pixels by default (:func:`~napari_spa.core.transforms.fit_intensity`).
-    shown : (float, float) or None
-        The values between which a user looks at the image.  Without ``limits`` they
-        count when they are much narrower than the pixels' own range: who windows a CT to
-        its organs means the organs, and a model that sees bone and air does not.
-
-    Raises
-    ------
-    InputError
-        When the image is empty, not 2D or not real.
-    """
-
+    # Full resolution first; in each level one reader, or one for each channel.
     levels: tuple[tuple[PlaneReader, ...], ...]
+    # Which of the channels count, at most three; all of them by default.
     channels: tuple[int, ...] | None = None
+    # For each channel that counts, or once for all, the values that become black and white; from
+    # the pixels by default (:func:`~napari_spa.core.transforms.fit_intensity`).
     limits: tuple[tuple[float, float], ...] | None = None
+    # The values between which a user looks at the image.  Without ``limits`` they count when they
+    # are much narrower than the pixels' own range: who windows a CT to its organs means the
+    # organs, and a model that sees bone and air does not.
     shown: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -150,13 +129,7 @@ class Picture:
         return self.shape[0] * self.shape[1] <= _WHOLE
 
     def loaded(self) -> Picture:
-        """Return the same picture with the full resolution in memory, and nothing else.
-
-        Returns
-        -------
-        Picture
-            This one, when it is in memory as it is.
-        """
+        """Return the same picture with the full resolution in memory, and nothing else."""
         if self.in_memory:
             return self if len(self.levels) == 1 else replace(self, levels=self.levels[:1])
         spread = slice(None)
@@ -205,17 +178,7 @@ class Picture:
         return fit
 
     def intensity(self) -> IntensityRange:
-        """Find the range in which the values lie, or take the given limits.
-
-        Returns
-        -------
-        IntensityRange
-
-        Raises
-        ------
-        InputError
-            When there is no finite pixel.
-        """
+        """Find the range in which the values lie, or take the given limits."""
         if self.limits is not None:
             low, high = zip(*self.limits, strict=True)
             return IntensityRange(low, high)
@@ -239,14 +202,7 @@ class Picture:
         return fit_intensity(self._overview())  # not more in memory: the same for all kinds
 
     def fingerprint(self) -> str:
-        """Digest the pixels: the same for the same plane, whatever layer it is in.
-
-        Returns
-        -------
-        str
-            40 hexadecimal digits, over type, shape and values; for planes that are not
-            read whole, over an overview of them.
-        """
+        """Digest the pixels: the same for the same plane, whatever layer it is in."""
         pixels = np.ascontiguousarray(self._overview())
         pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         digest = hashlib.blake2b(digest_size=20)

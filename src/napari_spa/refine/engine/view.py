@@ -29,18 +29,11 @@ class FieldOfView:
 
     It may reach over the image's edge.  Square for windows; a whole image that is
     squashed or padded into the input is a view too.
-
-    Attributes
-    ----------
-    row, column : float
-        Upper left corner, in pixels from the image's corner (a pixel is 1 x 1).
-    height, width : float
-        Extent in image pixels.
     """
 
-    row: float
+    row: float  # upper left corner, in pixels from the image's corner (a pixel is 1 x 1)
     column: float
-    height: float
+    height: float  # extent in image pixels
     width: float
 
     @classmethod

@@ -39,7 +39,7 @@ class ProfileDisagreement:
     """What two profiles recommend for the same prompts on the same image."""
 
     first: Proposal  # the first round with each, in one field of view
-    second: Proposal  # the first round with each, in one field of view
+    second: Proposal
 
     @property
     def dice(self) -> float:

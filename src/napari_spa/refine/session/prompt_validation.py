@@ -68,26 +68,7 @@ def check_prompts(
 
 
 def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> Click:
-    """Check a point prompt.
-
-    Parameters
-    ----------
-    point : (row, column)
-        Image pixels.
-    label : int
-        1 or 0.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    Click
-
-    Raises
-    ------
-    InputError
-        When the point is not two finite numbers inside the image, or the label not 0 or 1.
-    """
+    """Check a point prompt."""
     height, width = shape
     row, column = _numbers(point, 2, "a point is (row, column)")
     if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
@@ -101,29 +82,7 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
 def check_stroke(
     path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int], *, extent: float
 ) -> tuple[Click, ...]:
-    """Turn a brush stroke into a few clicks along it.
-
-    Parameters
-    ----------
-    path : sequence of (row, column)
-        Image pixels.
-    label : int
-        1 or 0.
-    shape : (int, int)
-        Rows and columns of the image.
-    extent : float
-        Side of the field of view in pixels: one click for each eighth of it, five at most.
-
-    Returns
-    -------
-    tuple of Click
-        At equal distances, the ends a little inside the stroke.
-
-    Raises
-    ------
-    InputError
-        When the stroke has no point, a point cannot be used, or the label not 0 or 1.
-    """
+    """Turn a brush stroke into a few clicks along it."""
     listed = _listed(path, "a stroke is a list of (row, column)")
     points = [check_click(point, label, shape) for point in listed]
     if not points:
@@ -139,21 +98,7 @@ def check_stroke(
 
 
 def stroke_along(path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int]) -> Stroke:
-    """Return a checked stroke as the pixels it goes through.
-
-    Parameters
-    ----------
-    path : sequence of (row, column)
-        Image pixels, accepted by :func:`check_stroke`.
-    label : int
-        1 or 0.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    Stroke
-    """
+    """Return a checked stroke as the pixels it goes through."""
     places = np.floor(np.asarray(path, dtype=np.float64) + 0.5).astype(int)
     places = np.minimum(places, np.array(shape) - 1)
     moved = np.append(True, (np.diff(places, axis=0) != 0).any(axis=1))
@@ -161,24 +106,7 @@ def stroke_along(path: Sequence[tuple[float, float]], label: int, shape: tuple[i
 
 
 def check_pick(index: int, offered: int) -> int:
-    """Check the index of a candidate.
-
-    Parameters
-    ----------
-    index : int
-        0-based.
-    offered : int
-        Number of candidates on offer.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    InputError
-        When there is no such candidate.
-    """
+    """Check the index of a candidate."""
     try:
         number = whole_number(index, "the index of a candidate")
     except InputError:
@@ -193,24 +121,7 @@ def check_pick(index: int, offered: int) -> int:
 
 
 def whole_number(value: object, what: str) -> int:
-    """Return a whole number of any type; nothing is rounded or parsed.
-
-    Parameters
-    ----------
-    value : object
-        Python's or NumPy's.
-    what : str
-        How a sentence names it.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    InputError
-        When it is something else; True and False are no numbers.
-    """
+    """Return a whole number of any type; nothing is rounded or parsed."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -220,24 +131,7 @@ def whole_number(value: object, what: str) -> int:
 
 
 def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
-    """Check a box prompt; corners may come in any order and are cut to the image.
-
-    Parameters
-    ----------
-    box : (row0, column0, row1, column1)
-        Image pixels.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    Box
-
-    Raises
-    ------
-    InputError
-        When the box is not four finite numbers or covers no pixel.
-    """
+    """Check a box prompt; corners may come in any order and are cut to the image."""
     height, width = shape
     row0, column0, row1, column1 = _numbers(box, 4, "a box is (row0, column0, row1, column1)")
     row0, row1 = sorted((row0, row1))
@@ -319,22 +213,7 @@ def _brief(value: object) -> str:
 
 
 def check_seed(seed: int) -> int:
-    """Check a seed.
-
-    Parameters
-    ----------
-    seed : int
-        Of everything random; from 0 to 2**63 - 1, which a log keeps exactly.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    InputError
-        When it is something else.
-    """
+    """Check a seed."""
     number = whole_number(seed, "a seed")
     if not 0 <= number < 2**63:
         raise InputError(f"a seed is 0 or more and below 2**63, not {_brief(number)}.")
@@ -342,22 +221,7 @@ def check_seed(seed: int) -> int:
 
 
 def check_view(view: FieldOfView) -> FieldOfView:
-    """Check a field of view that is asked for; where it lies does not matter yet.
-
-    Parameters
-    ----------
-    view : FieldOfView
-        Rows and columns, image pixels.
-
-    Returns
-    -------
-    FieldOfView
-
-    Raises
-    ------
-    InputError
-        When it is none, a number in it is not finite, or it has no extent.
-    """
+    """Check a field of view that is asked for; where it lies does not matter yet."""
     try:
         place = (view.row, view.column, view.height, view.width)
     except AttributeError:

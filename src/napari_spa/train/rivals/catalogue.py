@@ -58,13 +58,7 @@ _SCORED = 96
 
 
 def split_name(name: str) -> tuple[str, str | None, str | None]:
-    """Return a method's base name, the only rater it learns from, and the one left out.
-
-    Raises
-    ------
-    InputError
-        When there is no such method to train.
-    """
+    """Return a method's base name, the only rater it learns from, and the one left out."""
     base, _, only = name.partition("@")
     base, _, without = base.partition("~")
     if base not in RIVALS:
@@ -83,32 +77,7 @@ def train_method(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, object]:
-    """Train a method on a data set, or go on where it stopped; what is done is not done again.
-
-    Parameters
-    ----------
-    name : str
-        See :data:`RIVALS`.
-    folder : CaseFolder
-        The data set.
-    run : Path
-        Folder of this method: gets ``weights.safetensors`` and ``facts.json`` at the end.
-    config : RivalConfig
-        Split, budget and stopping rule, the same for all methods.
-    backbone : str
-        Name or file of the model that promptable methods start from.
-    device : torch.device
-        Where to compute.
-    workers : int
-        Processes that draw examples.
-    progress : callable or None
-        Called after each check.
-
-    Returns
-    -------
-    dict
-        What it cost, and what it was trained on.
-    """
+    """Train a method on a data set, or go on where it stopped; what is done is not done again."""
     base, only, without = split_name(name)
     config = replace(config, only=only, without=without)
     plan: dict[str, object] = {"method": base}
@@ -171,28 +140,7 @@ def trained_facts(run: Path) -> dict[str, Any]:
 
 
 def load_rival(run: Path, model: LoadedModel | None = None) -> WholeImage | Prompted:
-    """Load a trained method.
-
-    Parameters
-    ----------
-    run : Path
-        Folder of :func:`train_method`.
-    model : LoadedModel or None
-        The backbone, for a promptable method; its network is changed in place, so give
-        one that is used for nothing else.
-
-    Returns
-    -------
-    WholeImage or Prompted
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        When the weights are damaged or of another backbone.
-    DataError
-        When the run did not end.
-    """
+    """Load a trained method."""
     facts = trained_facts(run)
     if not facts:
         raise DataError(f"{run} holds no finished training; run the same command again.")

@@ -28,21 +28,11 @@ _LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 
 class RatedBatch(NamedTuple):
-    """Images with the masks of the same R raters.
+    """Images with the masks of the same R raters."""
 
-    Attributes
-    ----------
-    pixels : Tensor
-        ``(B, 3, S, S)`` float, standardised.
-    masks : Tensor
-        ``(B, R, S, S)`` float, 0 or 1.
-    known : Tensor
-        ``(B, R)`` float, 1 where the rater marked the image.
-    """
-
-    pixels: Tensor
-    masks: Tensor
-    known: Tensor
+    pixels: Tensor  # ``(B, 3, S, S)`` float, standardised
+    masks: Tensor  # ``(B, R, S, S)`` float, 0 or 1
+    known: Tensor  # ``(B, R)`` float, 1 where the rater marked the image
 
     def majority(self) -> Tensor:
         """Return what at least half of the raters marked, ``(B, 1, S, S)`` float."""
@@ -80,17 +70,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RatedExamples:
-    """The images that a rival learns from, and those held aside to decide when it stops.
-
-    Attributes
-    ----------
-    raters : tuple of str
-    learnt, aside : tuple of Example
-        No patient (or image) is in both.
-    """
+    """The images that a rival learns from, and those held aside to decide when it stops."""
 
     raters: tuple[str, ...]
-    learnt: tuple[Example, ...]
+    learnt: tuple[Example, ...]  # no patient (or image) is in both
     aside: tuple[Example, ...]
 
 
@@ -104,33 +87,7 @@ def read_examples(
     without: str | None = None,
     single: bool = False,
 ) -> RatedExamples:
-    """Read a split into memory.
-
-    Parameters
-    ----------
-    folder : CaseFolder
-        The data set.
-    split : str or None
-        Which cases; None for all.
-    size : int
-        Side S of the network's input.
-    seed : int
-        Decides which patients are held aside: 15 % of them, one at least.
-    only, without : str or None
-        Learn from one rater alone, or from all but one.
-    single : bool
-        Each connected object is one.
-
-    Returns
-    -------
-    RatedExamples
-    --------
-
-    Raises
-    ------
-    DataError
-        When there are too few images, or no such rater.
-    """
+    """Read a split into memory."""
     cases = [folder.read(name) for name in folder.names(split)]
     raters = sorted({rater for case in cases for rater in case.raters})
     for wanted in (only, without):

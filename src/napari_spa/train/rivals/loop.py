@@ -34,46 +34,21 @@ Progress = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class RivalConfig:
-    """What is the same for every method that is trained.
+    """What is the same for every method that is trained."""
 
-    Attributes
-    ----------
-    steps : int
-        The budget; fewer are taken when the score stops rising.
-    batch : int
-        Images per step.
-    learning_rate : float
-        AdamW's peak rate, for networks that start from nothing.
-    tuning_rate : float
-        The same for those that start from the backbone.
-    check_every : int
-        Steps between two scores on the images held aside, and between checkpoints.
-    patience : int
-        Training stops after so many scores without a new best.
-    size : int
-        Side of the input of networks that segment whole images.
-    split : str or None
-        Which cases; None for all.
-    only, without : str or None
-        Learn from one rater alone, or from all but one.
-    single : bool
-        Each connected object of the masks is one.
-    seed : int
-        Of everything random.
-    """
-
-    steps: int = 1200
-    batch: int = 16
-    learning_rate: float = 1e-3
-    tuning_rate: float = 3e-4
+    steps: int = 1200  # the budget; fewer are taken when the score stops rising
+    batch: int = 16  # images per step
+    learning_rate: float = 1e-3  # adamW's peak rate, for networks that start from nothing
+    tuning_rate: float = 3e-4  # the same for those that start from the backbone
+    # Steps between two scores on the images held aside, and between checkpoints.
     check_every: int = 100
-    patience: int = 5
-    size: int = 128
-    split: str | None = "train"
-    only: str | None = None
+    patience: int = 5  # training stops after so many scores without a new best
+    size: int = 128  # side of the input of networks that segment whole images
+    split: str | None = "train"  # which cases; None for all
+    only: str | None = None  # learn from one rater alone, or from all but one
     without: str | None = None
-    single: bool = False
-    seed: int = 0
+    single: bool = False  # each connected object of the masks is one
+    seed: int = 0  # of everything random
 
     def check(self) -> None:
         """Raise ``InputError`` when it is impossible."""
@@ -142,29 +117,7 @@ class _AnotherPlan(Exception):
 
 
 class RivalRun:
-    """A rival in training, in a folder of its own.
-
-    Parameters
-    ----------
-    task : Task
-        The network is moved to the device.
-    folder : Path
-        Gets ``last.pt`` (to go on from), ``curve.csv`` and, with :meth:`train`'s end, the
-        best weights in the task's network.
-    config : RivalConfig
-        Everything that decides the run.
-    plan : mapping
-        What else decides it: names, data, backbone.
-    device : torch.device
-        Where to compute.
-
-    Raises
-    ------
-    InputError
-        When the folder holds a run with another plan.
-    CheckpointError
-        When its checkpoint is damaged.
-    """
+    """A rival in training, in a folder of its own."""
 
     def __init__(
         self,
@@ -185,20 +138,7 @@ class RivalRun:
             self._go_on(folder / "last.pt")
 
     def train(self, *, workers: int = 0, progress: Progress | None = None) -> _State:
-        """Train to the end, and put the best weights into the network.
-
-        Parameters
-        ----------
-        workers : int
-            Processes that draw examples; the result does not depend on it.
-        progress : callable or None
-            Called after each check with the step and the figures.
-
-        Returns
-        -------
-        _State
-            At the end.
-        """
+        """Train to the end, and put the best weights into the network."""
         config, state, network = self._config, self._state, self._task.network
         begun, losses = time.perf_counter() - state.seconds, []
         if not self._done():
@@ -312,31 +252,7 @@ def train_rival(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, object]:
-    """Train a rival, or go on with it, and return what it cost.
-
-    Parameters
-    ----------
-    task : Task
-        Ends with its best weights.
-    folder : Path
-        Of the run.
-    config : RivalConfig
-        Everything that decides the run.
-    plan : mapping
-        What else decides it.
-    device : torch.device
-        Where to compute.
-    workers : int
-        Processes that draw examples.
-    progress : callable or None
-        Called after each check.
-
-    Returns
-    -------
-    dict
-        ``parameters``, ``trained`` (those that moved), ``steps``, ``best step``, ``score``
-        and ``seconds``.
-    """
+    """Train a rival, or go on with it, and return what it cost."""
     config.check()
     state = RivalRun(task, folder, config, plan, device).train(workers=workers, progress=progress)
     parameters: Sequence[nn.Parameter] = list(task.network.parameters())

@@ -128,18 +128,7 @@ class _Adapter(nn.Module):
 
 
 def insert_adapters(spa: Spa) -> nn.ModuleList:
-    """Put an adapter behind each transformer layer of the encoder and each MLP of the decoder.
-
-    Parameters
-    ----------
-    spa : Spa
-        Its layers call the adapters from now on.
-
-    Returns
-    -------
-    ModuleList
-        The adapters, which are not in the network's own state dict.
-    """
+    """Put an adapter behind each transformer layer of the encoder and each MLP of the decoder."""
     modeling = import_modeling()
     block = modeling.image_encoder.Block
     places: list[tuple[nn.Module, int]] = []

@@ -112,15 +112,7 @@ class MultiHead(WholeImage):
 
 
 class ProbabilisticUnet(WholeImage):
-    """Probabilistic U-Net (Kohl et al. 2018): a latent for each image, drawn from a prior net.
-
-    Parameters
-    ----------
-    latent : int
-        Channels of the latent.
-    samples : int
-        Masks averaged into the answer, with the same draws for every image.
-    """
+    """Probabilistic U-Net (Kohl et al. 2018): a latent for each image, drawn from a prior net."""
 
     def __init__(self, latent: int = 6, samples: int = 16) -> None:
         super().__init__()
@@ -190,11 +182,6 @@ class MrNet(WholeImage):
     The expertness of the raters enters the coarsest features through a gated convolution
     (one step of the paper's ConvLSTM); a head gives back each rater's mask; where these
     differ, a second decoder looks again.
-
-    Parameters
-    ----------
-    raters : int
-        Number R.
     """
 
     def __init__(self, raters: int) -> None:

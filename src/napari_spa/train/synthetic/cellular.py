@@ -19,17 +19,7 @@ from napari_spa.train.synthetic.shapes import Target, ellipse, merge, renormalis
 
 
 def nuclei(stage: Stage) -> Target:
-    """Blob-like nuclei among many neighbours of the same look.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-    """
+    """Blob-like nuclei among many neighbours of the same look."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     stage.add(np.zeros((size, size), np.float32), "bg")
     stage.ground(
@@ -105,18 +95,7 @@ def _other_cells(stage: Stage, sdf: Field, radius: float) -> Field:
 
 
 def cells(stage: Stage) -> Target:
-    """Irregular cells with halo and nucleus, or cells packed in a membrane mesh.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-        The cell, or the nucleus inside.
-    """
+    """Irregular cells with halo and nucleus, or cells packed in a membrane mesh."""
     if stage.chance(0.3):
         return _packed(stage)
     rng, size, radius = stage.rng, stage.size, stage.radius
@@ -227,17 +206,7 @@ def _double(field: Field, size: int) -> Field:
 
 
 def tissue(stage: Stage) -> Target:
-    """Stained nuclei, small and dense, on fibrous tissue.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-    """
+    """Stained nuclei, small and dense, on fibrous tissue."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     stage.ground(surface(stage, 0.2 * size, 0.2))
     stroma = noise(rng, size, stage.uniform(0.1, 0.4) * size, stage.log_uniform(0.4, 2.5))

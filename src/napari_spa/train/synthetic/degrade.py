@@ -20,19 +20,7 @@ def _cosines() -> Field:
 
 
 def blocky(image: Field, step: float) -> Field:
-    """Quantise 8 x 8 blocks as JPEG does.
-
-    Parameters
-    ----------
-    image : float32 array, shape (channels, size, size)
-        Rows and columns beyond a multiple of 8 are kept as they are.
-    step : float
-        Coarseness of the quantisation.
-
-    Returns
-    -------
-    float32 array, same shape
-    """
+    """Quantise 8 x 8 blocks as JPEG does."""
     channels, size, _ = image.shape
     blocks = size // 8
     used = 8 * blocks

@@ -44,37 +44,14 @@ def _blur_matrix(size: int, quarter_sigma: int) -> Field:
 
 @lru_cache(maxsize=8)
 def grid(size: int) -> tuple[Field, Field]:
-    """Pixel coordinates.
-
-    Parameters
-    ----------
-    size : int
-        Side of the image.
-
-    Returns
-    -------
-    yy, xx : float32 arrays, shape (size, size)
-        Row and column of every pixel; read-only by convention.
-    """
+    """Pixel coordinates."""
     axis = np.arange(size, dtype=np.float32)
     yy, xx = np.meshgrid(axis, axis, indexing="ij")
     return yy, xx
 
 
 def blur(field: Field, sigma: float) -> Field:
-    """Gaussian blur of the last two axes.
-
-    Parameters
-    ----------
-    field : float32 array, shape (..., size, size)
-        Plane or stack of planes.
-    sigma : float
-        Standard deviation in pixels, rounded to a quarter; below 0.2 nothing is done.
-
-    Returns
-    -------
-    float32 array, same shape
-    """
+    """Gaussian blur of the last two axes."""
     quarter = round(4 * sigma)
     if sigma < 0.2 or quarter < 1:
         return field
@@ -162,19 +139,7 @@ def waves(rng: np.random.Generator, size: int, period: float, wobble: float = 0.
 
 
 def ramp(field: Field, low: float, high: float) -> Field:
-    """Smooth step from 1 at ``field <= low`` to 0 at ``field >= high``.
-
-    Parameters
-    ----------
-    field : float32 array
-        Usually a signed distance.
-    low, high : float
-        Ends of the step; ``high > low``.
-
-    Returns
-    -------
-    float32 array, same shape, values in [0, 1]
-    """
+    """Smooth step from 1 at ``field <= low`` to 0 at ``field >= high``."""
     t = np.clip((np.float32(high) - field) * np.float32(1.0 / max(high - low, 1e-3)), 0, 1)
     step: Field = t * t * (3 - 2 * t)
     return step

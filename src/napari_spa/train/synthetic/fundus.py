@@ -28,18 +28,7 @@ def _vessels(stage: Stage, disc_radius: float, count: int) -> list[Field]:
 
 
 def disc(stage: Stage) -> Target:
-    """Bright disc with a cup inside, crossed by vessels (optic nerve head).
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-        The disc, or the cup.
-    """
+    """Bright disc with a cup inside, crossed by vessels (optic nerve head)."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     cup_asked = stage.chance(0.15)
     disc_radius = radius / stage.uniform(0.35, 0.8) if cup_asked else radius

@@ -24,18 +24,10 @@ ROLES = ("bg", "object", "peer", "inner", "other", "line", "wall", "rim", "void"
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours of one image.
+    """Colours of one image."""
 
-    Attributes
-    ----------
-    colours : dict of str to float32 array
-        Colour of every role, shape ``(channels,)``, channels 1 or 3.
-    shade : float32 array
-        Direction and size in colour space of one unit of shade, shape ``(channels,)``.
-    """
-
-    colours: dict[str, Colour]
-    shade: Colour
+    colours: dict[str, Colour]  # colour of every role, shape ``(channels,)``, channels 1 or 3
+    shade: Colour  # direction and size in colour space of one unit of shade, shape ``(channels,)``
 
 
 def _grey(rng: np.random.Generator, **values: float) -> Palette:
@@ -218,22 +210,7 @@ PALETTES: dict[str, Callable[[np.random.Generator], Palette]] = {
 
 
 def compose(layers: Sequence[Layer], palette: Palette, size: int) -> Field:
-    """Lay the paint down.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        From the bottom up.
-    palette : Palette
-        Colours of the roles.
-    size : int
-        Side of the image.
-
-    Returns
-    -------
-    float32 array, shape (channels, size, size)
-        Not yet clipped.
-    """
+    """Lay the paint down."""
     colours = palette.colours
     canvas = np.empty((len(palette.shade), size, size), np.float32)
     canvas[:] = colours["bg"][:, None, None]
@@ -246,21 +223,7 @@ def compose(layers: Sequence[Layer], palette: Palette, size: int) -> Field:
 
 
 def perceivable(canvas: Field, target: Target, least: float) -> Field:
-    """Strengthen a target whose edge can hardly be seen.
-
-    Parameters
-    ----------
-    canvas : float32 array, shape (channels, size, size)
-        The painted scene; changed in place when needed.
-    target : Target
-        The object.
-    least : float
-        Smallest colour difference between the two sides of the edge.
-
-    Returns
-    -------
-    float32 array, shape (channels, size, size)
-    """
+    """Strengthen a target whose edge can hardly be seen."""
     width = max(2.5, 0.1 * target.radius)
     np.clip(canvas, 0, 1, out=canvas)
     inside = (target.sdf < 0) & (target.sdf > -width)

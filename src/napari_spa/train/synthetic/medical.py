@@ -90,17 +90,7 @@ def _spikes(stage: Stage) -> None:
 
 
 def lesion(stage: Stage) -> Target:
-    """Soft lesion with penumbra and spiculations in a CT- or MR-like background.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-    """
+    """Soft lesion with penumbra and spiculations in a CT- or MR-like background."""
     rng, _size, radius = stage.rng, stage.size, stage.radius
     if stage.chance(0.6):
         _lung(stage)
@@ -135,17 +125,7 @@ def lesion(stage: Stage) -> Target:
 
 
 def folded(stage: Stage) -> Target:
-    """Large folded or lobed region with holes (cortex, glands).
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-    """
+    """Large folded or lobed region with holes (cortex, glands)."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     plain = stage.chance(0.5)
     stage.ground(surface(stage, 30.0, 0.02 if plain else 0.15))

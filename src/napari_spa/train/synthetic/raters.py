@@ -18,30 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RaterStyle:
-    """How one person outlines objects; the same style means the same habit on every image.
+    """How one person outlines objects; the same style means the same habit on every image."""
 
-    Attributes
-    ----------
-    offset : float
-        Shift of the outline outwards, as a share of the radius of the object.
-    includes_penumbra : float
-        Share of a soft zone around the core that is counted in, 0 to 1.
-    fills_holes : bool
-        Whether holes and lumens belong to the object.
-    smoothness : float
-        0 follows every bump, 1 draws a plain outline.
-    keeps_satellites : bool
-        Whether detached parts belong to the object.
-    jitter : float
-        Random deviation per object, as a share of the radius.
-    """
-
-    offset: float = 0.0
+    offset: float = 0.0  # shift of the outline outwards, as a share of the radius of the object
+    # Share of a soft zone around the core that is counted in, 0 to 1.
     includes_penumbra: float = 0.5
-    fills_holes: bool = True
-    smoothness: float = 0.1
-    keeps_satellites: bool = False
-    jitter: float = 0.02
+    fills_holes: bool = True  # whether holes and lumens belong to the object
+    smoothness: float = 0.1  # 0 follows every bump, 1 draws a plain outline
+    keeps_satellites: bool = False  # whether detached parts belong to the object
+    jitter: float = 0.02  # random deviation per object, as a share of the radius
 
 
 def random_style(rng: np.random.Generator) -> RaterStyle:

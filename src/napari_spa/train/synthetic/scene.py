@@ -12,21 +12,11 @@ from napari_spa.train.synthetic.shapes import Target, ellipse, polygon, warped
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One sheet of paint.
+    """One sheet of paint."""
 
-    Attributes
-    ----------
-    alpha : float32 array, shape (size, size)
-        Coverage, 0 to 1.
-    role : str
-        Which colour of the palette it takes.
-    shade : float32 array or None
-        Added tone, in units of the object contrast, shape (size, size).
-    """
-
-    alpha: Field
-    role: str
-    shade: Field | None = None
+    alpha: Field  # coverage, 0 to 1
+    role: str  # which colour of the palette it takes
+    shade: Field | None = None  # added tone, in units of the object contrast, shape (size, size)
 
 
 @dataclass(slots=True)
@@ -85,21 +75,7 @@ class Stage:
 
 
 def surface(stage: Stage, coarse: float, strength: float) -> Field:
-    """Random texture of a surface: multi-scale noise, sometimes stripes.
-
-    Parameters
-    ----------
-    stage : Stage
-        Where the surface is.
-    coarse : float
-        Largest feature in pixels.
-    strength : float
-        Standard deviation in units of the object contrast.
-
-    Returns
-    -------
-    float32 array, shape (size, size)
-    """
+    """Random texture of a surface: multi-scale noise, sometimes stripes."""
     field_ = texture(stage.rng, stage.size, max(coarse, 3.0))
     if stage.chance(0.06):
         period = stage.log_uniform(4.0, 24.0)
@@ -125,28 +101,7 @@ def crowd(
     elongation: float,
     keep_off: Field | None = None,
 ) -> tuple[Field, Field, Field]:
-    """Many ellipses in warped coordinates.
-
-    Parameters
-    ----------
-    stage : Stage
-        Where they go.
-    coordinates : tuple of float32 arrays
-        Warped rows and columns.
-    count : int
-        How many.
-    radius : float
-        Typical equivalent radius in pixels.
-    elongation : float
-        Largest ratio of the axes.
-    keep_off : float32 array, optional
-        Signed distance of a shape that most of them avoid.
-
-    Returns
-    -------
-    sdf, tone, alpha : float32 arrays, shape (size, size)
-        Signed distance to the union, brightness of the uppermost one, coverage.
-    """
+    """Many ellipses in warped coordinates."""
     size, rng = stage.size, stage.rng
     yy, xx = coordinates
     sdf = np.full((size, size), np.float32(size), np.float32)
@@ -170,24 +125,7 @@ def crowd(
 
 
 def soft_body(stage: Stage, target: Target, shade: Field | None, role: str = "object") -> Field:
-    """Paint the target: full inside the core, fading over its penumbra.
-
-    Parameters
-    ----------
-    stage : Stage
-        Where it goes.
-    target : Target
-        The soft object.
-    shade : float32 array or None
-        Texture of the object.
-    role : str, optional
-        Colour of the object.
-
-    Returns
-    -------
-    float32 array, shape (size, size)
-        The coverage that was painted.
-    """
+    """Paint the target: full inside the core, fading over its penumbra."""
     soft = stage.log_uniform(0.7, 2.5)
     alpha = ramp(target.sdf, -soft - 0.15 * target.penumbra, soft + 1.15 * target.penumbra)
     if target.satellites is not None:
@@ -211,13 +149,7 @@ def _marks(stage: Stage) -> Field:
 
 
 def clutter(stage: Stage) -> None:
-    """Paint random distractors: lines, blobs, specks, polygons, text-like marks.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-    """
+    """Paint random distractors: lines, blobs, specks, polygons, text-like marks."""
     rng, size = stage.rng, stage.size
     if stage.chance(0.25):
         count = int(rng.integers(1, 12))

@@ -16,27 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The object that the raters outline.
+    """The object that the raters outline."""
 
-    Attributes
-    ----------
-    sdf : float32 array, shape (size, size)
-        Signed distance to the edge of the core, negative inside.
-    radius : float
-        Equivalent radius of the core in pixels.
-    penumbra : float
-        Width in pixels of the soft zone outside the core.
-    holes : float32 array or None
-        Signed distance to holes (negative in a hole), shape (size, size).
-    satellites : float32 array or None
-        Signed distance to detached parts, shape (size, size).
-    """
-
-    sdf: Field
-    radius: float
-    penumbra: float = 0.0
-    holes: Field | None = None
-    satellites: Field | None = None
+    sdf: Field  # signed distance to the edge of the core, negative inside
+    radius: float  # equivalent radius of the core in pixels
+    penumbra: float = 0.0  # width in pixels of the soft zone outside the core
+    holes: Field | None = None  # signed distance to holes (negative in a hole), shape (size, size)
+    satellites: Field | None = None  # signed distance to detached parts, shape (size, size)
 
 
 def warped(rng: np.random.Generator, size: int, amount: float, scale: float) -> tuple[Field, Field]:
@@ -68,23 +54,7 @@ def warped(rng: np.random.Generator, size: int, amount: float, scale: float) -> 
 def ellipse(
     yy: Field, xx: Field, centre: tuple[float, float], axes: tuple[float, float], angle: float
 ) -> Field:
-    """Signed distance to an ellipse (first order).
-
-    Parameters
-    ----------
-    yy, xx : float32 arrays, same shape
-        Coordinates, possibly warped or a window of the image.
-    centre : tuple of float
-        Row and column of the centre.
-    axes : tuple of float
-        Half axes in pixels.
-    angle : float
-        Direction of the first axis in radians.
-
-    Returns
-    -------
-    float32 array, shape of ``yy``
-    """
+    """Signed distance to an ellipse (first order)."""
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     dy, dx = yy - np.float32(centre[0]), xx - np.float32(centre[1])
     u = (dx * cos + dy * sin) / np.float32(axes[0])
@@ -102,25 +72,7 @@ def ellipse(
 def polygon(
     yy: Field, xx: Field, centre: tuple[float, float], radius: float, sides: int, angle: float
 ) -> Field:
-    """Signed distance to a regular polygon (exact at its sides).
-
-    Parameters
-    ----------
-    yy, xx : float32 arrays, same shape
-        Coordinates.
-    centre : tuple of float
-        Row and column of the centre.
-    radius : float
-        Radius of the inscribed circle in pixels.
-    sides : int
-        Number of sides.
-    angle : float
-        Rotation in radians.
-
-    Returns
-    -------
-    float32 array, shape of ``yy``
-    """
+    """Signed distance to a regular polygon (exact at its sides)."""
     dy, dx = yy - np.float32(centre[0]), xx - np.float32(centre[1])
     distance: Field = np.full(yy.shape, -radius, np.float32)
     for k in range(sides):
@@ -131,18 +83,7 @@ def polygon(
 
 
 def renormalise(field: Field) -> Field:
-    """Turn a level-set function into about a signed distance near its edge.
-
-    Parameters
-    ----------
-    field : float32 array, shape (size, size)
-        Negative inside.
-
-    Returns
-    -------
-    float32 array, same shape
-        The field divided by its slope.
-    """
+    """Turn a level-set function into about a signed distance near its edge."""
     dy = np.empty_like(field)
     dx = np.empty_like(field)
     dy[1:-1] = (field[2:] - field[:-2]) * np.float32(0.5)
@@ -175,19 +116,7 @@ def exact_distance(inside: NDArray[np.bool_]) -> Field:
 
 
 def merge(first: Field, second: Field, width: float) -> Field:
-    """Smooth union of two signed distances.
-
-    Parameters
-    ----------
-    first, second : float32 arrays, same shape
-        Signed distances.
-    width : float
-        Size in pixels of the fillet where the shapes meet.
-
-    Returns
-    -------
-    float32 array, same shape
-    """
+    """Smooth union of two signed distances."""
     w = np.float32(max(width, 1e-3))
     h = np.clip(0.5 + 0.5 * (second - first) / w, 0, 1).astype(np.float32)
     union: Field = second * (1 - h) + first * h - w * h * (1 - h)

@@ -54,17 +54,7 @@ def _places(stage: Stage, spacing: float) -> Field:
 
 
 def coins(stage: Stage) -> Target:
-    """Nearly round or polygonal solid objects with strong internal relief.
-
-    Parameters
-    ----------
-    stage : Stage
-        Receives the layers.
-
-    Returns
-    -------
-    Target
-    """
+    """Nearly round or polygonal solid objects with strong internal relief."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     stage.ground(
         surface(stage, 0.2 * size, 0.12) + uneven(stage, 0.35),

@@ -1,4 +1,4 @@
-"""How a person looks at the image and at what is drawn into it."""
+"""How a user looks at the image and at what is drawn into it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 class Looks(QObject):
-    """Channels, contrast, field of view, and which of our layers are shown.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose images they are.
-    """
+    """Channels, contrast, field of view, and which of our layers are shown."""
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -44,7 +38,7 @@ class Looks(QObject):
     def set_look(self, look: Look) -> None:
         """Look at the image's channels and contrast another way; encodes in the background.
 
-        While something is under way the object at hand stays as it is; the next one is
+        While something is under way the active object stays as it is; the next one is
         looked at so.
         """
         work = self._refiner.current
@@ -54,7 +48,7 @@ class Looks(QObject):
         self.look_again()
 
     def look_again(self) -> None:
-        """Start the object at hand anew from its first prompts, as one looks now."""
+        """Start the active object again from its first prompts, as one looks now."""
         work, held = self._refiner.current, self._refiner.held
         if work is None or held is None or held.shown is None or not self._refiner.ready():
             return
@@ -72,15 +66,7 @@ class Looks(QObject):
         )
 
     def look_at(self, box: Box | None = None, *, scale: float = 1.0) -> None:
-        """Look at the object at hand through another field of view.
-
-        Parameters
-        ----------
-        box : Box or None
-            Where; the present field of view by default.
-        scale : float
-            More than 1 is wider.
-        """
+        """Look at the active object through another field of view."""
         if not self._refiner.ready():
             return
         view = self._refiner.shown().timeline.state.view
@@ -92,7 +78,7 @@ class Looks(QObject):
         self._refiner.run(lambda session, progress: session.look(wider, progress=progress))
 
     def set_framed(self, framed: bool) -> None:
-        """Draw the field of view into the image, where a person can move and resize it."""
+        """Draw the field of view into the image, where a user can move and resize it."""
         self._refiner.works.framed = framed
         for work in self._refiner.works:
             work.prompts.set_framed(framed)

@@ -25,37 +25,15 @@ if TYPE_CHECKING:
 
 
 class Works(QObject):
-    """Keep what belongs to each image, and one of them as the one that is annotated.
+    """Keep what belongs to each image, and one of them as the one that is annotated."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    keeper : WorkKeeper
-        Keeps a log for each image.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Another image is annotated, or its objects changed.
-    lost : Signal(object, str)
-        An image was removed or has other pixels now, and why in a sentence; what is under
-        way on this ``AnnotatedImage`` must not go on.
-    noticed : Signal(str)
-        What happened to a layer of ours, in a sentence.
-    reframed : Signal(object)
-        A person moved the frame of the field of view to a ``Box``.
-    toggled : Signal(int, bool)
-        A person showed or hid a candidate with napari's eye icon.
-    """
-
-    changed = Signal()
+    changed = Signal()  # another image is annotated, or its objects changed
+    # An image was removed or has other pixels now, and why in a sentence; what is under way on
+    # this ``AnnotatedImage`` must not go on.
     lost = Signal(object, str)
-    noticed = Signal(str)
-    reframed = Signal(object)
-    toggled = Signal(int, bool)
+    noticed = Signal(str)  # what happened to a layer of ours, in a sentence
+    reframed = Signal(object)  # A user moved the frame of the field of view to a ``Box``
+    toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
         self, viewer: ViewerModel, keeper: WorkKeeper, parent: QObject | None = None
@@ -76,24 +54,7 @@ class Works(QObject):
         return iter(list(self._all.values()))
 
     def annotate(self, image: Image, axes: tuple[int, int] | None = None) -> AnnotatedImage:
-        """Return what belongs to an image, and make it the one that is annotated.
-
-        Parameters
-        ----------
-        image : Image
-            A layer of the viewer, or one that is about to be.
-        axes : (int, int) or None
-            The data axes that are rows and columns; those on show by default.
-
-        Returns
-        -------
-        AnnotatedImage
-
-        Raises
-        ------
-        InputError
-            When the viewer shows no plane of it.
-        """
+        """Return what belongs to an image, and make it the one that is annotated."""
         work = self._all.get(id(image))
         if work is None:
             axes = axes or shown_plane(self._viewer, image).axes
@@ -116,7 +77,7 @@ class Works(QObject):
             if before is not None and before.at_hand is not None:
                 # There is one session, and it goes on with the other image.
                 name = before.image.name
-                self.lost.emit(before, f"The object at hand on {name} was dropped.")
+                self.lost.emit(before, f"The active object on {name} was dropped.")
             self.current = work
             self.changed.emit()
         return work
@@ -127,18 +88,9 @@ class Works(QObject):
             self._on_touched(self.current)
 
     def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
-        """Let an image and all layers of ours on it go; its log goes on another day.
-
-        Parameters
-        ----------
-        work : AnnotatedImage
-            The image.
-        onward : bool
-            Keep the layers for the next image, which is annotated at once, or :meth:`clear`
-            takes them away.
-        """
+        """Let an image and all layers of ours on it go; its log goes on another day."""
         if work.at_hand is not None:
-            work.drop()  # no record of it: it stays at hand in the log
+            work.drop()  # no record of it: it stays active in the log
         self._let_go(work, mask=True, layers=not onward)
         self.clear()
         self._left = work if onward else None

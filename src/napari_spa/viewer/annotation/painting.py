@@ -1,4 +1,4 @@
-"""What a person painted by hand, and where, until it is counted and in the log."""
+"""What a user painted by hand, and where, until it is counted and in the log."""
 
 from __future__ import annotations
 
@@ -21,19 +21,9 @@ class Painting(QObject):
     A stroke belongs to the image and the plane it was painted on, whichever are on show when
     it is counted.  That happens once nothing was painted for a moment, so that many strokes
     are one record, and before anything that depends on it: :meth:`flush`.
-
-    Parameters
-    ----------
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    counted : Signal()
-        Objects changed.
     """
 
-    counted = Signal()
+    counted = Signal()  # objects changed
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -33,13 +33,7 @@ _PERSONAL = ("accepted", "edited")
 
 
 class StackWalker(QObject):
-    """Carry and propagate the object at hand, or the selected one, through its stack.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose objects they are; its worker does the work.
-    """
+    """Carry and propagate the active object, or the selected one, through its stack."""
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -109,7 +103,7 @@ class StackWalker(QObject):
     def propagate(self, direction: Direction) -> None:
         """Accept the object here and follow it slice by slice until it ends.
 
-        Slices that a person accepted or painted are theirs: they end it too.
+        Slices that a user accepted or painted are theirs: they end it too.
         """
         taken = self._take_up()
         session = self._refiner.session
@@ -179,7 +173,7 @@ class StackWalker(QObject):
     def _take_up(
         self,
     ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, MixtureParameters | None] | None:
-        """Accept what is at hand, and return what is known of the object on this slice."""
+        """Accept what is active, and return what is known of the object on this slice."""
         refiner, place = self._refiner, self._place()
         if refiner.busy:
             refiner.said.emit("Still working on the last step; wait, or press Cancel.")
@@ -204,7 +198,7 @@ class StackWalker(QObject):
 
     @staticmethod
     def _way(work: AnnotatedImage, plane: Plane, axis: int, number: int, step: int) -> list[int]:
-        """Return the positions to go through, up to where a person has been."""
+        """Return the positions to go through, up to where a user has been."""
         held = work.annotation.objects[number]
         end = spatial_shape(work.image)[axis] if step > 0 else -1
         way: list[int] = []
@@ -243,7 +237,7 @@ class StackWalker(QObject):
         self._refiner.said.emit(f"On {len(results)} slices now{look}. {why}")
 
     def _prefetch(self, *_: object) -> None:
-        """Have the neighbouring slices' embeddings ready, when nobody waits for anything."""
+        """Have the neighbouring slices' embeddings ready, when no one waits for anything."""
         place, session = self._place(), self._refiner.session
         if place is None or session is None:
             return

@@ -1,4 +1,4 @@
-"""Write what was annotated where a person wants it."""
+"""Write what was annotated where a user wants it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,6 @@ def export_work(
     """Return a job that writes labels, measures and the decision log into a folder.
 
     Everything the job needs of the viewer is looked up here, in the main thread.
-
-    Parameters
-    ----------
-    work : AnnotatedImage
-        The image and its objects.
-    folder : Path
-        Where to; files of the same names are replaced.
-    log : Path or None
-        The decision log; left out when there is none.
-
-    Returns
-    -------
-    callable
-        Takes a progress callback and returns the names of the files.
     """
     image, space = work.image, space_of(work.image)
     axes = _AXES.get(image.ndim, "YX")

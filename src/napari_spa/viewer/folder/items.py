@@ -35,7 +35,7 @@ class RecentFolder:
     """A folder that was worked on."""
 
     source: str  # the images, and the project's output folder
-    out: str  # the images, and the project's output folder
+    out: str
     name: str = ""  # the image that was open; empty for none
     index: tuple[int, ...] = ()  # the slice that was on show
 

@@ -54,12 +54,12 @@ class BatchOrder:
     """What a batch shall do; everything it needs of the dock."""
 
     source: Path  # the images, and the project's output folder
-    out: Path  # the images, and the project's output folder
+    out: Path
     names: tuple[str, ...]  # which images
     way: Literal["auto", "prompts", "masks"]  # where objects come from
     path: Path | None  # the table of prompts, or the folder of masks
     model: str  # from the settings
-    device: str  # from the settings
+    device: str
     # As it is now; what is learnt while the batch runs does not change it.
     profile: PreferenceProfile | None
     doubtful: float  # objects of at least this uncertainty are put on the review list

@@ -34,20 +34,12 @@ _KEPT = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
-    """An image of the folder, ready to be shown.
+    """An image of the folder, ready to be shown."""
 
-    Attributes
-    ----------
-    name : str
-        In the folder.
-    file : ImageFile
-        Its pixels, read as they are asked for where the format allows, and what it says.
-    limits : (float, float) or None
-        Contrast limits as napari would choose them; None for colours.
-    """
-
-    name: str
+    name: str  # in the folder
+    # Its pixels, read as they are asked for where the format allows, and what it says.
     file: ImageFile
+    # Contrast limits as napari would choose them; None for colours.
     limits: tuple[float, float] | None
 
     @property
@@ -106,42 +98,15 @@ class ReadImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadItem:
-    """An image and the work on it.
+    """An image and the work on it."""
 
-    Attributes
-    ----------
-    image : ReadImage
-        The image.
-    place : FolderPlace
-        Where the work is kept.
-    recovered : Recovered or None
-        What was done already.
-    """
-
-    image: ReadImage
-    place: FolderPlace
-    recovered: Recovered | None
+    image: ReadImage  # the image
+    place: FolderPlace  # where the work is kept
+    recovered: Recovered | None  # what was done already
 
 
 def read_image_file(name: str, path: Path) -> ReadImage:
-    """Open an image and choose its contrast; for a background thread.
-
-    Parameters
-    ----------
-    name : str
-        In the folder.
-    path : Path
-        The file or folder.
-
-    Returns
-    -------
-    ReadImage
-
-    Raises
-    ------
-    InputError
-        When it cannot be read; one sentence.
-    """
+    """Open an image and choose its contrast; for a background thread."""
     from napari_spa.io.images import open_image
 
     file = open_image(path)
@@ -166,7 +131,7 @@ class FolderReader:
     """
 
     def __init__(self) -> None:
-        # Two threads: what somebody waits for must not queue behind what nobody waits for.
+        # Two threads: what someone waits for must not queue behind what no one waits for.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="napari-spa-folder-read")
         self._images: OrderedDict[str, Future[ReadImage]] = OrderedDict()
 
@@ -187,23 +152,7 @@ class FolderReader:
         make_place: Callable[[], FolderPlace],
         give_back: Callable[[], None],
     ) -> Future[ReadItem]:
-        """Read the work on an image, after the image.
-
-        Parameters
-        ----------
-        image : Future
-            From :meth:`image`.
-        make_place : callable
-            Returns where the work is kept, once nothing of it is being written any more;
-            called in the background.
-        give_back : callable
-            Called in the background when the place is not needed after all.
-
-        Returns
-        -------
-        Future
-            Fails with ``InputError`` (the image) or ``DataError`` (the work).
-        """
+        """Read the work on an image, after the image."""
 
         def read() -> ReadItem:
             found = image.result()
@@ -227,25 +176,7 @@ class FolderReader:
 
 
 def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
-    """Read the work on an image: from its log, else from its labels; for the background.
-
-    Parameters
-    ----------
-    image : ReadImage
-        The image.
-    place : FolderPlace
-        Where its work is kept.
-
-    Returns
-    -------
-    Recovered or None
-        None where there is none.
-
-    Raises
-    ------
-    DataError
-        When there is some and it cannot be understood.
-    """
+    """Read the work on an image: from its log, else from its labels; for the background."""
     records = _records(place)
     labels = labels_path(place.out, place.name)
     if not records and not os.path.exists(labels):
@@ -257,7 +188,7 @@ def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
     if facts.shape != image.shape:
         raise DataError(
             f"the work in {place.log.name} was done on an image of another size; "
-            "move it away to start anew."
+            "move it away to start again."
         )
     store = make_label_store(image.shape, axes=image.axes)
     try:

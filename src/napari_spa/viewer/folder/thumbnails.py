@@ -28,18 +28,10 @@ _FINER = 4
 
 
 class Thumbnails(QObject):
-    """Make thumbnails of what is looked at first, then of the others; the latest are kept.
+    """Make thumbnails of what is looked at first, then of the others; the latest are kept."""
 
-    Attributes
-    ----------
-    ready : Signal(str)
-        The thumbnail of an image can be had now.
-    failed : Signal(str, str)
-        An image cannot be read, and why in one sentence.
-    """
-
-    ready = Signal(str)
-    failed = Signal(str, str)
+    ready = Signal(str)  # the thumbnail of an image can be had now
+    failed = Signal(str, str)  # an image cannot be read, and why in one sentence
     _made = Signal(int, str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -54,13 +46,7 @@ class Thumbnails(QObject):
         self._made.connect(self._on_made)
 
     def begin(self, images: Iterable[tuple[str, Path]]) -> None:
-        """Take another folder: forget all thumbnails, and look through some images of it.
-
-        Parameters
-        ----------
-        images : iterable of (str, Path)
-            What is looked at unasked, so that what cannot be read is known.
-        """
+        """Take another folder: forget all thumbnails, and look through some images of it."""
         with self._lock:
             self._folder += 1
             self._wanted.clear()

@@ -30,55 +30,28 @@ _CHANNEL_NAMES = {"c", "channel", "channels", "ch"}
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Which channels of a layer are looked at.
+    """Which channels of a layer are looked at."""
 
-    Attributes
-    ----------
-    name : str
-        For a person.
-    axis : int or None
-        The data axis whose positions are channels; None for the layer's own colours, or
-        for one grey plane.
-    chosen : tuple of int or None
-        Which ones, at most three; all colours by default.
-    """
-
-    name: str
+    name: str  # for a user
+    # The data axis whose positions are channels; None for the layer's own colours, or for one
+    # grey plane.
     axis: int | None = None
-    chosen: tuple[int, ...] | None = None
+    chosen: tuple[int, ...] | None = None  # which ones, at most three; all colours by default
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a layer is looked at; another look means another encoding.
+    """How a layer is looked at; another look means another encoding."""
 
-    Attributes
-    ----------
-    channels : Channels
-        Which channels.
-    contrast : {"automatic", "layer"}
-        Whether grey values come from each plane's own range or the layer's limits.
-    limits : tuple of (float, float) or None
-        The limits that an object was started with, to go on with them after a crash.
-    """
-
-    channels: Channels
+    channels: Channels  # which channels
+    # Whether grey values come from each plane's own range or the layer's limits.
     contrast: str = "automatic"
+    # The limits that an object was started with, to go on with them after a crash.
     limits: tuple[tuple[float, float], ...] | None = None
 
 
 def channel_choices(layer: Image) -> tuple[Channels, ...]:
-    """Return what a person may choose among; the first is the default.
-
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-
-    Returns
-    -------
-    tuple of Channels
-    """
+    """Return what a user may choose among; the first is the default."""
     if layer.rgb:
         names = ("Red", "Green", "Blue")
         alone = tuple(Channels(name, None, (i,)) for i, name in enumerate(names))
@@ -93,22 +66,7 @@ def channel_choices(layer: Image) -> tuple[Channels, ...]:
 
 
 def logged_look(layer: Image, record: Any, now: Look) -> Look:
-    """Return how a log says the layer was looked at, as far as one still can.
-
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    record : mapping or None
-        ``channels``, ``axis`` and ``limits`` of the log.
-    now : Look
-        What is kept where the log says nothing.
-
-    Returns
-    -------
-    Look
-        With the very limits of the log, whatever the layer's are now.
-    """
+    """Return how a log says the layer was looked at, as far as one still can."""
     if not isinstance(record, dict):
         return now
     chosen = None if record.get("channels") is None else tuple(record["channels"])
@@ -120,24 +78,7 @@ def logged_look(layer: Image, record: Any, now: Look) -> Look:
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
-    """Find the plane of an image layer that the viewer shows.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Image
-        One of its image layers.
-
-    Returns
-    -------
-    Plane
-
-    Raises
-    ------
-    InputError
-        When the viewer shows a volume, or an axis that the image does not have.
-    """
+    """Find the plane of an image layer that the viewer shows."""
     if viewer.dims.ndisplay != 2:
         raise InputError("the viewer shows a volume; switch to the 2D view to click on a slice.")
     offset = viewer.dims.ndim - layer.ndim
@@ -154,17 +95,7 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
 
 
 def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
-    """Move the viewer's sliders to a plane of a layer.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Image
-        One of its image layers.
-    plane : Plane
-        Of the layer's data.
-    """
+    """Move the viewer's sliders to a plane of a layer."""
     offset = viewer.dims.ndim - layer.ndim
     world = layer.data_to_world(plane.index)
     for axis in plane.stack_axes:
@@ -172,24 +103,7 @@ def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
 
 
 def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: Look) -> int | None:
-    """Return the axis along which one goes to the next slice.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer; the slider that was used last wins.
-    layer : Image
-        The layer.
-    plane : Plane
-        The plane on show.
-    look : Look
-        An axis whose positions are channels is no way to go.
-
-    Returns
-    -------
-    int or None
-        A data axis; None for a single plane.
-    """
+    """Return the axis along which one goes to the next slice."""
     shape = spatial_shape(layer)
     axes = [a for a in plane.stack_axes if shape[a] > 1 and a != look.channels.axis]
     named = [a for a in axes if _axis_name(layer, a).lower() not in _CHANNEL_NAMES]
@@ -206,21 +120,7 @@ def spatial_shape(layer: Image) -> tuple[int, ...]:
 
 
 def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
-    """Describe one plane of a numpy, dask, zarr or multiscale layer; nothing is read yet.
-
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    plane : Plane
-        Which plane.
-    look : Look
-        Channels and contrast.
-
-    Returns
-    -------
-    Picture
-    """
+    """Describe one plane of a numpy, dask, zarr or multiscale layer; nothing is read yet."""
     levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
     channels = look.channels
     readers: list[tuple[PlaneReader, ...]] = []
@@ -245,21 +145,7 @@ def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
 
 
 def image_digest(layer: Image, axes: tuple[int, int]) -> str:
-    """Digest a layer's image, whichever plane of it is on show, however it is looked at.
-
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    axes : (int, int)
-        The data axes that are rows and columns.
-
-    Returns
-    -------
-    str
-        Of a single plane its :meth:`Picture.fingerprint`; of a stack, over the shape and
-        the plane in its middle.
-    """
+    """Digest a layer's image, whichever plane of it is on show, however it is looked at."""
     levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
     shape = spatial_shape(layer)
     middle = Plane(axes, tuple(length // 2 for length in shape))
@@ -273,22 +159,7 @@ def image_digest(layer: Image, axes: tuple[int, int]) -> str:
 
 
 def click_in_plane(layer: Image, plane: Plane, position: Sequence[float]) -> tuple[float, float]:
-    """Bring a click's world position to (row, column) in the plane.
-
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    plane : Plane
-        The plane on show.
-    position : sequence of float
-        World coordinates of the cursor.
-
-    Returns
-    -------
-    (row, column) : tuple of float
-        In data pixels; may lie outside the image.
-    """
+    """Bring a click's world position to (row, column) in the plane."""
     # To a thousandth of a pixel: the transform's rounding errors would decide between two
     # neighbouring windows, and the same click would not be the same.
     data = np.round(layer.world_to_data(np.asarray(position)[-layer.ndim :]), 3)

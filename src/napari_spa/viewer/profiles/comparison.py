@@ -1,4 +1,4 @@
-"""Where two people would disagree about the object at hand: found, and shown as a layer."""
+"""Where two people would disagree about the active object: found, and shown as a layer."""
 
 from __future__ import annotations
 
@@ -68,23 +68,13 @@ class Disagreement:
 
 
 class Disagreements(QObject):
-    """Compare the profile in use with another one on the object at hand.
+    """Compare the profile in use with another one on the active object.
 
     The layer stays, hidden and empty, while its image is there: napari takes long to add one,
     and longer to remove one.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose object it is; its worker compares.
-
-    Attributes
-    ----------
-    changed : Signal(object)
-        The ``Disagreement`` that is shown, or None.
     """
 
-    changed = Signal(object)
+    changed = Signal(object)  # the ``Disagreement`` that is shown, or None
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -199,19 +189,7 @@ class Disagreements(QObject):
 
 
 def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
-    """Cut the part out of an image in which two profiles disagree.
-
-    Parameters
-    ----------
-    found : ProfileDisagreement
-        Of an image of any size: only the field of view is looked at.
-    names : (str, str)
-        Of the profiles.
-
-    Returns
-    -------
-    Disagreement
-    """
+    """Cut the part out of an image in which two profiles disagree."""
     first, second, seen = found.first.local_mask, found.second.local_mask, found.first.region
     labels = np.where(first & ~second, 1, 2 * (second & ~first)).astype(np.uint8)
     box = Region.bounding(labels > 0)

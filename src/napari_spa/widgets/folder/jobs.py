@@ -26,31 +26,12 @@ if TYPE_CHECKING:
 
 
 class FolderJobs(QObject):
-    """Ask what shall be done, do it in the background, and say what came of it.
+    """Ask what shall be done, do it in the background, and say what came of it."""
 
-    Parameters
-    ----------
-    walker : FolderWalker
-        Whose images they are.
-    parent : QObject or None
-        Qt's parent.
-
-    Attributes
-    ----------
-    said, failed : Signal(str)
-        What happened; what went wrong; in one sentence.
-    running : Signal(str, float)
-        What is under way and the share done; no words when nothing is.
-    review_wanted : Signal()
-        A batch ended that has results to look at.
-    dialog : BatchDialog, ExportDialog or None
-        The one that is open.
-    """
-
-    said = Signal(str)
-    failed = Signal(str)
-    running = Signal(str, float)
-    review_wanted = Signal()
+    said = Signal(str)  # what happened; what went wrong; in one sentence
+    failed = Signal(str)  # what happened; what went wrong; in one sentence
+    running = Signal(str, float)  # what is under way and the share done; no words when nothing is
+    review_wanted = Signal()  # A batch ended that has results to look at
 
     def __init__(self, walker: FolderWalker, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -115,7 +96,7 @@ class FolderJobs(QObject):
     def _on_dialog_closed(self, _: int) -> None:
         self.dialog = None
         if not self.busy:
-            self.worker.drop()  # a plan nobody waits for
+            self.worker.drop()  # a plan no one waits for
 
     def _profile_words(self) -> str:
         profile = self._profile()
