@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-ConventionName = Literal["spa", "sam", "medsam", "paper"]
+ConventionName = Literal["spa", "sam", "sam2", "medsam", "paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ CONVENTIONS = MappingProxyType(
     {
         "spa": Convention(),
         "sam": Convention(frame="pad", normalise="sam"),
+        "sam2": Convention(frame="squash", normalise="sam"),
         # MedSAM resizes to the square without padding and scales to [0, 1].
         "medsam": Convention(frame="squash", normalise="unit"),
         # The paper's public code.
@@ -75,5 +76,5 @@ CONVENTIONS = MappingProxyType(
         ),
     }
 )
-"""Every family by its name: this package's networks, SAM and its tuned relatives, MedSAM,
+"""Every family by its name: this package's networks, SAM and its tuned relatives, SAM 2, MedSAM,
 and checkpoints of the paper's public code."""

@@ -48,7 +48,7 @@ def at_image_size(
     InputError
         When the network cannot have this size.
     """
-    stride = {"conv": 8, "efficientnet": 32, "vit": 16, "tiny-vit": 16}[config.encoder]
+    stride = {"conv": 8, "efficientnet": 32, "vit": 16, "tiny-vit": 16, "hiera": 32}[config.encoder]
     if type(image_size) is not int or image_size % stride or not stride < image_size <= _LARGEST:
         raise InputError(
             f"image_size must be a multiple of {stride} from {2 * stride} to {_LARGEST}, "
@@ -56,8 +56,8 @@ def at_image_size(
         )
     new = replace(config, image_size=image_size)
     adapted = dict(state)
-    if config.encoder == "tiny-vit":
-        return new, adapted  # its positions are within a window
+    if config.encoder in ("tiny-vit", "hiera"):
+        return new, adapted  # theirs are within a window, or resized at every image
     if config.encoder != "vit":
         _resize_sequence(adapted, "image_encoder.position", config.grid, new.grid)
         return new, adapted

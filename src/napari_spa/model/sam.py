@@ -15,7 +15,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,7 @@ __all__ = [
     "LayerNorm2d",
     "PairedMaskDecoder",
     "PromptEncoder",
+    "Sam2MaskDecoder",
     "TwoWayTransformer",
     "import_modeling",
 ]
@@ -243,9 +244,7 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
             ``(N, len(tokens), 4)`` float; see :class:`napari_spa.model.spa.Hypotheses`.
         """
         n, c, h, w = embedding.shape
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
-        queries = torch.cat([output_tokens.expand(n, -1, -1), sparse], dim=1)
-        hidden, source = self.transformer(embedding, position.expand(n, -1, -1, -1), queries)
+        hidden, source = self._attend(embedding, position.expand(n, -1, -1, -1), sparse)
         fine = self._upscale(source.transpose(1, 2).reshape(n, c, h, w), skips)  # (N, C/8, 4h, 4w)
         weights = torch.stack(
             [self.output_hypernetworks_mlps[t](hidden[:, 1 + t]) for t in tokens], dim=1
@@ -257,11 +256,54 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
             extents = self.extent_head(hidden[:, [1 + t for t in tokens]])
         return logits, quality, extents
 
+    def _attend(self, embedding: Tensor, position: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the tokens, those of quality and masks first, and the embedding."""
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
+        queries = torch.cat([own.expand(len(embedding), -1, -1), sparse], dim=1)
+        hidden, source = self.transformer(embedding, position, queries)
+        return hidden, source
+
     def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
         first, norm, activation, second, last = self.output_upscaling
         if not skips:
             upscaled: Tensor = self.output_upscaling(source)
             return upscaled
         coarse = activation(norm(first(source)) + skips[0])
+        fine: Tensor = last(second(coarse) + skips[1])
+        return fine
+
+
+class Sam2MaskDecoder(PairedMaskDecoder):
+    """SAM 2's mask decoder: one more token, quality in [0, 1], skips before the norm."""
+
+    def __init__(self, *, transformer_dim: int, **parts: Any) -> None:  # noqa: ANN401  as they are
+        super().__init__(transformer_dim=transformer_dim, **parts)
+        self.obj_score_token = nn.Embedding(1, transformer_dim)
+
+    def forward(
+        self,
+        embedding: Tensor,
+        position: Tensor,
+        sparse: Tensor,
+        *,
+        skips: Sequence[Tensor] = (),
+        tokens: Sequence[int] = (0,),
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Decode as :class:`PairedMaskDecoder` does."""
+        logits, quality, extents = super().forward(
+            embedding, position, sparse, skips=skips, tokens=tokens
+        )
+        return logits, quality.sigmoid(), extents
+
+    def _attend(self, embedding: Tensor, position: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        weights = (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
+        own = torch.cat(weights, dim=0).expand(len(embedding), -1, -1)
+        queries = torch.cat([own, sparse], dim=1)
+        hidden, source = self.transformer(embedding, position, queries)
+        return hidden[:, 1:], source
+
+    def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        first, norm, activation, second, last = self.output_upscaling
+        coarse = activation(norm(first(source) + skips[0]))
         fine: Tensor = last(second(coarse) + skips[1])
         return fine

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from napari_spa.errors import CheckpointError
+from napari_spa.model.sam2_weights import HIERA, recognise_sam2
 from napari_spa.model.spa import SpaConfig
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def sam_prefix(names: Mapping[str, object]) -> str | None:
     str or None
         The prefix, empty for plain SAM; None when this is no SAM-family network.
     """
-    prefixes = (n.removesuffix(a) for n in names for a in (_VIT, _TINY_VIT) if n.endswith(a))
+    prefixes = (n.removesuffix(a) for n in names for a in (_VIT, _TINY_VIT, HIERA) if n.endswith(a))
     return min(prefixes, key=len, default=None)
 
 
@@ -73,6 +74,8 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     if prefix is None:
         raise CheckpointError(_what_else(tensors))
     state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    if HIERA in state:
+        return recognise_sam2(state)
     _check_pixels(state)
     # micro-sam trains a decoder for automatic segmentation beside SAM; it is not used here.
     foreign = [n for n in tensors if not n.startswith((prefix, "decoder."))]
@@ -186,6 +189,4 @@ def _check_pixels(state: Mapping[str, Tensor]) -> None:
 def _what_else(tensors: Mapping[str, Tensor]) -> str:
     if not tensors:
         return "it holds no named tensors"
-    if any(name.startswith(("image_encoder.trunk.", "sam_mask_decoder.")) for name in tensors):
-        return "it is a SAM 2 network, which is not supported"
     return f"it is of another network: it has {next(iter(tensors))}, which SAM has not"

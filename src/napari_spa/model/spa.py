@@ -12,6 +12,7 @@ from napari_spa.errors import CheckpointError
 from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
 from napari_spa.model.efficientnet import EfficientNetEncoder
 from napari_spa.model.encoder import ConvEncoder
+from napari_spa.model.hiera import HieraEncoder
 from napari_spa.model.preference import (
     Conditioner,
     PaperPriorNetwork,
@@ -24,6 +25,7 @@ from napari_spa.model.sam import (
     ImageEncoderViT,
     PairedMaskDecoder,
     PromptEncoder,
+    Sam2MaskDecoder,
     TwoWayTransformer,
 )
 from napari_spa.model.tiny_vit import TinyVitEncoder
@@ -31,7 +33,7 @@ from napari_spa.model.tiny_vit import TinyVitEncoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EncoderKind = Literal["conv", "efficientnet", "vit", "tiny-vit"]
+EncoderKind = Literal["conv", "efficientnet", "vit", "tiny-vit", "hiera"]
 HeadKind = Literal["latent", "logit", "both"]
 
 _PRIORS: dict[str, type[PriorNetwork | PaperPriorNetwork]] = {
@@ -49,7 +51,7 @@ class SpaConfig:
     ----------
     name : str
         The model's name.
-    encoder : {"conv", "efficientnet", "vit", "tiny-vit"}
+    encoder : {"conv", "efficientnet", "vit", "tiny-vit", "hiera"}
         Image encoder family.
     image_size : int
         Side S of the square input in pixels.
@@ -60,7 +62,7 @@ class SpaConfig:
     layers : int
         Transformer layers of the convolutional and the EfficientNet encoder.
     vit_dim, vit_depth, vit_heads, vit_global : ints
-        Shape of the ViT encoder.
+        Shape of the ViT encoder; of Hiera the width and the number of blocks.
     decoder_mlp : int
         Width of the two-way transformer's MLP.
     multimask_outputs : int
@@ -75,7 +77,7 @@ class SpaConfig:
         Number M of mixture components.
     head : {"latent", "logit", "both"}
         The preference head used unless asked otherwise.
-    convention : {"spa", "sam", "medsam", "paper"}
+    convention : {"spa", "sam", "sam2", "medsam", "paper"}
         Whose way of meaning inputs and outputs it was trained with.
     """
 
@@ -222,6 +224,11 @@ class Spa(nn.Module):
                 image_size=size, embed_dim=dim, layers=config.layers
             )
             skip_channels = EfficientNetEncoder.skip_channels
+        elif config.encoder == "hiera":
+            self.image_encoder = HieraEncoder(
+                width=config.vit_dim, depth=config.vit_depth, embed_dim=dim
+            )
+            skip_channels = (dim, dim)
         elif config.encoder == "tiny-vit":
             self.image_encoder = TinyVitEncoder(embed_dim=dim)
         else:
@@ -232,7 +239,8 @@ class Spa(nn.Module):
             input_image_size=(size, size),
             mask_in_chans=16,
         )
-        self.mask_decoder = PairedMaskDecoder(
+        decoder = Sam2MaskDecoder if config.encoder == "hiera" else PairedMaskDecoder
+        self.mask_decoder = decoder(
             transformer_dim=dim,
             transformer=_TWO_WAY[config.rules.two_way](
                 depth=2, embedding_dim=dim, mlp_dim=config.decoder_mlp, num_heads=8

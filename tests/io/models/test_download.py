@@ -361,8 +361,8 @@ def test_a_downloaded_model_loads_by_name(sam_file, folder, publish) -> None:
 
 def test_the_facts_of_published_models_are_whole() -> None:
     names = [known.name for known in KNOWN]
-    assert len(set(names)) == len(names) == 15
-    assert len({known.address for known in KNOWN}) == len({known.digest for known in KNOWN}) == 15
+    assert len(set(names)) == len(names) == 19
+    assert len({known.address for known in KNOWN}) == len({known.digest for known in KNOWN}) == 19
     for known in KNOWN:
         assert known.address.startswith("https://")
         assert known.files[0].endswith((".pth", ".pt"))

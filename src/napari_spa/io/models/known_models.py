@@ -22,7 +22,7 @@ class KnownModel:
     address: str  # where its publishers keep the file
     digest: str | None = None  # KIND:HEX of the published file; None: the publisher gives none
     # How its inputs are meant (see :mod:`napari_spa.model.convention`).
-    convention: Literal["sam", "medsam"] = "sam"
+    convention: Literal["sam", "sam2", "medsam"] = "sam"
 
     @property
     def sha256(self) -> str | None:
@@ -50,6 +50,21 @@ def _micro_sam(size: str, data: str, about: str, place: str, xxh128: str) -> Kno
         "CC-BY-4.0" if at_zoo else _NOT_STATED,
         f"{_BIOIMAGE_IO}{place}/files/vit_{size}.pt" if at_zoo else f"{_GWDG}{place}",
         f"xxh128:{xxh128}",
+    )
+
+
+def _sam2(size: str, megabytes: int, sha256: str) -> KnownModel:
+    """Describe one of SAM 2.1's sizes."""
+    file = f"sam2.1_hiera_{size}.pt"
+    return KnownModel(
+        f"sam2.1-{size}".replace("_", "-"),
+        (file,),
+        f"Segment Anything 2.1, Hiera {size.replace('_', ' ')}",
+        megabytes,
+        "Apache-2.0",
+        f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{file}",
+        f"sha256:{sha256}",
+        convention="sam2",
     )
 
 
@@ -81,6 +96,10 @@ KNOWN = (
         f"{_META}sam_vit_h_4b8939.pth",
         "sha256:a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
+    _sam2("tiny", 156, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+    _sam2("small", 184, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+    _sam2("base_plus", 324, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+    _sam2("large", 898, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
     KnownModel(
         "mobile-sam",
         ("mobile_sam.pt", "vit_t"),
