@@ -152,7 +152,13 @@ class Earlier:
 def look(out: Path) -> Earlier:
     """Read what is known of an output folder, changing nothing."""
     earlier = Earlier(read_manifest(manifest_path(out)))
+    damaged = DataError(
+        f"{out / STATE} is damaged, so what a batch made and what you did cannot be told apart; "
+        "remove it to start again: labels without a record then count as yours."
+    )
     run = _read_json(out / STATE / "run.json")
+    if run is None and os.path.lexists(out / STATE / "run.json"):
+        raise damaged
     if earlier.manifest is not None:
         for entry in earlier.manifest.entries.values():
             for path, digest in entry.result.outputs:
@@ -167,25 +173,27 @@ def look(out: Path) -> Earlier:
         if earlier.manifest is None or earlier.manifest.recipe != run["recipe"]:
             earlier.manifest = Manifest(run["recipe"])
     except _DAMAGE as error:
-        raise DataError(f"{out / STATE} is damaged; remove it to start again.") from error
+        raise damaged from error
     for mark in _marks(out / STATE):
+        if mark is None:
+            raise damaged
         earlier.manifest.add(mark.result, mark.environment)
         for output, digest in mark.result.outputs:
             earlier.know(output, digest)
     return earlier
 
 
-def _marks(state: Path) -> Iterator[Finished]:
-    """Read all marks; an image whose mark cannot be read is one to do again."""
+def _marks(state: Path) -> Iterator[Finished | None]:
+    """Read all marks; None for one that cannot be read."""
     for path in sorted((*state.glob("run-*/marks/*.json"), *state.glob("old-*/marks/*.json"))):
-        record = None if path.name.startswith(".") else _read_json(path)
-        if record is None:
+        if path.name.startswith("."):
             continue
+        record = _read_json(path) or {}
         try:
             result = result_from_record(record["name"], record["result"])
             yield Finished(result, dict(record["environment"]))
         except _DAMAGE:
-            continue
+            yield None
 
 
 class RunFolder:
@@ -237,6 +245,8 @@ class RunFolder:
             raise DataError(f"{self.out} was taken away while the batch ran.")
         _fence(self.out / STATE)
         for mark in _marks(self.out / STATE):
+            if mark is None:
+                continue
             known = manifest.entries.get(mark.result.name)
             if (known is None or known.result != mark.result) and self._is_there(mark):
                 manifest.add(mark.result, mark.environment)

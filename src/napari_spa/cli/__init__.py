@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
-from napari_spa.cli import batch, demo, evaluate, models, profile, replay, segment, train
-from napari_spa.cli.arguments import Parser, join_negative_values
-from napari_spa.cli.output import CallError, say
 from napari_spa.errors import DataError, ImageWarning, SpaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from napari_spa.cli.arguments import Parser
 
 __all__ = ["main"]
 
@@ -34,26 +33,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger = logging.getLogger("tifffile")
     logger.propagate = False
     logger.addHandler(logging.NullHandler())
-    arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
     try:
+        # Ctrl+C while modules are imported is a Ctrl+C as well.
+        from napari_spa.cli.arguments import join_negative_values
+
+        arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
         options = _parser().parse_args(arguments)
         with _notes_on_images():
             status: int = options.run(options)
         sys.stdout.flush()
     except DataError as error:
-        say(f"napari-spa: {error}")
-        return FAILED
-    except (CallError, SpaError) as error:
-        say(f"napari-spa: {error}")
-        return WRONG_CALL
+        return _failed(str(error), FAILED)
+    except SpaError as error:
+        return _failed(str(error), WRONG_CALL)
     except KeyboardInterrupt:
-        say("napari-spa: stopped.")
-        return STOPPED
+        return _failed("stopped.", STOPPED)
     except BrokenPipeError:
         # The reader of stdout is gone (| head); keep the interpreter's exit quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:  # a path that cannot be, say
+        named = "" if error.filename is None else f"{error.filename}: "
+        return _failed(f"{named}{error.strerror or error}.", FAILED)
     return status
+
+
+def _failed(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"napari-spa: {SpaError(sentence)}\n")
 
 
 @contextmanager
@@ -62,7 +73,7 @@ def _notes_on_images() -> Iterator[None]:
 
     def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:  # noqa: ANN401
         if issubclass(category, ImageWarning):
-            say(f"napari-spa: {message}")
+            _say(str(message))
         else:
             others(message, category, *where, **more)
 
@@ -74,6 +85,9 @@ def _notes_on_images() -> Iterator[None]:
 
 
 def _parser() -> Parser:
+    from napari_spa.cli import batch, demo, evaluate, models, profile, replay, segment, train
+    from napari_spa.cli.arguments import Parser
+
     parser = Parser(
         prog="napari-spa",
         description="Segment by picking: one click, one recommended mask, four differences.",

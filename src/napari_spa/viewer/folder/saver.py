@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 _logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,23 +84,23 @@ class FolderSaver(QObject):
         def take() -> None:
             self._project, self._told = project, False
 
-        self._writer.submit(take).result()
+        self._submit(take).result()
 
     def index(self, name: str, **changes: object) -> None:
         """Write what changed about an image into the index."""
-        self._writer.submit(self._index, name, changes)
+        self._submit(lambda: self._index(name, changes))
 
     def save(self, leaving: Leaving) -> None:
         """Write the work on an image that is left, and close its log."""
-        self._writer.submit(self._save, leaving)
+        self._submit(lambda: self._save(leaving))
 
     def keep(self, place: FolderPlace, image: ReadImage) -> Future[None]:
         """Write the labels of what is accepted on an image that is still on show."""
-        return self._writer.submit(self._keep, place, image)
+        return self._submit(lambda: self._keep(place, image))
 
     def run(self, act: Callable[[], Any]) -> Future[Any]:
         """Do something after all that is to be written so far."""
-        return self._writer.submit(act)
+        return self._submit(act)
 
     def place(self, out: Path, name: str, left: Callable[[FolderPlace], None]) -> FolderPlace:
         """Return where an image's work is kept, once all so far is written; in any thread.
@@ -115,7 +116,7 @@ class FolderSaver(QObject):
                 self._lent[name] = kept
             return place
 
-        return self._writer.submit(make).result()
+        return self._submit(make).result()
 
     def give_back(self, name: str) -> None:
         """Keep what :meth:`place` gave away, because the image was not opened after all."""
@@ -125,16 +126,25 @@ class FolderSaver(QObject):
             if kept is not None:
                 self._save(kept)
 
-        self._writer.submit(keep)
+        self._submit(keep)
+
+    def _submit(self, act: Callable[[], _T]) -> Future[_T]:
+        """Do something in the thread; here and now when it has ended, so that nothing is lost."""
+        try:
+            return self._writer.submit(act)
+        except RuntimeError:  # an image was being read when the dock was closed
+            done: Future[_T] = Future()
+            done.set_result(act())
+            return done
 
     def try_again(self) -> None:
         """Write what could not be written before."""
         self._told = False
-        self._writer.submit(self._try_again)
+        self._submit(self._try_again)
 
     def flush(self) -> None:
         """Wait until everything that can be written is."""
-        self._writer.submit(self._try_again).result()
+        self._submit(self._try_again).result()
 
     def close(self) -> tuple[str, ...]:
         """Write what is left and end the thread.
