@@ -15,7 +15,6 @@ from napari_spa.batch.task import result_from_record, result_to_record
 from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path, open_file
 from napari_spa.io.models.identity import file_sha256
-from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
@@ -104,7 +103,6 @@ def read_manifest(path: Path) -> Manifest | None:
     try:
         manifest = Manifest(dict(content["recipe"]), dict(content["environments"]))
         for name, record in content["images"].items():
-            labels_path(path.parent, name)  # refuses what would lead out of the folder
             manifest.entries[name] = Entry(
                 result_from_record(name, record), str(record["environment"])
             )

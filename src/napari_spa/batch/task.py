@@ -151,7 +151,7 @@ def result_from_record(name: str, record: Mapping[str, Any]) -> ImageResult:
         raise ValueError(record["outcome"])
     outputs = tuple(sorted((inside(k), str(v)) for k, v in record["outputs"].items()))
     return ImageResult(
-        name=name,
+        name=inside(name),
         outcome=record["outcome"],
         objects=objects,
         doubtful=bool(record["doubtful"]),

@@ -224,7 +224,7 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
     if report.unchanged:
         show(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
-        show(f"{_some(report.kept)}: labels of a person, kept (--overwrite would replace them)")
+        show(f"{_some(report.kept)}: labels of a user, kept (--overwrite would replace them)")
     if report.review:
         show(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
 
@@ -257,7 +257,7 @@ def _show_estimate(found: Estimate, workers: int) -> None:
 
     show(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
     if found.kept:
-        show(f"{counted(found.kept, 'image')} with labels of a person, kept")
+        show(f"{counted(found.kept, 'image')} with labels of a user, kept")
     if not found.to_do:
         return
     show(f"about {counted(found.objects, 'object')}")

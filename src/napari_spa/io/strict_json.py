@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import DataError
@@ -75,7 +76,8 @@ def read_small(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """Read a file whole that should not be large."""
     try:
         with open_file(path) as stream:
-            content = stream.read(largest + 1)
+            # The size first: a buffer for the largest that may be would be made for each.
+            content = stream.read(min(os.fstat(stream.fileno()).st_size, largest) + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
