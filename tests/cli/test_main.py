@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from napari_spa import __version__, cli
-from napari_spa.cli import main
+from napari_spa.cli import main, models
 from napari_spa.errors import DataError, ModelError
 
 COMMANDS = [
@@ -83,7 +83,7 @@ def test_exit_status(error, status, monkeypatch, refuses) -> None:
     def fail(options: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli.models, "run_list", fail)
+    monkeypatch.setattr(models, "run_list", fail)
     refuses("models", "list", status=status)
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError
+from napari_spa.io.files import open_file
+from napari_spa.io.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +103,7 @@ class RecordLog:
 
     def _append_line(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as stream:
+        with open(self.path, "ab+", opener=_here_only) as stream:
             size = stream.tell()
             try:
                 stream.write((b"" if _whole(stream, size) else b"\n") + line + b"\n")
@@ -137,6 +139,11 @@ def line_of(record: Entry) -> bytes:
         return json.dumps(content, allow_nan=False, default=_plain).encode()
 
 
+def _here_only(path: str, flags: int) -> int:
+    """Open a file, but not what a link in its place leads to: a project may be a stranger's."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _plain(value: Any) -> object:  # noqa: ANN401  whatever is no JSON value
     """Return a NumPy number as Python's."""
     if isinstance(value, np.generic):
@@ -155,14 +162,15 @@ def _whole(stream: Any, size: int) -> bool:  # noqa: ANN401  a binary file
 def read_records(path: Path) -> list[Record]:
     """Read a log; lines that a crash left half-written are passed over."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        with open_file(path) as stream:
+            lines = stream.read().split(b"\n")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     records = []
     for line in lines:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except JsonError:
             continue
         if isinstance(record, dict):
             records.append(record)

@@ -78,7 +78,7 @@ def open_file(path: Path) -> BufferedReader:
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DataError(f"{path} is no file.")
+        raise DataError(f"cannot read {path}: it is no file.")
     return os.fdopen(descriptor, "rb")
 
 

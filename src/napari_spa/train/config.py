@@ -11,7 +11,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from napari_spa.errors import InputError
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.strict_json import read_small
 from napari_spa.train.loop import TrainConfig
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_LARGEST_FILE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,13 @@ def read_recipe(path: Path) -> Recipe:
         When the file cannot be read, or a key or value is none of ours.
     """
     try:
-        with path.open("rb") as stream:
-            content = tomllib.load(stream)
+        content = tomllib.loads(read_small(path, _LARGEST_FILE).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}.") from error
+    except DataError as error:
+        raise InputError(str(error)) from error
+    except RecursionError as error:
+        raise InputError(f"{path} is not valid TOML: it is nested too deeply.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from error
     try:

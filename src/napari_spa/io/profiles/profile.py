@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.core.types import MixtureParameters
-from napari_spa.errors import ProfileError
+from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.strict_json import JsonError, parse_json
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import DoubleArray
 
     Content = Mapping[str, object]
+from napari_spa.io.strict_json import read_small
 
 __all__ = ["ModelIdentity", "PreferenceProfile"]
 
@@ -370,15 +371,13 @@ class PreferenceProfile:
             When the file is missing, no profile, damaged, or of a newer version.
         """
         try:
-            with Path(path).open("rb") as stream:
-                raw = stream.read(_LARGEST_FILE + 1)
-            if len(raw) > _LARGEST_FILE:
-                raise ProfileError("it is too large for a profile.")
-            return cls.from_json(raw.decode("utf-8"))
+            return cls.from_json(read_small(Path(path), _LARGEST_FILE).decode("utf-8"))
         except OSError as error:
             raise ProfileError(
                 f"cannot read the profile {path}: {error.strerror or error}."
             ) from error
+        except DataError as error:
+            raise ProfileError(str(error)) from error
         except UnicodeDecodeError as error:
             raise ProfileError(f"cannot use the profile {path}: it is not text.") from error
         except ProfileError as error:
