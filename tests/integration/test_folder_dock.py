@@ -256,20 +256,22 @@ def test_looking_at_finished_work_changes_no_byte_of_it(open_docks, folder, qtbo
     assert not log_path(out, "cell2.png").exists()
 
 
-def test_labels_without_a_log_come_back_and_are_kept(open_docks, folder, qtbot):
+@pytest.mark.parametrize("number", [7, 70_000])
+def test_labels_without_a_log_come_back_and_are_kept(open_docks, folder, qtbot, number):
     out = folder.parent / "images-spa"
     out.mkdir()
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[2:9, 3:12], labels[30:40, 30:50] = 1, 7
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[2:9, 3:12], labels[30:40, 30:50] = 1, number
     tifffile.imwrite(labels_path(out, "cell1.png"), labels)
     _, dock, desk = open_docks()
     open_folder(qtbot, dock, folder)
-    assert sorted(desk.refiner.current.annotation.objects) == [1, 7]
+    assert sorted(desk.refiner.current.annotation.objects) == [1, number]
     accept(qtbot, dock, desk, (15, 40))
     go(qtbot, dock, "cell2.png")
     go(qtbot, dock, "cell1.png")
-    assert sorted(desk.refiner.current.annotation.objects) == [1, 7, 8]
-    np.testing.assert_array_equal(desk.refiner.current.mask.store.data == 7, labels == 7)
+    assert sorted(desk.refiner.current.annotation.objects) == [1, number, number + 1]
+    kept = desk.refiner.current.mask.store.data
+    np.testing.assert_array_equal(kept == number, labels == number)
 
 
 def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):

@@ -300,3 +300,19 @@ def test_numbers_of_any_size_are_counted(annotation):
 
 def test_blobs_are_sometimes_empty_and_sometimes_not():
     assert {blob(8, 10, 1, 1, seed).area for seed in range(9)} == {0, 1}
+
+
+def test_with_the_largest_number_in_use_a_new_object_takes_a_free_one(array, annotation):
+    """65535 is an "ignore" value for some."""
+    commit = lambda number, there: annotation.commit(  # noqa: E731
+        number, part_on(PLANES[0]), mask(*there)
+    )
+    commit(annotation.next_number, (0, 0, 1, 1))
+    array[PLANES[0].slices][5, 5] = 65535
+    annotation.recount(PLANES[0], array[PLANES[0].slices])
+    assert annotation.next_number == 2
+    commit(2, (0, 2, 1, 1))
+    assert annotation.next_number == 3
+    assert sorted(annotation.objects) == [1, 2, 65535]
+    annotation.remove(1)
+    assert annotation.next_number == 1

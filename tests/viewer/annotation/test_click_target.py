@@ -27,3 +27,15 @@ def test_the_image_that_is_worked_on_goes_before_the_topmost():
     layers.selection.active = None
     assert click_target(layers, work) is above
     assert click_target(LayerList(), None) is None
+
+
+def test_a_click_goes_to_an_image_that_can_be_seen():
+    raw, seen = (Image(np.zeros((4, 4)), name=name) for name in ("raw", "denoised"))
+    layers = LayerList([raw, seen])
+    raw.visible = False
+    layers.selection.active = raw
+    assert click_target(layers, None) is seen
+    assert click_target(layers, SimpleNamespace(image=raw, at_hand=None)) is seen
+    assert click_target(layers, SimpleNamespace(image=raw, at_hand=object())) is raw
+    seen.visible = False
+    assert click_target(layers, None) is None

@@ -466,3 +466,11 @@ def test_slices_of_a_stack_teach_as_one_image(desk):
     assert desk.session.profile.images == 1
     desk.accept(desk.second)
     assert desk.session.profile.images == 2
+
+
+def test_with_an_ignore_value_painted_a_new_object_takes_a_free_number(desk):
+    work = desk.accept(desk.first)
+    work.mask.layer.paint((2, 5, 5), 65535)
+    desk.qtbot.wait(450)
+    desk.accept(desk.first, point=(45, 50))
+    assert sorted(work.annotation.objects) == [1, 2, 65535], desk.failed

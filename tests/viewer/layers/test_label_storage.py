@@ -108,6 +108,7 @@ def test_what_is_written_is_read(shape, kind, monkeypatch):
 @pytest.mark.parametrize("values", [-1, 65536, 1.0, np.array([[3, 70_000]])])
 def test_a_label_that_would_wrap_round_is_refused(values):
     store = make_label_store((10, 10), axes=(0, 1))
+    store.fix()
     with pytest.raises(InputError, match="0 to 65535"):
         store.write((slice(0, 1), slice(0, 2)), values)
     assert store.highest() == 0
@@ -273,3 +274,18 @@ def test_a_volume_too_large_to_show_does_no_harm(make_napari_viewer, monkeypatch
     viewer.dims.ndisplay = 2
     viewer.dims.set_point(0, 2)
     assert layer.get_value((2, 50, 50), world=True) == 4
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 30), (3, 300, 300)])
+def test_labels_above_65535_make_room_until_they_are_shown(tiny, shape):
+    store = make_label_store(shape, axes=(1, 2))
+    store.write((1, slice(2, 6), slice(3, 9)), 7)
+    store.write((2, slice(0, 4), slice(0, 4)), np.full((4, 4), 70_000, np.uint32))
+    assert store.dtype == np.uint32
+    assert store.highest() == 70_000
+    assert (store.read((1, 3, 4)), store.read((2, 3, 3))) == (7, 70_000)
+    shown = make_label_store(shape, axes=(1, 2))
+    shown.fix()
+    with pytest.raises(InputError, match="0 to 65535"):
+        shown.write((2, 0, 0), 70_000)
+    assert shown.dtype == np.uint16

@@ -44,6 +44,11 @@ CHANGES_KEPT = 50
 class Surface(Protocol):
     """Where labels are written: pixels of planes of an image."""
 
+    @property
+    def largest(self) -> int:
+        """The largest label that can be written."""
+        ...
+
     def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
         """Return a copy of the labels in a region, (region.height, region.width)."""
         ...
@@ -66,6 +71,11 @@ class ArraySurface:
 
     def __init__(self, array: NDArray[np.integer]) -> None:
         self.array = array
+
+    @property
+    def largest(self) -> int:
+        """The largest label that can be written."""
+        return int(np.iinfo(self.array.dtype).max)
 
     def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
         """Return a copy of the labels in a region."""
@@ -105,7 +115,11 @@ class Annotation:
     @property
     def next_number(self) -> int:
         """The number of the object to come."""
-        return self._next
+        if self._next <= self._surface.largest:
+            return self._next
+        # The largest number is in use, as an "ignore" value for one.
+        used = self._objects
+        return next((n for n in range(1, self._next) if n not in used), self._next)
 
     @property
     def last_change(self) -> Change | None:
@@ -231,14 +245,15 @@ class Annotation:
         old = self.pixels(number, plane)
         region = _union(mask.region, None if old is None else old.region)
         before = self._surface.read(plane, region)
-        largest = np.iinfo(before.dtype).max
+        largest = self._surface.largest
         if number > largest:
             raise InputError(f"these labels hold objects up to number {largest}, not {number}.")
         mine = before == number
         wanted = mask.within(region)
         if overlap == "protect":
             wanted &= mine | (before == 0)
-        after = np.where(wanted, number, np.where(mine, 0, before)).astype(before.dtype)
+        dtype = np.promote_types(before.dtype, np.min_scalar_type(number))
+        after = np.where(wanted, number, np.where(mine, 0, before)).astype(dtype)
         return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
 
     def apply(self, patch: Patch) -> None:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | None:
     """Return the image a click is meant for.
 
-    The one with an active object; else the active one; else the last one annotated; else
-    the topmost shown.
+    The one with an active object; else, of those that can be seen, the selected one; else the
+    last one annotated; else the topmost.
     """
     if current is not None and current.at_hand is not None:
         return current.image
     active = layers.selection.active
-    if isinstance(active, Image):
-        return active
-    if current is not None and current.image in layers:
-        return current.image
     shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
+    if active in shown:
+        return active
+    if current is not None and current.image in shown:
+        return current.image
     return shown[-1] if shown else None

@@ -393,7 +393,11 @@ class Refiner(QObject):
         """Return the image a click is meant for; ``InputError`` without one."""
         image = self.target()
         if image is None:
-            raise InputError("there is no image; open one first.")
+            from napari.layers import Image
+
+            hidden = any(isinstance(layer, Image) for layer in self.viewer.layers)
+            remedy = "make one visible" if hidden else "open one"
+            raise InputError(f"there is no image to be seen; {remedy} first.")
         return image
 
     def shown(self) -> Shown:

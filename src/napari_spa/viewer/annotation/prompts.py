@@ -172,11 +172,8 @@ class Prompter(QObject):
 
     def point(self, row: float, column: float, label: int = 1) -> None:
         """Take a point of the plane on show, in pixels: a click without a mouse."""
-        image = self._refiner.target()
-        if image is None:
-            self._refiner.failed.emit("there is no image; open one first.")
-            return
         try:
+            image = self._refiner.image()
             plane = shown_plane(self._refiner.viewer, image)
         except SpaError as error:
             self._refiner.failed.emit(str(error))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, Region
 
     Index = tuple[int | slice, ...]
-    Level = NDArray[np.uint16] | TileArray
+    Level = NDArray[Any] | TileArray
 
 
 # A plain array up to so many pixels (256 MiB), with no side over what any graphics card
@@ -34,7 +34,9 @@ _PAINTABLE_SIDE = 4096
 _COARSEST_SIDE = 512
 _TILE_SIDE = 64
 _CARRIED_SIDE = 2048  # a large write goes to the coarser levels in parts of this side
-_DTYPE = np.dtype(np.uint16)  # napari shows it as it is; wider types it recolours on the CPU
+# napari shows the first as it is; wider types it recolours on the CPU, so only labels that
+# came with numbers above 65535 are kept so.
+_DTYPE, _WIDE = np.dtype(np.uint16), np.dtype(np.uint32)
 
 
 def make_label_store(shape: tuple[int, ...], *, axes: tuple[int, int]) -> LabelStore:
@@ -86,6 +88,7 @@ class LabelStore:
 
     def __init__(self, levels: Sequence[Level], axes: tuple[int, int]) -> None:
         self.axes = axes
+        self._fixed = False
         self._levels = list(levels)
         self._steps = [
             {axis: _Blocks.of(fine.shape[axis], coarse.shape[axis]) for axis in axes}
@@ -113,9 +116,23 @@ class LabelStore:
         return len(self.shape)
 
     @property
-    def dtype(self) -> np.dtype[np.uint16]:
-        """Always uint16: up to 65535 objects."""
-        return _DTYPE
+    def dtype(self) -> np.dtype[Any]:
+        """uint16, or uint32 where labels above 65535 were read before it was shown."""
+        return self._levels[0].dtype
+
+    @property
+    def largest(self) -> int:
+        """The largest label that it can hold, or can be made to hold."""
+        return int(np.iinfo(self.dtype if self._fixed else _WIDE).max)
+
+    def fix(self) -> None:
+        """Keep the type from now on: a layer shows it."""
+        self._fixed = True
+
+    def make_room(self, label: int) -> None:
+        """Make it hold a label, as far as that goes."""
+        if np.iinfo(self.dtype).max < label <= self.largest:
+            self._levels = [level.astype(_WIDE) for level in self._levels]
 
     @property
     def nbytes(self) -> int:
@@ -126,7 +143,7 @@ class LabelStore:
         """
         return sum(level.nbytes for level in self._levels)
 
-    def read(self, index: Index) -> NDArray[np.uint16]:
+    def read(self, index: Index) -> NDArray[Any]:
         """Read labels at full resolution.
 
         Parameters
@@ -136,7 +153,7 @@ class LabelStore:
 
         Returns
         -------
-        ndarray of uint16
+        ndarray of :attr:`dtype`
             A copy; as many dimensions as there are slices.
 
         Raises
@@ -144,7 +161,7 @@ class LabelStore:
         InputError
             When more than 2**29 pixels are asked for at once.
         """
-        return np.array(self._levels[0][index], dtype=_DTYPE)
+        return np.array(self._levels[0][index], dtype=self.dtype)
 
     def write(self, index: Index, values: NDArray[np.integer[Any]] | int) -> None:
         """Write labels at full resolution and carry them to the coarser levels.
@@ -154,14 +171,17 @@ class LabelStore:
         index : tuple of int or slice
             As for a NumPy array of :attr:`shape`.
         values : ndarray or int
-            Whole numbers from 0 to 65535, of the index's shape or broadcast to it.
+            Whole numbers from 0 to :attr:`largest`, of the index's shape or broadcast to it.
 
         Raises
         ------
         InputError
-            When a value is no whole number from 0 to 65535; nothing is written.
+            When a value is no whole number from 0 to :attr:`largest`; nothing is written.
         """
-        self._levels[0][index] = _checked(values)
+        array = np.asarray(values)
+        if array.size and array.dtype.kind in "ui":
+            self.make_room(int(array.max()))
+        self._levels[0][index] = _checked(array, self.dtype)
         whole = (*index, *[slice(None)] * (self.ndim - len(index)))
         window = [_span(range(n)[part]) for n, part in zip(self.shape, whole, strict=True)]
         steps = [_CARRIED_SIDE if axis in self.axes else 1 for axis in range(self.ndim)]
@@ -245,15 +265,14 @@ def _span(r: range | int) -> tuple[int, int]:
     return (min(r[0], r[-1]), max(r[0], r[-1]) + 1) if r else (0, 0)
 
 
-def _checked(values: NDArray[np.integer[Any]] | int) -> NDArray[np.uint16]:
-    """Return labels as uint16, and refuse those that are none."""
-    array = np.asarray(values)
-    if array.dtype != _DTYPE:
-        limits = np.iinfo(_DTYPE)
+def _checked(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return labels as a type, and refuse those that are none."""
+    if array.dtype != dtype:
+        limits = np.iinfo(dtype)
         whole = array.dtype.kind in "bui"
         if not whole or (array.size and not limits.min <= array.min() <= array.max() <= limits.max):
             raise InputError(f"labels are whole numbers from {limits.min} to {limits.max}.")
-        array = array.astype(_DTYPE)
+        array = array.astype(dtype)
     return array
 
 
@@ -267,10 +286,16 @@ class StoreSurface:
         """Return a copy of the labels in a region."""
         return self.store.read(plane.region(region))
 
+    @property
+    def largest(self) -> int:
+        """The largest label that it can hold."""
+        return self.store.largest
+
     def write(
         self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
     ) -> None:
         """Give the pixels of a region that are true the values."""
+        self.store.make_room(int(values.max(initial=0)))
         block = self.store.read(plane.region(region))
         block[pixels] = values
         self.store.write(plane.region(region), block)

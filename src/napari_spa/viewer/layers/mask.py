@@ -71,6 +71,7 @@ class MaskLayer:
     @property
     def layer(self) -> Labels:
         """The layer; made, or put back into the viewer, when it is not there."""
+        self.store.fix()
         if self._layer is None:
             self._layer = Labels(
                 self.store.data,
@@ -100,6 +101,7 @@ class MaskLayer:
             self._viewer.layers.remove(layer)
             return
         layer.editable = False  # napari's own undo must not reach back to the other image
+        self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
         place_layer(layer, space_of(self._image))
@@ -140,6 +142,11 @@ class MaskLayer:
         return self.store.read(plane.slices)
 
     @property
+    def largest(self) -> int:
+        """The largest label that it can hold."""
+        return self.store.largest
+
+    @property
     def paintable(self) -> bool:
         """Whether a person can paint on it, which napari allows on one resolution only."""
         return not self.store.multiscale
@@ -152,6 +159,7 @@ class MaskLayer:
         """Show other labels of the same image, made by :func:`make_label_store`."""
         self._surface = StoreSurface(store)
         if self._layer is not None:
+            store.fix()
             with self._writing():
                 self._layer.data = store.data
 

@@ -113,6 +113,11 @@ class TileArray:
         """The highest value in any tile."""
         return max((int(tile.max()) for tile in list(self._tiles.values())), default=0)
 
+    def astype(self, dtype: DTypeLike) -> TileArray:
+        """Return a copy of another type."""
+        tiles = {number: tile.astype(dtype) for number, tile in self._tiles.items()}
+        return TileArray(tiles, self._side, np.dtype(dtype), self._window)
+
     def __len__(self) -> int:
         return self.shape[0]
 
