@@ -72,6 +72,11 @@ class LabelPlanes:
         """The labels as they are written: one plane as an array, a stack as itself."""
         return self if len(self.shape) > 2 else np.asarray(self[()])
 
+    @property
+    def largest(self) -> int:
+        """The largest label that it can hold."""
+        return int(np.iinfo(self.dtype).max)
+
     def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
         """Return a copy of the labels in a region."""
         return np.array(self[plane.position][region.slices])

@@ -474,3 +474,24 @@ def test_with_an_ignore_value_painted_a_new_object_takes_a_free_number(desk):
     desk.qtbot.wait(450)
     desk.accept(desk.first, point=(45, 50))
     assert sorted(work.annotation.objects) == [1, 2, 65535], desk.failed
+
+
+def test_undo_of_an_object_takes_back_what_it_taught(desk):
+    """Accepted, undone and accepted again it teaches once; undone and discarded, nothing."""
+    desk.accept(desk.second)
+    known = desk.session.profile
+    desk.start(desk.first)
+    desk.round(lambda: desk.refiner.pick(0))
+    desk.refiner.accept()
+    once = desk.session.profile
+    assert (once.picks, once.images, once.objects) != (known.picks, known.images, known.objects)
+    desk.round(desk.acts.undo)
+    assert desk.session.profile.to_json() == known.to_json()
+    desk.refiner.accept()
+    again = desk.session.profile
+    assert again.to_json() == once.to_json()
+    desk.round(desk.acts.undo)
+    desk.refiner.discard()
+    assert desk.session.profile.to_json() == known.to_json()
+    desk.qtbot.waitUntil(lambda: desk.refiner.profiles.profile is not None, timeout=5000)
+    assert desk.refiner.profiles.profile.to_json() == known.to_json()

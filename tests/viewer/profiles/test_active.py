@@ -81,7 +81,7 @@ def test_an_object_teaches_the_file_once_and_the_words_follow(open_book, ana, qt
     settle(book, qtbot)
     book.equip(session)
     assert session.profile.picks == 10
-    assert book.learn(session.accept())
+    assert book.learn(session.accept()).path == ana
     assert book.words()[0] == "12 picks, 3 images"  # at once, before it is written
     book.learn(session.accept())
     settle(book, qtbot)
@@ -166,7 +166,7 @@ def test_what_is_learnt_without_a_profile_waits_while_one_is_in_use(open_book, a
     book, session = open_book(), Session()
     book.equip(session)
     assert book.words()[0] == NOT_KEPT
-    assert not book.learn(session.accept())
+    assert book.learn(session.accept()).path is None
     assert "not kept" in book.words()[0]
     book.use(ana)
     settle(book, qtbot)
@@ -196,3 +196,58 @@ def test_the_last_profile_of_each_model_is_remembered():
     assert recent_profile("tiny") == ""
     remember_profile("tiny", "/a/ana.json")
     assert recent_profile("tiny") == "/a/ana.json"
+
+
+def test_what_was_taught_is_taken_back_one_after_another(open_book, ana, qtbot):
+    book, session = open_book(), Session()
+    book.use(ana)
+    settle(book, qtbot)
+    book.equip(session)
+    before = PreferenceProfile.load(ana).to_json()
+    taught = [book.learn(session.accept()) for _ in range(3)]
+    settle(book, qtbot)
+    assert not book.unlearn(taught[0], session)  # others came after it
+    for one in reversed(taught):
+        assert book.unlearn(one, session)
+    settle(book, qtbot)
+    assert PreferenceProfile.load(ana).to_json() == before
+    assert (session.profile.picks, book.profile.picks, book.entry.picks) == (10, 10, 10)
+    assert not book.unlearn(taught[0], session)  # once
+
+
+def test_what_another_window_taught_since_stays(open_book, ana, qtbot):
+    books, sessions = [open_book(), open_book()], [Session(), Session()]
+    taught = []
+    for book, session in zip(books, sessions, strict=True):
+        book.use(ana)
+        book.equip(session)
+        settle(book, qtbot)
+        taught.append(book.learn(session.accept()))
+        settle(book, qtbot)
+    assert not books[0].unlearn(taught[0], sessions[0])
+    assert PreferenceProfile.load(ana).picks == 14
+
+
+def test_a_lesson_that_could_not_be_written_is_taken_back(open_book, ana, qtbot):
+    book, session = open_book(), Session()
+    book.use(ana)
+    book.equip(session)
+    settle(book, qtbot)
+    content = ana.read_bytes()
+    ana.write_bytes(b"damaged")
+    taught = book.learn(session.accept())
+    settle(book, qtbot)
+    ana.write_bytes(content)
+    assert book.unlearn(taught, session)
+    book.close()
+    assert ana.read_bytes() == content
+
+
+def test_what_the_window_learnt_is_taken_back(open_book, qtbot):
+    book, session = open_book(), Session()
+    book.equip(session)
+    taught = book.learn(session.accept())
+    assert book.profile.picks == 2
+    assert book.unlearn(taught, session)
+    settle(book, qtbot)
+    assert (book.profile.picks, session.profile.picks) == (0, 0)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_spa.core.types import Proposal
+    from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
@@ -108,6 +109,7 @@ class Refiner(QObject):
         self.cleared.connect(self.works.settle)
         self.profiles = ProfileBook(parent=self)
         self.profiles.failed.connect(self.failed)
+        self.profiles.forgotten.connect(self._on_forgotten)
         self._overlap: Overlap = "protect"
         self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
@@ -229,6 +231,7 @@ class Refiner(QObject):
             self.said.emit("Choose one of the masks first.")
             return
         work, shown = self.current, self.shown()
+        known = 0 if self.held is None else self.held.learnt
         try:
             number, area = work.accept(self.overlap)
         except InputError as error:
@@ -236,7 +239,9 @@ class Refiner(QObject):
             return
         self.selected = number
         profile = shown.session.accept().profile
-        if not self.profiles.learn(shown.session):
+        taught = self.profiles.learn(shown.session, known=known)
+        work.taught(taught)
+        if taught.path is None:
             self.keeper.save_profile(work, profile)
         self.cleared.emit()
         self.objects_changed.emit()
@@ -380,6 +385,10 @@ class Refiner(QObject):
             if shown.blind:
                 work.journal.blind(held.number, shown.timeline.state.number, shown.order)
         self._round.begin(work.showing(shown, self.overlap), shown)
+
+    def _on_forgotten(self, profile: PreferenceProfile) -> None:
+        if self.current is not None:
+            self.keeper.save_profile(self.current, profile)
 
     def _on_round_shown(self, shown: Shown) -> None:
         self.proposed.emit(shown.proposal, shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.types import Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation.annotation import Annotation
+from napari_spa.refine.annotation.annotation import CHANGES_KEPT, Annotation
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.viewer.layers.candidates import CandidateShapes
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.state import Decision
     from napari_spa.viewer.annotation.round import Shown
     from napari_spa.viewer.layers.label_storage import LabelStore
+    from napari_spa.viewer.profiles.active import Taught
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +108,7 @@ class AnnotatedImage:
         self._overlap: Overlap = "protect"
         self._hidden: list[Any] = []
         self._source: str | None = None
+        self._taught: dict[Change, Taught] = {}
 
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is one of ours."""
@@ -277,6 +279,18 @@ class AnnotatedImage:
         if self.journal is not None:
             self.journal.note("redo")
         return change
+
+    def taught(self, taught: Taught) -> None:
+        """Remember what the last act on objects taught a profile."""
+        change = self.annotation.last_change
+        if change is not None:
+            self._taught[change] = taught
+        while len(self._taught) > CHANGES_KEPT:
+            del self._taught[next(iter(self._taught))]
+
+    def taught_by(self, change: Change) -> Taught | None:
+        """Return what an act taught, once."""
+        return self._taught.pop(change, None)
 
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""

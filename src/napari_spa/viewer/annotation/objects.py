@@ -15,10 +15,14 @@ from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
 
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation.objects import Part
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import Act, Refiner
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
+    from napari_spa.viewer.profiles.active import Taught
 
 
 class ObjectActs(QObject):
@@ -121,7 +125,8 @@ class ObjectActs(QObject):
             work.undo()
             show_plane(self._refiner.viewer, work.image, part.plane)
             known = before is not None and before.on(part.plane) is not None
-            self._restore(work, change.number, part, reopened=known)
+            taught = work.taught_by(change)
+            self._restore(work, change.number, part, reopened=known, taught=taught)
             return
         work.undo()
         self._changed(f"Taken back: {change.act}.")
@@ -187,12 +192,26 @@ class ObjectActs(QObject):
         except SpaError:  # the viewer shows a volume
             return held.parts[0]
 
-    def _restore(self, work: AnnotatedImage, number: int, part: Part, *, reopened: bool) -> None:
-        learnt = sum(decision.act == "pick" for decision in part.decisions)
+    def _restore(
+        self,
+        work: AnnotatedImage,
+        number: int,
+        part: Part,
+        *,
+        reopened: bool,
+        taught: Taught | None = None,
+    ) -> None:
+        """Make an object active again; what it taught is taken back with it."""
+        picks = sum(decision.act == "pick" for decision in part.decisions)
+        learnt = picks if taught is None else taught.known
+        profiles = self._refiner.profiles
 
-        act: Act = lambda session, progress: session.restore(  # noqa: E731
-            part.decisions, learnt=learnt, progress=progress
-        )
+        def act(session: RefinementSession, progress: Progress) -> Proposal:
+            known = learnt
+            if taught is not None and not profiles.unlearn(taught, session):
+                known = picks
+            return session.restore(part.decisions, learnt=known, progress=progress)
+
         held = AtHand(number, part.plane, learnt=learnt, reopened=reopened)
         self._refiner.begin(work, held, act, known=True)
 

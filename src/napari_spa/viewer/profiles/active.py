@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,7 @@ class Lessons:
 
     def __init__(self) -> None:
         self._due: dict[Path, list[Lesson]] = {}
+        self._written: dict[Path, list[_Step]] = {}  # the latest of this window
 
     def due(self, path: Path) -> int:
         """Return how many lessons are not in a profile's file yet; in any thread."""
@@ -101,9 +102,44 @@ class Lessons:
     def write(self, path: Path) -> PreferenceProfile:
         """Write what is due; raises as :meth:`teach` does."""
         lessons = self._due[path]
-        written = update_profile(path, lambda profile: _after(profile, lessons))
+        steps: list[_Step] = []
+
+        def learn(profile: PreferenceProfile) -> PreferenceProfile:
+            steps.clear()
+            for lesson in lessons:
+                steps.append(_Step(lesson, profile, lesson(profile)))
+                profile = steps[-1].after
+            return profile
+
+        written = update_profile(path, learn)
         del self._due[path]
+        self._written[path] = [*self._written.get(path, ()), *steps][-_MOST_UNLEARNT:]
         return written
+
+    def forget(self, path: Path, lesson: Lesson) -> PreferenceProfile | None:
+        """Take the latest lesson of a profile back; None where something else came after it."""
+        due, written = self._due.get(path, []), self._written.get(path, [])
+        if due:
+            if due[-1] is not lesson:
+                return None
+            due.pop()
+            if not due:
+                del self._due[path]
+            return self.read(path)
+        if not written or written[-1].lesson is not lesson:
+            return None
+        step = written[-1]
+
+        def before(now: PreferenceProfile) -> PreferenceProfile:
+            if _evidence(now) != _evidence(step.after):  # by another window
+                return now
+            return replace(step.before, name=now.name, task=now.task)
+
+        profile = update_profile(path, before)
+        if _evidence(profile) != _evidence(step.before):
+            return None
+        written.pop()
+        return profile
 
     def read(self, path: Path) -> PreferenceProfile:
         """Return what a file holds and what is due to it."""
@@ -112,6 +148,30 @@ class Lessons:
     def drop(self, path: Path) -> None:
         """Forget what is due to a profile."""
         self._due.pop(path, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """A lesson that was written, and the profile before and after it."""
+
+    lesson: Lesson
+    before: PreferenceProfile
+    after: PreferenceProfile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """What an accepted object taught, to be taken back with it."""
+
+    path: Path | None  # the profile's file; None for what stays with the window
+    lesson: Lesson
+    before: PreferenceProfile | None  # of the window
+    after: PreferenceProfile | None
+    known: int  # picks of the object that were known before
+
+
+def _evidence(profile: PreferenceProfile) -> str:
+    return replace(profile, name="", task="").to_json()
 
 
 def for_model(
@@ -134,6 +194,8 @@ def _after(profile: PreferenceProfile, lessons: list[Lesson]) -> PreferenceProfi
 
 NOT_KEPT = "Your picks count until the window closes."
 _LONGEST_IN_SENTENCE = 40
+_MOST_UNLEARNT = 50
+"""So many lessons can be taken back, one after another."""
 _MOST_BACK = 12
 """So many of those that were removed are offered."""
 
@@ -156,7 +218,9 @@ class ProfileBook(QObject):
 
     changed = Signal()  # the list, the choice, or what is in the profile in use
     failed = Signal(str)  # what went wrong, in one sentence
+    forgotten = Signal(object)  # what the window knows after a lesson was taken back
     _refused = Signal(object, str)  # from other threads
+    _unlearnt = Signal(object, object)
 
     def __init__(self, shelf: ProfileShelf | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -170,6 +234,7 @@ class ProfileBook(QObject):
         self.files.failed.connect(self.failed)
         self.lessons = Lessons()
         self._refused.connect(self._on_refused)
+        self._unlearnt.connect(self._on_unlearnt)
         self._session: RefinementSession | None = None
         self._held: PreferenceProfile | None = None  # of the chosen one, as far as is known
         self._writing = 0
@@ -283,18 +348,52 @@ class ProfileBook(QObject):
             self._held = profile
             self._give(profile)
 
-    def learn(self, session: RefinementSession) -> bool:
-        """Teach the profile in use what the object accepted last says."""
-        path = self.chosen
+    def learn(self, session: RefinementSession, *, known: int = 0) -> Taught:
+        """Teach the profile in use what the object accepted last says.
+
+        Parameters
+        ----------
+        session : RefinementSession
+            It accepted an object just now.
+        known : int
+            So many picks of the object were known before.
+
+        Returns
+        -------
+        Taught
+            To be taken back by :meth:`unlearn`.
+        """
+        path, after = self.chosen, session.profile
+        lesson = for_model(session.lesson(), session.model.identity)
+        taught = Taught(path, lesson, self.loose, after, known)
         if path is None:
-            self.loose = session.profile
+            self.loose = after
         else:
-            self._held = session.profile
+            self._held = after
             self._writing += 1
-            lesson = for_model(session.lesson(), session.model.identity)
             self.files.ask(lambda: self._teach(path, lesson), partial(self._on_taught, path))
         self.changed.emit()
-        return path is not None
+        return taught
+
+    def unlearn(self, taught: Taught, session: RefinementSession) -> bool:
+        """Take back what an object taught, if nothing else was taught since; for the worker."""
+        path, profile = taught.path, taught.before
+        if path is None:
+            if self.loose is not taught.after:
+                return False
+            profile = profile or PreferenceProfile.empty(session.model.identity)
+        else:
+            try:
+                profile = self.files.wait_for(partial(self.lessons.forget, path, taught.lesson))
+            except SpaError as error:
+                _logger.info("a lesson stays: %s", error)
+                profile = None
+            if profile is None:
+                return False
+        if path == self.chosen:
+            session.profile = _fitting(profile, session)
+        self._unlearnt.emit(path, profile)
+        return True
 
     def close(self) -> tuple[str, ...]:
         """Write what is left, and end the thread; may be called twice."""
@@ -337,6 +436,16 @@ class ProfileBook(QObject):
             reason = written.problem.rstrip(".")
             self.failed.emit(f"{reason}; what you taught it is kept and tried again.")
             self.refresh()
+        self.changed.emit()
+
+    def _on_unlearnt(self, path: Path | None, profile: PreferenceProfile) -> None:
+        if path is None:
+            self.loose = profile
+            self.forgotten.emit(profile)
+        else:
+            now = described(path, profile)
+            self.entries = tuple(now if e.path == path else e for e in self.entries)
+            self.hold(path, profile)
         self.changed.emit()
 
     def _on_refused(self, path: Path, sentence: str) -> None:
