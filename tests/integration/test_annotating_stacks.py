@@ -157,7 +157,7 @@ class InViewer:
     def start(self, z, point):
         self.viewer.dims.set_current_step(0, z)
         world = self.image.data_to_world((z, *point))
-        self.shown(lambda: self.dock.prompter.click(tuple(world)))
+        self.shown(lambda: self.dock.prompter.click(tuple(world), aim="next"))
 
     def pick(self, index):
         if index < len(self.refiner.held.shown.proposal.candidates):
@@ -166,7 +166,7 @@ class InViewer:
     def click(self, point, label):
         z = self.refiner.held.plane.index[0]
         world = self.image.data_to_world((z, *point))
-        self.shown(lambda: self.dock.prompter.click(tuple(world), label))
+        self.shown(lambda: self.dock.prompter.click(tuple(world), label, aim="current"))
 
     def undo(self):
         if self.refiner.can_undo:

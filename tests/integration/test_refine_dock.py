@@ -90,7 +90,7 @@ def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbo
     dock = open_dock()
     first = play(qtbot, dock, lambda: dock.prompter.click((30, 35))).mask
     dock.parts.acts["accept"].click()
-    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30))).mask
+    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30), aim="next")).mask
     np.testing.assert_array_equal(preview(dock) == 1, first)
     dock.parts.acts["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, first)

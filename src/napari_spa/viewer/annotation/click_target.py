@@ -1,15 +1,31 @@
-"""Which image of a viewer a click is meant for."""
+"""What a click is meant for: which image, and which object of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TYPE_CHECKING, Literal
 
 from napari.layers import Image
+from scipy import ndimage
+
+from napari_spa.core.types import Region
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import LayerList
 
+    from napari_spa.core.plane import Plane
+    from napari_spa.core.types import BoolArray, Proposal
+    from napari_spa.refine.engine.view import FieldOfView
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.round import Shown
+
+Aim = Literal["auto", "current", "next"]
+"""Whether a prompt is for the current object, for the next one, or as its place says."""
+
+_MARGIN = 0.15
+"""How far beside all samples a click still corrects, as a share of their extent."""
 
 
 def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | None:
@@ -27,3 +43,57 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     if current is not None and current.image in shown:
         return current.image
     return shown[-1] if shown else None
+
+
+def accepted_at(work: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
+    """Return the number of the accepted object at a pixel; None for background or the current."""
+    pixel = Region(_pixel(row), _pixel(column), 1, 1)
+    label = int(work.mask.read(plane, pixel)[0, 0])
+    held = work.at_hand
+    if label not in work.annotation.objects or (held is not None and held.number == label):
+        return None
+    return label
+
+
+def is_elsewhere(shown: Shown, points: Sequence[tuple[float, float]]) -> bool:
+    """Tell whether points can only belong to another object than the one that is shown.
+
+    They lie outside its field of view, or outside everything that its samples reach and
+    the margin around it; of a stroke or a box every point must.
+    """
+    view = shown.timeline.state.view
+    reached = _reached(shown.proposal)
+    region = shown.proposal.region
+    return not any(
+        _in_view(view, row, column)
+        and _holds(reached, _pixel(row) - region.row, _pixel(column) - region.column)
+        for row, column in points
+    )
+
+
+def _pixel(position: float) -> int:
+    """Return the pixel under a position; both edges of the image belong to it."""
+    return max(0, ceil(position - 0.5))
+
+
+def _in_view(view: FieldOfView, row: float, column: float) -> bool:
+    down, right = row + 0.5 - view.row, column + 0.5 - view.column
+    return 0 <= down <= view.height and 0 <= right <= view.width
+
+
+def _holds(mask: BoolArray, row: int, column: int) -> bool:
+    height, width = mask.shape
+    return 0 <= row < height and 0 <= column < width and bool(mask[row, column])
+
+
+def _reached(proposal: Proposal) -> BoolArray:
+    """Return the pixels of the region that some sample may hold, and a margin around them."""
+    held = proposal.local_mask.copy()
+    for candidate in proposal.candidates:
+        held |= candidate.local_mask
+    if not held.any():
+        return held
+    box = Region.bounding(held)
+    margin = max(2.0, _MARGIN * max(box.height, box.width))
+    near: BoolArray = ndimage.distance_transform_edt(~held) <= margin
+    return near

@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     Act = Callable[[RefinementSession, Progress], Proposal]
 
 HINT_START = "Click on an object in the image."
-HINT_CHOOSE = "Pick a difference, or accept. Click to add a part, Shift+click to take one away."
+HINT_CHOOSE = (
+    "Pick a candidate, accept, or click on the next object. "
+    "A click nearby adds a part, Shift+click takes one away."
+)
 BUSY = "Still working on the last step; wait, or press Cancel."
 
 
@@ -141,9 +144,12 @@ class Refiner(QObject):
 
     @overlap.setter
     def overlap(self, overlap: Overlap) -> None:
-        self._overlap = overlap
+        changed, self._overlap = overlap != self._overlap, overlap
         if self.current is not None:
             self.current.set_overlap(overlap)
+        held = self.held
+        if changed and held is not None and held.shown is not None and not self.busy:
+            self.proposed.emit(held.shown.proposal, held.shown)  # other pixels are counted
 
     @property
     def busy(self) -> bool:
@@ -169,8 +175,16 @@ class Refiner(QObject):
     def can_undo(self) -> bool:
         """Whether there is an earlier round, or an act on the objects to take back."""
         if self.choosing:
-            return self.session is not None and self.session.can_undo
+            return self.follows or (self.session is not None and self.session.can_undo)
         return self.current is not None and self.current.annotation.last_change is not None
+
+    @property
+    def follows(self) -> bool:
+        """Whether the click that started the current object also accepted the one before."""
+        work, held = self.current, self.held
+        if work is None or held is None or work.annotation.last_change is None:
+            return False
+        return work.followed.get(held.number) is work.annotation.last_change
 
     @property
     def can_redo(self) -> bool:
@@ -187,11 +201,17 @@ class Refiner(QObject):
             self.run(lambda session, progress: session.pick(index, progress=progress))
 
     def undo(self) -> None:
-        """Go back one round; with no object at hand, take the last act on objects back."""
+        """Go back one round; with no current object, take the last act on objects back.
+
+        In the first round of an object whose click accepted the one before, take both back.
+        """
         if self.busy:
             self.said.emit(BUSY)
-        elif self.choosing and self.can_undo:
+        elif self.choosing and self.session is not None and self.session.can_undo:
             self.run(lambda session, progress: session.undo(progress=progress))
+        elif self.choosing and self.follows:
+            self._drop_held()
+            self.undo_requested.emit()
         elif self.choosing:
             self.said.emit("This is the first round; Discard drops the object.")
         else:
@@ -223,20 +243,20 @@ class Refiner(QObject):
         else:
             self.accept()
 
-    def accept(self) -> None:
-        """Write the recommended mask as an object."""
+    def accept(self) -> bool:
+        """Write the recommended mask as an object, and tell whether it was written."""
         if not self.ready() or self.current is None:
-            return
+            return False
         if self.held is not None and not self.held.decided:
             self.said.emit("Choose one of the masks first.")
-            return
+            return False
         work, shown = self.current, self.shown()
         known = 0 if self.held is None else self.held.learnt
         try:
             number, area = work.accept(self.overlap)
         except InputError as error:
             self.failed.emit(str(error))
-            return
+            return False
         self.selected = number
         profile = shown.session.accept().profile
         taught = self.profiles.learn(shown.session, known=known)
@@ -246,16 +266,11 @@ class Refiner(QObject):
         self.cleared.emit()
         self.objects_changed.emit()
         self.said.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
+        return True
 
     def discard(self) -> None:
         """Drop the object at hand; an accepted one stays as it was accepted."""
-        self._drop_work()
-        held = self.held
-        if self.current is not None and held is not None:
-            if self.current.journal is not None:
-                self.current.journal.discard(held.number)
-            self.current.drop()
-        self.cleared.emit()
+        self._drop_held()
         self.said.emit(HINT_START)
 
     def cancel(self) -> None:
@@ -392,11 +407,14 @@ class Refiner(QObject):
 
     def _on_round_shown(self, shown: Shown) -> None:
         self.proposed.emit(shown.proposal, shown)
-        certain = "The model is certain: accept, or click to correct it."
+        certain, choose = "The model is certain: accept, or click to correct it.", HINT_CHOOSE
         if shown.blind:
-            self.said.emit("Choose the mask that you want.")
-        else:
-            self.said.emit(certain if shown.proposal.certain else HINT_CHOOSE)
+            certain = choose = "Choose the mask that you want."
+        hint = certain if shown.proposal.certain else choose
+        change = None if self.current is None else self.current.annotation.last_change
+        if self.follows and change is not None and shown.proposal.round == 1:
+            hint = f"Object {change.number} accepted; Undo goes back to it. {hint}"
+        self.said.emit(hint)
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""
@@ -415,6 +433,17 @@ class Refiner(QObject):
         if held is None or held.shown is None:
             raise InputError("there is no object at hand; click on one.")
         return held.shown
+
+    def _drop_held(self) -> None:
+        """Drop the current object; an accepted one stays as it was accepted."""
+        self._drop_work()
+        work, held = self.current, self.held
+        if work is not None and held is not None:
+            if work.journal is not None:
+                work.journal.discard(held.number)
+            work.followed.pop(held.number, None)
+            work.drop()
+        self.cleared.emit()
 
     def _drop_work(self, work: AnnotatedImage | None = None) -> None:
         """Neither hear nor show what is under way, or only what is about one image."""

@@ -58,6 +58,9 @@ class AtHand:
         Whether it is read blind, from its start on.
     taken : bool
         Whether the recommendation was chosen among the masks of a blind round.
+    area : int
+        Pixels that accepting the round on show would write: those of earlier objects are
+        left out where they are protected.
     """
 
     number: int
@@ -68,11 +71,17 @@ class AtHand:
     look: Look | None = None
     blind: bool = False
     taken: bool = False
+    area: int = 0
 
     @property
     def decided(self) -> bool:
         """Whether it may be accepted: read blind, only once it was chosen."""
         return self.shown is not None and (self.taken or not self.blind)
+
+    @property
+    def protected(self) -> int:
+        """Pixels of the round on show that stay with earlier objects."""
+        return 0 if self.shown is None else self.shown.mask.area - self.area
 
 
 class AnnotatedImage:
@@ -103,6 +112,8 @@ class AnnotatedImage:
         self.journal: Journal | None = None
         self.at_hand: AtHand | None = None
         self.selected: int | None = None
+        # Of each object whose first click also accepted the one before it: that change.
+        self.followed: dict[int, Change] = {}
         self._viewer = viewer
         self._preview: Patch | None = None
         self._overlap: Overlap = "protect"
@@ -302,13 +313,11 @@ class AnnotatedImage:
     @contextmanager
     def bare(self) -> Iterator[None]:
         """Take the preview out of the labels for the block; after it they are shown."""
-        there = self._preview is not None
         self._end_preview()
         try:
             yield
         finally:
-            if there:
-                self._begin_preview()
+            self._begin_preview()
             self.mask.refresh()
 
     def set_overlap(self, overlap: Overlap) -> None:
@@ -377,10 +386,14 @@ class AnnotatedImage:
     # ------------------------------------------------------------------ how it does it
 
     def _begin_preview(self) -> None:
+        """Count what accepting would write; show it, but not to a blind reader."""
         held = self.at_hand
-        if held is not None and held.shown is not None and held.decided:
-            mask = held.shown.mask
-            patch, _ = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
+        if held is None or held.shown is None:
+            return
+        mask = held.shown.mask
+        patch, kept = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
+        self.at_hand = replace(held, area=kept.area)
+        if held.decided:
             self.annotation.apply(patch)
             self._preview = patch
 

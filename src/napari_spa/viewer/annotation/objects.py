@@ -53,7 +53,7 @@ class ObjectActs(QObject):
             Which of its planes; the one on show if it is there, else its first.
         """
         refiner, work = self._refiner, self._refiner.current
-        if work is None or not refiner.free():
+        if work is None or not self._make_way(number):
             return
         refiner.works.painting.flush()
         part = self._part(work, number, plane)
@@ -181,6 +181,16 @@ class ObjectActs(QObject):
         refiner.submit(job, lambda names: refiner.said.emit(f"Saved {', '.join(names)}."))
 
     # ------------------------------------------------------------------ how it does it
+
+    def _make_way(self, number: int) -> bool:
+        """Accept the current object so that another can be reopened; say why not."""
+        refiner = self._refiner
+        if refiner.busy or refiner.held is None:
+            return refiner.free()
+        if refiner.held.number == number:
+            refiner.said.emit(f"Object {number} is the current one.")
+            return False
+        return refiner.accept()
 
     def _part(self, work: AnnotatedImage, number: int, plane: Plane | None = None) -> Part | None:
         """Return an object's part on a plane, else on the one on show, else its first."""

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Box
 from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY
 from napari_spa.viewer.annotation.image import AtHand
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
@@ -31,15 +32,15 @@ _DRAG_PIXELS = 4.0
 class PromptTaker(Protocol):
     """Who is told; positions are world coordinates."""
 
-    def click(self, position: Position, label: int = 1) -> None:
+    def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
         """Take a click."""
         ...
 
-    def box(self, first: Position, second: Position) -> None:
+    def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
         """Take a box between two corners."""
         ...
 
-    def stroke(self, path: list[Position], label: int = 1) -> None:
+    def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
         """Take a brush stroke."""
         ...
 
@@ -56,7 +57,8 @@ class Gestures:
     """Listen to the mouse on a viewer.
 
     A click is a prompt while the active layer would only move the view; a drag moves the
-    view as ever, unless the box or the brush is the tool.  Shift turns *add* into *remove*.
+    view as ever, unless the box or the brush is the tool.  Shift turns *add* into *remove*;
+    Ctrl accepts the current object and starts the next one; Alt stays with the current one.
     """
 
     def __init__(self, viewer: ViewerModel, taker: PromptTaker) -> None:
@@ -74,8 +76,9 @@ class Gestures:
         if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
             return
         remove = ("Shift" in event.modifiers) != (self.tool == "remove")
+        aim: Aim = _aim(event.modifiers)
         if self.tool in ("box", "brush"):
-            yield from self._draw(viewer, event, 0 if remove else 1)
+            yield from self._draw(viewer, event, 0 if remove else 1, aim)
             return
         start = np.asarray(event.pos, dtype=float)
         position = _world(event)
@@ -87,9 +90,11 @@ class Gestures:
         if self.tool == "refine":
             self._taker.refine(position)
         else:
-            self._taker.click(position, 0 if remove else 1)
+            self._taker.click(position, 0 if remove else 1, aim=aim)
 
-    def _draw(self, viewer: ViewerModel, event: Any, label: int) -> Generator[None, None, None]:
+    def _draw(
+        self, viewer: ViewerModel, event: Any, label: int, aim: Aim
+    ) -> Generator[None, None, None]:
         """Follow a drag that draws; the view must not move under it."""
         camera = camera_of(viewer)
         panned = camera.mouse_pan
@@ -105,11 +110,17 @@ class Gestures:
         finally:
             camera.mouse_pan = panned
         if self.tool == "box" and len(path) > 1:
-            self._taker.box(path[0], path[-1])
+            self._taker.box(path[0], path[-1], aim=aim)
         elif len(path) > 1:
-            self._taker.stroke(path, label)
+            self._taker.stroke(path, label, aim=aim)
         else:
-            self._taker.click(path[0], label)
+            self._taker.click(path[0], label, aim=aim)
+
+
+def _aim(modifiers: Any) -> Aim:
+    if "Control" in modifiers:
+        return "next"
+    return "current" if "Alt" in modifiers else "auto"
 
 
 def _world(event: Any) -> Position:
@@ -135,8 +146,12 @@ class Prompter(QObject):
         """Ask for what a labels layer has at a world position to be refined."""
         self.refine_requested.emit(position)
 
-    def click(self, position: Position, label: int = 1) -> None:
-        """Start an object at a world position, or say more about the active one."""
+    def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
+        """Start an object at a world position, or say more about the current one.
+
+        A click far from the current object accepts it and starts the next one; a click on
+        an accepted object selects that one.
+        """
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             return (
@@ -144,10 +159,12 @@ class Prompter(QObject):
                 lambda session, progress: session.click(p[0], label, progress=progress),
             )
 
-        self._prompt([position], label, acts)
+        if label == 1 and aim == "auto" and self._select(position):
+            return
+        self._prompt([position], label, acts, aim)
 
-    def box(self, first: Position, second: Position) -> None:
-        """Start an object in a box between two world positions, or box the active one."""
+    def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
+        """Start an object in a box between two world positions, or box the current one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             corners = (p[0][0] + 0.5, p[0][1] + 0.5, p[1][0] + 0.5, p[1][1] + 0.5)
@@ -156,10 +173,10 @@ class Prompter(QObject):
                 lambda session, progress: session.box(corners, progress=progress),
             )
 
-        self._prompt([first, second], 1, acts)
+        self._prompt([first, second], 1, acts, aim)
 
-    def stroke(self, path: list[Position], label: int = 1) -> None:
-        """Start an object under a brush stroke in world positions, or add to the active one."""
+    def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
+        """Start an object under a brush stroke in world positions, or add to the current one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
             few = p[:: max(1, len(p) // 4)][:5]
@@ -168,7 +185,7 @@ class Prompter(QObject):
                 lambda session, progress: session.stroke(p, label, progress=progress),
             )
 
-        self._prompt(path, label, acts)
+        self._prompt(path, label, acts, aim)
 
     def point(self, row: float, column: float, label: int = 1) -> None:
         """Take a point of the plane on show, in pixels: a click without a mouse."""
@@ -199,33 +216,73 @@ class Prompter(QObject):
         else:
             work.prompts.draw_gesture(plane, path=places)
 
+    def _select(self, position: Position) -> bool:
+        """Select the accepted object at a world position; False where there is none."""
+        refiner = self._refiner
+        image = refiner.target()
+        if refiner.busy or image is None:
+            return False
+        try:
+            plane = shown_plane(refiner.viewer, image)
+            work = refiner.works.annotate(image)
+            number = accepted_at(work, plane, *_inside(image, plane, position))
+        except SpaError:
+            return False  # said when the prompt is made
+        if number is None:
+            return False
+        refiner.selected = number
+        refiner.objects_changed.emit()
+        refiner.said.emit(
+            f"Object {number} is selected. Reopen changes it; "
+            "Ctrl+click starts another object here."
+        )
+        return True
+
     def _prompt(
         self,
         positions: list[Position],
         label: int,
         acts: Callable[[list[tuple[float, float]]], tuple[Act, Act]],
+        aim: Aim,
     ) -> None:
         """Start with a prompt, or say more with it."""
-        if self._refiner.busy:
-            self._refiner.said.emit(BUSY)
+        refiner = self._refiner
+        if refiner.busy:
+            refiner.said.emit(BUSY)
             return
         try:
-            image = self._refiner.image()
-            plane = shown_plane(self._refiner.viewer, image)
-            work = self._refiner.works.annotate(image)
+            image = refiner.image()
+            plane = shown_plane(refiner.viewer, image)
+            work = refiner.works.annotate(image)
             held = work.at_hand
-            if held is not None and held.plane != plane:
-                raise InputError("the active object is on another slice; accept or discard it.")
+            points = [_inside(image, plane, p) for p in positions]
+            onward = held is not None and label == 1 and _goes_on(held, plane, points, aim)
+            if held is not None and held.plane != plane and not onward:
+                raise InputError(
+                    "the current object is on another slice; accept or discard it, "
+                    "or Ctrl+click to accept it and start the next one."
+                )
             if held is None and label == 0:
                 raise InputError("click on the object first; Shift+click takes a part away later.")
-            start, more = acts([_inside(image, plane, p) for p in positions])
+            start, more = acts(points)
         except SpaError as error:
-            self._refiner.failed.emit(str(error))
+            refiner.failed.emit(str(error))
             return
-        if held is None:
-            self._refiner.begin(work, AtHand(work.annotation.next_number, plane), start)
-        else:
-            self._refiner.run(more)
+        if held is not None and not onward:
+            refiner.run(more)
+        elif held is None or refiner.accept():
+            number = work.annotation.next_number
+            work.followed.pop(number, None)
+            if onward and work.annotation.last_change is not None:
+                work.followed[number] = work.annotation.last_change
+            refiner.begin(work, AtHand(number, plane), start)
+
+
+def _goes_on(held: AtHand, plane: Plane, points: list[tuple[float, float]], aim: Aim) -> bool:
+    """Tell whether a prompt is for the next object."""
+    if aim != "auto" or held.shown is None or held.plane != plane:
+        return aim == "next"
+    return is_elsewhere(held.shown, points)
 
 
 def _inside(image: Image, plane: Plane, position: Position) -> tuple[float, float]:

@@ -114,7 +114,7 @@ def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
         rows[held.number] = ObjectRow(
             number=held.number,
             slices=_spans([held.plane.position]),
-            area=proposal.area,
+            area=held.area,
             rounds=proposal.round,
             uncertainty=proposal.uncertainty,
             status="in progress",

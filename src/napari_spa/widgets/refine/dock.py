@@ -243,8 +243,8 @@ class RefineDock(QWidget):
     # ------------------------------------------------------------------ answering
 
     def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
-        parts = self.parts
-        parts.show_round(proposal, shown)
+        parts, held = self.parts, self.refiner.held
+        parts.show_round(proposal, shown, protected=0 if held is None else held.protected)
         for index in range(len(shown.words)):
             self.looks.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view

@@ -105,8 +105,8 @@ class DockParts(QWidget):
         others = {act: keys[act] for act in ("undo", "redo", "discard")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
-    def show_round(self, proposal: Proposal, shown: Shown) -> None:
-        """Show the candidates and figures of a round."""
+    def show_round(self, proposal: Proposal, shown: Shown, *, protected: int = 0) -> None:
+        """Show the candidates and figures of a round; protected pixels are others'."""
         self.legend.setHidden(shown.blind)
         if shown.blind:
             everything = [(picture, "") for picture in (*shown.pictures[1:], shown.pictures[0])]
@@ -123,7 +123,10 @@ class DockParts(QWidget):
             self.grid.set_candidates(pictures)
         self.side_by_side.set_pictures(recommended, pictures)
         sure = _in_words(proposal.uncertainty)
-        self.figures.setText(f"Round {proposal.round} · {proposal.area:,} px · {sure}")
+        area = f"{proposal.area - protected:,} px"
+        if protected:
+            area += f" ({protected:,} px belong to earlier objects)"
+        self.figures.setText(f"Round {proposal.round} · {area} · {sure}")
 
     def clear_round(self) -> None:
         """Show no round."""

@@ -1,0 +1,221 @@
+"""One object after another: a click elsewhere accepts and starts the next; undo goes back."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from tiny_model import make_model
+
+from napari_spa.io.models.load import load_model
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.actions import DEFAULT_KEYS
+from napari_spa.widgets.refine.dock import RefineDock
+
+MODEL = make_model()
+NUCLEI = (5, 10)
+SPACING = 56
+
+
+def make_session(name):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+def field_of_nuclei(seed=0):
+    """Draw fifty bright ellipses: image, centres and labels."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(n * SPACING + 16 for n in NUCLEI)
+    rows, columns = np.indices(shape).astype(float)
+    image, labels, centres = np.full(shape, 0.12), np.zeros(shape, int), []
+    for place in np.ndindex(*NUCLEI):
+        row, column = (np.array(place) + 0.5) * SPACING + 8 + rng.uniform(-5, 5, 2)
+        turn, long, wide = rng.uniform(0, np.pi), rng.uniform(11, 17), rng.uniform(10, 16)
+        along = (columns - column) * np.cos(turn) + (rows - row) * np.sin(turn)
+        across = (rows - row) * np.cos(turn) - (columns - column) * np.sin(turn)
+        inside = np.hypot(along / long, across / wide) < 1
+        centres.append((round(row), round(column)))
+        labels[inside] = len(centres)
+        image[inside] += rng.uniform(0.4, 0.7)
+    image = ndimage.gaussian_filter(image, 1.5) + rng.normal(0, 0.03, shape)
+    return (image.clip(0, 1) * 255).astype(np.uint8), centres, labels
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer, qtbot):
+    docks = []
+
+    def open_it(data, factory=make_session):
+        viewer = make_napari_viewer()
+        viewer.add_image(data, name="image")
+        dock = RefineDock(viewer, factory)
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        return dock
+
+    yield open_it
+    for dock in docks:
+        dock.release()
+
+
+def play(qtbot, dock, act, timeout=60_000):
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=timeout) as signal:
+        act()
+    return signal.args[0]
+
+
+def noise(shape=(60, 300)):
+    return np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+
+
+def objects(dock):
+    return dock.refiner.current.annotation.objects
+
+
+def labels(dock):
+    return dock.refiner.current.mask.layer.data
+
+
+def outside_view(dock):
+    """A pixel in the image that the field of view of the current object does not hold."""
+    view = dock.refiner.shown().timeline.state.view
+    column = view.column + view.width + 4 if view.column < 120 else view.column - 4
+    return 30.0, column
+
+
+def test_a_click_elsewhere_accepts_and_one_undo_takes_both_back(open_dock, qtbot):
+    dock = open_dock(noise())
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    picked = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    assert picked.round == 2
+    second = play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock)))
+    assert second.round == 1
+    assert list(objects(dock)) == [1]
+    assert dock.refiner.held.number == 2
+    assert "Object 1 accepted" in dock.parts.status.text()
+    np.testing.assert_array_equal(labels(dock) == 1, picked.mask)
+    back = play(qtbot, dock, dock.parts.acts["undo"].click)
+    assert not objects(dock)
+    assert dock.refiner.held.number == 1
+    np.testing.assert_array_equal(back.mask, picked.mask)
+    assert not (labels(dock) == 2).any()
+    again = play(qtbot, dock, dock.parts.acts["undo"].click)  # its own round
+    np.testing.assert_array_equal(again.mask, first.mask)
+    assert not dock.refiner.can_undo
+
+
+def test_a_click_in_reach_corrects(open_dock, qtbot):
+    dock = open_dock(noise())
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    row, column = np.argwhere(first.mask)[0]
+    assert play(qtbot, dock, lambda: dock.prompter.click((row, column))).round == 2
+    assert play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock), 0)).round == 3
+    assert dock.refiner.held.number == 1
+    assert not objects(dock)
+
+
+def test_ctrl_starts_the_next_and_alt_stays(open_dock, qtbot):
+    dock = open_dock(noise())
+    play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    far = outside_view(dock)
+    assert play(qtbot, dock, lambda: dock.prompter.click(far, aim="current")).round == 2
+    assert not objects(dock)
+    proposal = play(qtbot, dock, lambda: dock.prompter.click((31, 31), aim="next"))
+    assert proposal.round == 1
+    assert list(objects(dock)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "aim"), [((), "auto"), (("Control",), "next"), (("Alt",), "current")]
+)
+def test_the_mouse_says_which_object_is_meant(modifiers, aim):
+    from types import SimpleNamespace
+
+    from napari.components import ViewerModel
+
+    from napari_spa.viewer.annotation.prompts import Gestures
+
+    class Taker:
+        def click(self, position, label=1, *, aim="auto"):
+            self.took = position, label, aim
+
+    viewer, taker = ViewerModel(), Taker()
+    Gestures(viewer, taker)
+    event = SimpleNamespace(
+        button=1, type="mouse_press", pos=(3, 4), position=(5.0, 6.0), modifiers=modifiers
+    )
+    (callback,) = viewer.mouse_drag_callbacks
+    steps = callback(viewer, event)
+    next(steps)
+    event.type = "mouse_release"
+    with pytest.raises(StopIteration):
+        next(steps)
+    assert taker.took == ((5.0, 6.0), 1, aim)
+
+
+def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
+    dock = open_dock(noise())
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    dock.refiner.accept()
+    row, column = (int(v) for v in np.argwhere(first.mask)[0])
+    dock.refiner.selected = None
+    dock.prompter.click((row, column))
+    assert not dock.refiner.busy
+    assert dock.refiner.held is None
+    assert dock.refiner.selected == 1
+    assert "Reopen" in dock.parts.status.text()
+    again = play(qtbot, dock, lambda: dock.objects.reopen(1))
+    np.testing.assert_array_equal(again.mask, first.mask)
+    assert list(objects(dock)) == [1]
+
+
+def test_reopening_another_object_accepts_the_current_one(open_dock, qtbot):
+    dock = open_dock(noise())
+    play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock)))
+    play(qtbot, dock, lambda: dock.objects.reopen(1))
+    assert dock.refiner.held.number == 1
+    assert list(objects(dock)) == [1, 2]
+
+
+def test_what_is_counted_is_what_is_written(open_dock, qtbot):
+    dock = open_dock(noise())
+    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30))).mask
+    dock.refiner.accept()
+    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30), aim="next")).mask
+    left = int((second & ~first).sum())
+    shared = int((second & first).sum())
+    assert shared
+    assert f"{left:,} px" in dock.parts.figures.text()
+    assert f"{shared:,} px belong to earlier objects" in dock.parts.figures.text()
+    (row,) = [row for row in dock.parts.objects.view.model().rows if row.number == 2]
+    assert row.area == left
+    dock.store.save(overlap="replace")
+    assert f"{int(second.sum()):,} px ·" in dock.parts.figures.text()
+    dock.store.save(overlap="protect")
+    dock.refiner.accept()
+    assert objects(dock)[2].area == left == int((labels(dock) == 2).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_fifty_nuclei_take_one_click_each(open_dock, qtbot):
+    image, centres, truth = field_of_nuclei()
+    model = load_model()
+    dock = open_dock(image, lambda name: RefinementSession(model, config=EngineConfig(samples=16)))
+    for centre in centres:
+        play(qtbot, dock, lambda centre=centre: dock.prompter.click(centre))
+    assert list(objects(dock)) == list(range(1, 50))
+    assert dock.refiner.held.number == 50
+    found = labels(dock)
+    for number in range(1, 51):
+        mask, nucleus = found == number, truth == number
+        assert 2 * (mask & nucleus).sum() / (mask.sum() + nucleus.sum()) > 0.8, number
+    before = found.copy()
+    for number in (49, 48):
+        play(qtbot, dock, dock.parts.acts["undo"].click)
+        assert dock.refiner.held.number == number
+        assert list(objects(dock)) == list(range(1, number))
+    np.testing.assert_array_equal(labels(dock), np.where(before > 48, 0, before))
+    play(qtbot, dock, lambda: dock.objects.reopen(7))
+    assert dock.refiner.held.number == 7
+    np.testing.assert_array_equal(labels(dock), np.where(before > 48, 0, before))
+    assert DEFAULT_KEYS["undo"] in dock.parts.acts["undo"].text()
