@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Proposal
-    from napari_spa.refine.engine.view import FieldOfView
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.round import Shown
 
@@ -61,12 +60,9 @@ def is_elsewhere(shown: Shown, points: Sequence[tuple[float, float]]) -> bool:
     They lie outside its field of view, or outside everything that its samples reach and
     the margin around it; of a stroke or a box every point must.
     """
-    view = shown.timeline.state.view
-    reached = _reached(shown.proposal)
-    region = shown.proposal.region
+    reached, region = _reached(shown.proposal), shown.proposal.region  # of the field of view
     return not any(
-        _in_view(view, row, column)
-        and _holds(reached, _pixel(row) - region.row, _pixel(column) - region.column)
+        _holds(reached, _pixel(row) - region.row, _pixel(column) - region.column)
         for row, column in points
     )
 
@@ -74,11 +70,6 @@ def is_elsewhere(shown: Shown, points: Sequence[tuple[float, float]]) -> bool:
 def _pixel(position: float) -> int:
     """Return the pixel under a position; both edges of the image belong to it."""
     return max(0, ceil(position - 0.5))
-
-
-def _in_view(view: FieldOfView, row: float, column: float) -> bool:
-    down, right = row + 0.5 - view.row, column + 0.5 - view.column
-    return 0 <= down <= view.height and 0 <= right <= view.width
 
 
 def _holds(mask: BoolArray, row: int, column: int) -> bool:

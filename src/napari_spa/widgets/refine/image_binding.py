@@ -45,6 +45,7 @@ class ImageDesk(QObject):
         self._objects_due = later(self, self._on_objects)
         self._plane_due = later(self, self._on_plane)
         refiner.objects_changed.connect(self._objects_due.start)
+        refiner.proposed.connect(self._on_round)
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.forget_requested.connect(recovery.forget)
@@ -145,6 +146,9 @@ class ImageDesk(QObject):
             height, width = (shape[axis] for axis in plane.axes)
             self._parts.prompts.set_limits(height, width)
         self.changed.emit()
+
+    def _on_round(self, *_: object) -> None:
+        self._objects_due.start()  # the current object is one of them
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""
