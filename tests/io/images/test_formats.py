@@ -475,6 +475,15 @@ def test_a_header_that_claims_too_much_is_not_believed(tmp_path):
         open_image(tmp_path / "a.npz")
 
 
+def test_a_page_that_claims_more_strips_than_there_are_costs_no_memory(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY, compression="zlib", rowsperstrip=1)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(2**30)
+    with pytest.raises(InputError, match="cut short, or damaged"):
+        open_image(path)
+
+
 def test_whatever_a_library_raises_is_one_sentence(tmp_path):
     class Odd(Exception):
         pass

@@ -119,9 +119,10 @@ def _level(path: Path, number: int, level: int, series: TiffPageSeries, big: boo
     if series.dataoffset is not None and shape:
         stored = dtype.newbyteorder(">" if series.keyframe.parent.byteorder == ">" else "<")
         return file_array(path, int(series.dataoffset), shape, stored)
+    _check_segments(series.keyframe)
     try:
         if big:
-            _first_segment(series)  # whether it can be decoded is better known now
+            next(iter(series.keyframe.segments()), None)  # whether it can be decoded
             store = _zarr_store(path, number, level)
             if store is not None:
                 return store
@@ -136,9 +137,11 @@ def _level(path: Path, number: int, level: int, series: TiffPageSeries, big: boo
         return whole
 
 
-def _first_segment(series: TiffPageSeries) -> None:
-    page: Any = series.keyframe
-    next(iter(page.segments()), None)
+def _check_segments(page: Any) -> None:  # noqa: ANN401  tifffile's page
+    """Refuse a page that claims more strips or tiles than its file lists, or too large ones."""
+    if number_of_values(page.chunked) > len(page.dataoffsets):
+        raise ValueError("it is cut short, or damaged")
+    check_size(number_of_values(page.chunks) * np.dtype(page.dtype).itemsize)
 
 
 @contextmanager
