@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -142,8 +142,10 @@ def _alone(target: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: whoever opens it from now on makes a new one.
+        with suppress(OSError):  # Windows keeps a file that is open
+            Path(lock.lock_file).unlink()
         lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @contextmanager
