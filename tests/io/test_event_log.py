@@ -270,17 +270,23 @@ for number in range(1_000_000):
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
-def test_what_was_synced_survives_a_kill(path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("lines", [1, 7, 50])
+def test_what_was_synced_survives_any_end(path: Path, name: str, lines: int) -> None:
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert writer.stdout is not None
     synced = 0
     with writer:
-        while synced < 50:
+        for _ in range(lines):
             synced = int(writer.stdout.readline())
-        writer.send_signal(signal.SIGKILL)
+        writer.send_signal(getattr(signal, name))
+        writer.stdout.read()
     records = read_records(path)
     assert [record["number"] for record in records] == list(range(len(records)))
     assert len(records) > synced

@@ -58,7 +58,8 @@ class RefinementSession:
 
     ``set_image`` is allowed at any time and drops the active object.  A call that
     fails or is cancelled leaves everything as it was before it.  All calls are
-    synchronous and may be made from any one thread at a time.
+    synchronous and may be made from any one thread at a time; only :meth:`prefetch` may run
+    beside another, as it touches nothing but the cache.
 
     Parameters
     ----------
@@ -588,7 +589,9 @@ class RefinementSession:
         image : array_like of shape (H, W) or (H, W, C), or Picture
             The image that may be wanted next.
         """
-        self._predictor.prefetch(image, self.view)
+        timeline = self._timeline  # another thread may go on with the object meanwhile
+        view = None if timeline is None else timeline.state.view
+        self._predictor.prefetch(image, view)
 
     # ---------------------------------------------------------------- how it does it
 

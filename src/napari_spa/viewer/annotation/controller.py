@@ -102,6 +102,7 @@ class Refiner(QObject):
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
         self._owner: AnnotatedImage | None = None  # whose image the latest job is about
+        self._before: AtHand | None = None  # what comes back when its object cannot be started
         self._troubled.connect(self.failed)
         self._mended.connect(self.said)
         self.keeper = WorkKeeper(work_root, self._troubled.emit, self._mended.emit)
@@ -373,6 +374,9 @@ class Refiner(QObject):
             session.set_image(picture, source=work.source())
             return make_shown(session, act(session, progress), blind=held.blind)
 
+        # Started anew, an object that is on show comes back where that fails or is cancelled.
+        before = work.at_hand
+        self._before = before if before is not None and before.shown is not None else None
         work.take(held)
         self.selected = held.number
         self.said.emit("Looking…")
@@ -494,5 +498,18 @@ class Refiner(QObject):
         """Drop an object whose first round never came."""
         work = self._owner
         if work is not None and work.at_hand is not None and work.at_hand.shown is None:
+            before, self._before = self._before, None
+            if before is not None and before.shown is not None:
+                decisions = before.shown.timeline.state.decisions
+                self.begin(
+                    work,
+                    replace(before, shown=None),
+                    lambda session, progress: session.restore(
+                        decisions, learnt=before.learnt, progress=progress
+                    ),
+                    known=True,
+                )
+                self._before = None  # once
+                return
             work.drop()
             self.cleared.emit()

@@ -1,0 +1,208 @@
+"""Any sequence of acts on two stacks: labels, table and log agree after each, and come back.
+
+``pytest tests/fuzz/test_dock_sequences.py --fuzz 500`` plays 500 sequences; a few in CI.
+"""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+from tiny_model import make_model
+
+from napari_spa.io.event_log import read_records
+from napari_spa.refine.annotation.annotation import ArraySurface
+from napari_spa.refine.annotation.propagation import PropagationConfig
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.log.journal import read_journal
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.annotation.controller import Refiner
+from napari_spa.viewer.annotation.display import Looks
+from napari_spa.viewer.annotation.objects import ObjectActs
+from napari_spa.viewer.annotation.prompts import Prompter
+from napari_spa.viewer.annotation.stack import StackWalker
+
+MODEL = make_model()
+SHAPE = (4, 40, 48)
+DATA = np.random.default_rng(8).integers(0, 255, (2, *SHAPE), np.uint8)
+ANYWHERE = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9, fade=-1e9, shift=1e9)
+
+slices = st.integers(0, SHAPE[0] - 1)
+points = st.tuples(st.integers(1, SHAPE[1] - 2), st.integers(1, SHAPE[2] - 2))
+numbers = st.integers(1, 6)
+waits = st.booleans()
+"""Whether one waits for what an act does, or goes on at once."""
+
+
+class DockMachine(RuleBasedStateMachine):
+    """What the dock is made of, without a window, and a person who does anything."""
+
+    acts = 0
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="napari-spa-")
+        self.viewer = ViewerModel()
+        self.images = [
+            self.viewer.add_image(data, name=name) for data, name in zip(DATA, "ab", strict=True)
+        ]
+        session = RefinementSession(MODEL, config=EngineConfig(samples=8))
+        self.refiner = Refiner(self.viewer, lambda name: session, work_root=Path(self.folder.name))
+        self.prompter, self.looks = Prompter(self.refiner), Looks(self.refiner)
+        self.objects, self.walker = ObjectActs(self.refiner), StackWalker(self.refiner)
+        self.walker.config = ANYWHERE
+        self.faults = []
+        self.refiner.failed.connect(self.faults.append)
+        self.looks.set_contrast("automatic")
+        self.refiner.works.annotate(self.images[0])
+
+    def settle(self, wait=True):
+        DockMachine.acts += 1
+        deadline = time.monotonic() + 60
+        while wait and self.refiner.busy:
+            QApplication.processEvents()
+            assert time.monotonic() < deadline, "it never ends"
+            time.sleep(0.001)
+        QApplication.processEvents()
+
+    # ------------------------------------------------------------------ what one can do
+
+    @rule(z=slices, image=st.integers(0, 1))
+    def look_at(self, z, image):
+        self.viewer.layers.selection.active = self.images[image]
+        self.viewer.dims.set_current_step(0, z)
+        target = self.refiner.target()
+        if target is not None:
+            self.refiner.works.annotate(target)
+        self.settle(False)
+
+    @rule(point=points, label=st.integers(0, 1), wait=waits)
+    def click(self, point, label, wait):
+        z = self.viewer.dims.current_step[0]
+        self.prompter.click((z, *point), label)
+        self.settle(wait)
+
+    @rule(one=points, other=points, wait=waits)
+    def box(self, one, other, wait):
+        z = self.viewer.dims.current_step[0]
+        self.prompter.box((z, *one), (z, *other))
+        self.settle(wait)
+
+    @rule(path=st.lists(points, min_size=1, max_size=4), wait=waits)
+    def stroke(self, path, wait):
+        z = self.viewer.dims.current_step[0]
+        self.prompter.stroke([(z, *point) for point in path])
+        self.settle(wait)
+
+    @rule(index=st.integers(0, 4), wait=waits)
+    def choose(self, index, wait):
+        if self.refiner.choosing:
+            self.refiner.choose(index)
+        self.settle(wait)
+
+    @rule(act=st.sampled_from(["undo", "redo", "accept", "discard", "cancel"]), wait=waits)
+    def press(self, act, wait):
+        getattr(self.refiner, act)()
+        self.settle(wait)
+
+    @rule(number=numbers, act=st.sampled_from(["reopen", "delete", "go_to"]), wait=waits)
+    def on_object(self, number, act, wait):
+        getattr(self.objects, act)(number)
+        self.settle(wait)
+
+    @rule(way=st.sampled_from(["forward", "backward", "both", 1, -1]), wait=waits)
+    def walk(self, way, wait):
+        if isinstance(way, int):
+            self.walker.carry(way)
+        else:
+            self.walker.propagate(way)
+        self.settle(wait)
+
+    @rule(z=slices, point=points, number=st.integers(0, 6), wait=waits)
+    def paint(self, z, point, number, wait):
+        work = self.refiner.current
+        if work is not None and work.mask.shown and not self.refiner.busy:
+            work.mask.layer.paint((z, *point), number)
+        self.settle(wait)
+
+    @rule(overlap=st.sampled_from(["protect", "replace"]))
+    def set_overlap(self, overlap):
+        self.refiner.overlap = overlap
+
+    @rule(blind=st.booleans())
+    def set_blind(self, blind):
+        self.looks.set_blind(blind)
+
+    @rule(contrast=st.sampled_from(["automatic", "layer"]), wait=waits)
+    def set_contrast(self, contrast, wait):
+        self.looks.set_contrast(contrast)
+        self.settle(wait)
+
+    @rule(scale=st.sampled_from([0.5, 1.5]), wait=waits)
+    def zoom(self, scale, wait):
+        self.looks.look_at(scale=scale)
+        self.settle(wait)
+
+    # ------------------------------------------------------------------ what always holds
+
+    @invariant()
+    def nothing_unexpected(self):
+        assert not [fault for fault in self.faults if "unexpected" in fault], self.faults
+
+    @invariant()
+    def one_active_object(self):
+        active = [work for work in self.refiner.works if work.at_hand is not None]
+        assert len(active) <= 1
+        assert not active or active[0] is self.refiner.current
+
+    @invariant()
+    def labels_are_what_the_table_says(self):
+        self.refiner.works.painting.flush()
+        for work in self.refiner.works:
+            with work.bare():
+                labels = np.array(work.mask.store.data)
+            there = {n: int((labels == n).sum()) for n in np.unique(labels).tolist() if n}
+            assert {n: held.area for n, held in work.annotation.objects.items()} == there
+
+    def teardown(self):
+        works = list(self.refiner.works)
+        logs = [self.refiner.keeper.log_of(work) for work in works]
+        self.prompter.close()
+        self.refiner.close()
+        QApplication.processEvents()
+        try:
+            for work, log in itertools.zip_longest(works, logs):
+                if log is not None:
+                    self.comes_back(work, log)
+        finally:
+            self.folder.cleanup()
+
+    def comes_back(self, work, log):
+        """The log alone gives the same labels and the same objects."""
+        array = np.zeros(SHAPE, np.uint16)
+        read = read_journal(read_records(log), ArraySurface(array))
+        np.testing.assert_array_equal(array, np.array(work.mask.store.data))
+        ours, theirs = work.annotation.objects, read.annotation.objects
+        assert [(n, held.area, held.status) for n, held in ours.items()] == [
+            (n, held.area, held.status) for n, held in theirs.items()
+        ]
+        assert read.closed
+
+
+def test_any_sequence_of_acts_leaves_labels_table_and_log_as_one(qapp, fuzz_count, fuzz_seed):
+    settings = hypothesis.settings(
+        max_examples=fuzz_count,
+        stateful_step_count=15,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    DockMachine.acts = 0
+    run_state_machine_as_test(hypothesis.seed(fuzz_seed)(DockMachine), settings=settings)
+    print(f"{fuzz_count} sequences, {DockMachine.acts} acts, seed {fuzz_seed}")  # noqa: T201
