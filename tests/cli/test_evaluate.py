@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -144,3 +145,20 @@ def test_transfer_is_tested_on_other_images_and_resumed(run, refuses, call, tmp_
     assert "other settings" in refuses(*wanted, "--boxes")
     assert "too few" in refuses(*call, "--split", "all", "--transfer", "3")
     assert "'x' is not a whole number above 0" in refuses(*call, "--transfer", "x")
+
+
+def test_what_people_did_is_reported_from_logs(run, refuses, tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    assert "does not exist" in refuses(
+        "evaluate", "--from-log", tmp_path / "x", "-o", tmp_path / "r"
+    )
+    assert "-o DIR" in refuses("evaluate", "--from-log", tmp_path / "ann")
+    answer = run("evaluate", "--from-log", tmp_path / "ann", "-o", tmp_path / "r")
+    assert answer.status == 2
+    assert "no decision log" in answer.err
+    log = tmp_path / "ann" / "a.png.spa.jsonl"
+    facts = {"name": "a.png", "shape": [40, 50], "dtype": "uint8", "path": ""}
+    log.write_text(json.dumps({"kind": "session", "version": 1, "image": facts, "model": {}}))
+    answer = run("evaluate", "--from-log", tmp_path / "ann", "-o", tmp_path / "r")
+    assert answer.status == 1
+    assert "nobody accepted an object" in answer.err

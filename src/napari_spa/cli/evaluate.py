@@ -17,6 +17,7 @@ from napari_spa.cli.arguments import (
     seed,
     words,
 )
+from napari_spa.cli.evaluate_human import run_from_log
 from napari_spa.cli.evaluate_transfer import run_transfer
 from napari_spa.cli.output import (
     CallError,
@@ -101,6 +102,13 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--medsam", metavar="PATH", help="a real MedSAM file, for medsam-box and sam-u-v2"
     )
+    parser.add_argument(
+        "--from-log",
+        type=Path,
+        nargs="+",
+        metavar="LOG",
+        help="instead of playing: what people did, from decision logs; a folder for each person",
+    )
     _add_transfer(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
     parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
@@ -148,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
     if options.list_methods:
         _list_methods(as_json=options.json)
         return 0
+    if options.from_log is not None:
+        return run_from_log(options)
     missing = [name for name in ("data", "output") if getattr(options, name) is None]
     if missing:
         raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")

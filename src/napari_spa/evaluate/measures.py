@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray
     from napari_spa.evaluate.targets import RatedMasks, Target
-    from napari_spa.evaluate.users import Act, ClickStyle, Shown
+    from napari_spa.evaluate.users import Act, Shown
 
 PLAUSIBLE = 0.5
 """A candidate is plausible when its Dice with some rater is above this."""
@@ -32,7 +32,7 @@ class Row:
     target: str  # the raters whose fused mask the user has in mind, as ``reader1+reader3``
     method: str  # who segmented, what the user did, and how the user clicked
     user: str
-    clicks: ClickStyle
+    clicks: str
     round: int  # 1, 2,
     dice: float  # of the recommended mask with the target
     iou: float
@@ -61,7 +61,7 @@ class RaterRow:
     target: str
     method: str
     user: str
-    clicks: ClickStyle
+    clicks: str
     round: int
     rater: str  # with whom it is compared
     included: bool  # whether the rater is among those whose masks were fused into the target
@@ -78,7 +78,7 @@ class Game:
     target: str
     method: str
     user: str
-    clicks: ClickStyle
+    clicks: str
 
     def names(self) -> dict[str, str | int]:
         """Return the columns of a row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
@@ -198,16 +198,16 @@ class _Table:
         objects = choose_objects(case, config)
         played: dict[Seat, Played] = {}
         for seat in seats:
-            method = self._methods[seat.method]
+            method, style = self._methods[seat.method], cast("ClickStyle", seat.clicks)
             segmenter = method.open(case.image, bench)
             parts = []
             for rated in objects:
                 rng = seeded(config, name, rated.object, "click", seat.clicks)
-                row, column = place_click(agreed_area(rated.masks), seat.clicks, rng)
+                row, column = place_click(agreed_area(rated.masks), style, rng)
                 click = Click(float(row), float(column), 1)
                 for target in combine_raters(name, rated, config):
                     rng = seeded(config, name, rated.object, target.name, seat.user, seat.clicks)
-                    user = User(target.mask, rng, seat.user, seat.clicks)
+                    user = User(target.mask, rng, seat.user, style)
                     turns = list(play_rounds(method, segmenter, click, user, config.rounds))
                     game = Game(name, self._groups[name], rated.object, target.name, **asdict(seat))
                     parts.append(Played(*measure_game(game, turns, target, rated, config.rounds)))

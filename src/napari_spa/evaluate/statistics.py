@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.evaluate.measures import Row
-    from napari_spa.evaluate.users import ClickStyle
 
 METRICS = (
     "dice",
@@ -53,7 +52,7 @@ class Seat:
 
     method: str
     user: str
-    clicks: ClickStyle
+    clicks: str
 
 
 @dataclass(frozen=True, slots=True)

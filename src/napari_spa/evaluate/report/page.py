@@ -55,7 +55,7 @@ def write_report(results: Results, folder: Path, *, facts: Mapping[str, object])
     summaries = summarise(results.rows, seed=results.seed)
     found = differences(results.rows, seed=results.seed)
     _write_numbers(folder, summaries, found)
-    tables = all_tables(results)
+    tables = [*results.tables, *all_tables(results)]
     for table in tables:
         write_csv(folder / "tables" / f"{table.name}.csv", table.header, table.rows)
     figures = write_figures(results.rows, folder / "figures", seed=results.seed)

@@ -46,6 +46,7 @@ class Results:
     agreement: Sequence[RaterRow]
     costs: Mapping[str, Mapping[str, object]]  # of each trained method: parameters, steps, seconds
     seed: int = 0  # of the bootstrap
+    tables: Sequence[Table] = ()  # further ones, before the others
 
 
 def all_tables(results: Results) -> list[Table]:

@@ -9,7 +9,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``session``           image and model; once, at the beginning, and again with another model
 ``decision``          one act on one object: prompts, seed, what was offered, what was picked
 ``at``                one is at another round of the active object, or looks at it another way
-``accept``            an object's outline on a plane, with its pixels
+``accept``            an object's outline on a plane, with its pixels and when
 ``reopen``            an accepted part is active again
 ``discard``           the active object was dropped
 ``delete``            an object went, on one plane or on all
@@ -23,6 +23,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa.errors import DataError
@@ -131,7 +132,7 @@ class Journal:
         Decisions that were not shown (a propagated slice) are written now, and how the
         plane was looked at with them: ``source`` as in :meth:`shown`.
         """
-        known = set(map(id, self._written))
+        known, now = set(map(id, self._written)), round(time.time(), 3)
         loose = any(id(decision) not in known for decision in part.decisions)
 
         def record() -> Record:
@@ -146,6 +147,7 @@ class Journal:
                 "group": group,
                 "mask": mask_to_record(mask),
                 "decisions": [decision_to_record(d) for d in part.decisions] if loose else [],
+                "time": now,
                 **(source or {}),
             }
 

@@ -1,0 +1,271 @@
+"""A study with people: what the docks wrote down, as rows of the same table.
+
+A person's rounds are in the decision logs (``NAME.spa.jsonl``) that the docks and the
+project folder keep.  Each round becomes a row: how long the person took over it, and what
+they did then.  The mask of a round is not in a log, only what was accepted in the end, so
+Dice is that of the last round alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.core.metrics import dice, iou
+from napari_spa.core.types import Region
+from napari_spa.errors import DataError
+from napari_spa.evaluate.measures import Row, boundary_distance
+from napari_spa.evaluate.report.tables import Table
+from napari_spa.evaluate.report.writing import spread
+from napari_spa.evaluate.statistics import bootstrap
+from napari_spa.io.event_log import read_records
+from napari_spa.refine.log.journal import image_facts
+from napari_spa.refine.log.serialization import mask_from_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_spa.core.types import BoolArray
+    from napari_spa.datasets import CaseFolder
+
+ENDING = ".spa.jsonl"
+_NOTHING = float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """An object as somebody accepted it.
+
+    Attributes
+    ----------
+    participant : str
+        The folder of the logs.
+    image : str
+        Name of the image's file.
+    object : int
+        Its label.
+    model : str
+    blind : bool
+        Whether masks were shown in random order without a recommendation.
+    times : tuple of float
+        When each round began, and when the object was accepted, in seconds.
+    acts : tuple of str
+        What ended each round: pick, click, ..., accept.
+    undone : int
+        How often a round was taken back.
+    mask : ndarray of shape (H, W)
+        bool.
+    """
+
+    participant: str
+    image: str
+    object: int
+    model: str
+    blind: bool
+    times: tuple[float, ...]
+    acts: tuple[str, ...]
+    undone: int
+    mask: BoolArray
+
+
+@dataclass(slots=True)
+class _Course:
+    """What happened to the active object."""
+
+    times: list[float] = field(default_factory=list)
+    acts: list[str] = field(default_factory=list)
+    round: int = 0
+    undone: int = 0
+    blind: bool = False
+
+
+def read_outlines(paths: Iterable[Path]) -> list[Outline]:
+    """Read logs, and folders of logs.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        A folder is one participant's; a file belongs to that of its folder.
+
+    Returns
+    -------
+    list of Outline
+        Without those that were propagated or made in a batch.
+
+    Raises
+    ------
+    DataError
+        When there is no log, or one is damaged.
+    """
+    found = []
+    for path in paths:
+        files = sorted(path.rglob(f"*{ENDING}")) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"{path} holds no decision log (NAME{ENDING}).")
+        participant = path.name if path.is_dir() else path.resolve().parent.name
+        for file in files:
+            found += _read_log(file, participant)
+    return found
+
+
+def _read_log(path: Path, participant: str) -> list[Outline]:
+    records = read_records(path)
+    facts, model = image_facts(records)
+    found, course = [], _Course()
+    try:
+        for record in records:
+            kind = record.get("kind")
+            if kind == "decision":
+                course = _decided(course, record)
+            elif kind == "at":
+                course.undone += record["round"] < course.round
+                course.round = record["round"]
+            elif kind == "blind":
+                course.blind = True
+            elif kind == "discard":
+                course = _Course()
+            elif kind == "accept":
+                if course.times and not record["decisions"]:
+                    height, width = facts.shape[-2:]
+                    local = mask_from_record(record["mask"], (height, width))
+                    mask = local.within(Region(0, 0, height, width))
+                    found.append(
+                        Outline(
+                            participant,
+                            facts.name,
+                            int(record["object"]),
+                            str(model.get("name", "")),
+                            course.blind,
+                            (*course.times, float(record.get("time", course.times[-1]))),
+                            (*course.acts[1:], "accept"),
+                            course.undone,
+                            mask,
+                        )
+                    )
+                course = _Course()
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error!r}).") from error
+    return found
+
+
+def _decided(course: _Course, record: Mapping[str, Any]) -> _Course:
+    if record["act"] == "start":
+        course = _Course(blind=course.blind)
+    course.times.append(float(record["time"]))
+    course.acts.append(str(record["act"]))
+    course.round = int(record["round"])
+    return course
+
+
+def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) -> list[Row]:
+    """Return the rows of a study.
+
+    Parameters
+    ----------
+    outlines : sequence of Outline
+        From :func:`read_outlines`.
+    folder : CaseFolder or None
+        The data set with the masks that participants were to reach: what at least half of
+        its raters marked.  Without it there is no Dice.
+
+    Returns
+    -------
+    list of Row
+        One for each round; ``method`` is the model (and "blind"), ``user`` the participant.
+    """
+    wanted = _wanted(folder)
+    rows = []
+    for outline in outlines:
+        name = Path(outline.image).stem
+        target = wanted.get(name)
+        method = f"{outline.model} blind" if outline.blind else outline.model
+        for number, act in enumerate(outline.acts, start=1):
+            last = number == len(outline.acts)
+            scores = _scores(outline.mask, target) if last else (_NOTHING,) * 3
+            rows.append(
+                Row(
+                    image=name,
+                    group=name,
+                    object=outline.object,
+                    target="accepted" if target is None else "majority",
+                    method=method,
+                    user=outline.participant,
+                    clicks="human",
+                    round=number,
+                    dice=scores[0],
+                    iou=scores[1],
+                    boundary=scores[2],
+                    best_dice=_NOTHING,
+                    similarity=_NOTHING,
+                    plausible=_NOTHING,
+                    candidates=0,
+                    uncertainty=_NOTHING,
+                    seconds=max(0.0, outline.times[number] - outline.times[number - 1]),
+                    act=act,
+                )
+            )
+    return rows
+
+
+def _wanted(folder: CaseFolder | None) -> dict[str, BoolArray]:
+    found: dict[str, BoolArray] = {}
+    for name in [] if folder is None else folder.names():
+        masks = folder.read(name).masks  # type: ignore[union-attr]
+        marked = masks[masks.any(axis=(1, 2))]
+        if len(marked):
+            found[name] = np.asarray(marked.mean(axis=0) >= 0.5)
+    return found
+
+
+def _scores(mask: BoolArray, target: BoolArray | None) -> tuple[float, float, float]:
+    if target is None or target.shape != mask.shape:
+        return (_NOTHING,) * 3
+    return dice(mask, target), iou(mask, target), boundary_distance(mask, target)
+
+
+def human_table(rows: Sequence[Row], *, seed: int = 0) -> Table:
+    """Return what each participant needed for an object (paper, section 12).
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        From :func:`human_rows`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Table
+    """
+    objects: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in rows:
+        objects[row.user, row.method][row.image, row.object].append(row)
+    lines = []
+    for (participant, method), found in objects.items():
+        images = [image for image, _ in found]
+        columns = (
+            [sum(row.seconds for row in rounds) for rounds in found.values()],
+            [float(len(rounds)) for rounds in found.values()],
+            [float(sum(row.act == "pick" for row in rounds)) for rounds in found.values()],
+            [float(sum(row.act == "click" for row in rounds)) for rounds in found.values()],
+            [rounds[-1].dice for rounds in found.values()],
+        )
+        cells = [
+            spread(bootstrap(column, images, seed=seed), digits=2 if index < 4 else 3)
+            for index, column in enumerate(columns)
+        ]
+        lines.append((participant, method, str(len(found)), *cells))
+    return Table(
+        "people",
+        "People: time and rounds for an object",
+        "From the first prompt to the accepted outline, pauses included; Dice of what was "
+        "accepted with what at least half of the raters marked.",
+        ("participant", "model", "objects", "seconds", "rounds", "picks", "clicks", "Dice"),
+        tuple(lines),
+    )

@@ -1,0 +1,125 @@
+"""Tests of a study with people: logs as the docks write them, in; rows and a table out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
+from napari_spa.datasets import open_folder
+from napari_spa.errors import DataError
+from napari_spa.evaluate.human import human_rows, human_table, read_outlines
+from napari_spa.io.event_log import RecordLog
+from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.refine.annotation.objects import Part
+from napari_spa.refine.engine.view import FieldOfView
+from napari_spa.refine.log import journal as journals
+from napari_spa.refine.log.journal import Journal
+from napari_spa.refine.log.reader import ImageFacts
+from napari_spa.refine.session.state import Decision, SessionState, Timeline
+
+from .conftest import disc
+
+SHAPE = (40, 56)
+PLANE = Plane((0, 1), (0, 0))
+MIXTURE = MixtureParameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)))
+VIEW = FieldOfView(0, 0, 40, 56)
+MODEL = ModelIdentity("tiny", "0" * 64, "both", "mixture", 4)
+
+
+def decide(act: str, number: int, time: float) -> Decision:
+    pick = 1 if act == "pick" else None
+    prompts = Prompts((Click(5.0, 5.0),))
+    return Decision(act, number, 7, pick, prompts, ((3, 4, 0.5),), MIXTURE, VIEW, (0, 1), time)
+
+
+class Person:
+    """Annotates through the journal, as a dock does."""
+
+    def __init__(self, path: Path, monkeypatch) -> None:
+        self.log = RecordLog(path)
+        self.journal = Journal(self.log)
+        self.journal.begin(ImageFacts(path.name.removesuffix(".spa.jsonl"), SHAPE, "uint8"), MODEL)
+        self.monkeypatch = monkeypatch
+
+    def show(self, *decisions: Decision) -> None:
+        state = SessionState(VIEW, decisions[-1].prompts, MIXTURE, MIXTURE, None, decisions)
+        self.journal.shown(1, PLANE, Timeline(state), {"image": "x", "look": {}})
+
+    def accept(self, mask: np.ndarray, decisions: tuple[Decision, ...], time: float) -> None:
+        self.monkeypatch.setattr(journals.time, "time", lambda: time)
+        local = LocalMask.crop(mask)
+        part = Part(PLANE, local.region, int(mask.sum()), len(decisions), 0.1, "edited", decisions)
+        self.journal.accept(1, part, local, "protect")
+        self.log.close()
+
+
+@pytest.fixture
+def logs(folder: Path, tmp_path: Path, monkeypatch) -> Path:
+    """Ann picks and clicks on b.png, taking one round back; then reads a.png blind."""
+    ann = tmp_path / "ann"
+    person = Person(ann / "b.png.spa.jsonl", monkeypatch)
+    first, second, third = (
+        decide("start", 1, 100.0),
+        decide("pick", 2, 104.0),
+        decide("click", 2, 110.0),
+    )
+    person.show(first)
+    person.show(first, second)
+    person.show(first)  # taken back
+    person.show(first, third)
+    person.accept(disc(18, 14, 6) | disc(20, 44, 6), (first, third), 111.5)
+    person = Person(ann / "a.png.spa.jsonl", monkeypatch)
+    first = decide("start", 1, 200.0)
+    person.show(first)
+    person.journal.blind(1, 1, (2, 0, 1))
+    person.accept(disc(14, 14, 5), (first,), 203.0)
+    return ann
+
+
+def test_each_round_is_a_row_with_what_was_done_and_how_long_it_took(logs, folder) -> None:
+    rows = human_rows(read_outlines([logs]), open_folder(folder))
+    b = [row for row in rows if row.image == "b"]
+    assert [(r.round, r.act, r.seconds) for r in b] == [
+        (1, "pick", 4.0),
+        (2, "click", 6.0),
+        (3, "accept", 1.5),
+    ]
+    assert {(r.user, r.method, r.clicks, r.target) for r in b} == {
+        ("ann", "tiny", "human", "majority")
+    }
+    assert [math.isnan(r.dice) for r in b] == [True, True, False]
+    assert b[-1].dice == 1, "with what two of three raters marked"
+    (a,) = [row for row in rows if row.image == "a"]
+    assert (a.method, a.act, a.seconds) == ("tiny blind", "accept", 3.0)
+    outlines = {outline.image: outline for outline in read_outlines([logs])}
+    assert (outlines["b.png"].undone, outlines["a.png"].undone) == (1, 0)
+
+
+def test_the_table_sums_up_a_person(logs, folder) -> None:
+    table = human_table(human_rows(read_outlines([logs]), open_folder(folder)))
+    lines = {(row[0], row[1]): row[2:] for row in table.rows}
+    assert set(lines) == {("ann", "tiny"), ("ann", "tiny blind")}
+    assert lines["ann", "tiny"][:5] == ("1", "11.50", "3.00", "1.00", "1.00")
+    assert lines["ann", "tiny blind"][:5] == ("1", "3.00", "1.00", "0.00", "0.00")
+
+
+def test_without_data_there_is_no_dice(logs) -> None:
+    rows = human_rows(read_outlines(sorted(logs.iterdir())))
+    assert all(math.isnan(row.dice) for row in rows)
+    assert {row.target for row in rows} == {"accepted"}
+    assert {row.user for row in rows} == {"ann"}
+
+
+def test_what_cannot_be_read_is_one_sentence(logs, tmp_path: Path) -> None:
+    (tmp_path / "nobody").mkdir()
+    with pytest.raises(DataError, match="holds no decision log"):
+        read_outlines([tmp_path / "nobody"])
+    path = logs / "b.png.spa.jsonl"
+    path.write_text(path.read_text().replace('"act": "pick"', '"acted": "pick"'))
+    with pytest.raises(DataError, match="is damaged"):
+        read_outlines([path])
