@@ -23,8 +23,7 @@ from napari_spa.evaluate.report.tables import Table
 from napari_spa.evaluate.report.writing import spread
 from napari_spa.evaluate.statistics import bootstrap
 from napari_spa.io.event_log import read_records
-from napari_spa.refine.log.journal import image_facts
-from napari_spa.refine.log.serialization import mask_from_record
+from napari_spa.refine.log.journal import accepted_mask, image_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,7 +130,7 @@ def _read_log(path: Path, participant: str) -> list[Outline]:
             elif kind == "accept":
                 if course.times and not record["decisions"]:
                     height, width = facts.shape[-2:]
-                    local = mask_from_record(record["mask"], (height, width))
+                    local = accepted_mask(record, (height, width))
                     mask = local.within(Region(0, 0, height, width))
                     found.append(
                         Outline(

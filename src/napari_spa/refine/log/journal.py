@@ -31,6 +31,7 @@ from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.log.reader import ImageFacts, LoggedSession, RecordReader
 from napari_spa.refine.log.serialization import (
     decision_to_record,
+    mask_from_record,
     mask_to_record,
     pack,
     plane_to_record,
@@ -192,6 +193,11 @@ class Journal:
 
     def _forget(self) -> None:
         self._written, self._round, self._source = (), 0, None
+
+
+def accepted_mask(record: Mapping[str, Any], shape: tuple[int, int]) -> LocalMask:
+    """Return the outline of an ``accept`` record, on a plane of these rows and columns."""
+    return mask_from_record(record["mask"], shape)
 
 
 def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Record]:
