@@ -1,11 +1,15 @@
-"""Kill a batch, one of its workers or its scheduler at random moments, and start it again.
+"""Disturb a batch at random moments, and start it again.
 
-    python benchmarks/batch_faults.py                     # 20 of each, about half an hour
+    python benchmarks/batch_faults.py                     # 20 of each, about two hours
     python benchmarks/batch_faults.py --only worker --times 3 --model tiny.safetensors
 
-Each trial kills one process with SIGKILL at a moment drawn from the length of an undisturbed
-run, lets what remains come to its end, runs the same command again, and compares every file
-of the output folder, hidden ones too, with those of the undisturbed run.
+``batch``, ``worker`` and ``scheduler`` are killed with SIGKILL; ``terminate`` and ``interrupt``
+send SIGTERM and Ctrl+C; ``full`` lets no file grow beyond some bytes, ``vanished`` moves the
+output folder away, ``clock`` moves the times of what a killed batch left by ten years, and
+``twice`` starts a second batch into the same folder.  The moment is drawn from the length of an
+undisturbed run.  Then what remains comes to its end, in one sentence where it says anything; the
+same command runs again, and every file of the output folder, hidden ones too, is compared with
+those of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +36,7 @@ import tifffile
 from skimage import data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 600
@@ -66,7 +70,7 @@ class Trials:
                 tifffile.imwrite(self.folder / "images" / name, cut)
                 table.writerow((name, 1, 48, 48))
 
-    def start(self, out: str, *options: str) -> subprocess.Popen:
+    def start(self, out: str, *options: str, **more: object) -> subprocess.Popen:
         """Start a batch into a folder."""
         images, clicks = self.folder / "images", self.folder / "clicks.csv"
         command = [PROGRAMS / "napari-spa", "batch", images, self.folder / out, "--prompts", clicks]
@@ -76,6 +80,7 @@ class Trials:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            **more,
         )
 
     def run(self, out: str, *options: str) -> None:
@@ -207,7 +212,119 @@ def _address(place: Path) -> str:
     raise AssertionError("the scheduler did not start")
 
 
-KILLS = {"batch": kill_batch, "worker": kill_worker, "scheduler": kill_scheduler}
+def _signalled(how: int, status: tuple[int, ...]) -> Callable[[Trials, int], str]:
+    """Return a trial that sends a signal to the batch, which ends with one of these."""
+
+    def trial(trials: Trials, number: int) -> str:
+        workers = str(1 + number % 2)
+        process = trials.start("out", "--workers", workers)
+        try:
+            process.wait(trials.moment())
+            process.stderr.close()
+            return "ended before"
+        except subprocess.TimeoutExpired:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(how)
+        said = process.communicate(timeout=PATIENCE)[1]
+        _, alive = psutil.wait_procs(children, timeout=ORPHANS_END)
+        if alive:
+            raise AssertionError(f"{len(alive)} processes outlived the batch")
+        _one_sentence(process.returncode, said, (0, *status))
+        trials.run("out", "--workers", workers)
+        return f"{workers} workers, exit status {process.returncode}"
+
+    return trial
+
+
+def _one_sentence(status: int, said: str, allowed: tuple[int, ...]) -> None:
+    lines = [line for line in said.splitlines() if line.strip()]
+    if status not in allowed or "Traceback" in said or len(lines) > 1:
+        raise AssertionError(f"exit status {status}: {said.strip()[-500:]}")
+
+
+def full_disk(trials: Trials, number: int) -> str:
+    """Let no file of the batch grow beyond some bytes: less than a log, or less than labels."""
+    most = (200, 1000, 3000, 8000)[number % 4]
+    process = trials.start("out", preexec_fn=lambda: _limit_files(most))
+    said = process.communicate(timeout=PATIENCE)[1]
+    _one_sentence(process.returncode, said, (0, 1))
+    trials.run("out")
+    return f"{most} bytes, exit status {process.returncode}"
+
+
+def _limit_files(most: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def vanished(trials: Trials, number: int) -> str:
+    """Move the output folder away while the batch runs, and back before it runs again."""
+    workers = str(1 + number % 2)
+    process = trials.start("out", "--workers", workers)
+    time.sleep(trials.moment())
+    moved = False
+    with suppress(OSError):
+        (trials.folder / "out").rename(trials.folder / "away")
+        moved = True
+    said = process.communicate(timeout=PATIENCE)[1]
+    _one_sentence(process.returncode, said, (0, 1))
+    if moved:
+        shutil.rmtree(trials.folder / "out", ignore_errors=True)
+        (trials.folder / "away").rename(trials.folder / "out")
+    trials.run("out", "--workers", workers)
+    return f"{'moved' if moved else 'not there yet'}, exit status {process.returncode}"
+
+
+def clock_back(trials: Trials, number: int) -> str:
+    """Kill the batch, and let all that it left be from another time."""
+    how = kill_only(trials, number)
+    then = (0, time.time() - 315_576_000, time.time() + 315_576_000)[number % 3]
+    for path in (trials.folder / "out").rglob("*"):
+        os.utime(path, (then, then))
+    trials.run("out")
+    return how
+
+
+def kill_only(trials: Trials, number: int) -> str:
+    """Kill a batch, and leave it so."""
+    process = trials.start("out")
+    try:
+        process.wait(trials.moment())
+        how = "ended before"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        how = "killed"
+    process.stderr.close()
+    return how
+
+
+def twice(trials: Trials, number: int) -> str:
+    """Start a second batch into the same folder while the first runs: it is told."""
+    first = trials.start("out")
+    time.sleep(trials.moment() * 0.8)
+    second = trials.start("out")
+    told = second.communicate(timeout=PATIENCE)[1]
+    said = first.communicate(timeout=PATIENCE)[1]
+    for process, text in ((first, said), (second, told)):
+        _one_sentence(process.returncode, text, (0, 1))
+    if first.returncode and second.returncode:
+        raise AssertionError(f"neither worked: {said} {told}")
+    return f"exit statuses {first.returncode} and {second.returncode}"
+
+
+KILLS = {
+    "batch": kill_batch,
+    "worker": kill_worker,
+    "scheduler": kill_scheduler,
+    "terminate": _signalled(signal.SIGTERM, (-signal.SIGTERM, 143)),
+    "interrupt": _signalled(signal.SIGINT, (130, -signal.SIGINT)),
+    "full": full_disk,
+    "vanished": vanished,
+    "clock": clock_back,
+    "twice": twice,
+}
 
 
 def main() -> None:

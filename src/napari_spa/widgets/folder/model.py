@@ -63,7 +63,9 @@ def draw_status(painter: QPainter, status: str, box: QRectF) -> None:
             painter.drawPolygon(QPolygonF([top, inner.bottomRight(), inner.bottomLeft()]))
         else:
             painter.drawEllipse(inner)
-        painter.setPen(QPen(QColor(255, 255, 255), thick, cap=Qt.PenCapStyle.RoundCap))
+        painter.setPen(
+            QPen(QColor(255, 255, 255), thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap)
+        )
         painter.drawPath(_mark(status, inner))
     elif status == "skipped":
         painter.drawEllipse(inner)
