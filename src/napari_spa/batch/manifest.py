@@ -80,7 +80,8 @@ class Manifest:
             "review": self.review(),
         }
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=True)
-        return f"{text}\n".encode("utf-8", "surrogateescape")
+        # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
+        return f"{text}\n".encode("utf-8", "backslashreplace")
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
