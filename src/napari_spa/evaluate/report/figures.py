@@ -106,7 +106,7 @@ def _draw_similarity(rows: Sequence[Row], seed: int, axes: Axes) -> None:
             for number in rounds
         ]
         places = [number + (index - (len(seats) - 1) / 2) * width for number in rounds]
-        shape = {"color": style["color"]}
+        shape = {"color": style["color"], "linestyle": style["linestyle"]}
         drawn = axes.boxplot(
             boxes,
             positions=places,
