@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from skimage import data, io
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.store import ProfileStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +134,7 @@ def teach(name: str, candidate: int) -> None:
             proposal = session.pick(min(candidate, len(proposal.candidates) - 1))
         session.accept()
     if session.profile is not None:
-        ProfileShelf().add(replace(session.profile, name=name, task="optic disc"))
+        ProfileStore().add(replace(session.profile, name=name, task="optic disc"))
 
 
 def play_profiles(folder: Path) -> None:
@@ -146,9 +146,9 @@ def play_profiles(folder: Path) -> None:
     dock = open_dock(viewer)
     viewer.scene.camera.center = (0, 860, 120)  # the disc in the part that is saved
     viewer.scene.camera.zoom = 1.2
-    dock.profiles.acts.choose(ProfileShelf().find("Ana"))
+    dock.profiles.acts.choose(ProfileStore().find("Ana"))
     do(dock, lambda: dock.prompter.click(DISC))
-    do(dock, lambda: dock.profiles.comparison.compare(ProfileShelf().find("Ben"), "Ben"))
+    do(dock, lambda: dock.profiles.comparison.compare(ProfileStore().find("Ben"), "Ben"))
     save(viewer, folder / "dock-profile.png", part=(slice(20, 460), slice(560, 1600)))
     viewer.close()
 

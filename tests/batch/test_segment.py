@@ -169,7 +169,7 @@ def test_earlier_objects_keep_their_pixels(engine, task, tmp_path):
 def test_nothing_left_is_a_problem_of_the_object(engine, task, tmp_path, monkeypatch):
     from napari_spa.batch import segment
 
-    real = segment.found_at_hand
+    real = segment.found_active
 
     def same(session, number, plane, source):
         found = real(session, 1, plane, source)
@@ -177,7 +177,7 @@ def test_nothing_left_is_a_problem_of_the_object(engine, task, tmp_path, monkeyp
         return replace(kept[0], number=number)
 
     kept = []
-    monkeypatch.setattr(segment, "found_at_hand", same)
+    monkeypatch.setattr(segment, "found_active", same)
     result = segment_image(task, RECIPE, engine, tmp_path)
     first, second = result.objects
     assert first.area

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.store import ProfileStore
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
         None,
     )
     path = Path(made["path"])
-    ProfileShelf().save(replace(PreferenceProfile.load(people[0]), task="optic cup"), path)
+    ProfileStore().save(replace(PreferenceProfile.load(people[0]), task="optic cup"), path)
     (listed,) = run("profile", "list", "--json").json["profiles"]
     assert listed["path"] == str(path)
     assert (listed["name"], listed["picks"], listed["problem"]) == ("Ana", 2, None)
@@ -65,7 +65,7 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
 
 
 def test_damaged_profiles_are_listed(run) -> None:
-    root = ProfileShelf().root
+    root = ProfileStore().root
     root.mkdir(parents=True)
     (root / "bad.json").write_text("{")
     answer = run("profile", "list", "--json")

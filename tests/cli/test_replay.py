@@ -24,7 +24,7 @@ from napari_spa.io.images import ImageInfo, read_image, write_labels
 from napari_spa.io.models.formats import save_model
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
 from napari_spa.refine.log.journal import ImageFacts, Journal
-from napari_spa.refine.log.replay import differing_pixels, logged_picture
+from napari_spa.refine.log.replay import differing_pixels, logged_plane
 
 NOWHERE = Region(0, 0, 0, 0)
 
@@ -48,7 +48,7 @@ class Desk:
 
     def start(self, plane: Plane, point, look=None) -> None:
         self.at, self.look = plane, look or {"channels": None, "axis": None, "limits": None}
-        self.session.set_image(logged_picture((self.array,), plane, self.look))
+        self.session.set_image(logged_plane((self.array,), plane, self.look))
         self.session.start(points=[point])
         self.show()
 
@@ -324,7 +324,7 @@ def test_a_part_that_was_reopened(replay, new_desk, stack: Desk, tmp_path: Path)
     decisions = desk.annotation.objects[1].parts[0].decisions
     desk.journal.reopen(1, desk.at, decisions)
     desk.look = {"channels": None, "axis": None, "limits": [[0.0, 500.0]]}
-    desk.session.set_image(logged_picture((desk.array,), desk.at, desk.look))
+    desk.session.set_image(logged_plane((desk.array,), desk.at, desk.look))
     desk.session.restore(decisions, learnt=1)
     desk.show()
     desk.accept(1)
@@ -631,4 +631,4 @@ def test_pixels_that_differ() -> None:
 )
 def test_a_damaged_look_is_one_sentence(look) -> None:
     with pytest.raises(DataError, match="channels"):
-        logged_picture((np.zeros((9, 9, 3)),), Plane((0, 1), (0, 0)), look)
+        logged_plane((np.zeros((9, 9, 3)),), Plane((0, 1), (0, 0)), look)

@@ -23,10 +23,10 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.controller import Refiner
-from napari_spa.viewer.annotation.display import Looks
-from napari_spa.viewer.annotation.objects import ObjectActs
+from napari_spa.viewer.annotation.display import DisplayController
+from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import Prompter
-from napari_spa.viewer.annotation.stack import StackWalker
+from napari_spa.viewer.annotation.stack import StackPropagation
 
 MODEL = make_model()
 SHAPE = (4, 40, 48)
@@ -54,8 +54,8 @@ class DockMachine(RuleBasedStateMachine):
         ]
         session = RefinementSession(MODEL, config=EngineConfig(samples=8))
         self.refiner = Refiner(self.viewer, lambda name: session, work_root=Path(self.folder.name))
-        self.prompter, self.looks = Prompter(self.refiner), Looks(self.refiner)
-        self.objects, self.walker = ObjectActs(self.refiner), StackWalker(self.refiner)
+        self.prompter, self.looks = Prompter(self.refiner), DisplayController(self.refiner)
+        self.objects, self.walker = ObjectActions(self.refiner), StackPropagation(self.refiner)
         self.walker.config = ANYWHERE
         self.faults = []
         self.refiner.failed.connect(self.faults.append)

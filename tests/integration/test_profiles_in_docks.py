@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QDialog
 from tiny_model import make_model
 
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.preference.comparison import disagree
 from napari_spa.refine.session.session import RefinementSession
@@ -46,7 +46,7 @@ def taught(name, seed, picks=3):
 @pytest.fixture
 def people():
     """Two profiles on the shelf that draw differently."""
-    shelf = ProfileShelf()
+    shelf = ProfileStore()
     return shelf.add(taught("Ana", 0)), shelf.add(taught("Ben", 1))
 
 
@@ -149,7 +149,7 @@ def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock,
 def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbot):
     viewer, dock = open_dock()
     viewer.add_image(image())
-    desk, shelf = dock.profiles, ProfileShelf()
+    desk, shelf = dock.profiles, ProfileStore()
 
     def ask(act, *values):
         desk.ask(act)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import Cancelled, DataError, InputError
-from napari_spa.viewer.subprocess_job import run_apart
+from napari_spa.viewer.subprocess_job import run_in_subprocess
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def silent(share, message):
 
 def test_values_progress_and_result_come_back(capfd):
     values, shares = [], []
-    found = run_apart(
+    found = run_in_subprocess(
         counting, 3, on_value=values.append, progress=lambda share, _: shares.append(share)
     )
     assert found != os.getpid()
@@ -37,9 +37,9 @@ def test_values_progress_and_result_come_back(capfd):
 
 def test_what_goes_wrong_is_told():
     with pytest.raises(InputError, match="no such thing"):
-        run_apart(failing, InputError("no such thing."), on_value=silent, progress=silent)
+        run_in_subprocess(failing, InputError("no such thing."), on_value=silent, progress=silent)
     with pytest.raises(DataError, match="ended"):
-        run_apart(dying, on_value=silent, progress=silent)
+        run_in_subprocess(dying, on_value=silent, progress=silent)
 
 
 class Choosy(Exception):
@@ -83,26 +83,26 @@ def _divide(a, b):
 @pytest.mark.timeout(60)
 def test_any_exception_of_a_job_is_one_sentence(name, says):
     with pytest.raises(DataError, match=says):
-        run_apart(failing_with, name, on_value=silent, progress=silent)
+        run_in_subprocess(failing_with, name, on_value=silent, progress=silent)
 
 
 @pytest.mark.parametrize("value", ["result", "value"])
 @pytest.mark.timeout(60)
 def test_an_answer_that_cannot_be_read_is_one_sentence(value):
     with pytest.raises(DataError, match="ended"):
-        run_apart(answering_badly, value, on_value=silent, progress=silent)
+        run_in_subprocess(answering_badly, value, on_value=silent, progress=silent)
 
 
 @pytest.mark.parametrize("how", ["exit", "abort", "kill", "kill with a child", "system exit"])
 @pytest.mark.timeout(60)
 def test_a_process_that_ends_in_whatever_way_is_one_sentence(how):
     with pytest.raises(DataError, match="ended"):
-        run_apart(ending, how, on_value=silent, progress=silent)
+        run_in_subprocess(ending, how, on_value=silent, progress=silent)
 
 
 def test_an_order_that_cannot_be_given_is_one_sentence():
     with pytest.raises(DataError, match="cannot be given"):
-        run_apart(counting, lambda: 3, on_value=silent, progress=silent)
+        run_in_subprocess(counting, lambda: 3, on_value=silent, progress=silent)
 
 
 @pytest.mark.parametrize("job", ["patient", "deaf"])
@@ -115,7 +115,7 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
             raise Cancelled("stop.")
 
     with pytest.raises(Cancelled):
-        run_apart(
+        run_in_subprocess(
             globals()[job], begun, ended, on_value=silent, progress=progress,
             patience=30.0 if job == "patient" else 0.5,
         )  # fmt: skip
@@ -126,7 +126,7 @@ def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
     for name in ("numpy", "pickle", "tempfile"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    assert run_apart(counting, 0, on_value=silent, progress=silent) != os.getpid()
+    assert run_in_subprocess(counting, 0, on_value=silent, progress=silent) != os.getpid()
     assert not (tmp_path / "ran").exists()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.objects import Found, covers, distinct, found_at_hand, shared_pixels
+from napari_spa.batch.objects import Found, covers, distinct, found_active, shared_pixels
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.session.prompt_validation import interior_click
@@ -33,7 +33,7 @@ _FIRM = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class PointPrediction:
     """What the network sees at a point.
 
     Attributes
@@ -65,7 +65,7 @@ def look_at_points(
     points: Sequence[tuple[float, float]],
     *,
     least_quality: float = 0.0,
-) -> list[Sight | None]:
+) -> list[PointPrediction | None]:
     """See what lies at each point of a window."""
     import torch
 
@@ -76,7 +76,7 @@ def look_at_points(
         return []
     places = [view.to_model(row, column, size) for row, column in points]
     step = chunk_size(spa)
-    found: list[Sight | None] = []
+    found: list[PointPrediction | None] = []
     with torch.inference_mode():
         image = embedder.encode(canvas, view)
         for start in range(0, len(places), step):
@@ -99,7 +99,7 @@ def _sight(
     place: tuple[float, float],
     quality: float,
     size: int,
-) -> Sight | None:
+) -> PointPrediction | None:
     """Cut the part of a map that holds a point, in image pixels."""
     scale = logits.shape[-1] / size
     column, row = (int(np.clip((at + 0.5) * scale, 0, logits.shape[-1] - 1)) for at in place)
@@ -113,7 +113,7 @@ def _sight(
         return None
     firmness = float((part & (logits > _FIRM)).sum() / wide)
     border = _border(view, part, canvas.shape)
-    return Sight(mask, float(quality), firmness, border, float(part.mean()))
+    return PointPrediction(mask, float(quality), firmness, border, float(part.mean()))
 
 
 def _part_at(mask: BoolArray, row: int, column: int) -> BoolArray | None:
@@ -203,7 +203,7 @@ def find_on_plane(
     for idea in ideas:
         click = idea.click
         proposal = session.start([(click.row, click.column)], view=idea.view)
-        one = found_at_hand(session, 0, plane, source)
+        one = found_active(session, 0, plane, source)
         fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
         if fits and proposal.uncertainty <= config.largest_uncertainty:
             found.append(one)
@@ -275,16 +275,16 @@ def _nearest(
     return nearest
 
 
-def _first_look(config: AutoConfig, engine: BatchEngine) -> list[Sight]:
+def _first_look(config: AutoConfig, engine: BatchEngine) -> list[PointPrediction]:
     """Ask at all points; keep what is trusted, whole and distinct."""
     canvas, spa = engine.session.canvas, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
     most = config.largest_share * canvas.shape[0] * canvas.shape[1]
-    sights: list[Sight] = []
+    sights: list[PointPrediction] = []
     for depth, level in enumerate(window_levels(canvas, config, whole=whole)):
         known = [sights[index] for index in _surest(sights, config)]
         clear = [s.mask for s in known if s.quality > _SURE and s.share > _CLOSE]
-        here: list[Sight] = []
+        here: list[PointPrediction] = []
         for view, points in level:
             asked = [point for point in points if not covers(clear, *point)]
             seen = look_at_points(spa, embedder, canvas, view, asked, least_quality=_TRUSTED)
@@ -300,13 +300,13 @@ def _first_look(config: AutoConfig, engine: BatchEngine) -> list[Sight]:
     return [sights[index] for index in _surest(sights, config)]
 
 
-def _surest(sights: list[Sight], config: AutoConfig) -> list[int]:
+def _surest(sights: list[PointPrediction], config: AutoConfig) -> list[int]:
     """Return which sights show different things, the surest first."""
     scores = [sight.quality * sight.firmness for sight in sights]
     return distinct([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
 
 
-def _look_again(engine: BatchEngine, sights: list[Sight]) -> list[_Idea]:
+def _look_again(engine: BatchEngine, sights: list[PointPrediction]) -> list[_Idea]:
     """Keep what is found again, alone and from its own middle."""
     canvas, spa = engine.session.canvas, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
@@ -325,7 +325,7 @@ def _look_again(engine: BatchEngine, sights: list[Sight]) -> list[_Idea]:
     return ideas
 
 
-def _alone(canvas: Canvas, sight: Sight) -> FieldOfView:
+def _alone(canvas: Canvas, sight: PointPrediction) -> FieldOfView:
     """Return the field of view of one object, as a click on it would get."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.refine.log.replay import logged_picture
+from napari_spa.refine.log.replay import logged_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ class BatchEngine:
     def show(self, levels: Sequence[Any], plane: Plane) -> dict[str, Any]:
         """Set a plane as the session's image, looked at as its replay will."""
         look: dict[str, Any] = {"channels": _colours(levels[0], plane), "axis": None}
-        self.session.set_image(logged_picture(levels, plane, look))
+        self.session.set_image(logged_plane(levels, plane, look))
         canvas = self.session.canvas
         look["limits"] = canvas.intensity.pairs
         return {"image": canvas.fingerprint, "look": look}

@@ -125,7 +125,7 @@ def not_found(number: int, plane: Plane, problem: str) -> Found:
     return Found(number, plane, _NOTHING, 1.0, problem=problem)
 
 
-def found_at_hand(
+def found_active(
     session: RefinementSession, number: int, plane: Plane, source: Mapping[str, Any]
 ) -> Found:
     """Return the object that a session shows."""

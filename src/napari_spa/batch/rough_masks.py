@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.objects import Found, found_at_hand, shared_pixels
+from napari_spa.batch.objects import Found, found_active, shared_pixels
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.propagation import deep_points
@@ -75,7 +75,7 @@ def refine_mask(
     """
     session = engine.session
     session.start(deep_points(mask), mask=mask, view=session.view_of(mask))
-    found = found_at_hand(session, number, plane, source)
+    found = found_active(session, number, plane, source)
     shared = shared_pixels(found.mask, mask)
     agreement = shared / (found.mask.area + mask.area - shared)
     if agreement >= SAME and found.uncertainty <= SURE:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from napari_spa.batch.image import LabelPlanes, LogText, OpenedImage
-from napari_spa.batch.objects import Found, found_at_hand, not_found
+from napari_spa.batch.objects import Found, found_active, not_found
 from napari_spa.batch.task import ImageResult, ObjectResult, file_digest, input_digest
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
@@ -45,7 +45,7 @@ def find_prompted(
             except InputError as error:
                 yield not_found(prompt.number, plane, str(error))
             else:
-                yield found_at_hand(engine.session, prompt.number, plane, source)
+                yield found_active(engine.session, prompt.number, plane, source)
 
 
 def _nowhere(prompt: ObjectPrompt) -> Plane:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
 
-    shelf = ProfileShelf()
+    shelf = ProfileStore()
     entries = shelf.list()
     if options.json:
         listed = [
@@ -64,31 +64,31 @@ def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
     from napari_spa.io.models.load import load_model
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
 
     identity = load_model(options.model, device=options.device).identity
-    entry = ProfileShelf().new(options.name, model=identity, task=options.task)
+    entry = ProfileStore().new(options.name, model=identity, task=options.task)
     _report(entry.path, PreferenceProfile.load(entry.path), json=options.json)
     return 0
 
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
 
     path = find_profile(options.profile)
-    profile = ProfileShelf().rename(path, options.name, options.task)
+    profile = ProfileStore().rename(path, options.name, options.task)
     _report(path, profile, json=options.json)
     return 0
 
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
     from napari_spa.refine.preference.summary import evidence
 
     path = find_profile(options.profile)
-    before = ProfileShelf().reset(path)
+    before = ProfileStore().reset(path)
     back = "; 'napari-spa profile restore' undoes it" if before.picks else ""
     say(f"{evidence(before)} forgotten{back}")
     _report(path, before.emptied(), json=options.json)
@@ -98,9 +98,9 @@ def run_reset(options: argparse.Namespace) -> int:
 def run_restore(options: argparse.Namespace) -> int:
     """Run ``profile restore`` and return its exit status."""
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
 
-    shelf = ProfileShelf()
+    shelf = ProfileStore()
     path = shelf.bring_back(shelf.removed.find(options.name))
     _report(path, PreferenceProfile.load(path), json=options.json)
     return 0
@@ -127,11 +127,11 @@ def run_merge(options: argparse.Namespace) -> int:
 
 def find_profile(name: str) -> Path:
     """Find a profile by the path of its file, or by its name among the user's own."""
-    from napari_spa.io.profiles.store import ProfileShelf
+    from napari_spa.io.profiles.store import ProfileStore
 
     path = Path(name)
     looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
-    return path if looks_like_a_file or path.is_file() else ProfileShelf().find(name)
+    return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
 
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:

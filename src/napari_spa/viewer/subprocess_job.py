@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    run_apart (a thread of the dock)            serve (the new process)
+    run_in_subprocess (a thread of the dock)            serve (the new process)
       job, arguments ─────────────── stdin ────► runs the job
       on_value, progress, result ◄── stdout ──── what it reports
       Cancelled: closes stdin ──────────────────► its progress raises Cancelled
@@ -38,7 +38,7 @@ _LOOK_SECONDS, _GRACE_SECONDS = 0.1, 2.0
 _SERVE = "from napari_spa.viewer.subprocess_job import serve; serve()"
 
 
-def run_apart(
+def run_in_subprocess(
     job: Callable[..., Any],
     *arguments: object,
     on_value: Callable[[Any], None],

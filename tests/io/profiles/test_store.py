@@ -15,7 +15,7 @@ from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileShelf, file_stem, profiles_root
+from napari_spa.io.profiles.store import ProfileStore, file_stem, profiles_root
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 3)
 OTHER = replace(MODEL, name="medsam", sha256="cd" * 32)
@@ -27,17 +27,17 @@ def _taught(name: str = "Ana", picks: int = 5, **changes: object) -> PreferenceP
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ProfileShelf:
-    return ProfileShelf(tmp_path / "profiles")
+def shelf(tmp_path: Path) -> ProfileStore:
+    return ProfileStore(tmp_path / "profiles")
 
 
 def test_the_persons_own_folder(user_folders: Path) -> None:
     assert user_folders in profiles_root().parents
-    assert ProfileShelf().list() == ()
+    assert ProfileStore().list() == ()
     assert not profiles_root().exists()  # looking makes nothing
 
 
-def test_new_list_rename_reset_delete(shelf: ProfileShelf) -> None:
+def test_new_list_rename_reset_delete(shelf: ProfileStore) -> None:
     entry = shelf.new("  Ana ", model=MODEL, task="optic cup")
     assert shelf.list() == (entry,)
     assert (entry.name, entry.task, entry.picks, entry.problem) == ("Ana", "optic cup", 0, "")
@@ -58,7 +58,7 @@ def test_new_list_rename_reset_delete(shelf: ProfileShelf) -> None:
             act(entry.path)
 
 
-def test_what_was_reset_or_deleted_comes_back(shelf: ProfileShelf) -> None:
+def test_what_was_reset_or_deleted_comes_back(shelf: ProfileStore) -> None:
     path = shelf.add(_taught("Ana", 9))
     text = path.read_text()
     shelf.reset(path)
@@ -87,7 +87,7 @@ def test_what_was_reset_or_deleted_comes_back(shelf: ProfileShelf) -> None:
         shelf.bring_back(before.path)
 
 
-def test_what_cannot_be_kept_is_not_reset(shelf: ProfileShelf) -> None:
+def test_what_cannot_be_kept_is_not_reset(shelf: ProfileStore) -> None:
     path = shelf.add(_taught())
     (shelf.root / "removed").write_text("a file in the way")
     for act in (shelf.reset, shelf.delete):
@@ -96,7 +96,7 @@ def test_what_cannot_be_kept_is_not_reset(shelf: ProfileShelf) -> None:
     assert PreferenceProfile.load(path).picks == 5
 
 
-def test_a_profile_needs_a_name(shelf: ProfileShelf) -> None:
+def test_a_profile_needs_a_name(shelf: ProfileStore) -> None:
     with pytest.raises(ProfileError, match="needs a name"):
         shelf.new(" \t", model=MODEL)
     path = shelf.add(_taught(""))
@@ -106,7 +106,7 @@ def test_a_profile_needs_a_name(shelf: ProfileShelf) -> None:
         shelf.rename(path, "")
 
 
-def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileShelf) -> None:
+def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileStore) -> None:
     paths = [shelf.add(_taught("Ana", task=task)) for task in ("cup", "disc", "cup", "")]
     assert [p.stem for p in paths] == ["Ana - cup", "Ana - disc", "Ana - cup (2)", "Ana"]
     assert [e.task for e in shelf.list()] == ["", "cup", "cup", "disc"]
@@ -127,7 +127,7 @@ def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileShelf) -> None:
         "  ", "\u202eevil", "CON ", "-o",
     ],
 )  # fmt: skip
-def test_any_name_becomes_a_file_of_this_folder(shelf: ProfileShelf, name: str) -> None:
+def test_any_name_becomes_a_file_of_this_folder(shelf: ProfileStore, name: str) -> None:
     path = shelf.add(_taught(name))
     assert path.parent == shelf.root
     assert len(os.fsencode(path.name)) <= 110
@@ -147,13 +147,13 @@ def test_names_that_windows_keeps_for_devices(name: str) -> None:
     assert file_stem(name) == f"_{name}"
 
 
-def test_names_that_differ_in_case_or_accents_get_two_files(shelf: ProfileShelf) -> None:
+def test_names_that_differ_in_case_or_accents_get_two_files(shelf: ProfileStore) -> None:
     stems = [shelf.add(_taught(n)).stem for n in ("Ana", "ANA", "é", "e\u0301", "É")]
     assert len({stem.casefold() for stem in stems}) == 5
     assert shelf.find("ANA").stem == "ANA (2)"  # exactly, before roughly
 
 
-def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileShelf) -> None:
+def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileStore) -> None:
     good = shelf.add(_taught("Zoe"))
     newer = good.read_text().replace('"version": 3', '"version": 99')
     (shelf.root / "newer.json").write_text(newer)
@@ -180,7 +180,7 @@ def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileShelf) -> Non
         shelf.delete(entries["folder"].path)
 
 
-def test_a_damaged_file_is_never_changed(shelf: ProfileShelf) -> None:
+def test_a_damaged_file_is_never_changed(shelf: ProfileStore) -> None:
     path = shelf.add(_taught())
     path.write_text("{")
     for act in (shelf.reset, lambda p: shelf.rename(p, "x")):
@@ -189,7 +189,7 @@ def test_a_damaged_file_is_never_changed(shelf: ProfileShelf) -> None:
     assert path.read_text() == "{"
 
 
-def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileShelf) -> None:
+def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileStore) -> None:
     shelf.add(_taught("Ana"))
     shelf.add(_taught("Ben", model=OTHER))
     ana, ben = shelf.list()
@@ -200,14 +200,14 @@ def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileShelf) -> None:
 
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    shelf = ProfileShelf(tmp_path / "file")
+    shelf = ProfileStore(tmp_path / "file")
     with pytest.raises(DataError, match="cannot read"):
         shelf.list()
     with pytest.raises(DataError, match="cannot write"):
         shelf.add(_taught())
 
 
-def test_nobody_is_found_in_one_sentence(shelf: ProfileShelf) -> None:
+def test_nobody_is_found_in_one_sentence(shelf: ProfileStore) -> None:
     with pytest.raises(ProfileError, match=r"no profile 'Ana'.*none yet\.$"):
         shelf.find("Ana")
     shelf.add(_taught("Ben"))
@@ -219,9 +219,9 @@ CHILD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.io.profiles.profile import PreferenceProfile
-shelf, path = ProfileShelf(Path(sys.argv[1])), Path(sys.argv[2])
+shelf, path = ProfileStore(Path(sys.argv[1])), Path(sys.argv[2])
 profile = PreferenceProfile.load(path)
 for _ in range(15):
     shelf.update(path, lambda now: replace(now, picks=now.picks + 1))
@@ -229,7 +229,7 @@ for _ in range(15):
 """
 
 
-def test_two_processes_lose_nothing_of_each_other(shelf: ProfileShelf) -> None:
+def test_two_processes_lose_nothing_of_each_other(shelf: ProfileStore) -> None:
     path = shelf.add(_taught(picks=0))
     command = [sys.executable, "-c", CHILD, str(shelf.root), str(path)]
     children = [subprocess.Popen(command) for _ in range(2)]
@@ -243,7 +243,7 @@ def test_two_processes_lose_nothing_of_each_other(shelf: ProfileShelf) -> None:
 
 
 def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
-    shelf: ProfileShelf, monkeypatch
+    shelf: ProfileStore, monkeypatch
 ) -> None:
     from filelock import FileLock
 

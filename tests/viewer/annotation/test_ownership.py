@@ -14,10 +14,10 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.serialization import unpack
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.controller import Refiner
-from napari_spa.viewer.annotation.display import Looks
-from napari_spa.viewer.annotation.objects import ObjectActs
+from napari_spa.viewer.annotation.display import DisplayController
+from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import Prompter
-from napari_spa.viewer.annotation.stack import StackWalker
+from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
 
@@ -64,8 +64,8 @@ class Desk:
         self.second = self.viewer.add_image(data[1], name="second")
         self.refiner = Refiner(self.viewer, lambda name: self.session, work_root=root)
         self.prompter = Prompter(self.refiner)
-        self.looks, self.acts = Looks(self.refiner), ObjectActs(self.refiner)
-        self.walker = StackWalker(self.refiner)
+        self.looks, self.acts = DisplayController(self.refiner), ObjectActions(self.refiner)
+        self.walker = StackPropagation(self.refiner)
         self.walker.config = ON_AND_ON
         self.failed, self.closed = [], False
         self.refiner.failed.connect(self.failed.append)

@@ -6,7 +6,7 @@ from napari.layers import Shapes
 from napari.utils.triangulation_backend import TriangulationBackend, get_backend, set_backend
 from scipy import ndimage
 
-from napari_spa.viewer.layers.polygons import cut_into_pieces, move_apart, straighten, trace
+from napari_spa.viewer.layers.polygons import monotone_partition, move_apart, straighten, trace
 
 MODULES = {
     TriangulationBackend.pure_python: "napari",
@@ -47,7 +47,7 @@ def convex(ring):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_pieces_cover_the_inside_and_do_not_fork(seed, axis):
     rings = rings_of(seed)
-    pieces = cut_into_pieces(rings, axis=axis)
+    pieces = monotone_partition(rings, axis=axis)
     assert all(turns(piece[:, axis]) == 2 for piece in pieces)
     assert len({np.sign(area(piece)) for piece in pieces}) == 1
     assert sum(map(area, pieces)) == pytest.approx(sum(map(area, rings)))
@@ -56,24 +56,24 @@ def test_pieces_cover_the_inside_and_do_not_fork(seed, axis):
 @pytest.mark.parametrize("seed", range(12))
 def test_all_pieces_may_be_convex(seed):
     rings = rings_of(seed)
-    pieces = cut_into_pieces(rings, convex=True)
+    pieces = monotone_partition(rings, convex=True)
     assert all(convex(piece) for piece in pieces)
     assert sum(map(area, pieces)) == pytest.approx(sum(map(area, rings)))
 
 
 def test_what_need_not_be_cut_stays_whole():
-    assert cut_into_pieces([]) == []
+    assert monotone_partition([]) == []
     bow = np.array([[0.0, 0.1], [4.2, 5.3], [0.3, 10.4], [8.1, 9.9], [8.4, 0.2]])
-    (whole,) = cut_into_pieces([bow])
+    (whole,) = monotone_partition([bow])
     np.testing.assert_array_equal(whole, bow)
-    assert len(cut_into_pieces([bow], axis=0)) == 2
-    assert len(cut_into_pieces([bow], convex=True)) == 2
+    assert len(monotone_partition([bow], axis=0)) == 2
+    assert len(monotone_partition([bow], convex=True)) == 2
 
 
 def test_a_hole_costs_two_cuts():
     frame = [np.array([[0.0, 0.1], [0.2, 9.0], [9.1, 9.2], [9.3, 0.4]])]
     frame.append(np.array([[3.0, 3.1], [6.3, 3.4], [6.1, 6.2], [3.2, 6.0]]))
-    pieces = cut_into_pieces(frame)
+    pieces = monotone_partition(frame)
     assert len(pieces) == 2
     assert sum(map(area, pieces)) == pytest.approx(sum(map(area, frame)))
 
@@ -86,7 +86,7 @@ def test_napari_fills_pieces_exactly(backend):
         assert get_backend() is backend
         for seed in range(6):
             rings = rings_of(seed)
-            pieces = cut_into_pieces(rings, convex=backend is TriangulationBackend.pure_python)
+            pieces = monotone_partition(rings, convex=backend is TriangulationBackend.pure_python)
             layer = Shapes(pieces, shape_type="polygon", edge_width=0)
             mesh = layer._data_view._mesh
             a, b, c = np.moveaxis(mesh.vertices[mesh.triangles].astype(float), 1, 0)

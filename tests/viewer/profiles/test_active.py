@@ -8,11 +8,11 @@ import pytest
 from napari_spa.errors import DataError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileShelf
+from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.viewer.profiles import active
 from napari_spa.viewer.profiles.active import (
     NOT_KEPT,
-    ProfileBook,
+    ActiveProfile,
     recent_profile,
     recent_profiles_path,
     remember_profile,
@@ -43,7 +43,7 @@ def _of(model=MODEL, **known):
 
 @pytest.fixture
 def shelf(tmp_path):
-    return ProfileShelf(tmp_path / "shelf")
+    return ProfileStore(tmp_path / "shelf")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def open_book(shelf, qtbot):
     books = []
 
     def open_it():
-        book = ProfileBook(shelf)
+        book = ActiveProfile(shelf)
         book.model_name = "tiny"
         books.append(book)
         book.complaints = []

@@ -9,16 +9,16 @@ from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_spa.core.types import Region
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.store import ShelfEntry
+from napari_spa.io.profiles.store import StoreEntry
 from napari_spa.viewer.profiles.comparison import Disagreement
 from napari_spa.widgets.profiles.bar import NONE, ProfileBar
 from napari_spa.widgets.profiles.dialogs import MergeDialog, NameDialog, SureDialog
 
 MODEL = ModelIdentity("tiny", "ab" * 32, "both", "mixture", 2)
-ANA = ShelfEntry(Path("ana.json"), "Ana", "optic cup", 31, 12, MODEL)
-BEN = ShelfEntry(Path("ben.json"), "Ben <b>", "", 1, 1, MODEL)
-TORN = ShelfEntry(Path("torn.json"), "torn", problem="it is no profile.")
-LONG = ShelfEntry(Path("long.json"), "a name of very many words " * 6, "", 3, 1, MODEL)
+ANA = StoreEntry(Path("ana.json"), "Ana", "optic cup", 31, 12, MODEL)
+BEN = StoreEntry(Path("ben.json"), "Ben <b>", "", 1, 1, MODEL)
+TORN = StoreEntry(Path("torn.json"), "torn", problem="it is no profile.")
+LONG = StoreEntry(Path("long.json"), "a name of very many words " * 6, "", 3, 1, MODEL)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.models.identity import ModelIdentity
 
-__all__ = ["ProfileShelf", "ShelfEntry", "profiles_root", "update_profile"]
+__all__ = ["ProfileStore", "StoreEntry", "profiles_root", "update_profile"]
 
 
 _FORBIDDEN = '<>:"/\\|?*'
@@ -81,7 +81,7 @@ def folded(stem: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ShelfEntry:
+class StoreEntry:
     """One profile on the shelf, or a file that is none."""
 
     path: Path  # its file
@@ -98,29 +98,29 @@ class ShelfEntry:
         return self.model is not None and self.model.interchangeable(model)
 
 
-def read_entry(path: Path) -> ShelfEntry | None:
+def read_entry(path: Path) -> StoreEntry | None:
     """Read a file as an entry, with its problem if need be; None when it is gone by now."""
     try:
         return described(path, PreferenceProfile.load(path))
     except ProfileError as error:
         # Another window may have deleted it just now; a dangling link stays a problem.
         gone = not path.exists() and not path.is_symlink()
-        return None if gone else ShelfEntry(path, path.stem, problem=str(error))
+        return None if gone else StoreEntry(path, path.stem, problem=str(error))
 
 
-def described(path: Path, profile: PreferenceProfile) -> ShelfEntry:
+def described(path: Path, profile: PreferenceProfile) -> StoreEntry:
     """Return the entry of a profile that was read from, or written to, a file."""
     name = profile.name or path.stem
-    return ShelfEntry(path, name, profile.task, profile.picks, profile.images, profile.model)
+    return StoreEntry(path, name, profile.task, profile.picks, profile.images, profile.model)
 
 
-class ProfileBin:
+class ProfileTrash:
     """A folder of profiles that are not in use any more."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def list(self, most: int | None = None) -> tuple[ShelfEntry, ...]:
+    def list(self, most: int | None = None) -> tuple[StoreEntry, ...]:
         """List what can be brought back, the latest first."""
         try:
             paths = tuple(self.root.glob("*.json"))
@@ -178,14 +178,14 @@ def profiles_root() -> Path:
     return user_data_path("napari-spa") / "profiles"
 
 
-class ProfileShelf:
+class ProfileStore:
     """The profiles in a folder."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = profiles_root() if root is None else Path(root)
-        self.removed = ProfileBin(self.root / "removed")
+        self.removed = ProfileTrash(self.root / "removed")
 
-    def list(self) -> tuple[ShelfEntry, ...]:
+    def list(self) -> tuple[StoreEntry, ...]:
         """List all profiles by name; files that are none are listed with their problem."""
         entries = [entry for path in self._files() if (entry := read_entry(path)) is not None]
         entries.sort(key=lambda e: (e.name.casefold(), e.task.casefold(), e.path.stem))
@@ -206,7 +206,7 @@ class ProfileShelf:
         there = ", ".join(repr(entry.name) for entry in entries[:8]) or "none yet"
         raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
 
-    def new(self, name: str, *, model: ModelIdentity, task: str = "") -> ShelfEntry:
+    def new(self, name: str, *, model: ModelIdentity, task: str = "") -> StoreEntry:
         """Put an empty profile on the shelf."""
         profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
         return described(self.add(profile), profile)

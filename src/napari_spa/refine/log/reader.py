@@ -39,7 +39,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AtHand:
+class ActiveObject:
     """The object that was not accepted yet."""
 
     number: int  # its label
@@ -92,7 +92,7 @@ class LoggedSession:
     image: ImageFacts  # the image
     model: Record  # the latest model's identity
     annotation: Annotation  # the objects, with their labels in the surface that was given
-    at_hand: AtHand | None = None  # the object that was not accepted yet
+    at_hand: ActiveObject | None = None  # the object that was not accepted yet
     # Digest of each plane that was decided on.
     fingerprints: dict[Plane, str] = field(default_factory=dict)
     closed: bool = False  # whether the window was closed in order
@@ -133,7 +133,9 @@ class RecordReader:
         source = self._looked(record)
         if held is None or decision.act == "start":
             again = held is not None and (held.number, held.plane) == (number, plane)
-            held = AtHand(number, plane, reopened=held is not None and again and held.reopened)
+            held = ActiveObject(
+                number, plane, reopened=held is not None and again and held.reopened
+            )
         earlier = tuple(d for d in held.decisions if d.round < decision.round)
         self._session.at_hand = replace(
             held, decisions=(*earlier, decision), round=decision.round, source=source
@@ -187,7 +189,7 @@ class RecordReader:
         part = None if held is None else held.on(plane)
         decisions = () if part is None else part.decisions
         last = decisions[-1].round if decisions else 0
-        self._session.at_hand = AtHand(number, plane, decisions, last, reopened=True)
+        self._session.at_hand = ActiveObject(number, plane, decisions, last, reopened=True)
 
     def _on_discard(self, record: Record) -> None:
         self._session.at_hand = None

@@ -111,7 +111,7 @@ class Replayer:
         looked = session, accepted.plane, repr(look)
         if looked != self._looked:
             self._looked = ()
-            session.set_image(logged_picture(self._levels, accepted.plane, look))
+            session.set_image(logged_plane(self._levels, accepted.plane, look))
             self._looked = looked
         logged = accepted.source.get("image")
         if logged is not None and logged != session.canvas.fingerprint:
@@ -136,7 +136,7 @@ def replay(
     return session, replayer.parts(session)
 
 
-def logged_picture(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> Picture:
+def logged_plane(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> Picture:
     """Look at a plane as a log says it was looked at."""
     axis, channels, limits = _read_look(look or {})
     if axis in plane.axes:

@@ -15,14 +15,14 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session
-from napari_spa.viewer.annotation.images import Works
+from napari_spa.viewer.annotation.images import AnnotatedImages
 from napari_spa.viewer.annotation.model_in_use import ModelInUse
-from napari_spa.viewer.annotation.round import RoundShow, Shown, look_record, make_shown
-from napari_spa.viewer.autosave.autosave import WorkKeeper
+from napari_spa.viewer.annotation.round import RoundRenderer, Shown, look_record, make_shown
+from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs
 from napari_spa.viewer.layers.planes import picture_of
-from napari_spa.viewer.profiles.active import ProfileBook
+from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.engine import SessionFactory
-    from napari_spa.viewer.annotation.image import AnnotatedImage, AtHand
+    from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage
 
     Act = Callable[[RefinementSession, Progress], Proposal]
 
@@ -102,22 +102,24 @@ class Refiner(QObject):
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
         self._owner: AnnotatedImage | None = None  # whose image the latest job is about
-        self._before: AtHand | None = None  # what comes back when its object cannot be started
+        self._before: ActiveObject | None = (
+            None  # what comes back when its object cannot be started
+        )
         self._troubled.connect(self.failed)
         self._mended.connect(self.said)
-        self.keeper = WorkKeeper(work_root, self._troubled.emit, self._mended.emit)
-        self.works = Works(viewer, self.keeper, self)
+        self.keeper = AutosaveManager(work_root, self._troubled.emit, self._mended.emit)
+        self.works = AnnotatedImages(viewer, self.keeper, self)
         self.works.changed.connect(self.objects_changed)
         self.works.lost.connect(self._on_lost)
         self.works.noticed.connect(self.said)
         self.cleared.connect(self.works.settle)
-        self.profiles = ProfileBook(parent=self)
+        self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
         self.profiles.forgotten.connect(self._on_forgotten)
         self._overlap: Overlap = "protect"
         self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
-        self._round = RoundShow(self)
+        self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
 
@@ -158,7 +160,7 @@ class Refiner(QObject):
         return self.worker.busy or self._round.active
 
     @property
-    def held(self) -> AtHand | None:
+    def held(self) -> ActiveObject | None:
         """The object at hand."""
         return None if self.current is None else self.current.at_hand
 
@@ -303,7 +305,7 @@ class Refiner(QObject):
         return self.profiles.close()
 
     def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
-        """Let go of an image that goes on another day; see :meth:`Works.leave`."""
+        """Let go of an image that goes on another day; see :meth:`AnnotatedImages.leave`."""
         self._drop_work(work)
         self.works.leave(work, onward=onward)
         self.cleared.emit()
@@ -350,14 +352,16 @@ class Refiner(QObject):
         else:
             self.submit(self.model.loader(), then)
 
-    def begin(self, work: AnnotatedImage, held: AtHand, act: Act, *, known: bool = False) -> None:
+    def begin(
+        self, work: AnnotatedImage, held: ActiveObject, act: Act, *, known: bool = False
+    ) -> None:
         """Make an object the one at hand and start on it in the background.
 
         Parameters
         ----------
         work : AnnotatedImage
             Its image.
-        held : AtHand
+        held : ActiveObject
             The object.
         act : callable
             What the session does once it has the image.

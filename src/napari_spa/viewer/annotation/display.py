@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.layers.planes import Look
 
 
-class Looks(QObject):
+class DisplayController(QObject):
     """Channels, contrast, field of view, and which of our layers are shown."""
 
     def __init__(self, refiner: Refiner) -> None:

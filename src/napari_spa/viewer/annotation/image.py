@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AtHand:
+class ActiveObject:
     """The object a person is working on.
 
     Attributes
@@ -110,7 +110,7 @@ class AnnotatedImage:
         self.annotation = Annotation(self.mask)
         self.look = Look(channel_choices(image)[0])
         self.journal: Journal | None = None
-        self.at_hand: AtHand | None = None
+        self.at_hand: ActiveObject | None = None
         self.selected: int | None = None
         # Of each object whose first click also accepted the one before it: that change.
         self.followed: dict[int, Change] = {}
@@ -148,7 +148,7 @@ class AnnotatedImage:
 
     # ------------------------------------------------------------------ the object at hand
 
-    def take(self, held: AtHand) -> None:
+    def take(self, held: ActiveObject) -> None:
         """Make an object the one at hand; nothing is shown of it yet."""
         self.at_hand = held
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
-    from napari_spa.viewer.autosave.autosave import WorkKeeper
+    from napari_spa.viewer.autosave.autosave import AutosaveManager
 
 
-class Works(QObject):
+class AnnotatedImages(QObject):
     """Keep what belongs to each image, and one of them as the one that is annotated."""
 
     changed = Signal()  # another image is annotated, or its objects changed
@@ -36,7 +36,7 @@ class Works(QObject):
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
-        self, viewer: ViewerModel, keeper: WorkKeeper, parent: QObject | None = None
+        self, viewer: ViewerModel, keeper: AutosaveManager, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self._viewer, self._keeper = viewer, keeper

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.image import AtHand
+from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.annotation.stored_masks import stored_mask
 from napari_spa.viewer.autosave.export import export_work
 from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.profiles.active import Taught
 
 
-class ObjectActs(QObject):
+class ObjectActions(QObject):
     """The acts on the objects of the image that is annotated.
 
     Parameters
@@ -72,7 +72,7 @@ class ObjectActs(QObject):
             self._restore(work, number, part, reopened=True)
             return
         act: Act = lambda session, progress: session.start(mask=pixels, progress=progress)  # noqa: E731
-        refiner.begin(work, AtHand(number, part.plane, reopened=True), act)
+        refiner.begin(work, ActiveObject(number, part.plane, reopened=True), act)
 
     def refine_at(self, position: Position) -> None:
         """Refine what a labels layer has at a world position: any layer's, ours included."""
@@ -92,7 +92,7 @@ class ObjectActs(QObject):
             return
         number = found.number if ours else work.annotation.next_number
         act: Act = lambda session, progress: session.start(mask=found.mask, progress=progress)  # noqa: E731
-        refiner.begin(work, AtHand(number, plane), act)
+        refiner.begin(work, ActiveObject(number, plane), act)
 
     def delete(self, number: int, plane: Plane | None = None) -> None:
         """Delete an object from one plane or from all; undo brings it back."""
@@ -222,7 +222,7 @@ class ObjectActs(QObject):
                 known = picks
             return session.restore(part.decisions, learnt=known, progress=progress)
 
-        held = AtHand(number, part.plane, learnt=learnt, reopened=reopened)
+        held = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
         self._refiner.begin(work, held, act, known=True)
 
     def _changed(self, sentence: str) -> None:

@@ -11,7 +11,7 @@ from napari_spa.core.types import Box
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY
-from napari_spa.viewer.annotation.image import AtHand
+from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
@@ -275,10 +275,10 @@ class Prompter(QObject):
             work.followed.pop(number, None)
             if onward and work.annotation.last_change is not None:
                 work.followed[number] = work.annotation.last_change
-            refiner.begin(work, AtHand(number, plane), start)
+            refiner.begin(work, ActiveObject(number, plane), start)
 
 
-def _goes_on(held: AtHand, plane: Plane, points: list[tuple[float, float]], aim: Aim) -> bool:
+def _goes_on(held: ActiveObject, plane: Plane, points: list[tuple[float, float]], aim: Aim) -> bool:
     """Tell whether a prompt is for the next object."""
     if aim != "auto" or held.shown is None or held.plane != plane:
         return aim == "next"

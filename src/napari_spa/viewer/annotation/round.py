@@ -106,7 +106,7 @@ _logger = logging.getLogger(__name__)
 _STEP_MS = 10  # long enough for the window to paint one part of a round before the next
 
 
-class RoundShow(QObject):
+class RoundRenderer(QObject):
     """Draw the parts of one round in turn."""
 
     done = Signal(object)  # all parts of this ``Shown`` are drawn, or as many as can be

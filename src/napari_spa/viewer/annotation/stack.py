@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
-from napari_spa.viewer.annotation.image import AnnotatedImage, AtHand, part_of
+from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
 from napari_spa.viewer.annotation.round import look_record
 from napari_spa.viewer.layers.planes import (
     picture_of,
@@ -32,7 +32,7 @@ Direction = Literal["backward", "forward", "both"]
 _PERSONAL = ("accepted", "edited")
 
 
-class StackWalker(QObject):
+class StackPropagation(QObject):
     """Carry and propagate the active object, or the selected one, through its stack."""
 
     def __init__(self, refiner: Refiner) -> None:
@@ -94,7 +94,7 @@ class StackWalker(QObject):
         show_plane(self._refiner.viewer, work.image, following)
         self._refiner.begin(
             work,
-            AtHand(number, following),
+            ActiveObject(number, following),
             lambda session, progress: carry(
                 session, picture, mask, mixture=mixture, source=work.source(), progress=progress
             ),

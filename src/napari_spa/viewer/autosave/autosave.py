@@ -69,7 +69,7 @@ class Recovered:
     profile: PreferenceProfile | None  # what was learnt
 
 
-class WorkKeeper:
+class AutosaveManager:
     """Keep a log for each annotated image."""
 
     def __init__(

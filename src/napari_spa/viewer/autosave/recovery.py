@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.image import AtHand
+from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import (
     logged_look,
     picture_of,
@@ -137,5 +137,7 @@ class Recovery(QObject):
                 held.decisions, undone=held.undone, learnt=learnt, progress=progress
             )
 
-        again = AtHand(held.number, held.plane, learnt=learnt, reopened=held.reopened, look=look)
+        again = ActiveObject(
+            held.number, held.plane, learnt=learnt, reopened=held.reopened, look=look
+        )
         refiner.begin(work, again, act, known=True)

@@ -16,8 +16,8 @@ from napari_spa.io.projects.items import in_brief
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
 from napari_spa.viewer.folder.reader import FolderReader, ReadItem
-from napari_spa.viewer.folder.saver import FolderSaver, Leaving
-from napari_spa.viewer.folder.stage import FolderStage
+from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
+from napari_spa.viewer.folder.stage import FolderImageView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +111,7 @@ _SETTLED_MS = 250
 AT_HAND = "Accept or discard the active object first."
 
 
-class FolderWalker(QObject):
+class FolderController(QObject):
     """The images of one folder, one of them in the viewer.
 
     Everything slow happens in threads of its own: reading, writing, listing.
@@ -130,7 +130,7 @@ class FolderWalker(QObject):
     ) -> None:
         super().__init__(parent)
         self.saver = FolderSaver(self)
-        self.stage = FolderStage(viewer, open_desk, self.saver, self)
+        self.stage = FolderImageView(viewer, open_desk, self.saver, self)
         self.items = self._no_items()
         self.order: Callable[[], Sequence[str]] = lambda: list(self.items)
         self.reserved: frozenset[str] = frozenset()
@@ -300,14 +300,14 @@ class FolderWalker(QObject):
         self.said.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
         place = partial(self.saver.place, out, name, self.stage.left)
-        future = self._reader.item(image, place, partial(self.saver.give_back, name))
+        future = self._reader.item(image, place, partial(self.saver.return_pending, name))
         future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
         error, bookmark = done.exception(), self._bookmark
         if bookmark is None or name != self._wanted or name not in self.items:
             if error is None:
-                self.saver.give_back(name)
+                self.saver.return_pending(name)
             return
         if error is not None:
             self._pass_over(name, error)
@@ -318,7 +318,7 @@ class FolderWalker(QObject):
             self.leave(onward=True)
             self.stage.show(item, bookmark.plane(item.image))
         except SpaError as trouble:
-            self.saver.give_back(name)
+            self.saver.return_pending(name)
             self._report(trouble)
             return
         self.items.note_readable(name)
@@ -350,7 +350,7 @@ class FolderWalker(QObject):
     # ------------------------------------------------------------------ leaving one
 
     def leave(self, *, onward: bool = False) -> None:
-        """Take the image on show and its layers away; see :meth:`FolderStage.leave`."""
+        """Take the image on show and its layers away; see :meth:`FolderImageView.leave`."""
         if self.stage.current is None:
             return
         self._settled.stop()
@@ -366,7 +366,7 @@ class FolderWalker(QObject):
             and not os.path.exists(labels_path(self.out, left.name))
         ):  # there is nothing on it, and that is a result too
             store, info = left.work.mask.store, left.image.file.info
-            self.saver.save(Leaving(left.place, store, info, True))
+            self.saver.save(PendingSave(left.place, store, info, True))
 
     def _on_gone(self, name: str) -> None:
         self._remember()

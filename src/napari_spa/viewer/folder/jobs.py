@@ -9,7 +9,7 @@ from napari_spa.core.words import counted
 from napari_spa.io.projects.items import in_brief
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.viewer.layers.mask import mask_colours
-from napari_spa.viewer.subprocess_job import run_apart
+from napari_spa.viewer.subprocess_job import run_in_subprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ def effort_words(order: BatchOrder, progress: Progress) -> str:
 
     One image is done to find out, in a folder that goes again.
     """
-    words: str = run_apart(
+    words: str = run_in_subprocess(
         _effort, order, on_value=lambda value: None, progress=progress, patience=0.0
     )
     return words
@@ -136,7 +136,7 @@ def do_batch(
 ) -> BatchReport:
     """Run a batch in processes of its own."""
     if order.workers == 1:
-        report: BatchReport = run_apart(_run, order, on_value=on_result, progress=progress)
+        report: BatchReport = run_in_subprocess(_run, order, on_value=on_result, progress=progress)
         return report
     return _run(order, on_result, progress)  # its workers are processes already
 

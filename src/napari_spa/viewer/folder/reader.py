@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.event_log import Record
     from napari_spa.io.images import ImageFile
-    from napari_spa.viewer.folder.storage import FolderLog, FolderPlace
+    from napari_spa.viewer.folder.storage import FolderLog, FolderLogLocation
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 _logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class ReadItem:
     """An image and the work on it."""
 
     image: ReadImage  # the image
-    place: FolderPlace  # where the work is kept
+    place: FolderLogLocation  # where the work is kept
     recovered: Recovered | None  # what was done already
 
 
@@ -149,8 +149,8 @@ class FolderReader:
     def item(
         self,
         image: Future[ReadImage],
-        make_place: Callable[[], FolderPlace],
-        give_back: Callable[[], None],
+        make_place: Callable[[], FolderLogLocation],
+        return_pending: Callable[[], None],
     ) -> Future[ReadItem]:
         """Read the work on an image, after the image."""
 
@@ -160,7 +160,7 @@ class FolderReader:
             try:
                 return ReadItem(found, place, recover(found, place))
             except BaseException:
-                give_back()
+                return_pending()
                 raise
 
         return self._pool.submit(read)
@@ -175,7 +175,7 @@ class FolderReader:
         self._images.clear()
 
 
-def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
+def recover(image: ReadImage, place: FolderLogLocation) -> Recovered | None:
     """Read the work on an image: from its log, else from its labels; for the background."""
     records = _records(place)
     labels = labels_path(place.out, place.name)
@@ -198,7 +198,7 @@ def recover(image: ReadImage, place: FolderPlace) -> Recovered | None:
     return Recovered(place, session, store, None)
 
 
-def _records(place: FolderPlace) -> list[Record]:
+def _records(place: FolderLogLocation) -> list[Record]:
     from napari_spa.io.event_log import read_records
 
     log: FolderLog | None = place.open_log

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.paths import labels_path
-from napari_spa.viewer.folder.storage import FolderPlace
+from napari_spa.viewer.folder.storage import FolderLogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +28,12 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Leaving:
+class PendingSave:
     """The work on an image that is left.
 
     Attributes
     ----------
-    place : FolderPlace
+    place : FolderLogLocation
         Where it is kept.
     store : LabelStore
         Its labels; nobody changes them any more.
@@ -43,7 +43,7 @@ class Leaving:
         Whether the labels have to be written.
     """
 
-    place: FolderPlace
+    place: FolderLogLocation
     store: LabelStore
     info: ImageInfo
     labels: bool
@@ -67,8 +67,8 @@ class FolderSaver(QObject):
         super().__init__(parent)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-folder-save")
         self._project: Project | None = None
-        self._leaving: dict[str, Leaving] = {}
-        self._lent: dict[str, Leaving] = {}
+        self._leaving: dict[str, PendingSave] = {}
+        self._lent: dict[str, PendingSave] = {}
         self._changes: dict[str, dict[str, Any]] = {}
         self._told = False
 
@@ -90,11 +90,11 @@ class FolderSaver(QObject):
         """Write what changed about an image into the index."""
         self._submit(lambda: self._index(name, changes))
 
-    def save(self, leaving: Leaving) -> None:
+    def save(self, leaving: PendingSave) -> None:
         """Write the work on an image that is left, and close its log."""
         self._submit(lambda: self._save(leaving))
 
-    def keep(self, place: FolderPlace, image: ReadImage) -> Future[None]:
+    def keep(self, place: FolderLogLocation, image: ReadImage) -> Future[None]:
         """Write the labels of what is accepted on an image that is still on show."""
         return self._submit(lambda: self._keep(place, image))
 
@@ -102,23 +102,25 @@ class FolderSaver(QObject):
         """Do something after all that is to be written so far."""
         return self._submit(act)
 
-    def place(self, out: Path, name: str, left: Callable[[FolderPlace], None]) -> FolderPlace:
+    def place(
+        self, out: Path, name: str, left: Callable[[FolderLogLocation], None]
+    ) -> FolderLogLocation:
         """Return where an image's work is kept, once all so far is written; in any thread.
 
         What could not be written goes with it, until it is left or given back.
         """
 
-        def make() -> FolderPlace:
+        def make() -> FolderLogLocation:
             kept = self._leaving.pop(name, None)
             known = None if kept is None else kept.place.open_log
-            place = FolderPlace(out, name, left, known, self._tell)
+            place = FolderLogLocation(out, name, left, known, self._tell)
             if kept is not None:
                 self._lent[name] = kept
             return place
 
         return self._submit(make).result()
 
-    def give_back(self, name: str) -> None:
+    def return_pending(self, name: str) -> None:
         """Keep what :meth:`place` gave away, because the image was not opened after all."""
 
         def keep() -> None:
@@ -188,7 +190,7 @@ class FolderSaver(QObject):
         if not self._leaving:
             self._told = False
 
-    def _save(self, leaving: Leaving) -> None:
+    def _save(self, leaving: PendingSave) -> None:
         name, log = leaving.place.name, leaving.place.open_log
         kept = True
         if log is not None:
@@ -213,7 +215,7 @@ class FolderSaver(QObject):
             self._leaving[name] = leaving
         self._announce()
 
-    def _keep(self, place: FolderPlace, image: ReadImage) -> None:
+    def _keep(self, place: FolderLogLocation, image: ReadImage) -> None:
         from napari_spa.viewer.folder.reader import recover
 
         if place.open_log is None or not place.open_log.touched:
@@ -222,7 +224,7 @@ class FolderSaver(QObject):
             # From the log: the layer's labels hold the object at hand as well.
             found = recover(image, place)
             if found is not None:
-                _write_labels(Leaving(place, found.store, image.file.info, True))
+                _write_labels(PendingSave(place, found.store, image.file.info, True))
         except SpaError as error:
             self._tell(str(error))
 
@@ -235,7 +237,7 @@ class FolderSaver(QObject):
             self.failed.emit(sentence)
 
 
-def _write_labels(leaving: Leaving) -> None:
+def _write_labels(leaving: PendingSave) -> None:
     from napari_spa.io.images import write_labels
 
     store, place = leaving.store, leaving.place

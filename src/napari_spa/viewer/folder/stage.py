@@ -10,7 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.folder.saver import Leaving
+from napari_spa.viewer.folder.saver import PendingSave
 from napari_spa.viewer.folder.storage import PROFILE_NAME
 from napari_spa.viewer.layers.planes import show_plane, shown_plane
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.autosave.recovery import Recovery
     from napari_spa.viewer.folder.reader import ReadImage, ReadItem
     from napari_spa.viewer.folder.saver import FolderSaver
-    from napari_spa.viewer.folder.storage import FolderPlace
+    from napari_spa.viewer.folder.storage import FolderLogLocation
 
 
 class Desk(Protocol):
@@ -51,7 +51,7 @@ class OpenItem:
     image: ReadImage  # its pixels and name
     layer: Image  # its layer
     work: AnnotatedImage  # its objects
-    place: FolderPlace  # where its work is kept
+    place: FolderLogLocation  # where its work is kept
     desk: Desk  # where it is refined
 
     @property
@@ -60,7 +60,7 @@ class OpenItem:
         return self.image.name
 
 
-class FolderStage(QObject):
+class FolderImageView(QObject):
     """The image of the folder that is in the viewer; the user's own layers stay."""
 
     proposed = Signal()  # A round of an object of this image is shown; its objects changed
@@ -137,7 +137,7 @@ class FolderStage(QObject):
         layers.insert(len(layers) if place is None else min(place, len(layers)), layer)
         layers.selection.active = layer
 
-    def left(self, place: FolderPlace) -> None:
+    def left(self, place: FolderLogLocation) -> None:
         """Save the work on an image that is let go of, whoever lets go."""
         if self.current is not None and self.current.place is place:
             # The user removed its layer; what else that starts comes first.
@@ -145,7 +145,7 @@ class FolderStage(QObject):
             self._gone_due.start()
         log, work, info = place.open_log, place.work, place.info
         if log is not None and work is not None and info is not None:
-            self._saver.save(Leaving(place, work.mask.store, info, log.touched))
+            self._saver.save(PendingSave(place, work.mask.store, info, log.touched))
 
     def plane(self) -> Plane | None:
         """Return the slice on show."""
@@ -187,7 +187,7 @@ class FolderStage(QObject):
         current = self.current
         return current is not None and current.desk.refiner.current is current.work
 
-    def _profile(self, place: FolderPlace, refiner: Refiner) -> PreferenceProfile | None:
+    def _profile(self, place: FolderLogLocation, refiner: Refiner) -> PreferenceProfile | None:
         """Return what was learnt in this project, once, when nothing else was chosen."""
         from napari_spa.io.profiles.profile import PreferenceProfile
 

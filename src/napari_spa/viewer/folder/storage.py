@@ -78,14 +78,14 @@ class FolderLog(RecordLog):
 PROFILE_NAME = "profile.json"
 
 
-class FolderPlace:
-    """A place for `WorkKeeper`, held by the whole project."""
+class FolderLogLocation:
+    """A place for `AutosaveManager`, held by the whole project."""
 
     def __init__(
         self,
         out: Path,
         name: str,
-        left: Callable[[FolderPlace], None],
+        left: Callable[[FolderLogLocation], None],
         known: FolderLog | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:

@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, place_layer
-from napari_spa.viewer.layers.polygons import cut_into_pieces, mask_polygons
+from napari_spa.viewer.layers.polygons import mask_polygons, monotone_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -301,7 +301,7 @@ def _placed(
     polygons, colours = list(drawn.polygons), drawn.colours
     if transposed:
         # Columns on screen are rows of the plane, so the cuts must be along rows too.
-        cut = [cut_into_pieces([polygon], axis=0) for polygon in polygons]
+        cut = [monotone_partition([polygon], axis=0) for polygon in polygons]
         colours = np.repeat(colours, [len(pieces) for pieces in cut], axis=0)
         polygons = [piece for pieces in cut for piece in pieces]
     if not polygons:

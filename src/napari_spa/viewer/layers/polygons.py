@@ -232,7 +232,7 @@ def _place(
     return r0 + place * (r1 - r0), c0 + place * (c1 - c0)
 
 
-def cut_into_pieces(
+def monotone_partition(
     rings: Sequence[DoubleArray], *, axis: int = 1, convex: bool = False
 ) -> list[DoubleArray]:
     """Cut what lies between rings into pieces without holes or forks.
@@ -273,7 +273,7 @@ class _Chains:
     Parameters
     ----------
     rings : sequence of ndarray of shape (N, 2)
-        As for :func:`cut_into_pieces`.
+        As for :func:`monotone_partition`.
     every_corner : bool
         Cut at every corner, not at forks only.
     """
@@ -453,7 +453,7 @@ def mask_polygons(
     -----
     Pixels that touch at a corner belong together.  No polygon has a hole: around a hole
     there are several, which share edges but do not overlap, and every column meets each
-    in one stretch; see :func:`~napari_spa.viewer.layers.polygons.cut_into_pieces` for why.  The
+    in one stretch; see :func:`~napari_spa.viewer.layers.polygons.monotone_partition` for why.  The
     ends of cuts come on top of the vertices that are counted.  An exact outline has
     exactly the pixels of the mask inside.
     """
@@ -466,7 +466,7 @@ def mask_polygons(
     rings = _outline(crop, enough, most)
     # Cuts are made between places that napari can store.
     placed = [(ring + corner).astype(np.float32).astype(np.float64) for ring in rings]
-    return cut_into_pieces(placed, convex=convex)
+    return monotone_partition(placed, convex=convex)
 
 
 def fill_polygons(polygons: Sequence[DoubleArray], shape: tuple[int, int]) -> BoolArray:

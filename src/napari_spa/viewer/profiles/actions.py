@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.settings import Settings
 
 
-class ProfileActs(QObject):
+class ProfileActions(QObject):
     """The acts on the profiles of a refiner."""
 
     setting_wanted = Signal(str)  # the profile that the settings shall name; empty for none

@@ -14,8 +14,8 @@ from napari_spa.errors import DataError, SpaError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import (
-    ProfileShelf,
-    ShelfEntry,
+    ProfileStore,
+    StoreEntry,
     described,
     folded,
     read_entry,
@@ -199,7 +199,7 @@ _MOST_UNLEARNT = 50
 _MOST_BACK = 12
 """So many of those that were removed are offered."""
 
-_Listed = tuple[tuple[ShelfEntry, ...], tuple[ShelfEntry, ...]]
+_Listed = tuple[tuple[StoreEntry, ...], tuple[StoreEntry, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class _Written:
     problem: str = ""
 
 
-class ProfileBook(QObject):
+class ActiveProfile(QObject):
     """The profiles on the shelf and the one in use; all but :meth:`equip` in the main thread.
 
     Without a chosen profile, what is learnt stays with the window.
@@ -222,11 +222,11 @@ class ProfileBook(QObject):
     _refused = Signal(object, str)  # from other threads
     _unlearnt = Signal(object, object)
 
-    def __init__(self, shelf: ProfileShelf | None = None, parent: QObject | None = None) -> None:
+    def __init__(self, shelf: ProfileStore | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.shelf = shelf or ProfileShelf()
-        self.entries: tuple[ShelfEntry, ...] = ()
-        self.removed: tuple[ShelfEntry, ...] = ()
+        self.shelf = shelf or ProfileStore()
+        self.entries: tuple[StoreEntry, ...] = ()
+        self.removed: tuple[StoreEntry, ...] = ()
         self.chosen: Path | None = None
         self.loose: PreferenceProfile | None = None
         self.model_name = ""
@@ -254,11 +254,11 @@ class ProfileBook(QObject):
         return due > 0 and not self._writing
 
     @property
-    def entry(self) -> ShelfEntry | None:
+    def entry(self) -> StoreEntry | None:
         """The profile in use."""
         return next((entry for entry in self.entries if entry.path == self.chosen), None)
 
-    def fits(self, entry: ShelfEntry) -> bool:
+    def fits(self, entry: StoreEntry) -> bool:
         """Tell whether a profile can be used with the model, as far as is known."""
         if entry.problem or entry.model is None:
             return False
@@ -267,7 +267,7 @@ class ProfileBook(QObject):
         is_path = "." in self.model_name  # which may hold any model
         return is_path or entry.model.name == self.model_name
 
-    def others(self) -> tuple[ShelfEntry, ...]:
+    def others(self) -> tuple[StoreEntry, ...]:
         """Return the profiles that can be used beside the one in use."""
         return tuple(e for e in self.entries if e.path != self.chosen and self.fits(e))
 
@@ -311,7 +311,7 @@ class ProfileBook(QObject):
             found = read_entry(chosen)
             if found is None:
                 name = chosen.stem if known is None else known.name
-                found = ShelfEntry(chosen, name, problem=f"the profile {chosen} is gone.")
+                found = StoreEntry(chosen, name, problem=f"the profile {chosen} is gone.")
             return (*entries, found), removed
 
         self.files.ask(look, self._on_listed)
@@ -493,7 +493,7 @@ class ProfileBook(QObject):
                 _logger.warning("%s", error)
 
 
-def full_name(entry: ShelfEntry) -> str:
+def full_name(entry: StoreEntry) -> str:
     """Return what a user calls a profile, with its task: ``"Ana, optic cup"``."""
     return f"{entry.name}, {entry.task}" if entry.task else entry.name
 

@@ -20,7 +20,7 @@ def later(owner: QObject, act: Callable[[], None]) -> QTimer:
     return timer
 
 
-class WindowEnd(QObject):
+class MainWindowCloseFilter(QObject):
     """Watch the main window that a widget is in."""
 
     # The window was closed, and was not kept open by the user's answer to a question.
@@ -64,7 +64,7 @@ class WindowEnd(QObject):
 _WIDTH, _POLISHED_MS = 330, 100
 
 
-class DockPlaces(QObject):
+class DockLayout(QObject):
     """Make room for another dock beside the one that a widget is in."""
 
     def __init__(self, widget: QWidget) -> None:
@@ -117,7 +117,7 @@ class DockPlaces(QObject):
             window.resizeDocks(docks, [_WIDTH] * len(docks), Qt.Orientation.Horizontal)
 
 
-class DockLife(QObject):
+class DockLifecycle(QObject):
     """Watch a widget that napari puts into a dock."""
 
     # The widget or its window was closed, or napari took it out of its dock, which closes
@@ -127,7 +127,7 @@ class DockLife(QObject):
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget, self._docked = widget, False
-        self._window = WindowEnd(widget)
+        self._window = MainWindowCloseFilter(widget)
         self._window.closed.connect(self.ended)
         widget.installEventFilter(self)
 

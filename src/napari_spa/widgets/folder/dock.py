@@ -10,12 +10,12 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
-from napari_spa.viewer.folder.controller import FolderWalker
+from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import SettingsStore
-from napari_spa.widgets.common.docks import DockLife, DockPlaces, later
+from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
 from napari_spa.widgets.folder.panel import EMPTY, FolderParts
@@ -50,7 +50,7 @@ class FolderDock(QWidget):
         self._desk: RefineDock | None = None
         self._keys: KeyBindings | None = None
         self.store = SettingsStore()
-        self.walker = FolderWalker(viewer, self._open_desk, self)
+        self.walker = FolderController(viewer, self._open_desk, self)
         self.thumbnails = Thumbnails(self)
         self.parts = FolderParts(self._thumbnail)
         self.jobs = FolderJobs(self.walker, self)
@@ -59,9 +59,9 @@ class FolderDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
         self.setAcceptDrops(True)
-        self._life = DockLife(self)
+        self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
-        self._places = DockPlaces(self)
+        self._places = DockLayout(self)
         self._list_due = later(self, self._list)
         self._words_due = later(self, self._show_words)
         self._connect()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.background import JobHandle
-    from napari_spa.viewer.folder.controller import FolderWalker
+    from napari_spa.viewer.folder.controller import FolderController
     from napari_spa.widgets.refine.dock import RefineDock
 
 
@@ -33,7 +33,7 @@ class FolderJobs(QObject):
     running = Signal(str, float)  # what is under way and the share done; no words when nothing is
     review_wanted = Signal()  # A batch ended that has results to look at
 
-    def __init__(self, walker: FolderWalker, parent: QObject | None = None) -> None:
+    def __init__(self, walker: FolderController, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._walker = walker
         self.worker = Worker(self)

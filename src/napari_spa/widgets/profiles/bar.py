@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 from napari_spa.core.words import counted
 from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
 from napari_spa.refine.preference.summary import evidence
-from napari_spa.viewer.profiles.actions import ProfileActs
+from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
 from napari_spa.widgets.common.buttons import FittingButton, QuietCombo
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QGridLayout, QWidget
 
-    from napari_spa.io.profiles.store import ShelfEntry
+    from napari_spa.io.profiles.store import StoreEntry
     from napari_spa.viewer.annotation.controller import Refiner
     from napari_spa.viewer.profiles.comparison import Disagreement
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 _UNDO = "Bring back in the menu undoes it."
 
 
-class ProfileDesk(QObject):
+class ProfilePresenter(QObject):
     """What the dock does with profiles."""
 
     def __init__(self, refiner: Refiner, bar: ProfileBar, window: QWidget) -> None:
         super().__init__(window)
         self._refiner, self._book, self._bar, self._window = refiner, refiner.profiles, bar, window
-        self.acts = ProfileActs(refiner)
+        self.acts = ProfileActions(refiner)
         self.comparison = Disagreements(refiner)
         self.dialog: SureDialog | None = None
         self._book.changed.connect(self._show)
@@ -94,7 +94,7 @@ class ProfileDesk(QObject):
             title, button, do = "Keep as a profile", "Keep it", self.acts.keep
         self._ask_name(title, words, button, do)
 
-    def _ask_rename(self, entry: ShelfEntry, path: Path) -> None:
+    def _ask_rename(self, entry: StoreEntry, path: Path) -> None:
         self._ask_name(
             f"Rename {shortened(entry.name)}",
             "",
@@ -105,7 +105,7 @@ class ProfileDesk(QObject):
             path,
         )
 
-    def _ask_copy(self, entry: ShelfEntry, path: Path) -> None:
+    def _ask_copy(self, entry: StoreEntry, path: Path) -> None:
         self._ask_name(
             f"Save a copy of {shortened(entry.name)}",
             f"You go on with {shortened(entry.name)}; the copy stays as it is now.",
@@ -115,19 +115,19 @@ class ProfileDesk(QObject):
             entry.task,
         )
 
-    def _ask_merge(self, entry: ShelfEntry, path: Path) -> None:
+    def _ask_merge(self, entry: StoreEntry, path: Path) -> None:
         dialog = MergeDialog(entry, self._book.others(), self._book.problem, self._window)
         dialog.merge_requested.connect(self.acts.merge)
         self._open(dialog)
 
-    def _ask_reset(self, entry: ShelfEntry, path: Path) -> None:
+    def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"{shortened(entry.name)} forgets what it learnt from {self._evidence()}. "
             f"Name and task stay; so does everything you outlined. {_UNDO}"
         )
         self._ask_sure(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
 
-    def _ask_delete(self, entry: ShelfEntry, path: Path) -> None:
+    def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"{shortened(entry.name)} is deleted, with what it learnt from {self._evidence()}. "
             f"Everything you outlined stays. {_UNDO}"
@@ -168,7 +168,7 @@ class ProfileDesk(QObject):
     def _on_closed(self, _: int) -> None:
         self.dialog = None
 
-    def _free_name(self, entry: ShelfEntry) -> str:
+    def _free_name(self, entry: StoreEntry) -> str:
         """Return a name for a copy that is not taken."""
         name, number = f"{entry.name} (copy)", 1
         while self._book.problem(name, entry.task):
@@ -260,7 +260,7 @@ class ProfileBar(QObject):
     # ------------------------------------------------------------------ setters
 
     def set_entries(
-        self, entries: Sequence[ShelfEntry], chosen: object, fitting: Sequence[ShelfEntry]
+        self, entries: Sequence[StoreEntry], chosen: object, fitting: Sequence[StoreEntry]
     ) -> None:
         """Offer profiles, one of them chosen (by path); those that do not fit are greyed."""
         self._paths = [None, *(entry.path for entry in entries)]
@@ -270,7 +270,7 @@ class ProfileBar(QObject):
             usable = entry in fitting or entry.path == chosen
             self._tell(place, entry, usable=usable)
 
-    def _tell(self, place: int, entry: ShelfEntry, *, usable: bool) -> None:
+    def _tell(self, place: int, entry: StoreEntry, *, usable: bool) -> None:
         model = self.combo.model()
         known = "" if entry.model is None else entry.model.name
         why = entry.problem or (f"It was made with the model {known}." if not usable else known)
@@ -311,11 +311,11 @@ class ProfileBar(QObject):
     def menu(
         self,
         possible: Sequence[str],
-        others: Sequence[ShelfEntry],
+        others: Sequence[StoreEntry],
         why_not: str,
         parent: QWidget | None = None,
         *,
-        removed: Sequence[ShelfEntry] = (),
+        removed: Sequence[StoreEntry] = (),
     ) -> QMenu:
         """Make the menu."""
         menu = QMenu(parent)
@@ -335,7 +335,7 @@ class ProfileBar(QObject):
                 menu.addMenu(self._back_menu(removed, menu))
         return menu
 
-    def _compare_menu(self, others: Sequence[ShelfEntry], why_not: str, parent: QMenu) -> QMenu:
+    def _compare_menu(self, others: Sequence[StoreEntry], why_not: str, parent: QMenu) -> QMenu:
         menu = QMenu("Compare on this image", parent)
         menu.setFont(parent.font())
         if why_not:
@@ -352,7 +352,7 @@ class ProfileBar(QObject):
             menu.addAction(action)
         return menu
 
-    def _back_menu(self, removed: Sequence[ShelfEntry], parent: QMenu) -> QMenu:
+    def _back_menu(self, removed: Sequence[StoreEntry], parent: QMenu) -> QMenu:
         menu = QMenu("Bring back", parent)
         menu.setFont(parent.font())
         for entry in removed:

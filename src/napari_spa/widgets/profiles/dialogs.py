@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_spa.io.profiles.store import ShelfEntry
+    from napari_spa.io.profiles.store import StoreEntry
 
     Problem = Callable[[str, str], str]
 
@@ -150,8 +150,8 @@ class MergeDialog(NameDialog):
 
     def __init__(
         self,
-        mine: ShelfEntry,
-        others: Sequence[ShelfEntry],
+        mine: StoreEntry,
+        others: Sequence[StoreEntry],
         problem: Problem,
         parent: QWidget | None = None,
     ) -> None:
@@ -184,7 +184,7 @@ class MergeDialog(NameDialog):
             return "Choose at least one."
         return super().trouble_now()
 
-    def _chosen(self) -> list[ShelfEntry]:
+    def _chosen(self) -> list[StoreEntry]:
         # Made before its boxes are: without any, none is chosen.
         return [e for e, box in zip(self._others, self.boxes, strict=False) if box.isChecked()]
 

@@ -13,16 +13,16 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, Refiner
-from napari_spa.viewer.annotation.display import Looks
-from napari_spa.viewer.annotation.objects import ObjectActs
+from napari_spa.viewer.annotation.display import DisplayController
+from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import Prompter
-from napari_spa.viewer.annotation.stack import StackWalker
+from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import SettingsStore
-from napari_spa.widgets.common.docks import DockLife
-from napari_spa.widgets.profiles.bar import ProfileDesk
-from napari_spa.widgets.refine.image_binding import ImageDesk
+from napari_spa.widgets.common.docks import DockLifecycle
+from napari_spa.widgets.profiles.bar import ProfilePresenter
+from napari_spa.widgets.refine.image_binding import ImageBinding
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ class RefineDock(QWidget):
         factory = session_factory or self._make_session
         self.refiner = Refiner(viewer, factory, self, work_root=root)
         self.prompter = Prompter(self.refiner)
-        self.looks = Looks(self.refiner)
-        self.objects = ObjectActs(self.refiner)
-        self.walker = StackWalker(self.refiner)
+        self.looks = DisplayController(self.refiner)
+        self.objects = ObjectActions(self.refiner)
+        self.walker = StackPropagation(self.refiner)
         self.recovery = Recovery(self.refiner)
         self.parts = DockParts(self._colour_of)
-        self.profiles = ProfileDesk(self.refiner, self.parts.profile, self)
-        self._image = ImageDesk(self.refiner, self.looks, self.walker, self.recovery, self.parts)
+        self.profiles = ProfilePresenter(self.refiner, self.parts.profile, self)
+        self._image = ImageBinding(self.refiner, self.looks, self.walker, self.recovery, self.parts)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
-        self._life = DockLife(self)
+        self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
         self._activity: activity | None = None
         self._keys: KeyBindings | None = None

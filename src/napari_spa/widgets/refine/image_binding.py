@@ -14,14 +14,14 @@ from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
     from napari_spa.viewer.annotation.controller import Refiner
-    from napari_spa.viewer.annotation.display import Looks
+    from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.annotation.stack import StackWalker
+    from napari_spa.viewer.annotation.stack import StackPropagation
     from napari_spa.viewer.autosave.recovery import Recovery
     from napari_spa.widgets.refine.panel import DockParts
 
 
-class ImageDesk(QObject):
+class ImageBinding(QObject):
     """Show which image is annotated, where in it one is, and which objects it has.
 
     Follows the viewer: another image, slice or active object there is another one here.
@@ -32,8 +32,8 @@ class ImageDesk(QObject):
     def __init__(
         self,
         refiner: Refiner,
-        looks: Looks,
-        walker: StackWalker,
+        looks: DisplayController,
+        walker: StackPropagation,
         recovery: Recovery,
         parts: DockParts,
     ) -> None:
