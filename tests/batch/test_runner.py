@@ -172,6 +172,16 @@ def test_a_fault_of_ours_fails_one_image(tmp_path):
     assert report.failed[0][1].startswith("unexpected ZeroDivisionError")
 
 
+def test_a_name_that_leaves_no_room_for_ours_costs_itself(tmp_path):
+    name = "\u7ec6" * 82 + ".tif"  # 250 bytes; ours add up to ten
+    plan = make_folder(tmp_path, {"a.tif": "blob 1", name: "blob 2"})
+    report = run(plan)
+    assert report.done == ("a.tif",)
+    ((failed, problem),) = report.failed
+    assert failed == name
+    assert "File name too long" in problem
+
+
 def test_cancelling_keeps_what_is_done_and_goes_on_later(tmp_path):
     plan = make_folder(tmp_path, {f"{k}.png": f"blob {k}" for k in range(4)})
     undisturbed = replace(plan, out=tmp_path / "undisturbed")

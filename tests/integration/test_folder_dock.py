@@ -384,16 +384,16 @@ def test_a_file_one_may_not_read_is_listed(open_docks, folder, qtbot):
 def test_a_file_that_refuses_to_be_opened_is_listed(open_docks, folder, qtbot, monkeypatch):
     """As by permission, for those who may read anything."""
     from napari_spa.errors import InputError
-    from napari_spa.io.images import listing
+    from napari_spa.io import images
 
-    real = listing.open_image
+    real = images.open_image
 
     def refuse(path):
         if Path(path).name == "cell1.png":
             raise InputError(f"{path} cannot be read as an image: Permission denied.")
         return real(path)
 
-    monkeypatch.setattr(listing, "open_image", refuse)
+    monkeypatch.setattr(images, "open_image", refuse)
     _, dock, _ = open_docks()
     open_folder(qtbot, dock, folder)
     assert dock.walker.current == "cell2.png"
