@@ -68,8 +68,8 @@ class Sink(Protocol):
 class Journal:
     """Write a session down."""
 
-    def __init__(self, log: Sink) -> None:
-        self._log = log
+    def __init__(self, log: Sink, *, clock: Callable[[], float] = time.time) -> None:
+        self._log, self._clock = log, clock
         self._written: tuple[Decision, ...] = ()
         self._round = 0
         self._source: Record | None = None
@@ -133,7 +133,7 @@ class Journal:
         Decisions that were not shown (a propagated slice) are written now, and how the
         plane was looked at with them: ``source`` as in :meth:`shown`.
         """
-        known, now = set(map(id, self._written)), round(time.time(), 3)
+        known, now = set(map(id, self._written)), round(self._clock(), 3)
         loose = any(id(decision) not in known for decision in part.decisions)
 
         def record() -> Record:
