@@ -161,4 +161,4 @@ def test_what_people_did_is_reported_from_logs(run, refuses, tmp_path: Path) -> 
     log.write_text(json.dumps({"kind": "session", "version": 1, "image": facts, "model": {}}))
     answer = run("evaluate", "--from-log", tmp_path / "ann", "-o", tmp_path / "r")
     assert answer.status == 1
-    assert "nobody accepted an object" in answer.err
+    assert "no one accepted an object" in answer.err

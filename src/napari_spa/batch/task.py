@@ -115,7 +115,7 @@ class ImageResult:
     name: str  # of the task
     outcome: Outcome  # whether labels and log are on disk
     objects: tuple[ObjectResult, ...] = ()  # in order of label and slice
-    doubtful: bool = False  # whether a person should look: an object is uncertain or has a problem
+    doubtful: bool = False  # whether a user should look: an object is uncertain or has a problem
     input_sha256: str = ""  # digest of the input file or files, prompts and rough mask included
     # Path in the output folder (POSIX) and SHA-256 of each file written.
     outputs: tuple[tuple[str, str], ...] = ()

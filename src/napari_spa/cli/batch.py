@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _STOPPED = 130
 _LINE_SECONDS = 60
-"""So often a line goes to a log that nobody watches."""
+"""So often a line goes to a log that no one watches."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -50,7 +50,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--recursive", action="store_true", help="take images of folders inside IN, too"
     )
-    parser.add_argument("--profile", type=Path, metavar="JSON", help="a person's profile")
+    parser.add_argument("--profile", type=Path, metavar="JSON", help="a user's profile")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     add_model_options(parser)
     where = parser.add_mutually_exclusive_group()
@@ -67,7 +67,7 @@ def add_parser(commands: Commands) -> None:
         help="a dask scheduler, as tls://10.0.0.1:8786; whoever runs it is trusted",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="do everything anew, a person's work included"
+        "--overwrite", action="store_true", help="do everything again, a user's work included"
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -26,7 +26,7 @@ def run_from_log(options: argparse.Namespace) -> int:
         folder = None if options.data is None else open_folder(options.data)
         outlines = read_outlines(options.from_log)
     if not outlines:
-        raise DataError("nobody accepted an object in these logs.")
+        raise DataError("no one accepted an object in these logs.")
     rows = human_rows(outlines, folder)
     facts = {
         "people": len({outline.participant for outline in outlines}),

@@ -1,7 +1,7 @@
 """A study with people: what the docks wrote down, as rows of the same table.
 
-A person's rounds are in the decision logs (``NAME.spa.jsonl``) that the docks and the
-project folder keep.  Each round becomes a row: how long the person took over it, and what
+A user's rounds are in the decision logs (``NAME.spa.jsonl``) that the docks and the
+project folder keep.  Each round becomes a row: how long the user took over it, and what
 they did then.  The mask of a round is not in a log, only what was accepted in the end, so
 Dice is that of the last round alone.
 """
@@ -37,7 +37,7 @@ _NOTHING = float("nan")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """An object as somebody accepted it.
+    """An object as someone accepted it.
 
     Attributes
     ----------
@@ -83,23 +83,7 @@ class _Course:
 
 
 def read_outlines(paths: Iterable[Path]) -> list[Outline]:
-    """Read logs, and folders of logs.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        A folder is one participant's; a file belongs to that of its folder.
-
-    Returns
-    -------
-    list of Outline
-        Without those that were propagated or made in a batch.
-
-    Raises
-    ------
-    DataError
-        When there is no log, or one is damaged.
-    """
+    """Read logs, and folders of logs."""
     found = []
     for path in paths:
         files = sorted(path.rglob(f"*{ENDING}")) if path.is_dir() else [path]
@@ -161,21 +145,7 @@ def _decided(course: _Course, record: Mapping[str, Any]) -> _Course:
 
 
 def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) -> list[Row]:
-    """Return the rows of a study.
-
-    Parameters
-    ----------
-    outlines : sequence of Outline
-        From :func:`read_outlines`.
-    folder : CaseFolder or None
-        The data set with the masks that participants were to reach: what at least half of
-        its raters marked.  Without it there is no Dice.
-
-    Returns
-    -------
-    list of Row
-        One for each round; ``method`` is the model (and "blind"), ``user`` the participant.
-    """
+    """Return the rows of a study."""
     wanted = _wanted(folder)
     rows = []
     for outline in outlines:
@@ -227,19 +197,7 @@ def _scores(mask: BoolArray, target: BoolArray | None) -> tuple[float, float, fl
 
 
 def human_table(rows: Sequence[Row], *, seed: int = 0) -> Table:
-    """Return what each participant needed for an object (paper, section 12).
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From :func:`human_rows`.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Table
-    """
+    """Return what each participant needed for an object (paper, section 12)."""
     objects: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = defaultdict(
         lambda: defaultdict(list)
     )

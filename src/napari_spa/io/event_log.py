@@ -215,7 +215,7 @@ class WorkFolder:
         path = root / name
         try:
             root.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)  # what is in it says what somebody works on
+            path.mkdir(mode=0o700)  # what is in it says what someone works on
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
         return cls(path)
@@ -256,8 +256,8 @@ class WorkFolder:
 def left_behind(root: Path) -> list[Path]:
     """Find folders with a log that no process holds, the latest first.
 
-    Folders that nobody wrote to for 60 days are removed on the way, once they were found on
-    ten days since: a clock that is wrong takes nobody's work.  So are empty ones.
+    Folders that no one wrote to for 60 days are removed on the way, once they were found on
+    ten days since: a clock that is wrong takes no one's work.  So are empty ones.
     """
     found = []
     for path in sorted(root.glob("*/"), reverse=True):

@@ -16,43 +16,24 @@ ConventionName = Literal["spa", "sam", "sam2", "medsam", "paper"]
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """What a family of checkpoints expects and gives.
+    """What a family of checkpoints expects and gives."""
 
-    Attributes
-    ----------
-    frame : {"window", "squash", "pad"}
-        How an image gets into the square input: an automatic field of view, a plain
-        resize, or SAM's longest side with padding.
-    normalise : {"standardise", "sam", "unit"}
-        Per-window standardisation, SAM's mean and deviation, or plain [0, 1].
-    point_order : {"xy", "rc"}
-        The order in which the prompt encoder was trained to read points.
-    two_way : {"sam", "efficient-sam"}
-        Whose two-way block the mask decoder has.
-    residual : bool
-        Whether the conditioner adds to the embedding or replaces it.
-    prior : {"pooled", "paper"}
-        Layout of the network that predicts the mixture from the prompts.
-    sampler : {"mixture", "weighted-sum"}
-        How latents are drawn.
-    responsibilities : {"latent", "pixel"}
-        How a pick is explained by components.
-    mean_of : {"probability", "logit"}
-        What is averaged into the recommended mask.
-    threshold : float
-        Threshold on that mean.
-    """
-
+    # How an image gets into the square input: an automatic field of view, a plain resize, or
+    # SAM's longest side with padding.
     frame: Literal["window", "squash", "pad"] = "window"
+    # Per-window standardisation, SAM's mean and deviation, or plain [0, 1].
     normalise: Literal["standardise", "sam", "unit"] = "standardise"
+    # The order in which the prompt encoder was trained to read points.
     point_order: Literal["xy", "rc"] = "xy"
-    two_way: Literal["sam", "efficient-sam"] = "sam"
-    residual: bool = True
+    two_way: Literal["sam", "efficient-sam"] = "sam"  # whose two-way block the mask decoder has
+    residual: bool = True  # whether the conditioner adds to the embedding or replaces it
+    # Layout of the network that predicts the mixture from the prompts.
     prior: Literal["pooled", "paper"] = "pooled"
-    sampler: Literal["mixture", "weighted-sum"] = "mixture"
-    responsibilities: Literal["latent", "pixel"] = "latent"
+    sampler: Literal["mixture", "weighted-sum"] = "mixture"  # how latents are drawn
+    responsibilities: Literal["latent", "pixel"] = "latent"  # how a pick is explained by components
+    # What is averaged into the recommended mask.
     mean_of: Literal["probability", "logit"] = "probability"
-    threshold: float = 0.5
+    threshold: float = 0.5  # threshold on that mean
 
 
 CONVENTIONS = MappingProxyType(

@@ -26,19 +26,7 @@ _ALIAS = "_napari_spa_segment_anything"
 
 
 def import_modeling() -> ModuleType:
-    """Import ``segment_anything.modeling`` without running its package's ``__init__``.
-
-    Returns
-    -------
-    module
-        The module with ``PromptEncoder``, ``MaskDecoder``, ``TwoWayTransformer`` and
-        ``ImageEncoderViT``.
-
-    Raises
-    ------
-    ModelError
-        When segment-anything is not installed.
-    """
+    """Import ``segment_anything.modeling`` without running its package's ``__init__``."""
     if _ALIAS not in sys.modules:
         spec = importlib.util.find_spec("segment_anything")
         if spec is None or spec.submodule_search_locations is None:
@@ -117,15 +105,7 @@ class EfficientSamBlock(TwoWayAttentionBlock):  # type: ignore[misc]
 
 
 class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
-    """SAM's two-way transformer with EfficientSAM's blocks.
-
-    Parameters
-    ----------
-    depth : int
-        Number of blocks.
-    embedding_dim, num_heads, mlp_dim : int
-        Their width, attention heads and hidden width.
-    """
+    """SAM's two-way transformer with EfficientSAM's blocks."""
 
     def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int) -> None:
         super().__init__(depth, embedding_dim, num_heads, mlp_dim)
@@ -142,22 +122,6 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
     embeddings with N prompts would become N x N.  Here row n of every argument belongs
     together.  ``skip_channels`` adds fine encoder features to the two upscaling steps
     (the idea of HQ-SAM and SAM 2); without it the state dict is exactly SAM's.
-
-    Parameters
-    ----------
-    transformer_dim : int
-        Embedding width C.
-    transformer : nn.Module
-        A two-way transformer.
-    num_multimask_outputs : int
-        Number of ambiguity-aware output tokens beside token 0.
-    iou_head_hidden_dim : int
-        Width of the quality head.
-    skip_channels : sequence of int
-        Channels of the encoder features at twice and four times the embedding's
-        resolution; empty for plain SAM.
-    extents : bool
-        Whether each output token also predicts the box of the object it means.
     """
 
     def __init__(

@@ -34,18 +34,7 @@ _PIXEL_MEAN, _PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def sam_prefix(names: Mapping[str, object]) -> str | None:
-    """Find what a wrapper put before SAM's names, such as ``sam.`` or ``module.``.
-
-    Parameters
-    ----------
-    names : mapping of str
-        Tensor names.
-
-    Returns
-    -------
-    str or None
-        The prefix, empty for plain SAM; None when this is no SAM-family network.
-    """
+    """Find what a wrapper put before SAM's names, such as ``sam.`` or ``module.``."""
     prefixes = (n.removesuffix(a) for n in names for a in (_VIT, _TINY_VIT, HIERA) if n.endswith(a))
     return min(prefixes, key=len, default=None)
 

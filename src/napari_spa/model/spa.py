@@ -45,60 +45,29 @@ _TWO_WAY = {"sam": TwoWayTransformer, "efficient-sam": EfficientSamTransformer}
 
 @dataclass(frozen=True, slots=True)
 class SpaConfig:
-    """Everything that decides the network's shape and how its inputs are meant.
+    """Everything that decides the network's shape and how its inputs are meant."""
 
-    Attributes
-    ----------
-    name : str
-        The model's name.
-    encoder : {"conv", "efficientnet", "vit", "tiny-vit", "hiera"}
-        Image encoder family.
-    image_size : int
-        Side S of the square input in pixels.
-    embed_dim : int
-        Embedding width C.
-    widths, depths : ints
-        Shape of the convolutional encoder.
-    layers : int
-        Transformer layers of the convolutional and the EfficientNet encoder.
-    vit_dim, vit_depth, vit_heads, vit_global : ints
-        Shape of the ViT encoder; of Hiera the width and the number of blocks.
-    decoder_mlp : int
-        Width of the two-way transformer's MLP.
-    multimask_outputs : int
-        Output tokens beside token 0; 3 in SAM.
-    prompt_maps : bool
-        Whether prompts also enter as maps, at the logits' resolution (ours; SAM has none).
-    extents : bool
-        Whether each output token also predicts the box of the object it means.
-    latent_dim : int
-        Number D of latent channels; 0 for a network without a latent head.
-    components : int
-        Number M of mixture components.
-    head : {"latent", "logit", "both"}
-        The preference head used unless asked otherwise.
-    convention : {"spa", "sam", "sam2", "medsam", "paper"}
-        Whose way of meaning inputs and outputs it was trained with.
-    """
-
-    name: str = "spa-tiny"
-    encoder: EncoderKind = "conv"
-    image_size: int = 128
-    embed_dim: int = 128
-    widths: tuple[int, int, int] = (24, 64, 128)
-    depths: tuple[int, int, int] = (1, 1, 2)
-    layers: int = 2
-    vit_dim: int = 768
-    vit_depth: int = 12
-    vit_heads: int = 12
+    name: str = "spa-tiny"  # the model's name
+    encoder: EncoderKind = "conv"  # image encoder family
+    image_size: int = 128  # side S of the square input in pixels
+    embed_dim: int = 128  # embedding width C
+    widths: tuple[int, int, int] = (24, 64, 128)  # shape of the convolutional encoder
+    depths: tuple[int, int, int] = (1, 1, 2)  # shape of the convolutional encoder
+    layers: int = 2  # transformer layers of the convolutional and the EfficientNet encoder
+    vit_dim: int = 768  # shape of the ViT encoder; of Hiera the width and the number of blocks
+    vit_depth: int = 12  # shape of the ViT encoder; of Hiera the width and the number of blocks
+    vit_heads: int = 12  # shape of the ViT encoder; of Hiera the width and the number of blocks
+    # Shape of the ViT encoder; of Hiera the width and the number of blocks.
     vit_global: tuple[int, ...] = (2, 5, 8, 11)
-    decoder_mlp: int = 256
-    multimask_outputs: int = 3
+    decoder_mlp: int = 256  # width of the two-way transformer's MLP
+    multimask_outputs: int = 3  # output tokens beside token 0; 3 in SAM
+    # Whether prompts also enter as maps, at the logits' resolution (ours; SAM has none).
     prompt_maps: bool = False
-    extents: bool = False
-    latent_dim: int = 16
-    components: int = 16
-    head: HeadKind = "both"
+    extents: bool = False  # whether each output token also predicts the box of the object it means
+    latent_dim: int = 16  # number D of latent channels; 0 for a network without a latent head
+    components: int = 16  # number M of mixture components
+    head: HeadKind = "both"  # the preference head used unless asked otherwise
+    # Whose way of meaning inputs and outputs it was trained with.
     convention: ConventionName = "spa"
 
     def __post_init__(self) -> None:
@@ -120,21 +89,11 @@ class SpaConfig:
 
 
 class ImageEmbedding(NamedTuple):
-    """What is computed once per image and kept.
+    """What is computed once per image and kept."""
 
-    Attributes
-    ----------
-    tokens : Tensor
-        ``(B, C, h, w)`` float, ``e_x``.
-    projected : Tensor
-        ``(B, C, h, w)`` float, the conditioner's image part ``W_x e_x``.
-    skips : tuple of Tensor
-        Projected fine features, or empty.
-    """
-
-    tokens: Tensor
-    projected: Tensor
-    skips: tuple[Tensor, ...]
+    tokens: Tensor  # ``(B, C, h, w)`` float, ``e_x``
+    projected: Tensor  # ``(B, C, h, w)`` float, the conditioner's image part ``W_x e_x``
+    skips: tuple[Tensor, ...]  # projected fine features, or empty
 
     def row(self, index: int) -> ImageEmbedding:
         """Return the embedding of one image of the batch, with B = 1."""
@@ -153,21 +112,11 @@ class ImageEmbedding(NamedTuple):
 
 
 class PromptEmbedding(NamedTuple):
-    """The interaction embedding ``e_u``.
+    """The interaction embedding ``e_u``."""
 
-    Attributes
-    ----------
-    sparse : Tensor
-        ``(B, P, C)`` float.
-    dense : Tensor
-        ``(B, C, h, w)`` float.
-    fine : Tensor or None
-        ``(B, C / 8, 4h, 4w)`` float, of networks with prompt maps.
-    """
-
-    sparse: Tensor
-    dense: Tensor
-    fine: Tensor | None = None
+    sparse: Tensor  # ``(B, P, C)`` float
+    dense: Tensor  # ``(B, C, h, w)`` float
+    fine: Tensor | None = None  # ``(B, C / 8, 4h, 4w)`` float, of networks with prompt maps
 
     def repeat(self, times: int) -> PromptEmbedding:
         """Repeat each row ``times`` times in place: B becomes B x times."""
@@ -178,21 +127,12 @@ class PromptEmbedding(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """What each output token of the decoder takes the prompts for.
+    """What each output token of the decoder takes the prompts for."""
 
-    Attributes
-    ----------
-    logits : Tensor
-        ``(N, T, 4h, 4w)`` float.
-    quality : Tensor
-        ``(N, T)`` float, predicted IoU.
-    extents : Tensor or None
-        ``(N, T, 4)`` float, the object's box as (x, y) of its middle and the logarithms of
-        its width and height, all as shares of the window; it may reach beyond it.
-    """
-
-    logits: Tensor
-    quality: Tensor
+    logits: Tensor  # ``(N, T, 4h, 4w)`` float
+    quality: Tensor  # ``(N, T)`` float, predicted IoU
+    # ``(N, T, 4)`` float, the object's box as (x, y) of its middle and the logarithms of its
+    # width and height, all as shares of the window; it may reach beyond it.
     extents: Tensor | None
 
 

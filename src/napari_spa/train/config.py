@@ -25,76 +25,34 @@ _LARGEST_FILE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class SourceRecipe:
-    """How one data set takes part.
+    """How one data set takes part."""
 
-    Attributes
-    ----------
-    share : float
-        Its share of the windows, relative to the others.
-    split : str or None
-        Only this split of a multi-rater folder.
-    objects : bool
-        Each connected object of the masks is an object of its own.
-    images, labels : str or None
-        File or folder of single-rater instance labels, inside the data set.
-    sets : tuple of str
-        The folder holds several data sets of instance labels; these take part alike.
-    superpixels : float
-        Share of its windows whose target is a made-up superpixel of its images.
-    count : int
-        Number of different objects of the generator.
-    seed : int
-        Of the generator.
-    kind : str or None
-        Only this kind of generated object.
-    """
-
-    share: float = 1.0
-    split: str | None = "train"
-    objects: bool = False
-    images: str | None = None
-    labels: str | None = None
+    share: float = 1.0  # its share of the windows, relative to the others
+    split: str | None = "train"  # only this split of a multi-rater folder
+    objects: bool = False  # each connected object of the masks is an object of its own
+    images: str | None = None  # file or folder of single-rater instance labels, inside the data set
+    labels: str | None = None  # file or folder of single-rater instance labels, inside the data set
+    # The folder holds several data sets of instance labels; these take part alike.
     sets: tuple[str, ...] = ()
+    # Share of its windows whose target is a made-up superpixel of its images.
     superpixels: float = 0.0
-    count: int = 6000
-    seed: int = 1
-    kind: str | None = None
+    count: int = 6000  # number of different objects of the generator
+    seed: int = 1  # of the generator
+    kind: str | None = None  # only this kind of generated object
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A training run.
+    """A training run."""
 
-    Attributes
-    ----------
-    train : TrainConfig
-        Network, losses, windows, optimiser.
-    sources : mapping of str to SourceRecipe
-        By the name of the data set's folder; ``synthetic``, or ``synthetic-ANYTHING``, is
-        the generator.
-    """
-
-    train: TrainConfig
+    train: TrainConfig  # network, losses, windows, optimiser
+    # By the name of the data set's folder; ``synthetic``, or ``synthetic-ANYTHING``, is the
+    # generator.
     sources: Mapping[str, SourceRecipe]
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe.
-
-    Parameters
-    ----------
-    path : Path
-        A TOML file.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read, or a key or value is none of ours.
-    """
+    """Read a recipe."""
     try:
         content = tomllib.loads(read_small(path, _LARGEST_FILE).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -112,22 +70,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
-    """Check the content of a recipe.
-
-    Parameters
-    ----------
-    content : mapping
-        As TOML gives it.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    InputError
-        When a key or value is none of ours.
-    """
+    """Check the content of a recipe."""
     rest = dict(content)
     tables = rest.pop("sources", {})
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):

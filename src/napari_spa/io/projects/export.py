@@ -51,21 +51,11 @@ _TOP = {kind: kind for kind in KINDS} | {"coco": "coco.json", "measures": "measu
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was exported.
+    """What was exported."""
 
-    Attributes
-    ----------
-    images : int
-        Images that have labels and were exported.
-    files : int
-        Files that were written; an OME-Zarr folder counts as one.
-    problems : tuple of (str, str)
-        Name of each image that could not be exported, and why.
-    """
-
-    images: int
-    files: int
-    problems: tuple[tuple[str, str], ...]
+    images: int  # images that have labels and were exported
+    files: int  # files that were written; an OME-Zarr folder counts as one
+    problems: tuple[tuple[str, str], ...]  # name of each image that could not be exported, and why
 
 
 def export_project(
@@ -76,33 +66,7 @@ def export_project(
     *,
     colour: Colour | None = None,
 ) -> ExportReport:
-    """Write the labels of a project in other forms.
-
-    Parameters
-    ----------
-    project : Project
-        Whose images; those without labels are passed over.
-    kinds : sequence of str
-        Of :data:`KINDS`.
-    folder : Path
-        Where to: each kind has a folder or a file of its own in it.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-    colour : callable or None
-        From a label to its colour, RGBA from 0 to 255, for forms that keep colours.
-
-    Returns
-    -------
-    ExportReport
-
-    Raises
-    ------
-    InputError
-        When a kind is unknown, none is chosen, or one needs a package that is missing; when
-        the folder is among the images, or holds what this project did not export.
-    DataError
-        When the folder cannot be written, or a link in it leads out of it.
-    """
+    """Write the labels of a project in other forms."""
     unknown = sorted(set(kinds) - KINDS.keys())
     if unknown or not kinds:
         raise InputError(f"choose what to export: {', '.join(KINDS)}.")

@@ -89,15 +89,7 @@ class ArraySurface:
 
 
 class Annotation:
-    """The objects of one image, and the acts on them; each can be taken back.
-
-    Parameters
-    ----------
-    surface : Surface
-        Where the labels are.
-    first_number : int
-        The next object's number: above all labels that are there already.
-    """
+    """The objects of one image, and the acts on them; each can be taken back."""
 
     def __init__(self, surface: Surface, *, first_number: int = 1) -> None:
         self._surface = surface
@@ -132,13 +124,7 @@ class Annotation:
         return self._history.last_undone
 
     def move_to(self, surface: Surface) -> None:
-        """Go on with another surface that holds the same labels.
-
-        Parameters
-        ----------
-        surface : Surface
-            The other one.
-        """
+        """Go on with another surface that holds the same labels."""
         self._surface = surface
 
     def pixels(self, number: int, plane: Plane) -> LocalMask | None:
@@ -257,13 +243,7 @@ class Annotation:
         return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
 
     def apply(self, patch: Patch) -> None:
-        """Write a patch where the pixels are still what it was made from; no change of ours.
-
-        Parameters
-        ----------
-        patch : Patch
-            Of :meth:`outline`, or its reverse: a preview and its end.
-        """
+        """Write a patch where the pixels are still what it was made from; no change of ours."""
         region = patch.pixels.region
         now = self._surface.read(patch.plane, region)
         still = now[patch.pixels.pixels] == patch.before
@@ -273,24 +253,7 @@ class Annotation:
             self._surface.write(patch.plane, region, pixels, patch.after[still])
 
     def remove(self, number: int, plane: Plane | None = None) -> Change:
-        """Take an object away, from one plane or from all.
-
-        Parameters
-        ----------
-        number : int
-            Of the object.
-        plane : Plane or None
-            Only from this plane.
-
-        Returns
-        -------
-        Change
-
-        Raises
-        ------
-        InputError
-            When there is no such object.
-        """
+        """Take an object away, from one plane or from all."""
         held = self._objects.get(number)
         if held is None or (plane is not None and held.on(plane) is None):
             where = "" if plane is None else " on this slice"
@@ -306,17 +269,7 @@ class Annotation:
         return self._do("delete", number, tuple(patches), objects)
 
     def undo(self) -> Change:
-        """Take the last act back; pixels that were painted over since stay as painted.
-
-        Returns
-        -------
-        Change
-
-        Raises
-        ------
-        InputError
-            When there is nothing to take back.
-        """
+        """Take the last act back; pixels that were painted over since stay as painted."""
         if self._history.last is None:
             raise InputError("there is nothing to undo.")
         for change in self._history.back():
@@ -326,17 +279,7 @@ class Annotation:
         return change
 
     def redo(self) -> Change:
-        """Do the act again that was taken back last.
-
-        Returns
-        -------
-        Change
-
-        Raises
-        ------
-        InputError
-            When there is nothing to do again.
-        """
+        """Do the act again that was taken back last."""
         if self._history.last_undone is None:
             raise InputError("there is nothing to redo.")
         for change in self._history.forth():
@@ -346,7 +289,7 @@ class Annotation:
         return change
 
     def recount(self, plane: Plane, labels: NDArray[np.integer]) -> bool:
-        """Count the objects of a plane anew after a person painted on it.
+        """Count the objects of a plane again after a user painted on it.
 
         Parameters
         ----------

@@ -50,40 +50,16 @@ BUSY = "Still working on the last step; wait, or press Cancel."
 
 
 class Refiner(QObject):
-    """Connect what a person does in one viewer to a session, objects and layers.
+    """Connect what a user does in one viewer to a session, objects and layers."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    session_factory : callable
-        Makes a session from a model's name; called in the worker.
-    parent : QObject or None
-        Qt's parent.
-    work_root : Path or None
-        Where work is kept as it is done; None keeps nothing.
-
-    Attributes
-    ----------
-    proposed : Signal(object, object)
-        A proposal that is shown, and all that goes with it (``Shown``).
-    cleared : Signal()
-        There is no object at hand any more.
-    objects_changed : Signal()
-        Accepted objects changed, or another image is annotated.
-    undo_requested, redo_requested : Signal()
-        There is no round to go to: what was done to objects is meant.
-    said, failed : Signal(str)
-        What happened or what to do next; what went wrong; in one sentence.
-    """
-
+    # A proposal that is shown, and all that goes with it (``Shown``).
     proposed = Signal(object, object)
-    cleared = Signal()
-    objects_changed = Signal()
-    undo_requested = Signal()
-    redo_requested = Signal()
-    said = Signal(str)
-    failed = Signal(str)
+    cleared = Signal()  # there is no active object any more
+    objects_changed = Signal()  # accepted objects changed, or another image is annotated
+    undo_requested = Signal()  # there is no round to go to: what was done to objects is meant
+    redo_requested = Signal()  # there is no round to go to: what was done to objects is meant
+    said = Signal(str)  # what happened or what to do next; what went wrong; in one sentence
+    failed = Signal(str)  # what happened or what to do next; what went wrong; in one sentence
     _troubled = Signal(str)  # from the logs' threads, as the next
     _mended = Signal(str)
 
@@ -142,7 +118,7 @@ class Refiner(QObject):
 
     @property
     def overlap(self) -> Overlap:
-        """What becomes of other objects' pixels; the object at hand is shown so."""
+        """What becomes of other objects' pixels; the active object is shown so."""
         return self._overlap
 
     @overlap.setter
@@ -161,12 +137,12 @@ class Refiner(QObject):
 
     @property
     def held(self) -> ActiveObject | None:
-        """The object at hand."""
+        """The active object."""
         return None if self.current is None else self.current.at_hand
 
     @property
     def choosing(self) -> bool:
-        """Whether an object is at hand and shown."""
+        """Whether an object is active and shown."""
         return self.held is not None and self.held.shown is not None
 
     @property
@@ -272,7 +248,7 @@ class Refiner(QObject):
         return True
 
     def discard(self) -> None:
-        """Drop the object at hand; an accepted one stays as it was accepted."""
+        """Drop the active object; an accepted one stays as it was accepted."""
         self._drop_held()
         self.said.emit(HINT_START)
 
@@ -283,7 +259,7 @@ class Refiner(QObject):
             self.said.emit("Stopping…")
 
     def set_model(self, model: str) -> None:
-        """Use another model from the next object on; the object at hand is dropped."""
+        """Use another model from the next object on; the active object is dropped."""
         if model != self.model.name:
             if self.held is not None:
                 self.discard()
@@ -292,13 +268,7 @@ class Refiner(QObject):
     # ------------------------------------------------------------------ living
 
     def close(self) -> tuple[str, ...]:
-        """Let go of the viewer: no callback, layer or thread of ours stays but the masks.
-
-        Returns
-        -------
-        tuple of str
-            Names of the profiles for which what was taught could not be saved.
-        """
+        """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
         self._round.drop()
         self.worker.close()
         self.works.close()
@@ -318,7 +288,7 @@ class Refiner(QObject):
     # ------------------------------------------------------------------ how it does it
 
     def run(self, act: Act) -> None:
-        """Let the session do something to the object at hand, and show what comes of it."""
+        """Let the session do something to the active object, and show what comes of it."""
         session, work = self.session, self.current
         if session is not None and work is not None:
             blind = work.at_hand is not None and work.at_hand.blind
@@ -355,19 +325,7 @@ class Refiner(QObject):
     def begin(
         self, work: AnnotatedImage, held: ActiveObject, act: Act, *, known: bool = False
     ) -> None:
-        """Make an object the one at hand and start on it in the background.
-
-        Parameters
-        ----------
-        work : AnnotatedImage
-            Its image.
-        held : ActiveObject
-            The object.
-        act : callable
-            What the session does once it has the image.
-        known : bool
-            Whether its decisions are in the log already.
-        """
+        """Make an object the active one and start on it in the background."""
         look = held.look or work.look
         held = replace(held, look=look, blind=self.blind)
         load, picture = self.model.loader(), picture_of(work.image, held.plane, look)
@@ -378,7 +336,7 @@ class Refiner(QObject):
             session.set_image(picture, source=work.source())
             return make_shown(session, act(session, progress), blind=held.blind)
 
-        # Started anew, an object that is on show comes back where that fails or is cancelled.
+        # Started again, an object that is on show comes back where that fails or is cancelled.
         before = work.at_hand
         self._before = before if before is not None and before.shown is not None else None
         work.take(held)
@@ -436,10 +394,10 @@ class Refiner(QObject):
         return image
 
     def shown(self) -> Shown:
-        """Return the round of the object at hand; ``InputError`` without one."""
+        """Return the round of the active object; ``InputError`` without one."""
         held = self.held
         if held is None or held.shown is None:
-            raise InputError("there is no object at hand; click on one.")
+            raise InputError("there is no active object; click on one.")
         return held.shown
 
     def _drop_held(self) -> None:
@@ -461,7 +419,7 @@ class Refiner(QObject):
             self._owner = None
 
     def ready(self) -> bool:
-        """Tell whether something can be done to the object at hand now; say why not."""
+        """Tell whether something can be done to the active object now; say why not."""
         if self.busy:
             self.said.emit(BUSY)
             return False
@@ -473,7 +431,7 @@ class Refiner(QObject):
             self.said.emit(BUSY)
             return False
         if self.held is not None:
-            self.said.emit("Accept or discard the object at hand first.")
+            self.said.emit("Accept or discard the active object first.")
             return False
         return True
 

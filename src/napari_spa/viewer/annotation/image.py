@@ -38,39 +38,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ActiveObject:
-    """The object a person is working on.
+    """The object a user is working on."""
 
-    Attributes
-    ----------
-    number : int
-        Its label.
-    plane : Plane
-        Where it is.
-    shown : Shown or None
-        Its present round; None until the first one arrives.
-    learnt : int
-        Picks of it that the profile knows already.
-    reopened : bool
-        Whether it was accepted before.
-    look : Look or None
-        How its plane is looked at, from its start on: rounds are computed so.
-    blind : bool
-        Whether it is read blind, from its start on.
-    taken : bool
-        Whether the recommendation was chosen among the masks of a blind round.
-    area : int
-        Pixels that accepting the round on show would write: those of earlier objects are
-        left out where they are protected.
-    """
-
-    number: int
-    plane: Plane
-    shown: Shown | None = None
-    learnt: int = 0
-    reopened: bool = False
+    number: int  # its label
+    plane: Plane  # where it is
+    shown: Shown | None = None  # its present round; None until the first one arrives
+    learnt: int = 0  # picks of it that the profile knows already
+    reopened: bool = False  # whether it was accepted before
+    # How its plane is looked at, from its start on: rounds are computed so.
     look: Look | None = None
-    blind: bool = False
-    taken: bool = False
+    blind: bool = False  # whether it is read blind, from its start on
+    taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
+    # Pixels that accepting the round on show would write: those of earlier objects are left out
+    # where they are protected.
     area: int = 0
 
     @property
@@ -85,20 +65,11 @@ class ActiveObject:
 
 
 class AnnotatedImage:
-    """An image layer, our layers on it, its objects and the one at hand.
+    """An image layer, our layers on it, its objects and the active one.
 
-    The labels hold a preview of the object at hand, which is no object yet: whatever acts on
+    The labels hold a preview of the active object, which is no object yet: whatever acts on
     objects, or counts them, does so by a method of this class, or in :meth:`bare`.
     Everything here belongs to the main thread.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layers live.
-    image : Image
-        The image layer.
-    axes : (int, int)
-        The data axes that are rows and columns.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
@@ -146,29 +117,17 @@ class AnnotatedImage:
         now = facts_of(self.image)
         return (now.shape, now.dtype) == (self.facts.shape, self.facts.dtype)
 
-    # ------------------------------------------------------------------ the object at hand
+    # ------------------------------------------------------------------ the active object
 
     def take(self, held: ActiveObject) -> None:
-        """Make an object the one at hand; nothing is shown of it yet."""
+        """Make an object the active one; nothing is shown of it yet."""
         self.at_hand = held
 
     def showing(self, shown: Shown, overlap: Overlap) -> Iterator[None]:
-        """Show a round of the object at hand: mask, prompts and view, then differences.
+        """Show a round of the active object: mask, prompts and view, then differences.
 
         What napari does for each takes a while in the GUI thread, so this is an iterator:
         between two of its steps the window may live.
-
-        Parameters
-        ----------
-        shown : Shown
-            The round.
-        overlap : {"protect", "replace"}
-            What becomes of other objects' pixels.
-
-        Yields
-        ------
-        None
-            After each step.
         """
         held = self.at_hand
         if held is None:
@@ -188,21 +147,10 @@ class AnnotatedImage:
         yield from self.candidates.steps(held.plane, shown.drawn)
 
     def accept(self, overlap: Overlap) -> tuple[int, int]:
-        """Write the round on show as the object; it is at hand no more.
-
-        Returns
-        -------
-        number, area : int
-            Of the object, on this plane.
-
-        Raises
-        ------
-        InputError
-            When no pixel is left for it; the object stays at hand.
-        """
+        """Write the round on show as the object; it is no longer active."""
         held = self.at_hand
         if held is None or held.shown is None:
-            raise InputError("there is no object at hand; click on one.")
+            raise InputError("there is no active object; click on one.")
         shown = held.shown
         part = part_of(held.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
         with self.bare():
@@ -262,13 +210,7 @@ class AnnotatedImage:
             self.mask.refresh()
 
     def remove(self, number: int, plane: Plane | None = None) -> Change:
-        """Take an object away, from one plane or from all: labels, table and log.
-
-        Raises
-        ------
-        InputError
-            When there is no such object.
-        """
+        """Take an object away, from one plane or from all: labels, table and log."""
         with self.bare():
             change = self.annotation.remove(number, plane)
         if self.journal is not None:
@@ -321,13 +263,13 @@ class AnnotatedImage:
             self.mask.refresh()
 
     def set_overlap(self, overlap: Overlap) -> None:
-        """Preview the object at hand as it would be written now."""
+        """Preview the active object as it would be written now."""
         if overlap != self._overlap:
             with self.bare():
                 self._overlap = overlap
 
     def drop(self) -> None:
-        """Take away what is shown of the object at hand; objects stay as they were."""
+        """Take away what is shown of the active object; objects stay as they were."""
         self._end_preview()
         self.mask.refresh()
         self.prompts.clear()
@@ -356,13 +298,7 @@ class AnnotatedImage:
             self._hidden = []
 
     def take_over(self, other: AnnotatedImage) -> None:
-        """Use our layers of an image that was left: napari takes long to make and remove one.
-
-        Parameters
-        ----------
-        other : AnnotatedImage
-            Has no layer of ours any more; its labels can still be read.
-        """
+        """Use our layers of an image that was left: napari takes long to make and remove one."""
         other.drop()
         if other.image.ndim != self.image.ndim:
             other.remove_layers(mask=True)
@@ -372,7 +308,7 @@ class AnnotatedImage:
         self.candidates.take_over(other.candidates)
 
     def remove_layers(self, *, mask: bool = False) -> None:
-        """Take our layers out of the viewer; the mask, the person's work, only when asked."""
+        """Take our layers out of the viewer; the mask, the user's work, only when asked."""
         self.drop()
         # napari collects garbage after each layer; of several at once, after all of them.
         batched = getattr(self._viewer.layers, "batched_update", nullcontext)
@@ -406,39 +342,13 @@ class AnnotatedImage:
 def part_of(
     plane: Plane, proposal: Proposal, decisions: tuple[Decision, ...], status: Status
 ) -> Part:
-    """Describe an accepted round; its pixels are counted when it is written.
-
-    Parameters
-    ----------
-    plane : Plane
-        Where.
-    proposal : Proposal
-        What was accepted.
-    decisions : tuple of Decision
-        What led to it.
-    status : str
-        See :class:`~napari_spa.refine.annotation.objects.Part`.
-
-    Returns
-    -------
-    Part
-    """
+    """Describe an accepted round; its pixels are counted when it is written."""
     nowhere = Region(0, 0, 0, 0)
     return Part(plane, nowhere, 0, proposal.round, proposal.uncertainty, status, decisions)
 
 
 def facts_of(image: Image) -> ImageFacts:
-    """Say what tells an image layer from another without reading it.
-
-    Parameters
-    ----------
-    image : Image
-        The layer.
-
-    Returns
-    -------
-    ImageFacts
-    """
+    """Say what tells an image layer from another without reading it."""
     data: Any = image.data[0] if image.multiscale else image.data
     path = image.source.path
     return ImageFacts(

@@ -1,4 +1,4 @@
-"""What a person does to accepted objects: reopen, refine, delete, go to, take back, export."""
+"""What a user does to accepted objects: reopen, refine, delete, go to, take back, export."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 class ObjectActions(QObject):
-    """The acts on the objects of the image that is annotated.
-
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose objects they are; its worker does the work.
-    """
+    """The acts on the objects of the image that is annotated."""
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -44,13 +38,6 @@ class ObjectActions(QObject):
         """Take an accepted object up again, with its history.
 
         An object that was painted on since starts from its pixels instead.
-
-        Parameters
-        ----------
-        number : int
-            Of the object.
-        plane : Plane or None
-            Which of its planes; the one on show if it is there, else its first.
         """
         refiner, work = self._refiner, self._refiner.current
         if work is None or not self._make_way(number):
@@ -110,7 +97,7 @@ class ObjectActions(QObject):
         self._changed(f"Object {number} deleted; Undo brings it back.")
 
     def undo(self) -> None:
-        """Take the last act on objects back; an object just accepted is at hand again."""
+        """Take the last act on objects back; an object just accepted is active again."""
         work = self._refiner.current
         self._refiner.works.painting.flush()
         change = None if work is None else work.annotation.last_change

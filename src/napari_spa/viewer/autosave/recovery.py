@@ -28,19 +28,9 @@ if TYPE_CHECKING:
 
 
 class Recovery(QObject):
-    """Work on the images of a viewer that an earlier window left behind.
+    """Work on the images of a viewer that an earlier window left behind."""
 
-    Parameters
-    ----------
-    refiner : Refiner
-        Whose keeper looks, and whose worker does the work.
-
-    Attributes
-    ----------
-    offered : Signal(object)
-        What was found for the image that is annotated: a list of ``Offer``, or none.
-    """
-
+    # What was found for the image that is annotated: a list of ``Offer``, or none.
     offered = Signal(object)
     _looked = Signal(object, object)  # from the idle thread
 
@@ -72,10 +62,10 @@ class Recovery(QObject):
             )
             self._looked.emit(work, offers)
 
-        refiner.worker.submit_idle(job)  # nobody waits for it: a click comes first
+        refiner.worker.submit_idle(job)  # no one waits for it: a click comes first
 
     def recover(self, offer: Offer) -> None:
-        """Bring work back: objects, labels, profile and the object at hand."""
+        """Bring work back: objects, labels, profile and the active object."""
         refiner, work = self._refiner, self._refiner.current
         if work is None or not refiner.free():
             return
@@ -102,15 +92,7 @@ class Recovery(QObject):
             self.offered.emit(offers)
 
     def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
-        """Show work that was read again, and go on with its log.
-
-        Parameters
-        ----------
-        work : AnnotatedImage
-            The image, untouched so far.
-        recovered : Recovered
-            What was read.
-        """
+        """Show work that was read again, and go on with its log."""
         refiner, logged = self._refiner, recovered.session
         work.restore(logged.annotation, recovered.store)
         refiner.keeper.resume(work, recovered)

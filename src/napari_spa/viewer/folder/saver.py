@@ -1,4 +1,4 @@
-"""Write labels, logs and index of a folder's project in the background; nobody waits for it."""
+"""Write labels, logs and index of a folder's project in the background; no one waits for it."""
 
 from __future__ import annotations
 
@@ -29,39 +29,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingSave:
-    """The work on an image that is left.
+    """The work on an image that is left."""
 
-    Attributes
-    ----------
-    place : FolderLogLocation
-        Where it is kept.
-    store : LabelStore
-        Its labels; nobody changes them any more.
-    info : ImageInfo
-        Axes and pixel size.
-    labels : bool
-        Whether the labels have to be written.
-    """
-
-    place: FolderLogLocation
-    store: LabelStore
-    info: ImageInfo
-    labels: bool
+    place: FolderLogLocation  # where it is kept
+    store: LabelStore  # its labels; no one changes them any more
+    info: ImageInfo  # axes and pixel size
+    labels: bool  # whether the labels have to be written
 
 
 class FolderSaver(QObject):
-    """One thread that writes, in order; what fails is kept and tried again.
+    """One thread that writes, in order; what fails is kept and tried again."""
 
-    Attributes
-    ----------
-    failed : Signal(str)
-        What could not be written, in one sentence; once until writing works again.
-    unsaved_changed : Signal(object)
-        Names of the images whose work is in memory only, as a tuple.
-    """
-
+    # What could not be written, in one sentence; once until writing works again.
     failed = Signal(str)
-    unsaved_changed = Signal(object)
+    unsaved_changed = Signal(object)  # names of the images whose work is in memory only, as a tuple
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -149,13 +130,7 @@ class FolderSaver(QObject):
         self._submit(self._try_again).result()
 
     def close(self) -> tuple[str, ...]:
-        """Write what is left and end the thread.
-
-        Returns
-        -------
-        tuple of str
-            Names of the images whose work is lost with the window.
-        """
+        """Write what is left and end the thread."""
         self.flush()
         self._writer.shutdown(wait=True)
         for leaving in self._leaving.values():
@@ -221,7 +196,7 @@ class FolderSaver(QObject):
         if place.open_log is None or not place.open_log.touched:
             return
         try:
-            # From the log: the layer's labels hold the object at hand as well.
+            # From the log: the layer's labels hold the active object as well.
             found = recover(image, place)
             if found is not None:
                 _write_labels(PendingSave(place, found.store, image.file.info, True))

@@ -32,33 +32,16 @@ _SEED = 0.95522  # the first objects are green, violet and pink: seen on most im
 
 
 class MaskLayer:
-    """A `Surface` that a person sees and may paint on.
+    """A `Surface` that a user sees and may paint on.
 
     The layer is held by reference: renaming, hiding and moving it changes nothing.  When it
     was deleted it is put back, labels and all, the next time it is needed.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layer lives.
-    image : Image
-        Whose shape and place in the world it has.
-    axes : (int, int)
-        The data axes that are rows and columns.
-
-    Attributes
-    ----------
-    painted : Signal(object)
-        A person painted: the planes, a tuple of ``Plane``.
-    touched : Signal()
-        Labels on the plane on show may have changed otherwise, by napari's undo for one.
-    replaced : Signal(object)
-        Somebody gave the layer other data: the planes that hold labels now.
     """
 
-    painted = Signal(object)
+    painted = Signal(object)  # A user painted: the planes, a tuple of ``Plane``
+    # Labels on the plane on show may have changed otherwise, by napari's undo for one.
     touched = Signal()
-    replaced = Signal(object)
+    replaced = Signal(object)  # someone gave the layer other data: the planes that hold labels now
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self._viewer, self._image, self._axes = viewer, image, axes
@@ -87,13 +70,7 @@ class MaskLayer:
         return self._layer
 
     def take_over(self, other: MaskLayer) -> None:
-        """Show these labels in the layer of an image that was left, unless either is a pyramid.
-
-        Parameters
-        ----------
-        other : MaskLayer
-            Of as many dimensions; has no layer any more, and its labels can still be read.
-        """
+        """Show these labels in the layer of an image that was left, unless either is a pyramid."""
         layer = other.let_go()
         if layer is None:
             return
@@ -148,7 +125,7 @@ class MaskLayer:
 
     @property
     def paintable(self) -> bool:
-        """Whether a person can paint on it, which napari allows on one resolution only."""
+        """Whether a user can paint on it, which napari allows on one resolution only."""
         return not self.store.multiscale
 
     def planes_in_use(self) -> set[tuple[int, ...]]:
@@ -235,7 +212,7 @@ class MaskLayer:
             self.touched.emit()
 
     def _on_data(self, event: Any) -> None:
-        """Take data that somebody gave the layer, or leave the layer to them."""
+        """Take data that someone gave the layer, or leave the layer to them."""
         layer = self._layer
         if self._ours or layer is None:
             return
@@ -300,19 +277,7 @@ def mask_colours() -> CyclicLabelColormap:
 
 
 def space_of(image: Image) -> dict[str, Any]:
-    """Return where an image lies in the world, as arguments of a new layer.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-
-    Returns
-    -------
-    dict
-        ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` and
-        ``axis_labels``.
-    """
+    """Return where an image lies in the world, as arguments of a new layer."""
     return {
         "scale": image.scale,
         "translate": image.translate,
@@ -325,15 +290,7 @@ def space_of(image: Image) -> dict[str, Any]:
 
 
 def place_layer(layer: Any, space: Mapping[str, Any]) -> None:
-    """Put a layer of the same number of dimensions elsewhere in the world.
-
-    Parameters
-    ----------
-    layer : Layer
-        Which.
-    space : mapping
-        From :func:`space_of`.
-    """
+    """Put a layer of the same number of dimensions elsewhere in the world."""
     for name, value in space.items():
         if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
             setattr(layer, name, value)
@@ -344,15 +301,7 @@ def _plain(value: Any) -> Any:
 
 
 def add_quietly(viewer: ViewerModel, layer: Any) -> None:
-    """Add a layer of ours without taking the selection away from the person's.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where to.
-    layer : Layer
-        What.
-    """
+    """Add a layer of ours without taking the selection away from the user's."""
     active = viewer.layers.selection.active
     viewer.add_layer(layer)
     if active is not None and active in viewer.layers:

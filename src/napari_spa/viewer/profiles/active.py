@@ -349,20 +349,7 @@ class ActiveProfile(QObject):
             self._give(profile)
 
     def learn(self, session: RefinementSession, *, known: int = 0) -> Taught:
-        """Teach the profile in use what the object accepted last says.
-
-        Parameters
-        ----------
-        session : RefinementSession
-            It accepted an object just now.
-        known : int
-            So many picks of the object were known before.
-
-        Returns
-        -------
-        Taught
-            To be taken back by :meth:`unlearn`.
-        """
+        """Teach the profile in use what the object accepted last says."""
         path, after = self.chosen, session.profile
         lesson = for_model(session.lesson(), session.model.identity)
         taught = Taught(path, lesson, self.loose, after, known)
