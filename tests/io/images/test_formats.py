@@ -484,6 +484,13 @@ def test_a_page_that_claims_more_strips_than_there_are_costs_no_memory(tmp_path)
         open_image(path)
 
 
+def test_an_array_longer_than_can_be_counted_is_damaged(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=(2**70, 8, 9), chunks=(1, 8, 9), dtype="u1")
+    with pytest.raises(InputError, match=r"claims .* pixels; it is damaged"):
+        open_image(tmp_path / "a.zarr")
+
+
 def test_whatever_a_library_raises_is_one_sentence(tmp_path):
     class Odd(Exception):
         pass

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _COLOURS = (3, 4)
 _MOST_AXES = 5
+_MOST_VALUES = 2**60  # what NumPy can count
 _FREE = "ZTC"  # what an axis without a name is taken for, in this order from the right
 _UNNAMED = {0: "", 1: "Z", 2: "TZ", 3: "TZC"}
 _MICROMETRES = {
@@ -128,6 +129,8 @@ def arranged(path: Path, raw: RawImage) -> ImageFile:
         raise InputError(f"{path} has the shape {shape}; an image needs rows and columns.")
     if 0 in shape:
         raise InputError(f"{path} holds no pixel.")
+    if number_of_values(shape) > _MOST_VALUES:
+        raise InputError(f"{path} claims {shape} pixels; it is damaged.")
     if dtype.kind not in "biuf":
         raise InputError(f"{path} holds {dtype} values; an image holds real numbers.")
     if any(len(level.shape) != len(shape) for level in raw.levels):
