@@ -201,6 +201,7 @@ class PictureButton(FittingButton):
         self.pixmap: QPixmap | None = None
         self._words = ""
         self._sample = ""
+        self._largest = LARGEST_SIDE
         # A fixed height would be the size hint's, whatever the width.
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
@@ -211,6 +212,12 @@ class PictureButton(FittingButton):
         self.pixmap = None if picture is None else to_pixmap(picture)
         self.update()
 
+    def set_largest(self, side: int) -> None:
+        """Draw the picture with a side of at most so many pixels."""
+        if side != self._largest:
+            self._largest = side
+            self.updateGeometry()
+
     def set_words(self, words: str, sample: str = "") -> None:
         """Change the words; the longest that may come (``sample``) keeps room for itself."""
         self._words = words
@@ -219,7 +226,7 @@ class PictureButton(FittingButton):
 
     def heightForWidth(self, width: int) -> int:
         """Return the height of the picture and its words, in pixels."""
-        side = min(width - 2 * PADDING, LARGEST_SIDE)
+        side = min(width - 2 * PADDING, self._largest)
         return side + self._words_height(width - 2 * PADDING) + 3 * PADDING
 
     def hasHeightForWidth(self) -> bool:

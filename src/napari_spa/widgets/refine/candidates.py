@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QStackedLayout, QVBoxLayout, QWidget
 
 from napari_spa.widgets.common.buttons import (
+    LARGEST_SIDE,
     FittingButton,
     FramedLabel,
     PictureButton,
@@ -160,6 +161,7 @@ class CandidateGrid(QWidget):
     ) -> None:
         super().__init__(parent)
         self.cards: list[CandidateCard] = []
+        self._largest = LARGEST_SIDE
         self._order: list[int] = []
         cells = QWidget()
         self._cells = EvenGrid((2,), cells, wanted=140)
@@ -179,6 +181,12 @@ class CandidateGrid(QWidget):
         self._need_cards(len(pick_keys))
         for position, card in enumerate(self.cards):
             card.set_keys(*self._keys_at(position))
+
+    def set_largest(self, side: int) -> None:
+        """Draw pictures with sides of at most so many pixels, so that all are in sight."""
+        self._largest = side
+        for card in self.cards:
+            card.button.set_largest(side)
 
     def set_candidates(
         self,
@@ -235,6 +243,7 @@ class CandidateGrid(QWidget):
     def _need_cards(self, count: int) -> None:
         for position in range(len(self.cards), count):
             card = CandidateCard(*self._keys_at(position))
+            card.button.set_largest(self._largest)
             card.chosen.connect(partial(self._on_chosen, position))
             card.toggled.connect(partial(self._on_toggled, position))
             card.previewed.connect(partial(self._on_previewed, position))

@@ -292,8 +292,7 @@ class RefineDock(QWidget):
         """Enable what can be done now."""
         refiner, parts = self.refiner, self.parts
         busy, choosing = refiner.busy, refiner.choosing
-        parts.progress.setEnabled(busy)
-        parts.cancel.setEnabled(busy)
+        parts.set_busy(busy)
         if not busy:
             self._end_activity()
             parts.progress.setValue(0)

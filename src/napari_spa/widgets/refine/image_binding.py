@@ -135,7 +135,9 @@ class ImageBinding(QObject):
     def _on_plane(self) -> None:
         """Show where in the stack one is."""
         target, viewer = self._refiner.target(), self._refiner.viewer
-        self._parts.stack.set_slices(*(self._walker.slices() or (1, 0)))
+        count, current = self._walker.slices() or (1, 0)
+        self._parts.stack.set_slices(count, current)
+        self._parts.set_stack(count > 1)
         self._parts.stack.set_results(self._walker.results())
         try:
             plane = None if target is None else shown_plane(viewer, target)

@@ -1,10 +1,14 @@
-"""The parts of the dock *SPA Refine* and where they stand; connected in refine_dock."""
+"""The parts of the dock *SPA Refine* and where they stand; connected in :mod:`.dock`.
+
+What is needed for every object is in sight on a small screen: the tools, the candidates
+and, under all tabs at the same place, the status line, the current object and the acts.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -13,13 +17,15 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QScrollArea,
     QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.actions import ACT_TITLES
-from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
+from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
@@ -34,6 +40,8 @@ from napari_spa.widgets.refine.stack_bar import StackBar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qtpy.QtGui import QResizeEvent
+
     from napari_spa.core.types import Proposal
     from napari_spa.viewer.annotation.round import Shown
 
@@ -46,8 +54,41 @@ _TIPS = {
 }
 
 
+REFINE, OBJECTS, STACK, OPTIONS = range(4)
+_STATUS_LINES = 3
+_LINES_BESIDE = 28  # height, in lines of text, of all that is in sight but two rows of pictures
+_SMALLEST_PICTURE = 84
+
+
+class StatusLine(QLabel):
+    """One sentence in a place that stays as high as it is; the whole of it is in the tooltip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Return the size of a few lines, however many there are."""
+        return QSize(200, _STATUS_LINES * self.fontMetrics().lineSpacing())
+
+    def minimumSizeHint(self) -> QSize:
+        """Be as narrow as need be."""
+        return QSize(60, self.sizeHint().height())
+
+    def hasHeightForWidth(self) -> bool:
+        """Be as high at any width."""
+        return False
+
+    def setText(self, text: str | None) -> None:
+        """Say something else."""
+        super().setText(text)
+        self.setToolTip(text or "")
+
+
 class DockParts(QWidget):
-    """All the parts, one under the other, in a column that scrolls."""
+    """All the parts: tabs, and under them what is needed whichever tab is open."""
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
         super().__init__()
@@ -61,9 +102,7 @@ class DockParts(QWidget):
         self.recovery = RecoveryBar()
         self.options = ImageOptions()
         self.prompts = PromptBar()
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setAlignment(Qt.AlignmentFlag.AlignVCenter)
+        self.status = StatusLine()
         self.progress = QProgressBar()
         self.progress.setRange(0, PROGRESS_STEPS)
         self.cancel = FittingButton("Cancel")
@@ -80,6 +119,9 @@ class DockParts(QWidget):
         self.stack = StackBar()
         self.objects = ObjectTable(colour_of)
         self.side_by_side = SideBySide(self)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.now = QStackedWidget()  # the current object's figures, or what is running
         self._compose()
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
@@ -134,48 +176,85 @@ class DockParts(QWidget):
         self.side_by_side.set_pictures(None, [])
         self.figures.setText("")
 
+    def set_busy(self, busy: bool) -> None:
+        """Show progress and Cancel while something runs, in the place of the figures."""
+        self.now.setCurrentIndex(int(busy))
+
+    def set_stack(self, there: bool) -> None:
+        """Offer what is for stacks, or hide it."""
+        self.tabs.setTabVisible(STACK, there)
+
     def _compose(self) -> None:
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(6)
-        top = QGridLayout()
-        top.setColumnStretch(1, 1)
-        top.addWidget(QLabel("Model"), 0, 0)
-        top.addWidget(self.model, 0, 1)
-        top.addWidget(self.help, 0, 2)
-        self.profile.add_to(top, 1)
-        layout.addLayout(top)
-        layout.addWidget(self.options)
-        layout.addWidget(self.recovery)
-        layout.addWidget(self.prompts)
-        layout.addWidget(self.status)
-        busy = QHBoxLayout()
-        busy.addWidget(self.progress, 1)
-        busy.addWidget(self.cancel)
-        layout.addLayout(busy)
-        layout.addWidget(self.grid)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.figures)
+        for title, parts in (
+            ("Refine", [self.prompts, self.grid, self.legend, self.compare]),
+            ("Objects", [self.objects]),
+            ("Stack", [self.stack]),
+            ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
+        ):
+            self.tabs.addTab(_page(parts), title)
+        self.tabs.setCornerWidget(self.help)
+        self.options.fold.set_open(True)
+        self.set_stack(False)
+        running = QWidget()
+        row = QHBoxLayout(running)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.progress, 1)
+        row.addWidget(self.cancel)
+        self.now.addWidget(self.figures)
+        self.now.addWidget(running)
+        self.now.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         cells = QWidget()
         buttons = EvenGrid((2, 1), cells)
         for button in self.acts.values():
             buttons.addWidget(button)
-        layout.addWidget(cells)
-        layout.addWidget(self.compare)
-        layout.addWidget(self.stack)
-        layout.addWidget(self.objects, 1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
         # A part that expands keeps napari from adding a stretch under it.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.setContentsMargins(4, 4, 4, 4)
+        outer.setSpacing(4)
+        outer.addWidget(self.recovery)
+        outer.addWidget(self.tabs, 1)
+        outer.addWidget(self.profile.comparison)  # it is about what is in the image now
+        outer.addWidget(self.status)
+        outer.addWidget(self.now)
+        outer.addWidget(cells)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Make the pictures as large as leaves all of them in sight."""
+        super().resizeEvent(event)
+        line = self.fontMetrics().lineSpacing()
+        self.now.setFixedHeight(max(2 * line, self.cancel.sizeHint().height()))
+        room = self.height() - _LINES_BESIDE * line
+        self.grid.set_largest(min(max(room // 2, _SMALLEST_PICTURE), LARGEST_SIDE))
+
+    def _model_and_profile(self) -> QWidget:
+        part = QWidget()
+        grid = QGridLayout(part)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(QLabel("Model"), 0, 0)
+        grid.addWidget(self.model, 0, 1, 1, 2)
+        self.profile.add_to(grid, 1)
+        return part
+
+
+def _page(parts: Sequence[QWidget]) -> QScrollArea:
+    """Put parts under each other; they scroll where there is not enough room."""
+    content = QWidget()
+    layout = QVBoxLayout(content)
+    layout.setContentsMargins(2, 4, 2, 2)
+    layout.setSpacing(4)
+    for part in parts:
+        layout.addWidget(part)
+    if not isinstance(parts[0], ObjectTable):  # which takes all the room there is
+        layout.addStretch(1)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(content)
+    scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
+    return scroll
 
 
 def _in_words(uncertainty: float) -> str:

@@ -1,0 +1,53 @@
+"""The dock in a laptop's window: the main flow needs no scrolling, whatever runs."""
+
+import numpy as np
+from qtpy.QtCore import QPoint, QRect
+from qtpy.QtWidgets import QScrollArea
+from tiny_model import make_model
+
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.refine.dock import RefineDock
+
+
+def place(window, part):
+    return QRect(part.mapTo(window, QPoint(0, 0)), part.size())
+
+
+def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.random.default_rng(0).integers(0, 255, (60, 70), np.uint8))
+    model = make_model()
+    dock = RefineDock(
+        viewer, lambda name: RefinementSession(model, config=EngineConfig(samples=12))
+    )
+    try:
+        viewer.window.add_dock_widget(dock, name="SPA Refine")
+        window, parts = dock.window(), dock.parts
+        window.resize(1280, 720)
+        qtbot.wait(300)
+        status = place(dock, parts.status).translated(0, -dock.height())
+        with qtbot.waitSignal(dock.refiner.proposed, timeout=60_000):
+            dock.prompter.click((30, 35))
+            assert parts.now.currentIndex() == 1  # progress and Cancel
+        assert parts.now.currentIndex() == 0  # the object's figures
+        qtbot.wait(300)
+        assert window.height() == 720
+        page = parts.tabs.currentWidget()
+        assert isinstance(page, QScrollArea)
+        seen = place(window, page)
+        for part in (*parts.prompts.tools.values(), *(card.button for card in parts.grid.cards)):
+            assert seen.contains(place(window, part))
+        whole = QRect(QPoint(0, 0), window.size())
+        for part in (parts.status, parts.figures, *parts.acts.values()):
+            assert part.isVisible()
+            assert whole.contains(place(window, part))
+        parts.status.setText("A sentence. " * 20)
+        qtbot.wait(100)
+        # napari's own status bar may be a pixel higher by now, and the dock as much lower.
+        assert place(dock, parts.status).translated(0, -dock.height()) == status
+        assert not parts.tabs.isTabVisible(2)  # no stack
+    finally:
+        dock.release()
+        viewer.window.remove_dock_widget(dock)
+        dock.deleteLater()
