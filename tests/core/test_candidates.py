@@ -55,14 +55,20 @@ def test_representative_point_tells_the_picked_group_and_has_its_value():
     maps = discs(np.repeat([8.0, 20.0], 24))
     clusters = cluster_samples(maps, 2)
     rng = np.random.default_rng(0)
-    row, column, label = representative_point(maps, clusters, 1, rng)
+    row, column, label = representative_point(
+        maps, clusters.labels == 1, maps[clusters.representatives[1]], rng
+    )
     assert 8 < np.hypot(row - 32, column - 32) < 20
     assert label == 1
-    row, column, label = representative_point(maps, clusters, 0, rng)
+    row, column, label = representative_point(
+        maps, clusters.labels == 0, maps[clusters.representatives[0]], rng
+    )
     assert label == 0
 
 
 def test_no_representative_point_without_alternatives():
     maps = discs(np.full(10, 9.0))
     clusters = cluster_samples(maps, 4)
-    assert representative_point(maps, clusters, 0, np.random.default_rng(0)) is None
+    assert (
+        representative_point(maps, clusters.labels == 0, maps[0], np.random.default_rng(0)) is None
+    )

@@ -60,6 +60,11 @@ class PreferenceHead(Protocol):
         """Number of latent channels of its mixture."""
         ...
 
+    @property
+    def size_channel(self) -> int | None:
+        """The latent channel that moves the boundary out and in; None without one."""
+        ...
+
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
         """Return the mixture before any pick."""
         ...
@@ -159,6 +164,11 @@ class LatentHead:
         """Number of latent channels, the offset included."""
         return self.spa.config.latent_dim + self.offsets
 
+    @property
+    def size_channel(self) -> int | None:
+        """The last channel, where there are offsets."""
+        return self.spa.config.latent_dim if self.offsets else None
+
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
         """Return the prior network's mixture (paper 3.4), the same mean in every channel."""
         means, log_variances = self.spa.initial_mixture(prompt)
@@ -250,6 +260,11 @@ class LogitHead:
     def dimension(self) -> int:
         """One offset, and one indicator channel per output token."""
         return 1 + _TOKENS
+
+    @property
+    def size_channel(self) -> int:
+        """The first channel is the offset."""
+        return 0
 
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
         """Spread the components over output tokens and offsets."""

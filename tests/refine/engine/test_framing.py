@@ -66,14 +66,15 @@ def test_object_view_is_centred_on_the_object():
 
 def test_box_and_mask_set_the_view_without_looking():
     canvas = Canvas(np.zeros((200, 300), np.uint8))
-    box, anchor = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    framed = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    box, anchor = framed.view, framed.anchor
     assert anchor is None
     assert box.contains(50, 60)
     assert box.contains(89, 119)
     mask = np.zeros((200, 300), bool)
     mask[50:90, 60:120] = True
     assert (
-        frame_prompts(None, canvas, Prompts(mask=LocalMask.crop(mask)), FramingConfig())[0] == box
+        frame_prompts(None, canvas, Prompts(mask=LocalMask.crop(mask)), FramingConfig()).view == box
     )
 
 
@@ -81,7 +82,7 @@ def test_box_and_mask_set_the_view_without_looking():
 def test_a_box_with_a_far_click_gets_a_view_that_holds_both(far):
     canvas = Canvas(np.zeros((200, 300), np.uint8))
     prompts = Prompts((Click(*far),), box=Box(50, 60, 90, 120))
-    view, _ = frame_prompts(None, canvas, prompts, FramingConfig())
+    view = frame_prompts(None, canvas, prompts, FramingConfig()).view
     assert view.contains(*far)
     assert all(view.contains(*corner) for corner in prompts.box.corners)
 

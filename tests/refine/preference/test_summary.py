@@ -133,6 +133,6 @@ def test_the_models_own_offsets_have_mean_0(head: str) -> None:
     predictor = SpaPredictor(model)
     predictor.set_image(np.random.default_rng(0).random((40, 50)))
     prompts = Prompts((Click(20, 20),))
-    view, _ = predictor.frame(prompts)
+    view = predictor.frame(prompts).view
     own = PreferenceProfile(model.identity, predictor.initial_mixture(view, prompts), picks=9)
     assert boundary_lean(own) == pytest.approx(0, abs=1e-12)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
-from napari_spa.core.obedience import NOTHING_SAID
 from napari_spa.core.types import Candidate, Click, Proposal, Region
 from napari_spa.errors import Cancelled, InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig
@@ -333,9 +332,9 @@ class Predictor:
     def __init__(self, megabytes):
         self.size, self.calls = megabytes * 2**20, []
 
-    def propose(self, view, prompts, mixture, *, number, **_):
-        self.calls.append(number)
-        return round_of(number, self.size)
+    def propose(self, asked, progress):
+        self.calls.append(asked.number)
+        return round_of(asked.number, self.size)
 
 
 def round_of(number, size, candidates=2):
@@ -362,7 +361,7 @@ def hashable_states():
         __hash__ = object.__hash__
         __eq__ = object.__eq__
 
-    return [State(own_clicks=(), evidence=NOTHING_SAID, **vars(state)) for state in numbered(60)]
+    return [State(asked=state, **vars(state)) for state in numbered(60)]
 
 
 def test_rounds_are_kept_up_to_a_size(hashable_states):
@@ -409,7 +408,7 @@ def quicken(session, monkeypatch, size=2**18):
     """Let a session run without its network, on rounds of a size."""
     predictor = session._predictor
     monkeypatch.setattr(
-        predictor, "propose", lambda *_, number, **__: round_of(number, size), raising=True
+        predictor, "propose", lambda asked, _: round_of(asked.number, size), raising=True
     )
     monkeypatch.setattr(predictor, "refresh", lambda mixture, *_: mixture)
 

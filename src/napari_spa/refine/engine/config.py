@@ -36,6 +36,13 @@ class FramingConfig:
     size_prior : float
         Exponent on the object's extent relative to the image: between two windows that
         are seen equally well, the larger object is meant.
+    hypotheses : int
+        So many objects of other windows are kept as what the prompts may mean instead.
+    distinct : float
+        IoU above which two of them show the same object.
+    size_merit : float
+        Exponent on their area in their order: of two that are seen equally well, the larger
+        goes first.
     """
 
     smallest: float = 16.0
@@ -44,6 +51,9 @@ class FramingConfig:
     refinements: int = 2
     alone: float = 0.3
     size_prior: float = 0.05
+    hypotheses: int = 4
+    distinct: float = 0.7
+    size_merit: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,12 @@ class EngineConfig:
         N, masks sampled per round.
     candidates : int
         K, differences on offer.
+    alternatives : {"cover", "groups"}
+        How the candidates are chosen: the few that leave least to be wished for, objects of
+        other views included, or K-means groups of the samples (the paper).
+    elsewhere : float
+        How likely an object of another view is that is seen without doubt, when the present
+        view counts one.
     focus : int
         At most so many samples of the picked group, those nearest to the pick, explain it.
     feedback_point : bool
@@ -72,6 +88,8 @@ class EngineConfig:
 
     samples: int = 48
     candidates: int = 4
+    alternatives: Literal["cover", "groups"] = "cover"
+    elsewhere: float = 0.3
     focus: int = 48
     feedback_point: bool = True
     feedback_mask: bool = False

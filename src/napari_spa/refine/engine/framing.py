@@ -10,7 +10,7 @@ easy as an optic disc that fills a third of the picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +19,16 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_spa.core.types import Box, Click, Region
+from napari_spa.refine.engine.hypotheses import Hypothesis, distinct, hypothesis, iou
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from napari_spa.core.types import BoolArray, Prompts
-    from napari_spa.model.spa import Spa
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, FloatArray, Prompts
+    from napari_spa.model.spa import ImageEmbedding, Spa
     from napari_spa.refine.engine.config import FramingConfig
 
 
@@ -45,11 +48,14 @@ class Glimpse:
         bool, the connected part of its mask at the point.
     quality : float
         Predicted IoU.
+    probability : ndarray of shape (h, w) or None
+        float32, of which the mask is a part.
     """
 
     view: FieldOfView
     mask: BoolArray
     quality: float
+    probability: FloatArray | None = None
 
     @property
     def share(self) -> float:
@@ -86,6 +92,53 @@ class Glimpse:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Framed:
+    """Where prompts are looked at, and what else they may mean.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        The field of view.
+    anchor : Click or None
+        The middle of the object, where the clicks in that view would mean another one.
+    hypotheses : tuple of Hypothesis
+        Objects that windows of other sizes saw, the best first.
+    """
+
+    view: FieldOfView
+    anchor: Click | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+
+
+def framed_to_arrays(framed: Framed) -> dict[str, NDArray[np.generic]]:
+    """Bring a choice into arrays, for a cache."""
+    view, anchor, others = framed.view, framed.anchor, framed.hypotheses
+    place = [] if anchor is None else [(anchor.row, anchor.column)]
+    found: dict[str, NDArray[np.generic]] = {
+        "view": np.array(astuple(view)),
+        "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
+    }
+    for number, other in enumerate(others):
+        found[f"levels{number:02}"] = other.levels
+        found[f"window{number:02}"] = np.array([*astuple(other.view), other.quality])
+    return found
+
+
+def framed_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Framed:
+    """Read a choice from a cache."""
+    place = arrays["anchor"].tolist()
+    names = sorted(name.removeprefix("levels") for name in arrays if name.startswith("levels"))
+    others = []
+    for name in names:
+        *view, quality = (float(v) for v in arrays[f"window{name}"])
+        levels = np.array(arrays[f"levels{name}"], dtype=np.uint8)
+        others.append(Hypothesis(FieldOfView(*view), levels, quality))
+    return Framed(
+        FieldOfView(*arrays["view"].tolist()), Click(*place[0]) if place else None, tuple(others)
+    )
+
+
 def frame_prompts(
     spa: Spa,
     canvas: Canvas,
@@ -93,7 +146,7 @@ def frame_prompts(
     config: FramingConfig,
     *,
     step: Callable[[float], None] = lambda share: None,
-) -> tuple[FieldOfView, Click | None]:
+) -> Framed:
     """Choose the field of view for the first prompts.
 
     Parameters
@@ -112,15 +165,12 @@ def frame_prompts(
 
     Returns
     -------
-    view : FieldOfView
-        The field of view.
-    anchor : Click or None
-        The middle of the object, where the clicks in that view would mean another one.
+    Framed
     """
     region = _given_region(prompts)
     if region is not None:
         view = view_around(canvas, region, context=config.context, smallest=config.smallest)
-        return widen(view, prompts, canvas.shape), None
+        return Framed(widen(view, prompts, canvas.shape))
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
     views = [
         FieldOfView.around(first.row + 0.5, first.column + 0.5, side).inside(canvas.shape)
@@ -130,20 +180,71 @@ def frame_prompts(
     step(0.4)
     # Each window's object once more: alone, centred, asked for by its own middle.
     middles = [_middle(glimpse, canvas.shape) for glimpse in glimpses]
-    centred = look(
-        spa,
-        canvas,
-        [_centred(glimpse, prompts, config, canvas) for glimpse in glimpses],
-        [(middle,) for middle in middles],
+    windows = encode_windows(
+        spa, canvas, [_centred(glimpse, prompts, config, canvas) for glimpse in glimpses]
     )
+    centred = ask(spa, windows, [(middle,) for middle in middles])
     step(0.7)
     index = int(np.argmax(score(glimpses, centred, first, config)))
     best = _follow(spa, canvas, prompts, centred[index], config)
     step(0.9)
     asked = look(spa, canvas, [best], [prompts.clicks])[0]
+    others = _hypotheses(ask(spa, windows, [prompts.clicks] * len(glimpses)), config)
     if _agreement(asked, centred[index]) >= _SAME_OBJECT:
-        return best, None
-    return best, middles[index]
+        return Framed(best, None, others)
+    return Framed(best, middles[index], others)
+
+
+def turn_to(
+    spa: Spa, canvas: Canvas, other: Hypothesis, prompts: Prompts, config: FramingConfig
+) -> tuple[FieldOfView, Click | None]:
+    """Choose the field of view of an object that another window saw.
+
+    Parameters
+    ----------
+    spa : Spa
+        A network whose frame is ``window``.
+    canvas : Canvas
+        The image.
+    other : Hypothesis
+        The object.
+    prompts : Prompts
+        All so far; the view holds them.
+    config : FramingConfig
+        Sizes.
+
+    Returns
+    -------
+    view : FieldOfView
+    anchor : Click or None
+        The object's middle, where the clicks in that view would mean another one.
+    """
+    glimpse = Glimpse(other.view, other.mask, other.quality)
+    view = widen(_centred(glimpse, prompts, config, canvas), prompts, canvas.shape)
+    if prompts.clicks:
+        asked = look(spa, canvas, [view], [prompts.clicks])[0]
+        if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
+            return view, None
+    return view, other.middle(canvas.shape)
+
+
+def _hypotheses(glimpses: Sequence[Glimpse], config: FramingConfig) -> tuple[Hypothesis, ...]:
+    """Keep the objects that windows centred on them show at the clicks, the best first.
+
+    What is cut by its window's edge counts less; of two that are seen as well, the larger
+    goes first.
+    """
+    found = []
+    for glimpse in glimpses:
+        if glimpse.probability is not None and glimpse.mask.any():
+            quality = glimpse.quality * (1.0 - min(1.0, 2.0 * glimpse.border))
+            found.append(hypothesis(glimpse.view, glimpse.probability, glimpse.mask, quality))
+    return distinct(
+        found,
+        config.hypotheses,
+        config.distinct,
+        merit=lambda other: other.quality * other.area**config.size_merit,
+    )
 
 
 def _follow(
@@ -194,11 +295,25 @@ def window_sides(largest: float, config: FramingConfig) -> list[float]:
     return sides
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows of an image that were encoded as one batch.
+
+    Attributes
+    ----------
+    views : list of FieldOfView
+        Where they lie.
+    image : ImageEmbedding
+        A row for each.
+    """
+
+    views: list[FieldOfView]
+    image: ImageEmbedding
+
+
 @torch.inference_mode()
-def look(
-    spa: Spa, canvas: Canvas, views: list[FieldOfView], clicks: Sequence[Sequence[Click]]
-) -> list[Glimpse]:
-    """Pass windows through the network as one batch.
+def encode_windows(spa: Spa, canvas: Canvas, views: list[FieldOfView]) -> Windows:
+    """Pass windows through the image encoder as one batch.
 
     Parameters
     ----------
@@ -208,6 +323,36 @@ def look(
         The image.
     views : list of FieldOfView
         Windows.
+
+    Returns
+    -------
+    Windows
+    """
+    size = spa.config.image_size
+    # The widest first: where they lie within each other, the image is read once.
+    widest_first = sorted(range(len(views)), key=lambda index: -views[index].height)
+    seen = {index: canvas.pixels(views[index], size) for index in widest_first}
+    pixels = np.stack([seen[index] for index in range(len(views))])
+    return Windows(views, spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device)))
+
+
+def look(
+    spa: Spa, canvas: Canvas, views: list[FieldOfView], clicks: Sequence[Sequence[Click]]
+) -> list[Glimpse]:
+    """Pass windows through the network as one batch; see :func:`ask`."""
+    return ask(spa, encode_windows(spa, canvas, views), clicks)
+
+
+@torch.inference_mode()
+def ask(spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]]) -> list[Glimpse]:
+    """Ask encoded windows what lies at clicks.
+
+    Parameters
+    ----------
+    spa : Spa
+        The network.
+    windows : Windows
+        What it looks at.
     clicks : sequence of sequence of Click
         For each window as many clicks; those outside of it are left out.
 
@@ -215,12 +360,7 @@ def look(
     -------
     list of Glimpse
     """
-    size = spa.config.image_size
-    # The widest first: where they lie within each other, the image is read once.
-    widest_first = sorted(range(len(views)), key=lambda index: -views[index].height)
-    seen = {index: canvas.pixels(views[index], size) for index in widest_first}
-    pixels = np.stack([seen[index] for index in range(len(views))])
-    image = spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device))
+    size, views, image = spa.config.image_size, windows.views, windows.image
     pairs = list(zip(views, clicks, strict=True))
     points = torch.tensor(
         [[view.to_model(c.row, c.column, size) for c in row] for view, row in pairs]
@@ -231,8 +371,14 @@ def look(
     prompt = spa.embed_prompts(points.to(spa.device), labels.to(spa.device))
     logits, quality = spa.decode(image, prompt, None, tokens=(0,))
     scale = logits.shape[-1] / size
+    probability = logits[:, 0].sigmoid().float().cpu().numpy()
     return [
-        Glimpse(view, _at_points(logits[i, 0], points[i], labels[i], scale), float(quality[i, 0]))
+        Glimpse(
+            view,
+            _at_points(logits[i, 0], points[i], labels[i], scale),
+            float(quality[i, 0]),
+            probability[i],
+        )
         for i, view in enumerate(views)
     ]
 

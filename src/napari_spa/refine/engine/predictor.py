@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, logit, softmax
 
-from napari_spa.core.candidates import Clusters, cluster_samples
 from napari_spa.core.clicks import representative_point
 from napari_spa.core.obedience import NOTHING_SAID, Evidence
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
+from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder
-from napari_spa.refine.engine.framing import frame_prompts, view_around, widen
+from napari_spa.refine.engine.framing import (
+    Framed,
+    frame_prompts,
+    framed_from_arrays,
+    framed_to_arrays,
+    turn_to,
+    view_around,
+    widen,
+)
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
-from napari_spa.refine.engine.proposal import Samples, build_proposal, evidence_shares
+from napari_spa.refine.engine.proposal import Samples, build_proposal, prompt_likelihood
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
@@ -28,7 +36,9 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
+    from napari_spa.model.heads import Draws
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
+    from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.image_plane import Picture
 
 _CROP = 1024.0
@@ -47,11 +57,51 @@ class Feedback:
         float32, its mask logits.
     point : Click or None
         Its representative point.
+    hypothesis : Hypothesis or None
+        The object of another view that it is.
     """
 
     latents: NDArray[np.float64]
     logits: FloatArray
     point: Click | None
+    hypothesis: Hypothesis | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """All that decides a round, beside the image.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Field of view.
+    prompts : Prompts
+        All prompts so far, in image pixels.
+    mixture : MixtureParameters
+        The preference distribution.
+    number : int
+        Number of the round, from 1.
+    seed : int
+        Seed of everything random in this round.
+    last : Feedback or None
+        The last pick, for the mask branch.
+    clicks : tuple of Click
+        The user's own.
+    evidence : Evidence
+        All they said pixel by pixel: what is shown obeys.
+    hypotheses : tuple of Hypothesis
+        What else the prompts may mean.
+    """
+
+    view: FieldOfView
+    prompts: Prompts
+    mixture: MixtureParameters
+    number: int
+    seed: int
+    last: Feedback | None = None
+    clicks: tuple[Click, ...] = ()
+    evidence: Evidence = NOTHING_SAID
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,9 +187,7 @@ class SpaPredictor:
         self._embedder.forget()
 
     @torch.inference_mode()
-    def frame(
-        self, prompts: Prompts, progress: Progress = silent
-    ) -> tuple[FieldOfView, Click | None]:
+    def frame(self, prompts: Prompts, progress: Progress = silent) -> Framed:
         """Choose the field of view for a new object's prompts.
 
         Parameters
@@ -151,21 +199,17 @@ class SpaPredictor:
 
         Returns
         -------
-        view : FieldOfView
-        anchor : Click or None
-            See :class:`napari_spa.core.types.Prompts`.
+        Framed
         """
         whole = self.whole_view(self.canvas, prompts)
         if whole is not None:
-            return whole, None
+            return Framed(whole)
         progress(0.0, "looking for the object")
         key = self._frame_key(prompts)
         known = None if self.cache is None else self.cache.get(key)
         if known is not None:
-            places = known["anchor"].tolist()
-            anchor = Click(*places[0]) if places else None
-            return FieldOfView(*known["view"].tolist()), anchor
-        view, anchored = frame_prompts(
+            return framed_from_arrays(known)
+        framed = frame_prompts(
             self.spa,
             self.canvas,
             prompts,
@@ -173,13 +217,30 @@ class SpaPredictor:
             step=lambda share: progress(0.5 * share, "looking for the object"),
         )
         if self.cache is not None:
-            place = [] if anchored is None else [(anchored.row, anchored.column)]
-            found = {
-                "view": np.array([view.row, view.column, view.height, view.width]),
-                "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
-            }
-            self.cache.put(key, found)
-        return view, anchored
+            self.cache.put(key, framed_to_arrays(framed))
+        return framed
+
+    @torch.inference_mode()
+    def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
+        """Return the field of view of another object, and the prompts that mean it there.
+
+        Parameters
+        ----------
+        other : Hypothesis
+            The object.
+        prompts : Prompts
+            All so far.
+
+        Returns
+        -------
+        view : FieldOfView
+        prompts : Prompts
+            With the object's middle, where the clicks alone would mean something else.
+        """
+        if self.spa.config.rules.frame != "window":
+            return other.view, replace(prompts, anchor=other.middle(self.canvas.shape))
+        view, anchor = turn_to(self.spa, self.canvas, other, prompts, self.config.framing)
+        return view, replace(prompts, anchor=anchor)
 
     def whole_view(self, canvas: Canvas, prompts: Prompts) -> FieldOfView | None:
         """Return the view of a model that sees whole images; None for the others.
@@ -228,6 +289,10 @@ class SpaPredictor:
         if whole is not None:
             return whole
         return view_around(self.canvas, mask.region, context=context, smallest=smallest)
+
+    def framed(self, view: FieldOfView) -> Framed:
+        """Return a view that was chosen by the caller as a choice of the engine."""
+        return Framed(view)
 
     def fit(self, view: FieldOfView) -> FieldOfView:
         """Return a view moved into the image and not larger than may be read."""
@@ -292,36 +357,13 @@ class SpaPredictor:
         return self.head.initial(self._embed(view, prompts, feedback))
 
     @torch.inference_mode()
-    def propose(
-        self,
-        view: FieldOfView,
-        prompts: Prompts,
-        mixture: MixtureParameters,
-        *,
-        number: int,
-        seed: int,
-        last: Feedback | None = None,
-        said: tuple[tuple[Click, ...], Evidence] | None = None,
-        progress: Progress = silent,
-    ) -> Round:
-        """Sample N masks from a mixture and group them into a proposal.
+    def propose(self, asked: Asked, progress: Progress = silent) -> Round:
+        """Sample N masks from a mixture and choose what is offered.
 
         Parameters
         ----------
-        view : FieldOfView
-            Field of view.
-        prompts : Prompts
-            All prompts so far, in image pixels.
-        mixture : MixtureParameters
-            The preference distribution.
-        number : int
-            Number of the round, from 1.
-        seed : int
-            Seed of everything random in this round.
-        last : Feedback or None
-            The last pick, for the mask branch.
-        said : (tuple of Click, Evidence) or None
-            The user's own clicks, and all they said pixel by pixel: what is shown obeys.
+        asked : Asked
+            All that decides a round.
         progress : callable
             Reports and may cancel between chunks of samples.
 
@@ -329,39 +371,59 @@ class SpaPredictor:
         -------
         Round
         """
-        rng = np.random.default_rng(seed)
-        image = self.encode(view, progress)
-        prompt = self._embed(view, prompts, last)
-        draws = self.head.draw(mixture, self.config.samples, rng)
+        rng = np.random.default_rng(asked.seed)
+        image = self.encode(asked.view, progress)
+        prompt = self._embed(asked.view, asked.prompts, asked.last)
+        draws = self.head.draw(asked.mixture, self.config.samples, rng)
         logits = self.head.decode(
             image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
         )
         probabilities: FloatArray = expit(logits)
         progress(0.95, "grouping the samples")
-        clicks, evidence = said or ((), NOTHING_SAID)
-        evidence = evidence.within(self.canvas.shape)
-        shares = evidence_shares(probabilities, view, clicks, evidence.box)
-        clusters = cluster_samples(probabilities, self.config.candidates, shares=shares, seed=0)
-        samples = Samples(view, logits, probabilities, shares, clusters)
+        evidence = asked.evidence.within(self.canvas.shape)
+        shares = softmax(prompt_likelihood(probabilities, asked.view, asked.clicks, evidence.box))
+        samples = Samples(asked.view, logits, probabilities, shares)
+        alternatives = self._alternatives(samples, asked, evidence)
         proposal, order = build_proposal(
             samples,
+            alternatives,
             config=self.spa.config,
             shape=self.canvas.shape,
-            number=number,
+            number=asked.number,
             evidence=evidence,
-            guide=lambda: self.canvas.read(view, logits.shape[-1]),
+            guide=self.canvas.read,
         )
-        feedback = tuple(
-            Feedback(
-                draws.latents[self._members(probabilities, clusters, k)],
-                logits[clusters.representatives[k]].copy(),  # a view would keep all samples
-                self._point(
-                    view, representative_point(probabilities, clusters, k, rng), probabilities
-                ),
-            )
-            for k in order
-        )
+        feedback = tuple(self._feedback(samples, draws, alternatives, k, rng) for k in order)
         return Round(proposal, feedback)
+
+    def _alternatives(self, samples: Samples, asked: Asked, evidence: Evidence) -> Alternatives:
+        if self.config.alternatives == "groups" or self.spa.config.convention == "paper":
+            return grouped(samples, self.config)
+        mean, threshold = samples.mean(self.spa.config)
+        others = weighed(asked.hypotheses, samples, asked.clicks, evidence, self.config)
+        return covering(samples, mean > threshold, others, self.config)
+
+    def _feedback(
+        self,
+        samples: Samples,
+        draws: Draws,
+        alternatives: Alternatives,
+        index: int,
+        rng: np.random.Generator,
+    ) -> Feedback:
+        """Say what a pick of one alternative would carry to the next round."""
+        option, members = alternatives.options[index], alternatives.members[index]
+        latents, channel = draws.latents[members].copy(), self.head.size_channel
+        if option.resized and channel is not None:  # it says nothing about size
+            latents[:, channel] = samples.shares @ draws.latents[:, channel]
+        point = None
+        if option.hypothesis is None:
+            place = representative_point(
+                samples.probabilities, alternatives.labels == index, option.probability, rng
+            )
+            point = self._point(samples.view, place, samples.probabilities)
+        picked = logit(np.clip(option.probability, 1e-6, 1 - 1e-6)).astype(np.float32)
+        return Feedback(latents, picked, point, option.hypothesis)
 
     @torch.inference_mode()
     def refresh(
@@ -375,15 +437,6 @@ class SpaPredictor:
     ) -> MixtureParameters:
         """Return the mixture after a pick."""
         return self.head.update(mixture, initial, feedback.latents, feedback.logits)
-
-    def _members(
-        self, probabilities: FloatArray, clusters: Clusters, group: int
-    ) -> NDArray[np.int64]:
-        """Return the samples that explain a pick: its group's, the nearest ones first."""
-        members = np.flatnonzero(clusters.labels == group)
-        picked = probabilities[clusters.representatives[group]]
-        distance = ((probabilities[members] - picked) ** 2).sum(axis=(1, 2))
-        return members[np.argsort(distance, kind="stable")][: self.config.focus]
 
     def _frame_key(self, prompts: Prompts) -> str:
         """Key what a field of view depends on: the plane, its grey values, prompts, weights."""

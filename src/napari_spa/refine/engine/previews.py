@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.core.pictures import difference_picture, outline_picture
-from napari_spa.core.types import Region
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
@@ -52,16 +52,15 @@ def round_pictures(
 
 def _around(proposal: Proposal) -> FieldOfView:
     """Return a square around all masks that are shown, with a margin."""
-    shown = proposal.local_mask.copy()
-    for candidate in proposal.candidates:
-        shown |= candidate.local_mask
-    box, region = Region.bounding(shown), proposal.region
-    if not box.height:
-        box = Region(0, 0, region.height, region.width)
-    side = max(_SMALLEST, _MARGIN * max(box.height, box.width))
-    row = region.row + box.row + box.height / 2
-    column = region.column + box.column + box.width / 2
-    return FieldOfView.around(row, column, side)
+    shown = [(proposal.local_mask, proposal.region)]
+    shown += [(candidate.local_mask, candidate.region) for candidate in proposal.candidates]
+    boxes = [LocalMask.crop(mask, region).region for mask, region in shown]
+    boxes = [box for box in boxes if box.height] or [proposal.region]
+    top, left = min(box.row for box in boxes), min(box.column for box in boxes)
+    bottom = max(box.row + box.height for box in boxes)
+    right = max(box.column + box.width for box in boxes)
+    side = max(_SMALLEST, _MARGIN * max(bottom - top, right - left))
+    return FieldOfView.around((top + bottom) / 2, (left + right) / 2, side)
 
 
 def _sample(mask: BoolArray, region: Region, view: FieldOfView, side: int) -> BoolArray:

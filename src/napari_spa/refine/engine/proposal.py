@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit
 from torch.nn import functional
 
 from napari_spa.core.metrics import disagreement
@@ -19,15 +19,24 @@ from napari_spa.core.obedience import (
     spread,
     values_at,
 )
-from napari_spa.core.types import Box, Candidate, Click, DoubleArray, FloatArray, Proposal
+from napari_spa.core.types import (
+    Box,
+    Candidate,
+    Click,
+    DoubleArray,
+    FloatArray,
+    LocalMask,
+    Proposal,
+    Region,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.candidates import Clusters
     from napari_spa.model.spa import SpaConfig
+    from napari_spa.refine.engine.alternatives import Alternatives
     from napari_spa.refine.engine.view import FieldOfView
 
 _REACH = 0.06
@@ -46,15 +55,12 @@ class Samples:
         float32.
     shares : ndarray of shape (N,)
         float64, what each counts for, sum 1.
-    clusters : Clusters
-        Their groups.
     """
 
     view: FieldOfView
     logits: FloatArray
     probabilities: FloatArray
     shares: DoubleArray
-    clusters: Clusters
 
     def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
         """Return the mean that a model recommends by, in [0, 1], and its threshold."""
@@ -66,15 +72,15 @@ class Samples:
         return mean.astype(np.float32), config.rules.threshold
 
 
-def evidence_shares(
+def prompt_likelihood(
     probabilities: FloatArray, view: FieldOfView, clicks: Sequence[Click], box: Box | None
 ) -> DoubleArray:
-    """Weigh samples by their likelihood at the prompts.
+    """How likely masks over a view are at the prompts, as a logarithm.
 
     Parameters
     ----------
     probabilities : ndarray of shape (N, 4h, 4w)
-        float32, the samples over the view.
+        float32, over the view.
     view : FieldOfView
         Where they lie.
     clicks : sequence of Click
@@ -85,31 +91,32 @@ def evidence_shares(
     Returns
     -------
     ndarray of shape (N,)
-        float64, sum 1; all the same without prompts.
+        float64, at most 0; zeros without prompts.
     """
     grid = _Grid(view, probabilities.shape[-1])
     places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
     labels = np.array([c.label == 1 for c in clicks], dtype=bool)
-    likely = log_likelihood(probabilities, places, labels, grid.box(box))
-    shares: DoubleArray = softmax(likely)
-    return shares
+    return log_likelihood(probabilities, places, labels, grid.box(box))
 
 
 def build_proposal(
     samples: Samples,
+    alternatives: Alternatives,
     *,
     config: SpaConfig,
     shape: tuple[int, int],
     number: int,
     evidence: Evidence,
-    guide: Callable[[], FloatArray],
+    guide: Callable[[FieldOfView, int], FloatArray],
 ) -> tuple[Proposal, list[int]]:
-    """Bring the mean and the representatives to full resolution and compare them.
+    """Bring the mean and the alternatives to full resolution and compare them.
 
     Parameters
     ----------
     samples : Samples
-        The round's, grouped.
+        The round's.
+    alternatives : Alternatives
+        What was chosen to be offered.
     config : SpaConfig
         Says what is averaged, and its threshold.
     shape : (int, int)
@@ -119,24 +126,30 @@ def build_proposal(
     evidence : Evidence
         What was said, in image pixels; all that is shown agrees with it.
     guide : callable
-        Gives the image over the view on the samples' grid, (4h, 4w, C) float32.
+        Gives the image over a view on a grid of a size, (S, S, C) float32.
 
     Returns
     -------
     proposal : Proposal
     order : list of int
-        The group of each candidate.
+        Which alternative each candidate is.
     """
-    view, clusters = samples.view, samples.clusters
-    region = view.region(shape)
+    view, options = samples.view, alternatives.options
     mean, threshold = samples.mean(config)
-    maps = np.concatenate([mean[None], samples.probabilities[list(clusters.representatives)]])
-    full = obedient(maps, [threshold] + [0.5] * (len(maps) - 1), view, shape, evidence, guide)
-    recommended = full[0] > threshold
-    offered = [
-        Candidate(full[1 + k] > 0.5, recommended, region, shape, weight)
-        for k, weight in enumerate(clusters.weights)
-    ]
+    here = [option.probability for option in options if option.hypothesis is None]
+    thresholds = [threshold] + [0.5] * len(here)
+    maps = np.stack([mean, *here])
+    full = obedient(maps, thresholds, view, shape, evidence, guide)
+    region, recommended = view.region(shape), full[0] > threshold
+    near = iter(full[1:] > 0.5)
+    offered = []
+    for option, weight in zip(options, alternatives.weights, strict=True):
+        if option.hypothesis is None:
+            offered.append(Candidate(next(near), recommended, region, shape, weight))
+            continue
+        seen = obedient(option.probability[None], [0.5], option.view, shape, evidence, guide)
+        mask = LocalMask.crop(seen[0] > 0.5, option.view.region(shape))
+        offered.append(_elsewhere(mask, LocalMask.crop(recommended, region), shape, weight))
     order = _distinct_by_area(offered)
     proposal = Proposal(
         local_probability=full[0].copy(),  # alone: a view would keep every map alive
@@ -150,13 +163,24 @@ def build_proposal(
     return proposal, order
 
 
+def _elsewhere(
+    mask: LocalMask, recommended: LocalMask, shape: tuple[int, int], weight: float
+) -> Candidate:
+    """Compare an object of another view with the recommendation, in all that either fills."""
+    boxes = [m.region for m in (mask, recommended) if m.region.height] or [Region(0, 0, 1, 1)]
+    top, left = min(r.row for r in boxes), min(r.column for r in boxes)
+    bottom, right = max(r.row + r.height for r in boxes), max(r.column + r.width for r in boxes)
+    region = Region(top, left, bottom - top, right - left)
+    return Candidate(mask.within(region), recommended.within(region), region, shape, weight)
+
+
 def obedient(
     maps: FloatArray,
     thresholds: list[float],
     view: FieldOfView,
     shape: tuple[int, int],
     evidence: Evidence,
-    guide: Callable[[], FloatArray],
+    guide: Callable[[FieldOfView, int], FloatArray],
 ) -> FloatArray:
     """Bring maps to full resolution so that they agree with all that was said.
 
@@ -173,7 +197,7 @@ def obedient(
     evidence : Evidence
         In image pixels.
     guide : callable
-        Gives the image over the view on the maps' grid, (4h, 4w, C) float32.
+        Gives the image over a view on a grid of a size, (S, S, C) float32.
 
     Returns
     -------
@@ -191,7 +215,7 @@ def obedient(
     places = grid.places(here.places + np.array([region.row, region.column]))
     if ((values_at(maps, places) > np.array(thresholds)[:, None]) != here.labels).any():
         reach = _REACH * size
-        maps = spread(maps, thresholds, places, here.labels, guide(), reach=reach)
+        maps = spread(maps, thresholds, places, here.labels, guide(view, size), reach=reach)
     full = resize_to_region(maps, view, shape)
     radius = max(1.0, 0.75 * view.height / size)
     return enforce(full, thresholds, here, radius=radius)
@@ -225,10 +249,16 @@ class _Grid:
 def _distinct_by_area(candidates: list[Candidate]) -> list[int]:
     """Order candidates by signed area difference; leave out equal masks."""
     order: list[int] = []
-    for k in sorted(range(len(candidates)), key=lambda k: int(candidates[k].local_mask.sum())):
-        mask = candidates[k].local_mask
-        if not any(np.array_equal(mask, candidates[other].local_mask) for other in order):
+    kept: list[LocalMask] = []
+    areas = [int(c.local_mask.sum()) for c in candidates]
+    for k in sorted(range(len(candidates)), key=lambda k: areas[k]):
+        mask = LocalMask.crop(candidates[k].local_mask, candidates[k].region)
+        if not any(
+            mask.region == other.region and np.array_equal(mask.pixels, other.pixels)
+            for other in kept
+        ):
             order.append(k)
+            kept.append(mask)
     return order
 
 

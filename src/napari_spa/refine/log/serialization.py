@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from napari_spa.core.types import DoubleArray
+    from napari_spa.refine.engine.hypotheses import Hypothesis
 
 Record = dict[str, Any]
 _LARGEST_MIXTURE = 2**18
 """Components times channels; those of our models have some hundreds."""
+_LARGEST_GRID = 4096
 _LONGEST_PATH = 2**21
 """Numbers in the path of a brush stroke, two for each place."""
 _LARGEST_MASK = 2**31
@@ -62,6 +64,9 @@ def decision_to_record(decision: Decision) -> Record:
         "view": [view.row, view.column, view.height, view.width],
         "mixture": _mixture_to_record(decision.mixture),
         "time": decision.time,
+        "hypotheses": None
+        if decision.hypotheses is None
+        else [_hypothesis_to_record(other) for other in decision.hypotheses],
     }
 
 
@@ -105,9 +110,40 @@ def decision_from_record(
             view=FieldOfView(*(float(v) for v in record["view"])),
             entropy=(int(seed), int(number)),
             time=float(record["time"]),
+            hypotheses=_hypotheses_from_record(record.get("hypotheses")),
         )
     except _DAMAGE as error:
         raise DataError(f"a decision in the log is damaged ({error!r}).") from error
+
+
+def _hypothesis_to_record(other: Hypothesis) -> Record:
+    view = other.view
+    return {
+        "view": [view.row, view.column, view.height, view.width],
+        "quality": other.quality,
+        "shape": list(other.levels.shape),
+        "levels": pack(other.levels),
+    }
+
+
+def _hypotheses_from_record(
+    records: list[Mapping[str, Any]] | None,
+) -> tuple[Hypothesis, ...] | None:
+    """Read what else prompts may mean; None where a log does not say."""
+    from napari_spa.refine.engine.hypotheses import Hypothesis  # brings torch
+    from napari_spa.refine.engine.view import FieldOfView
+
+    if records is None:
+        return None
+    found = []
+    for record in records:
+        height, width = (int(n) for n in record["shape"])
+        if not (0 < height <= _LARGEST_GRID and 0 < width <= _LARGEST_GRID):
+            raise ValueError("a hypothesis's size")
+        levels = unpack(record["levels"], np.uint8, height * width).reshape(height, width)
+        view = FieldOfView(*(float(v) for v in record["view"]))
+        found.append(Hypothesis(view, levels, float(record["quality"])))
+    return tuple(found)
 
 
 def plane_to_record(plane: Plane) -> Record:

@@ -138,14 +138,15 @@ def disagree(
     predictor = SpaPredictor(model, config, cache)
     predictor.set_image(image)
     prompts = _checked(prompts, predictor.canvas.shape)
-    view, anchor = predictor.frame(prompts, progress)
-    prompts = replace(prompts, anchor=anchor)
-    predictor.encode(view, progress)
-    initial = predictor.initial_mixture(view, prompts)
+    framed = predictor.frame(prompts, progress)
+    prompts = replace(prompts, anchor=framed.anchor)
+    predictor.encode(framed.view, progress)
+    initial = predictor.initial_mixture(framed.view, prompts)
     rounds = Rounds(predictor)
     mine, other = (
         rounds.show(
-            first_state(view, prompts, (initial, start_from(initial, profile)), (seed, 1)), progress
+            first_state(framed, prompts, (initial, start_from(initial, profile)), (seed, 1)),
+            progress,
         ).proposal
         for profile in (first, second)
     )

@@ -248,14 +248,16 @@ class RefinementSession:
         prompts = check_prompts(points, labels, box, mask, self._predictor.canvas.shape)
         begun = time.perf_counter()
         if view is None:
-            view, anchor = self._predictor.frame(prompts, progress)
-            prompts = replace(prompts, anchor=anchor)
-        self._predictor.encode(view, progress)
+            framed = self._predictor.frame(prompts, progress)
+            prompts = replace(prompts, anchor=framed.anchor)
+        else:
+            framed = self._predictor.framed(view)
+        self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
-        initial = self._predictor.initial_mixture(view, prompts)
+        initial = self._predictor.initial_mixture(framed.view, prompts)
         blended = start_from(initial, self.profile) if mixture is None else mixture
         entropy = (self.seed, self._objects + 1)
-        state = first_state(view, prompts, (initial, blended), entropy)
+        state = first_state(framed, prompts, (initial, blended), entropy)
         proposal = self._begin(Timeline(state), progress, learnt=0)
         self.seconds = {"encode": encoded - begun, "propose": time.perf_counter() - encoded}
         return proposal

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         Stroke,
     )
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.engine.predictor import Feedback
+    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.predictor import Asked, Feedback
     from napari_spa.refine.engine.view import FieldOfView
 
 UNDO_DEPTH = 100
@@ -68,6 +69,8 @@ class Decision:
         The session's seed and the object's number, from which later seeds follow.
     time : float
         When, in seconds since 1970.
+    hypotheses : tuple of Hypothesis or None
+        What else the prompts may mean from now on; None when that stays as it was.
     """
 
     act: Act
@@ -80,6 +83,12 @@ class Decision:
     view: FieldOfView
     entropy: tuple[int, int]
     time: float
+    hypotheses: tuple[Hypothesis, ...] | None = None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it is a pick of an outline, and not of another object."""
+        return self.act == "pick" and self.hypotheses is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,8 +133,31 @@ class SessionState:
 
     @property
     def picks(self) -> int:
-        """Number of picks on this object."""
-        return sum(decision.act == "pick" for decision in self.decisions)
+        """Number of picks on this object that taught about its outline."""
+        return sum(decision.teaches for decision in self.decisions)
+
+    @property
+    def asked(self) -> Asked:
+        """What decides the round."""
+        from napari_spa.refine.engine.predictor import Asked  # brings torch
+
+        return Asked(
+            self.view,
+            self.prompts,
+            self.mixture,
+            self.number,
+            self.seed,
+            last=self.last,
+            clicks=self.own_clicks,
+            evidence=self.evidence,
+            hypotheses=self.hypotheses,
+        )
+
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]:
+        """What else the prompts may mean."""
+        latest = (d.hypotheses for d in reversed(self.decisions) if d.hypotheses is not None)
+        return next(latest, ())
 
     @property
     def own_clicks(self) -> tuple[Click, ...]:

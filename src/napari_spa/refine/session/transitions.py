@@ -15,6 +15,8 @@ from napari_spa.refine.session.state import Act, Decision, SessionState, add_cli
 
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Prompts
+    from napari_spa.refine.engine.framing import Framed
+    from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.predictor import Feedback, Round, SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
 
@@ -51,16 +53,7 @@ class Rounds:
         """
         shown = self._kept.pop(state, None)
         if shown is None:
-            shown = self._predictor.propose(
-                state.view,
-                state.prompts,
-                state.mixture,
-                number=state.number,
-                seed=state.seed,
-                last=state.last,
-                said=(state.own_clicks, state.evidence),
-                progress=progress,
-            )
+            shown = self._predictor.propose(state.asked, progress)
         self._kept[state] = shown
         total = sum(kept.nbytes for kept in self._kept.values())
         # The state before is what a cancelled call goes back to.
@@ -106,6 +99,12 @@ class Moves:
         """
         feedback = self._rounds.show(state, progress).feedback[index]
         prompts, mixture = state.prompts, state.mixture
+        if feedback.hypothesis is not None:  # another object: the outline taught nothing
+            view, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
+            turned = self._after(
+                state, ("pick", index), prompts, mixture=mixture, last=None, view=view, like=like
+            )
+            return _with_hypotheses(turned, ())
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_clicks(prompts, feedback.point)
         if adapt:
@@ -146,7 +145,7 @@ class Moves:
             When its candidate is not on offer here.
         """
         if decision.act != "pick":
-            view = decision.view if decision.act == "view" else None
+            view = decision.view
             return self.prompt(decision.act, state, decision.prompts, view, like=decision)
         offered = self._rounds.show(state, progress).feedback
         if decision.pick is None or not 0 <= decision.pick < len(offered):
@@ -172,7 +171,12 @@ class Moves:
         decision = _decide(act, latest.round + 1, prompts, mixture, view, latest.entropy)
         if like is not None:
             decision = replace(
-                decision, seed=like.seed, offered=like.offered, entropy=like.entropy, time=like.time
+                decision,
+                seed=like.seed,
+                offered=like.offered,
+                entropy=like.entropy,
+                time=like.time,
+                hypotheses=like.hypotheses,
             )
         elif known is not None:
             offered = known.proposal.candidates
@@ -182,8 +186,14 @@ class Moves:
         return SessionState(view, prompts, before.initial, mixture, last, decisions)
 
 
+def _with_hypotheses(state: SessionState, others: tuple[Hypothesis, ...]) -> SessionState:
+    """Return a state whose latest decision says what else the prompts may mean."""
+    *before, latest = state.decisions
+    return replace(state, decisions=(*before, replace(latest, hypotheses=others)))
+
+
 def first_state(
-    view: FieldOfView,
+    framed: Framed,
     prompts: Prompts,
     mixtures: tuple[MixtureParameters, MixtureParameters],
     entropy: tuple[int, int],
@@ -192,8 +202,8 @@ def first_state(
 
     Parameters
     ----------
-    view : FieldOfView
-        Field of view.
+    framed : Framed
+        Field of view, and what else the prompts may mean.
     prompts : Prompts
         The first ones.
     mixtures : (MixtureParameters, MixtureParameters)
@@ -206,8 +216,9 @@ def first_state(
     SessionState
     """
     initial, mixture = mixtures
-    decision = _decide(("start", None), 1, prompts, mixture, view, entropy)
-    return SessionState(view, prompts, initial, mixture, None, (decision,))
+    decision = _decide(("start", None), 1, prompts, mixture, framed.view, entropy)
+    decision = replace(decision, hypotheses=framed.hypotheses)
+    return SessionState(framed.view, prompts, initial, mixture, None, (decision,))
 
 
 def _decide(

@@ -1,0 +1,150 @@
+"""Which few masks to offer: those of which the best is most likely to be what is meant.
+
+Among many plausible masks (samples of a view, objects of other scales) the four places go
+to those that together leave the least to be wished for: the expected Dice of the best mask
+on show, the recommendation included, is made as large as a greedy choice can.  It is a
+submodular objective, so each place adds what the places before lack, and near copies win
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
+
+Kind = Literal["size", "shape", "object"]
+"""How an alternative differs from the recommendation: grown or shrunk; elsewhere; another."""
+
+_MOST_OF_SIZE = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """What is chosen from.
+
+    Attributes
+    ----------
+    agreement : ndarray of shape (T, P)
+        float64, Dice of each mask that may be meant with each mask that may be shown.
+    recommended : ndarray of shape (T,)
+        float64, their Dice with the recommendation, which is shown anyway.
+    likely : ndarray of shape (T,)
+        float64, how likely each is meant, sum 1.
+    kinds : sequence of {"size", "shape", "object"}
+        Of each mask that may be shown.
+    """
+
+    agreement: DoubleArray
+    recommended: DoubleArray
+    likely: DoubleArray
+    kinds: Sequence[Kind]
+
+
+def choose(offer: Offer, count: int) -> list[int]:
+    """Choose which masks to show beside the recommendation.
+
+    Parameters
+    ----------
+    offer : Offer
+        What there is.
+    count : int
+        Number of places.
+
+    Returns
+    -------
+    list of int
+        At most ``count``, in the order of the choice; at most two that are the
+        recommendation grown or shrunk, as long as there are others.
+    """
+    chosen: list[int] = []
+    best = offer.recommended.copy()
+    for _ in range(min(count, len(offer.kinds))):
+        gains = offer.likely @ np.maximum(offer.agreement - best[:, None], 0.0)  # (P,)
+        gains[chosen] = -1.0
+        sizes = sum(offer.kinds[k] == "size" for k in chosen)
+        if sizes >= _MOST_OF_SIZE:
+            gains[[kind == "size" for kind in offer.kinds]] = -1.0
+        index = int(gains.argmax())
+        if gains[index] < 0:
+            break
+        chosen.append(index)
+        best = np.maximum(best, offer.agreement[:, index])
+    return chosen
+
+
+def dice_matrix(first: BoolArray, second: BoolArray) -> DoubleArray:
+    """Dice of each mask of a stack with each of another on the same grid.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (N, h, w) and (M, h, w)
+        bool.
+
+    Returns
+    -------
+    ndarray of shape (N, M)
+        float64; 1 where both are empty.
+    """
+    one = first.reshape(len(first), -1).astype(np.float32)
+    other = second.reshape(len(second), -1).astype(np.float32)
+    both = (one @ other.T).astype(np.float64)
+    total = one.sum(axis=1, dtype=np.float64)[:, None] + other.sum(axis=1, dtype=np.float64)
+    return np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)
+
+
+def levels_of_area(logits: FloatArray, area: int) -> DoubleArray:
+    """Return for each map the level above which lie so many of its pixels.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, h, w)
+        float32.
+    area : int
+        Number of pixels, from 1 to h w.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        float64, halfway between the last pixel inside and the first outside.
+    """
+    flat = logits.reshape(len(logits), -1)
+    area = int(np.clip(area, 1, flat.shape[1] - 1))
+    cut = flat.shape[1] - area
+    parted = np.partition(flat, (cut - 1, cut), axis=1)
+    return np.asarray((parted[:, cut - 1].astype(np.float64) + parted[:, cut]) / 2)
+
+
+def far_apart(distance: DoubleArray, weights: DoubleArray, count: int) -> NDArray[np.int64]:
+    """Pick members of a set that lie far from each other, the weightier ones first.
+
+    Parameters
+    ----------
+    distance : ndarray of shape (N, N)
+        float64.
+    weights : ndarray of shape (N,)
+        float64.
+    count : int
+        At most so many.
+
+    Returns
+    -------
+    ndarray of shape (count,)
+        int64.
+    """
+    chosen = [int(weights.argmax())]
+    while len(chosen) < min(count, len(weights)):
+        gap = distance[:, chosen].min(axis=1) * weights
+        index = int(gap.argmax())
+        if gap[index] <= 0:
+            break
+        chosen.append(index)
+    return np.array(chosen, dtype=np.int64)

@@ -1,0 +1,254 @@
+"""What is offered beside the recommendation: alternatives in size, in shape, other objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+from napari_spa.core.alternatives import (
+    Kind,
+    Offer,
+    choose,
+    dice_matrix,
+    far_apart,
+    levels_of_area,
+)
+from napari_spa.core.candidates import cluster_samples
+from napari_spa.refine.engine.hypotheses import dice_across
+from napari_spa.refine.engine.proposal import prompt_likelihood
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.obedience import Evidence
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
+    from napari_spa.refine.engine.config import EngineConfig
+    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.proposal import Samples
+    from napari_spa.refine.engine.view import FieldOfView
+
+_SHAPES = 3
+"""So many shapes of the recommendation's size are considered."""
+_NESTED, _SIMILAR = 0.95, 0.5
+"""A mask that holds so much of another, or lies in it so far, and is so alike in extent, is
+the other grown or shrunk."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Option:
+    """One mask that may be offered.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Where it lies.
+    probability : ndarray of shape (h, w)
+        float32, over the view.
+    sample : int or None
+        The sample that it is, or was made of.
+    resized : bool
+        Whether the sample was brought to the size of the recommendation.
+    hypothesis : Hypothesis or None
+        The object of another view that it is.
+    """
+
+    view: FieldOfView
+    probability: FloatArray
+    sample: int | None = None
+    resized: bool = False
+    hypothesis: Hypothesis | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternatives:
+    """What was chosen to be offered.
+
+    Attributes
+    ----------
+    options : tuple of Option
+        At most as many as there are places.
+    weights : tuple of float
+        How likely each is what is meant rather than the others, sum 1.
+    members : tuple of ndarray of int64
+        For each the samples that it stands for, the nearest first; none for other objects.
+    labels : ndarray of shape (N,)
+        int64, the option that each sample is nearest to.
+    """
+
+    options: tuple[Option, ...]
+    weights: tuple[float, ...]
+    members: tuple[NDArray[np.int64], ...]
+    labels: NDArray[np.int64]
+
+
+def grouped(samples: Samples, config: EngineConfig) -> Alternatives:
+    """Offer one member of each of K groups of the samples, as the paper does.
+
+    Parameters
+    ----------
+    samples : Samples
+        The round's.
+    config : EngineConfig
+        Number of groups.
+
+    Returns
+    -------
+    Alternatives
+    """
+    maps = samples.probabilities
+    groups = cluster_samples(maps, config.candidates, shares=samples.shares, seed=0)
+    options = tuple(Option(samples.view, maps[k], k) for k in groups.representatives)
+    members = tuple(
+        _nearest(maps, np.flatnonzero(groups.labels == group), maps[k], config.focus)
+        for group, k in enumerate(groups.representatives)
+    )
+    return Alternatives(options, groups.weights, members, groups.labels)
+
+
+def covering(
+    samples: Samples,
+    recommended: BoolArray,
+    hypotheses: Sequence[tuple[Hypothesis, float]],
+    config: EngineConfig,
+) -> Alternatives:
+    """Offer the few masks of which the best is most likely to be what is meant.
+
+    Parameters
+    ----------
+    samples : Samples
+        The round's.
+    recommended : ndarray of shape (h, w)
+        bool, over the samples' view.
+    hypotheses : sequence of (Hypothesis, float)
+        Objects of other views, and how likely each is rather than the view's own.
+    config : EngineConfig
+        Number of places.
+
+    Returns
+    -------
+    Alternatives
+    """
+    maps, view = samples.probabilities, samples.view
+    options = [*grouped(samples, config).options, *_shapes(samples, recommended)]
+    options += [Option(h.view, h.probability, hypothesis=h) for h, _ in hypotheses]
+    hard = maps > 0.5
+    agreement = np.stack([_dice_with(hard, view, option) for option in options], axis=1)
+    central = dice_matrix(hard, recommended[None])[:, 0]
+    shares = samples.shares * (1 - sum(share for _, share in hypotheses))
+    for other, share in hypotheses:
+        mask = other.mask[None]
+        row = [_dice_with(mask, other.view, option)[0] for option in options]
+        agreement = np.vstack([agreement, row])
+        alike = dice_across(mask, other.view, recommended[None], view)[0, 0]
+        central, shares = np.append(central, alike), np.append(shares, share)
+    kinds = [_kind(option, recommended, view) for option in options]
+    chosen = choose(Offer(agreement, central, shares, kinds), config.candidates)
+    nearest = agreement[:, chosen].argmax(axis=1)  # of each mask that may be meant
+    weights = np.bincount(nearest, shares, minlength=len(chosen))
+    near = [k for k, index in enumerate(chosen) if options[index].hypothesis is None]
+    labels = (
+        np.array(near)[agreement[: len(maps)][:, [chosen[k] for k in near]].argmax(axis=1)]
+        if near
+        else np.full(len(maps), -1)
+    )
+    members = []
+    for k, index in enumerate(chosen):
+        mine = np.flatnonzero(labels == k)
+        if options[index].hypothesis is None:
+            mine = mine if len(mine) else np.arange(len(maps))
+            few = config.focus if (labels == k).any() else 3
+            members.append(_nearest(maps, mine, options[index].probability, few))
+        else:
+            members.append(np.empty(0, dtype=np.int64))
+    total = float(weights.sum())
+    return Alternatives(
+        tuple(options[index] for index in chosen),
+        tuple(float(w) / total for w in weights),
+        tuple(members),
+        labels.astype(np.int64),
+    )
+
+
+def weighed(
+    hypotheses: Sequence[Hypothesis],
+    samples: Samples,
+    clicks: Sequence[Click],
+    evidence: Evidence,
+    config: EngineConfig,
+) -> list[tuple[Hypothesis, float]]:
+    """Weigh objects of other views against the present view by all that was said.
+
+    Parameters
+    ----------
+    hypotheses : sequence of Hypothesis
+        What else the prompts may mean.
+    samples : Samples
+        The present view's.
+    clicks : sequence of Click
+        The user's, in image pixels.
+    evidence : Evidence
+        All they said, in image pixels.
+    config : EngineConfig
+        What an object of another view counts for.
+
+    Returns
+    -------
+    list of (Hypothesis, float)
+        Those that the prompts do not rule out, and how likely each is.
+    """
+    mine = prompt_likelihood(samples.probabilities, samples.view, clicks, evidence.box)
+    here = float(np.exp(mine).mean())
+    found = []
+    for other in hypotheses:
+        if not other.sees(evidence):
+            continue
+        likely = prompt_likelihood(other.probability[None], other.view, clicks, evidence.box)
+        found.append((other, config.elsewhere * other.quality * float(np.exp(likely[0]))))
+    total = here + sum(weight for _, weight in found)
+    return [(other, weight / total) for other, weight in found]
+
+
+def _shapes(samples: Samples, recommended: BoolArray) -> list[Option]:
+    """Bring samples to the recommendation's size; return those that differ most in shape."""
+    area = int(recommended.sum())
+    if not 0 < area < recommended.size:
+        return []
+    levels = levels_of_area(samples.logits, area)
+    level = samples.logits - levels[:, None, None].astype(np.float32)
+    distance = 1.0 - dice_matrix(level > 0, level > 0)
+    mine = 1.0 - dice_matrix(level > 0, recommended[None])[:, 0]
+    chosen = far_apart(distance, samples.shares * (1e-3 + mine), _SHAPES)
+    return [Option(samples.view, expit(level[k]), int(k), resized=True) for k in chosen]
+
+
+def _dice_with(masks: BoolArray, view: FieldOfView, option: Option) -> DoubleArray:
+    mask = option.probability[None] > 0.5
+    if option.view == view and mask.shape[1:] == masks.shape[1:]:
+        return dice_matrix(masks, mask)[:, 0]
+    return dice_across(masks, view, mask, option.view)[:, 0]
+
+
+def _kind(option: Option, recommended: BoolArray, view: FieldOfView) -> Kind:
+    """Tell the recommendation grown or shrunk from another shape and another object."""
+    mask = option.probability > 0.5
+    dice = float(_dice_with(recommended[None], view, option)[0])
+    here = float(recommended.sum()) / recommended.size * view.height * view.width
+    there = float(mask.sum()) / mask.size * option.view.height * option.view.width
+    within = dice * (here + there) / 2 / max(min(here, there), 1e-9)
+    if dice / (2 - dice) >= _SIMILAR:
+        return "size" if within > _NESTED else "shape"
+    return "object"
+
+
+def _nearest(
+    maps: FloatArray, members: NDArray[np.int64], to: FloatArray, most: int
+) -> NDArray[np.int64]:
+    """Return the samples nearest to a map, the nearest first."""
+    distance = ((maps[members] - to) ** 2).sum(axis=(1, 2))
+    nearest: NDArray[np.int64] = members[np.argsort(distance, kind="stable")][:most]
+    return nearest

@@ -1,0 +1,192 @@
+"""What a click may mean: the objects that windows of other sizes saw (design 2.9).
+
+A click on a nucleus may mean the nucleus, its cell or the tissue.  The search for a field of
+view sees them all; what it does not choose is kept and offered beside the alternatives of the
+view it chose.  Picking one moves the view there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.core.types import Click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.obedience import Evidence
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
+    from napari_spa.refine.engine.view import FieldOfView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hypothesis:
+    """An object that the prompts may mean, as one window saw it.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        The window.
+    levels : ndarray of shape (h, w)
+        uint8, 255 times the probability over the window; zero on other objects.
+    quality : float
+        How well the network says it sees it, in [0, 1].
+    """
+
+    view: FieldOfView
+    levels: NDArray[np.uint8]
+    quality: float
+
+    @property
+    def probability(self) -> FloatArray:
+        """Over the window, (h, w) float32 in [0, 1]."""
+        return self.levels.astype(np.float32) / np.float32(255)
+
+    @property
+    def mask(self) -> BoolArray:
+        """Over the window, (h, w) bool."""
+        return self.levels > _HALF
+
+    @property
+    def area(self) -> float:
+        """Of the mask, in image pixels."""
+        return float(self.mask.sum()) * self.view.height * self.view.width / self.levels.size
+
+    def sees(self, evidence: Evidence) -> bool:
+        """Whether the window holds the box and the places that are on the object."""
+        places = [(float(r), float(c)) for r, c in evidence.places[evidence.labels]]
+        if evidence.box is not None:
+            places += evidence.box.corners
+        return all(self.view.contains(*place) for place in places)
+
+    def middle(self, shape: tuple[int, int]) -> Click:
+        """Return a click where the mask is thickest."""
+        from scipy import ndimage
+
+        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        row, column = self.view.to_image(float(x), float(y), self.levels.shape[0])
+        return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)))
+
+
+_HALF = 127
+"""The level from which on a pixel is in the mask: probabilities above one half."""
+
+
+def hypothesis(
+    view: FieldOfView, probability: FloatArray, mask: BoolArray, quality: float
+) -> Hypothesis:
+    """Keep what a window saw of one object.
+
+    Parameters
+    ----------
+    view : FieldOfView
+        The window.
+    probability : ndarray of shape (h, w)
+        float32.
+    mask : ndarray of shape (h, w)
+        bool, the object's part of what is above one half.
+    quality : float
+        Predicted IoU.
+
+    Returns
+    -------
+    Hypothesis
+    """
+    levels = np.where(mask, np.maximum(np.round(255 * probability), _HALF + 1), 0)
+    beside = ~mask & (probability <= 0.5)  # what is above and not of it is another object
+    levels = np.where(beside, np.minimum(np.round(255 * probability), _HALF), levels)
+    return Hypothesis(view, levels.astype(np.uint8), float(np.clip(quality, 0.0, 1.0)))
+
+
+def distinct(
+    found: Sequence[Hypothesis],
+    count: int,
+    overlap: float,
+    merit: Callable[[Hypothesis], float] = lambda other: other.quality,
+) -> tuple[Hypothesis, ...]:
+    """Keep the best of what shows different objects.
+
+    Parameters
+    ----------
+    found : sequence of Hypothesis
+        Candidates.
+    count : int
+        At most so many are kept.
+    overlap : float
+        IoU above which two show the same object.
+    merit : callable
+        What they are ordered by; their quality by default.
+
+    Returns
+    -------
+    tuple of Hypothesis
+        The best first.
+    """
+    kept: list[Hypothesis] = []
+    for one in sorted(found, key=lambda other: -merit(other)):
+        if len(kept) == count:
+            break
+        if one.mask.any() and all(
+            iou(one.mask, one.view, other.mask, other.view) <= overlap for other in kept
+        ):
+            kept.append(one)
+    return tuple(kept)
+
+
+def dice_across(
+    masks: BoolArray, view: FieldOfView, others: BoolArray, other_view: FieldOfView
+) -> DoubleArray:
+    """Dice of masks over one view with masks over another.
+
+    Parameters
+    ----------
+    masks : ndarray of shape (N, h, w)
+        bool, over ``view``.
+    view : FieldOfView
+        Where they lie.
+    others : ndarray of shape (M, h, w)
+        bool, over ``other_view``.
+    other_view : FieldOfView
+        Where they lie.
+
+    Returns
+    -------
+    ndarray of shape (N, M)
+        float64.
+    """
+    if other_view.height * other_view.width < view.height * view.width:
+        return dice_across(others, other_view, masks, view).T
+    seen, inside = _sampled(others, other_view, view, masks.shape[-1])
+    cell = view.height * view.width / masks[0].size
+    flat = (masks & inside).reshape(len(masks), -1).astype(np.float32)
+    both = flat @ seen.reshape(len(others), -1).astype(np.float32).T * cell
+    first = masks.sum(axis=(1, 2)) * cell
+    second = others.sum(axis=(1, 2)) * (other_view.height * other_view.width / others[0].size)
+    total = first[:, None] + second
+    return np.where(total > 0, np.minimum(2 * both / np.maximum(total, 1e-9), 1.0), 1.0)
+
+
+def iou(mask: BoolArray, view: FieldOfView, other: BoolArray, other_view: FieldOfView) -> float:
+    """IoU of two masks over two views, each of shape (h, w), bool."""
+    dice = float(dice_across(mask[None], view, other[None], other_view)[0, 0])
+    return dice / (2 - dice)
+
+
+def _sampled(
+    masks: BoolArray, view: FieldOfView, onto: FieldOfView, size: int
+) -> tuple[BoolArray, BoolArray]:
+    """Sample masks over a view at the pixels of another; where they lie in it."""
+    steps = (np.arange(size) + 0.5) / size
+    h, w = masks.shape[1:]
+    y = np.floor((onto.row + steps * onto.height - view.row) / view.height * h).astype(int)
+    x = np.floor((onto.column + steps * onto.width - view.column) / view.width * w).astype(int)
+    inside = np.outer((y >= 0) & (y < h), (x >= 0) & (x < w))
+    rows, columns = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
+    seen: BoolArray = masks[:, rows[:, None], columns] & inside
+    return seen, inside

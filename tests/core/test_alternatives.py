@@ -1,0 +1,48 @@
+"""Tests of which few masks are offered."""
+
+import numpy as np
+import pytest
+
+from napari_spa.core.alternatives import Offer, choose, dice_matrix, far_apart, levels_of_area
+
+
+def test_each_place_adds_what_the_places_before_lack():
+    agreement = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
+    offer = Offer(agreement, np.zeros(3), np.array([0.4, 0.35, 0.25]), ["shape"] * 3)
+    assert choose(offer, 2) == [0, 2]
+
+
+def test_at_most_two_are_the_recommendation_grown_or_shrunk():
+    agreement = np.eye(4)
+    offer = Offer(agreement, np.zeros(4), np.array([0.4, 0.3, 0.2, 0.1]), ["size"] * 3 + ["shape"])
+    assert choose(offer, 4) == [0, 1, 3]
+
+
+def test_what_is_as_good_as_the_recommendation_comes_last():
+    agreement = np.array([[0.9, 0.2], [0.0, 0.6]])
+    offer = Offer(agreement, np.array([0.9, 0.0]), np.array([0.7, 0.3]), ["shape", "object"])
+    assert choose(offer, 1) == [1]
+
+
+def test_dice_of_all_pairs():
+    masks = np.random.default_rng(0).random((5, 9, 9)) > 0.5
+    masks[4] = False
+    found = dice_matrix(masks, masks)
+    for i, a in enumerate(masks):
+        for j, b in enumerate(masks):
+            total = a.sum() + b.sum()
+            expected = 2 * (a & b).sum() / total if total else 1.0
+            assert found[i, j] == pytest.approx(expected)
+
+
+def test_a_level_leaves_so_many_pixels_above_it():
+    maps = np.random.default_rng(0).normal(size=(3, 20, 20)).astype(np.float32)
+    for area in (1, 57, 399):
+        levels = levels_of_area(maps, area)
+        assert [(one > level).sum() for one, level in zip(maps, levels, strict=True)] == [area] * 3
+
+
+def test_the_far_ones_are_taken_and_copies_are_not():
+    places = np.array([0.0, 0.0, 1.0, 5.0])
+    distance = np.abs(places[:, None] - places)
+    assert far_apart(distance, np.array([1.0, 0.9, 0.9, 0.9]), 4).tolist() == [0, 3, 2]
