@@ -118,8 +118,10 @@ def test_undo_and_redo_restore_the_whole_state(session):
 def test_a_pick_moves_the_distribution_to_the_picked_samples(session):
     session.start(points=[(30, 40)])
     before = session.mixture
-    picked = session._rounds.show(session.timeline.state).feedback[0].latents
-    session.pick(0)
+    offered = session._rounds.show(session.timeline.state).feedback
+    index = next(k for k, feedback in enumerate(offered) if feedback.hypothesis is None)
+    picked = offered[index].latents
+    session.pick(index)
     after = session.mixture
 
     def log_likelihood(mixture):

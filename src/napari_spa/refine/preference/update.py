@@ -76,7 +76,7 @@ def learn(
     if profile is None:
         profile = PreferenceProfile(model=model, mixture=state.mixture)
     picks, taught = max(0, state.picks - known), profile.taught.get(image, 0)
-    counted = min(picks, MOST_PICKS)
+    counted = min(picks, state.lessons, MOST_PICKS)
     if taught < profile.picks:
         counted = min(counted, max(0, MOST_OF_IMAGE - taught))
     mixture = _within_reach(profile, state)

@@ -133,7 +133,12 @@ class SessionState:
 
     @property
     def picks(self) -> int:
-        """Number of picks on this object that taught about its outline."""
+        """Number of picks on this object."""
+        return sum(decision.act == "pick" for decision in self.decisions)
+
+    @property
+    def lessons(self) -> int:
+        """Number of picks of an outline; those of another object teach nothing about it."""
         return sum(decision.teaches for decision in self.decisions)
 
     @property

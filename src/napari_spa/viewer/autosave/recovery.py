@@ -112,7 +112,7 @@ class Recovery(QObject):
             accepted = work.annotation.objects.get(held.number)
             part = None if accepted is None else accepted.on(held.plane)
             decisions = () if part is None else part.decisions
-            learnt = sum(decision.teaches for decision in decisions)
+            learnt = sum(decision.act == "pick" for decision in decisions)
 
         def act(session: RefinementSession, progress: Progress) -> Proposal:
             return session.restore(
