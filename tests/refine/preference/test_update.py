@@ -28,7 +28,7 @@ def mixture(mean):
 
 
 def state(mean, picks):
-    return SimpleNamespace(initial=mixture(0), mixture=mixture(mean), picks=picks)
+    return SimpleNamespace(initial=mixture(0), mixture=mixture(mean), picks=picks, lessons=picks)
 
 
 def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
