@@ -79,7 +79,7 @@ class PromptedSegmenter:
         if self._by_box and box is None:
             raise InputError("this method is started with a box.")
         self._prompts = Prompts(box=box) if self._by_box else Prompts(clicks=(click,))
-        self._view, _ = self._predictor.frame(self._prompts)
+        self._view = self._predictor.frame(self._prompts).view
         self._logits = None
         return self._answer(begun)
 
