@@ -18,7 +18,7 @@ from napari_spa.core.alternatives import (
 )
 from napari_spa.core.candidates import cluster_samples
 from napari_spa.refine.engine.hypotheses import dice_across
-from napari_spa.refine.engine.proposal import prompt_likelihood
+from napari_spa.refine.engine.samples import prompt_likelihood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
     from napari_spa.refine.engine.config import EngineConfig
     from napari_spa.refine.engine.hypotheses import Hypothesis
-    from napari_spa.refine.engine.proposal import Samples
+    from napari_spa.refine.engine.samples import Samples
     from napari_spa.refine.engine.view import FieldOfView
 
 _SHAPES = 3

@@ -28,7 +28,8 @@ from napari_spa.refine.engine.framing import (
     widen,
 )
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
-from napari_spa.refine.engine.proposal import Samples, build_proposal, prompt_likelihood
+from napari_spa.refine.engine.proposal import build_proposal
+from napari_spa.refine.engine.samples import Samples, prompt_likelihood
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch.nn import functional
 
 from napari_spa.core.metrics import disagreement
-from napari_spa.core.obedience import (
-    Evidence,
-    enforce,
-    fill_box,
-    log_likelihood,
-    spread,
-    values_at,
-)
-from napari_spa.core.types import (
-    Box,
-    Candidate,
-    Click,
-    DoubleArray,
-    FloatArray,
-    LocalMask,
-    Proposal,
-    Region,
-)
+from napari_spa.core.obedience import Evidence, enforce, fill_box, spread, values_at
+from napari_spa.core.types import Candidate, FloatArray, LocalMask, Proposal, Region
+from napari_spa.refine.engine.samples import SampleGrid, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.alternatives import Alternatives
@@ -41,62 +22,6 @@ if TYPE_CHECKING:
 
 _REACH = 0.06
 """Deviation of a label's flow into its surroundings, as a share of the view."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """The masks that were sampled over a view.
-
-    Attributes
-    ----------
-    view : FieldOfView
-        Where they lie.
-    logits, probabilities : ndarray of shape (N, 4h, 4w)
-        float32.
-    shares : ndarray of shape (N,)
-        float64, what each counts for, sum 1.
-    """
-
-    view: FieldOfView
-    logits: FloatArray
-    probabilities: FloatArray
-    shares: DoubleArray
-
-    def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
-        """Return the mean that a model recommends by, in [0, 1], and its threshold."""
-        if config.rules.mean_of == "logit":
-            # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
-            mean = expit(np.tensordot(self.shares, self.logits, axes=1))
-            return mean.astype(np.float32), float(expit(config.rules.threshold))
-        mean = np.tensordot(self.shares, self.probabilities, axes=1)
-        return mean.astype(np.float32), config.rules.threshold
-
-
-def prompt_likelihood(
-    probabilities: FloatArray, view: FieldOfView, clicks: Sequence[Click], box: Box | None
-) -> DoubleArray:
-    """How likely masks over a view are at the prompts, as a logarithm.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, 4h, 4w)
-        float32, over the view.
-    view : FieldOfView
-        Where they lie.
-    clicks : sequence of Click
-        The user's, in image pixels.
-    box : Box or None
-        In image pixels.
-
-    Returns
-    -------
-    ndarray of shape (N,)
-        float64, at most 0; zeros without prompts.
-    """
-    grid = _Grid(view, probabilities.shape[-1])
-    places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
-    labels = np.array([c.label == 1 for c in clicks], dtype=bool)
-    return log_likelihood(probabilities, places, labels, grid.box(box))
 
 
 def build_proposal(
@@ -207,7 +132,7 @@ def obedient(
     if evidence.empty:
         return resize_to_region(maps, view, shape)
     size = maps.shape[-1]
-    grid = _Grid(view, size)
+    grid = SampleGrid(view, size)
     if evidence.box is not None:
         maps = fill_box(maps, thresholds, grid.box(evidence.box))
     region = view.region(shape)
@@ -219,31 +144,6 @@ def obedient(
     full = resize_to_region(maps, view, shape)
     radius = max(1.0, 0.75 * view.height / size)
     return enforce(full, thresholds, here, radius=radius)
-
-
-class _Grid:
-    """Where image pixels lie on the samples' grid over a view."""
-
-    def __init__(self, view: FieldOfView, size: int) -> None:
-        self._scale = np.array([size / view.height, size / view.width])
-        self._corner = np.array([view.row, view.column])
-
-    def places(self, pixels: NDArray[np.int64] | DoubleArray) -> DoubleArray:
-        """Bring positions to the grid; pixel centres are whole numbers on both."""
-        places: DoubleArray = (pixels + 0.5 - self._corner) * self._scale - 0.5
-        return places
-
-    @overload
-    def box(self, box: Box) -> Box: ...
-    @overload
-    def box(self, box: None) -> None: ...
-    def box(self, box: Box | None) -> Box | None:
-        """Bring a box to the grid."""
-        if box is None:
-            return None
-        corners = np.array([[box.row0, box.column0], [box.row1, box.column1]])
-        (row0, column0), (row1, column1) = (corners - self._corner) * self._scale
-        return Box(float(row0), float(column0), float(row1), float(column1))
 
 
 def _distinct_by_area(candidates: list[Candidate]) -> list[int]:

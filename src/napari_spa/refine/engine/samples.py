@@ -1,0 +1,102 @@
+"""The masks that a round samples over a view, and how they stand to the image and prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from scipy.special import expit
+
+from napari_spa.core.obedience import log_likelihood
+from napari_spa.core.types import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import Click, DoubleArray, FloatArray
+    from napari_spa.model.spa import SpaConfig
+    from napari_spa.refine.engine.view import FieldOfView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """The masks that were sampled over a view.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Where they lie.
+    logits, probabilities : ndarray of shape (N, 4h, 4w)
+        float32.
+    shares : ndarray of shape (N,)
+        float64, what each counts for, sum 1.
+    """
+
+    view: FieldOfView
+    logits: FloatArray
+    probabilities: FloatArray
+    shares: DoubleArray
+
+    def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
+        """Return the mean that a model recommends by, in [0, 1], and its threshold."""
+        if config.rules.mean_of == "logit":
+            # A threshold on the mean logit is one on its sigmoid: the map stays in [0, 1].
+            mean = expit(np.tensordot(self.shares, self.logits, axes=1))
+            return mean.astype(np.float32), float(expit(config.rules.threshold))
+        mean = np.tensordot(self.shares, self.probabilities, axes=1)
+        return mean.astype(np.float32), config.rules.threshold
+
+
+def prompt_likelihood(
+    probabilities: FloatArray, view: FieldOfView, clicks: Sequence[Click], box: Box | None
+) -> DoubleArray:
+    """How likely masks over a view are at the prompts, as a logarithm.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, 4h, 4w)
+        float32, over the view.
+    view : FieldOfView
+        Where they lie.
+    clicks : sequence of Click
+        The user's, in image pixels.
+    box : Box or None
+        In image pixels.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        float64, at most 0; zeros without prompts.
+    """
+    grid = SampleGrid(view, probabilities.shape[-1])
+    places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
+    labels = np.array([c.label == 1 for c in clicks], dtype=bool)
+    return log_likelihood(probabilities, places, labels, grid.box(box))
+
+
+class SampleGrid:
+    """Where image pixels lie on the samples' grid over a view."""
+
+    def __init__(self, view: FieldOfView, size: int) -> None:
+        self._scale = np.array([size / view.height, size / view.width])
+        self._corner = np.array([view.row, view.column])
+
+    def places(self, pixels: NDArray[np.int64] | DoubleArray) -> DoubleArray:
+        """Bring positions to the grid; pixel centres are whole numbers on both."""
+        places: DoubleArray = (pixels + 0.5 - self._corner) * self._scale - 0.5
+        return places
+
+    @overload
+    def box(self, box: Box) -> Box: ...
+    @overload
+    def box(self, box: None) -> None: ...
+    def box(self, box: Box | None) -> Box | None:
+        """Bring a box to the grid."""
+        if box is None:
+            return None
+        corners = np.array([[box.row0, box.column0], [box.row1, box.column1]])
+        (row0, column0), (row1, column1) = (corners - self._corner) * self._scale
+        return Box(float(row0), float(column0), float(row1), float(column1))
