@@ -6,8 +6,14 @@ from tiny_model import make_model
 
 from napari_spa.core.types import Click, Prompts
 from napari_spa.refine.engine.config import EngineConfig, FramingConfig
-from napari_spa.refine.engine.framing import Framed, framed_from_arrays, framed_to_arrays
-from napari_spa.refine.engine.hypotheses import dice_across, distinct, hypothesis
+from napari_spa.refine.engine.hypotheses import (
+    Framed,
+    dice_across,
+    distinct,
+    framed_from_arrays,
+    framed_to_arrays,
+    hypothesis,
+)
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.session.session import RefinementSession

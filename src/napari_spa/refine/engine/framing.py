@@ -10,7 +10,7 @@ easy as an optic disc that fills a third of the picture.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +19,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_spa.core.types import Box, Click, Region
-from napari_spa.refine.engine.hypotheses import Hypothesis, distinct, hypothesis, iou
+from napari_spa.refine.engine.hypotheses import Framed, Hypothesis, distinct, hypothesis, iou
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Sequence
 
     from napari_spa.core.types import BoolArray, FloatArray, Prompts
     from napari_spa.model.spa import ImageEmbedding, Spa
@@ -90,53 +88,6 @@ class Glimpse:
         return FieldOfView.around(
             (top + bottom) / 2 + 0.5, (left + right) / 2 + 0.5, context * extent
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Framed:
-    """Where prompts are looked at, and what else they may mean.
-
-    Attributes
-    ----------
-    view : FieldOfView
-        The field of view.
-    anchor : Click or None
-        The middle of the object, where the clicks in that view would mean another one.
-    hypotheses : tuple of Hypothesis
-        Objects that windows of other sizes saw, the best first.
-    """
-
-    view: FieldOfView
-    anchor: Click | None = None
-    hypotheses: tuple[Hypothesis, ...] = ()
-
-
-def framed_to_arrays(framed: Framed) -> dict[str, NDArray[np.generic]]:
-    """Bring a choice into arrays, for a cache."""
-    view, anchor, others = framed.view, framed.anchor, framed.hypotheses
-    place = [] if anchor is None else [(anchor.row, anchor.column)]
-    found: dict[str, NDArray[np.generic]] = {
-        "view": np.array(astuple(view)),
-        "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
-    }
-    for number, other in enumerate(others):
-        found[f"levels{number:02}"] = other.levels
-        found[f"window{number:02}"] = np.array([*astuple(other.view), other.quality])
-    return found
-
-
-def framed_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Framed:
-    """Read a choice from a cache."""
-    place = arrays["anchor"].tolist()
-    names = sorted(name.removeprefix("levels") for name in arrays if name.startswith("levels"))
-    others = []
-    for name in names:
-        *view, quality = (float(v) for v in arrays[f"window{name}"])
-        levels = np.array(arrays[f"levels{name}"], dtype=np.uint8)
-        others.append(Hypothesis(FieldOfView(*view), levels, quality))
-    return Framed(
-        FieldOfView(*arrays["view"].tolist()), Click(*place[0]) if place else None, tuple(others)
-    )
 
 
 def frame_prompts(

@@ -7,21 +7,21 @@ view it chose.  Picking one moves the view there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_spa.core.types import Click
+from napari_spa.refine.engine.view import FieldOfView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.core.obedience import Evidence
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
-    from napari_spa.refine.engine.view import FieldOfView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +72,25 @@ class Hypothesis:
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
         row, column = self.view.to_image(float(x), float(y), self.levels.shape[0])
         return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Framed:
+    """Where prompts are looked at, and what else they may mean.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        The field of view.
+    anchor : Click or None
+        The middle of the object, where the clicks in that view would mean another one.
+    hypotheses : tuple of Hypothesis
+        Objects that windows of other sizes saw, the best first.
+    """
+
+    view: FieldOfView
+    anchor: Click | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 _HALF = 127
@@ -190,3 +209,31 @@ def _sampled(
     rows, columns = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
     seen: BoolArray = masks[:, rows[:, None], columns] & inside
     return seen, inside
+
+
+def framed_to_arrays(framed: Framed) -> dict[str, NDArray[np.generic]]:
+    """Bring a choice into arrays, for a cache."""
+    view, anchor, others = framed.view, framed.anchor, framed.hypotheses
+    place = [] if anchor is None else [(anchor.row, anchor.column)]
+    found: dict[str, NDArray[np.generic]] = {
+        "view": np.array(astuple(view)),
+        "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
+    }
+    for number, other in enumerate(others):
+        found[f"levels{number:02}"] = other.levels
+        found[f"window{number:02}"] = np.array([*astuple(other.view), other.quality])
+    return found
+
+
+def framed_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Framed:
+    """Read a choice from a cache."""
+    place = arrays["anchor"].tolist()
+    names = sorted(name.removeprefix("levels") for name in arrays if name.startswith("levels"))
+    others = []
+    for name in names:
+        *view, quality = (float(v) for v in arrays[f"window{name}"])
+        levels = np.array(arrays[f"levels{name}"], dtype=np.uint8)
+        others.append(Hypothesis(FieldOfView(*view), levels, quality))
+    return Framed(
+        FieldOfView(*arrays["view"].tolist()), Click(*place[0]) if place else None, tuple(others)
+    )

@@ -18,15 +18,8 @@ from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder
-from napari_spa.refine.engine.framing import (
-    Framed,
-    frame_prompts,
-    framed_from_arrays,
-    framed_to_arrays,
-    turn_to,
-    view_around,
-    widen,
-)
+from napari_spa.refine.engine.framing import frame_prompts, turn_to, view_around, widen
+from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, framed_to_arrays
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.samples import Samples, prompt_likelihood

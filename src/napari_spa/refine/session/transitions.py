@@ -15,8 +15,7 @@ from napari_spa.refine.session.state import Act, Decision, SessionState, add_cli
 
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Prompts
-    from napari_spa.refine.engine.framing import Framed
-    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.hypotheses import Framed, Hypothesis
     from napari_spa.refine.engine.predictor import Feedback, Round, SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
 
