@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 
 prepare_python
 require_gui xvfb
-install_package batch,formats,train check
+install_package batch,evaluate,formats,train check
 cd "$root"
 
 failed=()

@@ -159,8 +159,9 @@ def test_a_lost_scheduler_keeps_what_is_finished(tmp_path):
     code = (
         "import sys, time\n"
         "if __name__ == '__main__':\n"
-        "    from napari_spa.batch.local import local_cluster\n"
-        "    with local_cluster(1, 1 << 30) as running:\n"
+        "    from distributed import LocalCluster\n"
+        "    one = {'n_workers': 1, 'threads_per_worker': 1, 'dashboard_address': None}\n"
+        "    with LocalCluster(**one) as running:\n"
         "        print(running.scheduler_address, flush=True)\n"
         "        time.sleep(600)\n"
     )

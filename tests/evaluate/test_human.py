@@ -17,7 +17,6 @@ from napari_spa.io.event_log import RecordLog
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.view import FieldOfView
-from napari_spa.refine.log import journal as journals
 from napari_spa.refine.log.journal import Journal
 from napari_spa.refine.log.reader import ImageFacts
 from napari_spa.refine.session.state import Decision, SessionState, Timeline
@@ -40,18 +39,18 @@ def decide(act: str, number: int, time: float) -> Decision:
 class Person:
     """Annotates through the journal, as a dock does."""
 
-    def __init__(self, path: Path, monkeypatch) -> None:
+    def __init__(self, path: Path) -> None:
         self.log = RecordLog(path)
-        self.journal = Journal(self.log)
+        self.now = 0.0
+        self.journal = Journal(self.log, clock=lambda: self.now)
         self.journal.begin(ImageFacts(path.name.removesuffix(".spa.jsonl"), SHAPE, "uint8"), MODEL)
-        self.monkeypatch = monkeypatch
 
     def show(self, *decisions: Decision) -> None:
         state = SessionState(VIEW, decisions[-1].prompts, MIXTURE, MIXTURE, None, decisions)
         self.journal.shown(1, PLANE, Timeline(state), {"image": "x", "look": {}})
 
     def accept(self, mask: np.ndarray, decisions: tuple[Decision, ...], time: float) -> None:
-        self.monkeypatch.setattr(journals.time, "time", lambda: time)
+        self.now = time
         local = LocalMask.crop(mask)
         part = Part(PLANE, local.region, int(mask.sum()), len(decisions), 0.1, "edited", decisions)
         self.journal.accept(1, part, local, "protect")
@@ -59,10 +58,10 @@ class Person:
 
 
 @pytest.fixture
-def logs(folder: Path, tmp_path: Path, monkeypatch) -> Path:
+def logs(folder: Path, tmp_path: Path) -> Path:
     """Ann picks and clicks on b.png, taking one round back; then reads a.png blind."""
     ann = tmp_path / "ann"
-    person = Person(ann / "b.png.spa.jsonl", monkeypatch)
+    person = Person(ann / "b.png.spa.jsonl")
     first, second, third = (
         decide("start", 1, 100.0),
         decide("pick", 2, 104.0),
@@ -73,7 +72,7 @@ def logs(folder: Path, tmp_path: Path, monkeypatch) -> Path:
     person.show(first)  # taken back
     person.show(first, third)
     person.accept(disc(18, 14, 6) | disc(20, 44, 6), (first, third), 111.5)
-    person = Person(ann / "a.png.spa.jsonl", monkeypatch)
+    person = Person(ann / "a.png.spa.jsonl")
     first = decide("start", 1, 200.0)
     person.show(first)
     person.journal.blind(1, 1, (2, 0, 1))

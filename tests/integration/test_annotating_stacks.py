@@ -212,6 +212,14 @@ class InViewer:
         self.shown(lambda: self.dock.parts.stack.carry_requested.emit(1))
 
 
+def finish(annotator):
+    """Accept the current object, or discard it where all its pixels belong to earlier ones."""
+    number = annotator.accept()
+    if number is None:
+        annotator.discard()
+    return number
+
+
 def play(annotator, disturb=lambda turn: None):
     """Annotate thirty objects, changing one's mind as people do."""
     rng = np.random.default_rng(11)
@@ -229,14 +237,13 @@ def play(annotator, disturb=lambda turn: None):
             else:
                 getattr(annotator, act)()
         disturb(turn)
-        number = annotator.accept()
-        if number is None:  # all its pixels belong to earlier objects
-            annotator.discard()
+        number = finish(annotator)
+        if number is None:
             continue
-        if turn in (6, 17):
+        if turn in (6, 18):
             annotator.reopen(number)
             annotator.pick(0)
-            annotator.accept()
+            finish(annotator)
         if turn == 9:
             annotator.delete(number)
             annotator.undo_objects()
@@ -250,7 +257,7 @@ def play(annotator, disturb=lambda turn: None):
         if turn == 19 and z + 1 < SHAPE[0]:
             annotator.carry(number, z)
             annotator.pick(1)
-            annotator.accept()
+            finish(annotator)
 
 
 @pytest.mark.slow

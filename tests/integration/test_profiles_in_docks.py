@@ -106,8 +106,9 @@ def test_another_profile_proposes_an_untouched_object_anew(open_dock, people, qt
     again = play(qtbot, dock, lambda: choose(qtbot, dock, 1))
     assert again.round == 1
     profile = PreferenceProfile.load(ana)
-    np.testing.assert_array_equal(again.probability, expected(profile).probability)
-    assert not np.array_equal(again.probability, first.probability)
+    # The last bits may differ with where the tensors lie in memory.
+    np.testing.assert_allclose(again.probability, expected(profile).probability, atol=1e-6)
+    assert not np.allclose(again.probability, first.probability, atol=1e-3)
     assert bar.words.text() == "9 picks, 3 images"
     assert dock.store.load().profile == str(ana)
     assert recent_profile("spa-tiny") == str(ana)

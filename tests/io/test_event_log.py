@@ -258,8 +258,9 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 from napari_spa.io.event_log import RecordLog
 log = RecordLog(Path(sys.argv[1]))
 for number in range(1_000_000):

@@ -211,7 +211,9 @@ def test_a_path_of_5000_characters_is_one_sentence(command, tmp_path, capfd):
 def test_ctrl_c_while_it_starts_is_one_line(images, model_file, tmp_path, after):
     """From the moment our own code runs; before that it is Python that starts."""
     code = (
-        "import sys\nfrom napari_spa.cli import main\nprint('here', flush=True)\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell may ignore it
+        "from napari_spa.cli import main\nprint('here', flush=True)\n"
         f"sys.exit(main(['batch', {str(images)!r}, {str(tmp_path / 'o')!r}, '--auto', "
         f"'--model', {str(model_file)!r}]))"
     )

@@ -43,6 +43,10 @@ def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
             )
         except (OSError, TimeoutError, ValueError) as error:
             raise DataError(f"no dask scheduler answers at {to}.") from error
+        except TypeError as error:  # dask's word for TLS without a certificate
+            raise DataError(
+                f"{to} asks for a certificate; name it in dask's distributed.comm.tls."
+            ) from error
         try:
             yield client
         finally:

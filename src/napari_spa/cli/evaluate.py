@@ -27,6 +27,7 @@ from napari_spa.cli.output import (
     say,
     show,
     show_json,
+    show_text,
 )
 from napari_spa.errors import DataError, SpaError
 
@@ -290,7 +291,7 @@ def _report(
     if report.remark is not None:
         say(f"napari-spa: {report.remark}.")
     if not options.json:
-        show(report.text)
+        show_text(report.text)
         show(f"Written to {options.output}")
         return
     show_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import CallError, checking_the_call, say, show, show_json
+from napari_spa.cli.output import CallError, checking_the_call, say, show, show_json, show_text
 from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,6 +43,6 @@ def run_from_log(options: argparse.Namespace) -> int:
         lines = [dict(zip(table.header, row, strict=True)) for row in table.rows]
         show_json({"report": str(options.output), "rows": len(rows), **facts, "summary": lines})
     else:
-        show(report.text)
+        show_text(report.text)
         show(f"Written to {options.output}")
     return 0

@@ -12,6 +12,7 @@ from napari_spa.cli.output import (
     say,
     show,
     show_json,
+    show_text,
 )
 from napari_spa.errors import DataError, SpaError
 
@@ -82,7 +83,7 @@ def _report(
     }
     effects = write_transfer(rows, agreements, options.output, facts=facts, seed=config.seed)
     if not options.json:
-        show(transfer_markdown(effects, agreements, facts))
+        show_text(transfer_markdown(effects, agreements, facts))
         show(f"Written to {options.output}")
         return
     show_json(

@@ -60,6 +60,12 @@ def show(message: str) -> None:
     sys.stdout.write(f"{printable(message)}\n")
 
 
+def show_text(text: str) -> None:
+    """Print a result of many lines, such as a report."""
+    for line in text.splitlines():
+        show(line)
+
+
 def show_json(content: Mapping[str, object]) -> None:
     """Print the result as one JSON object; what is not a number becomes null."""
     show(json.dumps(_plain(content), allow_nan=False))

@@ -156,7 +156,8 @@ def _tune(options: argparse.Namespace) -> int:
             }
         )
     elif made.better:
-        show(f"{weights}\n{figures}")
+        show(str(weights))
+        show(figures)
     if not made.better:
         say(f"{figures}; not better, so nothing was saved.")
     return 0 if made.better else 1

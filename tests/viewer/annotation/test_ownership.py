@@ -128,7 +128,8 @@ class Desk:
 
 
 def labels_of(record):
-    return unpack(record["labels"], "<u4").reshape(record["shape"])
+    count = int(np.prod(record["shape"]))
+    return unpack(record["labels"], "<u4", count).reshape(record["shape"])
 
 
 def labels(work):

@@ -78,10 +78,15 @@ def _holds(mask: BoolArray, row: int, column: int) -> bool:
 
 
 def _reached(proposal: Proposal) -> BoolArray:
-    """Return the pixels of the region that some sample may hold, and a margin around them."""
+    """Return the pixels of the region that some sample may hold, and a margin around them.
+
+    A candidate with a region of its own is another object, such as all of the tissue: that
+    it reaches a place does not make a click there a correction of this one.
+    """
     held = proposal.local_mask.copy()
     for candidate in proposal.candidates:
-        held |= candidate.local_mask
+        if candidate.region == proposal.region:
+            held |= candidate.local_mask
     if not held.any():
         return held
     box = Region.bounding(held)
