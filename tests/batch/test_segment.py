@@ -81,10 +81,9 @@ def test_two_runs_give_the_same_bytes(engine, task, tmp_path):
 
 
 def test_another_process_gives_the_same_bytes(task, tmp_path):
-    engine = BatchEngine(RECIPE)
-    here = segment_image(task, RECIPE, engine, tmp_path / "a")
+    here = segment_image(task, RECIPE, BatchEngine(RECIPE), tmp_path / "a")
     script = (
-        "import sys, torch; torch.set_num_threads(1)\n"
+        "import sys, torch; torch.set_num_threads(2)\n"
         "from pathlib import Path\n"
         "from napari_spa.batch.engine import BatchEngine\n"
         "from napari_spa.batch.segment import segment_image\n"

@@ -28,13 +28,9 @@ class Engine(Protocol):
 
 
 def _make_engine(recipe: BatchRecipe) -> Engine:
-    import torch
-
     from napari_spa.batch.engine import BatchEngine
     from napari_spa.io.models.identity import device_in_turn
 
-    # Sums depend on how many threads share them; results must not depend on the workers.
-    torch.set_num_threads(1)
     device = device_in_turn(recipe.device, number_of_process())
     return BatchEngine(replace(recipe, device=str(device)))
 
@@ -53,16 +49,9 @@ def number_of_process() -> int:
 
 
 def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine
-    import torch
-
     from napari_spa.batch.segment import segment_image
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # in the dock's process others set it to more
-    try:
-        return segment_image(task, recipe, engine, out)
-    finally:
-        torch.set_num_threads(before)
+    return segment_image(task, recipe, engine, out)
 
 
 def _digest(task: BatchTask) -> str:

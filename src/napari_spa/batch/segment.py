@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -58,12 +59,27 @@ _CLOSE = 0.8
 """An object that was found without prompts is doubtful from this share of the limit on."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: how many share a sum decides its last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def segment_image(
     task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path
 ) -> ImageResult:
     """Find the objects of an image and write its labels and its decision log, the log last.
 
-    The same task, recipe, model and device give the same bytes.
+    The same task, recipe, model and device give the same bytes, in any process and beside
+    any number of workers.
     """
     digest = ""
     try:
