@@ -27,7 +27,7 @@ def run(spa, kind, seed=0, count=12):
         mixture = head.initial(prompt)
         draws = head.draw(mixture, count, np.random.default_rng(seed))
         shares = []
-        logits = head.decode(image, prompt, draws, shares.append)
+        logits = head.decode(image, prompt, draws, shares.append).logits
     return head, image, prompt, mixture, draws, logits, shares
 
 

@@ -8,10 +8,14 @@ they can be true (a ``Region``), so an object of 20 pixels costs 20 pixels in an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
@@ -322,11 +326,18 @@ class Proposal:
     threshold : float
         The recommended mask is where the mean probability is above it.
     uncertainty : float
-        In [0, 1]: one minus the mean Dice of the samples with the recommendation.
+        In [0, 1]: one minus the ``quality``.
     round : int
         1 after the first prompt, 2 after the first pick or click, ...
     candidates : tuple of Candidate
         Most removed first, most added last; fewer than four when the model is certain.
+    calibrated : bool
+        Whether the ``quality`` is the Dice to be expected, as measured on known objects; else
+        it only says how far the samples agree with the recommendation.
+    size : float
+        Where the recommendation stands on the axis from shrunk, -1, to grown, 1.
+    signs : mapping of str to float
+        What the quality was read from.
     """
 
     local_probability: FloatArray
@@ -336,6 +347,14 @@ class Proposal:
     uncertainty: float
     round: int
     candidates: tuple[Candidate, ...]
+    calibrated: bool = False
+    size: float = 0.0
+    signs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def quality(self) -> float:
+        """Predicted Dice of the recommendation with what the user means, in [0, 1]."""
+        return 1.0 - self.uncertainty
 
     @property
     def local_mask(self) -> BoolArray:

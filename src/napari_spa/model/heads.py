@@ -52,6 +52,25 @@ class Draws:
     components: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What latents were decoded into.
+
+    Attributes
+    ----------
+    logits : ndarray of shape (N, 4h, 4w)
+        float32, mask logits.
+    quality : ndarray of shape (N,)
+        float32, the IoU that the network itself expects of each.
+    spread : ndarray of shape (N,)
+        float32, the unit of a boundary offset in logits.
+    """
+
+    logits: FloatArray
+    quality: FloatArray
+    spread: FloatArray
+
+
 class PreferenceHead(Protocol):
     """What a session needs from a head."""
 
@@ -75,8 +94,8 @@ class PreferenceHead(Protocol):
 
     def decode(
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
-    ) -> FloatArray:
-        """Return mask logits ``(N, 4h, 4w)`` float32."""
+    ) -> Decoded:
+        """Return the mask of each latent."""
         ...
 
     def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
@@ -200,21 +219,24 @@ class LatentHead:
 
     def decode(
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
-    ) -> FloatArray:
+    ) -> Decoded:
         """Decode each latent; chunks bound memory and stay in cache."""
         d = self.spa.config.latent_dim
         latents = torch.from_numpy(draws.latents[:, :d]).float().to(self.spa.device)
         size = chunk_size(self.spa)
         parts: list[Tensor] = []
+        expected: list[Tensor] = []
         for start in range(0, len(latents), size):
-            logits, _ = self.spa.decode(image, prompt, latents[start : start + size])
+            logits, quality = self.spa.decode(image, prompt, latents[start : start + size])
             parts.append(logits[:, 0])
+            expected.append(quality[:, 0])
             step(min(1.0, (start + size) / len(latents)))
         logits = torch.cat(parts)
+        spread = logit_spread(logits)
         if self.offsets:
             offset = torch.from_numpy(draws.latents[:, d]).float().to(logits.device)
-            logits = logits + (offset * logit_spread(logits))[:, None, None]
-        return logits.float().cpu().numpy()
+            logits = logits + (offset * spread)[:, None, None]
+        return Decoded(*(t.float().cpu().numpy() for t in (logits, torch.cat(expected), spread)))
 
     def update(
         self,
@@ -292,16 +314,16 @@ class LogitHead:
 
     def decode(
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
-    ) -> FloatArray:
+    ) -> Decoded:
         """Decode the hypotheses once and shift them."""
-        logits, _ = self.spa.decode(image, prompt, None, tokens=range(_TOKENS))
+        logits, quality = self.spa.decode(image, prompt, None, tokens=range(_TOKENS))
         hypotheses = logits[0]  # (T, 4h, 4w)
         token = torch.from_numpy(draws.latents[:, 1:].argmax(axis=1)).to(hypotheses.device)
         offset = torch.from_numpy(draws.latents[:, 0]).float().to(hypotheses.device)
-        shift = offset * logit_spread(hypotheses)[token]
+        spread = logit_spread(hypotheses)[token]
         step(1.0)
-        shifted: FloatArray = (hypotheses[token] + shift[:, None, None]).float().cpu().numpy()
-        return shifted
+        shifted = hypotheses[token] + (offset * spread)[:, None, None]
+        return Decoded(*(t.float().cpu().numpy() for t in (shifted, quality[0][token], spread)))
 
     def update(
         self,

@@ -183,7 +183,7 @@ def test_paper_checkpoints_give_the_same_samples_for_the_same_z(paper) -> None:
     mixture = head.initial(prompt)
     rng = SimpleNamespace(standard_normal=lambda shape: noise.double().numpy())
     drawn = head.draw(mixture, 5, rng)
-    logits = torch.from_numpy(head.decode(image, prompt, drawn, lambda share: None))
+    logits = torch.from_numpy(head.decode(image, prompt, drawn, lambda share: None).logits)
 
     torch.testing.assert_close(image.tokens, embedding, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(mixture.weights, pi, atol=1e-6)

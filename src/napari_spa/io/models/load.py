@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_spa.errors import CheckpointError, DeviceError, InputError, ModelError
+from napari_spa.io.models.calibration import read_calibration
 from napari_spa.io.models.formats import (
     Layout,
     Weights,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_spa.core.quality import Calibration
     from napari_spa.core.types import MixtureParameters
     from napari_spa.model.spa import Spa, SpaConfig
 
@@ -66,6 +68,7 @@ class LoadedModel:
     path: Path | None = None  # that file
     # The model card, empty if the file has none.
     card: Mapping[str, object] = field(default_factory=dict)
+    calibration: Calibration | None = None  # what its rounds' signs meant on known objects
 
     @property
     def config(self) -> SpaConfig:
@@ -128,6 +131,7 @@ def load_model(
         layout=weights.layout,
         path=path,
         card=weights.card,
+        calibration=read_calibration(path, digest),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,13 @@ from napari_spa.refine.engine.framing import frame_prompts, turn_to, view_around
 from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, framed_to_arrays
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
+from napari_spa.refine.engine.quality import appraised, signs_of
 from napari_spa.refine.engine.samples import Samples, prompt_likelihood
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from napari_spa.core.types import LocalMask
@@ -83,6 +87,8 @@ class Asked:
         The user's own.
     evidence : Evidence
         All they said pixel by pixel: what is shown obeys.
+    picks : int
+        How often a candidate was picked.
     hypotheses : tuple of Hypothesis
         What else the prompts may mean.
     """
@@ -95,6 +101,7 @@ class Asked:
     last: Feedback | None = None
     clicks: tuple[Click, ...] = ()
     evidence: Evidence = NOTHING_SAID
+    picks: int = 0
     hypotheses: tuple[Hypothesis, ...] = ()
 
 
@@ -149,6 +156,9 @@ class SpaPredictor:
             start=model.initial_mixture,
             update=self.config.update,
         )
+        # Another head answers otherwise: what its signs mean was not measured.
+        own = self.config.head in (None, self.spa.config.head)
+        self._calibration = model.calibration if own else None
         self._canvas: Canvas | None = None
         self._embedder = Embedder(model, cache)
 
@@ -369,32 +379,36 @@ class SpaPredictor:
         image = self.encode(asked.view, progress)
         prompt = self._embed(asked.view, asked.prompts, asked.last)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
-        logits = self.head.decode(
+        decoded = self.head.decode(
             image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
         )
-        probabilities: FloatArray = expit(logits)
+        probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
         evidence = asked.evidence.within(self.canvas.shape)
         shares = softmax(prompt_likelihood(probabilities, asked.view, asked.clicks, evidence.box))
-        samples = Samples(asked.view, logits, probabilities, shares)
-        alternatives = self._alternatives(samples, asked, evidence)
+        samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
+        others = weighed(asked.hypotheses, samples, asked.clicks, evidence, self.config)
         proposal, order = build_proposal(
             samples,
-            alternatives,
+            alternatives := self._alternatives(samples, others),
             config=self.spa.config,
             shape=self.canvas.shape,
             number=asked.number,
             evidence=evidence,
             guide=self.canvas.read,
         )
+        signs = signs_of(samples, others, evidence, self.spa.config, self.canvas.shape)
+        signs |= {"clicks": math.log1p(len(asked.clicks)), "picks": math.log1p(asked.picks)}
+        proposal = appraised(proposal, signs, self._calibration)
         feedback = tuple(self._feedback(samples, draws, alternatives, k, rng) for k in order)
         return Round(proposal, feedback)
 
-    def _alternatives(self, samples: Samples, asked: Asked, evidence: Evidence) -> Alternatives:
+    def _alternatives(
+        self, samples: Samples, others: Sequence[tuple[Hypothesis, float]]
+    ) -> Alternatives:
         if self.config.alternatives == "groups" or self.spa.config.convention == "paper":
             return grouped(samples, self.config)
         mean, threshold = samples.mean(self.spa.config)
-        others = weighed(asked.hypotheses, samples, asked.clicks, evidence, self.config)
         return covering(samples, mean > threshold, others, self.config)
 
     def _feedback(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from napari_spa.core.metrics import disagreement
 from napari_spa.core.obedience import Evidence, enforce, fill_box, spread, values_at
 from napari_spa.core.types import Candidate, FloatArray, LocalMask, Proposal, Region
 from napari_spa.refine.engine.samples import SampleGrid, Samples
@@ -81,7 +80,7 @@ def build_proposal(
         region=region,
         shape=shape,
         threshold=threshold,
-        uncertainty=disagreement(samples.probabilities, mean > threshold, samples.shares),
+        uncertainty=1.0,  # until it is appraised
         round=number,
         candidates=tuple(offered[k] for k in order),
     )

@@ -33,12 +33,15 @@ class Samples:
         float32.
     shares : ndarray of shape (N,)
         float64, what each counts for, sum 1.
+    quality : ndarray of shape (N,)
+        float32, the IoU that the network itself expects of each.
     """
 
     view: FieldOfView
     logits: FloatArray
     probabilities: FloatArray
     shares: DoubleArray
+    quality: FloatArray
 
     def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
         """Return the mean that a model recommends by, in [0, 1], and its threshold."""

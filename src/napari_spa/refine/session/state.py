@@ -155,6 +155,7 @@ class SessionState:
             last=self.last,
             clicks=self.own_clicks,
             evidence=self.evidence,
+            picks=self.picks,
             hypotheses=self.hypotheses,
         )
 

@@ -1,0 +1,186 @@
+"""How good a recommendation probably is: signs of a round, and what they meant on known objects.
+
+A round leaves signs (:func:`read_signs`): how far its samples agree, what the network itself
+expects, whether the view cuts the mask, how much was said.  A :class:`Calibration` turns
+them into the Dice that is to be expected with what the user means: a logistic curve over a
+weighted sum, in which no sign can count against its direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+
+if TYPE_CHECKING:
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
+
+Signs = Mapping[str, float]
+"""What a round shows about its own quality, by name."""
+
+DIRECTIONS = {
+    "agreement": 1,
+    "sharpness": 1,
+    "network": 1,
+    "leading": 1,
+    "rivals": 1,
+    "whole": 1,
+    "smooth": 1,
+    "kept": 1,
+    "edge": -1,
+    "small": -1,
+    "large": -1,
+    "tiny": -1,
+    "clicks": 1,
+    "picks": 1,
+    "box": 1,
+}
+"""Which signs speak for a recommendation (1) and which against it (-1)."""
+_LEAST = 1e-3
+"""A sign of less weight is left out."""
+_FARTHEST = 3.0
+"""A sign counts up to so many deviations from its mean: beyond them nothing was seen."""
+
+
+class Term(NamedTuple):
+    """How one sign counts."""
+
+    mean: float
+    deviation: float  # above 0
+    weight: float  # of so many deviations from the mean, in the logit of the expected Dice
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the signs meant on objects whose masks are known.
+
+    Attributes
+    ----------
+    offset : float
+        Logit of the Dice to be expected at the mean of all signs.
+    terms : mapping of str to Term
+        Of each sign that counts.
+    """
+
+    offset: float
+    terms: Mapping[str, Term]
+
+    def expect(self, signs: Signs) -> float:
+        """Return the Dice to be expected, in [0, 1]."""
+        total = self.offset
+        for name, term in self.terms.items():
+            far = (signs[name] - term.mean) / term.deviation
+            total += term.weight * float(np.clip(far, -_FARTHEST, _FARTHEST))
+        return float(expit(total))
+
+
+def read_signs(
+    probabilities: FloatArray,
+    shares: DoubleArray,
+    mean: FloatArray,
+    threshold: float,
+    inner: BoolArray,
+) -> dict[str, float]:
+    """Read the signs that lie in the samples and their mean.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, h, w)
+        float32, the samples over the view.
+    shares : ndarray of shape (N,)
+        float64, what each counts for, sum 1.
+    mean : ndarray of shape (h, w)
+        float32 in [0, 1].
+    threshold : float
+        The recommendation is where the mean is above it.
+    inner : ndarray of shape (4,)
+        bool, which sides of the view (top, bottom, left, right) lie inside the image.
+
+    Returns
+    -------
+    dict
+        ``agreement``, ``sharpness``, ``whole``, ``smooth``, ``edge``, ``small``, ``large``.
+    """
+    from scipy import ndimage
+
+    from napari_spa.core.metrics import disagreement
+
+    mask = mean > threshold
+    area = int(mask.sum())
+    soft = float(mean[mask].sum())
+    everything = float(mean.sum()) + area
+    parts, count = ndimage.label(mask)
+    largest = int(np.bincount(parts.ravel())[1:].max()) if count else 0
+    across = int((mask[:, 1:] != mask[:, :-1]).sum()) + int((mask[1:] != mask[:-1]).sum())
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    cut = max(
+        (float(side.mean()) for side, inside in zip(sides, inner, strict=True) if inside),
+        default=0.0,
+    )
+    extent = np.sqrt(area / mask.size)
+    return {
+        "agreement": 1.0 - disagreement(probabilities, mask, shares),
+        "sharpness": 2.0 * soft / everything if everything > 0 else 0.0,
+        "whole": largest / area if area else 0.0,
+        # Of a disc it is near 1: crofton's length of a grid boundary is 4 / pi too long.
+        "smooth": min(1.0, np.sqrt(np.pi * area) * 8 / np.pi / across) if across else 0.0,
+        "edge": cut,
+        "small": max(0.0, 0.3 - extent),
+        "large": max(0.0, extent - 0.5),
+    }
+
+
+def fit_calibration(
+    signs: Sequence[Signs], dice: DoubleArray, *, weights: DoubleArray | None = None, ridge: float
+) -> Calibration:
+    """Fit a calibration to rounds whose real Dice is known.
+
+    Parameters
+    ----------
+    signs : sequence of mapping
+        Of each round.
+    dice : ndarray of shape (n,)
+        float64 in [0, 1], the real Dice of each.
+    weights : ndarray of shape (n,) or None
+        float64, what each round counts for; all the same by default.
+    ridge : float
+        Strength of the pull of the weights towards zero.
+
+    Returns
+    -------
+    Calibration
+    """
+    from scipy.optimize import minimize
+
+    names = list(DIRECTIONS)
+    table = np.array([[one[name] for name in names] for one in signs], dtype=np.float64)
+    share = np.ones(len(table)) if weights is None else weights
+    share = share / share.sum()
+    means, deviations = share @ table, np.sqrt(share @ (table - share @ table) ** 2)
+    known = deviations > 1e-9
+    scaled = np.where(known, (table - means) / np.where(known, deviations, 1.0), 0.0)
+    scaled = np.clip(scaled, -_FARTHEST, _FARTHEST)
+
+    def loss(values: DoubleArray) -> tuple[float, DoubleArray]:
+        expected = np.clip(expit(values[0] + scaled @ values[1:]), 1e-6, 1 - 1e-6)
+        cost = -(dice * np.log(expected) + (1 - dice) * np.log(1 - expected))
+        slope = share * (expected - dice)
+        total = share @ cost + 0.5 * ridge * (values[1:] ** 2).sum()
+        gradient = np.concatenate([[slope.sum()], scaled.T @ slope + ridge * values[1:]])
+        return float(total), gradient
+
+    start = np.zeros(1 + len(names))
+    start[0] = float(logit(np.clip(share @ dice, 0.01, 0.99)))
+    bounds = [(None, None)] + [
+        (0.0, None) if DIRECTIONS[name] > 0 else (None, 0.0) for name in names
+    ]
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    terms = {
+        name: Term(float(means[k]), float(deviations[k]), float(found[1 + k]))
+        for k, name in enumerate(names)
+        if abs(found[1 + k]) > _LEAST
+    }
+    return Calibration(float(found[0]), terms)

@@ -1,0 +1,352 @@
+"""Measure what a model's rounds look like on known objects, and fit its calibration to them.
+
+``python -m napari_spa.train.calibrate MODEL DATA`` plays objects that the network did not
+learn from: images set aside, and all images of data sets that its recipe does not name.  Half of
+the images fit the few numbers that are written beside the weights, as ``NAME.calibration.json``;
+on the others the error is measured that goes into the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_spa.core.metrics import dice
+from napari_spa.core.objects import split_objects
+from napari_spa.core.quality import fit_calibration
+from napari_spa.core.simulated_user import pick_nearest
+from napari_spa.datasets import open_folder
+from napari_spa.errors import DataError, SpaError
+from napari_spa.io.images import read_image
+from napari_spa.io.models.calibration import calibration_path, save_calibration
+from napari_spa.io.models.load import load_model
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.train.config import read_recipe
+from napari_spa.train.data import MIN_AREA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import BoolArray, DoubleArray, Proposal
+
+RIDGE = 0.002
+"""Pull of the weights towards zero; hardly anything depends on it."""
+_ACTS = 3
+_BOXES = 0.15
+"""Share of the objects that are started with a box instead of a click."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedRound:
+    """One round of one object."""
+
+    set: str
+    image: str
+    object: int
+    fits: bool  # whether it is for fitting, and not for checking
+    round: int
+    signs: dict[str, float]
+    dice: float  # of the recommendation with what was meant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """An object whose mask is known."""
+
+    set: str
+    image: str
+    number: int
+    fits: bool
+    pixels: NDArray[np.generic]
+    mask: BoolArray
+
+
+def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
+    """Return objects of one data set, half of them for fitting.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``images`` and ``raters``, or ``images`` and instance labels in ``masks``.
+    seen : bool
+        Whether the network learnt from its training images, which are left out then.
+    per : int
+        At most so many objects for fitting, and as many for checking.
+
+    Yields
+    ------
+    _Known
+        The same ones every time.
+    """
+    splits = _splits(folder)
+    rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
+    names = sorted(name for name, split in splits.items() if split == "val" or not seen)
+    order = [names[k] for k in rng.permutation(len(names))]
+    # Where all images are new to the network, those set aside check what the others fit.
+    fitting = [
+        splits[name] != "val" if not seen else bool(zlib.crc32(name.encode()) % 2) for name in order
+    ]
+    left = {True: per, False: per}
+    for name, fits in zip(order, fitting, strict=True):
+        if left[fits] <= 0:
+            continue
+        pixels, masks = _masks(folder, name, rng)
+        few = max(2, per // 4)
+        for number in rng.permutation(len(masks))[: min(few, left[fits])].tolist():
+            left[fits] -= 1
+            yield _Known(folder.name, name, number, fits, pixels, masks[number])
+
+
+def play(session: RefinementSession, known: _Known) -> list[PlayedRound]:
+    """Start on an object as people do, pick or click a few times, and note each round."""
+    rng = np.random.default_rng([known.number, zlib.crc32(known.image.encode())])
+    wanted = known.mask
+    if rng.random() < _BOXES:
+        proposal = session.start(box=_box(wanted, rng))
+    else:
+        places = np.argwhere(wanted)
+        row, column = places[rng.integers(len(places))].tolist()
+        proposal = session.start(points=[(row, column)])
+    rounds = [_note(known, proposal)]
+    for _ in range(_ACTS):
+        following = _act(session, proposal, wanted, rng)
+        if following is None:
+            break
+        proposal = following
+        rounds.append(_note(known, proposal))
+    return rounds
+
+
+def _act(
+    session: RefinementSession, shown: Proposal, wanted: BoolArray, rng: np.random.Generator
+) -> Proposal | None:
+    """Pick what is nearer, or click into the largest error; by chance the other of the two."""
+    masks = [candidate.mask for candidate in shown.candidates]
+    best = pick_nearest(masks, wanted) if masks else None
+    nearer = best is not None and dice(masks[best], wanted) > dice(shown.mask, wanted)
+    if best is not None and nearer != (rng.random() < 0.2):
+        return session.pick(best)
+    parts, count = ndimage.label(shown.mask ^ wanted)
+    if not count:
+        return None
+    largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
+    depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return session.click((float(row), float(column)), label=int(wanted[row, column]))
+
+
+def _note(known: _Known, shown: Proposal) -> PlayedRound:
+    signs = {name: round(float(value), 6) for name, value in shown.signs.items()}
+    real = round(dice(shown.mask, known.mask), 6)
+    return PlayedRound(known.set, known.image, known.number, known.fits, shown.round, signs, real)
+
+
+def _box(wanted: BoolArray, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Draw a box as loosely as people do."""
+    rows, columns = np.nonzero(wanted)
+    edges = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], dtype=float)
+    extent = np.tile(edges[2:] - edges[:2], 2)
+    loose = edges + np.array([-1, -1, 1, 1]) * extent * rng.uniform(-0.03, 0.1, 4)
+    top, left, bottom, right = np.clip(loose, 0, [*wanted.shape, *wanted.shape]).tolist()
+    return top, left, max(bottom, top + 1), max(right, left + 1)
+
+
+def _splits(folder: Path) -> dict[str, str]:
+    table = folder / "split.csv"
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as stream:
+            return {row["name"]: row["split"] for row in csv.DictReader(stream)}
+    return {path.stem: "val" for path in (folder / "images").iterdir() if path.is_file()}
+
+
+def _masks(
+    folder: Path, name: str, rng: np.random.Generator
+) -> tuple[NDArray[np.generic], list[BoolArray]]:
+    """Return an image and its objects; of several raters the mask of one, drawn for each."""
+    if (folder / "raters").is_dir():
+        case = open_folder(folder).read(name)
+        stacks = split_objects(case.masks, min_area=MIN_AREA) or [case.masks]
+        found = []
+        for stack in stacks:
+            marked = stack[stack.sum(axis=(1, 2)) >= MIN_AREA]
+            if len(marked):
+                found.append(marked[rng.integers(len(marked))])
+        return case.image, found
+    pixels = read_image(_named(folder / "images", name))[0]
+    place = folder / "masks" if (folder / "masks").is_dir() else folder / "labels"
+    labels = read_image(_named(place, name))[0]
+    numbers, areas = np.unique(labels, return_counts=True)
+    wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
+    return pixels, [labels == number for number in wanted]
+
+
+def _named(folder: Path, name: str) -> Path:
+    """Return the file of a folder that has a stem."""
+    found = [path for path in sorted(folder.iterdir()) if path.stem == name]
+    if not found:
+        raise DataError(f"{folder} holds no file named {name}.")
+    return found[0]
+
+
+def data_sets(places: Sequence[Path]) -> list[Path]:
+    """Return the data sets in folders, or in folders of these."""
+    found = []
+    for place in places:
+        if not place.is_dir():
+            raise DataError(f"{place} is not a folder; name a data set, or a folder of them.")
+        inside = [path for path in sorted(place.glob("**/images")) if path.is_dir()]
+        found += [path.parent for path in inside if _readable(path.parent)]
+    if not found:
+        raise DataError(f"{places[0]} holds no data set: images with raters, masks or labels.")
+    return found
+
+
+def _readable(folder: Path) -> bool:
+    return any((folder / part).is_dir() for part in ("raters", "masks", "labels"))
+
+
+def measure(rounds: Iterable[PlayedRound], expected: DoubleArray) -> dict[str, object]:
+    """Say how far expected and real Dice lie apart; each data set counts the same.
+
+    Parameters
+    ----------
+    rounds : iterable of PlayedRound
+        n of them.
+    expected : ndarray of shape (n,)
+        float64.
+
+    Returns
+    -------
+    dict
+        ``rounds``, ``objects``; ``error``, the mean absolute one; ``error_of_bins``, that of the
+        means of ten bins of equal number; ``rank_correlation``; ``bins``, the mean expected
+        and real Dice of each, and the real one's 10th and 90th percentile.
+    """
+    from scipy.stats import spearmanr
+
+    played = list(rounds)
+    real = np.array([one.dice for one in played])
+    share = even_shares(played)
+    bins = []
+    for part in np.array_split(np.argsort(expected, kind="stable"), min(10, len(played))):
+        weight = share[part] / share[part].sum()
+        low, high = np.quantile(real[part], [0.1, 0.9])
+        bins.append(
+            {
+                "expected": round(float(weight @ expected[part]), 3),
+                "real": round(float(weight @ real[part]), 3),
+                "low": round(float(low), 3),
+                "high": round(float(high), 3),
+                "share": float(share[part].sum()),
+            }
+        )
+    return {
+        "rounds": len(played),
+        "objects": len({(one.set, one.image, one.object) for one in played}),
+        "error": round(float(share @ np.abs(expected - real)), 4),
+        "error_of_bins": round(sum(b["share"] * abs(b["expected"] - b["real"]) for b in bins), 4),
+        "rank_correlation": round(float(spearmanr(expected, real).statistic), 4),
+        "bins": [{k: v for k, v in b.items() if k != "share"} for b in bins],
+    }
+
+
+def even_shares(rounds: Sequence[PlayedRound]) -> DoubleArray:
+    """Return what each round counts for so that each data set counts the same, sum 1."""
+    sets = [one.set for one in rounds]
+    names, counts = np.unique(sets, return_counts=True)
+    size = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    share: DoubleArray = np.array([1.0 / (len(names) * size[name]) for name in sets])
+    return share
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play, fit, write and report."""
+    parser = argparse.ArgumentParser(
+        prog="python -m napari_spa.train.calibrate", description=__doc__
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or its weights file")
+    parser.add_argument(
+        "data", nargs="+", type=Path, metavar="DATA", help="data sets, or folders of them"
+    )
+    parser.add_argument(
+        "--per", type=int, default=12, help="objects of a set for fitting, and for checking"
+    )
+    parser.add_argument(
+        "--rounds", type=Path, metavar="JSONL", help="keep what was played here, and go on from it"
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="TOML",
+        help="names the data sets that the network learnt from; that of spa-tiny by default",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except SpaError as error:
+        _say(f"error: {error}")
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    model = load_model(options.model)
+    recipe = options.recipe or Path(__file__).parent / "recipes" / "spa-tiny.toml"
+    sources = read_recipe(recipe).sources
+    seen = {name for key, source in sources.items() for name in (source.sets or (key,))}
+    played = _kept(options.rounds)
+    done = {(one.set, one.image, one.object) for one in played}
+    session = RefinementSession(model)
+    for folder in data_sets(options.data):
+        fresh = list[PlayedRound]()
+        for known in known_objects(folder, seen=folder.name in seen, per=options.per):
+            if (known.set, known.image, known.number) in done:
+                continue
+            session.set_image(known.pixels)
+            rounds = play(session, known)
+            fresh += rounds
+            if options.rounds is not None:
+                with options.rounds.open("a", encoding="utf-8") as stream:
+                    stream.writelines(json.dumps(asdict(one)) + "\n" for one in rounds)
+        played += fresh
+        mean = np.mean([one.dice for one in fresh]) if fresh else float("nan")
+        _say(f"{folder.name}: {len(fresh)} rounds, mean Dice {mean:.3f}")
+    fitting = [one for one in played if one.fits]
+    checking = [one for one in played if not one.fits]
+    calibration = fit_calibration(
+        [one.signs for one in fitting],
+        np.array([one.dice for one in fitting]),
+        weights=even_shares(fitting),
+        ridge=RIDGE,
+    )
+    expected = np.array([calibration.expect(one.signs) for one in checking])
+    figures = measure(checking, expected)
+    path = calibration_path(model.path or Path(options.model))
+    save_calibration(path, calibration, model.identity.sha256, figures)
+    sys.stdout.write(json.dumps({"calibration": str(path), **figures}, indent=1) + "\n")
+    return 0
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+def _kept(path: Path | None) -> list[PlayedRound]:
+    if path is None or not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as stream:
+        return [PlayedRound(**json.loads(line)) for line in stream]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
