@@ -240,7 +240,7 @@ def play(annotator, disturb=lambda turn: None):
         number = finish(annotator)
         if number is None:
             continue
-        if turn in (6, 18):
+        if turn % 3 == 0:
             annotator.reopen(number)
             annotator.pick(0)
             finish(annotator)

@@ -87,6 +87,7 @@ class AnnotatedImage:
         self.followed: dict[int, Change] = {}
         self._viewer = viewer
         self._preview: Patch | None = None
+        self._bare = 0  # blocks of :meth:`bare` that are open
         self._overlap: Overlap = "protect"
         self._hidden: list[Any] = []
         self._source: str | None = None
@@ -254,13 +255,19 @@ class AnnotatedImage:
 
     @contextmanager
     def bare(self) -> Iterator[None]:
-        """Take the preview out of the labels for the block; after it they are shown."""
+        """Take the preview out of the labels for the block; after it they are shown.
+
+        A block may be in another one: the preview comes back after the outermost.
+        """
         self._end_preview()
+        self._bare += 1
         try:
             yield
         finally:
-            self._begin_preview()
-            self.mask.refresh()
+            self._bare -= 1
+            if not self._bare:
+                self._begin_preview()
+                self.mask.refresh()
 
     def set_overlap(self, overlap: Overlap) -> None:
         """Preview the active object as it would be written now."""
@@ -323,6 +330,7 @@ class AnnotatedImage:
 
     def _begin_preview(self) -> None:
         """Count what accepting would write; show it, but not to a blind reader."""
+        self._end_preview()  # a preview of a preview would forget the labels under both
         held = self.at_hand
         if held is None or held.shown is None:
             return
