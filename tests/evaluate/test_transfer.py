@@ -15,13 +15,10 @@ from napari_spa.core.simulated_user import pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.protocol import EvaluateConfig
-from napari_spa.evaluate.statistics import average_over_sets
 from napari_spa.evaluate.targets import choose_names, seeded
 from napari_spa.evaluate.transfer import study as module
 from napari_spa.evaluate.transfer.files import Agreement, TransferRow
 from napari_spa.evaluate.transfer.report import (
-    TransferTable,
-    read_transfer,
     summarise_transfer,
     write_transfer,
 )
@@ -192,19 +189,6 @@ def test_effects_are_paired_and_leave_out_raters_who_agree(tmp_path: Path) -> No
     assert "| 5 | 0.520 (" in text
     assert "+10.00 (+10.00, +10.00) | -5.00 (-5.00, -5.00) | +15.00" in text
     assert "mean Dice between two raters: 0.875" in text
-    again, pairs = read_transfer(tmp_path)
-    assert [replace(row, dice=round(row.dice, 6)) for row in rows] == again
-    assert pairs == agreements
-
-
-def test_sets_count_the_same_whatever_their_size() -> None:
-    small = TransferTable(*rows_of(["x", "y"])).values("other - none", 5)
-    large = ([0.15, 0.35] * 20, [str(number) for number in range(40)])
-    average = average_over_sets([small, large])
-    assert average.mean == pytest.approx((-0.05 + 0.25) / 2)
-    assert (average.rows, average.images) == (42, 42)
-    assert average.low < average.mean < average.high
-    assert average.high - average.low < 0.05
 
 
 def test_tested_images_come_back_from_disk_as_they_were(model, five, work: Path) -> None:

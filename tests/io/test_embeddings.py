@@ -219,7 +219,7 @@ def test_without_a_folder_and_without_the_disk(tmp_path) -> None:
     _assert_same(cache.get(A), _arrays())
     assert cache.get(B) is None
     assert B not in cache
-    assert (cache.disk_used, cache.counts.hits, cache.counts.misses) == (0, 1, 1)
+    assert (cache.counts.hits, cache.counts.misses) == (1, 1)
     cache.clear()
     assert A not in cache
 
@@ -236,7 +236,7 @@ def test_a_second_put_replaces_the_first(tmp_path) -> None:
     _assert_same(cache.get(A), _arrays(2))
     _assert_same(EmbeddingCache(tmp_path).get(A), _arrays(2))
     assert cache.counts.memory_used == sum(array.nbytes for array in _arrays(2).values())
-    assert cache.disk_used == _file(tmp_path, A).stat().st_size
+    assert cache._files.used == _file(tmp_path, A).stat().st_size
 
 
 def test_the_default_folder_is_the_users_cache(user_folders) -> None:
@@ -272,7 +272,7 @@ def test_the_disk_keeps_the_latest_used(tmp_path, three) -> None:
     assert cache.get(A) is not None  # from memory, yet used
     cache.put(D, _arrays())
     assert _keys(folder) == "acd"
-    assert cache.disk_used == three
+    assert cache._files.used == three
 
 
 def test_without_a_look_between_writes_the_latest_used_stay(tmp_path, three, monkeypatch) -> None:
@@ -288,10 +288,10 @@ def test_without_a_look_between_writes_the_latest_used_stay(tmp_path, three, mon
     _file(folder, B).unlink()  # another process drops it
     _age(folder, D, 60)
     cache.put(C, _arrays())
-    assert cache.disk_used <= three
+    assert cache._files.used <= three
     cache.put("e" * 40, _arrays())
     assert {"c", "e"} < set(_keys(folder))
-    assert cache.disk_used <= three
+    assert cache._files.used <= three
 
 
 def test_files_that_others_used_are_found_without_a_look(tmp_path, three, monkeypatch) -> None:
@@ -306,7 +306,7 @@ def test_files_that_others_used_are_found_without_a_look(tmp_path, three, monkey
     assert _keys(folder) == "acd"
     cache.put("e" * 40, _arrays())  # the one written before has no more privilege
     assert _keys(folder) == "ace"
-    assert cache.disk_used == three
+    assert cache._files.used == three
 
 
 def test_a_hit_on_disk_is_a_use(tmp_path, three, monkeypatch) -> None:
@@ -333,7 +333,7 @@ def test_what_other_processes_wrote_counts(tmp_path, three) -> None:
     assert _keys(folder) == "bcd"
     mine.put(A, _arrays())
     assert _keys(folder) == "acd"
-    assert mine.disk_used == three
+    assert mine._files.used == three
 
 
 def test_the_one_just_written_stays_whatever_its_time(tmp_path, three) -> None:
@@ -377,7 +377,7 @@ def test_the_folder_is_looked_at_once_and_not_before_a_write(tmp_path, monkeypat
     assert not looked
     for key in (A, B, C):
         cache.put(key, _arrays())
-    assert cache.disk_used > 0
+    assert cache._files.used > 0
     assert len(looked) == len(set(looked)) == 256
 
 
@@ -462,7 +462,7 @@ def test_only_what_was_written_under_this_key_is_trusted(tmp_path, damage, caplo
         assert cache.get(A) is None
     assert "removed the damaged embedding" in caplog.text
     assert _keys(tmp_path) == "b"
-    assert cache.disk_used == _file(tmp_path, B).stat().st_size
+    assert cache._files.used == _file(tmp_path, B).stat().st_size
     assert A not in cache
     assert cache.counts.misses == 1
 
@@ -499,7 +499,6 @@ def test_a_file_where_the_folder_should_be(tmp_path, caplog) -> None:
     cache = EmbeddingCache(tmp_path / "file" / "deep")
     assert A not in cache
     assert cache.get(A) is None
-    assert cache.disk_used == 0
     cache.put(A, _arrays())
     _assert_same(cache.get(A), _arrays())
     cache.clear()
@@ -565,7 +564,7 @@ def test_old_leftovers_of_killed_processes_go_at_the_first_write(tmp_path) -> No
     assert not old.exists()
     assert young.exists()
     assert notes.exists()
-    assert cache.disk_used == _file(tmp_path, B).stat().st_size
+    assert cache._files.used == _file(tmp_path, B).stat().st_size
 
 
 def test_clear_removes_entries_and_nothing_else(tmp_path) -> None:
@@ -580,7 +579,7 @@ def test_clear_removes_entries_and_nothing_else(tmp_path) -> None:
     assert A not in cache
     assert B not in cache
     assert cache.get(A) is None
-    assert cache.disk_used == 0
+    assert cache._files.used == 0
     assert cache.counts == CacheCounts(memory_hits=1, misses=1)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(others)
     cache.put(A, _arrays())
@@ -640,7 +639,7 @@ def test_counters_do_not_wait_for_a_slow_disk(tmp_path, monkeypatch) -> None:
     assert writing.wait(30)
     with cache._files._lock:  # and another thread evicts
         assert cache.counts.misses == 0
-        assert cache.disk_used > 0
+        assert cache._files.used > 0
         assert B in cache
         assert cache.get(A) is not None
     go_on.set()

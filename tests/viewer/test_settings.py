@@ -60,7 +60,7 @@ def make_store(request, tmp_path):
 
     def make():
         stores.append(SettingsStore(tmp_path / "spa" / "settings.json"))
-        assert stores[-1].in_preferences == (request.param == "preferences")
+        assert (stores[-1]._model is not None) == (request.param == "preferences")
         return stores[-1]
 
     yield make
@@ -454,7 +454,7 @@ def test_a_manifest_without_our_settings_means_the_file(preferences, tmp_path, m
     left = {g: c for g, c in contributions.configurations.items() if g not in gone}
     monkeypatch.setattr(contributions, "configurations", left)
     store = SettingsStore(tmp_path / "spa.json")
-    assert not store.in_preferences
+    assert store._model is None
     assert store.save(model="vit_b") == SettingsStore(tmp_path / "spa.json").load()
     assert (tmp_path / "spa.json").exists()
     assert store.problems == ()

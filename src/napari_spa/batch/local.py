@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +129,3 @@ def need_dask() -> None:
             "more than one worker needs dask; install it with: pip install 'napari-spa[batch]', "
             "or use one worker."
         ) from error
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -88,12 +88,12 @@ def bootstrap(values: Sequence[float], images: Sequence[str], *, seed: int = 0) 
     mean, median, n = float(array.mean()), float(np.median(array)), len(names)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), median, array.size, n)
-    means = _drawn_means(counts, totals, seed)
+    means = drawn_means(counts, totals, seed)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(mean, float(low), float(high), median, array.size, n)
 
 
-def _drawn_means(
+def drawn_means(
     counts: NDArray[np.intp], totals: NDArray[np.integer | np.floating], seed: int | Sequence[int]
 ) -> NDArray[np.float64]:
     """Return the mean over rows in each draw of images, (DRAWS,)."""
@@ -102,28 +102,6 @@ def _drawn_means(
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (DRAWS, n), times each is drawn
     means: NDArray[np.float64] = (drawn @ totals) / (drawn @ counts)
     return means
-
-
-def average_over_sets(
-    sets: Sequence[tuple[Sequence[float], Sequence[str]]], *, seed: int = 0
-) -> Interval:
-    """Average the means of several data sets, each counting the same."""
-    means, draws = [], []
-    for number, (values, images) in enumerate(sets):
-        array = np.asarray(values, dtype=np.float64)
-        _, index = np.unique(np.asarray(images), return_inverse=True)
-        counts, totals = np.bincount(index), np.bincount(index, weights=array)
-        means.append(float(array.mean()))
-        draws.append(_drawn_means(counts, totals, (seed, number)))
-    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(
-        float(np.mean(means)),
-        float(low),
-        float(high),
-        float(np.median(means)),
-        rows=sum(len(values) for values, _ in sets),
-        images=sum(len(set(images)) for _, images in sets),
-    )
 
 
 def by_seat(rows: Iterable[Row]) -> dict[Seat, list[Row]]:

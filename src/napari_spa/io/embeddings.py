@@ -340,11 +340,6 @@ class EmbeddingCache:
         with self._lock:
             return CacheCounts(self._memory_hits, self._disk_hits, self._misses, self._memory.used)
 
-    @property
-    def disk_used(self) -> int:
-        """Bytes of the files, as last seen; looks at the folder if no write did yet."""
-        return 0 if self._files is None else self._files.used
-
     def get(self, key: str) -> Arrays | None:
         """Return an entry, and mark it as used.
 

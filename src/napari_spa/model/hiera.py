@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDE = 32
 _EPSILON = 1e-6
 _EXPANSION = 4
 

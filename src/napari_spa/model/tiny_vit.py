@@ -21,7 +21,6 @@ HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
 """Of the four stages of the 5M network, the only one that MobileSAM and micro-sam use."""
 
-STRIDE = 16
 _EXPANSION = 4
 
 

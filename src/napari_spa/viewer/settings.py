@@ -201,11 +201,6 @@ class SettingsStore:
         self._saving = self._closed = False
         self._known = self.load()  # what listeners know
 
-    @property
-    def in_preferences(self) -> bool:
-        """Whether napari's Preferences show these settings."""
-        return self._model is not None
-
     def load(self) -> Settings:
         """Read the settings; never raises."""
         problems: list[str] = []

@@ -64,7 +64,7 @@ def told(decisions):
 
 def play(session, rng, rounds=7):
     """Do anything that a user can do; the rounds that were shown."""
-    height, width = session.image_shape
+    height, width = session.canvas.shape
     for _ in range(rounds):
         place = (rng.uniform(0, height - 1), rng.uniform(0, width - 1))
         end = (rng.uniform(0, height - 1), rng.uniform(0, width - 1))
@@ -350,7 +350,7 @@ def round_of(number, size, candidates=2):
 
 def numbered(count):
     return [
-        SimpleNamespace(view=None, prompts=None, mixture=None, number=n, seed=0, last=None)
+        SimpleNamespace(view=None, prompts=None, mixture=None, number=n, seed=0)
         for n in range(count)
     ]
 

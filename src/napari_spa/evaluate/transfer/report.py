@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.errors import DataError
 from napari_spa.evaluate.report.writing import cells, markdown_table, spread, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.transfer.files import Agreement, TransferRow
@@ -103,41 +101,6 @@ class TransferTable:
                 values.append(known[first] - (known[second] if second else 0.0))
                 names.append(key[0])
         return values, names
-
-
-def read_transfer(folder: Path) -> tuple[list[TransferRow], list[Agreement]]:
-    """Read the rows of a report again."""
-    rows = [
-        TransferRow(
-            image=row["image"],
-            target=int(row["target"]),
-            order=int(row["order"]),
-            images=int(row["images"]),
-            teacher=row["teacher"],
-            user=row["user"],
-            dice=float(row["dice"]),
-        )
-        for row in _read_csv(folder / "transfer-rows.csv")
-    ]
-    agreements = [
-        Agreement(
-            image=row["image"],
-            target=int(row["target"]),
-            first=row["first"],
-            second=row["second"],
-            dice=float(row["dice"]),
-        )
-        for row in _read_csv(folder / "agreement.csv")
-    ]
-    return rows, agreements
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
 
 
 def write_transfer(

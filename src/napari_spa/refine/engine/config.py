@@ -76,8 +76,6 @@ class EngineConfig:
         At most so many samples of the picked group, those nearest to the pick, explain it.
     feedback_point : bool
         Add the representative point of a pick to the prompts.
-    feedback_mask : bool
-        Give the picked logits to SAM's mask branch.
     head : {"latent", "logit", "both"} or None
         Another head than the model's own.
     update : UpdateConfig
@@ -92,7 +90,6 @@ class EngineConfig:
     elsewhere: float = 0.3
     focus: int = 48
     feedback_point: bool = True
-    feedback_mask: bool = False
     head: Literal["latent", "logit", "both"] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)
     framing: FramingConfig = field(default_factory=FramingConfig)

@@ -81,8 +81,6 @@ class Asked:
         Number of the round, from 1.
     seed : int
         Seed of everything random in this round.
-    last : Feedback or None
-        The last pick, for the mask branch.
     clicks : tuple of Click
         The user's own.
     evidence : Evidence
@@ -98,7 +96,6 @@ class Asked:
     mixture: MixtureParameters
     number: int
     seed: int
-    last: Feedback | None = None
     clicks: tuple[Click, ...] = ()
     evidence: Evidence = NOTHING_SAID
     picks: int = 0
@@ -354,11 +351,9 @@ class SpaPredictor:
             self._embedder.prefetch(canvas, wanted)
 
     @torch.inference_mode()
-    def initial_mixture(
-        self, view: FieldOfView, prompts: Prompts, feedback: Feedback | None = None
-    ) -> MixtureParameters:
+    def initial_mixture(self, view: FieldOfView, prompts: Prompts) -> MixtureParameters:
         """Return the mixture before any pick, from the prompts."""
-        return self.head.initial(self._embed(view, prompts, feedback))
+        return self.head.initial(self._embed(view, prompts))
 
     @torch.inference_mode()
     def propose(self, asked: Asked, progress: Progress = silent) -> Round:
@@ -377,7 +372,7 @@ class SpaPredictor:
         """
         rng = np.random.default_rng(asked.seed)
         image = self.encode(asked.view, progress)
-        prompt = self._embed(asked.view, asked.prompts, asked.last)
+        prompt = self._embed(asked.view, asked.prompts)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
         decoded = self.head.decode(
             image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
@@ -435,10 +430,10 @@ class SpaPredictor:
 
     @torch.inference_mode()
     def refresh(
-        self, mixture: MixtureParameters, view: FieldOfView, prompts: Prompts, last: Feedback | None
+        self, mixture: MixtureParameters, view: FieldOfView, prompts: Prompts
     ) -> MixtureParameters:
         """Return the mixture after new prompts; most heads keep what was learnt."""
-        return self.head.refresh(mixture, self._embed(view, prompts, last))
+        return self.head.refresh(mixture, self._embed(view, prompts))
 
     def update(
         self, mixture: MixtureParameters, initial: MixtureParameters, feedback: Feedback
@@ -457,9 +452,8 @@ class SpaPredictor:
         arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 
-    def _embed(self, view: FieldOfView, prompts: Prompts, last: Feedback | None) -> PromptEmbedding:
-        picked = last.logits if last is not None and self.config.feedback_mask else None
-        return embed_prompts(self.spa, self.canvas.shape, view, prompts, picked)
+    def _embed(self, view: FieldOfView, prompts: Prompts) -> PromptEmbedding:
+        return embed_prompts(self.spa, self.canvas.shape, view, prompts)
 
     def _point(
         self, view: FieldOfView, point: tuple[int, int, int] | None, probabilities: FloatArray

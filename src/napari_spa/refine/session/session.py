@@ -161,11 +161,6 @@ class RefinementSession:
         return self._predictor.canvas
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
-        """Rows and columns of the image."""
-        return self._predictor.canvas.shape if self._predictor.has_image else None
-
-    @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round to go back to."""
         timeline = self._timeline
@@ -529,7 +524,7 @@ class RefinementSession:
         first = decisions[0]
         self._predictor.encode(first.view, progress)
         initial = self._predictor.initial_mixture(first.view, first.prompts)
-        state = SessionState(first.view, first.prompts, initial, first.mixture, None, (first,))
+        state = SessionState(first.view, first.prompts, initial, first.mixture, (first,))
         timeline = Timeline(state)
         for decision in decisions[1:]:
             following = self._moves.again(timeline.state, decision, progress, adapt=self.adapt)

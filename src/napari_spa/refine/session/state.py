@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.hypotheses import Hypothesis
-    from napari_spa.refine.engine.predictor import Asked, Feedback
+    from napari_spa.refine.engine.predictor import Asked
     from napari_spa.refine.engine.view import FieldOfView
 
 UNDO_DEPTH = 100
@@ -108,8 +108,6 @@ class SessionState:
         The mixture before any pick on this object.
     mixture : MixtureParameters
         The mixture now.
-    last : Feedback or None
-        The last pick.
     decisions : tuple of Decision
         The log of this object; the last one led here.
     """
@@ -118,7 +116,6 @@ class SessionState:
     prompts: Prompts
     initial: MixtureParameters
     mixture: MixtureParameters
-    last: Feedback | None
     decisions: tuple[Decision, ...]
 
     @property
@@ -152,7 +149,6 @@ class SessionState:
             self.mixture,
             self.number,
             self.seed,
-            last=self.last,
             clicks=self.own_clicks,
             evidence=self.evidence,
             picks=self.picks,

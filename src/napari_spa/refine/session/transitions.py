@@ -16,7 +16,7 @@ from napari_spa.refine.session.state import Act, Decision, SessionState, add_cli
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Prompts
     from napari_spa.refine.engine.hypotheses import Framed, Hypothesis
-    from napari_spa.refine.engine.predictor import Feedback, Round, SpaPredictor
+    from napari_spa.refine.engine.predictor import Round, SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
 
 _KEPT_BYTES = 32 * 2**20
@@ -101,17 +101,15 @@ class Moves:
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
             view, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
-                state, ("pick", index), prompts, mixture=mixture, last=None, view=view, like=like
+                state, ("pick", index), prompts, mixture=mixture, view=view, like=like
             )
             return _with_hypotheses(turned, ())
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_clicks(prompts, feedback.point)
         if adapt:
-            mixture = self._predictor.refresh(mixture, state.view, prompts, feedback)
+            mixture = self._predictor.refresh(mixture, state.view, prompts)
             mixture = self._predictor.update(mixture, state.initial, feedback)
-        return self._after(
-            state, ("pick", index), prompts, mixture=mixture, last=feedback, like=like
-        )
+        return self._after(state, ("pick", index), prompts, mixture=mixture, like=like)
 
     def prompt(
         self,
@@ -128,10 +126,8 @@ class Moves:
         """
         mixture = state.mixture
         if act in ("click", "stroke"):
-            mixture = self._predictor.refresh(mixture, state.view, prompts, state.last)
-        return self._after(
-            state, (act, None), prompts, mixture=mixture, last=state.last, view=view, like=like
-        )
+            mixture = self._predictor.refresh(mixture, state.view, prompts)
+        return self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
 
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool
@@ -161,7 +157,6 @@ class Moves:
         prompts: Prompts,
         *,
         mixture: MixtureParameters,
-        last: Feedback | None,
         view: FieldOfView | None = None,
         like: Decision | None = None,
     ) -> SessionState:
@@ -182,7 +177,7 @@ class Moves:
             areas = tuple((c.added_area, c.removed_area, c.weight) for c in offered)
             decision = replace(decision, offered=areas)
         decisions = (*before.decisions, decision)
-        return SessionState(view, prompts, before.initial, mixture, last, decisions)
+        return SessionState(view, prompts, before.initial, mixture, decisions)
 
 
 def _with_hypotheses(state: SessionState, others: tuple[Hypothesis, ...]) -> SessionState:
@@ -217,7 +212,7 @@ def first_state(
     initial, mixture = mixtures
     decision = _decide(("start", None), 1, prompts, mixture, framed.view, entropy)
     decision = replace(decision, hypotheses=framed.hypotheses)
-    return SessionState(framed.view, prompts, initial, mixture, None, (decision,))
+    return SessionState(framed.view, prompts, initial, mixture, (decision,))
 
 
 def _decide(

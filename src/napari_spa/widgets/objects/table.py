@@ -129,10 +129,6 @@ class ObjectView(QTableView):
         rows = chosen.selectedRows(NUMBER) if chosen is not None else []
         return self._objects.number_at(rows[0].row()) if rows else None
 
-    def shown_numbers(self) -> list[int]:
-        """Return the objects' numbers from top to bottom."""
-        return [self._objects.number_at(row) for row in range(self._objects.rowCount())]
-
     def sort_by(self, column: int) -> None:
         """Sort by a column; the other way round when it is sorted by already."""
         up = self._head.sortIndicatorSection() != column or (
