@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_spa.core.objects import split_objects
+from napari_spa.core.objects import cut_object, split_objects
+from napari_spa.core.types import LocalMask
 
 
 def disc(row: int, column: int, radius: int, size: int = 120) -> np.ndarray:
@@ -39,3 +40,32 @@ def test_a_rater_who_joined_objects_is_left_out() -> None:
     found = split_objects(np.stack([apart, apart, joined]))
     assert len(found) == 2
     assert all(not masks[2].any() for masks in found)
+
+
+def test_a_line_across_an_object_takes_the_smaller_side_off() -> None:
+    mask = LocalMask.crop(disc(60, 60, 20))
+    (piece,) = cut_object(mask, [(30, 66), (90, 66)])
+    assert piece.region.column == 67
+    assert 0 < piece.area < mask.area / 2
+    across = cut_object(mask, [(30.4, 33.0), (88.0, 92.7)])  # a diagonal has no way round
+    assert len(across) == 1
+    cross = cut_object(mask, [(60, 30), (60, 90), (90, 60), (30, 60)])
+    assert len(cross) >= 3
+
+
+def test_pixels_under_the_line_are_kept_and_parts_beside_it_stay() -> None:
+    both = disc(30, 30, 10) | disc(80, 80, 12)
+    mask = LocalMask.crop(both)
+    (piece,) = cut_object(mask, [(80, 60), (80, 100)])
+    assert piece.region.row >= 80
+    whole = np.zeros_like(both)
+    whole[piece.region.slices] = piece.pixels
+    assert (whole <= both).all()
+    assert piece.area in range(disc(80, 80, 12).sum() // 2 - 30, disc(80, 80, 12).sum() // 2 + 30)
+
+
+def test_a_line_that_divides_nothing_gives_no_piece() -> None:
+    mask = LocalMask.crop(disc(60, 60, 20))
+    assert cut_object(mask, [(10, 10), (20, 20)]) == []
+    assert cut_object(mask, [(60, 60), (60, 90)]) == []  # ends in the middle
+    assert cut_object(mask, [(60, 60)]) == []

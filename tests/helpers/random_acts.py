@@ -43,8 +43,20 @@ commits = st.tuples(
     st.sampled_from([None, None, 7, 8]),
 )
 removals = st.tuples(st.just("remove"), numbers, st.none() | planes)
+descriptions = st.tuples(st.just("describe"), numbers, st.sampled_from(["", "nucleus"]))
+merges = st.tuples(st.just("merge"), numbers, st.lists(numbers, max_size=3))
+divisions = st.tuples(st.just("divide"), numbers, planes, blobs)
+histories = st.tuples(st.sampled_from(["undo", "redo"]))
 acts = st.lists(
-    st.one_of(commits, commits, removals, st.tuples(st.sampled_from(["undo", "redo"]))),
+    st.one_of(
+        commits,
+        commits,
+        removals,
+        descriptions,
+        merges,
+        divisions,
+        st.tuples(st.sampled_from(["undo", "redo"])),
+    ),
     max_size=40,
 )
 
@@ -56,8 +68,13 @@ def do(annotation, act):
         if kind == "commit":
             number, plane, mask, overlap, group = rest
             annotation.commit(number, part_on(plane), mask, overlap=overlap, group=group)
-        elif kind == "remove":
-            annotation.remove(*rest)
+        elif kind == "describe":
+            annotation.describe(rest[0], class_name=rest[1])
+        elif kind == "divide":
+            number, plane, mask = rest
+            annotation.divide(number, plane, {annotation.next_number: mask})
+        elif kind in ("remove", "merge"):
+            getattr(annotation, kind)(*rest)
         else:
             getattr(annotation, kind)()
     except InputError:

@@ -1,13 +1,18 @@
-"""Single objects out of masks that show many."""
+"""Single objects out of masks that show many, or one that is to be several."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from napari_spa.core.types import LocalMask
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_spa.core.types import BoolArray
 
 _REACH = 64
@@ -50,3 +55,51 @@ def split_objects(masks: BoolArray, *, min_area: int = 30) -> list[BoolArray]:
         if own.any():
             found.append(own)
     return found
+
+
+def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[LocalMask]:
+    """Divide an object along a line.
+
+    Parameters
+    ----------
+    mask : LocalMask
+        The object, which may have several parts.
+    path : sequence of (row, column)
+        The line, in image pixels; it may begin and end outside of the object.
+
+    Returns
+    -------
+    list of LocalMask
+        The pieces that the line takes off, the largest first; empty where it divides nothing.
+        Parts that the line does not touch, and of each part that it does the largest piece,
+        stay with the object.  Pixels under the line go to the piece nearest to them.
+    """
+    from skimage.draw import line  # slow to import
+
+    pixels, region = mask.pixels, mask.region
+    under = np.zeros_like(pixels)
+    places = [(round(r) - region.row, round(c) - region.column) for r, c in path]
+    for start, end in pairwise(places):
+        rows, columns = line(*start, *end)
+        # Thick enough that no piece goes on across a diagonal step.
+        for down, right in ((0, 0), (1, 0)):
+            r, c = rows + down, columns + right
+            inside = (r >= 0) & (c >= 0) & (r < region.height) & (c < region.width)
+            under[r[inside], c[inside]] = True
+    under &= pixels
+    whole, _ = ndimage.label(pixels, structure=np.ones((3, 3)))
+    cut, count = ndimage.label(pixels & ~under, structure=np.ones((3, 3)))
+    areas = ndimage.sum_labels(pixels, cut, np.arange(count + 1))
+    owner = np.zeros(count + 1, dtype=int)  # which part each piece comes from
+    owner[cut[cut > 0]] = whole[cut > 0]
+    stays = {
+        max(np.flatnonzero(owner == part)[::-1], key=lambda piece: areas[piece])
+        for part in np.unique(owner[1:])
+    }
+    if not under.any() or len(stays) == count:
+        return []
+    nearest = ndimage.distance_transform_edt(cut == 0, return_distances=False, return_indices=True)
+    grown = np.where(pixels, np.where(cut > 0, cut, cut[tuple(nearest)]), 0)
+    off = [piece for piece in range(1, count + 1) if piece not in stays]
+    found = [LocalMask.crop(grown == piece, region) for piece in off]
+    return sorted(found, key=lambda piece: -piece.area)

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+_LONGEST_NAME = 100
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def clean_name(text: str) -> str:
+    """Return a name that a user gave as it is kept: one line, no spaces around it, not endless."""
+    return _UNNAMEABLE.sub(" ", text).strip()[:_LONGEST_NAME].strip()
+
 
 def counted(number: int, noun: str) -> str:
     """Say how many of something there are."""

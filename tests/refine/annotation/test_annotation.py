@@ -316,3 +316,72 @@ def test_with_the_largest_number_in_use_a_new_object_takes_a_free_one(array, ann
     assert sorted(annotation.objects) == [1, 2, 65535]
     annotation.remove(1)
     assert annotation.next_number == 1
+
+
+# ------------------------------------------------------------------------ naming and reshaping
+
+
+def test_a_new_object_is_of_the_class_and_keeps_name_and_class_whatever_is_done(annotation):
+    annotation.commit(1, part_on(PLANES[0]), mask(0, 0, 4, 4), class_name="nucleus")
+    annotation.describe(1, name="the large one")
+    annotation.commit(1, part_on(PLANES[1]), mask(0, 0, 4, 4), class_name="cytoplasm")
+    annotation.commit(2, part_on(PLANES[0]), mask(0, 0, 2, 2), overlap="replace")
+    annotation.remove(1, PLANES[1])
+    assert annotation.objects[1].name == "the large one"
+    assert [o.class_name for o in annotation.objects.values()] == ["nucleus", ""]
+    for _ in range(3):
+        annotation.undo()
+    assert annotation.undo().act == "describe object 1"
+    assert annotation.objects[1].name == ""
+    with pytest.raises(InputError, match="no object 7"):
+        annotation.describe(7, name="x")
+
+
+def test_merging_joins_pixels_on_all_planes_and_one_undo_parts_them(array, annotation):
+    annotation.commit(1, part_on(PLANES[0], decisions=("how",)), mask(0, 0, 2, 2))
+    annotation.commit(1, part_on(PLANES[1], decisions=("how",)), mask(0, 0, 2, 2))
+    annotation.commit(2, part_on(PLANES[0]), mask(4, 4, 2, 3))
+    annotation.commit(2, part_on(PLANES[2]), mask(4, 4, 2, 3))
+    before = array.copy()
+    annotation.merge(1, [2, 1])
+    assert areas(annotation) == {1: {PLANES[0]: 10, PLANES[1]: 4, PLANES[2]: 6}}
+    # What both had cannot be computed again; what only the first had can.
+    assert [p.status for p in annotation.objects[1].parts] == ["edited", "accepted", "edited"]
+    assert [p.decisions for p in annotation.objects[1].parts] == [(), ("how",), ()]
+    annotation.undo()
+    np.testing.assert_array_equal(array, before)
+    assert list(annotation.objects) == [1, 2]
+    with pytest.raises(InputError, match="choose another object"):
+        annotation.merge(1, [1])
+
+
+def test_dividing_makes_pieces_objects_of_the_same_class(array, annotation):
+    annotation.commit(1, part_on(PLANES[0]), mask(0, 0, 4, 6), class_name="nucleus")
+    annotation.divide(1, PLANES[0], {2: mask(0, 4, 4, 2)})
+    assert areas(annotation) == {1: {PLANES[0]: 16}, 2: {PLANES[0]: 8}}
+    assert [o.class_name for o in annotation.objects.values()] == ["nucleus", "nucleus"]
+    assert annotation.next_number == 3
+    with pytest.raises(InputError, match="leaves nothing of object 1"):
+        annotation.divide(1, PLANES[0], {3: mask(0, 0, 9, 9)})
+    with pytest.raises(InputError, match="numbers are used up"):
+        annotation.divide(1, PLANES[0], {2: mask(0, 0, 1, 1)})
+    annotation.undo()
+    assert areas(annotation) == {1: {PLANES[0]: 24}}
+
+
+def test_strokes_by_hand_are_one_act_and_bring_back_how_the_object_came_about(array, annotation):
+    annotation.commit(1, part_on(PLANES[0], decisions=("how",)), mask(0, 0, 4, 4))
+    annotation.begin_edit(PLANES[0], array[0].copy())
+    for row in (4, 5):
+        array[0, row, :4] = 1
+        annotation.recount(PLANES[0], array[0].copy())
+    change = annotation.end_edit(1, array[0].copy())
+    assert change.act == "edit object 1"
+    assert (annotation.objects[1].area, annotation.objects[1].status) == (24, "edited")
+    annotation.undo()
+    assert array.sum() == 16
+    assert annotation.objects[1].status == "accepted"
+    annotation.redo()
+    assert array.sum() == 24
+    annotation.begin_edit(PLANES[0], array[0].copy())
+    assert annotation.end_edit(1, array[0].copy()) is None  # nothing to take back

@@ -142,6 +142,38 @@ class Desk:
                 return
             self.journal.delete(number, plane)
 
+    def _try(self, act):
+        """Do an act on objects unless it is refused; tell whether it was done."""
+        try:
+            act()
+        except InputError:
+            return False
+        return True
+
+    def describe(self, number, name, class_name):
+        said = {"name": name, "class_name": class_name}
+        if self._try(lambda: self.annotation.describe(number, **said, group=None)):
+            self.journal.describe(number, name, class_name, None)
+
+    def merge(self, number, others):
+        if self.hand is None and self._try(lambda: self.annotation.merge(number, others)):
+            self.journal.merge(number, others)
+
+    def split(self, number, plane, mask):
+        pieces = {self.annotation.next_number: mask}
+        if self.hand is None and self._try(lambda: self.annotation.divide(number, plane, pieces)):
+            self.journal.divide(number, plane, pieces)
+
+    def by_hand(self, number, plane, masks):
+        """Edit an object in strokes."""
+        if self.hand is None and number in self.annotation.objects:
+            self.annotation.begin_edit(plane, self.array[plane.slices].copy())
+            self.journal.begin_edit(plane)
+            for mask in masks:
+                self.paint(plane, mask, number)
+            self.annotation.end_edit(number, self.array[plane.slices].copy())
+            self.journal.end_edit(number, plane)
+
     def take_back(self, kind):
         if self.hand is None:
             try:
@@ -168,8 +200,11 @@ def told(decisions):
 def table(annotation):
     return {
         number: [
-            (p.plane, p.area, p.rounds, p.uncertainty, p.status, told(p.decisions))
-            for p in held.parts
+            (held.name, held.class_name),
+            *(
+                (p.plane, p.area, p.rounds, p.uncertainty, p.status, told(p.decisions))
+                for p in held.parts
+            ),
         ]
         for number, held in annotation.objects.items()
     }
@@ -198,6 +233,7 @@ def read(records, **options):
 
 
 planes = st.sampled_from(PLANES)
+names = st.sampled_from([None, "", "nucleus", "the large one"])
 overlaps = st.sampled_from(["protect", "replace"])
 goings = st.tuples(st.just("go"), st.sampled_from(["click", "pick", "back", "forth"]))
 acts = st.lists(
@@ -214,6 +250,10 @@ acts = st.lists(
         st.tuples(st.just("delete"), st.integers(1, 3), st.none() | planes),
         st.tuples(st.just("waver"), st.integers(1, 3), st.integers(0, 2)),
         st.tuples(st.just("paint"), planes, blobs, st.integers(0, 5)),
+        st.tuples(st.just("describe"), st.integers(1, 3), names, names),
+        st.tuples(st.just("merge"), st.integers(1, 3), st.lists(st.integers(1, 4), max_size=3)),
+        st.tuples(st.just("split"), st.integers(1, 3), planes, blobs),
+        st.tuples(st.just("by_hand"), st.integers(1, 3), planes, st.lists(blobs, max_size=2)),
     ),
     min_size=12,
     max_size=40,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from napari_spa.refine.annotation.history import Change, History, Patch
 from napari_spa.refine.annotation.objects import (
     AnnotatedObject,
     Part,
+    joined,
     recounted,
     with_part,
     without_part,
@@ -25,12 +26,13 @@ from napari_spa.refine.annotation.objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray
+    from napari_spa.refine.annotation.history import ChangeKind
 
 __all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
 
@@ -88,6 +90,14 @@ class ArraySurface:
         self.array[plane.region(region)][pixels] = values
 
 
+class _Edit(NamedTuple):
+    """What there was before a user began to edit a plane by hand."""
+
+    plane: Plane
+    labels: NDArray[np.integer]
+    objects: Mapping[int, AnnotatedObject]
+
+
 class Annotation:
     """The objects of one image, and the acts on them; each can be taken back."""
 
@@ -96,6 +106,7 @@ class Annotation:
         self._objects: Mapping[int, AnnotatedObject] = MappingProxyType({})
         self._next = first_number
         self._history = History(CHANGES_KEPT)
+        self._edit: _Edit | None = None
 
     # ---------------------------------------------------------------- what it is now
 
@@ -159,6 +170,7 @@ class Annotation:
         *,
         overlap: Overlap = "protect",
         group: int | None = None,
+        class_name: str = "",
     ) -> Change:
         """Write an object's outline on a plane; what it had there is replaced.
 
@@ -174,6 +186,8 @@ class Annotation:
             What becomes of pixels that are another object's.
         group : int or None
             Changes of one group, in a row, are taken back together.
+        class_name : str
+            The class of an object that is new; others keep theirs.
 
         Returns
         -------
@@ -193,7 +207,7 @@ class Annotation:
                 else "every pixel belongs to earlier objects; choose 'replace' to take them."
             )
         part = replace(part, region=kept.region, area=kept.area)
-        objects = with_part(self._objects, number, part)
+        objects = with_part(self._objects, number, part, class_name=class_name)
         for other in set(np.unique(patch.before).tolist()) - {0, number}:
             lost = int((patch.before == other).sum())
             objects = without_pixels(objects, other, part.plane, lost)
@@ -268,6 +282,106 @@ class Annotation:
         objects = without_part(self._objects, number, plane)
         return self._do("delete", number, tuple(patches), objects)
 
+    def describe(
+        self,
+        number: int,
+        *,
+        name: str | None = None,
+        class_name: str | None = None,
+        group: int | None = None,
+    ) -> Change:
+        """Give an object a name, a class, or both; what is None stays as it is."""
+        held = self._held(number)
+        held = replace(
+            held,
+            name=held.name if name is None else name,
+            class_name=held.class_name if class_name is None else class_name,
+        )
+        return self._do("describe", number, (), {**self._objects, number: held}, group)
+
+    def merge(self, number: int, others: Sequence[int]) -> Change:
+        """Give an object the pixels of others, on all planes; they are gone."""
+        others = [other for other in dict.fromkeys(others) if other != number]
+        if not others:
+            raise InputError("choose another object to merge with.")
+        held, taken = self._held(number), [self._held(other) for other in others]
+        patches, areas = [], {}
+        for plane in dict.fromkeys(part.plane for one in (held, *taken) for part in one.parts):
+            parts = [part for one in (held, *taken) if (part := one.on(plane)) is not None]
+            region = parts[0].region
+            for part in parts[1:]:
+                region = _union(region, part.region)
+            before = self._surface.read(plane, region)
+            after = np.where(np.isin(before, others), number, before).astype(before.dtype)
+            areas[plane] = LocalMask.crop(after == number, region)
+            patches.append(Patch.between(plane, region, before, after))
+        kept = {n: o for n, o in self._objects.items() if n not in others}
+        kept[number] = joined(held, taken, areas)
+        changed = tuple(patch for patch in patches if patch.pixels.area)
+        return self._do("merge", number, changed, kept)
+
+    def divide(self, number: int, plane: Plane, pieces: Mapping[int, LocalMask]) -> Change:
+        """Make pieces of an object on a plane objects of their own, by their new numbers."""
+        held, objects = self._held(number), dict(self._objects)
+        mine = self.pixels(number, plane)
+        if mine is None or not pieces:
+            raise InputError(f"object {number} has nothing to divide on this slice.")
+        if max(pieces) > self._surface.largest or any(n in self._objects for n in pieces):
+            raise InputError(f"object {number} cannot be divided: the numbers are used up.")
+        before = self._surface.read(plane, mine.region)
+        after = before.astype(np.promote_types(before.dtype, np.min_scalar_type(max(pieces))))
+        for new, piece in pieces.items():
+            after[piece.within(mine.region) & (before == number)] = new
+        patch = Patch.between(plane, mine.region, before, after)
+        whole = np.where(mine.pixels, after, 0)
+        for one in (number, *pieces):
+            mask = LocalMask.crop(whole == one, mine.region)
+            if not mask.area:
+                raise InputError(f"the line leaves nothing of object {one}; draw it elsewhere.")
+            part = Part(plane, mask.region, mask.area, 0, 0.0, "edited")
+            objects = with_part(objects, one, part, class_name=held.class_name)
+        self._next = max(self._next, *(new + 1 for new in pieces))
+        return self._do("split", number, (patch,), objects)
+
+    def begin_edit(self, plane: Plane, labels: NDArray[np.integer]) -> None:
+        """Take what is painted on a plane until :meth:`end_edit` for one act.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        labels : ndarray of shape (H, W)
+            Its labels now; they must not change any more.
+        """
+        self._edit = _Edit(plane, labels, self._objects)
+
+    def end_edit(self, number: int, labels: NDArray[np.integer]) -> Change | None:
+        """Make one act of what was painted, and counted, since :meth:`begin_edit`.
+
+        Parameters
+        ----------
+        number : int
+            Of the object that was edited.
+        labels : ndarray of shape (H, W)
+            The labels of the plane now.
+
+        Returns
+        -------
+        Change or None
+            None where nothing was painted.
+        """
+        edit, self._edit = self._edit, None
+        if edit is None:
+            return None
+        region = Region(0, 0, *labels.shape)
+        before = edit.labels.astype(np.promote_types(edit.labels.dtype, labels.dtype))
+        patch = Patch.between(edit.plane, region, before, labels)
+        if not patch.pixels.area:
+            return None
+        change = Change("edit", number, (patch,), edit.objects, self._objects)
+        self._history.add(change)
+        return change
+
     def undo(self) -> Change:
         """Take the last act back; pixels that were painted over since stay as painted."""
         if self._history.last is None:
@@ -313,9 +427,15 @@ class Annotation:
 
     # ---------------------------------------------------------------- how it does it
 
+    def _held(self, number: int) -> AnnotatedObject:
+        held = self._objects.get(number)
+        if held is None:
+            raise InputError(f"there is no object {number}.")
+        return held
+
     def _do(
         self,
-        kind: Literal["accept", "delete"],
+        kind: ChangeKind,
         number: int,
         patches: tuple[Patch, ...],
         objects: Mapping[int, AnnotatedObject],

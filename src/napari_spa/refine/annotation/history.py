@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import AnnotatedObject, Part
 
 
+ChangeKind = Literal["accept", "delete", "describe", "merge", "split", "edit"]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """Pixels that changed in one region of one plane.
@@ -70,7 +73,7 @@ class Patch:
 class Change:
     """One act on the objects: what it did to pixels and to the table."""
 
-    kind: Literal["accept", "delete"]  # what was done
+    kind: ChangeKind  # what was done
     number: int  # to which object
     patches: tuple[Patch, ...]  # in the order they were written
     before: Mapping[int, AnnotatedObject]  # the objects

@@ -14,11 +14,12 @@ import numpy as np
 from napari_spa.core.types import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import LocalMask
     from napari_spa.refine.session.state import Decision
 
 Status = Literal["accepted", "propagated", "review", "edited"]
@@ -47,6 +48,8 @@ class AnnotatedObject:
 
     number: int  # its label
     parts: tuple[Part, ...]  # in the order of their planes
+    name: str = ""  # what the user calls it
+    class_name: str = ""  # of which class it is; empty for none
 
     @property
     def area(self) -> int:
@@ -76,11 +79,14 @@ class AnnotatedObject:
 
 
 def with_part(
-    objects: Mapping[int, AnnotatedObject], number: int, part: Part
+    objects: Mapping[int, AnnotatedObject], number: int, part: Part, *, class_name: str = ""
 ) -> dict[int, AnnotatedObject]:
-    """Return the objects after one got a part, in the place of what it had on its plane."""
-    others = _elsewhere(objects.get(number), part.plane)
-    return {**objects, number: _ordered(number, (*others, part))}
+    """Return the objects after one got a part, in the place of what it had on its plane.
+
+    One that is new is of the class.
+    """
+    held = objects.get(number) or AnnotatedObject(number, (), class_name=class_name)
+    return {**objects, number: _with(held, (*_elsewhere(held, part.plane), part))}
 
 
 def without_part(
@@ -101,6 +107,27 @@ def without_pixels(
     others, area = _elsewhere(held, plane), part.area - lost
     parts = (*others, replace(part, area=area)) if area > 0 else others
     return _with_parts(objects, number, parts)
+
+
+def joined(
+    held: AnnotatedObject,
+    others: Sequence[AnnotatedObject],
+    masks: Mapping[Plane, LocalMask],
+) -> AnnotatedObject:
+    """Return an object after it took others' pixels; ``masks`` are what it has on each plane.
+
+    What was merged cannot be computed again from decisions; a plane of its own alone can.
+    """
+    parts = []
+    for plane, mask in masks.items():
+        own, found = held.on(plane), [o.on(plane) for o in (held, *others)]
+        there = [part for part in found if part is not None]
+        if len(there) == 1 and own is not None:
+            parts.append(own)
+            continue
+        rounds, unsure = sum(p.rounds for p in there), max(p.uncertainty for p in there)
+        parts.append(Part(plane, mask.region, mask.area, rounds, unsure, "edited"))
+    return _with(held, tuple(part for part in parts if part.area))
 
 
 def recounted(
@@ -140,7 +167,7 @@ def recounted(
             part = replace(part, region=region, area=now[number], status="edited")
             left = (*left, part)
         if left:
-            after[number] = _ordered(number, left)
+            after[number] = _with(held or AnnotatedObject(number, ()), left)
     return after
 
 
@@ -150,7 +177,7 @@ def _with_parts(
     """Return the objects after one has other parts; with none left it is gone."""
     after = {n: o for n, o in objects.items() if n != number}
     if parts:
-        after[number] = _ordered(number, parts)
+        after[number] = _with(objects[number], parts)
     return after
 
 
@@ -159,8 +186,9 @@ def _elsewhere(held: AnnotatedObject | None, plane: Plane) -> tuple[Part, ...]:
     return () if held is None else tuple(part for part in held.parts if part.plane != plane)
 
 
-def _ordered(number: int, parts: tuple[Part, ...]) -> AnnotatedObject:
-    return AnnotatedObject(number, tuple(sorted(parts, key=lambda part: part.plane.index)))
+def _with(held: AnnotatedObject, parts: tuple[Part, ...]) -> AnnotatedObject:
+    """Return an object with other parts, in the order of their planes."""
+    return replace(held, parts=tuple(sorted(parts, key=lambda part: part.plane.index)))
 
 
 def _counted(labels: NDArray[np.integer]) -> dict[int, int]:

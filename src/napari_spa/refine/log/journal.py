@@ -15,7 +15,12 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``delete``            an object went, on one plane or on all
 ``undo``, ``redo``    the last act on the objects was taken back, or done again
 ``blind``             in which order the masks of a round were shown, to be read blind
+``describe``          an object got a name or a class
+``merge``             an object took the pixels of others
+``split``             pieces of an object on a plane became objects
 ``edit``              a plane was painted by hand; its labels
+``by-hand``           an object is edited by hand: what is painted from now on is one act
+``by-hand-end``       that act ended
 ``profile``           what was learnt was put into the profile beside the log
 ``closed``            the window was closed in order
 ====================  ======================================================================
@@ -127,6 +132,7 @@ class Journal:
         group: int | None = None,
         *,
         source: Mapping[str, Any] | None = None,
+        class_name: str = "",
     ) -> None:
         """Write an object's outline on a plane.
 
@@ -149,6 +155,7 @@ class Journal:
                 "mask": mask_to_record(mask),
                 "decisions": [decision_to_record(d) for d in part.decisions] if loose else [],
                 "time": now,
+                **({"class": class_name} if class_name else {}),
                 **(source or {}),
             }
 
@@ -175,6 +182,38 @@ class Journal:
         """Write that an object went."""
         where = None if plane is None else plane_to_record(plane)
         self._log.append({"kind": "delete", "object": number, "plane": where})
+
+    def describe(
+        self, number: int, name: str | None, class_name: str | None, group: int | None
+    ) -> None:
+        """Write that an object got a name or a class."""
+        said = {"name": name, "class": class_name, "group": group}
+        self._log.append({"kind": "describe", "object": number, **said})
+
+    def merge(self, number: int, others: Sequence[int]) -> None:
+        """Write that an object took the pixels of others."""
+        self._log.append({"kind": "merge", "object": number, "others": list(others)})
+
+    def divide(self, number: int, plane: Plane, pieces: Mapping[int, LocalMask]) -> None:
+        """Write that pieces of an object became objects."""
+        self._log.append(
+            {
+                "kind": "split",
+                "object": number,
+                "plane": plane_to_record(plane),
+                "pieces": [
+                    {"object": new, "mask": mask_to_record(mask)} for new, mask in pieces.items()
+                ],
+            }
+        )
+
+    def begin_edit(self, plane: Plane) -> None:
+        """Write that what is painted on a plane from now on is one act."""
+        self._log.append({"kind": "by-hand", "plane": plane_to_record(plane)})
+
+    def end_edit(self, number: int, plane: Plane) -> None:
+        """Write that the editing of an object by hand ended."""
+        self._log.append({"kind": "by-hand-end", "object": number, "plane": plane_to_record(plane)})
 
     def note(self, kind: str) -> None:
         """Write a record without more: ``undo``, ``redo`` or ``closed``."""

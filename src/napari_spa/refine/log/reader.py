@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.types import Region
+from napari_spa.core.words import clean_name
 from napari_spa.errors import DataError, InputError
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.serialization import (
@@ -20,6 +21,8 @@ from napari_spa.refine.log.serialization import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask
@@ -112,7 +115,7 @@ class RecordReader:
 
     def read(self, record: Record) -> None:
         """Do what a record says."""
-        step = getattr(self, f"_on_{record.get('kind')}", None)
+        step = getattr(self, f"_on_{record.get('kind')}".replace("-", "_"), None)
         self._session.closed = False
         if step is None:
             raise DataError(f"the log has a record of an unknown kind, {record.get('kind')!r:.40}.")
@@ -179,7 +182,12 @@ class RecordReader:
             decisions,
         )
         self._session.annotation.commit(
-            number, part, mask, overlap=record["overlap"], group=record["group"]
+            number,
+            part,
+            mask,
+            overlap=record["overlap"],
+            group=record["group"],
+            class_name=_words(record.get("class")),
         )
         self._session.at_hand = None
 
@@ -198,6 +206,34 @@ class RecordReader:
         where = record["plane"]
         plane = None if where is None else self._plane(where)
         self._session.annotation.remove(_number(record), plane)
+
+    def _on_describe(self, record: Record) -> None:
+        name, class_name = record["name"], record["class"]
+        self._session.annotation.describe(
+            _number(record),
+            name=None if name is None else _words(name),
+            class_name=None if class_name is None else _words(class_name),
+            group=record["group"],
+        )
+
+    def _on_merge(self, record: Record) -> None:
+        self._session.annotation.merge(_number(record), [int(n) for n in record["others"]])
+
+    def _on_split(self, record: Record) -> None:
+        plane = self._plane(record["plane"])
+        pieces = {
+            _number(piece): mask_from_record(piece["mask"], self._extent(plane))
+            for piece in record["pieces"]
+        }
+        self._session.annotation.divide(_number(record), plane, pieces)
+
+    def _on_by_hand(self, record: Record) -> None:
+        plane = self._plane(record["plane"])
+        self._session.annotation.begin_edit(plane, self._labels(plane))
+
+    def _on_by_hand_end(self, record: Record) -> None:
+        plane = self._plane(record["plane"])
+        self._session.annotation.end_edit(_number(record), self._labels(plane))
 
     def _on_undo(self, record: Record) -> None:
         self._session.annotation.undo()
@@ -229,6 +265,10 @@ class RecordReader:
             self._look = dict(source["look"])
         return source
 
+    def _labels(self, plane: Plane) -> NDArray[np.integer]:
+        """Return a copy of a plane's labels."""
+        return self._surface.read(plane, Region(0, 0, *self._extent(plane)))
+
     def _extent(self, plane: Plane) -> tuple[int, int]:
         """Rows and columns of a plane."""
         rows, columns = (self._session.image.shape[axis] for axis in plane.axes)
@@ -242,6 +282,11 @@ class RecordReader:
         ):
             raise ValueError("its slice")
         return plane
+
+
+def _words(text: object) -> str:
+    """Read a name; nothing for what is none."""
+    return clean_name(text) if isinstance(text, str) else ""
 
 
 def _number(record: Record) -> int:

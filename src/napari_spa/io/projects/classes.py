@@ -1,0 +1,178 @@
+"""The classes that objects can be of: a list with colours, and its file.
+
+A file is a JSON object, made to be edited and passed on::
+
+    {"kind": "napari-spa classes", "version": 1,
+     "classes": [{"name": "nucleus", "colour": "#56b4e9"}, ...]}
+
+The order matters: the first class is 1 in a semantic export, the second 2, and so on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_spa.core.words import clean_name
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.strict_json import JsonError, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+FILE_NAME = "classes.json"
+KIND, VERSION = "napari-spa classes", 1
+MOST = 255
+"""A semantic export holds them in one byte."""
+
+# Okabe and Ito's, told apart with any kind of colour vision.
+_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2", "#999999")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectClass:
+    """A class of objects."""
+
+    name: str  # one line, not empty
+    colour: str  # "#rrggbb"
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Its colour, 0 to 255."""
+        red, green, blue = bytes.fromhex(self.colour[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectNote:
+    """What a user said of an object."""
+
+    name: str = ""  # what it is called
+    class_name: str = ""  # of which class it is; empty for none
+
+
+def make_class(
+    name: object, colour: object = None, *, among: Sequence[ObjectClass] = ()
+) -> ObjectClass:
+    """Make a class that may join others.
+
+    Parameters
+    ----------
+    name : str
+        Not empty, and not the name of another.
+    colour : str or None
+        "#rrggbb"; one that the others do not have by default.
+    among : sequence of ObjectClass
+        The others.
+
+    Returns
+    -------
+    ObjectClass
+
+    Raises
+    ------
+    InputError
+        When the name or colour cannot be used, or there are too many.
+    """
+    kept = clean_name(name) if isinstance(name, str) else ""
+    if not kept:
+        raise InputError("a class needs a name.")
+    if any(kept.casefold() == other.name.casefold() for other in among):
+        raise InputError(f"there is a class {kept} already; choose another name.")
+    if len(among) >= MOST:
+        raise InputError(f"there can be at most {MOST} classes.")
+    if colour is None:
+        used = {other.colour for other in among}
+        free = [c for c in _COLOURS if c not in used]
+        colour = free[0] if free else _COLOURS[len(among) % len(_COLOURS)]
+    if not (isinstance(colour, str) and _COLOUR.fullmatch(colour.lower())):
+        raise InputError(f"the colour of {kept} is written #rrggbb, not {colour!r:.40}.")
+    return ObjectClass(kept, colour.lower())
+
+
+def with_unknown(classes: Sequence[ObjectClass], names: Iterable[str]) -> tuple[ObjectClass, ...]:
+    """Return the classes with those that objects are of and no one listed."""
+    known = list(classes)
+    for name in sorted({name for name in names if name}, key=str.casefold):
+        if all(name.casefold() != one.name.casefold() for one in known):
+            known.append(make_class(name, among=known))
+    return tuple(known)
+
+
+def class_values(classes: Sequence[ObjectClass]) -> dict[str, int]:
+    """Return the number of each class in a semantic export."""
+    return {one.name: number for number, one in enumerate(classes, start=1)}
+
+
+def read_classes(path: Path) -> tuple[ObjectClass, ...]:
+    """Read a list of classes; ``DataError`` when it is none."""
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    except JsonError:
+        content = None
+    found = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or content.get("kind") != KIND or not isinstance(found, list):
+        raise DataError(f"{path} is no list of classes of napari-spa; choose another file.")
+    if content.get("version") != VERSION:
+        raise DataError(f"{path} was written by a newer napari-spa; update napari-spa.")
+    classes: list[ObjectClass] = []
+    try:
+        for one in found:
+            entry = one if isinstance(one, dict) else {}
+            classes.append(make_class(entry.get("name"), entry.get("colour"), among=classes))
+    except InputError as error:
+        raise DataError(f"{path} cannot be used: {error}") from error
+    return tuple(classes)
+
+
+def write_classes(path: Path, classes: Sequence[ObjectClass]) -> None:
+    """Write a list of classes over what is there."""
+    listed = [{"name": one.name, "colour": one.colour} for one in classes]
+    _write(path, {"kind": KIND, "version": VERSION, "classes": listed})
+
+
+_NOTES_KIND = "napari-spa objects"
+
+
+def write_notes(path: Path, notes: Mapping[int, ObjectNote]) -> None:
+    """Write what was said of the objects of an image; no file where nothing was."""
+    said = {
+        str(number): {"name": note.name, "class": note.class_name}
+        for number, note in sorted(notes.items())
+        if note.name or note.class_name
+    }
+    if said:
+        _write(path, {"kind": _NOTES_KIND, "version": VERSION, "objects": said})
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_notes(path: Path) -> dict[int, ObjectNote]:
+    """Read what was said of the objects of an image; what makes no sense was not said."""
+    try:
+        content = read_json(path, unknown_as_null=True)
+    except (OSError, DataError, JsonError):
+        return {}
+    known = isinstance(content, dict) and content.get("kind") == _NOTES_KIND
+    objects = content.get("objects") if known else None
+    notes: dict[int, ObjectNote] = {}
+    for number, said in objects.items() if isinstance(objects, dict) else ():
+        if isinstance(said, dict) and number.isdecimal() and len(number) <= 10:
+            notes[int(number)] = ObjectNote(_text(said.get("name")), _text(said.get("class")))
+    return notes
+
+
+def _text(value: object) -> str:
+    return clean_name(value) if isinstance(value, str) else ""
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
