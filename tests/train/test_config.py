@@ -88,8 +88,18 @@ def test_the_packaged_recipe_says_everything_itself() -> None:
         recipe = read_recipe(path)
     content = tomllib.loads(packaged.read_text(encoding="utf-8"))
     parts = {"model", "step", "window"}
-    assert {f.name for f in fields(TrainConfig)} - {"workers"} == (content.keys() - {"sources"})
+    assert {f.name for f in fields(TrainConfig)} - {"workers"} == (
+        content.keys() - {"sources", "cuda"}
+    )
     assert content["step"].keys() == {f.name for f in fields(StepConfig)}
     assert content["window"].keys() == {f.name for f in fields(WindowConfig)}
     assert parts < content.keys()
     assert sum(source.share for source in recipe.sources.values()) == pytest.approx(1.0)
+
+
+def test_a_gpu_has_values_of_its_own_and_keeps_the_network() -> None:
+    recipe = parse_recipe({"steps": 9, "batch": 4, "cuda": {"batch": 64, "minutes": 8.0}})
+    assert recipe.on("cpu") == TrainConfig(steps=9, batch=4)
+    assert recipe.on("cuda") == TrainConfig(steps=9, batch=64, minutes=8.0)
+    with pytest.raises(InputError, match="unknown 'bach' in the top or"):
+        parse_recipe({"cuda": {"bach": 64}})

@@ -15,7 +15,15 @@ from napari_spa.errors import CheckpointError
 from napari_spa.io.models.load import export_checkpoint, load_model
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.data import RatedObject
-from napari_spa.train.loop import TrainConfig, Trainer, learning_rate_factor, train
+from napari_spa.train.loop import (
+    TrainConfig,
+    Trainer,
+    Windows,
+    collate,
+    learning_rate_factor,
+    train,
+)
+from napari_spa.train.losses import sample_cross_entropy
 from napari_spa.train.windows import WindowConfig
 
 CONFIG = TrainConfig(
@@ -174,3 +182,28 @@ def test_the_rate_warms_up_holds_and_falls() -> None:
     assert factors[9:70] == [1.0] * 61
     assert all(before > after for before, after in pairwise(factors[71:]))
     assert 0 < factors[-1] < 0.02
+
+
+def test_bfloat16_is_the_networks_and_float32_the_losses(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+    reduced = replace(CONFIG, precision="bfloat16")
+    trainer = Trainer(reduced, CPU)
+    trainer.model.mask_decoder.register_forward_hook(lambda *parts: seen.append(parts[2][0].dtype))
+    batch = collate([Windows(SOURCES, CONFIG.window)[index] for index in range(4)])
+    figures = trainer.advance(batch)
+    assert set(seen) == {torch.bfloat16}
+    exact = Trainer(CONFIG, CPU).advance(batch)
+    assert figures["loss"] == pytest.approx(exact["loss"], rel=0.02)
+    entropy = sample_cross_entropy(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64) / 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        again = sample_cross_entropy(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64) / 3)
+    assert again.dtype == torch.float32
+    assert torch.equal(entropy, again)
+
+
+def test_where_time_is_short_the_rate_falls_with_it() -> None:
+    config = TrainConfig(steps=1000, warmup=10, decay=0.5, minutes=1.0)
+    assert learning_rate_factor(20, config, 0.4) == 1.0
+    assert learning_rate_factor(20, config, 0.75) == pytest.approx(0.5, abs=0.01)
+    assert learning_rate_factor(20, config, 1.0) < 0.01
+    assert learning_rate_factor(750, config, 0.1) == pytest.approx(0.5, abs=0.01)

@@ -106,3 +106,9 @@ def test_the_generator_makes_up_its_share(data: Path) -> None:
     for count, share in [(5, 0), (5, 1.0), (5, -1), (0, 0.5), (5, float("nan"))]:
         with pytest.raises(InputError, match="share between 0 and 1"):
             with_generator(others, count=count, share=share)
+
+
+def test_labels_of_another_size_are_one_sentence(data: Path) -> None:
+    iio.imwrite(data / "labelled" / "labels" / "a.tif", np.ones((50, 60), np.uint8))
+    with pytest.raises(DataError, match=r"a\.tif has \(50, 60\) pixels"):
+        open_sources([str(data / "labelled")], {})

@@ -37,10 +37,15 @@ def add_parser(commands: Commands) -> None:
         nargs="*",
         metavar="DATA",
         help="folders with images/NAME and raters/RATER/NAME (or a folder of such folders, "
-        "when the recipe names them), and the word synthetic",
+        "when the recipe names them), and the word synthetic; or one file of --pack",
     )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for the run")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the run"
+        "--pack",
+        type=Path,
+        metavar="FILE",
+        help="instead of training: put the data into one file of at most 38 MB, to train on "
+        "another machine",
     )
     parser.add_argument(
         "--config",
@@ -62,6 +67,9 @@ def add_parser(commands: Commands) -> None:
         help="instead of DATA: tune a model on the objects accepted in this project folder",
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="end well within so much time, steps or not"
+    )
     add_device_option(parser)
     parser.add_argument(
         "--synthetic",
@@ -78,6 +86,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     # Threads that spin while they wait slow the processes that draw windows ten times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if options.pack is not None:
+        return _pack(options)
+    if options.output is None:
+        raise CallError("name a folder for the run with -o DIR.")
     if options.methods is not None:
         return run_methods(options)
     from napari_spa.io.models.load import export_checkpoint, resolve_device
@@ -93,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(f"{options.output} holds a run; add --resume, or choose another folder.")
     device = resolve_device(options.device)
     recipe = _recipe(options)
-    config = recipe.train
+    config = _limited(recipe.on(device.type), options)
     with checking_the_call():
         sources = _open(options, recipe)
     for source, share in sources:
@@ -174,9 +186,40 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             recipe = read_recipe(path)
     elif options.config is not None:
         recipe = read_recipe(Path(options.config))
-    if options.steps is not None:
-        recipe = replace(recipe, train=replace(recipe.train, steps=options.steps))
     return recipe
+
+
+def _limited(config: TrainConfig, options: argparse.Namespace) -> TrainConfig:
+    """Return a run of the steps and minutes that were asked for."""
+    if options.steps is not None:
+        config = replace(config, steps=options.steps)
+    if options.minutes is not None:
+        if not options.minutes > 0:
+            raise CallError(f"--minutes is a time above 0, not {options.minutes:g}.")
+        config = replace(config, minutes=options.minutes)
+    return config
+
+
+def _pack(options: argparse.Namespace) -> int:
+    """Write the data to one file."""
+    from napari_spa.train.pack import write_pack
+
+    if not options.data or options.project is not None:
+        raise CallError("name the data to pack.")
+    with checking_the_call():
+        sources = _open(options, _recipe(options))
+    report = write_pack(options.pack, sources)
+    for (source, share), packed in zip(sources, report, strict=True):
+        say(
+            f"{type(source).__name__}, share {share:g}: {packed.kept} of {packed.found} images, "
+            f"{packed.size / 1e6:.1f} MB"
+        )
+    size = options.pack.stat().st_size
+    if options.json:
+        show_json({"pack": str(options.pack), "bytes": size})
+    else:
+        show(f"{options.pack}: {size / 1e6:.1f} MB")
+    return 0
 
 
 def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, float]]:

@@ -2,7 +2,8 @@
 
 Keys at the top are those of :class:`~napari_spa.train.loop.TrainConfig`; the tables
 ``[model]``, ``[step]`` and ``[window]`` hold its parts; each ``[sources.NAME]`` says how
-much of the data set NAME is shown, and how it is read.
+much of the data set NAME is shown, and how it is read.  ``[cuda]`` holds keys of the top
+that are different on a GPU.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ class Recipe:
     # By the name of the data set's folder; ``synthetic``, or ``synthetic-ANYTHING``, is the
     # generator.
     sources: Mapping[str, SourceRecipe]
+    # The same run on a GPU.
+    train_cuda: TrainConfig | None = None
+
+    def on(self, kind: str) -> TrainConfig:
+        """Return the run for a kind of device."""
+        return self.train_cuda if kind == "cuda" and self.train_cuda is not None else self.train
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -78,7 +85,11 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     sources = {
         name: _build(SourceRecipe, table, f"[sources.{name}]") for name, table in tables.items()
     }
-    return Recipe(_build(TrainConfig, rest, "the top"), sources)
+    on_cuda = rest.pop("cuda", {})
+    if not isinstance(on_cuda, dict):
+        raise InputError("'cuda' is a table: write [cuda].")
+    train = _build(TrainConfig, rest, "the top")
+    return Recipe(train, sources, _build(TrainConfig, rest | on_cuda, "the top or [cuda]"))
 
 
 def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:

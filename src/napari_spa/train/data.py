@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,11 +14,10 @@ from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError
-from napari_spa.io.images import read_image
 from napari_spa.train import synthetic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -87,7 +88,20 @@ class SyntheticSource:
         return RatedObject(image, sample.masks)
 
 
-class FolderSource:
+class ObjectSource:
+    """Objects that are there already."""
+
+    def __init__(self, items: Sequence[RatedObject]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> RatedObject:
+        return self.items[index]
+
+
+class FolderSource(ObjectSource):
     """The objects of a multi-rater folder."""
 
     def __init__(self, folder: Path, *, split: str | None = None, objects: bool = False) -> None:
@@ -96,15 +110,7 @@ class FolderSource:
         self.names = self.folder.names(split)
         if not self.names:
             raise DataError(f"{folder} holds no image of the split {split!r}; check split.csv.")
-        self._items: list[RatedObject] = []
-        for name in self.names:
-            self._items.extend(self._read(name))
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> RatedObject:
-        return self._items[index]
+        super().__init__([item for name in self.names for item in self._read(name)])
 
     def _read(self, name: str) -> list[RatedObject]:
         case = self.folder.read(name)
@@ -115,24 +121,24 @@ class FolderSource:
 
 
 class LabelSource:
-    """Single-rater instance labels as training objects, each image as often as the others."""
+    """Single-rater instance labels as training objects, each image as often as the others.
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+    Parameters
+    ----------
+    pairs : iterable of (ndarray, ndarray)
+        ``(H, W, 3)`` uint8 images, and ``(H, W)`` integer labels.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.generic]]]) -> None:
         self.images: list[NDArray[np.uint8]] = []
-        self._labels: list[NDArray[np.generic]] = []
+        self.labels: list[NDArray[np.generic]] = []
         self._numbers: list[NDArray[np.generic]] = []
-        for image_path, label_path in pairs:
-            rgb = (to_unit_rgb(read_image(image_path)[0]) * 255).astype(np.uint8)
-            labels, _ = read_image(label_path)
-            if labels.shape != rgb.shape[:2]:
-                raise DataError(
-                    f"{label_path} has {labels.shape} pixels, {image_path.name} {rgb.shape[:2]}."
-                )
+        for image, labels in pairs:
             numbers, areas = np.unique(labels, return_counts=True)
             wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
             if len(wanted):
-                self.images.append(rgb)
-                self._labels.append(labels)
+                self.images.append(image)
+                self.labels.append(labels)
                 self._numbers.append(wanted)
         self._most = max((len(numbers) for numbers in self._numbers), default=0)
 
@@ -142,7 +148,7 @@ class LabelSource:
     def __getitem__(self, index: int) -> RatedObject:
         turn, image = divmod(index, len(self.images))
         numbers = self._numbers[image]
-        mask = self._labels[image] == numbers[turn % len(numbers)]
+        mask = self.labels[image] == numbers[turn % len(numbers)]
         return RatedObject(self.images[image], mask[None])
 
 
@@ -162,32 +168,43 @@ class SuperpixelSource:
 
     def __init__(self, images: Sequence[NDArray[np.uint8]], *, variants: int = 3) -> None:
         self.images, self.variants = images, variants
-        self._cut = lru_cache(maxsize=None)(self._segment)
+        self._cuts: dict[int, tuple[NDArray[np.int16], NDArray[np.int16]]] = {}
 
     def __len__(self) -> int:
         return len(self.images) * self.variants * _SUPERPIXELS
 
     def __getitem__(self, index: int) -> RatedObject:
         which, number = divmod(index, _SUPERPIXELS)
-        segments, numbers = self._cut(which)
+        if which not in self._cuts:
+            self._cuts[which] = _segment(self.images[which // self.variants], which)
+        segments, numbers = self._cuts[which]
         image = self.images[which // self.variants]
         step = _reduction(image)
         mask = segments == numbers[number % len(numbers)]
         return RatedObject(np.ascontiguousarray(image[::step, ::step]), mask[None], made_up=True)
 
-    def _segment(self, which: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        from skimage.segmentation import felzenszwalb
+    def prepare(self, processes: int) -> None:
+        """Cut all images now, in several processes: workers started later share the result."""
+        rest = [n for n in range(len(self.images) * self.variants) if n not in self._cuts]
+        images = [self.images[n // self.variants] for n in rest]
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            made = pool.map(_segment, images, rest, chunksize=8)
+            self._cuts.update(zip(rest, made, strict=True))
 
-        image = self.images[which // self.variants]
-        step = _reduction(image)
-        rng = np.random.default_rng([71, which])
-        scale = float(np.exp(rng.uniform(np.log(30), np.log(1500))))
-        sigma = float(rng.uniform(0.5, 1.5))
-        segments = felzenszwalb(image[::step, ::step], scale=scale, sigma=sigma, min_size=40)
-        segments = (segments + 1).astype(np.int16)
-        numbers, areas = np.unique(segments, return_counts=True)
-        fits = areas < 0.5 * segments.size
-        return segments, (numbers[fits] if fits.any() else numbers).astype(np.int16)
+
+def _segment(image: NDArray[np.uint8], which: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Cut an image into superpixels; return them and the numbers of those not too large."""
+    from skimage.segmentation import felzenszwalb
+
+    step = _reduction(image)
+    rng = np.random.default_rng([71, which])
+    scale = float(np.exp(rng.uniform(np.log(30), np.log(1500))))
+    sigma = float(rng.uniform(0.5, 1.5))
+    segments = felzenszwalb(image[::step, ::step], scale=scale, sigma=sigma, min_size=40)
+    segments = (segments + 1).astype(np.int16)
+    numbers, areas = np.unique(segments, return_counts=True)
+    fits = areas < 0.5 * segments.size
+    return segments, (numbers[fits] if fits.any() else numbers).astype(np.int16)
 
 
 def _reduction(image: NDArray[np.uint8]) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from napari_spa.errors import CheckpointError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.safe_load import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.train.data import SuperpixelSource
 from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
 
@@ -40,8 +43,13 @@ class TrainConfig:
     decay: float = 0.3  # share of the steps at the end over which the rate falls to zero
     average: float = 0.998  # decay of the exponential average of the weights that is saved
     seed: int = 0  # seed of everything random
-    save_every: int = 100  # steps between checkpoints and between rows of the log
-    workers: int = 1  # processes that draw windows
+    save_every: int = 100  # steps between rows of the log
+    save_seconds: float = 0.0  # a checkpoint is written with a row, but not sooner after the last
+    workers: int = 1  # processes that draw windows; never more than there are cores
+    # Time that the run may take; the rate then falls with the time that is used, where that is
+    # ahead of the steps.  0 is without limit.
+    minutes: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network; losses are float32
     model: SpaConfig = field(default_factory=SpaConfig)  # shapes and weights of the parts
     step: StepConfig = field(default_factory=StepConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
@@ -88,14 +96,30 @@ def collate(windows: Sequence[Window]) -> Batch:
     )
 
 
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Warm up, hold, and fall along a half cosine."""
+def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> float:
+    """Warm up, hold, and fall along a half cosine.
+
+    Parameters
+    ----------
+    step : int
+        Steps taken.
+    config : TrainConfig
+        Lengths of the phases.
+    used : float
+        Share of the time that is used, where time is limited.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     if step < config.warmup:
         return (step + 1) / config.warmup
+    done = max(float(step), used * config.steps)
     start = config.steps * (1 - config.decay)
-    if step < start:
+    if done < start:
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - start) / (config.steps - start + 1))))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - start) / (config.steps - start + 1))))
 
 
 class Trainer:
@@ -136,49 +160,64 @@ class Trainer:
             ],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
+            fused=device.type == "cuda",
         )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-        self.step = 0
+        self.step, self.seconds = 0, 0.0  # steps taken, and time used
         self.running: dict[str, float] = {}  # metrics, averaged over steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps or the time are used up."""
+        return self.step >= self.config.steps or self._used >= 1
+
+    @property
+    def _used(self) -> float:
+        """Share of the time that is used; 0 without a limit."""
+        return self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """Take one step on a batch."""
         config = self.config
-        rate = config.learning_rate * learning_rate_factor(self.step, config)
+        rate = config.learning_rate * learning_rate_factor(self.step, config, self._used)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         self.model.train()
-        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+        reduced = config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             loss, metrics = step_loss(self.model, batch, config.step, generator)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimiser)
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        self.optimiser.step()
         self.step += 1
         self._update_average()
-        return {"loss": loss.item(), "gradient": norm.item(), "rate": rate} | metrics
+        metrics = {"loss": loss.detach(), "gradient": norm} | metrics
+        # All at once: each figure fetched alone would stop a GPU.
+        values = torch.stack([value.float() for value in metrics.values()]).tolist()
+        return dict(zip(metrics, values, strict=True)) | {"rate": rate}
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+        pairs = [
+            (self.average[name], value)
+            for name, value in self.model.state_dict().items()
+            if value.is_floating_point()
+        ]
+        torch._foreach_lerp_([pair[0] for pair in pairs], [pair[1] for pair in pairs], 1 - decay)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that :meth:`resume` continues from."""
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "running": self.running,
             "config": asdict(self.config.model),
             "model": self.model.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
         }
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
@@ -190,8 +229,7 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             self.average = {k: v.to(self.device) for k, v in state["average"].items()}
             self.optimiser.load_state_dict(state["optimiser"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.step = int(state["step"])
+            self.step, self.seconds = int(state["step"]), float(state.get("seconds", 0.0))
             self.running = dict(state.get("running", {}))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -261,26 +299,37 @@ def train(
     if resume and checkpoint.exists():
         trainer.resume(checkpoint)
         _cut(folder / "metrics.csv", trainer.step)
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # every step has the same shapes
+    workers = min(config.workers, os.cpu_count() or 1)
+    if workers > 1:
+        for source, _ in sources:
+            if isinstance(source, SuperpixelSource):
+                source.prepare(workers)
     loader = DataLoader(
         Windows(sources, config.window, seed=config.seed),
         batch_size=config.batch,
         sampler=range(trainer.step * config.batch, config.steps * config.batch),
         collate_fn=collate,
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
         pin_memory=device.type == "cuda",
     )
     running = trainer.running
-    first = trainer.step
-    progress = tqdm(total=config.steps, initial=first, unit="step", mininterval=5.0)
-    for batch in loader:
-        for name, value in trainer.advance(batch).items():
+    progress = tqdm(total=config.steps, initial=trainer.step, unit="step", mininterval=5.0)
+    begun, before, saved = time.monotonic(), trainer.seconds, time.monotonic()
+    batches = iter(loader)
+    while not trainer.finished:
+        for name, value in trainer.advance(next(batches)).items():
             keep = 0.98 if name in running else 0.0
             running[name] = keep * running.get(name, 0.0) + (1 - keep) * value
+        trainer.seconds = before + time.monotonic() - begun  # waiting for windows counts too
         progress.update()
-        if trainer.step % config.save_every == 0 or trainer.step == config.steps:
+        last = bool(trainer.finished)
+        if last or trainer.step % config.save_every == 0:
             _record(folder / "metrics.csv", trainer.step, running, logs)
-            trainer.save(checkpoint)
+            if last or time.monotonic() - saved >= config.save_seconds:
+                trainer.save(checkpoint)
+                saved = time.monotonic()
             shown = {k: f"{running[k]:.3f}" for k in ("loss", "dice_1", "dice_2", "obeyed")}
             progress.set_postfix(shown)
     progress.close()

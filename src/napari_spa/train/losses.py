@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_float32(
+    function: Callable[Concatenate[Tensor, P], T],
+) -> Callable[Concatenate[Tensor, P], T]:
+    """Compute sums over pixels in float32 also where the network computes in bfloat16."""
+
+    @wraps(function)
+    def computed(first: Tensor, /, *args: P.args, **options: P.kwargs) -> T:
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first.float(), *args, **options)
+
+    return computed
+
+
+@in_float32
 def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of every sample against every user, summed over pixels.
 
@@ -32,6 +54,7 @@ def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return total[:, :, None] - agreement
 
 
+@in_float32
 def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
     """Negative tempered log marginal likelihood of each user under the samples.
 
@@ -55,6 +78,7 @@ def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
     return -temperature * evidence
 
 
+@in_float32
 def soft_dice_loss(probability: Tensor, targets: Tensor) -> Tensor:
     """One minus the soft Dice of a probability map against each user.
 
@@ -76,6 +100,7 @@ def soft_dice_loss(probability: Tensor, targets: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
+@in_float32
 def mean_cross_entropy(probability: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of the mean prediction, summed over pixels (Algorithm 1).
 
@@ -97,6 +122,7 @@ def mean_cross_entropy(probability: Tensor, targets: Tensor) -> Tensor:
     return -torch.log1p(-p).sum(dim=(1, 2))[:, None] - agreement
 
 
+@in_float32
 def intersection_over_union(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean IoU of thresholded predictions with the users' masks; no gradient.
 

@@ -164,7 +164,7 @@ def corrective_clicks(
     thick = functional.avg_pool2d(error[:, None], 5, 1, 2)[:, 0] * error
     weight = thick.flatten(1) ** 2
     used = _chance(len(user), chance, generator, user.device) & (weight.sum(dim=1) > 0)
-    index = torch.multinomial((weight + 1e-9).cpu(), 1, generator=generator).to(user.device)
+    index = _draw_pixels(weight + 1e-9, 1, generator)
     value = (user.flatten(1).gather(1, index) > 0.5).float()
     labels = torch.where(used[:, None], value, -1.0)
     points = _to_points(index, user.shape[-1])
@@ -220,8 +220,15 @@ def _stroke(start: Tensor, allowed: Tensor, generator: torch.Generator) -> Tenso
     reach = (0.08 + 0.15 * torch.rand(1, generator=generator).item()) * size
     near = torch.exp(-(y[:, :, None] ** 2 + x[:, None] ** 2) / (2 * reach**2))
     weight = (near * allowed).flatten(1)
-    drawn = torch.multinomial((weight + 1e-12).cpu(), _STROKE, generator=generator)
-    return _to_points(drawn.to(allowed.device), size)
+    return _to_points(_draw_pixels(weight + 1e-12, _STROKE, generator), size)
+
+
+def _draw_pixels(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw pixels ``(B, count)`` by weights ``(B, P)``; a GPU is not waited for."""
+    total = weight.double().cumsum(dim=1)
+    chance = torch.rand(len(weight), count, generator=generator, dtype=torch.float64)
+    place = chance.to(weight.device) * total[:, -1:]
+    return torch.searchsorted(total, place, right=True).clamp(max=weight.shape[1] - 1)
 
 
 def _to_points(index: Tensor, width: int) -> Tensor:

@@ -6,7 +6,11 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.images import read_image
 from napari_spa.train.config import SourceRecipe
 from napari_spa.train.data import (
     FolderSource,
@@ -15,9 +19,12 @@ from napari_spa.train.data import (
     SuperpixelSource,
     SyntheticSource,
 )
+from napari_spa.train.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 GENERATOR = "synthetic"
 """The word for the procedural generator, where data sets are named."""
@@ -26,7 +33,28 @@ GENERATOR = "synthetic"
 def open_sources(
     data: Sequence[str], recipes: Mapping[str, SourceRecipe]
 ) -> list[tuple[Source, float]]:
-    """Open the data sets that a run draws from."""
+    """Open the data sets that a run draws from, or the one file that holds them.
+
+    Parameters
+    ----------
+    data : sequence of str
+        Folders of data sets and the word ``synthetic``, or one file of
+        :func:`napari_spa.train.pack.write_pack`, which has its own shares.
+    recipes : mapping of str to SourceRecipe
+        How each data set takes part; empty for all alike.
+
+    Returns
+    -------
+    list of (Source, float)
+        Sources and their shares.
+
+    Raises
+    ------
+    InputError, DataError
+        When data are missing, or not as the recipe says.
+    """
+    if len(data) == 1 and Path(data[0]).is_file():
+        return read_pack(Path(data[0]))
     places = {name: Path(name) for name in data if name != GENERATOR}
     missing = [name for name, place in places.items() if not place.is_dir()]
     if missing:
@@ -92,7 +120,8 @@ def _open(place: Path, recipe: SourceRecipe) -> Source:
     if recipe.labels is None and not (place / "labels").is_dir():
         source = FolderSource(place, split=recipe.split, objects=recipe.objects)
     else:
-        source = LabelSource(_label_pairs(place, recipe))
+        pairs = _label_pairs(place, recipe)
+        source = LabelSource(_read_pair(image, labels) for image, labels in pairs)
     if not len(source):
         raise DataError(f"{place} holds no marked object to learn from.")
     return source
@@ -115,6 +144,14 @@ def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
             raise DataError(f"{labels} holds no labels for {image.name}.")
         pairs.append((image, by_stem[image.stem]))
     return pairs
+
+
+def _read_pair(image: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+    rgb = (to_unit_rgb(read_image(image)[0]) * 255).astype(np.uint8)
+    numbers = read_image(labels)[0]
+    if numbers.shape != rgb.shape[:2]:
+        raise DataError(f"{labels} has {numbers.shape} pixels, {image.name} {rgb.shape[:2]}.")
+    return rgb, numbers
 
 
 def _names(table: Path, split: str | None) -> set[str] | None:

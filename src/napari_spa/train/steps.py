@@ -4,6 +4,8 @@ The paper alternates three optimisation phases and recomputes the samples in eac
 the losses are computed on the same samples and added; what a phase must not train is
 detached, so each network still sees only its own loss, at a third of the cost.
 
+The network may compute in bfloat16 (autocast); what it says is float32 from there on.
+
 A step plays what a user does: a first prompt (click, box, stroke), then rounds of picks
 and corrective clicks, all of them trained.
 """
@@ -69,7 +71,7 @@ class _Samples(NamedTuple):
 
 def step_loss(
     model: Spa, batch: Batch, config: StepConfig, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Play a prompt, picks and corrective clicks on a batch and return the loss.
 
     Parameters
@@ -88,7 +90,7 @@ def step_loss(
     loss : Tensor
         Scalar.
     metrics : dict
-        Detached figures for the log.
+        Detached figures for the log, left on the device.
     """
     image = model.encode(batch.pixels)
     played = first_prompts(batch.targets[:, 0], batch.points, generator)
@@ -97,7 +99,7 @@ def step_loss(
     prompt = played.embed(model)
 
     loss, metrics = _hypothesis_loss(model, image, prompt, batch, known, config)
-    means, log_variances = model.initial_mixture(prompt)
+    means, log_variances = (part.float() for part in model.initial_mixture(prompt))
     latents = _draw(means, log_variances, config.samples, model.config.latent_dim, generator)
     first = samples = _decode(model, image, prompt, latents, batch.targets)
     loss = loss + _sample_loss(first, batch.targets, known, config)
@@ -116,7 +118,7 @@ def step_loss(
         round_loss = _sample_loss(samples, user, every, config)
         round_loss = round_loss + config.obey * _obedience_loss(samples.logits, played)
         loss = loss + config.later * round_loss
-    metrics |= _metrics(first, samples, batch.targets)
+    metrics |= _metrics(batch.targets, first, samples)
     metrics["obeyed"] = _obeyed(samples.logits, played)
     return loss, metrics
 
@@ -156,9 +158,10 @@ def _hypothesis_loss(
     batch: Batch,
     known: Tensor,
     config: StepConfig,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """SAM's own loss on the decoder's tokens: token 0 the mean, others the nearest user."""
     logits, quality, extents = model.decode_hypotheses(image, prompt)
+    logits, quality = logits.float(), quality.float()
     pixels = logits.shape[-1] * logits.shape[-2]
     count = logits.shape[1]
     entropy = losses.sample_cross_entropy(logits, batch.targets) / pixels  # (B, T, R)
@@ -170,10 +173,10 @@ def _hypothesis_loss(
     overlap = losses.intersection_over_union(logits, batch.targets) * batch.visible[:, None]
     error = functional.mse_loss(quality, overlap)
     loss = (each[:, 0].mean(1) * known).mean() + nearest.values.mean() + error
-    metrics = {"iou": overlap[:, 0].mean().item(), "quality_mse": error.item()}
+    metrics = {"iou": overlap[:, 0].mean(), "quality_mse": error.detach()}
     if extents is not None:
         distance = functional.smooth_l1_loss(
-            extents[:, :, None].expand(-1, -1, batch.extents.shape[1], -1),
+            extents.float()[:, :, None].expand(-1, -1, batch.extents.shape[1], -1),
             batch.extents[:, None].expand(-1, count, -1, -1),
             reduction="none",
             beta=0.1,
@@ -181,7 +184,7 @@ def _hypothesis_loss(
         chosen = distance[:, 1:].gather(1, nearest.indices[:, None])[:, 0]  # (B, R)
         box_loss = (distance[:, 0].mean(1) * known).mean() + chosen.mean()
         loss = loss + config.extent * box_loss
-        metrics["extent"] = distance[:, 0].mean().item()
+        metrics["extent"] = distance[:, 0].detach().mean()
     return loss, metrics
 
 
@@ -204,7 +207,7 @@ def _decode(
 ) -> _Samples:
     b, n, _ = latents.shape
     logits, _ = model.decode(image.repeat(n), prompt.repeat(n), latents.flatten(0, 1))
-    logits = logits.view(b, n, *logits.shape[-2:])
+    logits = logits.float().view(b, n, *logits.shape[-2:])
     return _Samples(latents, logits, losses.sample_cross_entropy(logits, targets))
 
 
@@ -238,11 +241,10 @@ def _obedience_loss(logits: Tensor, played: PlayedPrompts) -> Tensor:
 
 
 @torch.no_grad()
-def _obeyed(logits: Tensor, played: PlayedPrompts) -> float:
+def _obeyed(logits: Tensor, played: PlayedPrompts) -> Tensor:
     """Share of prompted pixels that have their label in the mean of the samples."""
     here, sign, used = _at_prompts(logits.sigmoid().mean(1, keepdim=True) - 0.5, played)
-    right = ((here * sign > 0) * used).sum() / used.sum().clamp(min=1)
-    return right.item()
+    return ((here * sign > 0) * used).sum() / used.sum().clamp(min=1)
 
 
 def _weight_loss(model: Spa, samples: _Samples, means: Tensor, log_variances: Tensor) -> Tensor:
@@ -257,11 +259,14 @@ def _weight_loss(model: Spa, samples: _Samples, means: Tensor, log_variances: Te
         target = (share[..., None] * posterior).sum(dim=1)
         rows = torch.arange(len(entropy), device=entropy.device)
         picked = posterior[rows, entropy.argmin(dim=1)]
-    return functional.mse_loss(model.weight_network(picked), target) * model.config.components
+    return (
+        functional.mse_loss(model.weight_network(picked).float(), target) * model.config.components
+    )
 
 
 @torch.no_grad()
-def _metrics(first: _Samples, last: _Samples, targets: Tensor) -> dict[str, float]:
+@losses.in_float32
+def _metrics(targets: Tensor, first: _Samples, last: _Samples) -> dict[str, Tensor]:
     hard = (first.logits > 0).float().flatten(2)  # (B, N, P)
     size = hard.sum(2)
     pairwise = 2 * (hard @ hard.transpose(1, 2)) / (size[:, :, None] + size[:, None]).clamp(min=1)
@@ -272,14 +277,14 @@ def _metrics(first: _Samples, last: _Samples, targets: Tensor) -> dict[str, floa
         2 * (hard @ truth.transpose(1, 2)) / (size[:, :, None] + truth.sum(2)[:, None]).clamp(min=1)
     )
 
-    def mean_dice(samples: _Samples) -> float:
+    def mean_dice(samples: _Samples) -> Tensor:
         mask = (samples.logits.sigmoid().mean(1) > 0.5).float().flatten(1)
         overlap = 2 * (mask * truth[:, 0]).sum(1)
-        return (overlap / (mask.sum(1) + truth[:, 0].sum(1)).clamp(min=1)).mean().item()
+        return (overlap / (mask.sum(1) + truth[:, 0].sum(1)).clamp(min=1)).mean()
 
     return {
         "dice_1": mean_dice(first),
         "dice_2": mean_dice(last),
-        "dice_best": dice[:, :, 0].max(dim=1).values.mean().item(),
-        "pairwise_dice": pairwise[:, off].median().item(),
+        "dice_best": dice[:, :, 0].max(dim=1).values.mean(),
+        "pairwise_dice": pairwise[:, off].median(),
     }

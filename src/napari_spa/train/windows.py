@@ -79,19 +79,24 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
     -------
     Window
     """
-    agreed = _agreed(item.masks)
     placement = _draw_placement(item, config, rng)
     grid, zoom = placement.grid(config.size), placement.side / config.size
-    users = draw_users(item.masks, config.targets, rng)
     channels = np.moveaxis(item.image, -1, 0)
     image = _sample(channels, grid, zoom, "border" if rng.random() < 0.7 else "reflection") / 255
-    masks = _sample(np.concatenate([users, agreed[None]]), grid, zoom, "zeros")
-    point = _draw_point(masks[-1].numpy(), masks[:-1].mean(0).numpy(), rng)
-    targets = functional.avg_pool2d(masks[:-1], 2)
-    area = users.sum(axis=(1, 2)).mean() / zoom**2
-    seen = float(masks[:-1].sum((1, 2)).mean()) / max(float(area), 1.0)
-    visible = torch.tensor(min(1.0, seen), dtype=torch.float32)
-    extents = torch.from_numpy(np.stack([placement.extent(mask) for mask in users])).float()
+    if len(item.masks) == 1:  # all users are alike
+        users, repeats = item.masks, config.targets
+        seen = agreed = _sample(users, grid, zoom, "zeros")
+    else:
+        users, repeats = draw_users(item.masks, config.targets, rng), 1
+        seen = _sample(np.concatenate([users, _agreed(item.masks)[None]]), grid, zoom, "zeros")
+        seen, agreed = seen[:-1], seen[-1:]
+    point = _draw_point(agreed[0].numpy(), seen.mean(0).numpy(), rng)
+    targets = functional.avg_pool2d(seen, 2).repeat(repeats, 1, 1)
+    area = np.mean([np.count_nonzero(user) for user in users]) / zoom**2
+    share = float(seen.sum((1, 2)).mean()) / max(float(area), 1.0)
+    visible = torch.tensor(min(1.0, share), dtype=torch.float32)
+    boxes = np.stack([placement.extent(user) for user in users])
+    extents = torch.from_numpy(boxes).float().repeat(repeats, 1)
     made_up = torch.tensor(float(item.made_up))
     look = torch.from_numpy(point)
     return Window(_augment(image, rng), targets, look, visible, extents, made_up)
@@ -118,7 +123,10 @@ class _Placement:
 
     def extent(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the box of a mask of the image, in shares of the window."""
-        rows, columns = np.nonzero(mask)
+        rows = np.flatnonzero(mask.any(axis=1))  # the ends of each row: no other pixel is extreme
+        lines = mask[rows]
+        ends = lines.argmax(axis=1), mask.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)
+        rows, columns = np.tile(rows, 2), np.concatenate(ends)
         x, y = self.flip * (columns - self.centre[1]), rows - self.centre[0]
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         u = (cos * x + sin * y) / self.side / self.stretch + 0.5
@@ -174,13 +182,19 @@ def _draw_placement(
 ) -> _Placement:
     """Draw a rotated, flipped, shifted, stretched square on the object."""
     height, width = item.masks.shape[1:]
-    diameter = 2 * np.sqrt(item.masks.sum(axis=(1, 2)).mean() / np.pi)
+    area = np.mean([np.count_nonzero(mask) for mask in item.masks])
+    diameter = 2 * np.sqrt(area / np.pi)
     low, high = config.far if rng.random() < config.far_share else config.near
     side = max(diameter * np.exp(rng.uniform(np.log(low), np.log(high))), 12.0)
     side = min(side, 1.3 * max(height, width))
-    union = np.argwhere(item.masks.any(axis=0))
-    middle = (union.min(axis=0) + union.max(axis=0)) / 2
-    click = union[rng.integers(len(union))] if rng.random() < 0.4 else middle
+    union: NDArray[np.bool_] = np.asarray(item.masks.any(axis=0))
+    if rng.random() < 0.4:
+        inside = np.flatnonzero(union)
+        place = inside[rng.integers(len(inside))]
+        click = np.array(np.unravel_index(place, union.shape), dtype=np.float64)
+    else:
+        lines = [np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))]
+        click = np.array([(line[0] + line[-1]) / 2 for line in lines])
     slack = max(side - diameter, 0.15 * side)
     centre = click + rng.normal(0, 0.18, 2) * slack
     if rng.random() < 0.6:  # like the predictor: keep the window inside the image
