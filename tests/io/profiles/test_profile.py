@@ -16,7 +16,7 @@ from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError, SpaError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles import profile as profile_file
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
 
@@ -113,7 +113,7 @@ def test_the_file_is_plain_json_with_a_version(tmp_path) -> None:
     _profile().save(tmp_path / "p.json")
     content = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert content["schema"] == "napari-spa profile"
-    assert content["version"] == 3
+    assert content["version"] == 4
     assert content["model"]["sha256"] == MODEL.sha256
     assert content["picks"] == 7
     assert content["objects"] == 3
@@ -175,7 +175,7 @@ def _edited(*keys: str, value: object) -> str:
         ("[]", "not a napari-spa profile"),
         ('{"a": 1}', "not a napari-spa profile"),
         (_edited("schema", value="other"), "not a napari-spa profile"),
-        (_edited("version", value=4), "newer napari-spa"),
+        (_edited("version", value=5), "newer napari-spa"),
         (_edited("version", value="1"), "impossible version"),
         (_edited("version", value=True), "impossible version"),
         (_edited("version", value=0), "impossible version"),
@@ -280,6 +280,40 @@ def test_a_file_of_version_1_comes_forward_exactly() -> None:
     np.testing.assert_array_equal(profile.mixture.means, rng.normal(size=(2, 3)))
     np.testing.assert_array_equal(profile.mixture.variances, rng.random((2, 3)))
     _assert_same(PreferenceProfile.from_json(profile.to_json()), profile)
+
+
+def test_sizes_of_accepted_objects_are_kept_exactly() -> None:
+    sizes = (AcceptedSize("a", "one", 412.0, 0.325), AcceptedSize("b", "two", 0.1 + 0.2))
+    profile = PreferenceProfile.from_json(replace(_profile(), sizes=sizes).to_json())
+    assert profile.sizes == sizes
+    content = json.loads(profile.to_json())
+    del content["sizes"]
+    older = PreferenceProfile.from_json(json.dumps({**content, "version": 3}))
+    assert (older.sizes, older.picks) == ((), profile.picks)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        7,
+        [7],
+        [{"object": "a", "image": "b", "area": 3}],
+        [{"object": "a", "image": "b", "area": 0, "pixel_size": 0}],
+        [{"object": "a", "image": "b", "area": 3, "pixel_size": -1}],
+        [{"object": 4, "image": "b", "area": 3, "pixel_size": 0}],
+        [{"object": "a", "image": "b", "area": 1e300, "pixel_size": 0}],
+    ],
+)
+def test_impossible_sizes_are_refused(sizes) -> None:
+    content = {**json.loads(_profile().to_json()), "sizes": sizes}
+    with pytest.raises(ProfileError, match=r"size|its object"):
+        PreferenceProfile.from_json(json.dumps(content))
+
+
+def test_a_size_is_the_same_thing_in_pixels_of_another_image() -> None:
+    size = AcceptedSize("a", "one", 400.0, 0.5)
+    assert size.in_pixels(0.25) == pytest.approx(1600.0)
+    assert size.in_pixels(0.0) == AcceptedSize("a", "one", 400.0).in_pixels(0.25) == 400.0
 
 
 def test_every_version_has_a_way_forward(monkeypatch) -> None:

@@ -155,7 +155,7 @@ def test_names_that_differ_in_case_or_accents_get_two_files(shelf: ProfileStore)
 
 def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileStore) -> None:
     good = shelf.add(_taught("Zoe"))
-    newer = good.read_text().replace('"version": 3', '"version": 99')
+    newer = good.read_text().replace('"version": 4', '"version": 99')
     (shelf.root / "newer.json").write_text(newer)
     (shelf.root / "broken.json").write_bytes(good.read_bytes()[:100])
     (shelf.root / "bytes.json").write_bytes(b"\xff\xfe")

@@ -9,11 +9,14 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import MixtureParameters
-from napari_spa.errors import ProfileError, SessionError
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.errors import InputError, ProfileError, SessionError
+from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.update import (
     PRIOR_PICKS,
     REACH,
+    SIZES_KEPT,
+    SIZES_OF_IMAGE,
+    expected_size,
     learn,
     merge_profiles,
     start_from,
@@ -201,3 +204,101 @@ def test_a_reopened_object_teaches_its_size_once():
         before.profile.objects,
         before.profile.log_growth,
     )
+
+
+def taught(*sizes):
+    profile = None
+    for size in sizes:
+        profile = learn(profile, state(0.0, 0), MODEL, size=size)
+    return profile
+
+
+def test_the_oldest_sizes_are_forgotten_and_no_image_crowds_out_the_others():
+    early = [AcceptedSize(f"e{k}", "early", 100.0) for k in range(5)]
+    crowd = [AcceptedSize(f"c{k}", "crowd", 900.0 + k) for k in range(100)]
+    profile = taught(*early, *crowd)
+    assert [s.image for s in profile.sizes] == ["early"] * 5 + ["crowd"] * SIZES_OF_IMAGE
+    assert profile.sizes[-1].area == 999.0
+    assert len(taught(*(AcceptedSize(f"{k}", f"{k}", 9.0) for k in range(99))).sizes) == SIZES_KEPT
+
+
+def test_a_reopened_object_is_remembered_once_as_it_was_accepted_last():
+    profile = taught(AcceptedSize("a", "one", 100.0), AcceptedSize("b", "one", 110.0))
+    again = taught(*profile.sizes, AcceptedSize("a", "one", 400.0))
+    assert sorted(size.area for size in again.sizes) == [110.0, 400.0]
+
+
+def test_objects_of_the_same_image_count_more_than_others():
+    profile = taught(
+        *(AcceptedSize(f"o{k}", "other", 100.0, 0.5) for k in range(3)),
+        *(AcceptedSize(f"h{k}", "here", 900.0, 0.5) for k in range(3)),
+    )
+    assert expected_size(None, "here") is None
+    assert math.exp(expected_size(profile, "here").log_area) == pytest.approx(900)
+    assert math.exp(expected_size(profile, "other").log_area) == pytest.approx(100)
+    new = expected_size(profile, "new")
+    assert new.deviation > expected_size(profile, "here").deviation
+    assert new.objects < expected_size(profile, "here").objects
+
+
+def test_objects_are_as_large_on_an_image_of_another_magnification():
+    profile = taught(*(AcceptedSize(f"{k}", "x20", 400.0, 0.5) for k in range(3)))
+    assert math.exp(expected_size(profile, "x40", 0.25).log_area) == pytest.approx(1600)
+    assert math.exp(expected_size(profile, "unknown").log_area) == pytest.approx(400)
+
+
+def test_merged_profiles_remember_the_latest_of_each_and_a_shared_object_once():
+    shared = AcceptedSize("s", "one", 50.0)
+    mine = taught(shared, *(AcceptedSize(f"m{k}", f"m{k}", 100.0) for k in range(40)))
+    other = taught(shared, *(AcceptedSize(f"o{k}", f"o{k}", 100.0) for k in range(40)))
+    merged = merge_profiles([mine, other])
+    names = [size.object for size in merged.sizes]
+    assert len(names) == len(set(names)) == SIZES_KEPT
+    assert {"m39", "o39"} <= set(names)
+
+
+def test_a_session_expects_what_was_accepted_and_a_reopened_object_counts_once():
+    session = RefinementSession(make_model())
+    image = np.random.default_rng(0).random((64, 64))
+    session.set_image(image, pixel_size=0.5)
+    assert session.expected is None
+    session.start([(30, 30)])
+    first = session.accept()
+    areas = [first.proposal.area]
+    assert math.exp(session.expected.log_area) == pytest.approx(areas[0])
+    session.start([(10, 50)])
+    areas.append(session.accept().proposal.area)
+    before = session.profile
+    reopened = session.restore(first.decisions)
+    np.testing.assert_array_equal(reopened.mask, first.mask)  # whatever is remembered by now
+    session.accept()
+    assert sorted(size.area for size in session.profile.sizes) == sorted(areas)
+    assert len(before.sizes) == 2  # what an undo goes back to is as it was
+    session.set_image(image.T.copy(), pixel_size=0.25)
+    expected = np.median(np.log(np.array(areas) * 4.0))
+    assert session.expected.log_area == pytest.approx(expected)
+    for wrong in (0, -1, math.nan, math.inf, "1", True):
+        with pytest.raises(InputError, match="pixel"):
+            session.set_image(image, pixel_size=wrong)
+
+
+def test_sizes_teach_without_a_pick_and_start_the_next_session(monkeypatch):
+    model = make_model()
+    image = np.random.default_rng(0).random((64, 64))
+    session = RefinementSession(model)
+    session.set_image(image)
+    session.start([(30, 30)])
+    profile = PreferenceProfile.from_json(session.accept().profile.to_json())
+    assert profile.picks == 0
+    following = RefinementSession(model, profile)
+    following.set_image(image)
+    asked = []
+    frame = following._predictor.frame
+
+    def spy(prompts, progress, expected=None):
+        asked.append(expected)
+        return frame(prompts, progress, expected)
+
+    monkeypatch.setattr(following._predictor, "frame", spy)
+    following.start([(10, 50)])
+    assert asked == [expected_size(profile, following.canvas.fingerprint)]

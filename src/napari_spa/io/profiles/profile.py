@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Content = Mapping[str, object]
 from napari_spa.io.strict_json import read_small
 
-__all__ = ["ModelIdentity", "PreferenceProfile"]
+__all__ = ["AcceptedSize", "ModelIdentity", "PreferenceProfile"]
 
 
 def _mapping_in(
@@ -61,6 +61,21 @@ def _counts_in(content: Mapping[str, object], name: str) -> Mapping[str, int]:
     if not isinstance(value, dict):
         raise ProfileError(f"its {name} is damaged.")
     return {key: _count_in(value, key) for key in value}
+
+
+def _sizes_in(content: Mapping[str, object]) -> tuple[AcceptedSize, ...]:
+    """Return the sizes of accepted objects."""
+    rows = content["sizes"]
+    if not isinstance(rows, list) or len(rows) > _MOST_SIZES:
+        raise ProfileError("its sizes are damaged.")
+    found = []
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ProfileError("its sizes are damaged.")
+        check_names(row, {known.name for known in fields(AcceptedSize)}, "one of its sizes")
+        names = _text_in(row, "object"), _text_in(row, "image")
+        found.append(AcceptedSize(*names, _number_in(row, "area"), _number_in(row, "pixel_size")))
+    return tuple(found)
 
 
 def _number_in(content: Mapping[str, object], name: str) -> float:
@@ -101,7 +116,8 @@ SCHEMA = "napari-spa profile"
 
 _FIRST = frozenset({"schema", "version", "name", "task", "model", "picks", "images", "mixture"})
 _SECOND = _FIRST | {"objects", "log_growth"}
-_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _SECOND, 3: _SECOND | {"taught"}}
+_THIRD = _SECOND | {"taught"}
+_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _SECOND, 3: _THIRD, 4: _THIRD | {"sizes"}}
 VERSION = max(_NAMES)
 
 
@@ -115,7 +131,16 @@ def _name_images(content: Content) -> Content:
     return {**content, "taught": {}}
 
 
-_STEPS: dict[int, Callable[[Content], Content]] = {1: _count_objects, 2: _name_images}
+def _remember_sizes(content: Content) -> Content:
+    """Version 3 did not note how large accepted objects were: any size is as likely."""
+    return {**content, "sizes": []}
+
+
+_STEPS: dict[int, Callable[[Content], Content]] = {
+    1: _count_objects,
+    2: _name_images,
+    3: _remember_sizes,
+}
 
 
 def read_content(text: str) -> Content:
@@ -161,10 +186,50 @@ def _forward(content: Content, version: int) -> Content:
 
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
+_LARGEST_AREA = 1e15
 _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4
 """Hypotheses of a decoder, which the logit head's mixture tells apart."""
+_MOST_SIZES = 1000
+"""A profile remembers far fewer; a file that says more is no profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSize:
+    """How large one accepted object was.
+
+    Attributes
+    ----------
+    object : str
+        Names the object: accepted again, it counts once.
+    image : str
+        Names its image, as ``PreferenceProfile.taught`` does.
+    area : float
+        In pixels of the image, above 0.
+    pixel_size : float
+        Side of a pixel in micrometres; 0 where it is not known.
+
+    Raises
+    ------
+    ProfileError
+        When the area or the pixel size is impossible.
+    """
+
+    object: str
+    image: str
+    area: float
+    pixel_size: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.area <= _LARGEST_AREA and 0 <= self.pixel_size <= _LARGEST_AREA):
+            raise ProfileError("the profile remembers an object of an impossible size.")
+
+    def in_pixels(self, pixel_size: float) -> float:
+        """Return its area in pixels of another image; its own where a pixel's size is unknown."""
+        if self.pixel_size > 0 and pixel_size > 0:
+            return self.area * (self.pixel_size / pixel_size) ** 2
+        return self.area
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +257,8 @@ class PreferenceProfile:
     taught : mapping of str to int
         Picks by image, named by a digest of its pixels; images that taught a profile of an
         earlier version are not in it.
+    sizes : tuple of AcceptedSize
+        How large the objects were that were accepted last, the latest at the end.
 
     Raises
     ------
@@ -208,6 +275,7 @@ class PreferenceProfile:
     objects: int = 0
     log_growth: float = 0.0
     taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    sizes: tuple[AcceptedSize, ...] = ()
 
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
@@ -288,6 +356,7 @@ class PreferenceProfile:
             "objects": self.objects,
             "log_growth": self.log_growth,
             "taught": dict(self.taught),
+            "sizes": [asdict(size) for size in self.sizes],
             "model": asdict(self.model),
             "mixture": mixture,
         }
@@ -334,6 +403,7 @@ class PreferenceProfile:
             objects=_count_in(content, "objects"),
             log_growth=_number_in(content, "log_growth"),
             taught=MappingProxyType(dict(_counts_in(content, "taught"))),
+            sizes=_sizes_in(content),
         )
 
     def save(self, path: str | Path) -> None:

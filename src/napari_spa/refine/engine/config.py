@@ -43,6 +43,9 @@ class FramingConfig:
     size_merit : float
         Exponent on their area in their order: of two that are seen equally well, the larger
         goes first.
+    size_doubt : float
+        How likely the size of any object is, relative to the one that is expected after others
+        were accepted: what the network sees can speak against the memory so far.
     """
 
     smallest: float = 16.0
@@ -54,6 +57,7 @@ class FramingConfig:
     hypotheses: int = 4
     distinct: float = 0.7
     size_merit: float = 0.05
+    size_doubt: float = 0.02
 
 
 @dataclass(frozen=True, slots=True)

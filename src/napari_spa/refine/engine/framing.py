@@ -25,7 +25,8 @@ from napari_spa.refine.engine.view import Canvas, FieldOfView
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_spa.core.types import BoolArray, FloatArray, Prompts
+    from napari_spa.core.size_prior import SizePrior
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray, Prompts
     from napari_spa.model.spa import ImageEmbedding, Spa
     from napari_spa.refine.engine.config import FramingConfig
 
@@ -59,6 +60,11 @@ class Glimpse:
     def share(self) -> float:
         """The mask's share of the window."""
         return float(self.mask.mean())
+
+    @property
+    def area(self) -> float:
+        """The mask's area in pixels of the image."""
+        return self.share * self.view.height * self.view.width
 
     @property
     def border(self) -> float:
@@ -96,6 +102,7 @@ def frame_prompts(
     prompts: Prompts,
     config: FramingConfig,
     *,
+    expected: SizePrior | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> Framed:
     """Choose the field of view for the first prompts.
@@ -111,6 +118,8 @@ def frame_prompts(
         else from the clicks.
     config : FramingConfig
         Sizes of the search.
+    expected : SizePrior or None
+        How large the object is expected to be, from those accepted before.
     step : callable
         Called with the share done; may raise to stop.
 
@@ -135,15 +144,29 @@ def frame_prompts(
         spa, canvas, [_centred(glimpse, prompts, config, canvas) for glimpse in glimpses]
     )
     centred = ask(spa, windows, [(middle,) for middle in middles])
+    clicked = ask(spa, windows, [prompts.clicks] * len(glimpses))
     step(0.7)
-    index = int(np.argmax(score(glimpses, centred, first, config)))
-    best = _follow(spa, canvas, prompts, centred[index], config)
+    likely = _likelihoods(clicked, expected, config)
+    index = int(np.argmax(likely * score(glimpses, centred, first, config)))
+    meant = centred[index]
+    if expected is not None and likely[index] > _likelihoods([meant], expected, config)[0]:
+        meant = clicked[index]
+    best = _follow(spa, canvas, prompts, meant, config)
     step(0.9)
     asked = look(spa, canvas, [best], [prompts.clicks])[0]
-    others = _hypotheses(ask(spa, windows, [prompts.clicks] * len(glimpses)), config)
-    if _agreement(asked, centred[index]) >= _SAME_OBJECT:
+    others = _hypotheses(clicked, config, expected)
+    if _agreement(asked, meant) >= _SAME_OBJECT:
         return Framed(best, None, others)
-    return Framed(best, middles[index], others)
+    return Framed(best, _middle(meant, canvas.shape), others)
+
+
+def _likelihoods(
+    glimpses: Sequence[Glimpse], expected: SizePrior | None, config: FramingConfig
+) -> DoubleArray:
+    """Return how likely each glimpse's object is of its size, (n,); ones where nothing is known."""
+    if expected is None:
+        return np.ones(len(glimpses))
+    return np.array([expected.likelihood(g.area, doubt=config.size_doubt) for g in glimpses])
 
 
 def turn_to(
@@ -179,16 +202,19 @@ def turn_to(
     return view, other.middle(canvas.shape)
 
 
-def _hypotheses(glimpses: Sequence[Glimpse], config: FramingConfig) -> tuple[Hypothesis, ...]:
+def _hypotheses(
+    glimpses: Sequence[Glimpse], config: FramingConfig, expected: SizePrior | None
+) -> tuple[Hypothesis, ...]:
     """Keep the objects that windows centred on them show at the clicks, the best first.
 
-    What is cut by its window's edge counts less; of two that are seen as well, the larger
-    goes first.
+    What is cut by its window's edge counts less, and what is of an unlikely size; of two that
+    are seen as well, the larger goes first.
     """
     found = []
-    for glimpse in glimpses:
+    for glimpse, likely in zip(glimpses, _likelihoods(glimpses, expected, config), strict=True):
         if glimpse.probability is not None and glimpse.mask.any():
-            quality = glimpse.quality * (1.0 - min(1.0, 2.0 * glimpse.border))
+            # Other sizes stay on offer: somebody who outlined nuclei may want a gland now.
+            quality = glimpse.quality * (1.0 - min(1.0, 2.0 * glimpse.border)) * likely**0.5
             found.append(hypothesis(glimpse.view, glimpse.probability, glimpse.mask, quality))
     return distinct(
         found,

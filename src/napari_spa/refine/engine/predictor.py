@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.heads import Draws
@@ -188,7 +189,9 @@ class SpaPredictor:
         self._embedder.forget()
 
     @torch.inference_mode()
-    def frame(self, prompts: Prompts, progress: Progress = silent) -> Framed:
+    def frame(
+        self, prompts: Prompts, progress: Progress = silent, expected: SizePrior | None = None
+    ) -> Framed:
         """Choose the field of view for a new object's prompts.
 
         Parameters
@@ -197,6 +200,8 @@ class SpaPredictor:
             Clicks, box or mask.
         progress : callable
             Reports and may cancel.
+        expected : SizePrior or None
+            How large the object is expected to be.
 
         Returns
         -------
@@ -206,7 +211,7 @@ class SpaPredictor:
         if whole is not None:
             return Framed(whole)
         progress(0.0, "looking for the object")
-        key = self._frame_key(prompts)
+        key = self._frame_key(prompts, expected)
         known = None if self.cache is None else self.cache.get(key)
         if known is not None:
             return framed_from_arrays(known)
@@ -215,6 +220,7 @@ class SpaPredictor:
             self.canvas,
             prompts,
             self.config.framing,
+            expected=expected,
             step=lambda share: progress(0.5 * share, "looking for the object"),
         )
         if self.cache is not None:
@@ -441,14 +447,14 @@ class SpaPredictor:
         """Return the mixture after a pick."""
         return self.head.update(mixture, initial, feedback.latents, feedback.logits)
 
-    def _frame_key(self, prompts: Prompts) -> str:
-        """Key what a field of view depends on: the plane, its grey values, prompts, weights."""
+    def _frame_key(self, prompts: Prompts, expected: SizePrior | None) -> str:
+        """Key what a field of view depends on: plane, grey values, prompts, weights, memory."""
         canvas = self.canvas
         clicks = [(c.row, c.column, c.label) for c in prompts.clicks]
         box, mask = prompts.box, prompts.mask
         corners = [] if box is None else [box.row0, box.column0, box.row1, box.column1]
         rough = [] if mask is None else [*astuple(mask.region)]
-        kind = f"frame {canvas.fingerprint} {canvas.intensity} {self.config.framing}"
+        kind = f"frame {canvas.fingerprint} {canvas.intensity} {self.config.framing} {expected}"
         arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 

@@ -18,7 +18,7 @@ from napari_spa.refine.preference.summary import (
     growth,
     proportion,
 )
-from napari_spa.refine.preference.update import start_from
+from napari_spa.refine.preference.update import expected_size, start_from
 from napari_spa.refine.session.prompt_validation import check_prompts
 
 if TYPE_CHECKING:
@@ -138,19 +138,18 @@ def disagree(
     predictor = SpaPredictor(model, config, cache)
     predictor.set_image(image)
     prompts = _checked(prompts, predictor.canvas.shape)
-    framed = predictor.frame(prompts, progress)
-    prompts = replace(prompts, anchor=framed.anchor)
-    predictor.encode(framed.view, progress)
-    initial = predictor.initial_mixture(framed.view, prompts)
     rounds = Rounds(predictor)
-    mine, other = (
-        rounds.show(
-            first_state(framed, prompts, (initial, start_from(initial, profile)), (seed, 1)),
-            progress,
-        ).proposal
-        for profile in (first, second)
-    )
-    return ProfileDisagreement(mine, other)
+
+    def recommended(profile: PreferenceProfile | None) -> Proposal:
+        expected = expected_size(profile, predictor.canvas.fingerprint)
+        framed = predictor.frame(prompts, progress, expected)
+        meant = replace(prompts, anchor=framed.anchor)
+        predictor.encode(framed.view, progress)
+        initial = predictor.initial_mixture(framed.view, meant)
+        mixtures = initial, start_from(initial, profile)
+        return rounds.show(first_state(framed, meant, mixtures, (seed, 1)), progress).proposal
+
+    return ProfileDisagreement(recommended(first), recommended(second))
 
 
 def compare(first: PreferenceProfile, second: PreferenceProfile) -> DistributionDifference:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.core.mixture import blend_mixtures
+from napari_spa.core.size_prior import SizePrior, fit_size_prior
 from napari_spa.errors import ProfileError
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,11 @@ MOST_PICKS = 6
 MOST_OF_IMAGE = 12
 """So many picks of one image count, once other images have taught the profile too."""
 
+SIZES_OF_IMAGE, SIZES_KEPT = 12, 48
+"""Of one image so many accepted objects are remembered, the latest; of all images so many."""
+ELSEWHERE = 0.25
+"""An object of another image says so much about the next one's size as one of the same image."""
+
 
 def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
     """Blend the model's mixture with the profile's, in proportion to its evidence."""
@@ -36,6 +42,36 @@ def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) ->
         return initial
     share = profile.picks / (profile.picks + PRIOR_PICKS)
     return blend_mixtures(initial, profile.mixture, share)
+
+
+def expected_size(
+    profile: PreferenceProfile | None, image: str, pixel_size: float = 0.0
+) -> SizePrior | None:
+    """Return how large the next object of an image is expected to be; None without evidence.
+
+    ``pixel_size`` is the side of the image's pixels in micrometres, 0 where it is not known.
+    """
+    if profile is None:
+        return None
+    areas = [size.in_pixels(pixel_size) for size in profile.sizes]
+    weights = [1.0 if size.image == image else ELSEWHERE for size in profile.sizes]
+    return fit_size_prior(areas, weights)
+
+
+def remember(
+    sizes: tuple[AcceptedSize, ...], latest: AcceptedSize | None
+) -> tuple[AcceptedSize, ...]:
+    """Add an object's size to those of the others, and forget the oldest.
+
+    An object that was reopened and accepted again takes its former place in the count.
+    """
+    if latest is None:
+        return sizes
+    others = [size for size in sizes if size.object != latest.object]
+    same = [size for size in others if size.image == latest.image]
+    if len(same) >= SIZES_OF_IMAGE:
+        others.remove(same[0])
+    return (*others, latest)[-SIZES_KEPT:]
 
 
 def growth(first: Proposal, accepted: Proposal) -> float | None:
@@ -52,6 +88,9 @@ def learning_facts() -> dict[str, float]:
         "reach": REACH,
         "most_picks": MOST_PICKS,
         "most_of_image": MOST_OF_IMAGE,
+        "sizes_of_image": SIZES_OF_IMAGE,
+        "sizes_kept": SIZES_KEPT,
+        "elsewhere": ELSEWHERE,
     }
 
 
@@ -63,6 +102,7 @@ def learn(
     known: int = 0,
     growth: float | None = None,
     image: str = "",
+    size: AcceptedSize | None = None,
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
@@ -94,6 +134,7 @@ def learn(
         taught=images,
         objects=profile.objects + (growth is not None),
         log_growth=profile.log_growth + (growth or 0.0),
+        sizes=remember(profile.sizes, size),
     )
 
 
@@ -129,6 +170,9 @@ def merge_profiles(
     for profile in profiles:
         images.update(profile.taught)
     shared = sum(len(profile.taught) for profile in profiles) - len(images)
+    sizes: tuple[AcceptedSize, ...] = ()
+    for size in _in_turn([profile.sizes for profile in profiles]):
+        sizes = remember(sizes, size)
     return PreferenceProfile(
         model=profiles[0].model,
         mixture=mixture,
@@ -137,6 +181,13 @@ def merge_profiles(
         taught=images,
         objects=sum(profile.objects for profile in profiles),
         log_growth=sum(profile.log_growth for profile in profiles),
+        sizes=sizes,
         name=name,
         task=task,
     )
+
+
+def _in_turn(memories: Sequence[tuple[AcceptedSize, ...]]) -> list[AcceptedSize]:
+    """Return what several profiles remember, the latest of each at the end."""
+    aged = [(-age, size) for sizes in memories for age, size in enumerate(reversed(sizes))]
+    return [size for _, size in sorted(aged, key=lambda pair: pair[0])]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.view import FieldOfView
 
+_LARGEST_PIXEL = 1e7
+"""Micrometres: ten metres, for those who look at the earth."""
+
 
 def check_prompts(
     points: Sequence[tuple[float, float]],
@@ -217,6 +220,16 @@ def check_seed(seed: int) -> int:
     number = whole_number(seed, "a seed")
     if not 0 <= number < 2**63:
         raise InputError(f"a seed is 0 or more and below 2**63, not {_brief(number)}.")
+    return number
+
+
+def check_pixel_size(size: float | None) -> float:
+    """Check the side of a pixel in micrometres; 0 where it is not known."""
+    if size is None:
+        return 0.0
+    (number,) = _numbers((size,), 1, "a pixel's size is its side in micrometres,")
+    if not 0 < number < _LARGEST_PIXEL:
+        raise InputError(f"a pixel's side is above 0 micrometres, not {_brief(size)}.")
     return number
 
 

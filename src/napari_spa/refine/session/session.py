@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from napari_spa.core.types import Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.preference.update import growth, learn, start_from
+from napari_spa.refine.preference.update import expected_size, growth, learn, start_from
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
     check_pick,
+    check_pixel_size,
     check_prompts,
     check_seed,
     check_stroke,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import LocalMask, MixtureParameters
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
@@ -115,7 +117,7 @@ class RefinementSession:
         self._accepted = False
         self._objects = 0
         self._learnt = 0
-        self._source = ""
+        self._source, self._pixel_size = "", 0.0
         self._first: Proposal | None = None  # round 1 of an object that is new to the profile
         self._lesson: Lesson | None = None
 
@@ -161,6 +163,11 @@ class RefinementSession:
         return self._predictor.canvas
 
     @property
+    def expected(self) -> SizePrior | None:
+        """How large the next object is expected to be, from those accepted; None if unknown."""
+        return expected_size(self.profile, self._image, self._pixel_size)
+
+    @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round to go back to."""
         timeline = self._timeline
@@ -174,7 +181,9 @@ class RefinementSession:
 
     # ---------------------------------------------------------------- what one can do
 
-    def set_image(self, image: ArrayLike | Picture, *, source: str = "") -> None:
+    def set_image(
+        self, image: ArrayLike | Picture, *, source: str = "", pixel_size: float | None = None
+    ) -> None:
         """Take an image and drop the active object.
 
         Parameters
@@ -185,14 +194,18 @@ class RefinementSession:
         source : str
             Names the image that this is a plane of, the same for all its planes: a profile
             counts images.  A digest of the pixels by default.
+        pixel_size : float or None
+            Side of a pixel in micrometres, where it is known: objects of other images are
+            remembered as large as they really are.
 
         Raises
         ------
         InputError
             When the image cannot be used.
         """
+        checked = check_pixel_size(pixel_size)
         self._predictor.set_image(image)
-        self._source = source
+        self._source, self._pixel_size = source, checked
         self._forget()
         self._objects = 0
 
@@ -243,7 +256,7 @@ class RefinementSession:
         prompts = check_prompts(points, labels, box, mask, self._predictor.canvas.shape)
         begun = time.perf_counter()
         if view is None:
-            framed = self._predictor.frame(prompts, progress)
+            framed = self._predictor.frame(prompts, progress, expected=self.expected)
             prompts = replace(prompts, anchor=framed.anchor)
         else:
             framed = self._predictor.framed(view)
@@ -553,7 +566,8 @@ class RefinementSession:
             model=self.model.identity,
             known=self._learnt,
             growth=None if self._first is None else growth(self._first, proposal),
-            image=self._source or self.canvas.fingerprint,
+            image=self._image,
+            size=state.size_of(proposal.area, self._image, self._pixel_size),
         )
         self.profile = lesson(self.profile)
         self._accepted, self._lesson = True, lesson
@@ -591,6 +605,11 @@ class RefinementSession:
         self._predictor.prefetch(image, view)
 
     # ---------------------------------------------------------------- how it does it
+
+    @property
+    def _image(self) -> str:
+        """Names the image, for the profile."""
+        return self._source or self.canvas.fingerprint
 
     def _go(self, following: SessionState, progress: Progress) -> Proposal:
         """Show a state, and only then make it the present one."""

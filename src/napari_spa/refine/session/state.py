@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         Proposal,
         Stroke,
     )
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.predictor import Asked
     from napari_spa.refine.engine.view import FieldOfView
@@ -137,6 +138,14 @@ class SessionState:
     def lessons(self) -> int:
         """Number of picks of an outline; those of another object teach nothing about it."""
         return sum(decision.teaches for decision in self.decisions)
+
+    def size_of(self, area: int, image: str, pixel_size: float) -> AcceptedSize | None:
+        """Return how large the object was accepted, under the name that it keeps; None if empty."""
+        from napari_spa.io.profiles.profile import AcceptedSize
+
+        first = self.decisions[0]
+        name = hashlib.blake2b(f"{image} {first.entropy} {first.time}".encode(), digest_size=8)
+        return AcceptedSize(name.hexdigest(), image, float(area), pixel_size) if area else None
 
     @property
     def asked(self) -> Asked:
