@@ -81,7 +81,7 @@ def main() -> None:
 def show_rounds(viewer: Viewer, name: str, proposals: list[Proposal]) -> None:
     """Show rounds one after the other and print how long each part took."""
     labels = viewer.add_labels(np.zeros((SIZE, SIZE), np.uint16), name="SPA mask", opacity=0.45)
-    shapes = CandidateShapes(viewer, ndim=2, space={})
+    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
     making = [milliseconds(lambda maker=maker: next(maker)) for maker in [shapes.make()] * 4]
     settle()
     print(f"\n{name}, {SIZE} x {SIZE} px, {len(proposals)} rounds; median (worst) ms")

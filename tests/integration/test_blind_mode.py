@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel
 from tiny_model import make_model
 
 from napari_spa.core.pictures import ADDED_COLOUR, outline, outline_picture
+from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine import previews
 from napari_spa.refine.engine.config import EngineConfig
@@ -13,7 +14,7 @@ from napari_spa.refine.session.session import RefinementSession
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
-TELLING = ("px", "%", "recommended", "added", "removed", "blue", "magenta", "sure", "certain")
+TELLING = ("px", "%", "recommended", "added", "removed", "blue", "yellow", "sure", "certain")
 
 
 @pytest.fixture
@@ -51,14 +52,17 @@ def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
     assert len(proposal.candidates) >= 2
     # Pictures: the image, and the outline of one mask in one colour.
     assert len(shown.pictures) == len(proposal.candidates) + 1
-    view = previews._around(proposal)
-    window = shown.session.canvas.read(view, previews.PICTURE_SIDE)
-    bare = outline_picture(window, np.zeros(window.shape[:2], bool))
-    for picture, mask in zip(shown.pictures, (proposal, *proposal.candidates), strict=True):
-        drawn = (picture != bare).any(axis=-1)
-        assert {tuple(colour) for colour in picture[drawn].tolist()} == {ADDED_COLOUR}
+    masks, canvas = (proposal, *proposal.candidates), shown.session.canvas
+    boxes = [LocalMask.crop(mask.local_mask, mask.region).region for mask in masks]
+    views = [view.inside(canvas.shape) for view in previews.crops(boxes, blind=True)]
+    for picture, mask, view in zip(shown.pictures, masks, views, strict=True):
+        window = previews._window(canvas, view, previews.PICTURE_SIDE)
+        bare = outline_picture(window, np.zeros(window.shape[:2], bool))
+        blue = (picture == ADDED_COLOUR).all(axis=-1)
         seen = previews._sample(mask.local_mask, mask.region, view, previews.PICTURE_SIDE)
-        np.testing.assert_array_equal(drawn, outline(seen))
+        drawn = (picture != bare).any(axis=-1) & ~(picture == 255).all(axis=-1)  # but the frame
+        np.testing.assert_array_equal(drawn, blue)
+        assert not (blue & ~outline(seen, previews.LINE)).any()
     # In the dock: letters, in the logged order.
     told = words_of(parts.grid) + words_of(parts.side_by_side) + parts.figures.text().lower()
     assert not [word for word in TELLING if word in told]

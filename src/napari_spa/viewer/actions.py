@@ -35,6 +35,8 @@ _ACTS = {
     "brush": ("Draw with the brush", "Shift+D"),
     "side_by_side": ("Show candidates side by side", "Shift+C"),
     "hide_overlays": ("Hide overlays while held", "0"),
+    "flip": ("Show the difference in place of the mask while held", "F2"),
+    "fill": ("Fill objects, or outline them", "Shift+F"),
     "help": ("Help", "F1"),
     "previous_image": ("Previous image of the folder", "Alt+8"),
     "next_image": ("Next image of the folder", "Alt+9"),

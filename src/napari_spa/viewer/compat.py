@@ -1,4 +1,4 @@
-"""What napari and its drivers need of us: a guard for vispy, imports made early in a thread."""
+"""What napari and its drivers need of us: a guard for vispy, quick outlines, early imports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import importlib.util
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from vispy.gloo.glir import GlirProgram
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from numpy.typing import NDArray
 
 
 def keep_programs() -> None:
@@ -27,6 +33,81 @@ def keep_programs() -> None:
 
 def _keep(self: GlirProgram) -> None:
     """Delete nothing; the context takes its programs along when it goes."""
+
+
+def quick_contours(layer: Labels) -> None:
+    """Let a Labels layer find its outlines several times as fast as napari does.
+
+    napari dilates and erodes the whole plane for each change of it, which takes 100 to 200 ms
+    at 2048 x 2048 pixels, in the window's thread.  A napari that asks another method goes on
+    with its own.
+    """
+    setattr(layer, "_calculate_contour", partial(_contour_of, layer))  # noqa: B010  it is private
+
+
+def _contour_of(
+    layer: Labels, labels: NDArray[Any], data_slice: tuple[slice, ...]
+) -> NDArray[Any] | None:
+    """Return the labels of a part with all but their outlines taken out."""
+    width = int(layer.contour)
+    if width < 1 or labels.ndim > 2:
+        return None
+    around = tuple(
+        slice(max(0, part.start - width), min(length, part.stop + width))
+        for part, length in zip(data_slice, labels.shape, strict=True)
+    )
+    inside = tuple(
+        slice(part.start - out.start, part.stop - out.start)
+        for part, out in zip(data_slice, around, strict=True)
+    )
+    return outlines(labels[around], width, layer.colormap.background_value)[inside]
+
+
+def outlines(labels: NDArray[Any], width: int, background: int = 0) -> NDArray[Any]:
+    """Return labels with what is deeper in them than ``width`` pixels made background.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (H, W)
+        Of any integer type.
+    width : int
+        Of the outlines, in pixels; the image's own edge has none.
+    background : int
+        The label of what is no object.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        A copy.
+    """
+    found = labels.copy()
+    used = labels != background
+    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    if not len(rows):
+        return found
+    box = tuple(slice(max(0, at[0] - 1), at[-1] + 2) for at in (rows, columns))
+    part = labels[box]
+    deep = np.ones(part.shape, dtype=bool)
+    for axis in (0, 1):
+        before, after = _neighbours(axis)
+        same = part[before] == part[after]
+        deep[before] &= same
+        deep[after] &= same
+    for _ in range(width - 1):
+        known = deep.copy()
+        for axis in (0, 1):
+            before, after = _neighbours(axis)
+            deep[before] &= known[after]
+            deep[after] &= known[before]
+    found[box][deep] = background
+    return found
+
+
+def _neighbours(axis: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return all pixels but the last along an axis, and all but the first."""
+    every = slice(None)
+    before, after = slice(None, -1), slice(1, None)
+    return ((before, every), (after, every)) if axis == 0 else ((every, before), (every, after))
 
 
 _logger = logging.getLogger(__name__)

@@ -245,11 +245,11 @@ def test_a_job_that_is_waited_for_no_more_writes_nothing_anywhere(desk, job, end
         with work.bare():
             mine = labels(work)
     end(desk, work)
-    masks = sum(layer.name.startswith(MASK_NAME) for layer in desk.viewer.layers)
+    masks = sum(layer.name.endswith(MASK_NAME.format("")) for layer in desk.viewer.layers)
     desk.go_on()
 
     np.testing.assert_array_equal(labels(other), theirs)
-    assert sum(layer.name.startswith(MASK_NAME) for layer in desk.viewer.layers) <= masks
+    assert sum(layer.name.endswith(MASK_NAME.format("")) for layer in desk.viewer.layers) <= masks
     if desk.closed:
         np.testing.assert_array_equal(labels(work), mine)
         return

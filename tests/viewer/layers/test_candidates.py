@@ -40,7 +40,9 @@ def viewer():
 
 @pytest.fixture
 def shapes(viewer):
-    return CandidateShapes(viewer, ndim=2, space={"scale": (2.0, 3.0), "translate": (5.0, 7.0)})
+    return CandidateShapes(
+        viewer, ndim=2, space={"scale": (2.0, 3.0), "translate": (5.0, 7.0)}, owner="image"
+    )
 
 
 def rasterise(layer, colour, shape=SHAPE):
@@ -60,7 +62,9 @@ def assert_shows(layer, shown, least=1.0):
 def test_layers_hold_the_differences(viewer, shapes):
     shown = [candidate(seed) for seed in range(3)]
     shapes.show(PLANE, [draw_candidate(one) for one in shown])
-    assert [layer.name for layer in viewer.layers[1:]] == [f"SPA candidate {k}" for k in (1, 2, 3)]
+    assert [layer.name for layer in viewer.layers[1:]] == [
+        f"image: candidate {k}" for k in (1, 2, 3)
+    ]
     assert shapes.layers[3] is None
     for layer, one in zip(shapes.layers, shown, strict=False):
         assert_shows(layer, one)
@@ -77,7 +81,7 @@ def test_layers_hold_the_differences(viewer, shapes):
 def test_ragged_differences_of_a_model_come_back(viewer, head):
     session = RefinementSession(make_model(head), config=EngineConfig(samples=12))
     session.set_image(np.random.default_rng(1).integers(0, 255, (150, 170), np.uint8))
-    shapes = CandidateShapes(viewer, ndim=2, space={})
+    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
     for proposal in (session.start(points=[(75, 85)]), session.pick(0)):
         shapes.show(PLANE, [draw_candidate(one) for one in proposal.candidates])
         for layer, one in zip(shapes.layers, proposal.candidates, strict=False):
@@ -89,7 +93,7 @@ def test_real_differences_come_back(viewer):
     session.set_image(data.retina()[400:900, :500])
     proposal = session.start(points=[(250, 215)])
     assert max(one.added_area for one in proposal.candidates) > 1000
-    shapes = CandidateShapes(viewer, ndim=2, space={})
+    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
     shapes.show(PLANE, [draw_candidate(one) for one in proposal.candidates])
     for layer, one in zip(shapes.layers, proposal.candidates, strict=True):
         assert_shows(layer, one, least=0.99)
@@ -100,7 +104,7 @@ def test_planes_of_a_stack(viewer):
     viewer.add_image(np.zeros((60, 4, 80)))
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_current_step(1, 2)
-    shapes = CandidateShapes(viewer, ndim=3, space={})
+    shapes = CandidateShapes(viewer, ndim=3, space={}, owner="image")
     one = candidate()
     shapes.show(Plane((0, 2), (0, 2, 0)), [draw_candidate(one)])
     (layer, *_) = shapes.layers
@@ -208,7 +212,7 @@ def test_what_is_shown_is_remembered(viewer, shapes):
 def test_on_screen_holes_are_holes(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.add_image(np.zeros(SHAPE, np.float32))
-    shapes = CandidateShapes(viewer, ndim=2, space={})
+    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
     shapes.set_visible(0, True)
     drawn = draw_candidate(candidate())
     shapes.show(PLANE, [drawn])

@@ -170,7 +170,7 @@ def test_words_fit_at_any_width_and_font(qtbot, width, points):
     host.setStyleSheet(f"QPushButton, QLabel {{ font-size: {points}pt; }}")
     grid = CandidateGrid(*KEYS)
     QVBoxLayout(host).addWidget(grid)
-    longest = "+88,888 px, \N{MINUS SIGN}88,888 px · 88 %"
+    longest = "the whole around it, +8,888 %"
     grid.set_candidates([(picture, longest) for picture, _ in shown(4)])
     host.resize(width, 100)
     host.show()

@@ -1,29 +1,41 @@
-"""Pictures of a round: the object with each candidate's difference, all cut the same."""
+"""Pictures of a round: the object with each candidate's difference, cut to be compared."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.pictures import difference_picture, outline_picture
+from napari_spa.core.pictures import difference_picture, draw_frame, outline_picture
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, Proposal
+    from napari_spa.core.types import BoolArray, FloatArray, Proposal
 
 PICTURE_SIDE = 320
-_MARGIN = 1.35
+LINE = 4
+"""Of outlines, in pixels of the picture: two or more where a picture is shown in the dock."""
+
+_MARGIN = 1.2
 _SMALLEST = 24.0
+_ALIKE = 1.7
+"""Masks up to so many times as long share one crop; what reaches further has one of its own,
+or the others would be too small to be told apart."""
 
 
 def round_pictures(
     canvas: Canvas, proposal: Proposal, side: int = PICTURE_SIDE, *, blind: bool = False
 ) -> tuple[NDArray[np.uint8], ...]:
     """Draw the recommendation and each candidate.
+
+    They are cut alike, except what reaches much further: around that is more of the image, with
+    the others' cut as a dashed frame.
 
     Parameters
     ----------
@@ -41,36 +53,114 @@ def round_pictures(
     tuple of ndarray of shape (side, side, 3)
         uint8; the recommendation first.
     """
-    view = _around(proposal)
-    window = canvas.read(view, side)
-    recommended = _sample(proposal.local_mask, proposal.region, view, side)
-    masks = [_sample(c.local_mask, c.region, view, side) for c in proposal.candidates]
-    if blind:
-        return tuple(outline_picture(window, mask) for mask in (recommended, *masks))
-    return tuple(difference_picture(window, mask, recommended) for mask in (recommended, *masks))
-
-
-def _around(proposal: Proposal) -> FieldOfView:
-    """Return a square around all masks that are shown, with a margin."""
     shown = [(proposal.local_mask, proposal.region)]
     shown += [(candidate.local_mask, candidate.region) for candidate in proposal.candidates]
     boxes = [LocalMask.crop(mask, region).region for mask, region in shown]
-    boxes = [box for box in boxes if box.height] or [proposal.region]
+    views = [view.inside(canvas.shape) for view in crops(boxes, blind=blind)]
+    shared = min(views, key=lambda view: view.height)
+    windows = {view: _window(canvas, view, side) for view in set(views)}
+    pictures = []
+    for (mask, region), view in zip(shown, views, strict=True):
+        window, drawn = windows[view], _sample(mask, region, view, side)
+        if blind:
+            picture = outline_picture(window, drawn, line=LINE)
+        else:
+            recommended = _sample(proposal.local_mask, proposal.region, view, side)
+            picture = difference_picture(window, drawn, recommended, line=LINE)
+        if view != shared:
+            _frame(picture, shared, view)
+        pictures.append(picture)
+    return tuple(pictures)
+
+
+def crops(boxes: Sequence[Region], *, blind: bool = False) -> list[FieldOfView]:
+    """Choose what is shown around each mask.
+
+    Parameters
+    ----------
+    boxes : sequence of Region
+        Around each mask; the recommendation first.
+    blind : bool
+        Choose as if any of them could be recommended.
+
+    Returns
+    -------
+    list of FieldOfView
+        Squares; all the same but for masks that reach much further than the others.
+    """
+    there = [box for box in boxes if box.height]
+    if not there:
+        return [FieldOfView.around(0.0, 0.0, _SMALLEST)] * len(boxes)
+    sides = [max(box.height, box.width) for box in there]
+    measure = median(sides) if blind or not boxes[0].height else sides[0]
+    core = [box for box in there if max(box.height, box.width) <= _ALIKE * measure]
+    if not blind and boxes[0].height:
+        core = [box for box in core if _near(box, boxes[0])]
+    shared = _around(core)
+    return [
+        _around([box, *core]) if box.height and not _holds(shared, box) else shared for box in boxes
+    ]
+
+
+def _window(canvas: Canvas, view: FieldOfView, side: int) -> FloatArray:
+    """Read a view; what lies outside the image is black, not its edge again and again."""
+    _, _, inside = _places(Region(0, 0, *canvas.shape), view, side)
+    return np.where(inside[..., None], canvas.read(view, side), np.float32(0))
+
+
+def _near(box: Region, other: Region) -> bool:
+    """Tell whether both can be shown in a square not much larger than the second."""
+    both = _union([box, other])
+    return max(both.height, both.width) <= _ALIKE * max(other.height, other.width)
+
+
+def _union(boxes: Sequence[Region]) -> Region:
     top, left = min(box.row for box in boxes), min(box.column for box in boxes)
     bottom = max(box.row + box.height for box in boxes)
     right = max(box.column + box.width for box in boxes)
-    side = max(_SMALLEST, _MARGIN * max(bottom - top, right - left))
-    return FieldOfView.around((top + bottom) / 2, (left + right) / 2, side)
+    return Region(top, left, bottom - top, right - left)
+
+
+def _around(boxes: Sequence[Region]) -> FieldOfView:
+    """Return a square around boxes, with a margin."""
+    box = _union(boxes)
+    side = max(_SMALLEST, _MARGIN * max(box.height, box.width))
+    return FieldOfView.around(box.row + box.height / 2, box.column + box.width / 2, side)
+
+
+def _holds(view: FieldOfView, box: Region) -> bool:
+    return (
+        view.row <= box.row
+        and view.column <= box.column
+        and box.row + box.height <= view.row + view.height
+        and box.column + box.width <= view.column + view.width
+    )
+
+
+def _frame(picture: NDArray[np.uint8], inner: FieldOfView, outer: FieldOfView) -> None:
+    """Draw a view as a dashed frame into the picture of another one."""
+    scale = len(picture) / outer.height
+    top, left = round((inner.row - outer.row) * scale), round((inner.column - outer.column) * scale)
+    side = round(inner.height * scale)
+    draw_frame(picture, top, left, top + side, left + side, LINE // 2)
 
 
 def _sample(mask: BoolArray, region: Region, view: FieldOfView, side: int) -> BoolArray:
     """Look at a mask of a region through a view, nearest pixels."""
-    steps = (np.arange(side) + 0.5) / side
-    rows = np.floor(view.row + steps * view.height).astype(int) - region.row
-    columns = np.floor(view.column + steps * view.width).astype(int) - region.column
-    inside = np.outer(
-        (rows >= 0) & (rows < region.height), (columns >= 0) & (columns < region.width)
-    )
+    rows, columns, inside = _places(region, view, side)
     taken = mask[np.ix_(rows.clip(0, region.height - 1), columns.clip(0, region.width - 1))]
     seen: BoolArray = taken & inside
     return seen
+
+
+def _places(
+    region: Region, view: FieldOfView, side: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], BoolArray]:
+    """Return which rows and columns of a region a picture shows, and where it lies in it."""
+    steps = (np.arange(side) + 0.5) / side
+    rows = np.floor(view.row + steps * view.height).astype(np.intp) - region.row
+    columns = np.floor(view.column + steps * view.width).astype(np.intp) - region.column
+    inside: BoolArray = np.outer(
+        (rows >= 0) & (rows < region.height), (columns >= 0) & (columns < region.width)
+    )
+    return rows, columns, inside

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import click_target
-from napari_spa.viewer.annotation.engine import make_session
+from napari_spa.viewer.annotation.engine import make_session, rehearse
 from napari_spa.viewer.annotation.images import AnnotatedImages
 from napari_spa.viewer.annotation.model_in_use import ModelInUse
 from napari_spa.viewer.annotation.round import RoundRenderer, Shown, look_record, make_shown
@@ -98,6 +98,18 @@ class Refiner(QObject):
         self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
+
+    def get_ready(self) -> None:
+        """Load the model and make the layers before the first click; no one waits for it."""
+        self.works.get_ready()
+        if self.session is not None or self.busy:
+            return
+        load = self.model.loader()
+
+        def job(progress: Progress) -> None:
+            rehearse(load(progress), progress)
+
+        self.worker.submit_idle(job)
 
     # ------------------------------------------------------------------ what it is now
 

@@ -97,6 +97,15 @@ class DisplayController(QObject):
         if self._refiner.current is not None:
             self._refiner.current.candidates.set_visible(index, visible)
 
+    def set_filled(self, filled: bool) -> None:
+        """Fill the objects, or draw their outlines."""
+        self._refiner.works.set_filled(filled)
+
+    def flip(self, index: int | None) -> None:
+        """Show a candidate in the place of the recommendation for a moment; None ends it."""
+        if self._refiner.current is not None and not self._refiner.busy:
+            self._refiner.current.flip(index)
+
     def preview_candidate(self, index: int | None) -> None:
         """Show only one candidate for a moment; None ends it."""
         if self._refiner.current is not None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
+    from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.settings import Settings
+
+_QUICK = 512
+"""Models that look at more pixels a side are not rehearsed: that would take as long as a click."""
 
 SessionFactory = Callable[[str], RefinementSession]
 """Makes a session from a model's name or path."""
@@ -28,3 +34,18 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     folder = default_folder() if settings.cache_on_disk else None
     cache = EmbeddingCache(folder, disk_bytes=int(settings.cache_gigabytes * 1e9))
     return RefinementSession(loaded, cache=cache)
+
+
+def rehearse(session: RefinementSession, progress: Progress) -> None:
+    """Play a round on noise with a session's model, so that the first click is no slower.
+
+    What is imported and compiled at first use is there then; the session stays as it is.
+    """
+    from napari_spa.viewer.annotation.round import make_shown
+
+    size = session.model.config.image_size
+    if size > _QUICK:
+        return
+    trial = RefinementSession(session.model, config=session.config)
+    trial.set_image(np.random.default_rng(0).random((size // 2, size // 2), dtype=np.float32))
+    make_shown(trial, trial.start([(size / 4, size / 4)], progress=progress))

@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.core.types import Region
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import CHANGES_KEPT, Annotation
 from napari_spa.refine.annotation.objects import Part
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import LocalMask, Proposal
+    from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.annotation.history import Change, Patch
     from napari_spa.refine.annotation.objects import Status
@@ -77,7 +77,9 @@ class AnnotatedImage:
         self.facts = facts_of(image)
         self.mask = MaskLayer(viewer, image, axes)
         self.prompts = PromptLayers(viewer, image)
-        self.candidates = CandidateShapes(viewer, ndim=image.ndim, space=space_of(image))
+        self.candidates = CandidateShapes(
+            viewer, ndim=image.ndim, space=space_of(image), owner=image.name
+        )
         self.annotation = Annotation(self.mask)
         self.look = Look(channel_choices(image)[0])
         self.journal: Journal | None = None
@@ -90,6 +92,7 @@ class AnnotatedImage:
         self._bare = 0  # blocks of :meth:`bare` that are open
         self._overlap: Overlap = "protect"
         self._hidden: list[Any] = []
+        self._flipped: int | None = None
         self._source: str | None = None
         self._taught: dict[Change, Taught] = {}
 
@@ -107,6 +110,11 @@ class AnnotatedImage:
     def untouched(self) -> bool:
         """Whether nothing was done to the image yet."""
         return not self.annotation.objects and self.at_hand is None and self.journal is None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is on its mask, neither an object nor what a user painted."""
+        return not self.annotation.objects and not self.mask.used
 
     def forget_pixels(self) -> None:
         """Take the image for another one: its pixels were replaced."""
@@ -138,6 +146,7 @@ class AnnotatedImage:
         self.prompts.make()
         yield
         self._end_preview()
+        self._flipped = None
         self.at_hand, self._overlap = replace(held, shown=shown, taken=False), overlap
         self._begin_preview()
         self.mask.refresh()
@@ -146,6 +155,24 @@ class AnnotatedImage:
         self.prompts.show(held.plane, state.own_clicks, state.prompts.box, state.view)
         yield
         yield from self.candidates.steps(held.plane, shown.drawn)
+
+    def flip(self, index: int | None) -> None:
+        """Show a candidate in the place of the recommendation for a moment; None ends it."""
+        shown = None if self.at_hand is None else self.at_hand.shown
+        if index is not None and (shown is None or index >= len(shown.drawn)):
+            return  # of a blind round nothing is drawn
+        self._end_preview()
+        self._flipped = index
+        self._begin_preview()
+        self.mask.refresh()
+
+    def ready(self) -> Iterator[None]:
+        """Make the layers before they are needed, one a step: each takes napari a while."""
+        self.mask.make()
+        yield
+        self.prompts.make()
+        yield
+        yield from self.candidates.make()
 
     def accept(self, overlap: Overlap) -> tuple[int, int]:
         """Write the round on show as the object; it is no longer active."""
@@ -281,7 +308,7 @@ class AnnotatedImage:
         self.mask.refresh()
         self.prompts.clear()
         self.candidates.clear()
-        self.at_hand = None
+        self.at_hand = self._flipped = None
 
     def restore(self, annotation: Annotation, store: LabelStore) -> None:
         """Take objects and labels that were read from a log."""
@@ -305,14 +332,21 @@ class AnnotatedImage:
             self._hidden = []
 
     def take_over(self, other: AnnotatedImage) -> None:
-        """Use our layers of an image that was left: napari takes long to make and remove one."""
+        """Use our layers of an image that was left: napari takes long to make and remove one.
+
+        Its mask comes along where nothing is on it; with objects it stays, as the user's work.
+        """
         other.drop()
         if other.image.ndim != self.image.ndim:
-            other.remove_layers(mask=True)
+            other.remove_layers(mask=other.empty)
             return
-        self.mask.take_over(other.mask)
-        self.prompts.take_over(other.prompts)
-        self.candidates.take_over(other.candidates)
+        # napari draws the list again after each change; after several at once, once.
+        with getattr(self._viewer.layers, "batched_update", nullcontext)():
+            if other.empty and not self.mask.shown:
+                self.mask.take_over(other.mask)
+            self.prompts.take_over(other.prompts)
+            self.candidates.take_over(other.candidates)
+            self._raise_layers()
 
     def remove_layers(self, *, mask: bool = False) -> None:
         """Take our layers out of the viewer; the mask, the user's work, only when asked."""
@@ -328,6 +362,14 @@ class AnnotatedImage:
 
     # ------------------------------------------------------------------ how it does it
 
+    def _raise_layers(self) -> None:
+        """Bring our layers above the image, if it is in the viewer yet."""
+        layers = self._viewer.layers
+        if self.image in layers:
+            for layer in [each for each in layers if self.owns(each)]:
+                if layers.index(layer) < layers.index(self.image):
+                    layers.move(layers.index(layer), len(layers))
+
     def _begin_preview(self) -> None:
         """Count what accepting would write; show it, but not to a blind reader."""
         self._end_preview()  # a preview of a preview would forget the labels under both
@@ -335,8 +377,12 @@ class AnnotatedImage:
         if held is None or held.shown is None:
             return
         mask = held.shown.mask
+        if self._flipped is not None:
+            other = held.shown.proposal.candidates[self._flipped]
+            mask = LocalMask.crop(other.local_mask, other.region)
         patch, kept = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
-        self.at_hand = replace(held, area=kept.area)
+        if self._flipped is None:
+            self.at_hand = replace(held, area=kept.area)
         if held.decided:
             self.annotation.apply(patch)
             self._preview = patch

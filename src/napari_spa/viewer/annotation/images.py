@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.annotation.painting import Painting
-from napari_spa.viewer.layers.planes import shown_plane
+from napari_spa.viewer.layers.planes import camera_of, shown_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
     from napari_spa.viewer.autosave.autosave import AutosaveManager
+
+_STEP_MS = 20
+"""Between two layers that are made ahead, so that the window lives."""
+
+_ZOOMING_MS = 200
+"""After the last turn of the wheel outlines get their width."""
 
 
 class AnnotatedImages(QObject):
@@ -43,10 +49,21 @@ class AnnotatedImages(QObject):
         self.current: AnnotatedImage | None = None
         self.contrast = "automatic"
         self.framed = False
+        self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
         self.painting = Painting(self)
         self.painting.counted.connect(self.changed)
+        self._making: Iterator[None] = iter(())
+        self._make_due, self._zoomed = QTimer(self), QTimer(self)
+        for timer, pause, act in (
+            (self._make_due, _STEP_MS, self._on_make_due),
+            (self._zoomed, _ZOOMING_MS, self._on_zoomed),
+        ):
+            timer.setSingleShot(True)
+            timer.setInterval(pause)
+            timer.timeout.connect(act)
+        camera_of(viewer).events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.current_step.connect(self._on_slider)
 
@@ -60,6 +77,7 @@ class AnnotatedImages(QObject):
             axes = axes or shown_plane(self._viewer, image).axes
             work = AnnotatedImage(self._viewer, image, axes)
             work.look = replace(work.look, contrast=self.contrast)
+            work.mask.draw(filled=self.filled)
             if self._left is not None:
                 work.take_over(self._left)
                 self._left = None
@@ -77,10 +95,33 @@ class AnnotatedImages(QObject):
             if before is not None and before.at_hand is not None:
                 # There is one session, and it goes on with the other image.
                 name = before.image.name
-                self.lost.emit(before, f"The active object on {name} was dropped.")
+                self.lost.emit(before, f"The current object on {name} was discarded.")
+            if before is not None:
+                work.take_over(before)
             self.current = work
             self.changed.emit()
         return work
+
+    def set_filled(self, filled: bool) -> None:
+        """Fill the objects, or draw their outlines."""
+        self.filled = filled
+        for work in self:
+            work.mask.draw(filled=filled)
+
+    def get_ready(self) -> None:
+        """Make the layers of the image on show before they are needed, when nothing else is on."""
+        if self.current is not None and self.current.at_hand is None:
+            self._making = self.current.ready()
+            self._make_due.start()
+
+    def _on_make_due(self) -> None:
+        free = self.current is not None and self.current.at_hand is None
+        if free and next(self._making, self) is not self:
+            self._make_due.start()
+
+    def _on_zoomed(self) -> None:
+        for work in self:
+            work.mask.draw(filled=self.filled)
 
     def settle(self) -> None:
         """Look at the labels on show once nothing has happened to them for a moment."""
@@ -104,11 +145,14 @@ class AnnotatedImages(QObject):
     def close(self) -> None:
         """Listen to nothing any more; masks stay in the viewer."""
         self.painting.stop()
+        self._make_due.stop()
+        self._zoomed.stop()
+        camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.clear()
         for work in self:
-            self._let_go(work)
+            self._let_go(work, mask=work.empty)
 
     def _let_go(self, work: AnnotatedImage, *, mask: bool = False, layers: bool = True) -> None:
         self.painting.forget(work)
@@ -126,7 +170,7 @@ class AnnotatedImages(QObject):
     def _on_layer_removed(self, event: Any) -> None:
         work = self._all.get(id(event.value))
         if work is not None:
-            self.lost.emit(work, f"{work.image.name} was removed; its mask layer stays.")
+            self.lost.emit(work, f"{work.image.name} was removed.")
             self._let_go(work)
         elif any(work.mask.owns(event.value) for work in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
@@ -151,6 +195,9 @@ class AnnotatedImages(QObject):
             self.painting.touch(work, shown_plane(self._viewer, work.image))
         except SpaError:  # the viewer shows a volume
             return
+
+    def _on_zoom(self, event: Any) -> None:
+        self._zoomed.start()
 
     def _on_slider(self, event: Any) -> None:
         if self.painting.due:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class ModelInUse:
         self.factory, self._equip = factory, equip
         self.name = "spa-tiny"
         self._loaded: tuple[str, RefinementSession] | None = None
+        self._loading = Lock()
 
     @property
     def session(self) -> RefinementSession | None:
@@ -34,7 +36,10 @@ class ModelInUse:
             session = loaded
             if session is None:
                 progress(0.0, "loading the model")
-                session = factory(name)
+                with self._loading:  # who clicks while it is loaded ahead waits for that
+                    known = self._loaded
+                    session = known[1] if known and known[0] == name else factory(name)
+                    self._loaded = (name, session)
             self._equip(session)
             self._loaded = (name, session)
             return session

@@ -45,6 +45,8 @@ class Shown:
         uint8: the recommendation, then the candidates.
     words : tuple of str
         What each candidate would change.
+    shares : tuple of float
+        How much of the model's samples each candidate stands for.
     order : tuple of int
         A shuffled order of candidates and, as -1, the recommendation, for blind reading; it
         follows from the round's seed and the image.
@@ -60,6 +62,7 @@ class Shown:
     drawn: tuple[DrawnCandidate, ...]
     pictures: tuple[NDArray[np.uint8], ...]
     words: tuple[str, ...]
+    shares: tuple[float, ...]
     order: tuple[int, ...]
     blind: bool = False
 
@@ -84,6 +87,7 @@ def make_shown(session: RefinementSession, proposal: Proposal, *, blind: bool = 
         drawn=tuple(draw_candidate(candidate) for candidate in offered),
         pictures=round_pictures(session.canvas, proposal, blind=blind),
         words=tuple(describe_difference(candidate) for candidate in offered),
+        shares=tuple(candidate.weight for candidate in offered),
         order=tuple(int(k) for k in shuffled),
         blind=blind,
     )

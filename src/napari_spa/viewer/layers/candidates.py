@@ -87,7 +87,7 @@ def _can_be_filled(polygon: DoubleArray) -> bool:
     return True
 
 
-CANDIDATE_NAME = "SPA candidate {}"
+CANDIDATE_NAME = "{}: candidate {}"
 CANDIDATES = 4
 
 # Vertices of one colour that are enough, and the most that any mask may have; filling a
@@ -110,7 +110,7 @@ class DrawnCandidate:
     polygons : tuple of ndarray of shape (N, 2)
         float64 (row, column) in image pixels, not closed; they overlap nowhere.
     colours : ndarray of shape (len(polygons), 4)
-        float64 RGBA in [0, 1]: blue where the candidate adds, magenta where it removes.
+        float64 RGBA in [0, 1]: blue where the candidate adds, yellow where it removes.
     """
 
     polygons: tuple[DoubleArray, ...]
@@ -155,8 +155,10 @@ class CandidateShapes:
 
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
-    def __init__(self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any]) -> None:
-        self._viewer, self._ndim, self._space = viewer, ndim, dict(space)
+    def __init__(
+        self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any], owner: str
+    ) -> None:
+        self._viewer, self._ndim, self._space, self._owner = viewer, ndim, dict(space), owner
         self._layers: list[Shapes | None] = [None] * CANDIDATES
         self._wanted = [False] * CANDIDATES
         self._solo: int | None = None
@@ -184,6 +186,7 @@ class CandidateShapes:
         for index, layer in enumerate(others.layers):
             others.let_go(index)
             if layer is not None:
+                layer.name = CANDIDATE_NAME.format(self._owner, index + 1)
                 place_layer(layer, self._space)
                 self._listen(index, layer)
         self._apply()
@@ -258,8 +261,8 @@ class CandidateShapes:
         self.let_go(index)  # one that a user deleted
         layer = Shapes(
             ndim=self._ndim,
-            name=CANDIDATE_NAME.format(index + 1),
-            opacity=0.75,
+            name=CANDIDATE_NAME.format(self._owner, index + 1),
+            opacity=0.8,
             visible=self._shown(index),
             **self._space,
         )

@@ -1,8 +1,9 @@
-"""The Labels layer *SPA mask* of one image: the surface that objects are written to."""
+"""The Labels layer of one image: the surface that objects are written to."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from psygnal import Signal
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import SpaError
+from napari_spa.viewer.compat import quick_contours
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
-from napari_spa.viewer.layers.planes import shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import camera_of, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,8 +29,14 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Region
 
-MASK_NAME = "SPA mask"
-_SEED = 0.95522  # the first objects are green, violet and pink: seen on most images
+MASK_NAME = "{}: objects"
+_LINE = 2.0
+"""Of outlines, in pixels of the screen, but for a pixel of the image at least."""
+_THICKEST = 8
+_OPACITY = {True: 0.45, False: 0.9}  # by whether objects are filled
+_SEEDS = (0.95522, 0.5, 0.11, 0.27, 0.63, 0.81)
+"""Of colours; with the first, the first objects are green, violet and pink."""
+_FIRST_OBJECTS = (1, 2, 3)
 
 
 class MaskLayer:
@@ -50,6 +58,8 @@ class MaskLayer:
         self._ours = 0
         self._stale = False
         self._undoable = False
+        self._filled = False
+        self.used = False  # whether a user painted on it, or gave it other labels
 
     @property
     def layer(self) -> Labels:
@@ -59,11 +69,13 @@ class MaskLayer:
             self._layer = Labels(
                 self.store.data,
                 multiscale=self.store.multiscale,
-                name=MASK_NAME,
-                opacity=0.45,
-                colormap=mask_colours(),
+                name=MASK_NAME.format(self._image.name),
+                opacity=_OPACITY[True],
+                colormap=mask_colours(self._image),
                 **space_of(self._image),
             )
+            quick_contours(self._layer)
+            self.draw(filled=self._filled)
             self._listen()
         if self._layer not in self._viewer.layers:
             add_quietly(self._viewer, self._layer)
@@ -81,8 +93,10 @@ class MaskLayer:
         self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
+        layer.name = MASK_NAME.format(self._image.name)
+        layer.colormap = mask_colours(self._image)
         place_layer(layer, space_of(self._image))
-        self._layer = layer
+        self._layer, self._filled = layer, other._filled
         self._listen()
 
     def let_go(self) -> Labels | None:
@@ -91,6 +105,21 @@ class MaskLayer:
         self.release()
         self._layer = None
         return layer
+
+    def draw(self, *, filled: bool) -> None:
+        """Fill the objects, or draw outlines that are as wide on the screen at any zoom."""
+        self._filled = filled
+        layer = self._layer
+        if layer is None:
+            return
+        if bool(layer.contour) == filled:
+            layer.opacity = _OPACITY[filled]
+        # A pyramid's labels are read with about a pixel of the screen each.
+        pixel = 1.0 if self.store.multiscale else float(np.abs(layer.scale[-2:]).min())
+        zoom = 1.0 if self.store.multiscale else camera_of(self._viewer).zoom
+        line = 0 if filled else int(np.clip(round(_LINE / (zoom * pixel)), 1, _THICKEST))
+        if layer.contour != line:
+            layer.contour = line
 
     def make(self) -> None:
         """Add the layer, or put it back, where it is not in the viewer."""
@@ -205,6 +234,7 @@ class MaskLayer:
 
     def _on_painted(self, event: Any) -> None:
         if not self._ours:
+            self.used = True
             self.painted.emit(self._planes_of(event.value))
 
     def _on_touched(self, event: Any) -> None:
@@ -224,6 +254,7 @@ class MaskLayer:
         else:
             self.release()
             self._layer = None
+        self.used = True
         everywhere = () if self._layer is None else self._store_planes()
         self.replaced.emit(everywhere)
 
@@ -271,9 +302,26 @@ def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
     return set(product(*spans))
 
 
-def mask_colours() -> CyclicLabelColormap:
-    """Return the colours of objects."""
-    return label_colormap(49, seed=_SEED, background_value=0)
+def mask_colours(image: Image | None = None) -> CyclicLabelColormap:
+    """Return the colours of objects, the first of which stand out from an image."""
+    if image is None:
+        return _colours(_SEEDS[0])
+    from skimage.color import rgb2lab
+
+    seen = rgb2lab(np.asarray(image.thumbnail)[..., :3].reshape(-1, 3) / 255)  # (N, 3)
+
+    def distance(seed: float) -> float:
+        """Return how far the least distinct of the first objects is from most of the image."""
+        first = rgb2lab(_colours(seed).map(np.array(_FIRST_OBJECTS))[:, :3])
+        apart = np.linalg.norm(seen[:, None] - first[None], axis=-1)
+        return float(np.percentile(apart, 5, axis=0).min())
+
+    return _colours(max(_SEEDS, key=distance))
+
+
+@lru_cache(maxsize=len(_SEEDS))
+def _colours(seed: float) -> CyclicLabelColormap:
+    return label_colormap(49, seed=seed, background_value=0)
 
 
 def space_of(image: Image) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Click
     from napari_spa.refine.engine.view import FieldOfView
 
-PROMPTS_NAME, VIEW_NAME = "SPA prompts", "SPA view"
+PROMPTS_NAME, VIEW_NAME = "{}: prompts", "{}: view"
 POSITIVE, NEGATIVE = "#0072b2", "#d55e00"
 _FRAME, _BOX = "#f0e442", "#56b4e9"
 _FILL = {"yes": POSITIVE, "no": NEGATIVE, "try": "transparent"}
@@ -31,7 +31,7 @@ _RIM = {"yes": "white", "no": "white", "try": _FRAME}
 
 
 class PromptLayers:
-    """The layers *SPA prompts* (Points) and *SPA view* (Shapes) of one image."""
+    """The prompts of one image (Points), and its field of view, box and strokes (Shapes)."""
 
     reframed = Signal(object)  # A user moved or resized the frame of the field of view; a ``Box``
 
@@ -55,8 +55,10 @@ class PromptLayers:
         """Use the layers of an image that was left; what a user did to them holds."""
         self._points, shapes = others.let_go()
         if self._points is not None:
+            self._points.name = PROMPTS_NAME.format(self._image.name)
             place_layer(self._points, space_of(self._image))
         if shapes is not None:
+            shapes.name = VIEW_NAME.format(self._image.name)
             place_layer(shapes, space_of(self._image))
             self._listen(shapes)
 
@@ -71,13 +73,17 @@ class PromptLayers:
     def make(self) -> None:
         """Add the layers, where they are not there yet."""
         if self._points is None or self._points not in self._viewer.layers:
-            self._points = Points(ndim=self._image.ndim, name=PROMPTS_NAME, **space_of(self._image))
+            self._points = Points(
+                ndim=self._image.ndim,
+                name=PROMPTS_NAME.format(self._image.name),
+                **space_of(self._image),
+            )
             self._drawn = ()
             add_quietly(self._viewer, self._points)
         if self._shapes is None or self._shapes not in self._viewer.layers:
             shapes = Shapes(
                 ndim=self._image.ndim,
-                name=VIEW_NAME,
+                name=VIEW_NAME.format(self._image.name),
                 opacity=0.9,
                 visible=False,  # until there is something to see: napari draws empty ones too
                 **space_of(self._image),

@@ -201,6 +201,7 @@ class PictureButton(FittingButton):
         self.pixmap: QPixmap | None = None
         self._words = ""
         self._sample = ""
+        self.share: float | None = None
         self._largest = LARGEST_SIDE
         # A fixed height would be the size hint's, whatever the width.
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -217,6 +218,11 @@ class PictureButton(FittingButton):
         if side != self._largest:
             self._largest = side
             self.updateGeometry()
+
+    def set_share(self, share: float | None) -> None:
+        """Show a share, in [0, 1], as a thin bar along the picture's lower edge."""
+        self.share = share
+        self.update()
 
     def set_words(self, words: str, sample: str = "") -> None:
         """Change the words; the longest that may come (``sample``) keeps room for itself."""
@@ -267,6 +273,8 @@ class PictureButton(FittingButton):
             painter.setOpacity(1.0 if self.isEnabled() else 0.6)
             self.draw_picture(painter, area, self.pixmap)
             painter.setOpacity(1.0)
+            if self.share is not None:
+                self._draw_share(painter, area, self.share)
         painter.setPen(self.ink())
         top = round(area.bottom()) + PADDING
         room = QRect(PADDING, top, self.width() - 2 * PADDING, self.height() - top)
@@ -280,6 +288,16 @@ class PictureButton(FittingButton):
         """Draw the whole picture into an area, its shape kept."""
         scale = min(area.width() / pixmap.width(), area.height() / pixmap.height())
         draw_scaled(painter, pixmap, area.center(), scale)
+
+    def _draw_share(self, painter: QPainter, area: QRectF, share: float) -> None:
+        """Draw the bar under the picture, in the gap that the words leave."""
+        side = min(area.width(), area.height())
+        line = QRectF(area.center().x() - side / 2, area.bottom() + 1, side, PADDING - 1)
+        ink = self.ink()
+        ink.setAlpha(ink.alpha() // 4)
+        painter.fillRect(line, ink)
+        line.setWidth(side * share)
+        painter.fillRect(line, self.ink())
 
     def _words_font(self, width: int) -> QFont:
         """Return the theme's font, a little smaller where its longest word would be cut."""

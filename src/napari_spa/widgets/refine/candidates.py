@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_LONGEST_WORDS = "+88,888 px, −88,888 px · 88 %"  # noqa: RUF001 (what core.pictures writes)
+_LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.pictures writes
 
 
 class CandidateCard(QFrame):
@@ -40,7 +40,7 @@ class CandidateCard(QFrame):
     def __init__(self, pick_key: str, toggle_key: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown: tuple[NDArray[np.uint8], str] | None = None
-        self._letter = ""
+        self._letter, self._share = "", 0.0
         self._previewing = False
         self.button = PictureButton()
         self.button.clicked.connect(self.chosen)
@@ -66,7 +66,9 @@ class CandidateCard(QFrame):
         self.toggle.setToolTip(f"{tip}\nKey: {key}" if key else tip)
         self._refresh()
 
-    def set_candidate(self, picture: NDArray[np.uint8], words: str, letter: str = "") -> None:
+    def set_candidate(
+        self, picture: NDArray[np.uint8], words: str, letter: str = "", share: float = 0.0
+    ) -> None:
         """Show a candidate.
 
         Parameters
@@ -77,8 +79,10 @@ class CandidateCard(QFrame):
             What the candidate would change.
         letter : str
             Shown instead of the words, and nothing else is told: for blind reading.
+        share : float
+            How much of the model's samples it stands for, in [0, 1]; shown as a bar.
         """
-        self._shown, self._letter = (picture, words), letter
+        self._shown, self._letter, self._share = (picture, words), letter, share
         self._refresh()
 
     def clear(self) -> None:
@@ -97,12 +101,13 @@ class CandidateCard(QFrame):
         else:
             picture, words = self._shown
             tip = (
-                "Pick this one: blue would be added, magenta removed.\n"
-                f"{words} of the model's samples."
+                f"Pick this one: {words}.\nBlue would be added, yellow removed.\n"
+                f"The bar: {100 * self._share:.0f} % of the model's samples are like it."
             )
             name = f"Candidate {key}: {words}"
         sample = "" if self._letter else f"{mark}  {_LONGEST_WORDS}"
         self.button.set_picture(picture)
+        self.button.set_share(None if self._letter or self._shown is None else self._share)
         self.button.set_words(f"{mark}  {_keep_units(words)}".strip(), _keep_units(sample))
         self.button.setToolTip(f"{tip}\nKey: {key}" if key and self._shown else tip)
         self.button.setAccessibleName(name)
@@ -135,7 +140,7 @@ class CandidateCard(QFrame):
 
 def _keep_units(words: str) -> str:
     """Keep numbers and their units on one line."""
-    for loose in (" px", " %", "· "):
+    for loose in (" px", " %"):
         words = words.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
     return words
 
@@ -193,6 +198,7 @@ class CandidateGrid(QWidget):
         shown: Sequence[tuple[NDArray[np.uint8], str]],
         order: Sequence[int] | None = None,
         blind: bool = False,
+        shares: Sequence[float] = (),
     ) -> None:
         """Show up to four candidates, or five when the recommendation is one of them.
 
@@ -204,14 +210,18 @@ class CandidateGrid(QWidget):
             Which of ``shown`` comes first on the screen, which second, and so on.
         blind : bool
             Say "A", "B", ... instead of the words, and hide the switches.
+        shares : sequence of float
+            How much of the model's samples each of ``shown`` stands for.
         """
+        shares = shares or [0.0] * len(shown)
         self._order = list(range(len(shown))) if order is None else list(order)
         self._need_cards(len(self._order))
         self._cells.set_columns((3, 2) if len(self._order) > self._fewest else (2,))
         for position, card in enumerate(self.cards):
             if position < len(self._order):
                 letter = LETTERS[position] if blind else ""
-                card.set_candidate(*shown[self._order[position]], letter)
+                index = self._order[position]
+                card.set_candidate(*shown[index], letter, shares[index])
             else:
                 card.clear()
             card.setVisible(position < max(self._fewest, len(self._order)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
@@ -18,9 +19,9 @@ from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import Prompter
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
-from napari_spa.viewer.keys import KeyBindings
+from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import SettingsStore
-from napari_spa.widgets.common.docks import DockLifecycle
+from napari_spa.widgets.common.docks import DockLifecycle, later
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
@@ -75,6 +76,10 @@ class RefineDock(QWidget):
         self._life.ended.connect(self.release)
         self._activity: activity | None = None
         self._keys: KeyBindings | None = None
+        self._numbers: tuple[object, KeyBindings] | None = None
+        self._layout = LayoutFilter(self)
+        self._peeked = 0  # the candidate that was looked at last
+        self._ready_due = later(self, self.refiner.get_ready)
         self._list_models()
         self._connect()
         self._apply(self.settings)
@@ -139,6 +144,8 @@ class RefineDock(QWidget):
             "brush": partial(self._switch_tool, "brush"),
             "side_by_side": self._toggle_side_by_side,
             "hide_overlays": self._hide_overlays,
+            "flip": self._flip,
+            "fill": self._fill,
             "help": parts.help.help.show_beside,
         }
         for position in range(4):
@@ -162,6 +169,7 @@ class RefineDock(QWidget):
         self.looks.set_blind(settings.blind)
         self.looks.set_contrast(settings.contrast)
         refiner.set_model(settings.model)
+        self._ready_due.start()
         self.profiles.acts.apply(settings)
         self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
         if parts.model.findText(settings.model) < 0:
@@ -224,6 +232,35 @@ class RefineDock(QWidget):
         yield
         self.looks.set_overlays_hidden(False)
 
+    def _flip(self) -> Generator[None, None, None]:
+        self.looks.flip(self._peeked)
+        yield
+        self.looks.flip(None)
+
+    def _fill(self) -> None:
+        self.looks.set_filled(not self.refiner.works.filled)
+
+    def _bind_numbers(self) -> None:
+        """Let 1 to 5 choose too, while no tool of the active layer has these keys."""
+        active = self._viewer.layers.selection.active
+        owner = self._viewer if active is None else active
+        if not self.refiner.choosing or not (active is None or _only_moves(active)):
+            owner = None
+        bound, self._numbers = self._numbers, None
+        if bound is not None and bound[0] is owner:
+            self._numbers = bound
+            return
+        if bound is not None:
+            bound[1].release()
+        if owner is not None:
+            acts = {str(n + 1): partial(self._choose_at, n) for n in range(5)}
+            self._numbers = owner, KeyBindings(owner, acts)
+
+    def _choose_at(self, position: int) -> None:
+        cards = self.parts.grid.cards
+        if position < len(cards):
+            cards[position].button.click()
+
     def _on_model_chosen(self, index: int) -> None:
         name = self.parts.model.itemText(index)
         if name == _BROWSE:
@@ -244,6 +281,7 @@ class RefineDock(QWidget):
 
     def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
         parts, held = self.parts, self.refiner.held
+        self._peeked = 0
         parts.show_round(proposal, shown, protected=0 if held is None else held.protected)
         for index in range(len(shown.words)):
             self.looks.set_candidate_visible(index, parts.grid.is_toggled(index))
@@ -282,6 +320,7 @@ class RefineDock(QWidget):
     def _on_previewed(self, index: int, on: bool) -> None:
         held = self.refiner.held
         if held is not None and not held.blind:
+            self._peeked = index if on else self._peeked
             self.looks.preview_candidate(index if on else None)
 
     def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
@@ -298,6 +337,7 @@ class RefineDock(QWidget):
             parts.progress.setValue(0)
             parts.progress.setFormat("ready")
         parts.grid.setEnabled(choosing and not busy)
+        self._bind_numbers()
         held = refiner.held
         parts.acts["accept"].setEnabled(held is not None and held.decided and not busy)
         parts.acts["discard"].setEnabled(held is not None)
@@ -324,11 +364,15 @@ class RefineDock(QWidget):
         if self._closed:
             return
         self._closed = True
+        self._ready_due.stop()
         self.released.emit()
         self._end_activity()
         self._image.close()
         if self._keys is not None:
             self._keys.release()
+        if self._numbers is not None:
+            self._numbers[1].release()
+        self._layout.release()
         self.parts.side_by_side.close()
         self.store.changed.disconnect(self._apply)
         self.store.close()
@@ -337,3 +381,8 @@ class RefineDock(QWidget):
         unsaved = self.refiner.close()
         if unsaved:
             show_warning(f"What you taught {', '.join(unsaved)} last could not be saved.")
+
+
+def _only_moves(layer: Any) -> bool:
+    """Tell whether a layer is an image that the mouse moves: its keys 1 and 2 are not missed."""
+    return isinstance(layer, Image) and str(layer.mode) == "pan_zoom"

@@ -126,6 +126,7 @@ class ImageBinding(QObject):
         except SpaError:  # the viewer shows a volume
             return None
         self._recovery.look(work)
+        self._refiner.works.get_ready()
         suggestion = image.metadata.get("napari-spa", {})
         if work.untouched and suggestion:
             work.prompts.suggest(suggestion["first_click"])

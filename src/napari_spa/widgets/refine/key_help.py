@@ -31,7 +31,7 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
         ),
         "Objects": ("next_object", "previous_object", "reopen", "delete_object"),
         "Slices": ("carry_previous", "carry_next", "propagate"),
-        "View": ("side_by_side", "hide_overlays", "help"),
+        "View": ("side_by_side", "flip", "fill", "hide_overlays", "help"),
         "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
     }
 )

@@ -162,7 +162,7 @@ class DockParts(QWidget):
         if proposal.certain:
             self.grid.set_certain()
         else:
-            self.grid.set_candidates(pictures)
+            self.grid.set_candidates(pictures, shares=shown.shares)
         self.side_by_side.set_pictures(recommended, pictures)
         sure = _in_words(proposal.uncertainty)
         area = f"{proposal.area - protected:,} px"

@@ -1,0 +1,83 @@
+"""How the mask looks: outlines as wide on the screen at any zoom, colours that stand out."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.layers.labels._labels_utils import get_contours
+from scipy import ndimage
+from skimage.color import rgb2lab
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import Region
+from napari_spa.viewer.compat import outlines, quick_contours
+from napari_spa.viewer.layers.mask import MaskLayer, mask_colours
+from napari_spa.viewer.layers.planes import camera_of
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_outlines_are_those_of_napari(width):
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(150, 140)), 4)
+    labels = ndimage.label(noise > 0)[0]
+    np.testing.assert_array_equal(outlines(labels, width), get_contours(labels, width, 0))
+    assert not outlines(np.zeros_like(labels), width).any()
+
+
+def test_a_part_of_a_layer_has_the_outlines_of_the_whole():
+    labels = np.zeros((40, 40), np.uint16)
+    labels[5:35, 5:35] = 3
+    ours, napari = Labels(labels.copy()), Labels(labels.copy())
+    quick_contours(ours)
+    for layer in (ours, napari):
+        layer.contour = 2
+        layer.data_setitem((np.array([20]), np.array([20])), 0)  # refreshes a part alone
+    shown = ours._slice.image.view
+    assert shown.any()
+    np.testing.assert_array_equal(shown, napari._slice.image.view)
+
+
+@pytest.fixture
+def mask():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((50, 60), np.uint8), name="cell", scale=(0.5, 0.5))
+    return MaskLayer(viewer, image, (0, 1))
+
+
+def test_it_is_outlined_as_wide_at_any_zoom(mask):
+    camera_of(mask._viewer).zoom = 1.0
+    layer = mask.layer
+    assert layer.name == "cell: objects"
+    assert layer.contour == 4  # two pixels of the screen, half a unit a pixel
+    camera_of(mask._viewer).zoom = 40.0
+    mask.draw(filled=False)
+    assert layer.contour == 1  # no less than a pixel
+    mask.draw(filled=True)
+    assert layer.contour == 0
+    assert layer.opacity < 0.5
+    mask.draw(filled=False)
+    assert layer.opacity > 0.8
+
+
+def test_an_opacity_that_a_user_chose_stays_when_zooming(mask):
+    mask.layer.opacity = 0.3
+    camera_of(mask._viewer).zoom = 20.0
+    mask.draw(filled=False)
+    assert mask.layer.opacity == 0.3
+
+
+@pytest.mark.parametrize("colormap", ["gray", "green", "magenta", "blue", "red", "yellow"])
+def test_first_colours_stand_out_from_the_image(colormap):
+    pixels = np.random.default_rng(0).integers(100, 255, (64, 64), np.uint8)
+    image = Image(pixels, colormap=colormap, contrast_limits=(0, 255))
+    seen = rgb2lab(image.thumbnail[..., :3].reshape(-1, 3) / 255)
+    first = rgb2lab(mask_colours(image).map(np.array([1, 2, 3]))[:, :3])
+    distance = np.linalg.norm(seen[:, None] - first[None], axis=-1)
+    assert np.percentile(distance, 5, axis=0).min() > 30
+
+
+def test_what_the_program_writes_is_not_taken_for_a_users(mask):
+    whole = Region(0, 0, 2, 2)
+    mask.write(Plane((0, 1), (0, 0)), whole, np.ones((2, 2), bool), np.ones(4, np.uint16))
+    assert not mask.used
+    mask.layer.paint((10, 10), 1)
+    assert mask.used
