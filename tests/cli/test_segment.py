@@ -38,6 +38,9 @@ def test_json_says_what_the_design_promises(segment, tmp_path: Path) -> None:
     assert set(np.unique(mask)) <= {0, 1}
     assert said["round"] == 1
     assert 0 <= said["uncertainty"] <= 1
+    assert said["quality"] == pytest.approx(1 - said["uncertainty"])
+    assert said["calibrated"] is False  # a random network was never measured
+    assert -1 <= said["size"] <= 1
     assert 1 <= len(said["candidates"]) <= 4
     for candidate in said["candidates"]:
         assert set(candidate) == {"added", "removed", "weight"}
@@ -53,9 +56,27 @@ def test_json_says_what_the_design_promises(segment, tmp_path: Path) -> None:
 def test_without_json_it_is_for_people(segment) -> None:
     answer = segment()
     first, *others = answer.out.splitlines()
-    assert "px, round 1, uncertainty 0." in first
+    assert "px, round 1, samples agree to 0." in first
     assert others
     assert all("% of the samples" in line for line in others)
+
+
+def test_a_size_grows_and_shrinks(segment) -> None:
+    areas = []
+    for size in ("-0.8", "0", "0.8"):
+        said = segment("--json", "--size", size).json
+        assert said["size"] == pytest.approx(float(size))
+        assert said["round"] == 2
+        areas.append(said["area"])
+    assert areas == sorted(areas)
+    assert areas[0] < areas[-1]
+
+
+@pytest.mark.parametrize("size", ["1.5", "nan", "large", "0.1,0.2"])
+def test_what_is_no_size_is_told_before_anything_is_done(segment, size) -> None:
+    answer = segment("--size", size)
+    assert answer.status == 2
+    assert "from -1 to 1" in answer.err
 
 
 def test_picks_lead_to_later_rounds(segment) -> None:

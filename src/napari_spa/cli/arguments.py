@@ -71,6 +71,14 @@ def box(text: str) -> tuple[float, float, float, float]:
     return row0, column0, row1, column1
 
 
+def size(text: str) -> float:
+    """Parse a place on the size axis."""
+    (place,) = _numbers(text, 1, "a number from -1 to 1, as 0.3")
+    if not -1 <= place <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1, as 0.3")
+    return place
+
+
 def slice_index(text: str) -> tuple[int, ...]:
     """Parse the slice of a stack, ``Z`` or ``T,Z``."""
     try:

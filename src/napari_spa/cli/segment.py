@@ -16,6 +16,7 @@ from napari_spa.cli.arguments import (
     box,
     point,
     seed,
+    size,
     slice_index,
 )
 from napari_spa.cli.output import (
@@ -27,6 +28,7 @@ from napari_spa.cli.output import (
     show,
     show_json,
 )
+from napari_spa.core.quality import quality_in_words
 
 if TYPE_CHECKING:
     import argparse
@@ -106,6 +108,13 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="pick candidate K (0 is the first) and go on to the next round; again for more",
     )
+    parser.add_argument(
+        "--size",
+        type=size,
+        metavar="SIZE",
+        help="grow or shrink the mask at the end: from -1 to 1 on the axis that size in --json "
+        "says where it stands",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -125,6 +134,8 @@ def run(options: argparse.Namespace) -> int:
         encoding = session.seconds["encode"]
         for index in options.pick:
             proposal = session.pick(index, progress=progress)
+        if options.size is not None:
+            proposal = session.resize(options.size, progress=progress)
     proposing = session.seconds["propose"]
     result = session.accept()
     if options.candidates is not None:
@@ -206,6 +217,9 @@ def _report(
                 "area": proposal.area,
                 "round": proposal.round,
                 "uncertainty": proposal.uncertainty,
+                "quality": proposal.quality,
+                "calibrated": proposal.calibrated,
+                "size": proposal.size,
                 "candidates": candidates,
                 "seconds": {name: round(value, 4) for name, value in seconds.items()},
                 "model": model_facts(session.model),
@@ -214,7 +228,7 @@ def _report(
         return
     show(
         f"{options.output}: {proposal.area} px, round {proposal.round}, "
-        f"uncertainty {proposal.uncertainty:.2f}"
+        f"{quality_in_words(proposal.quality, proposal.calibrated)}"
     )
     for number, c in enumerate(proposal.candidates):
         show(

@@ -77,6 +77,25 @@ class Calibration:
         return float(expit(total))
 
 
+def quality_in_words(quality: float, calibrated: bool) -> str:
+    """Say what the quality of a recommendation means.
+
+    Parameters
+    ----------
+    quality : float
+        In [0, 1].
+    calibrated : bool
+        Whether it is the Dice to be expected, or only the agreement of the samples.
+
+    Returns
+    -------
+    str
+    """
+    if not calibrated:
+        return f"samples agree to {quality:.2f}"
+    return f"Dice about {quality:.2f} expected"
+
+
 def read_signs(
     probabilities: FloatArray,
     shares: DoubleArray,

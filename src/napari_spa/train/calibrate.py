@@ -72,6 +72,10 @@ class _Known:
     mask: BoolArray
 
 
+_RESIZES = 0.15
+"""Share of the acts that move the slider of the size, where that helps."""
+
+
 def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
     """Return objects of one data set, half of them for fitting.
 
@@ -131,7 +135,12 @@ def play(session: RefinementSession, known: _Known) -> list[PlayedRound]:
 def _act(
     session: RefinementSession, shown: Proposal, wanted: BoolArray, rng: np.random.Generator
 ) -> Proposal | None:
-    """Pick what is nearer, or click into the largest error; by chance the other of the two."""
+    """Pick what is nearer, or click into the largest error; by chance the other, or resize."""
+    if rng.random() < _RESIZES:
+        sizes = np.clip(shown.size + np.array([-0.4, -0.2, 0.2, 0.4]), -1, 1)
+        near = [dice(session.at_size(float(size)).mask, wanted) for size in sizes]
+        if max(near) > dice(shown.mask, wanted):
+            return session.resize(float(sizes[int(np.argmax(near))]))
     masks = [candidate.mask for candidate in shown.candidates]
     best = pick_nearest(masks, wanted) if masks else None
     nearer = best is not None and dice(masks[best], wanted) > dice(shown.mask, wanted)

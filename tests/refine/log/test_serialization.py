@@ -55,6 +55,7 @@ def mixtures(draw):
 decisions = st.builds(
     Decision,
     act=st.sampled_from(["start", "pick", "click", "stroke", "box", "view"]),
+    size=st.none() | st.floats(-1, 1),
     round=st.integers(1, 5000),
     seed=st.integers(0, 2**32 - 1),
     pick=st.none() | st.integers(0, 3),
@@ -100,7 +101,7 @@ def one_decision(**changes):
 @given(decision=decisions)
 def test_a_decision_comes_back_bit_for_bit(decision):
     back = decision_from_record(through_json(decision_to_record(decision)))
-    for name in ("act", "round", "seed", "pick", "offered", "view", "entropy", "time"):
+    for name in ("act", "round", "seed", "pick", "offered", "view", "entropy", "time", "size"):
         assert getattr(back, name) == getattr(decision, name), name
     ours, theirs = decision.prompts, back.prompts
     assert (ours.clicks, ours.box, ours.anchor) == (theirs.clicks, theirs.box, theirs.anchor)

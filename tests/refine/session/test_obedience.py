@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_model import make_model
 
@@ -26,6 +26,7 @@ ACTS = st.lists(
         st.tuples(st.just("stroke"), st.lists(PIXEL, min_size=1, max_size=4), st.integers(0, 1)),
         st.tuples(st.just("box"), PIXEL, PIXEL),
         st.tuples(st.just("pick"), st.integers(0, 3), st.none()),
+        st.tuples(st.just("resize"), st.floats(-1, 1), st.none()),
     ),
     max_size=4,
 )
@@ -57,6 +58,9 @@ def play(session, acts):
                 if not label or (rows.start <= r < rows.stop and columns.start <= c < columns.stop)
             }
             continue
+        elif act == "resize":
+            proposal = session.resize(first)
+            continue
         else:
             proposal = session.pick(first % max(len(proposal.candidates), 1))
             continue
@@ -74,6 +78,9 @@ def play(session, acts):
 
 @pytest.mark.parametrize("kind", MODELS)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@example(acts=[("box", (1, 0), (1, 0)), ("click", (0, 0), 1), ("box", (1, 0), (1, 0))])
+@example(acts=[("click", (10, 80), 1), ("resize", -1.0, None), ("click", (30, 41), 0)])
+@example(acts=[("box", (20, 30), (50, 60)), ("resize", 1.0, None)])
 @given(acts=ACTS)
 def test_prompts_are_obeyed(kind, acts):
     session = RefinementSession(MODELS[kind], config=EngineConfig(samples=8))

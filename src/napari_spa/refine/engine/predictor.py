@@ -24,7 +24,7 @@ from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, fram
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
-from napari_spa.refine.engine.samples import Samples, prompt_likelihood
+from napari_spa.refine.engine.samples import SIZE_REACH, Samples, prompt_likelihood
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.model.heads import Draws
+    from napari_spa.model.heads import Decoded, Draws
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.image_plane import Picture
@@ -88,6 +88,8 @@ class Asked:
         All they said pixel by pixel: what is shown obeys.
     picks : int
         How often a candidate was picked.
+    size : float or None
+        Where on the size axis the recommendation is to stand; None where the mixture says it.
     hypotheses : tuple of Hypothesis
         What else the prompts may mean.
     """
@@ -100,6 +102,7 @@ class Asked:
     clicks: tuple[Click, ...] = ()
     evidence: Evidence = NOTHING_SAID
     picks: int = 0
+    size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
 
 
@@ -113,10 +116,14 @@ class Round:
         What is shown.
     feedback : tuple of Feedback
         One for each candidate.
+    shift : float
+        How far the samples' boundaries were moved out to bring the recommendation to its
+        size, in units of a boundary offset.
     """
 
     proposal: Proposal
     feedback: tuple[Feedback, ...]
+    shift: float = 0.0
 
     @property
     def nbytes(self) -> int:
@@ -159,6 +166,7 @@ class SpaPredictor:
         self._calibration = model.calibration if own else None
         self._canvas: Canvas | None = None
         self._embedder = Embedder(model, cache)
+        self._latest: tuple[Asked, Decoded] | None = None
 
     @property
     def canvas(self) -> Canvas:
@@ -187,6 +195,7 @@ class SpaPredictor:
         """
         self._canvas = Canvas(image)
         self._embedder.forget()
+        self._latest = None
 
     @torch.inference_mode()
     def frame(
@@ -377,17 +386,18 @@ class SpaPredictor:
         Round
         """
         rng = np.random.default_rng(asked.seed)
-        image = self.encode(asked.view, progress)
-        prompt = self._embed(asked.view, asked.prompts)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
-        decoded = self.head.decode(
-            image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
-        )
+        decoded = self._decode(asked, draws, progress)
         probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
         evidence = asked.evidence.within(self.canvas.shape)
         shares = softmax(prompt_likelihood(probabilities, asked.view, asked.clicks, evidence.box))
         samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
+        place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
+        shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
+        if shift:
+            samples = samples.grown(shift * decoded.spread)
+            draws = self._moved_draws(draws, shift)
         others = weighed(asked.hypotheses, samples, asked.clicks, evidence, self.config)
         proposal, order = build_proposal(
             samples,
@@ -400,9 +410,46 @@ class SpaPredictor:
         )
         signs = signs_of(samples, others, evidence, self.spa.config, self.canvas.shape)
         signs |= {"clicks": math.log1p(len(asked.clicks)), "picks": math.log1p(asked.picks)}
-        proposal = appraised(proposal, signs, self._calibration)
+        size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
+        proposal = replace(appraised(proposal, signs, self._calibration), size=size)
         feedback = tuple(self._feedback(samples, draws, alternatives, k, rng) for k in order)
-        return Round(proposal, feedback)
+        return Round(proposal, feedback, shift)
+
+    def _decode(self, asked: Asked, draws: Draws, progress: Progress) -> Decoded:
+        """Decode what was drawn; the latest is kept, as only its size may change."""
+        if self._latest is not None and _same_samples(self._latest[0], asked):
+            return self._latest[1]
+        image = self.encode(asked.view, progress)
+        prompt = self._embed(asked.view, asked.prompts)
+        decoded = self.head.decode(
+            image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
+        )
+        self._latest = asked, decoded
+        return decoded
+
+    @property
+    def _channel(self) -> int | None:
+        return self.head.size_channel
+
+    def _moved_draws(self, draws: Draws, shift: float) -> Draws:
+        if self._channel is None:
+            return draws
+        latents = draws.latents.copy()
+        latents[:, self._channel] += shift
+        return replace(draws, latents=latents)
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the mixture itself holds the size."""
+        return self._channel is not None
+
+    def moved(self, mixture: MixtureParameters, shift: float) -> MixtureParameters:
+        """Return a mixture whose boundaries lie further out, where it holds the size."""
+        if self._channel is None or not shift:
+            return mixture
+        means = mixture.means.copy()
+        means[:, self._channel] += shift
+        return replace(mixture, means=means)
 
     def _alternatives(
         self, samples: Samples, others: Sequence[tuple[Hypothesis, float]]
@@ -471,6 +518,14 @@ class SpaPredictor:
         return Click(
             float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1)), point[2]
         )
+
+
+def _same_samples(one: Asked, other: Asked) -> bool:
+    """Whether two rounds draw and decode the same."""
+    shared = ("prompts", "mixture")
+    return (one.view, one.seed) == (other.view, other.seed) and all(
+        getattr(one, name) is getattr(other, name) for name in shared
+    )
 
 
 def _first_place(prompts: Prompts) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Click, DoubleArray, FloatArray
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.view import FieldOfView
+
+
+SIZE_REACH = 1.2
+"""The boundary offset of the ends of the size axis, in units of the logits' spread."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +46,11 @@ class Samples:
     probabilities: FloatArray
     shares: DoubleArray
     quality: FloatArray
+
+    def grown(self, by: FloatArray) -> Samples:
+        """Return the same samples, each with so much (N,) added to its logits."""
+        logits = self.logits + by.astype(np.float32)[:, None, None]
+        return replace(self, logits=logits, probabilities=expit(logits))
 
     def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
         """Return the mean that a model recommends by, in [0, 1], and its threshold."""

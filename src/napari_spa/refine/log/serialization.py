@@ -67,6 +67,7 @@ def decision_to_record(decision: Decision) -> Record:
         "hypotheses": None
         if decision.hypotheses is None
         else [_hypothesis_to_record(other) for other in decision.hypotheses],
+        "size": decision.size,
     }
 
 
@@ -96,6 +97,9 @@ def decision_from_record(
     try:
         if record["act"] not in _ACTS:
             raise ValueError(record["act"])
+        size = _size_from_record(record.get("size"))  # none in older logs
+        if record["act"] == "resize" and size is None:
+            raise ValueError("a size")
         seed, number = record["entropy"]
         return Decision(
             act=record["act"],
@@ -111,9 +115,20 @@ def decision_from_record(
             entropy=(int(seed), int(number)),
             time=float(record["time"]),
             hypotheses=_hypotheses_from_record(record.get("hypotheses")),
+            size=size,
         )
     except _DAMAGE as error:
         raise DataError(f"a decision in the log is damaged ({error!r}).") from error
+
+
+def _size_from_record(value: float | None) -> float | None:
+    """Read where on the size axis a recommendation was held."""
+    if value is None:
+        return None
+    size = float(value)
+    if not -1.0 <= size <= 1.0:
+        raise ValueError("a size")
+    return size
 
 
 def _hypothesis_to_record(other: Hypothesis) -> Record:

@@ -233,6 +233,14 @@ def check_pixel_size(size: float | None) -> float:
     return number
 
 
+def check_size(size: float) -> float:
+    """Check a place on the size axis."""
+    (place,) = _numbers((size,), 1, "a size is one number")
+    if not -1.0 <= place <= 1.0:
+        raise InputError(f"a size lies between -1 (shrunk) and 1 (grown), not at {place:g}.")
+    return place
+
+
 def check_view(view: FieldOfView) -> FieldOfView:
     """Check a field of view that is asked for; where it lies does not matter yet."""
     try:

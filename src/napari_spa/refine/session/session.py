@@ -18,6 +18,7 @@ from napari_spa.refine.session.prompt_validation import (
     check_pixel_size,
     check_prompts,
     check_seed,
+    check_size,
     check_stroke,
     check_view,
     stroke_along,
@@ -55,8 +56,8 @@ class RefinementSession:
 
         NO_IMAGE --set_image--> READY --start--> CHOOSING --accept--> ACCEPTED
                                                  |      ^                |
-       pick, click, stroke, box, look, undo, redo  |             start, restore
-                                                 +------+  <-------------+
+                pick, click, stroke, box, look,  |             start, restore
+                             resize, undo, redo  +------+  <-------------+
 
     ``set_image`` is allowed at any time and drops the active object.  A call that
     fails or is cancelled leaves everything as it was before it.  All calls are
@@ -397,6 +398,57 @@ class RefinementSession:
         prompts = replace(state.prompts, box=check_box(box, self.canvas.shape))
         return self._go(self._moves.prompt("box", state, prompts), progress)
 
+    def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
+        """Grow or shrink the recommendation: the same samples at another size.
+
+        It stays there until a pick says otherwise; what was said at single pixels and by a box
+        holds at any size.  Nothing is decoded again.
+
+        Parameters
+        ----------
+        size : float
+            In [-1, 1], from shrunk to grown; ``proposal.size`` is where it stands now.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the size cannot be used.
+        """
+        state = self._choosing("resize").state
+        return self._go(self._moves.resize(state, check_size(size)), progress)
+
+    def at_size(self, size: float) -> Proposal:
+        """Return what ``resize(size)`` would show, and do nothing.
+
+        Parameters
+        ----------
+        size : float
+            In [-1, 1], from shrunk to grown.
+
+        Returns
+        -------
+        Proposal
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When the size cannot be used.
+        """
+        state = self._choosing("resize").state
+        moved = self._moves.resize(state, check_size(size))
+        return self._predictor.propose(moved.asked).proposal
+
     def look(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
         """Look at the same object through another field of view.
 
@@ -559,10 +611,12 @@ class RefinementSession:
             When there is nothing to accept.
         """
         state = self._choosing("accept").state
-        proposal = self._rounds.show(state).proposal
+        shown = self._rounds.show(state)
+        proposal = shown.proposal
+        held = replace(state, mixture=self._predictor.moved(state.mixture, shown.shift))
         lesson = partial(
             learn,
-            state=state,
+            state=held,
             model=self.model.identity,
             known=self._learnt,
             growth=None if self._first is None else growth(self._first, proposal),

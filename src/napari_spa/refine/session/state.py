@@ -41,7 +41,7 @@ class Phase(StrEnum):
     ACCEPTED = "accepted"
 
 
-Act = Literal["start", "pick", "click", "stroke", "box", "view"]
+Act = Literal["start", "pick", "click", "stroke", "box", "view", "resize"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Decision:
 
     Attributes
     ----------
-    act : {"start", "pick", "click", "stroke", "box", "view"}
+    act : {"start", "pick", "click", "stroke", "box", "view", "resize"}
         What they did.
     round : int
         Number of the round that it led to.
@@ -72,6 +72,9 @@ class Decision:
         When, in seconds since 1970.
     hypotheses : tuple of Hypothesis or None
         What else the prompts may mean from now on; None when that stays as it was.
+    size : float or None
+        Where on the size axis, in [-1, 1], the recommendation is held from now on; None
+        where the mixture decides it.
     """
 
     act: Act
@@ -85,6 +88,7 @@ class Decision:
     entropy: tuple[int, int]
     time: float
     hypotheses: tuple[Hypothesis, ...] | None = None
+    size: float | None = None
 
     @property
     def teaches(self) -> bool:
@@ -130,6 +134,11 @@ class SessionState:
         return self.decisions[-1].seed
 
     @property
+    def size(self) -> float | None:
+        """Where on the size axis the recommendation is held; None where the mixture decides."""
+        return self.decisions[-1].size
+
+    @property
     def picks(self) -> int:
         """Number of picks on this object."""
         return sum(decision.act == "pick" for decision in self.decisions)
@@ -161,6 +170,7 @@ class SessionState:
             clicks=self.own_clicks,
             evidence=self.evidence,
             picks=self.picks,
+            size=self.size,
             hypotheses=self.hypotheses,
         )
 
@@ -261,11 +271,10 @@ def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
     said: dict[tuple[int, int], bool] = {}
     box: Box | None = None
     clicks = strokes = 0
-    drawn: Box | None = None
     for decision in decisions:
         prompts = decision.prompts
-        if prompts.box is not None and prompts.box is not drawn and prompts.box != drawn:
-            box = drawn = prompts.box
+        if prompts.box is not None and decision.act in ("start", "box"):
+            box = prompts.box
             said = {p: label for p, label in said.items() if not label or _holds(box, p)}
         fresh: list[tuple[tuple[int, int], bool]] = []
         if decision.act != "pick":  # their points are the engine's, not the user's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_spa.refine.session.state import Act, Decision, SessionState, add_cli
 
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Prompts
-    from napari_spa.refine.engine.hypotheses import Framed, Hypothesis
+    from napari_spa.refine.engine.hypotheses import Framed
     from napari_spa.refine.engine.predictor import Round, SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
 
@@ -96,20 +96,41 @@ class Moves:
 
         ``like`` is the record of the same act, whose seed and time are taken.
         """
-        feedback = self._rounds.show(state, progress).feedback[index]
+        shown = self._rounds.show(state, progress)
+        feedback, size = shown.feedback[index], state.size
         prompts, mixture = state.prompts, state.mixture
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
             view, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
                 state, ("pick", index), prompts, mixture=mixture, view=view, like=like
             )
-            return _with_hypotheses(turned, ())
+            return _changed(turned, hypotheses=(), size=None)
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_clicks(prompts, feedback.point)
         if adapt:
             mixture = self._predictor.refresh(mixture, state.view, prompts)
+            if self._predictor.has_size:  # the mixture holds the size from now on
+                mixture, size = self._predictor.moved(mixture, shown.shift), None
             mixture = self._predictor.update(mixture, state.initial, feedback)
-        return self._after(state, ("pick", index), prompts, mixture=mixture, like=like)
+        after = self._after(state, ("pick", index), prompts, mixture=mixture, like=like)
+        return _changed(after, size=size)
+
+    def resize(
+        self, state: SessionState, size: float, *, like: Decision | None = None
+    ) -> SessionState:
+        """Return the state in which the recommendation is held at a size.
+
+        ``like`` is the record of the same act, whose seed and time are taken.
+        """
+        after = self._after(
+            state,
+            ("resize", None),
+            state.prompts,
+            mixture=state.mixture,
+            like=like,
+        )
+        # The same samples are shown at another size: nothing is drawn or decoded again.
+        return _changed(after, size=size, seed=state.seed)
 
     def prompt(
         self,
@@ -139,6 +160,10 @@ class Moves:
         InputError
             When its candidate is not on offer here.
         """
+        if decision.act == "resize":
+            if decision.size is None:
+                raise InputError("a resize in the log says no size; the log is damaged.")
+            return self.resize(state, decision.size, like=decision)
         if decision.act != "pick":
             view = decision.view
             return self.prompt(decision.act, state, decision.prompts, view, like=decision)
@@ -163,6 +188,7 @@ class Moves:
         view = self._predictor.widen(view or before.view, prompts)
         latest, known = before.decisions[-1], self._rounds.known(before)
         decision = _decide(act, latest.round + 1, prompts, mixture, view, latest.entropy)
+        decision = replace(decision, size=latest.size)
         if like is not None:
             decision = replace(
                 decision,
@@ -180,10 +206,10 @@ class Moves:
         return SessionState(view, prompts, before.initial, mixture, decisions)
 
 
-def _with_hypotheses(state: SessionState, others: tuple[Hypothesis, ...]) -> SessionState:
-    """Return a state whose latest decision says what else the prompts may mean."""
+def _changed(state: SessionState, **changes: Any) -> SessionState:  # noqa: ANN401  any field
+    """Return a state whose latest decision says something else."""
     *before, latest = state.decisions
-    return replace(state, decisions=(*before, replace(latest, hypotheses=others)))
+    return replace(state, decisions=(*before, replace(latest, **changes)))
 
 
 def first_state(

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.actions import ACT_TITLES
 from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
@@ -164,7 +165,7 @@ class DockParts(QWidget):
         else:
             self.grid.set_candidates(pictures, shares=shown.shares)
         self.side_by_side.set_pictures(recommended, pictures)
-        sure = _in_words(proposal.uncertainty)
+        sure = quality_in_words(proposal.quality, proposal.calibrated)
         area = f"{proposal.area - protected:,} px"
         if protected:
             area += f" ({protected:,} px belong to earlier objects)"
@@ -255,11 +256,3 @@ def _page(parts: Sequence[QWidget]) -> QScrollArea:
     scroll.setWidget(content)
     scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
     return scroll
-
-
-def _in_words(uncertainty: float) -> str:
-    if uncertainty < 0.1:
-        return "the model is sure"
-    if uncertainty < 0.25:
-        return "the model is fairly sure"
-    return "the model is unsure: look closely"
