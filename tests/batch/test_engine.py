@@ -11,6 +11,7 @@ from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DeviceError, InputError, ModelError, ProfileError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.refine.engine.view import FieldOfView
 
 FLAT = Plane((0, 1), (0, 0))
 
@@ -76,10 +77,18 @@ def test_alpha_is_no_colour(model):
 def test_each_plane_has_grey_values_of_its_own(model):
     engine = BatchEngine(BatchRecipe(), model)
     stack = np.stack([np.arange(400.0).reshape(20, 20), np.arange(400.0).reshape(20, 20) * 9])
-    limits = [
-        engine.show((stack,), Plane((1, 2), (z, 0, 0)))["look"]["limits"][0] for z in range(2)
-    ]
-    assert limits[1][1] == pytest.approx(9 * limits[0][1])
+    seen = []
+    for z in range(2):
+        source = engine.show((stack,), Plane((1, 2), (z, 0, 0)))
+        assert source["look"]["limits"] is None
+        seen.append(engine.session.canvas.read(FieldOfView(0.0, 0.0, 20.0, 20.0), 16))
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-5)
+
+
+def test_bytes_have_the_limits_they_always_had(model):
+    engine = BatchEngine(BatchRecipe(), model)
+    image = np.random.default_rng(0).integers(0, 99, (16, 20), dtype=np.uint8)
+    assert engine.show((image,), FLAT)["look"]["limits"] == ((0.0, 255.0),)
 
 
 def test_nothing_to_see(model):

@@ -59,7 +59,7 @@ class Desk:
     @property
     def source(self) -> dict:
         canvas = self.session.canvas
-        look = {**self.look, "limits": canvas.intensity.pairs}
+        look = {**self.look, "limits": canvas.intensity.logged}
         return {"image": canvas.fingerprint, "look": look}
 
     def go(self, act: str, *arguments) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_spa.core.transforms import fit_intensity, standardise, to_unit_rgb
+from napari_spa.core.transforms import fit_intensity, standardise, stretch, to_unit_rgb
 from napari_spa.errors import InputError
 
 
@@ -68,3 +68,17 @@ def test_standardise():
     assert out.mean() == pytest.approx(0, abs=1e-4)
     assert out.std() == pytest.approx(1, abs=1e-2)
     assert not standardise(np.full((4, 4, 3), 0.3, np.float32)).any()
+
+
+def test_a_view_is_stretched_by_its_own_values():
+    rng = np.random.default_rng(0)
+    view = np.stack([rng.normal(5, 1, (64, 64)), rng.normal(-3, 9, (64, 64)), np.ones((64, 64))])
+    view = np.moveaxis(view, 0, -1).astype(np.float32)
+    joint, each = stretch(view), stretch(view, each=True)
+    assert (joint.min(), joint.max()) == (each.min(), each.max()) == (0.0, 1.0)
+    assert np.ptp(joint[..., 0]) < 0.3 < np.ptp(each[..., 0])
+    assert not each[..., 2].any(), "what does not vary is black"
+    one = np.zeros((64, 64, 3), np.float32)
+    one[3, 4] = 7.0
+    assert stretch(one).max() == 1.0, "a lone bright pixel on nothing stays"
+    assert not stretch(np.full((4, 4, 3), 7.0, np.float32)).any()

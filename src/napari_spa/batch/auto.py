@@ -185,7 +185,7 @@ def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) ->
     """Find the objects on all planes of an image, each plane by itself."""
     number = 0
     for plane in image.planes():
-        source = engine.show(image.levels, plane)
+        source = engine.show(image.levels, plane, image.info.pixel_side)
         for found in find_on_plane(config, engine, plane, source):
             number += 1
             yield replace(found, number=number)

@@ -46,12 +46,14 @@ class BatchEngine:
         """Where it computes."""
         return self.model.device
 
-    def show(self, levels: Sequence[Any], plane: Plane) -> dict[str, Any]:
+    def show(
+        self, levels: Sequence[Any], plane: Plane, pixel_size: float | None = None
+    ) -> dict[str, Any]:
         """Set a plane as the session's image, looked at as its replay will."""
         look: dict[str, Any] = {"channels": _colours(levels[0], plane), "axis": None}
-        self.session.set_image(logged_plane(levels, plane, look))
+        self.session.set_image(logged_plane(levels, plane, look), pixel_size=pixel_size)
         canvas = self.session.canvas
-        look["limits"] = canvas.intensity.pairs
+        look["limits"] = canvas.intensity.logged
         return {"image": canvas.fingerprint, "look": look}
 
 

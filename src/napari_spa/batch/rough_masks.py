@@ -45,7 +45,7 @@ def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> 
         here = objects_on(labels[plane.position])
         if not here:
             continue
-        source = engine.show(image.levels, plane)
+        source = engine.show(image.levels, plane, image.info.pixel_side)
         for number, mask in here:
             yield refine_mask(number, mask, engine, plane, source)
 

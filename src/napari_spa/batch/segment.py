@@ -39,7 +39,7 @@ def find_prompted(
         except InputError as error:
             yield not_found(prompt.number, _nowhere(prompt), str(error))
     for plane, here in groupby(placed, key=lambda pair: pair[0]):
-        source = engine.show(image.levels, plane)
+        source = engine.show(image.levels, plane, image.info.pixel_side)
         for _, prompt in here:
             try:
                 engine.session.start(prompt.points, prompt.labels)

@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     image, info = read_image(options.image, index=options.slice)
     session, loading = _session(options)
     with progress_bar("segment") as progress:
-        session.set_image(image)
+        session.set_image(image, pixel_size=info.pixel_side)
         proposal = session.start(
             points=options.point, labels=options.label, box=options.box, progress=progress
         )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LOW, _HIGH = 0.1, 99.9
 _SAMPLE = 1_000_000
+_BEYOND = 1e6
+"""In units of the range: float32 still tells values apart when some are so far off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class IntensityRange:
 
     low: float | tuple[float, ...]  # values that become 0 and 1, of all channels or of each
     high: float | tuple[float, ...]
+    # Whether values beyond are cut off: bytes have none, and a user's limits mean it.  What was
+    # guessed from the pixels of a whole image must not hide a small object that is brighter than
+    # 99.9 % of them; there each view is cut by its own values (:func:`stretch`).
+    fixed: bool = True
 
     @property
     def pairs(self) -> tuple[tuple[float, float], ...]:
@@ -33,11 +39,17 @@ class IntensityRange:
         lows, highs = np.atleast_1d(self.low), np.atleast_1d(self.high)
         return tuple((float(a), float(b)) for a, b in zip(lows, highs, strict=True))
 
+    @property
+    def logged(self) -> tuple[tuple[float, float], ...] | None:
+        """The pairs that a log keeps; None where each view is cut by its own values."""
+        return self.pairs if self.fixed else None
+
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
         """Bring pixels of the image to three channels in [0, 1].
 
-        Grey is repeated; two channels become red and green; a fourth channel (alpha) and
-        further ones are left out.  Pixels that are not finite become 0, or 1 for +inf.
+        What lies beyond the range becomes 0 and 1.  Grey is repeated; two channels become red
+        and green; a fourth channel (alpha) and further ones are left out.  Pixels that are not
+        finite become 0, or 1 for +inf.
 
         Parameters
         ----------
@@ -49,13 +61,29 @@ class IntensityRange:
         ndarray of shape (h, w, 3)
             float32 in [0, 1].
         """
+        return np.clip(self.scale(pixels), 0.0, 1.0)
+
+    def scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Bring pixels of the image to three channels, as :meth:`apply` does.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (h, w) or (h, w, C)
+            Any part of the image that the range was fitted to.
+
+        Returns
+        -------
+        ndarray of shape (h, w, 3)
+            float32; in [0, 1] when the range is fixed, else whatever lies beyond it too.
+        """
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
         span = np.asarray(self.high, dtype=np.float64) - np.asarray(self.low)
         varies = span > 0  # a constant channel is black
         with np.errstate(over="ignore", invalid="ignore"):
             unit = (array.astype(np.float64) - np.asarray(self.low)) / np.where(varies, span, 1.0)
         unit = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0) * varies
-        scaled: NDArray[np.float32] = np.clip(unit, 0.0, 1.0).astype(np.float32)
+        low, high = (0.0, 1.0) if self.fixed else (-_BEYOND, _BEYOND)
+        scaled: NDArray[np.float32] = np.clip(unit, low, high).astype(np.float32)
         channels = scaled.shape[-1]
         if channels == 1:
             scaled = np.repeat(scaled, 3, axis=-1)
@@ -101,7 +129,36 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
     low, high = np.percentile(sample, [_LOW, _HIGH])
     if high <= low:
         low, high = sample.min(), sample.max()
-    return IntensityRange(float(low), float(high))
+    return IntensityRange(float(low), float(high), fixed=False)
+
+
+def stretch(
+    view: NDArray[np.float32], *, each: bool = False, limits: tuple[float, float] = (_LOW, _HIGH)
+) -> NDArray[np.float32]:
+    """Bring a view to [0, 1] by its own values.
+
+    Parameters
+    ----------
+    view : ndarray of shape (S, S, 3)
+        float32, as :meth:`IntensityRange.scale` gives.
+    each : bool
+        Whether each channel has a range of its own.
+    limits : (float, float)
+        Percentiles that become 0 and 1; a hot pixel lies beyond.
+
+    Returns
+    -------
+    ndarray of shape (S, S, 3)
+        float32 in [0, 1]; zeros where nothing varies.
+    """
+    axes = (0, 1) if each else (0, 1, 2)
+    low, high = np.percentile(view, limits, axis=axes, keepdims=True)
+    flat = high <= low
+    low = np.where(flat, view.min(axis=axes, keepdims=True), low)
+    high = np.where(flat, view.max(axis=axes, keepdims=True), high)
+    span = np.where(high > low, high - low, 1.0)
+    unit: NDArray[np.float32] = np.clip((view - low) / span, 0.0, 1.0).astype(np.float32)
+    return unit
 
 
 def to_unit_rgb(image: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -59,6 +59,12 @@ class ImageInfo:
     # Distance between neighbouring planes along Z in micrometres.
     plane_distance: float | None = None
 
+    @property
+    def pixel_side(self) -> float | None:
+        """Side of a square of a pixel's area in micrometres; None where the file does not say."""
+        side = 0.0 if self.pixel_size is None else math.sqrt(abs(math.prod(self.pixel_size)))
+        return side if 0 < side < math.inf else None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:

@@ -195,6 +195,7 @@ class Picture:
             return IntensityRange(
                 tuple(float(np.asarray(r.low)) for r in ranges),
                 tuple(float(np.asarray(r.high)) for r in ranges),
+                fixed=all(r.fixed for r in ranges),
             )
         one = self.read(slice(0, 1), slice(0, 1))
         if one.dtype in (np.uint8, np.bool_):  # their scale is known

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from napari_spa.core.transforms import IntensityRange, standardise
+from napari_spa.core.transforms import IntensityRange, standardise, stretch
 from napari_spa.core.types import FloatArray, Region
 from napari_spa.refine.engine.image_plane import Picture
 
@@ -148,6 +148,9 @@ class Canvas:
     def read(self, view: FieldOfView, size: int) -> FloatArray:
         """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
 
+        Bytes and what a user limits keep their range; all else is stretched by what the view
+        holds, so that an object looks the same whatever else there is in the image.
+
         Parameters
         ----------
         view : FieldOfView
@@ -176,7 +179,7 @@ class Canvas:
         block = self._block(
             level, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
         )
-        pixels = self.intensity.apply(block[np.ix_(rows - rows[0], columns - columns[0])])
+        pixels = self.intensity.scale(block[np.ix_(rows - rows[0], columns - columns[0])])
         stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
         factors = (max(1, len(rows) // size), max(1, len(columns) // size))
         h, w = len(rows) // factors[0] * factors[0], len(columns) // factors[1] * factors[1]
@@ -188,7 +191,9 @@ class Canvas:
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None].float()
         out = functional.grid_sample(stack, grid, padding_mode="border", align_corners=False)
         result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
-        return result
+        if self.intensity.fixed:
+            return result
+        return stretch(result, each=len(self.picture.levels[0]) > 1)
 
     def _block(
         self, level: int, rows: tuple[int, int], columns: tuple[int, int]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.view import FieldOfView
 
-_LARGEST_PIXEL = 1e7
-"""Micrometres: ten metres, for those who look at the earth."""
+_LARGEST_PIXEL = 1e9
+"""Micrometres: a kilometre, for those who look at the earth."""
 
 
 def check_prompts(

@@ -21,7 +21,7 @@ from napari_spa.viewer.annotation.round import RoundRenderer, Shown, look_record
 from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs
-from napari_spa.viewer.layers.planes import picture_of
+from napari_spa.viewer.layers.planes import picture_of, pixel_side
 from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
@@ -341,11 +341,12 @@ class Refiner(QObject):
         look = held.look or work.look
         held = replace(held, look=look, blind=self.blind)
         load, picture = self.model.loader(), picture_of(work.image, held.plane, look)
+        side = pixel_side(work.image, held.plane)
 
         def job(progress: Progress) -> Shown:
             session = load(progress)
             progress(0.05, "reading the image")
-            session.set_image(picture, source=work.source())
+            session.set_image(picture, source=work.source(), pixel_size=side)
             return make_shown(session, act(session, progress), blind=held.blind)
 
         # Started again, an object that is on show comes back where that fails or is cancelled.

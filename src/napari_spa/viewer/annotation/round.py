@@ -101,7 +101,7 @@ def look_record(look: Look, canvas: Canvas) -> dict[str, Any]:
         "look": {
             "channels": channels.chosen,
             "axis": channels.axis,
-            "limits": canvas.intensity.pairs,
+            "limits": canvas.intensity.logged,
         },
     }
 

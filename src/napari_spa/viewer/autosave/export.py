@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.viewer.layers.mask import space_of
+from napari_spa.viewer.layers.planes import micrometres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,14 +67,11 @@ def export_work(
 
 def _info(axes: str, shape: tuple[int, ...], scale: tuple[float, ...], unit: str) -> ImageInfo:
     """Describe the labels; a scale in a unit of length becomes micrometres."""
-    from pint import get_application_registry
-
     from napari_spa.io.images import ImageInfo
 
-    quantity = get_application_registry().Quantity(1.0, unit)  # type: ignore[no-untyped-call]
-    if not quantity.check("[length]") or unit == "pixel":
+    factor = micrometres(unit)
+    if factor is None:
         return ImageInfo(axes, (shape[-2], shape[-1]))
-    factor = float(quantity.to("micrometer").magnitude)
     distance = scale[-3] * factor if "Z" in axes and axes[-3] == "Z" else None
     size = (scale[-2] * factor, scale[-1] * factor)
     return ImageInfo(axes, (shape[-2], shape[-1]), size, plane_distance=distance)

@@ -25,6 +25,8 @@ def camera_of(viewer: ViewerModel) -> Any:
 
 
 _MOST_CHANNELS = 8
+_LARGEST_SIDE = 1e9
+"""Micrometres; a layer of kilometres was scaled by mistake, or shows no objects of ours."""
 _CHANNEL_NAMES = {"c", "channel", "channels", "ch"}
 
 
@@ -142,6 +144,28 @@ def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
     if look.contrast == "layer":
         return Picture(tuple(readers), colours, limits=(shown,))
     return Picture(tuple(readers), colours, shown=shown)
+
+
+def micrometres(unit: str) -> float | None:
+    """Return how many micrometres a layer's unit is; None for pixels and other things."""
+    from pint import get_application_registry
+
+    quantity = get_application_registry().Quantity(1.0, unit)  # type: ignore[no-untyped-call]
+    if unit == "pixel" or not quantity.check("[length]"):
+        return None
+    return float(quantity.to("micrometer").magnitude)
+
+
+def pixel_side(layer: Image, plane: Plane) -> float | None:
+    """Return the side of a square of a pixel's area in micrometres; None where not known."""
+    sides = []
+    for axis in plane.axes:
+        unit = micrometres(str(layer.units[axis]))
+        if unit is None:
+            return None
+        sides.append(abs(float(layer.scale[axis])) * unit)
+    side = float(np.sqrt(sides[0] * sides[1]))
+    return side if 0 < side < _LARGEST_SIDE else None
 
 
 def image_digest(layer: Image, axes: tuple[int, int]) -> str:
