@@ -231,7 +231,9 @@ class LatentHead:
             parts.append(logits[:, 0])
             expected.append(quality[:, 0])
             step(min(1.0, (start + size) / len(latents)))
-        logits = torch.cat(parts)
+        device = parts[-1].device  # not the first's, where memory was short
+        logits = torch.cat([part.to(device) for part in parts])
+        expected = [part.to(device) for part in expected]
         spread = logit_spread(logits)
         if self.offsets:
             offset = torch.from_numpy(draws.latents[:, d]).float().to(logits.device)

@@ -13,6 +13,7 @@ from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
 from napari_spa.model.efficientnet import EfficientNetEncoder
 from napari_spa.model.encoder import ConvEncoder
 from napari_spa.model.hiera import HieraEncoder
+from napari_spa.model.memory import within_memory
 from napari_spa.model.preference import (
     Conditioner,
     PaperPriorNetwork,
@@ -151,6 +152,8 @@ class Spa(nn.Module):
     def __init__(self, config: SpaConfig) -> None:
         super().__init__()
         self.config = config
+        self.reduced = False  # whether to compute in bfloat16 outside of training
+        self.most_rows: dict[str, int] = {}  # rows that fit at once, where all did not
         size, dim, grid = config.image_size, config.embed_dim, config.grid
         skip_channels: tuple[int, ...] = ()
         if config.encoder == "conv":
@@ -205,6 +208,7 @@ class Spa(nn.Module):
         """The device of the parameters."""
         return next(self.parameters()).device
 
+    @within_memory
     def encode(self, pixels: Tensor) -> ImageEmbedding:
         """Encode normalised pixels once per image.
 
@@ -222,6 +226,7 @@ class Spa(nn.Module):
         projected = self.conditioner.project_image(tokens) if self.config.latent_dim else tokens
         return ImageEmbedding(tokens, projected, self.mask_decoder.project_skips(skips))
 
+    @within_memory
     def embed_prompts(
         self,
         points: Tensor | None,
@@ -260,6 +265,7 @@ class Spa(nn.Module):
         coarse, fine = self.prompt_maps(points, labels, boxes)
         return PromptEmbedding(sparse, dense + coarse, fine)
 
+    @within_memory
     def initial_mixture(self, prompt: PromptEmbedding) -> tuple[Tensor, Tensor]:
         """Predict the mixture's means and log variances from the prompts (paper 3.4).
 
@@ -331,6 +337,7 @@ class Spa(nn.Module):
             *self._decode(image, prompt, None, range(1 + self.config.multimask_outputs))
         )
 
+    @within_memory
     def _decode(
         self,
         image: ImageEmbedding,

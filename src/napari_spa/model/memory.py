@@ -1,0 +1,134 @@
+"""Go on when a device's memory is short: fewer rows at once, then the CPU.
+
+How much a GPU has free changes while it is used, by other programs too; so nothing is
+predicted.  What fails is done again in halves, which are remembered, and a network that
+cannot take even one row moves to the CPU, once, in one sentence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.model.spa import Spa
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DeviceMemoryWarning(UserWarning):
+    """A network moved to the CPU."""
+
+
+def within_memory(
+    method: Callable[Concatenate[Spa, P], T],
+) -> Callable[Concatenate[Spa, P], T]:
+    """Let a method of a network in evaluation go on when its device is out of memory.
+
+    Its tensors, and named tuples of tensors, have one row, or as many as the longest of
+    them; rows do not depend on each other.  They are brought to the network's device, and
+    with ``spa.reduced`` computed in bfloat16.
+    """
+
+    @wraps(method)
+    def run(spa: Spa, /, *args: P.args, **options: P.kwargs) -> T:
+        if spa.training:
+            return method(spa, *args, **options)
+        given = (args, options)
+        rows = _rows(given)
+        most = spa.most_rows.get(method.__name__, rows)
+        if rows > most:
+            parts = [_part(given, rows, low, low + most) for low in range(0, rows, most)]
+            return cast("T", _joined([run(spa, *some, **more) for some, more in parts]))
+        try:
+            return _computed(method, spa, given)
+        except torch.OutOfMemoryError:
+            pass  # outside of this block the failed call's tensors are released
+        if rows > 1:
+            spa.most_rows[method.__name__] = rows // 2
+        elif on_accelerator(spa):
+            _move_to_cpu(spa)
+        else:
+            raise MemoryError("one row of the network does not fit into memory")
+        return run(spa, *args, **options)
+
+    return run
+
+
+def on_accelerator(spa: Spa) -> bool:
+    """Return whether a network computes elsewhere than on the CPU."""
+    return spa.device.type != "cpu"
+
+
+def _computed(method: Callable[..., T], spa: Spa, given: tuple[Any, Any]) -> T:
+    device = spa.device
+    args, options = _each(lambda tensor: tensor.to(device), given)
+    if not spa.reduced:
+        return method(spa, *args, **options)
+    with torch.autocast(device.type, torch.bfloat16):
+        result = method(spa, *args, **options)
+    return cast("T", _each(lambda tensor: tensor.float(), result))
+
+
+def _move_to_cpu(spa: Spa) -> None:
+    name, device = spa.config.name, spa.device
+    with torch.inference_mode(mode=False):  # its weights may be trained later
+        spa.to("cpu")
+    spa.most_rows.clear()
+    spa.reduced = False
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    warnings.warn(
+        f"{name} does not fit into the memory of {device} and goes on on the CPU, which is slower; "
+        "close other programs that use the GPU, or take a smaller model.",
+        DeviceMemoryWarning,
+        stacklevel=4,
+    )
+
+
+# -- rows of nested arguments -------------------------------------------------------------
+
+
+def _each(function: Callable[[Tensor], Tensor], value: Any) -> Any:  # noqa: ANN401  any nesting
+    """Apply a function to every tensor in nested tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {name: _each(function, part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        parts = [_each(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+def _rows(value: Any) -> int:  # noqa: ANN401
+    most = 1
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal most
+        most = max(most, len(tensor))
+        return tensor
+
+    _each(count, value)
+    return most
+
+
+def _part(value: Any, rows: int, low: int, high: int) -> Any:  # noqa: ANN401
+    return _each(lambda tensor: tensor[low:high] if len(tensor) == rows else tensor, value)
+
+
+def _joined(parts: list[Any]) -> Any:  # noqa: ANN401
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part.to(parts[-1].device) for part in parts])
+    if isinstance(first, tuple):
+        rows = [_joined(list(some)) for some in zip(*parts, strict=True)]
+        return type(first)(*rows) if hasattr(first, "_fields") else tuple(rows)
+    return first
