@@ -400,11 +400,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=240, help="begin no part after so long")
     parser.add_argument("--small", action="store_true", help="few repeats of small sizes")
+    parser.add_argument("--parts", nargs="+", help="only these, as they are called in this file")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     bench = Benchmark(torch.device(options.device), options.seconds, small=options.small)
     parts = (ceilings, masks, large_network, small_network, training, short_of_memory, folder)
     for work in parts:
+        if options.parts and work.__name__ not in options.parts:
+            continue
         bench.part(work)
         if options.json is not None:  # after each: what was measured is kept
             options.json.write_text(json.dumps(bench.figures, indent=1))
