@@ -12,77 +12,103 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.model.spa import Spa
-
 P = ParamSpec("P")
 T = TypeVar("T")
+N = TypeVar("N", bound="Network")
 
 
 class DeviceMemoryWarning(UserWarning):
     """A network moved to the CPU."""
 
 
+class Network(nn.Module):
+    """A network whose methods of :func:`within_memory` go on when memory is short.
+
+    Parameters
+    ----------
+    name : str
+        What the user is told.
+
+    Attributes
+    ----------
+    reduced : bool
+        Whether to compute in bfloat16 outside of training.
+    most_rows : dict of str to int
+        By method, the rows that fit at once, where all did not.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.reduced = name, False
+        self.most_rows: dict[str, int] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+
 def within_memory(
-    method: Callable[Concatenate[Spa, P], T],
-) -> Callable[Concatenate[Spa, P], T]:
+    method: Callable[Concatenate[N, P], T],
+) -> Callable[Concatenate[N, P], T]:
     """Let a method of a network in evaluation go on when its device is out of memory.
 
     Its tensors, and named tuples of tensors, have one row, or as many as the longest of
     them; rows do not depend on each other.  They are brought to the network's device, and
-    with ``spa.reduced`` computed in bfloat16.
+    with ``network.reduced`` computed in bfloat16.
     """
 
     @wraps(method)
-    def run(spa: Spa, /, *args: P.args, **options: P.kwargs) -> T:
-        if spa.training:
-            return method(spa, *args, **options)
+    def run(network: N, /, *args: P.args, **options: P.kwargs) -> T:
+        if network.training:
+            return method(network, *args, **options)
         given = (args, options)
         rows = _rows(given)
-        most = spa.most_rows.get(method.__name__, rows)
+        most = network.most_rows.get(method.__name__, rows)
         if rows > most:
             parts = [_part(given, rows, low, low + most) for low in range(0, rows, most)]
-            return cast("T", _joined([run(spa, *some, **more) for some, more in parts]))
+            return cast("T", _joined([run(network, *some, **more) for some, more in parts]))
         try:
-            return _computed(method, spa, given)
+            return _computed(method, network, given)
         except torch.OutOfMemoryError:
             pass  # outside of this block the failed call's tensors are released
         if rows > 1:
-            spa.most_rows[method.__name__] = rows // 2
-        elif on_accelerator(spa):
-            _move_to_cpu(spa)
+            network.most_rows[method.__name__] = rows // 2
+        elif on_accelerator(network):
+            _move_to_cpu(network)
         else:
             raise MemoryError("one row of the network does not fit into memory")
-        return run(spa, *args, **options)
+        return run(network, *args, **options)
 
     return run
 
 
-def on_accelerator(spa: Spa) -> bool:
+def on_accelerator(network: Network) -> bool:
     """Return whether a network computes elsewhere than on the CPU."""
-    return spa.device.type != "cpu"
+    return network.device.type != "cpu"
 
 
-def _computed(method: Callable[..., T], spa: Spa, given: tuple[Any, Any]) -> T:
-    device = spa.device
+def _computed(method: Callable[..., T], network: Network, given: tuple[Any, Any]) -> T:
+    device = network.device
     args, options = _each(lambda tensor: tensor.to(device), given)
-    if not spa.reduced:
-        return method(spa, *args, **options)
+    if not network.reduced:
+        return method(network, *args, **options)
     with torch.autocast(device.type, torch.bfloat16):
-        result = method(spa, *args, **options)
+        result = method(network, *args, **options)
     return cast("T", _each(lambda tensor: tensor.float(), result))
 
 
-def _move_to_cpu(spa: Spa) -> None:
-    name, device = spa.config.name, spa.device
+def _move_to_cpu(network: Network) -> None:
+    name, device = network.name, network.device
     with torch.inference_mode(mode=False):  # its weights may be trained later
-        spa.to("cpu")
-    spa.most_rows.clear()
-    spa.reduced = False
+        network.to("cpu")
+    network.most_rows.clear()
+    network.reduced = False
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     warnings.warn(

@@ -13,7 +13,7 @@ from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
 from napari_spa.model.efficientnet import EfficientNetEncoder
 from napari_spa.model.encoder import ConvEncoder
 from napari_spa.model.hiera import HieraEncoder
-from napari_spa.model.memory import within_memory
+from napari_spa.model.memory import Network, within_memory
 from napari_spa.model.preference import (
     Conditioner,
     PaperPriorNetwork,
@@ -137,7 +137,7 @@ class Hypotheses(NamedTuple):
     extents: Tensor | None
 
 
-class Spa(nn.Module):
+class Spa(Network):
     """Image encoder, prompt encoder, mask decoder and preference networks.
 
     The state dict follows SAM: ``image_encoder``, ``prompt_encoder``, ``mask_decoder``;
@@ -150,10 +150,8 @@ class Spa(nn.Module):
     """
 
     def __init__(self, config: SpaConfig) -> None:
-        super().__init__()
+        super().__init__(config.name)
         self.config = config
-        self.reduced = False  # whether to compute in bfloat16 outside of training
-        self.most_rows: dict[str, int] = {}  # rows that fit at once, where all did not
         size, dim, grid = config.image_size, config.embed_dim, config.grid
         skip_channels: tuple[int, ...] = ()
         if config.encoder == "conv":
@@ -202,11 +200,6 @@ class Spa(nn.Module):
                 embed_dim=dim, components=config.components
             )
             self.weight_network = WeightNetwork(components=config.components)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return next(self.parameters()).device
 
     @within_memory
     def encode(self, pixels: Tensor) -> ImageEmbedding:
