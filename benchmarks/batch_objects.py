@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from napari_spa.batch.auto import find_on_plane
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.rough_masks import objects_on, refine_mask
+from napari_spa.batch.objects import objects_on, refine_mask
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.core.metrics import dice

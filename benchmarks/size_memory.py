@@ -24,13 +24,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from typing import TYPE_CHECKING
 
 import numpy as np
+from transfer_sets import average
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.objects import split_objects
 from napari_spa.datasets import open_folder
 from napari_spa.evaluate.report.writing import markdown_table, spread
-from napari_spa.evaluate.statistics import average_over_sets, bootstrap
+from napari_spa.evaluate.statistics import bootstrap
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.images import read_image
 
@@ -157,7 +158,7 @@ def table(rows: list[Row]) -> list[str]:
         means = _means(played)
         lines.append([name, str(len(played)), *means, spread(bootstrap(*gain), points=True)])
     means = [f"{np.mean([float(line[k]) for line in lines]):.3f}" for k in (2, 3)]
-    mean = spread(average_over_sets(gains), points=True)
+    mean = spread(average(gains), points=True)
     lines.append(["mean over sets", str(len(rows)), *means, mean])
     return markdown_table(["set", "objects", "no memory", "memory", "gain"], lines)
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from napari_spa.evaluate.report.writing import markdown_table, spread
 from napari_spa.evaluate.statistics import LEVEL, Interval, drawn_means
-from napari_spa.evaluate.transfer.files import Agreement, TransferRow
-from napari_spa.evaluate.transfer.report import (
+from napari_spa.evaluate.transfer import (
     DIFFERENT,
     PAIRED,
+    Agreement,
+    TransferRow,
     TransferTable,
     agreement_between,
 )

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
-from napari_spa.batch import cluster, local
-from napari_spa.batch.job import Assignment, Job, number_of_process
+from napari_spa.batch import executors
 from napari_spa.batch.runner import run_batch
 from napari_spa.batch.task import ImageResult
+from napari_spa.batch.worker import Assignment, Job, number_of_process
 from napari_spa.errors import Cancelled, DataError
 
 distributed = pytest.importorskip("distributed")
@@ -44,7 +44,7 @@ def undisturbed(plan):
 @pytest.fixture(scope="module")
 def workers():
     """Two worker processes that several batches share, as a cluster of a site is shared."""
-    with local.local_cluster(2, 1 << 30) as running:
+    with executors.local_cluster(2, 1 << 30) as running:
         yield running
 
 
@@ -70,7 +70,7 @@ def test_an_image_that_always_kills_its_process_fails_and_no_other_does(tmp_path
 
 
 def test_local_workers_are_numbered_and_keep_no_record_of_their_calls(workers):
-    with cluster.connected(workers) as client:
+    with executors.connected(workers) as client:
         kept = client.run(dask.config.get, "distributed.worker.profile.enabled")
         asked = [client.submit(number_of_process, workers=[at], pure=False) for at in kept]
         assert sorted(one.result() for one in asked) == [0, 1]
@@ -87,7 +87,7 @@ def test_the_model_is_loaded_once_in_each_worker(tmp_path, workers):
 
 
 def test_a_worker_starts_with_one_thread_and_keeps_its_memory(workers):
-    with cluster.connected(workers) as client:
+    with executors.connected(workers) as client:
         started = client.run(_environment_at_start).values()
     for variables in started:
         assert variables["OMP_NUM_THREADS"] == "1"
@@ -140,14 +140,14 @@ def test_workers_that_do_not_see_the_folder_are_named(tmp_path, workers):
     plan = make_folder(tmp_path, {"a.png": "blob"})
     job = Job(tmp_path / "else" / "out", "run", plan.source, plan.recipe, {}, TOOLS)
     with (
-        cluster.connected(workers) as client,
+        executors.connected(workers) as client,
         pytest.raises(DataError, match="share the file system"),
     ):
-        list(cluster.run_on(client, job, [Assignment(plan.tasks[0])]))
+        list(executors.run_on(client, job, [Assignment(plan.tasks[0])]))
 
 
 def test_no_scheduler_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 0.5)
     plan = make_folder(tmp_path, {"a.png": "blob"})
     with pytest.raises(DataError, match="no dask scheduler answers at tcp:"):
         run(plan, scheduler="tcp://127.0.0.1:1")
@@ -198,8 +198,8 @@ def test_memory_decides_how_many_workers_there_are(tmp_path, monkeypatch):
     job = Job(plan.out, "run", plan.source, plan.recipe, {}, TOOLS)
     memory = psutil.virtual_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=5 << 29))
-    assert local.share_of_memory(job, 1) == (1, 5 << 29)
-    assert local.share_of_memory(job, 8) == (2, 5 << 28)
+    assert executors.share_of_memory(job, 1) == (1, 5 << 29)
+    assert executors.share_of_memory(job, 8) == (2, 5 << 28)
 
 
 def test_without_dask_one_worker_works_and_more_are_refused(tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_nobody_else_can_command_the_workers():
     """What listens talks TLS only, and only to the certificate of this run."""
     import psutil
 
-    with local.local_cluster(1, 1 << 30) as running:
+    with executors.local_cluster(1, 1 << 30) as running:
         assert running.scheduler_address.startswith("tls://127.0.0.1:")
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         ports = {c.laddr for p in processes for c in p.net_connections() if c.status == "LISTEN"}
@@ -282,7 +282,7 @@ def test_a_scheduler_of_a_site_is_reached_over_its_tls(tmp_path):
         ) as site,
         dask.config.set(files),
     ):
-        assert not cluster.exposed(site.scheduler_address)
+        assert not executors.exposed(site.scheduler_address)
         assert run(plan, scheduler=site.scheduler_address).done == ("a.png",)
     assert snapshot(plan.out) == undisturbed(plan)
 
@@ -295,14 +295,14 @@ def test_a_scheduler_of_a_site_is_reached_over_its_tls(tmp_path):
     ],
 )  # fmt: skip
 def test_a_connection_that_others_can_change_is_told(address, expected):
-    assert cluster.exposed(address) == expected
+    assert executors.exposed(address) == expected
 
 
 def test_an_answer_for_another_image_is_refused(tmp_path):
     plan = make_folder(tmp_path, {"a.png": "blob"})
     tools = replace(TOOLS, segment=_answer_for_another)
     with (
-        local.local_cluster(1, 1 << 30) as running,
+        executors.local_cluster(1, 1 << 30) as running,
         pytest.raises(DataError, match="something else"),
     ):
         run_batch(plan, tools=tools, scheduler=running)
@@ -317,6 +317,6 @@ def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
     for name in ("numpy", "torch", "multiprocessing", "distributed"):
         (tmp_path / "images" / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path / "images")
-    with local.local_cluster(1, 1 << 30) as running, cluster.connected(running) as client:
+    with executors.local_cluster(1, 1 << 30) as running, executors.connected(running) as client:
         assert client.submit(os.getcwd, pure=False).result() == str(tmp_path / "images")
     assert not (tmp_path / "ran").exists()

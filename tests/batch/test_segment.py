@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from tiny_model import make_model
 
-from napari_spa.batch import image
-from napari_spa.batch.engine import BatchEngine
+from napari_spa.batch import engine as engine_module
+from napari_spa.batch.engine import BatchEngine, OpenedImage
 from napari_spa.batch.segment import input_digest, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.errors import DataError, InputError
@@ -281,7 +281,7 @@ def test_a_stack_keeps_axes_and_slices(engine, tmp_path):
 
 
 def test_labels_that_do_not_fit(engine, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(image, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(engine_module, "_MOST_BYTES", 1000)
     result = segment_image(task, RECIPE, engine, tmp_path)
     assert result.outcome == "failed"
     assert "does not fit into memory" in result.problem
@@ -327,7 +327,7 @@ def test_light_until_an_engine_is_made():
     script = (
         "import sys\n"
         "import napari_spa.batch.segment, napari_spa.batch.engine\n"
-        "import napari_spa.batch.auto, napari_spa.batch.rough_masks\n"
+        "import napari_spa.batch.auto, napari_spa.batch.objects\n"
         "print([name for name in ('torch', 'napari', 'sklearn') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -348,7 +348,7 @@ def test_a_pyramid_is_read_piece_by_piece(engine, task, tmp_path):
 
 def test_an_image_that_is_cut_short_while_it_is_read(engine, task, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_spa.io.images.lazy._READ_WHOLE", 0)
-    opened = image.OpenedImage.open(task)
+    opened = OpenedImage.open(task)
     os.truncate(task.path, 100)
     with pytest.raises(InputError, match="it is cut short"):
         opened.levels[0][()]

@@ -6,10 +6,8 @@ from dataclasses import replace
 import pytest
 from fake_batch import TOOLS, make_folder, snapshot
 
-from napari_spa.batch.estimate import estimate
-from napari_spa.batch.resume import STATE
-from napari_spa.batch.runner import run_batch
-from napari_spa.batch.verify import verify
+from napari_spa.batch.resume import STATE, verify
+from napari_spa.batch.runner import estimate, run_batch
 from napari_spa.errors import DataError
 
 

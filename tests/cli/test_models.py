@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from weights_server import serving
 
-from napari_spa.io.models import download, known_models, registry
+from napari_spa.io.models import download, registry
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_download_from_a_mirror(run, refuses, models_folder: Path) -> None:
 def test_a_download_says_where_the_file_is(run, models_folder: Path, monkeypatch) -> None:
     content = b"weights" * 1000
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    known = (replace(known_models.KNOWN[0], digest=digest),)
+    known = (replace(registry.KNOWN[0], digest=digest),)
     for module in (registry, download):
         monkeypatch.setattr(module, "KNOWN", known)
     with serving(content) as server:

@@ -108,7 +108,7 @@ def test_where_two_people_disagree(run, people, model_file, image_file, tmp_path
 def test_an_overlay_of_nothing_and_of_any_name(
     run, people, model_file, image_file, tmp_path
 ) -> None:
-    from napari_spa.cli.profile_panel import _drawable
+    from napari_spa.cli.panel import _drawable
 
     assert _drawable("Ana $x_1$", "first") == "Ana $x_1$"
     assert _drawable("田中", "first") == "first"

@@ -5,8 +5,7 @@ import pytest
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from napari_spa.core.candidates import cluster_samples, gram_coordinates
-from napari_spa.core.clicks import representative_point
+from napari_spa.core.candidates import cluster_samples, gram_coordinates, representative_point
 
 
 def discs(radii, size=64, noise=0.0, seed=0):

@@ -15,7 +15,8 @@ from napari_spa.datasets import open_folder
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.evaluate.methods import METHODS, find_method, training_costs
 from napari_spa.evaluate.methods.rivals import PromptedMethod, WholeImageMethod
-from napari_spa.evaluate.protocol import EvaluateConfig, evaluate
+from napari_spa.evaluate.protocol import evaluate
+from napari_spa.evaluate.targets import EvaluateConfig
 from napari_spa.evaluate.users import Pick
 from napari_spa.io.models.formats import save_model
 from napari_spa.train.rivals import RivalConfig, train_method

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_spa.datasets import open_folder
-from napari_spa.evaluate.protocol import EvaluateConfig
 from napari_spa.evaluate.targets import (
+    EvaluateConfig,
     RatedMasks,
     case_groups,
     choose_names,

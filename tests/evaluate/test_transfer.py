@@ -14,15 +14,17 @@ from napari_spa.core.metrics import dice
 from napari_spa.core.simulated_user import pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.protocol import EvaluateConfig
-from napari_spa.evaluate.targets import choose_names, seeded
-from napari_spa.evaluate.transfer import study as module
-from napari_spa.evaluate.transfer.files import Agreement, TransferRow
-from napari_spa.evaluate.transfer.report import (
+from napari_spa.evaluate import transfer as module
+from napari_spa.evaluate.targets import EvaluateConfig, choose_names, seeded
+from napari_spa.evaluate.transfer import (
+    Agreement,
+    TransferConfig,
+    TransferRow,
     summarise_transfer,
+    transfer,
+    wider_box,
     write_transfer,
 )
-from napari_spa.evaluate.transfer.study import TransferConfig, transfer, wider_box
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.preference import update as learning

@@ -23,18 +23,16 @@ from tiny_model import make_model
 
 from napari_spa.batch.manifest import KIND, read_manifest
 from napari_spa.batch.plan import make_plan, read_prompts
-from napari_spa.batch.resume import STATE, look
+from napari_spa.batch.resume import STATE, look, verify
 from napari_spa.batch.runner import run_batch
 from napari_spa.batch.task import BatchRecipe
-from napari_spa.batch.verify import verify
 from napari_spa.errors import SpaError
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.event_log import read_records
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.projects.items import BatchFinding, Known
-from napari_spa.io.projects.project import Project
+from napari_spa.io.projects.project import BatchFinding, Known, Project
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import image_facts, read_journal
 from napari_spa.train.config import read_recipe

@@ -20,18 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_spa.batch.job import Tools
 from napari_spa.batch.plan import BatchPlan
-from napari_spa.batch.task import (
-    BatchRecipe,
-    BatchTask,
-    ImageResult,
-    ObjectPrompt,
-    ObjectResult,
-)
+from napari_spa.batch.task import BatchRecipe, BatchTask, ImageResult, ObjectPrompt, ObjectResult
+from napari_spa.batch.worker import Tools
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.identity import ModelIdentity, file_sha256
+from napari_spa.io.models.identity import ModelIdentity, weights_sha256
 from napari_spa.io.projects.paths import labels_path, log_path
 
 
@@ -39,7 +33,9 @@ class FakeEngine:
     device = "cpu"
 
     def __init__(self, recipe):
-        self.identity = ModelIdentity("fake", file_sha256(Path(recipe.model)), "both", "mixture", 4)
+        self.identity = ModelIdentity(
+            "fake", weights_sha256(Path(recipe.model)), "both", "mixture", 4
+        )
         folder = Path(recipe.model).parent / "loads"
         folder.mkdir(exist_ok=True)
         (folder / f"{os.getpid()}-{time.time_ns()}").touch()

@@ -15,7 +15,7 @@ from napari_spa.io.event_log import read_records
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.folder import storage
+from napari_spa.viewer.folder import reader
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -340,7 +340,7 @@ def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatc
     before = sorted(path.name for path in out.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr("tempfile.mkstemp", refuse)
-        patch.setattr(storage.FolderLog, "_append_line", refuse)
+        patch.setattr(reader.FolderLog, "_append_line", refuse)
         accept(qtbot, dock, desk)
         go(qtbot, dock, "cell2.png")
         walker.saver.run(lambda: None).result()

@@ -15,8 +15,8 @@ import pytest
 import tifffile
 
 from napari_spa.batch.plan import make_plan
+from napari_spa.batch.resume import verify
 from napari_spa.batch.task import BatchRecipe, input_digest
-from napari_spa.batch.verify import verify
 from napari_spa.io.event_log import read_records
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.projects.project import Project

@@ -17,8 +17,8 @@ import torch
 from fake_batch import TOOLS, make_folder
 from tiny_model import make_model
 
+from napari_spa.batch.resume import verify
 from napari_spa.batch.runner import run_batch
-from napari_spa.batch.verify import verify
 from napari_spa.cli import main
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.event_log import RecordLog, read_records

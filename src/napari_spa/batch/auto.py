@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.batch.engine import BatchEngine
-    from napari_spa.batch.image import OpenedImage
+    from napari_spa.batch.engine import BatchEngine, OpenedImage
     from napari_spa.batch.task import AutoConfig
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray

@@ -1,22 +1,173 @@
-"""The model behind a batch: loaded once in a process, used for one image after another."""
+"""The model behind a batch, loaded once in a process, and the image that it looks at."""
 
 from __future__ import annotations
 
+import json
+import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_spa.core.plane import Plane
+from napari_spa.errors import ImageWarning, InputError
+from napari_spa.io.files import atomic_path
+from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.log.replay import logged_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import torch
+    from numpy.typing import NDArray
 
-    from napari_spa.batch.task import BatchRecipe
-    from napari_spa.core.plane import Plane
+    from napari_spa.batch.task import BatchRecipe, BatchTask
+    from napari_spa.core.types import BoolArray, Region
+    from napari_spa.io.images import ImageInfo
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
+
+
+class LogText:
+    """Keep the records of a journal until they are saved."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        # No time of day: two runs of one batch write the same bytes.
+        self.journal = Journal(self, clock=lambda: 0.0)
+
+    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Keep one record after all before it."""
+        content = record() if callable(record) else record
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
+        self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def save(self, path: Path) -> None:
+        """Close the journal and write it, synced."""
+        self.journal.note("closed")
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"".join(self._lines))
+
+
+_MOST_BYTES = 2**32
+"""Labels of more than this are not held in memory."""
+
+
+class LabelPlanes:
+    """A surface for an `Annotation`, and a stack to write."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint32)
+        self.highest = 0
+        self._planes: dict[tuple[int, ...], NDArray[np.uint32]] = {}
+
+    def __getitem__(self, index: Any, /) -> NDArray[np.uint32]:  # noqa: ANN401  as of arrays
+        """Return a plane of a stack; the caller must not write to it."""
+        position = tuple(int(i) for i in index) if isinstance(index, tuple) else (int(index),)
+        known = self._planes.get(position)
+        if known is not None:
+            return known
+        blank: NDArray[np.uint32] = np.broadcast_to(np.zeros((), np.uint32), self.shape[-2:])
+        return blank
+
+    @property
+    def array(self) -> Any:  # noqa: ANN401  an array or like one
+        """The labels as they are written: one plane as an array, a stack as itself."""
+        return self if len(self.shape) > 2 else np.asarray(self[()])
+
+    @property
+    def largest(self) -> int:
+        """The largest label that it can hold."""
+        return int(np.iinfo(self.dtype).max)
+
+    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
+        """Return a copy of the labels in a region."""
+        return np.array(self[plane.position][region.slices])
+
+    def write(
+        self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
+    ) -> None:
+        """Give the pixels of a region that are true the values.
+
+        Raises
+        ------
+        MemoryError
+            When the labels of all planes with objects do not fit into memory.
+        """
+        position = plane.position
+        if position not in self._planes:
+            size = 4 * self.shape[-2] * self.shape[-1]
+            if size * (len(self._planes) + 1) > _MOST_BYTES:
+                raise MemoryError("labels of so many planes")
+            self._planes[position] = np.zeros(self.shape[-2:], dtype=np.uint32)
+        self._planes[position][region.slices][pixels] = values
+        if values.size:
+            self.highest = max(self.highest, int(values.max()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedImage:
+    """An image or stack that is read plane by plane."""
+
+    name: str  # of the task
+    # Full resolution first; of the logical axes, and perhaps colours after them.
+    levels: tuple[Any, ...]
+    info: ImageInfo  # for writing labels
+    notes: tuple[str, ...] = ()  # what of the file was not opened
+
+    @classmethod
+    def open(cls, task: BatchTask) -> OpenedImage:
+        """Open the image of a task."""
+        from napari_spa.io.images import open_image
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImageWarning)  # the notes are in the result
+            image = open_image(task.path)
+        return cls(task.name, image.levels, image.info, image.notes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent along each axis, colours left out."""
+        return tuple(int(n) for n in self.levels[0].shape[: len(self.info.axes)])
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What a log says of it; its place on this machine is no part of the results."""
+        dtype = str(np.dtype(self.levels[0].dtype))
+        return ImageFacts(self.name, self.shape, dtype, self.name)
+
+    def plane(self, index: tuple[int, ...]) -> Plane:
+        """Return the plane of a slice."""
+        sizes = self.shape[:-2]
+        if not sizes and index == (0,):
+            index = ()
+        if not index and all(size == 1 for size in sizes):
+            index = (0,) * len(sizes)
+        if len(index) != len(sizes):
+            raise InputError(_slice_sentence(sizes, index))
+        for position, size in zip(index, sizes, strict=True):
+            if not 0 <= position < size:
+                raise InputError(f"there is no slice {position}; there are 0 to {size - 1}.")
+        return Plane((len(sizes), len(sizes) + 1), (*index, 0, 0))
+
+    def planes(self) -> Iterator[Plane]:
+        """Go through all planes in order."""
+        for index in np.ndindex(*self.shape[:-2]):
+            yield self.plane(tuple(int(i) for i in index))
+
+
+def _slice_sentence(sizes: tuple[int, ...], index: tuple[int, ...]) -> str:
+    if not sizes:
+        return "the image is no stack; leave the slice out."
+    extent = " x ".join(map(str, sizes))
+    example = ",".join(str(size // 2) for size in sizes)
+    if not index:
+        return f"the image is a stack of {extent} slices; say which one, as slice {example}."
+    return f"the image is a stack of {extent} slices; a slice is {len(sizes)} numbers: {example}."
 
 
 class BatchEngine:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.batch.task import result_from_record, result_to_record
 from napari_spa.errors import DataError
-from napari_spa.io.files import atomic_path, open_file
-from napari_spa.io.models.identity import file_sha256
+from napari_spa.io.files import atomic_path, file_sha256
+from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def recipe_facts(recipe: BatchRecipe) -> Facts:
         raise DataError(f"the weights of {recipe.model} are not on this machine.")
     profile = None
     if recipe.profile is not None:
-        profile = {"name": recipe.profile.name, "sha256": sha256_of(recipe.profile)}
+        profile = {"name": recipe.profile.name, "sha256": file_sha256(recipe.profile)}
     return {
-        "model": {"name": entry.name, "sha256": file_sha256(entry.path)},
+        "model": {"name": entry.name, "sha256": weights_sha256(entry.path)},
         "profile": profile,
         "seed": recipe.seed,
         "source": recipe.source,
@@ -150,15 +150,6 @@ def what_differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
 def digest_of(content: Mapping[str, Any]) -> str:
     """Digest JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Digest a file as it is now."""
-    try:
-        with open_file(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
 def _doubt(result: ImageResult) -> float:

@@ -1,31 +1,125 @@
-"""Run a plan: tasks to the executor, results to the report."""
+"""Run a plan, or say what it would cost: tasks to the executor, results to the report."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.batch.cluster import connected, run_on
-from napari_spa.batch.job import Assignment, Job, Tools
-from napari_spa.batch.local import local_cluster, need_dask, run_here, share_of_memory
-from napari_spa.batch.manifest import Manifest, recipe_facts, sha256_of
+from napari_spa.batch.executors import (
+    connected,
+    local_cluster,
+    need_dask,
+    run_here,
+    run_on,
+    share_of_memory,
+)
+from napari_spa.batch.manifest import Manifest, recipe_facts
 from napari_spa.batch.resume import holding, output_names, survey
+from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
 from napari_spa.core.words import counted
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.files import file_sha256
 from napari_spa.refine.engine.config import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_spa.batch.job import Finished
     from napari_spa.batch.manifest import Facts
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.resume import RunFolder, Survey
-    from napari_spa.batch.task import ImageResult
+    from napari_spa.batch.task import BatchTask, ImageResult
+    from napari_spa.batch.worker import Finished
+
+_LONG_SECONDS = 5.0
+"""An image that takes so long is done once: what is slow only the first time matters little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a batch would do."""
+
+    images: int  # images of the plan
+    to_do: int  # those that would be done
+    kept: int  # those that would be left to the user who made or changed them
+    objects: int  # objects in those to do; measured on one image unless they come from a table
+    # Of work, with the workers asked for; not a number when no image could be measured.
+    seconds: float
+    disk: int  # bytes that the results will take
+    measured: str  # the image that was done for the estimate; empty without one
+    problem: str = ""  # why it could not be done, in a sentence
+
+
+def estimate(
+    plan: BatchPlan, *, workers: int = 1, overwrite: bool = False, tools: Tools | None = None
+) -> Estimate:
+    """Say what a batch would cost: one image of middle size is done, in a folder that goes."""
+    tools = tools or Tools()
+    facts = recipe_facts(plan.recipe)
+    found = survey(plan, facts, tools.digest, overwrite=overwrite)
+    to_do = [task for task in plan.tasks if task.name in found.to_do]
+    kept = len(found.named("kept"))
+    if not to_do:
+        return Estimate(len(plan.tasks), 0, kept, 0, 0.0, 0, "")
+    task = _of_middle_size(to_do)
+    with tempfile.TemporaryDirectory(prefix="napari-spa-") as name:
+        (Path(name) / "run" / "marks").mkdir(parents=True)
+        job = Job(Path(name), "run", plan.source, plan.recipe, facts, tools)
+        load_engine(job)
+        begun = time.perf_counter()
+        result = process(job, Assignment(replace(task, prompts=task.prompts[:1]))).result
+        seconds = time.perf_counter() - begun
+        if seconds < _LONG_SECONDS or len(task.prompts) > 1:
+            # The second time, everything has been called once.
+            ours = frozenset(digest for _, digest in result.outputs)
+            begun = time.perf_counter()
+            result = process(job, Assignment(task, ours)).result
+            seconds = time.perf_counter() - begun
+        disk = sum((Path(name) / path).stat().st_size for path, _ in result.outputs)
+    return _scaled(plan, to_do, kept, result, seconds, disk, workers)
+
+
+def _scaled(
+    plan: BatchPlan,
+    to_do: Sequence[BatchTask],
+    kept: int,
+    result: ImageResult,
+    seconds: float,
+    disk: int,
+    workers: int,
+) -> Estimate:
+    asked = sum(len(task.prompts) for task in to_do)
+    objects = asked or len(to_do) * len(result.objects)
+    failed = result.outcome == "failed"
+    whole = float("nan") if failed else seconds * len(to_do) / min(workers, len(to_do))
+    return Estimate(
+        images=len(plan.tasks),
+        to_do=len(to_do),
+        kept=kept,
+        objects=objects,
+        seconds=whole,
+        disk=disk * len(to_do),
+        measured=result.name,
+        problem=result.problem,
+    )
+
+
+def _of_middle_size(tasks: Sequence[BatchTask]) -> BatchTask:
+    """Return the image with the median size on disk, prompts and all."""
+
+    def size(task: BatchTask) -> tuple[int, int]:
+        try:
+            return len(task.prompts), task.path.stat().st_size
+        except OSError:
+            return len(task.prompts), 0
+
+    return sorted(tasks, key=size)[len(tasks) // 2]
+
 
 __all__ = ["BatchReport", "run_batch"]
 
@@ -108,7 +202,7 @@ class Book:
         out = self._folder.out
         for path in output_names(out, name):
             ours = self._found.earlier.ours.get(path, set())
-            if os.path.exists(out / path) and sha256_of(out / path) in ours:
+            if os.path.exists(out / path) and file_sha256(out / path) in ours:
                 (out / path).unlink()
 
     def _share(self) -> tuple[float, str]:
@@ -224,7 +318,7 @@ def _begin(
             shutil.copyfile(recipe.profile, copy)
         except OSError as error:
             raise DataError(f"cannot write {copy}: {error.strerror or error}.") from error
-        if sha256_of(copy) != facts["profile"]["sha256"]:
+        if file_sha256(copy) != facts["profile"]["sha256"]:
             raise DataError(f"{recipe.profile} changed just now; start again.")
         recipe = replace(recipe, profile=copy)
     return Job(plan.out, folder.name, plan.source, recipe, facts, tools)

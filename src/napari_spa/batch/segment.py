@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from napari_spa.batch.image import LabelPlanes, LogText, OpenedImage
+from napari_spa.batch.engine import LabelPlanes, LogText, OpenedImage
 from napari_spa.batch.objects import Found, found_active, not_found
-from napari_spa.batch.task import ImageResult, ObjectResult, file_digest, input_digest
+from napari_spa.batch.task import ImageResult, ObjectResult, input_digest
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
 from napari_spa.errors import InputError
+from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part
 
@@ -123,7 +124,7 @@ def _find(
     if recipe.source == "prompts":
         return find_prompted(task.prompts, engine, image)
     if recipe.source == "masks":
-        from napari_spa.batch.rough_masks import refine_masks
+        from napari_spa.batch.objects import refine_masks
 
         return refine_masks(task.mask, engine, image)
     from napari_spa.batch.auto import find_objects
@@ -178,5 +179,5 @@ class _Written:
         write_labels(labels, self._labels.array, self._image.info, highest=highest)
         self._log.save(log)
         return tuple(
-            (path.relative_to(out).as_posix(), file_digest(path)) for path in (labels, log)
+            (path.relative_to(out).as_posix(), file_sha256(path)) for path in (labels, log)
         )

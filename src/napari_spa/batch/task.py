@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.errors import InputError
+from napari_spa.io.files import file_sha256
 from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:
@@ -26,25 +27,16 @@ def input_digest(task: BatchTask) -> str:
     return whole.hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """Digest one file."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
-
-
 def _contents(path: Path) -> Iterator[tuple[str, str]]:
     """Go through the files of an image: its own, or all of its folder or series, in order."""
     from napari_spa.io.images import image_parts
 
     for part in image_parts(path):
         if part == path:
-            yield "", file_digest(part)
+            yield "", file_sha256(part, InputError)
         else:
             name = part.relative_to(path).as_posix() if path in part.parents else part.name
-            yield name, file_digest(part)
+            yield name, file_sha256(part, InputError)
 
 
 Source = Literal["prompts", "masks", "auto"]

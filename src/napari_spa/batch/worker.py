@@ -17,23 +17,117 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa import __version__
-from napari_spa.batch.job import Finished
-from napari_spa.batch.manifest import digest_of, sha256_of
+from napari_spa.batch.manifest import digest_of
 from napari_spa.batch.task import ImageResult, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, file_sha256
 
 if TYPE_CHECKING:
-    from napari_spa.batch.job import Assignment, Engine, Job
+    from collections.abc import Callable
+
     from napari_spa.batch.manifest import Facts
-    from napari_spa.batch.task import BatchTask
+    from napari_spa.batch.task import BatchRecipe, BatchTask
+    from napari_spa.io.models.identity import ModelIdentity
+
+
+class Engine(Protocol):
+    """What computes; see :class:`~napari_spa.batch.engine.BatchEngine`."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights it computes with."""
+
+    @property
+    def device(self) -> object:
+        """Where it computes, as ``"cuda:0"``."""
+
+
+def _make_engine(recipe: BatchRecipe) -> Engine:
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.io.models.identity import device_in_turn
+
+    device = device_in_turn(recipe.device, number_of_process())
+    return BatchEngine(replace(recipe, device=str(device)))
+
+
+def number_of_process() -> int:
+    """Return which of the local workers runs this task; 0 in any other process."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        name = get_worker().name
+    except ValueError:  # dask is here, and this is no worker
+        return 0
+    return name if isinstance(name, int) else 0
+
+
+def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine
+    from napari_spa.batch.segment import segment_image
+
+    return segment_image(task, recipe, engine, out)
+
+
+def _digest(task: BatchTask) -> str:
+    from napari_spa.batch.task import input_digest
+
+    return input_digest(task)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The functions of a batch; module-level ones, for they go to other processes by name."""
+
+    # ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
+    segment: Callable[[BatchTask, BatchRecipe, Any, Path], ImageResult] = _segment
+    # ``recipe -> Engine``; called once in a process.
+    make_engine: Callable[[BatchRecipe], Engine] = _make_engine
+    # ``task -> str``, the digest of all that is put in; light.
+    digest: Callable[[BatchTask], str] = _digest
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a batch, as its workers know it."""
+
+    out: Path  # the output folder; absolute, and the same on all machines
+    run: str  # the run's own folder in it, POSIX
+    source: Path  # where the images are
+    recipe: BatchRecipe  # its profile is a copy in the run's folder
+    facts: Facts  # from :func:`~napari_spa.batch.manifest.recipe_facts`
+    tools: Tools = field(default_factory=Tools)  # what is called
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.out / self.run
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An image to do, and what may be replaced."""
+
+    task: BatchTask  # the image
+    # Digests of earlier outputs that may be replaced; any other file is a user's.
+    ours: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a worker sends back."""
+
+    result: ImageResult  # what came of the image
+    environment: Facts = field(default_factory=dict)  # what it was made with
+    kept: bool = False  # whether a user changed the labels meanwhile, so that theirs were left
+
 
 _logger = logging.getLogger(__name__)
 
@@ -164,7 +258,7 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
     outputs = finished.result.outputs
     for name, digest in outputs:
         target = job.out / name
-        if os.path.exists(target) and sha256_of(target) not in {digest, *assignment.ours}:
+        if os.path.exists(target) and file_sha256(target) not in {digest, *assignment.ours}:
             return False
     record = {
         "name": finished.result.name,

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_spa.batch.estimate import Estimate
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.runner import BatchReport
-    from napari_spa.batch.verify import Verdict
+    from napari_spa.batch.resume import Verdict
+    from napari_spa.batch.runner import BatchReport, Estimate
     from napari_spa.cli.arguments import Commands
 
 _STOPPED = 130
@@ -147,7 +146,7 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
 
 
 def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.batch.cluster import exposed
+    from napari_spa.batch.executors import exposed
     from napari_spa.batch.runner import run_batch
 
     if options.scheduler is not None and exposed(options.scheduler):
@@ -230,7 +229,7 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.batch.estimate import estimate
+    from napari_spa.batch.runner import estimate
 
     found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
     if found.problem:
@@ -269,7 +268,7 @@ def _show_estimate(found: Estimate, workers: int) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from napari_spa.batch.verify import verify
+    from napari_spa.batch.resume import verify
 
     given = options.prompts or options.masks or options.auto
     plan = _plan(options) if given else None

@@ -17,8 +17,6 @@ from napari_spa.cli.arguments import (
     seed,
     words,
 )
-from napari_spa.cli.evaluate_human import run_from_log
-from napari_spa.cli.evaluate_transfer import run_transfer
 from napari_spa.cli.output import (
     CallError,
     checking_the_call,
@@ -33,13 +31,124 @@ from napari_spa.errors import DataError, SpaError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.games import Played
     from napari_spa.evaluate.methods import Bench
-    from napari_spa.evaluate.protocol import EvaluateConfig
-    from napari_spa.evaluate.targets import Combinations
+    from napari_spa.evaluate.protocol import Played
+    from napari_spa.evaluate.targets import Combinations, EvaluateConfig
+    from napari_spa.evaluate.transfer import Tested
+    from napari_spa.io.models.load import LoadedModel
+
+
+def run_from_log(options: argparse.Namespace) -> int:
+    """Write the report of a study with people, and return the exit status."""
+    from napari_spa.datasets import open_folder
+    from napari_spa.evaluate.human import human_rows, human_table, read_outlines
+    from napari_spa.evaluate.report import Results, write_report
+
+    if options.output is None:
+        raise CallError("--from-log takes -o DIR, the folder for the report.")
+    missing = [str(path) for path in options.from_log if not path.exists()]
+    if missing:
+        raise CallError(f"{missing[0]} does not exist.")
+    with checking_the_call():
+        folder = None if options.data is None else open_folder(options.data)
+        outlines = read_outlines(options.from_log)
+    if not outlines:
+        raise DataError("no one accepted an object in these logs.")
+    rows = human_rows(outlines, folder)
+    facts = {
+        "people": len({outline.participant for outline in outlines}),
+        "objects": len(outlines),
+        "data": "none: no Dice" if options.data is None else options.data.name,
+    }
+    table = human_table(rows, seed=options.seed)
+    report = write_report(
+        Results(rows, [], {}, options.seed, (table,)), options.output, facts=facts
+    )
+    if report.remark is not None:
+        say(f"napari-spa: {report.remark}.")
+    if options.json:
+        lines = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+        show_json({"report": str(options.output), "rows": len(rows), **facts, "summary": lines})
+    else:
+        show_text(report.text)
+        show(f"Written to {options.output}")
+    return 0
+
+
+def run_transfer(
+    options: argparse.Namespace, model: LoadedModel, folder: CaseFolder, config: EvaluateConfig
+) -> int:
+    """Run the experiment and return the exit status; what is done already is not done again."""
+    tested, failed = _transferred(options, model, folder, config)
+    for name, reason in failed:
+        say(f"napari-spa: {name} was left out: {reason}")
+    if not tested:
+        raise DataError(f"no image of {options.data} could be tested.")
+    _report_transfer(options, model, config, tested, failed)
+    return 1 if failed else 0
+
+
+def _transferred(
+    options: argparse.Namespace, model: LoadedModel, folder: CaseFolder, config: EvaluateConfig
+) -> tuple[list[Tested], list[tuple[str, str]]]:
+    """Return all first rounds, and which images could not be used and why."""
+    from tqdm import tqdm
+
+    from napari_spa.evaluate.transfer import TransferConfig, transfer
+
+    plan = TransferConfig(options.transfer, options.orders, options.boxes, config)
+    failed: list[tuple[str, str]] = []
+
+    def leave_out(name: str, error: SpaError) -> None:
+        failed.append((name, str(error)))
+
+    with checking_the_call():
+        experiment = transfer(
+            model, folder, plan, work=options.output / "transfer", failed=leave_out
+        )
+    return list(tqdm(experiment, unit="image", desc="transfer", disable=None)), failed
+
+
+def _report_transfer(
+    options: argparse.Namespace,
+    model: LoadedModel,
+    config: EvaluateConfig,
+    tested: Sequence[Tested],
+    failed: Sequence[tuple[str, str]],
+) -> None:
+    from napari_spa.evaluate.transfer import transfer_markdown, write_transfer
+
+    rows = [row for one in tested for row in one.rows]
+    agreements = [pair for one in tested for pair in one.agreements]
+    facts = {
+        "data": options.data.name,
+        "images": len({row.image for row in rows}),
+        "orders": options.orders,
+        "model": model_words(model),
+        "settings": (
+            f"split {config.split}, seed {config.seed}, limit {config.limit}, "
+            f"started with {'a click and a loose box' if options.boxes else 'a click'}"
+        ),
+    }
+    effects = write_transfer(rows, agreements, options.output, facts=facts, seed=config.seed)
+    if not options.json:
+        show_text(transfer_markdown(effects, agreements, facts))
+        show(f"Written to {options.output}")
+        return
+    show_json(
+        {
+            "report": str(options.output),
+            "rows": len(rows),
+            **facts,
+            "model": model_facts(model),
+            "failed": [{"image": name, "why": reason} for name, reason in failed],
+            "effects": [asdict(effect) for effect in effects],
+        }
+    )
 
 
 def add_parser(commands: Commands) -> None:
@@ -194,7 +303,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> EvaluateConfig:
     from napari_spa.evaluate.methods import METHODS
-    from napari_spa.evaluate.protocol import EvaluateConfig
+    from napari_spa.evaluate.targets import EvaluateConfig
 
     methods = EvaluateConfig().methods
     if options.methods is not None:
@@ -245,8 +354,7 @@ def _play(
     """Return all rows, and which images could not be played and why."""
     from tqdm import tqdm
 
-    from napari_spa.evaluate.games import Played
-    from napari_spa.evaluate.protocol import evaluate
+    from napari_spa.evaluate.protocol import Played, evaluate
 
     parts: list[Played] = []
     failed: list[tuple[str, str]] = []

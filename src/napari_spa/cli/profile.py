@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,19 +16,333 @@ from napari_spa.cli.arguments import (
     seed,
     slice_index,
 )
-from napari_spa.cli.profile_diff import run_diff
-from napari_spa.cli.profile_runs import (
-    run_list,
-    run_merge,
-    run_new,
-    run_rename,
-    run_reset,
-    run_restore,
-    run_show,
+from napari_spa.cli.output import (
+    CallError,
+    check_outputs,
+    model_facts,
+    progress_bar,
+    say,
+    show,
+    show_json,
+    show_table,
 )
 
 if TYPE_CHECKING:
+    import argparse
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_spa.cli.arguments import Commands, Parser
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.refine.preference.comparison import DistributionDifference, ProfileDisagreement
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Run ``profile list`` and return its exit status."""
+    from napari_spa.io.profiles.store import ProfileStore
+
+    shelf = ProfileStore()
+    entries = shelf.list()
+    if options.json:
+        listed = [
+            {
+                "name": entry.name,
+                "task": entry.task,
+                "path": str(entry.path),
+                "picks": entry.picks,
+                "images": entry.images,
+                "model": None if entry.model is None else entry.model.name,
+                "problem": entry.problem or None,
+            }
+            for entry in entries
+        ]
+        show_json({"folder": str(shelf.root), "profiles": listed})
+        return 0
+    if not entries:
+        say(f"no profiles yet in {shelf.root}; 'napari-spa profile new NAME' makes one.")
+        return 0
+    rows = [
+        [
+            entry.name,
+            entry.task or "-",
+            str(entry.picks),
+            str(entry.images),
+            "-" if entry.model is None else entry.model.name,
+            entry.problem or str(entry.path),
+        ]
+        for entry in entries
+    ]
+    show_table(["name", "task", "picks", "images", "model", "file"], rows)
+    return 0
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """Run ``profile show`` and return its exit status."""
+    path, profile = load_profile(options.profile)
+    _report(path, profile, json=options.json)
+    return 0
+
+
+def run_new(options: argparse.Namespace) -> int:
+    """Run ``profile new`` and return its exit status."""
+    from napari_spa.io.models.load import load_model
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.store import ProfileStore
+
+    identity = load_model(options.model, device=options.device).identity
+    entry = ProfileStore().new(options.name, model=identity, task=options.task)
+    _report(entry.path, PreferenceProfile.load(entry.path), json=options.json)
+    return 0
+
+
+def run_rename(options: argparse.Namespace) -> int:
+    """Run ``profile rename`` and return its exit status."""
+    from napari_spa.io.profiles.store import ProfileStore
+
+    path = find_profile(options.profile)
+    profile = ProfileStore().rename(path, options.name, options.task)
+    _report(path, profile, json=options.json)
+    return 0
+
+
+def run_reset(options: argparse.Namespace) -> int:
+    """Run ``profile reset`` and return its exit status."""
+    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.refine.preference.summary import evidence
+
+    path = find_profile(options.profile)
+    before = ProfileStore().reset(path)
+    back = "; 'napari-spa profile restore' undoes it" if before.picks else ""
+    say(f"{evidence(before)} forgotten{back}")
+    _report(path, before.emptied(), json=options.json)
+    return 0
+
+
+def run_restore(options: argparse.Namespace) -> int:
+    """Run ``profile restore`` and return its exit status."""
+    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.store import ProfileStore
+
+    shelf = ProfileStore()
+    path = shelf.bring_back(shelf.removed.find(options.name))
+    _report(path, PreferenceProfile.load(path), json=options.json)
+    return 0
+
+
+def run_merge(options: argparse.Namespace) -> int:
+    """Run ``profile merge`` and return its exit status."""
+    if len(options.profiles) < 2:
+        raise CallError("there is nothing to merge; give two profiles or more.")
+    check_json_file(options.output)
+    loaded = [load_profile(name) for name in options.profiles]
+    if len({path.resolve() for path, _ in loaded}) < len(loaded):
+        raise CallError("a profile is given twice; its picks would count twice.")
+    read = {f"profile {profile.name}": path for path, profile in loaded}
+    check_outputs({"merged profile": options.output}, read)
+    from napari_spa.refine.preference.update import merge_profiles
+
+    name = options.name or options.output.stem
+    merged = merge_profiles([profile for _, profile in loaded], name, options.task)
+    merged.save(options.output)
+    _report(options.output, merged, json=options.json)
+    return 0
+
+
+def find_profile(name: str) -> Path:
+    """Find a profile by the path of its file, or by its name among the user's own."""
+    from napari_spa.io.profiles.store import ProfileStore
+
+    path = Path(name)
+    looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
+    return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
+
+
+def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
+    """Find a profile and read it; the nameless take the name of their file."""
+    from napari_spa.io.profiles.profile import PreferenceProfile
+
+    path = find_profile(name)
+    profile = PreferenceProfile.load(path)
+    return path, replace(profile, name=profile.name or path.stem)
+
+
+def check_json_file(path: Path) -> None:
+    """Refuse to write a profile where none belongs."""
+    if path.suffix.lower() != ".json":
+        raise CallError(f"a profile is written as .json, not as {path.name}.")
+    if path.is_dir():
+        raise CallError(f"{path} is a folder; give a file name.")
+
+
+def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
+    from napari_spa.refine.preference.summary import boundary_lean, describe, growth
+
+    lean, size = boundary_lean(profile), growth(profile)
+    if json:
+        show_json(
+            {
+                "path": str(path),
+                "name": profile.name,
+                "task": profile.task,
+                "words": describe(profile),
+                "picks": profile.picks,
+                "images": profile.images,
+                "objects": profile.objects,
+                "growth": size,
+                "boundary": lean,
+                "components": profile.mixture.components,
+                "channels": profile.mixture.dimension,
+                "model": asdict(profile.model),
+            }
+        )
+        return
+    show(f"{profile.name}{', ' * bool(profile.task)}{profile.task}")
+    show(describe(profile))
+    if lean is not None:
+        show(f"boundary: {lean:+.2f} (outwards is +, in units of the logits' spread)")
+    show(f"model: {profile.model.name}, {profile.model.head} head")
+    show(f"file: {path}")
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    """Run ``profile diff`` and return its exit status."""
+    from napari_spa.refine.preference.comparison import compare
+
+    _check_diff(options)
+    profiles = [load_profile(name) for name in (options.first, options.second)]
+    (first_path, first), (second_path, second) = profiles
+    names = _names(profiles)
+    second.check(first.model)
+    difference = compare(first, second) if first.picks and second.picks else None
+    found = model = None
+    if options.image is not None:
+        image, found, model = _look(options, first, second)
+        if options.output is not None:
+            from napari_spa.cli.panel import draw_overlay
+
+            draw_overlay(image, found, options.output, names=names)
+    if options.json:
+        show_json(
+            {
+                "first": {"name": first.name, "path": str(first_path), **_evidence(first)},
+                "second": {"name": second.name, "path": str(second_path), **_evidence(second)},
+                "difference": None if difference is None else _figures(difference, names),
+                "image": None if found is None else _areas(found, options),
+                "model": None if model is None else model_facts(model),
+            }
+        )
+    else:
+        _tell_difference(difference, (first, second), names)
+        if found is not None:
+            _tell_where(found, names, options.output)
+    return 0
+
+
+def _check_diff(options: argparse.Namespace) -> None:
+    prompted = bool(options.point) or options.box is not None
+    if options.image is None:
+        if prompted or options.output is not None or options.slice is not None:
+            raise CallError("points, boxes, slices and -o need an image; give IMAGE too.")
+        return
+    if not prompted:
+        raise CallError("nothing to start from; give --point ROW,COL or --box R0,C0,R1,C1.")
+    output: Path | None = options.output
+    if output is None:
+        return
+    if output.suffix.lower() != ".png":
+        raise CallError(f"the overlay is written as .png, not as {output.name}.")
+    check_outputs({"overlay": output}, {"image": options.image})
+
+
+def _names(profiles: list[tuple[Path, PreferenceProfile]]) -> tuple[str, str]:
+    """Return two names that differ: by task, by file, or at least by order."""
+    (first_path, first), (second_path, second) = profiles
+    pairs = (
+        (first.name, second.name),
+        (f"{first.name} ({first.task})", f"{second.name} ({second.task})"),
+        (f"{first.name} ({first_path.stem})", f"{second.name} ({second_path.stem})"),
+        (f"{first.name} (first)", f"{second.name} (second)"),
+    )
+    return next(pair for pair in pairs if pair[0] != pair[1])
+
+
+def _look(
+    options: argparse.Namespace, first: PreferenceProfile, second: PreferenceProfile
+) -> tuple[NDArray[np.generic], ProfileDisagreement, LoadedModel]:
+    from napari_spa.io.images import read_image
+    from napari_spa.io.models.load import load_model
+    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.preference.comparison import disagree
+    from napari_spa.refine.session.prompt_validation import check_prompts
+
+    image, _ = read_image(options.image, index=options.slice)
+    shape = Picture.of(image).shape
+    prompts = check_prompts(options.point, options.label, options.box, None, shape)
+    model = load_model(
+        options.model or first.model.name, device=options.device, head=first.model.head
+    )
+    with progress_bar("diff") as progress:
+        found = disagree(model, image, prompts, first, second, seed=options.seed, progress=progress)
+    return image, found, model
+
+
+def _evidence(profile: PreferenceProfile) -> dict[str, object]:
+    return {"picks": profile.picks, "images": profile.images, "objects": profile.objects}
+
+
+def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
+    from napari_spa.refine.preference.comparison import in_words
+
+    return {
+        "words": in_words(difference, names),
+        "size": difference.size,
+        "boundary": difference.boundary,
+        "shape": difference.shape,
+    }
+
+
+def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "path": str(options.image),
+        "dice": found.dice,
+        "first_area": int(found.first_mask.sum()),
+        "second_area": int(found.second_mask.sum()),
+        "only_first": int(found.only_first.sum()),
+        "only_second": int(found.only_second.sum()),
+        "overlay": None if options.output is None else str(options.output),
+    }
+
+
+def _tell_difference(
+    difference: DistributionDifference | None,
+    profiles: tuple[PreferenceProfile, PreferenceProfile],
+    names: tuple[str, str],
+) -> None:
+    from napari_spa.refine.preference.comparison import in_words
+    from napari_spa.refine.preference.summary import describe
+
+    for name, profile in zip(names, profiles, strict=True):
+        show(f"{name}: {describe(profile)}")
+    if difference is None:
+        return
+    show(in_words(difference, names))
+    if difference.boundary is not None:
+        show(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
+    if difference.shape is not None:
+        show(f"  shape: {difference.shape:.2f} deviations apart")
+
+
+def _tell_where(found: ProfileDisagreement, names: tuple[str, str], overlay: Path | None) -> None:
+    areas = (found.first_mask, found.only_first), (found.second_mask, found.only_second)
+    for name, colour, (whole, alone) in zip(names, ("amber", "turquoise"), areas, strict=True):
+        legend = f" ({colour})" if overlay is not None else ""
+        show(f"{name} draws {int(whole.sum())} px, {int(alone.sum())} px of them alone{legend}")
+    show(f"agreement (Dice): {found.dice:.3f}")
+    if overlay is not None:
+        show(f"overlay: {overlay}")
+
 
 _WHICH = "a profile's file, or its name in 'napari-spa profile list'"
 

@@ -1,4 +1,4 @@
-"""Representative segmentations: group the samples, one member for each group (paper 3.4)."""
+"""Groups of samples: the candidates on offer, and a point that tells one from the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import FloatArray
+    from napari_spa.core.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,3 +109,38 @@ def cluster_samples(
     labels = distance[:, [kept[k] for k in order]].argmin(axis=1).astype(np.int64)
     weights = tuple(float(shares[labels == k].sum()) for k in range(len(order)))
     return Clusters(labels, tuple(chosen[k] for k in order), weights)
+
+
+TOP = 20
+"""The paper draws the representative point among this many pixels."""
+
+
+def representative_point(
+    probabilities: FloatArray, mine: BoolArray, picked: FloatArray, rng: np.random.Generator
+) -> tuple[int, int, int] | None:
+    """Choose a pixel that tells the picked group from the others.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, h, w)
+        float32 in [0, 1].
+    mine : ndarray of shape (N,)
+        bool, the samples of the picked group.
+    picked : ndarray of shape (h, w)
+        float32 in [0, 1], the mask that was picked.
+    rng : numpy Generator
+        Draws one of the 20 most telling pixels.
+
+    Returns
+    -------
+    (row, column, label) or None
+        Grid position, and the picked mask's own value there; None when there is only one
+        group.
+    """
+    if mine.all() or not mine.any():
+        return None
+    difference = np.abs(probabilities[mine].mean(axis=0) - probabilities[~mine].mean(axis=0))
+    count = min(TOP, difference.size)
+    top = np.argpartition(difference.ravel(), -count)[-count:]
+    row, column = np.unravel_index(int(rng.choice(np.sort(top))), difference.shape)
+    return int(row), int(column), int(picked[row, column] > 0.5)

@@ -1,13 +1,18 @@
-"""One 2D plane of a stack, and where things on it lie in the stack's data."""
+"""Planes of a stack: where things on them lie in its data and in space, read one by one."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
+from napari_spa.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Region
@@ -70,3 +75,127 @@ class Plane:
         points = np.tile(np.asarray(self.index, dtype=np.float64), (len(rows_columns), 1))
         points[:, list(self.axes)] = rows_columns
         return points
+
+
+_DEFAULT_AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
+
+
+class PlaneStack(Protocol):
+    """What is asked of a stack: a numpy, zarr or dask array will do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Its data type."""
+
+    def __getitem__(self, index: tuple[int | slice, ...], /) -> object:
+        """Return one plane."""
+
+
+PlaneReader: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.generic]]"
+"""Gives the plane, (H, W) or (H, W, C), at a position along the stack's axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackGrid:
+    """Where the rows, columns and planes of a stack lie, in memory and in space."""
+
+    axes: str  # A letter for each axis; rows are Y and columns X, wherever they stand
+    shape: tuple[int, ...]  # extent along each axis
+    # Distance of neighbours and place of the first pixel along each axis, in units.
+    spacing: tuple[float, ...]
+    # Distance of neighbours and place of the first pixel along each axis, in units.
+    origin: tuple[float, ...]
+
+    @property
+    def names(self) -> str:
+        """The axes along which one goes from plane to plane."""
+        return self.axes.replace("Y", "").replace("X", "")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of planes along each of :attr:`names`."""
+        return tuple(self.extent(axis) for axis in self.names)
+
+    @property
+    def deep(self) -> bool:
+        """Whether an object may reach over planes along Z."""
+        return "Z" in self.axes and self.extent("Z") > 1
+
+    def extent(self, axis: str) -> int:
+        """Return the number of pixels along an axis."""
+        return self.shape[self.axes.index(axis)]
+
+    def step(self, axis: str) -> float:
+        """Return the distance of neighbours along an axis, in units."""
+        return self.spacing[self.axes.index(axis)]
+
+    def place(self, axis: str, index: float) -> float:
+        """Return where an index lies along an axis, in units."""
+        return self.origin[self.axes.index(axis)] + self.step(axis) * index
+
+    def read(self, array: PlaneStack, position: tuple[int, ...]) -> NDArray[np.generic]:
+        """Read one plane, and nothing else.
+
+        Parameters
+        ----------
+        array : array-like
+            With these axes, and perhaps channels after them.
+        position : tuple of int
+            Along each of :attr:`names`.
+
+        Returns
+        -------
+        ndarray of shape (H, W) or (H, W, C)
+        """
+        at = dict(zip(self.names, position, strict=True))
+        plane = np.asarray(array[tuple(at.get(axis, slice(None)) for axis in self.axes)])
+        return plane if self.axes.index("Y") < self.axes.index("X") else plane.swapaxes(0, 1)
+
+
+def stack_grid(
+    labels: PlaneStack,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    origin: Sequence[float] | None = None,
+) -> StackGrid:
+    """Check what is said about a stack of labels."""
+    shape = tuple(int(n) for n in labels.shape)
+    if labels.dtype.kind not in "bui":
+        raise InputError(f"labels must be integers, not {labels.dtype}.")
+    named = (axes or _DEFAULT_AXES.get(len(shape), "")).upper()
+    if len(set(named)) != len(shape) or len(named) != len(shape) or not {"Y", "X"} <= set(named):
+        raise InputError(
+            f"labels of {len(shape)} axes need as many letters, Y and X among them, not {axes!r}."
+        )
+    steps = tuple(float(step) for step in (spacing if spacing is not None else [1] * len(shape)))
+    zero = tuple(float(place) for place in (origin if origin is not None else [0] * len(shape)))
+    if not len(steps) == len(zero) == len(shape):
+        raise InputError(f"spacing and origin need one number for each of the axes {named}.")
+    if not all(math.isfinite(step) and step > 0 for step in steps):
+        raise InputError(f"spacing must be positive, not {steps}.")
+    return StackGrid(named, shape, steps, zero)
+
+
+def plane_reader(image: PlaneStack | PlaneReader, grid: StackGrid) -> PlaneReader:
+    """Return a function that reads one plane of an image beside the labels."""
+    if not callable(image):
+        shape, ndim = tuple(image.shape), len(grid.shape)
+        if shape[:ndim] != grid.shape or len(shape) > ndim + 1:
+            raise InputError(
+                f"an image of shape {shape} does not fit labels of shape {grid.shape}."
+            )
+
+    def read(position: tuple[int, ...]) -> NDArray[np.generic]:
+        plane = image(position) if callable(image) else grid.read(image, position)
+        plane = np.asarray(plane)
+        if plane.shape[:2] != (grid.extent("Y"), grid.extent("X")) or plane.ndim > 3:
+            raise InputError(
+                f"a plane of shape {plane.shape} does not fit labels of shape {grid.shape}."
+            )
+        return plane
+
+    return read

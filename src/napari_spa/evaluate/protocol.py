@@ -1,21 +1,22 @@
-"""The paper's interactive protocol, played over a multi-rater folder."""
+"""The protocol of the paper, played over a multi-rater folder, and the games kept on disk."""
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
-from napari_spa.errors import InputError, SpaError
-from napari_spa.evaluate.games import GameFiles, Played
-from napari_spa.evaluate.measures import Game, measure_game
+from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.evaluate.measures import Game, RaterRow, Row, measure_game
 from napari_spa.evaluate.methods import METHODS, find_method
 from napari_spa.evaluate.statistics import Seat
 from napari_spa.evaluate.targets import (
-    Combinations,
+    EvaluateConfig,
     case_groups,
     choose_names,
     choose_objects,
@@ -33,7 +34,7 @@ from napari_spa.evaluate.users import (
     check_habits,
     place_click,
 )
-from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.io.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,27 +44,79 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateConfig:
-    """What is played."""
+class Played:
+    """The rows of some games."""
 
-    split: str | None = "val"  # which cases; None for all
-    objects: bool = False  # each connected object of the masks is a target of its own
-    # Users of an object: every combination of its raters, at most so many of them, drawn by the
-    # seed, or single raters only.
-    combinations: Combinations = 15
-    rounds: int = 6  # J, masks that a user sees
-    # Names of :data:`napari_spa.evaluate.methods.METHODS`.
-    methods: tuple[str, ...] = ("spa", "spa-both", "spa-frozen", "spa-random-pick")
-    # Names of :data:`napari_spa.evaluate.users.HABITS`, each played with the methods that take
-    # what it does; by default each method has its own user, in its own currency.
-    users: tuple[str, ...] | None = None
-    clicks: tuple[ClickStyle, ...] = ("central", "realistic")  # how users click
-    limit: int | None = None  # play only so many cases, drawn by the seed
-    targets: int | None = None  # at most so many objects of one image, drawn by the seed
-    seed: int = 0  # decides clicks, subsets, and what users do at random
-    workers: int = 1  # images played at a time, in threads
-    # Numbers of samples and candidates, and what a pick carries on.
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    rows: list[Row]  # one for each image, object, target, method, user, way of clicking, and round
+    agreement: list[RaterRow]  # the same for each rater
+
+    @classmethod
+    def joined(cls, parts: Sequence[Played]) -> Played:
+        """Return the rows of all parts, in their order."""
+        rows = [row for part in parts for row in part.rows]
+        return cls(rows, [row for part in parts for row in part.agreement])
+
+
+class GameFiles:
+    """One method's and user's games on disk: a file for each image, whole or not there."""
+
+    def __init__(self, folder: Path | None, seat: Seat, plan: Mapping[str, object]) -> None:
+        self._folder: Path | None = None
+        self._plan: Mapping[str, object] = json.loads(json.dumps(plan))
+        if folder is None:
+            return
+        self._folder = folder / "games" / f"{seat.method}_{seat.user}_{seat.clicks}"
+        kept = _read(self._folder / "plan.json")
+        if kept is not None and kept != self._plan:
+            other = [key for key, value in self._plan.items() if kept.get(key) != value]
+            raise InputError(
+                f"{folder} holds games of {seat.method} with another {' and '.join(other)}; "
+                "choose another folder for the report, or delete its folder 'games'."
+            )
+
+    def read(self, name: str) -> Played | None:
+        """Return an image's games, where they were played."""
+        if self._folder is None:
+            return None
+        path = self._path(name)
+        content = _read(path)
+        if content is None:
+            return None
+        try:
+            return Played(
+                [Row(**row) for row in content["rows"]],
+                [RaterRow(**row) for row in content["agreement"]],
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged; delete it to play that image again.") from error
+
+    def keep(self, name: str, played: Played) -> None:
+        """Write an image's games."""
+        if self._folder is None:
+            return
+        if not (self._folder / "plan.json").exists():
+            _write(self._folder / "plan.json", self._plan)
+        _write(self._path(name), asdict(played))
+
+    def _path(self, name: str) -> Path:
+        if self._folder is None:
+            raise RuntimeError("nothing is kept")
+        return self._folder / f"{quote(name, safe=' ')}.json"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); delete it to do it again.") from error
+    return content
+
+
+def _write(path: Path, content: object) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def evaluate(

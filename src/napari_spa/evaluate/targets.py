@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
@@ -12,17 +12,42 @@ import numpy as np
 
 from napari_spa.core.objects import split_objects
 from napari_spa.errors import DataError
+from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_spa.core.types import BoolArray
     from napari_spa.datasets import Case, CaseFolder
-    from napari_spa.evaluate.protocol import EvaluateConfig
+    from napari_spa.evaluate.users import ClickStyle
 
 _LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 Combinations = int | Literal["all", "raters"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """What is played."""
+
+    split: str | None = "val"  # which cases; None for all
+    objects: bool = False  # each connected object of the masks is a target of its own
+    # Users of an object: every combination of its raters, at most so many of them, drawn by the
+    # seed, or single raters only.
+    combinations: Combinations = 15
+    rounds: int = 6  # J, masks that a user sees
+    # Names of :data:`napari_spa.evaluate.methods.METHODS`.
+    methods: tuple[str, ...] = ("spa", "spa-both", "spa-frozen", "spa-random-pick")
+    # Names of :data:`napari_spa.evaluate.users.HABITS`, each played with the methods that take
+    # what it does; by default each method has its own user, in its own currency.
+    users: tuple[str, ...] | None = None
+    clicks: tuple[ClickStyle, ...] = ("central", "realistic")  # how users click
+    limit: int | None = None  # play only so many cases, drawn by the seed
+    targets: int | None = None  # at most so many objects of one image, drawn by the seed
+    seed: int = 0  # decides clicks, subsets, and what users do at random
+    workers: int = 1  # images played at a time, in threads
+    # Numbers of samples and candidates, and what a pick carries on.
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

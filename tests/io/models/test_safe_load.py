@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from napari_spa.errors import CheckpointError, SpaError
+from napari_spa.io.models.formats import StoredArray, read_weights_file
 from napari_spa.io.models.load import load_model
-from napari_spa.io.models.safe_load import StoredArray, read_weights_file
 
 
 class Touch:

@@ -14,8 +14,7 @@ import zarr
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import ImageInfo, open_image, write_labels
-from napari_spa.io.projects.coco import CocoWriter
-from napari_spa.io.projects.export import KINDS, export_project
+from napari_spa.io.projects.export import KINDS, CocoWriter, export_project
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
 
@@ -140,7 +139,7 @@ def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("napari_spa.io.projects.ome_zarr._facts", refuse)
+    monkeypatch.setattr("napari_spa.io.projects.export._facts", refuse)
     with pytest.raises(DataError, match="No space left"):
         export_project(project, ["ome-zarr"], tmp_path, silent)
     assert sorted(tmp_path.rglob("*")) == before

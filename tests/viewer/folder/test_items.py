@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from napari_spa.batch.task import ImageResult, ObjectResult
-from napari_spa.io.projects.items import ProjectItem
+from napari_spa.io.projects.project import ProjectItem
 from napari_spa.viewer.folder.controller import FolderStatus
 from napari_spa.viewer.folder.items import FolderItems
 

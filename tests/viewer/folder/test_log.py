@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_spa.io.event_log import read_records
-from napari_spa.viewer.folder.storage import FolderLog
+from napari_spa.viewer.folder.reader import FolderLog
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Write a report: rows as Parquet and CSV, tables, figures, ``report.md`` and ``index.html``."""
+"""Write a report: its tables as CSV and Markdown, its figures, and the page."""
 
 from __future__ import annotations
 

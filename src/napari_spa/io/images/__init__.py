@@ -2,8 +2,15 @@
 
 from napari_spa.io.images.labels import read_label_stack, write_labels, write_picture
 from napari_spa.io.images.layout import ImageFile, ImageInfo
-from napari_spa.io.images.listing import ImageEntry, list_images, natural_key
-from napari_spa.io.images.open import image_parts, open_image, open_stack, read_image
+from napari_spa.io.images.open import (
+    ImageEntry,
+    image_parts,
+    list_images,
+    natural_key,
+    open_image,
+    open_stack,
+    read_image,
+)
 
 __all__ = [
     "ImageEntry",

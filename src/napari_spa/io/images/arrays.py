@@ -1,7 +1,10 @@
-"""NumPy's own files, and pictures: PNG, JPEG and what Pillow reads besides."""
+"""Arrays on disk: npy, npz, and Zarr folders."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
 import warnings
 import zipfile
@@ -11,10 +14,11 @@ import numpy as np
 
 from napari_spa.errors import InputError
 from napari_spa.io.images.faults import check_size, needs_extra
-from napari_spa.io.images.layout import RawImage, guess_axes
+from napari_spa.io.images.layout import RawImage, both, guess_axes, length, several
 from napari_spa.io.images.lazy import file_array, number_of_values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import IO
 
@@ -168,3 +172,209 @@ def _decode_deep(path: Path, picture: Image) -> NDArray[Any]:
     if values.shape[:2] != (picture.height, picture.width):
         raise ValueError("it is damaged")
     return values
+
+
+_MARKS = (".zgroup", ".zarray", "zarr.json")
+_LARGEST_FACTS = 2**24
+
+# Decoders of numbers; everything else, known or not, is refused.
+_CODECS = {
+    *("bytes", "endian", "transpose", "sharding_indexed", "crc32c"),  # of Zarr 3
+    *("blosc", "zstd", "gzip", "zlib", "bz2", "lzma", "lz4", "zfpy", "pcodec"),
+    *("shuffle", "delta", "bitround", "fixedscaleoffset", "quantize", "packbits", "astype"),
+    *("crc32", "adler32", "fletcher32", "jenkins_lookup3"),
+    *("imagecodecs_jpeg2k", "imagecodecs_jpegls", "imagecodecs_jpegxl", "imagecodecs_jpegxr"),
+    *("imagecodecs_png", "imagecodecs_deflate", "imagecodecs_zlib", "imagecodecs_zstd"),
+    *("imagecodecs_lz4", "imagecodecs_lzw", "imagecodecs_delta", "imagecodecs_floatpred"),
+}
+
+
+def is_zarr(folder: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group, or is called so."""
+    return folder.suffix.lower() == ".zarr" or any(os.path.exists(folder / mark) for mark in _MARKS)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a Zarr folder: the fields of a plate, else the folder itself."""
+    fields = []
+    for well in _list(_facts(folder).get("plate"), "wells"):
+        place = folder / str(well["path"])
+        named = _list(_facts(place).get("well"), "images")
+        fields += [place / str(field["path"]) for field in named] or _folders(place)
+    inside = [path for path in fields if ".." not in path.parts and folder in path.parents]
+    return [path for path in inside if is_zarr(path)] or [folder]
+
+
+def _folders(place: Path) -> list[Path]:
+    """Return the folders in a folder in the order of their numbers."""
+    try:
+        names = sorted(os.listdir(place), key=_number)
+    except OSError:
+        return []
+    return [place / name for name in names if os.path.isdir(place / name)]
+
+
+def read_zarr(path: Path) -> RawImage:
+    """Open a Zarr folder; pixels are read as they are asked for."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise needs_extra(path, "zarr") from error
+    fields = images_in(path)
+    if fields != [path]:
+        if len(fields) > 1:
+            example = fields[0].relative_to(path).as_posix()
+            raise InputError(
+                f"{path} is a plate of {len(fields)} fields; open one of them, for "
+                f"example {path.name}/{example}."
+            )
+        path = fields[0]
+    try:
+        opened: Any = zarr.open(str(path), mode="r")
+    except (OSError, LookupError, ValueError) as error:
+        raise ValueError("it is a folder, and no Zarr array") from error
+    if not isinstance(opened, zarr.Group):
+        return _levels([opened])
+    found = _image(opened)
+    if found is not None:
+        return found
+    # A wrapper, as bioformats2raw writes it: its groups are the images.
+    names = sorted(set(opened.group_keys()) - {"labels", "OME"}, key=_number)
+    images = [image for name in names if (image := _image(opened[name])) is not None]
+    if not images:
+        raise ValueError("it holds no array")
+    return several(path, images)
+
+
+def _image(group: Any) -> RawImage | None:  # noqa: ANN401  a zarr group
+    facts = _multiscale(group)
+    if facts is not None:
+        return _ngff(group, facts)
+    names = sorted(group.array_keys(), key=_number)
+    return _levels([group[name] for name in names]) if names else None
+
+
+def _levels(arrays: list[Any]) -> RawImage:
+    for array in arrays:
+        _check(array)
+    first = arrays[0]
+    return RawImage(tuple(arrays), _dimension_names(first) or guess_axes(first.shape))
+
+
+def _check(array: Any) -> None:  # noqa: ANN401  a zarr array
+    """Refuse an array whose chunks are not safe to decode, before one is read."""
+    for name in _codecs(array.metadata):
+        if name.removeprefix("numcodecs.") not in _CODECS:
+            raise ValueError(f"its codec {name[:40]} is not allowed")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {str(array.dtype)[:40]} values; an image holds real numbers")
+    check_size(number_of_values(array.chunks) * array.dtype.itemsize)
+
+
+def _codecs(metadata: Any) -> Iterator[str]:  # noqa: ANN401  zarr's ArrayV2Metadata or V3
+    """Name the codecs that an array goes through, from what zarr has understood."""
+    if metadata.zarr_format == 2:
+        used = [metadata.compressor, *(metadata.filters or ())]
+        yield from (str(getattr(codec, "codec_id", type(codec))) for codec in used if codec)
+    else:
+        yield from _names_in([codec.to_dict() for codec in metadata.codecs])
+
+
+def _names_in(codecs: Any) -> Iterator[str]:  # noqa: ANN401  JSON
+    """Name codecs and those inside them, as a shard has them."""
+    for codec in codecs:
+        codec = codec if isinstance(codec, dict) else getattr(codec, "to_dict", dict)()
+        yield str(codec.get("name"))
+        inner = codec.get("configuration") or {}
+        for key in ("codecs", "index_codecs"):
+            yield from _names_in(inner.get(key) or ())
+
+
+def _number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isascii() and name.isdigit() else (-1, name)
+
+
+def _facts(folder: Path) -> Mapping[str, Any]:
+    """Return the attributes of a Zarr group, without zarr; nothing where they are damaged."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            file = folder / name
+            if file.stat().st_size > _LARGEST_FACTS:
+                return {}
+            content = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue
+        if name == "zarr.json":
+            content = _dict(content).get("attributes")
+        facts = _dict(content)
+        return _dict(facts.get("ome", facts))
+    return {}
+
+
+def _list(facts: object, key: str) -> list[dict[str, Any]]:
+    """Return the things with a path that a list of the facts holds, whatever it holds."""
+    found = _dict(facts).get(key)
+    listed = found if isinstance(found, list) else []
+    return [item for item in listed if isinstance(item, dict) and "path" in item]
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _multiscale(group: Any) -> Mapping[str, Any] | None:  # noqa: ANN401  a zarr group
+    attributes = dict(group.attrs)
+    facts = attributes.get("ome", attributes)
+    found = facts.get("multiscales") if isinstance(facts, dict) else None
+    first = found[0] if isinstance(found, list) and found else None
+    return first if isinstance(first, dict) and _list(first, "datasets") else None
+
+
+def _ngff(group: Any, facts: Mapping[str, Any]) -> RawImage:  # noqa: ANN401  a zarr group
+    datasets = _list(facts, "datasets")
+    levels = tuple(group[str(dataset["path"])] for dataset in datasets)
+    for level in levels:
+        _check(level)
+    count = len(levels[0].shape)
+    named = facts.get("axes") or list("tczyx")[-count:]
+    axes = [axis if isinstance(axis, dict) else {"name": str(axis)} for axis in named]
+    letters = "".join(_letter(axis) for axis in axes)
+    if len(letters) != count:
+        raise ValueError(f"it names {len(letters)} axes and has {count}")
+    steps = _scale(datasets[0], facts, count)
+    sizes = {
+        letter: length(step, axis.get("unit"))
+        for letter, axis, step in zip(letters, axes, steps, strict=True)
+    }
+    return RawImage(levels, letters, both(sizes.get("Y"), sizes.get("X")), sizes.get("Z"))
+
+
+def _letter(axis: Mapping[str, Any]) -> str:
+    name, kind = str(axis.get("name", "")).lower(), str(axis.get("type", ""))
+    if name in set("tczyx"):
+        return name.upper()
+    return {"channel": "C", "time": "T"}.get(kind, "Q")
+
+
+def _scale(dataset: Mapping[str, Any], facts: Mapping[str, Any], count: int) -> list[float]:
+    """Return how far neighbours are apart along each axis; the transforms multiply."""
+    scale = [1.0] * count
+    for holder in (dataset, facts):
+        given = holder.get("coordinateTransformations")
+        for transform in given if isinstance(given, list) else ():
+            steps = transform.get("scale") if isinstance(transform, dict) else None
+            if isinstance(steps, list) and len(steps) == count:
+                scale = [a * _factor(b) for a, b in zip(scale, steps, strict=True)]
+    return scale
+
+
+def _factor(step: object) -> float:
+    return float(step) if isinstance(step, int | float) else math.nan
+
+
+def _dimension_names(array: Any) -> str:  # noqa: ANN401  a zarr array
+    """Return the axes that a Zarr 3 array names by single letters, if it does."""
+    names = getattr(getattr(array, "metadata", None), "dimension_names", None) or ()
+    letters = "".join(str(name).upper() for name in names if name)
+    fits = len(letters) == len(array.shape) and set(letters) <= set("TZCYX")
+    return letters if fits and {"Y", "X"} <= set(letters) else ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.stacks import PlaneStack
+    from napari_spa.core.plane import PlaneStack
     from napari_spa.io.images.layout import ImageInfo
 
 LARGEST = 0xFFFFFFFF

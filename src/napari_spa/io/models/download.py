@@ -19,8 +19,13 @@ from urllib.parse import urlsplit
 
 from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError, ModelError
 from napari_spa.io.models.identity import file_digest
-from napari_spa.io.models.known_models import KNOWN, KnownModel
-from napari_spa.io.models.registry import known_file, models_folder, offline_folder
+from napari_spa.io.models.registry import (
+    KNOWN,
+    KnownModel,
+    known_file,
+    models_folder,
+    offline_folder,
+)
 
 if TYPE_CHECKING:
     import requests

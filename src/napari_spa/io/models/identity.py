@@ -79,8 +79,8 @@ class ModelIdentity:
         return mine == (other.sha256, other.head, other.sampler, other.latent_dim)
 
 
-def file_sha256(path: Path) -> str:
-    """Digest a file, once per process unless it changes."""
+def weights_sha256(path: Path) -> str:
+    """Digest a weights file, once per process unless it changes."""
     return file_digest(path, "sha256")
 
 

@@ -14,11 +14,13 @@ from napari_spa.io.models.calibration import read_calibration
 from napari_spa.io.models.formats import (
     Layout,
     Weights,
+    WeightsFile,
     export_checkpoint,
+    read_weights_file,
     recognise,
     save_model,
 )
-from napari_spa.io.models.identity import ModelIdentity, file_sha256, resolve_device
+from napari_spa.io.models.identity import ModelIdentity, resolve_device, weights_sha256
 from napari_spa.io.models.registry import (
     ModelEntry,
     check_published,
@@ -26,7 +28,6 @@ from napari_spa.io.models.registry import (
     find_model,
     list_models,
 )
-from napari_spa.io.models.safe_load import WeightsFile, read_weights_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def load_model(
     entry = find_model(name_or_path)
     path = Path(entry.path or name_or_path)
     stored = read_weights_file(path)
-    digest = file_sha256(path)
+    digest = weights_sha256(path)
     check_published(entry, digest)
     weights, spa = _build(entry, path, stored, head, image_size)
     config = spa.config

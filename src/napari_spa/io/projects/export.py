@@ -1,4 +1,4 @@
-"""Export a project for other programs."""
+"""Export a project: label files, tables, COCO, OME-Zarr."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import atomic_path, write_table
+from napari_spa.io.files import atomic_folder, atomic_path, write_table
 from napari_spa.io.images import ImageInfo, open_image, write_labels
-from napari_spa.io.projects.coco import CocoWriter
-from napari_spa.io.projects.ome_zarr import need_zarr, planes_of, write_label_zarr
 from napari_spa.io.projects.paths import (
     LOG_SUFFIX,
     check_no_way_out,
@@ -24,13 +22,233 @@ from napari_spa.io.projects.paths import (
     labels_path,
     log_path,
 )
+from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_spa.io.images import ImageFile
-    from napari_spa.io.projects.ome_zarr import Colour
+
+    Colour = Callable[[int], tuple[int, int, int, int]]
+    from collections.abc import Callable, Mapping
+
     from napari_spa.io.projects.project import Project, ProjectItem
+
+_CATEGORY = 1
+
+
+class CocoWriter:
+    """Collect images and their objects."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, name: str, index: tuple[int, ...], labels: NDArray[np.integer]) -> None:
+        """Add a plane with its objects.
+
+        Parameters
+        ----------
+        name : str
+            Of the image file.
+        index : tuple of int
+            The slice of a stack; empty for an image.
+        labels : ndarray of shape (H, W)
+            0 is background, other numbers are objects.
+        """
+        number = len(self._images) + 1
+        height, width = labels.shape
+        image: dict[str, Any] = {
+            "id": number,
+            "file_name": name,
+            "height": height,
+            "width": width,
+        }
+        if index:
+            image["slice"] = list(index)
+        self._images.append(image)
+        for label, top, left, mask in _objects(labels):
+            rows, columns = mask.shape
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": number,
+                    "category_id": _CATEGORY,
+                    "object": label,
+                    "bbox": [left, top, columns, rows],
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": {
+                        "size": [height, width],
+                        "counts": _run_lengths(mask, top, left, (height, width)),
+                    },
+                }
+            )
+
+    def content(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        return {
+            "info": {"description": self._title},
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [{"id": _CATEGORY, "name": "object", "supercategory": ""}],
+        }
+
+
+def _objects(
+    labels: NDArray[np.integer],
+) -> Iterator[tuple[int, int, int, NDArray[np.bool_]]]:
+    """Yield label, first row, first column and mask within its box of each object."""
+    from skimage.measure import regionprops
+    from skimage.segmentation import relabel_sequential
+
+    # In its stead small numbers: regionprops takes memory for every number up to the largest.
+    small, _, original = relabel_sequential(labels)
+    for found in regionprops(small):
+        yield int(original[found.label]), int(found.bbox[0]), int(found.bbox[1]), found.image
+
+
+def _run_lengths(mask: NDArray[np.bool_], top: int, left: int, shape: tuple[int, int]) -> list[int]:
+    """Return lengths of runs of 0, 1, 0, ... down the columns of the whole plane."""
+    height, width = shape
+    rows, columns = np.nonzero(mask)
+    places = np.sort((columns.astype(np.int64) + left) * height + rows + top)
+    breaks = np.flatnonzero(np.diff(places) != 1)
+    starts = places[np.concatenate([[0], breaks + 1])]
+    ends = places[np.concatenate([breaks, [len(places) - 1]])] + 1
+    edges = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
+    counts: list[int] = np.diff(edges).tolist()
+    return counts[:-1] if counts[-1] == 0 else counts
+
+
+_VERSION = "0.4"
+_ORDER = "TCZYX"  # the format's: time, channels, space
+_KINDS = {"T": "time", "C": "channel"}
+_CHUNK, _COARSEST = 512, 256
+
+
+def planes_of(labels: ImageFile) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
+    """Yield the planes of an image of labels; one at a time is in memory.
+
+    Parameters
+    ----------
+    labels : ImageFile
+        From :func:`~napari_spa.io.images.open_image`.
+
+    Yields
+    ------
+    index : tuple of int
+        Positions along the axes before rows and columns.
+    plane : ndarray of shape (H, W)
+        Its labels.
+    """
+    stack = labels.levels[0]
+    for index in np.ndindex(*stack.shape[:-2]):
+        yield index, np.asarray(stack[index])
+
+
+def need_zarr() -> None:
+    """Refuse to go on where zarr is not installed."""
+    try:
+        import zarr  # noqa: F401  only to see whether it is there
+    except ImportError as error:
+        raise InputError(
+            "OME-Zarr needs zarr; install it with: pip install 'napari-spa[formats]'."
+        ) from error
+
+
+def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None) -> None:
+    """Write labels as an OME-Zarr label image, whole or not at all.
+
+    Each level has every second row and column of the finer one, so labels stay labels and
+    the first pixel stays where it is; the stack is not thinned out.
+    """
+    need_zarr()
+    if os.path.lexists(path) and not _is_label_zarr(path):
+        raise InputError(f"{path} is there already and is no label image; choose another folder.")
+    import zarr
+    from numcodecs import Blosc  # type: ignore[import-untyped]
+
+    info, shape = labels.info, tuple(int(n) for n in labels.levels[0].shape)
+    order = sorted(range(len(shape)), key=lambda axis: _ORDER.index(info.axes[axis]))
+    shapes = _pyramid(tuple(shape[axis] for axis in order))
+    used: set[int] = set()
+    with atomic_folder(path) as folder:
+        group = zarr.create_group(str(folder), zarr_format=2, overwrite=True)
+        levels = [
+            group.create_array(
+                str(number),
+                shape=extent,
+                chunks=(*[1] * (len(extent) - 2), *(min(n, _CHUNK) for n in extent[-2:])),
+                dtype=labels.levels[0].dtype,
+                compressors=Blosc(),  # LZ4, which every reader knows
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+                fill_value=0,
+            )
+            for number, extent in enumerate(shapes)
+        ]
+        for index, plane in planes_of(labels):
+            used.update(np.unique(plane).tolist())
+            there = tuple(index[axis] for axis in order[:-2])
+            for number, level in enumerate(levels):
+                step = 2**number
+                level[there] = plane[::step, ::step]
+        axes = "".join(info.axes[axis] for axis in order)
+        group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
+        numbers = sorted(used - {0})
+        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour)
+
+
+def _is_label_zarr(path: Path) -> bool:
+    try:
+        content = read_json(path / ".zattrs")
+    except (OSError, DataError, JsonError):
+        return False
+    return isinstance(content, dict) and "image-label" in content
+
+
+def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shape of each level, finest first."""
+    shapes = [shape]
+    while max(shapes[-1][-2:]) > _COARSEST:
+        *stack, rows, columns = shapes[-1]
+        shapes.append((*stack, -(-rows // 2), -(-columns // 2)))
+    return shapes
+
+
+def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]:
+    """Describe the axes, and how far pixels of each level are apart."""
+    lengths = dict(zip("YX", info.pixel_size or (), strict=False))
+    if info.plane_distance is not None:
+        lengths["Z"] = info.plane_distance
+    described = []
+    for axis in axes:
+        fact = {"name": axis.lower(), "type": _KINDS.get(axis, "space")}
+        described.append(fact | ({"unit": "micrometer"} if axis in lengths else {}))
+    datasets = []
+    for number in range(levels):
+        steps = [
+            float(lengths.get(axis, 1.0)) * (2**number if axis in "YX" else 1) for axis in axes
+        ]
+        transforms = [{"type": "scale", "scale": steps}]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    multiscale = {
+        "version": _VERSION,
+        "name": name,
+        "axes": described,
+        "datasets": datasets,
+        "type": "nearest",
+    }
+    return {"multiscales": [multiscale]}
+
+
+def _colours(numbers: Sequence[int], colour: Colour | None) -> dict[str, Any]:
+    if colour is None or not numbers:
+        return {}
+    return {"colors": [{"label-value": n, "rgba": list(colour(n))} for n in numbers]}
 
 
 KINDS: Mapping[str, str] = MappingProxyType(

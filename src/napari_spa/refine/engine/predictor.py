@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.special import expit, logit, softmax
 
-from napari_spa.core.clicks import representative_point
+from napari_spa.core.candidates import representative_point
 from napari_spa.core.obedience import NOTHING_SAID, Evidence
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError

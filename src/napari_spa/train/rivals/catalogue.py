@@ -12,10 +12,9 @@ from torch import Tensor
 
 from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.formats import save_model
-from napari_spa.io.models.identity import file_sha256
+from napari_spa.io.models.formats import read_weights_file, save_model
+from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import load_model
-from napari_spa.io.models.safe_load import read_weights_file
 from napari_spa.io.strict_json import JsonError, read_json
 from napari_spa.train.rivals.examples import (
     RatedBatch,
@@ -119,7 +118,7 @@ def _keep(task: Task, base: str, run: Path, facts: dict[str, object]) -> dict[st
         save_file(state, path)
     if base == "spa" and isinstance(task.network, Prompted):
         save_model(task.network.spa, run / "spa.safetensors", {"made_with": "napari-spa train"})
-    facts["sha256"] = file_sha256(run / "weights.safetensors")
+    facts["sha256"] = weights_sha256(run / "weights.safetensors")
     with atomic_path(run / "facts.json") as path:
         path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return facts

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.safe_load import read_weights_file
+from napari_spa.io.models.formats import read_weights_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.train.synthetic.cellular import cells, nuclei, tissue
-from napari_spa.train.synthetic.degrade import degrade
-from napari_spa.train.synthetic.fundus import disc
-from napari_spa.train.synthetic.looks import PALETTES, compose, perceivable
-from napari_spa.train.synthetic.medical import folded, lesion
+from napari_spa.train.synthetic.kinds import cells, coins, disc, folded, lesion, nuclei, tissue
+from napari_spa.train.synthetic.looks import PALETTES, compose, degrade, perceivable
 from napari_spa.train.synthetic.raters import RaterStyle, random_panel, random_style, rater_mask
 from napari_spa.train.synthetic.scene import Stage
-from napari_spa.train.synthetic.solid import coins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.train.synthetic.fields import blur, noise
+from napari_spa.train.synthetic.shapes import blur, noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from napari_spa.train.synthetic.fields import Field, curves, noise, ramp, texture, tubes, waves
-from napari_spa.train.synthetic.shapes import Target, ellipse, polygon, warped
+from napari_spa.train.synthetic.shapes import (
+    Field,
+    Target,
+    curves,
+    ellipse,
+    noise,
+    polygon,
+    ramp,
+    texture,
+    tubes,
+    warped,
+    waves,
+)
 
 
 @dataclass(frozen=True, slots=True)

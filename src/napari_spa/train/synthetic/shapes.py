@@ -1,17 +1,212 @@
-"""Signed distance fields of organic shapes: negative inside, in pixels."""
+"""Random fields of numbers over an image, and shapes as distances to their outline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_spa.train.synthetic.fields import Field, grid, noise
+Field = NDArray[np.float32]
+"""A float32 image plane, shape ``(size, size)`` unless stated otherwise."""
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+
+@lru_cache(maxsize=64)
+def _spline_matrix(size: int, cells: int) -> Field:
+    """Cubic B-spline matrix, shape ``(size, cells + 3)``."""
+    position = (np.arange(size) + 0.5) * cells / size
+    base = np.minimum(position.astype(int), cells - 1)
+    t = position - base
+    weights = np.stack(
+        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
+    )
+    matrix = np.zeros((size, cells + 3), np.float32)
+    for k in range(4):
+        matrix[np.arange(size), base + k] = weights[:, k] / 6.0
+    return matrix
+
+
+@lru_cache(maxsize=128)
+def _blur_matrix(size: int, quarter_sigma: int) -> Field:
+    """Row-normalised Gaussian matrix, shape ``(size, size)``, for ``sigma = quarter_sigma / 4``."""
+    offsets = np.arange(size)
+    sigma = quarter_sigma / 4.0
+    matrix = np.exp(-0.5 * ((offsets[:, None] - offsets[None, :]) / sigma) ** 2)
+    matrix[matrix < 1e-6] = 0.0  # denormal numbers would make products several times slower
+    normalised: Field = (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+    return normalised
+
+
+@lru_cache(maxsize=8)
+def grid(size: int) -> tuple[Field, Field]:
+    """Pixel coordinates."""
+    axis = np.arange(size, dtype=np.float32)
+    yy, xx = np.meshgrid(axis, axis, indexing="ij")
+    return yy, xx
+
+
+def blur(field: Field, sigma: float) -> Field:
+    """Gaussian blur of the last two axes."""
+    quarter = round(4 * sigma)
+    if sigma < 0.2 or quarter < 1:
+        return field
+    matrix = _blur_matrix(field.shape[-1], min(quarter, 4 * field.shape[-1]))
+    result: Field = (matrix @ field @ matrix.T).astype(np.float32, copy=False)
+    return result
+
+
+def noise(rng: np.random.Generator, size: int, scale: float, stretch: float = 1.0) -> Field:
+    """Smooth random field of about zero mean and unit variance.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : int
+        Side of the image.
+    scale : float
+        Typical feature size in pixels.
+    stretch : float, optional
+        Ratio of the horizontal to the vertical feature size.
+
+    Returns
+    -------
+    float32 array, shape (size, size)
+    """
+    rows = int(np.clip(round(size / scale), 1, size // 2))
+    columns = int(np.clip(round(size / (scale * stretch)), 1, size // 2))
+    control = rng.standard_normal((rows + 3, columns + 3), dtype=np.float32) * np.float32(2.09)
+    field: Field = _spline_matrix(size, rows) @ control @ _spline_matrix(size, columns).T
+    return field
+
+
+def texture(rng: np.random.Generator, size: int, coarse: float, octaves: int = 3) -> Field:
+    """Multi-scale noise of about unit variance.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : int
+        Side of the image.
+    coarse : float
+        Largest feature size in pixels; each octave divides it by 2.3.
+    octaves : int, optional
+        Number of scales, each with a random weight.
+
+    Returns
+    -------
+    float32 array, shape (size, size)
+    """
+    weights = rng.uniform(0.2, 1.0, octaves)
+    weights /= np.sqrt((weights**2).sum())
+    total: Field = np.zeros((size, size), np.float32)
+    for k in range(octaves):
+        scale = max(2.0, coarse / 2.3**k)
+        total += np.float32(weights[k]) * noise(rng, size, scale)
+    return total
+
+
+def waves(rng: np.random.Generator, size: int, period: float, wobble: float = 0.3) -> Field:
+    """Warped stripes in a random direction.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : int
+        Side of the image.
+    period : float
+        Stripe period in pixels.
+    wobble : float, optional
+        Displacement of the stripes, in periods.
+
+    Returns
+    -------
+    float32 array, shape (size, size), values in [-1, 1]
+    """
+    yy, xx = grid(size)
+    angle = rng.uniform(0, np.pi)
+    along = (xx * np.float32(np.cos(angle)) + yy * np.float32(np.sin(angle))) / np.float32(period)
+    along = along + np.float32(wobble) * noise(rng, size, 3.0 * period)
+    field: Field = np.sin(np.float32(2 * np.pi) * along)
+    return field
+
+
+def ramp(field: Field, low: float, high: float) -> Field:
+    """Smooth step from 1 at ``field <= low`` to 0 at ``field >= high``."""
+    t = np.clip((np.float32(high) - field) * np.float32(1.0 / max(high - low, 1e-3)), 0, 1)
+    step: Field = t * t * (3 - 2 * t)
+    return step
+
+
+def curves(
+    rng: np.random.Generator,
+    starts: NDArray[np.floating],
+    angles: NDArray[np.floating],
+    length: float,
+    wiggle: float,
+) -> Field:
+    """Random smooth curves.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    starts : float array, shape (n, 2)
+        Row and column of each start.
+    angles : float array, shape (n,)
+        Initial directions in radians.
+    length : float
+        Length in pixels (one point per pixel).
+    wiggle : float
+        Spread of the direction, in radians, along the curve.
+
+    Returns
+    -------
+    float32 array, shape (n, length, 2)
+    """
+    steps = max(2, int(length))
+    knots = max(2, steps // 25) + 3
+    bends = rng.standard_normal((len(angles), knots)).astype(np.float32) * np.float32(wiggle)
+    turn = bends @ _spline_matrix(steps, knots - 3).T
+    heading = angles[:, None] + 1.7 * (turn - turn[:, :1])
+    moves = np.stack([np.sin(heading), np.cos(heading)], axis=-1)
+    points: Field = (starts[:, None, :] + np.cumsum(moves, axis=1)).astype(np.float32)
+    return points
+
+
+def tubes(points: NDArray[np.floating], size: int, sigma: float, taper: float = 0.0) -> Field:
+    """Draw curves as soft tubes.
+
+    Parameters
+    ----------
+    points : float array, shape (n, length, 2)
+        Curves with about one point per pixel.
+    size : int
+        Side of the image.
+    sigma : float
+        Half width of the tubes in pixels.
+    taper : float, optional
+        How much a tube fades from its start (0: not at all) to its end (1: to nothing).
+
+    Returns
+    -------
+    float32 array, shape (size, size), values in [0, 1]
+    """
+    place = np.rint(points).astype(np.intp)
+    strength = np.broadcast_to(
+        np.linspace(1.0, 1.0 - taper, points.shape[1]), points.shape[:2]
+    ).ravel()
+    flat = place.reshape(-1, 2)
+    inside = ((flat >= 0) & (flat < size)).all(axis=1)
+    index = flat[inside, 0] * size + flat[inside, 1]
+    drawn = np.bincount(index, strength[inside], size * size).reshape(size, size)
+    spread = blur(drawn.astype(np.float32), max(sigma, 0.5))
+    level: Field = np.clip(spread * np.float32(3.3 * max(sigma, 0.5)), 0, 1)
+    return level
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
-from napari_spa.io.projects.items import in_brief
 from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.project import in_brief
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
 from napari_spa.viewer.folder.reader import FolderReader, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_spa.core.words import counted
-from napari_spa.io.projects.items import in_brief
 from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.project import in_brief
 from napari_spa.viewer.layers.mask import mask_colours
 from napari_spa.viewer.subprocess_job import run_in_subprocess
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_spa.batch.estimate import Estimate
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.runner import BatchReport
+    from napari_spa.batch.runner import BatchReport, Estimate
     from napari_spa.batch.task import ImageResult
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.io.projects.project import Project
@@ -105,7 +104,7 @@ def effort_words(order: BatchOrder, progress: Progress) -> str:
 
 
 def _effort(order: BatchOrder, on_value: object, progress: Progress) -> str:
-    from napari_spa.batch.estimate import estimate
+    from napari_spa.batch.runner import estimate
 
     plan = plan_batch(order)
     found = estimate(plan, workers=order.workers)

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.paths import labels_path
-from napari_spa.viewer.folder.storage import FolderLogLocation
+from napari_spa.viewer.folder.reader import FolderLogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

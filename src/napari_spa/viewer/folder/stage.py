@@ -10,8 +10,8 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.viewer.folder.reader import PROFILE_NAME
 from napari_spa.viewer.folder.saver import PendingSave
-from napari_spa.viewer.folder.storage import PROFILE_NAME
 from napari_spa.viewer.layers.planes import show_plane, shown_plane
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.controller import Refiner
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.autosave.recovery import Recovery
-    from napari_spa.viewer.folder.reader import ReadImage, ReadItem
+    from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage, ReadItem
     from napari_spa.viewer.folder.saver import FolderSaver
-    from napari_spa.viewer.folder.storage import FolderLogLocation
 
 
 class Desk(Protocol):

@@ -23,7 +23,7 @@ from napari_spa.io.profiles.store import (
 )
 from napari_spa.io.strict_json import read_json
 from napari_spa.refine.preference.summary import describe, in_brief
-from napari_spa.viewer.file_thread import FileThread
+from napari_spa.viewer.background import FileThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainterPath, QPen, QPolygonF
 
 from napari_spa.core.words import counted
-from napari_spa.io.projects.items import in_brief
+from napari_spa.io.projects.project import in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
