@@ -38,6 +38,8 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         seen = place(window, page)
         for part in (*parts.prompts.tools.values(), *(card.button for card in parts.grid.cards)):
             assert seen.contains(place(window, part))
+        assert seen.contains(place(window, parts.size_slider))
+        assert parts.size_slider.slider.width() >= 60
         whole = QRect(QPoint(0, 0), window.size())
         for part in (parts.status, parts.figures, *parts.acts.values()):
             assert part.isVisible()

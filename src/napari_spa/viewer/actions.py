@@ -19,6 +19,8 @@ _ACTS = {
     "toggle_2": ("Show or hide difference 2", "Alt+2"),
     "toggle_3": ("Show or hide difference 3", "Alt+3"),
     "toggle_4": ("Show or hide difference 4", "Alt+4"),
+    "smaller": ("Shrink the recommended mask", ";"),
+    "larger": ("Grow the recommended mask", "'"),
     "accept": ("Accept", "N"),
     "undo": ("Undo", "U"),
     "redo": ("Redo", "W"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session, rehearse
@@ -46,6 +47,8 @@ HINT_CHOOSE = (
     "Pick a candidate, accept, or click on the next object. "
     "A click nearby adds a part, Shift+click takes one away."
 )
+_SAME_SIZE = 0.006
+"""A slider cannot be moved by less."""
 BUSY = "Still working on the last step; wait, or press Cancel."
 
 
@@ -95,6 +98,7 @@ class Refiner(QObject):
         self._overlap: Overlap = "protect"
         self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
+        self._size: float | None = None  # the one being looked at
         self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
@@ -145,7 +149,12 @@ class Refiner(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is under way that the next act has to wait for."""
-        return self.worker.busy or self._round.active
+        return self.worker.busy or self._round.active or self.resizing
+
+    @property
+    def resizing(self) -> bool:
+        """Whether a size is being chosen: the image shows one that was not taken yet."""
+        return self._size is not None
 
     @property
     def held(self) -> ActiveObject | None:
@@ -190,6 +199,46 @@ class Refiner(QObject):
         """Pick a candidate, 0-based."""
         if self.ready() and index < len(self.shown().proposal.candidates):
             self.run(lambda session, progress: session.pick(index, progress=progress))
+
+    def preview_size(self, size: float) -> None:
+        """Show the recommendation at a size while that is being chosen; nothing is done yet."""
+        held = self.held
+        if held is None or held.blind or not (self.resizing or self.ready()):
+            return
+        waiting, self._size = self.resizing, size
+        if not waiting or not self.worker.busy:
+            self._preview_latest()
+
+    def _preview_latest(self) -> None:
+        session, work, size = self.session, self.current, self._size
+        if session is None or work is None or size is None:
+            return
+
+        def job(progress: Progress) -> LocalMask:
+            shown = session.at_size(size)
+            return LocalMask.crop(shown.local_mask, shown.region)
+
+        def then(mask: LocalMask) -> None:
+            if self._size is not None:
+                work.show_sized(mask)
+            if self._size != size:  # it was moved on meanwhile
+                self._preview_latest()
+
+        self.submit(job, then)
+
+    def resize(self, size: float) -> None:
+        """Hold the recommendation at a size, in [-1, 1]."""
+        if not (self.resizing or self.ready()) or self.held is None or self.held.blind:
+            return
+        self._size = size
+        now = self.shown().proposal.size
+        if abs(size - now) < _SAME_SIZE and self.current is not None:
+            self._drop_work(self.current)  # and with it the size
+            self._size = None
+            self.current.show_sized(None)
+            self.said.emit(HINT_CHOOSE)
+            return
+        self.run(lambda session, progress: session.resize(size, progress=progress))
 
     def undo(self) -> None:
         """Go back one round; with no current object, take the last act on objects back.
@@ -385,6 +434,7 @@ class Refiner(QObject):
             self.keeper.save_profile(self.current, profile)
 
     def _on_round_shown(self, shown: Shown) -> None:
+        self._size = None
         self.proposed.emit(shown.proposal, shown)
         certain, choose = "The model is certain: accept, or click to correct it.", HINT_CHOOSE
         if shown.blind:
@@ -427,6 +477,7 @@ class Refiner(QObject):
     def _drop_work(self, work: AnnotatedImage | None = None) -> None:
         """Neither hear nor show what is under way, or only what is about one image."""
         if work is None or work is self._owner:
+            self._size = None
             self._round.drop()
             self.worker.drop()
             self._owner = None
@@ -470,8 +521,13 @@ class Refiner(QObject):
         self.failed.emit(f"something unexpected went wrong ({type(error).__name__}: {error}).")
 
     def _unstarted(self) -> None:
-        """Drop an object whose first round never came."""
-        work = self._owner
+        """Drop an object whose first round never came; show the round that stays."""
+        work, held = self._owner, self.held
+        if self.resizing and work is not None:
+            self._size = None
+            work.show_sized(None)
+            if held is not None and held.shown is not None:
+                self.proposed.emit(held.shown.proposal, held.shown)
         if work is not None and work.at_hand is not None and work.at_hand.shown is None:
             before, self._before = self._before, None
             if before is not None and before.shown is not None:

@@ -93,6 +93,7 @@ class AnnotatedImage:
         self._overlap: Overlap = "protect"
         self._hidden: list[Any] = []
         self._flipped: int | None = None
+        self._sized: LocalMask | None = None  # the recommendation as it is being resized
         self._source: str | None = None
         self._taught: dict[Change, Taught] = {}
 
@@ -146,7 +147,7 @@ class AnnotatedImage:
         self.prompts.make()
         yield
         self._end_preview()
-        self._flipped = None
+        self._flipped = self._sized = None
         self.at_hand, self._overlap = replace(held, shown=shown, taken=False), overlap
         self._begin_preview()
         self.mask.refresh()
@@ -163,6 +164,12 @@ class AnnotatedImage:
             return  # of a blind round nothing is drawn
         self._end_preview()
         self._flipped = index
+        self._begin_preview()
+        self.mask.refresh()
+
+    def show_sized(self, mask: LocalMask | None) -> None:
+        """Show the recommendation at another size for a moment; None ends it."""
+        self._sized = mask
         self._begin_preview()
         self.mask.refresh()
 
@@ -308,7 +315,7 @@ class AnnotatedImage:
         self.mask.refresh()
         self.prompts.clear()
         self.candidates.clear()
-        self.at_hand = self._flipped = None
+        self.at_hand = self._flipped = self._sized = None
 
     def restore(self, annotation: Annotation, store: LabelStore) -> None:
         """Take objects and labels that were read from a log."""
@@ -377,11 +384,13 @@ class AnnotatedImage:
         if held is None or held.shown is None:
             return
         mask = held.shown.mask
-        if self._flipped is not None:
+        if self._sized is not None:
+            mask = self._sized
+        elif self._flipped is not None:
             other = held.shown.proposal.candidates[self._flipped]
             mask = LocalMask.crop(other.local_mask, other.region)
         patch, kept = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
-        if self._flipped is None:
+        if self._flipped is None and self._sized is None:
             self.at_hand = replace(held, area=kept.area)
         if held.decided:
             self.annotation.apply(patch)

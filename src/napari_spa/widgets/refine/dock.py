@@ -97,6 +97,8 @@ class RefineDock(QWidget):
         refiner.failed.connect(self._on_failed)
         refiner.worker.progressed.connect(self._on_progressed)
         refiner.worker.busy_changed.connect(self._refresh)
+        parts.size_slider.previewed.connect(refiner.preview_size)
+        parts.size_slider.chosen.connect(refiner.resize)
         parts.grid.candidate_chosen.connect(refiner.choose)
         parts.grid.candidate_toggled.connect(self.looks.set_candidate_visible)
         parts.grid.candidate_previewed.connect(self._on_previewed)
@@ -128,6 +130,8 @@ class RefineDock(QWidget):
         """Return what each act of :mod:`napari_spa.viewer.actions` does."""
         refiner, walker, parts = self.refiner, self.walker, self.parts
         acts: dict[str, Callable[[], Any]] = {
+            "smaller": partial(parts.size_slider.step, -1),
+            "larger": partial(parts.size_slider.step, 1),
             "accept": refiner.accept,
             "undo": refiner.undo,
             "redo": refiner.redo,
@@ -331,7 +335,8 @@ class RefineDock(QWidget):
         """Enable what can be done now."""
         refiner, parts = self.refiner, self.parts
         busy, choosing = refiner.busy, refiner.choosing
-        parts.set_busy(busy)
+        parts.set_busy(busy and not refiner.resizing)
+        parts.size_slider.setEnabled(choosing and (refiner.resizing or not busy))
         if not busy:
             self._end_activity()
             parts.progress.setValue(0)

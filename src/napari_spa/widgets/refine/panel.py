@@ -36,6 +36,7 @@ from napari_spa.widgets.refine.image_options import ImageOptions
 from napari_spa.widgets.refine.key_help import KeyHelpButton
 from napari_spa.widgets.refine.prompt_bar import PromptBar
 from napari_spa.widgets.refine.recovery_bar import RecoveryBar
+from napari_spa.widgets.refine.size_slider import SizeSlider
 from napari_spa.widgets.refine.stack_bar import StackBar
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ _TIPS = {
 
 REFINE, OBJECTS, STACK, OPTIONS = range(4)
 _STATUS_LINES = 3
-_LINES_BESIDE = 28  # height, in lines of text, of all that is in sight but two rows of pictures
+_LINES_BESIDE = 30  # height, in lines of text, of all that is in sight but two rows of pictures
 _SMALLEST_PICTURE = 84
 
 
@@ -113,6 +114,7 @@ class DockParts(QWidget):
         self.legend = LegendRow(
             [(ADDED_COLOUR, "would be added"), (REMOVED_COLOUR, "would be removed")]
         )
+        self.size_slider = SizeSlider()
         self.figures = QLabel()
         self.figures.setWordWrap(True)
         self.acts = {name: FittingButton() for name in _TIPS}
@@ -129,6 +131,7 @@ class DockParts(QWidget):
         """Show the keys of all acts on their buttons and in the help."""
         picks = [keys[f"pick_{n}"] for n in range(1, 5)]
         self.grid.set_keys(picks, [keys[f"toggle_{n}"] for n in range(1, 5)])
+        self.size_slider.set_keys(keys["smaller"], keys["larger"])
         for name, button in self.acts.items():
             title = ACT_TITLES[name]
             button.set_texts(with_key(title, keys[name]), title)
@@ -151,6 +154,8 @@ class DockParts(QWidget):
     def show_round(self, proposal: Proposal, shown: Shown, *, protected: int = 0) -> None:
         """Show the candidates and figures of a round; protected pixels are others'."""
         self.legend.setHidden(shown.blind)
+        self.size_slider.setHidden(shown.blind)  # it would tell which mask is recommended
+        self.size_slider.set_size(0.0 if shown.blind else proposal.size)
         if shown.blind:
             everything = [(picture, "") for picture in (*shown.pictures[1:], shown.pictures[0])]
             order = [len(everything) - 1 if k < 0 else k for k in shown.order]
@@ -174,6 +179,7 @@ class DockParts(QWidget):
     def clear_round(self) -> None:
         """Show no round."""
         self.grid.clear()
+        self.size_slider.set_size(0.0)
         self.side_by_side.set_pictures(None, [])
         self.figures.setText("")
 
@@ -187,7 +193,7 @@ class DockParts(QWidget):
 
     def _compose(self) -> None:
         for title, parts in (
-            ("Refine", [self.prompts, self.grid, self.legend, self.compare]),
+            ("Refine", [self.prompts, self.grid, self.size_slider, self.legend, self.compare]),
             ("Objects", [self.objects]),
             ("Stack", [self.stack]),
             ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
