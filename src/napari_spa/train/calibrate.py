@@ -1,9 +1,9 @@
 """Measure what a model's rounds look like on known objects, and fit its calibration to them.
 
 ``python -m napari_spa.train.calibrate MODEL DATA`` plays objects that the network did not
-learn from: images set aside, and all images of data sets that its recipe does not name.  Half of
-the images fit the few numbers that are written beside the weights, as ``NAME.calibration.json``;
-on the others the error is measured that goes into the same file.
+learn from: images set aside, and all images of data sets that its recipe does not name.  They
+fit the few numbers that are written beside the weights, as ``NAME.calibration.json``.  The
+errors that go into the same file are those on each data set of numbers fitted without it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_spa.core.quality import Calibration
     from napari_spa.core.types import BoolArray, DoubleArray, Proposal
 
 RIDGE = 0.002
 """Pull of the weights towards zero; hardly anything depends on it."""
+_FEWEST_SETS = 3
 _ACTS = 3
 _BOXES = 0.15
 """Share of the objects that are started with a box instead of a click."""
@@ -51,10 +53,10 @@ _BOXES = 0.15
 class PlayedRound:
     """One round of one object."""
 
+    weights: str  # digest of the model's
     set: str
     image: str
     object: int
-    fits: bool  # whether it is for fitting, and not for checking
     round: int
     signs: dict[str, float]
     dice: float  # of the recommendation with what was meant
@@ -67,7 +69,6 @@ class _Known:
     set: str
     image: str
     number: int
-    fits: bool
     pixels: NDArray[np.generic]
     mask: BoolArray
 
@@ -77,7 +78,7 @@ _RESIZES = 0.15
 
 
 def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
-    """Return objects of one data set, half of them for fitting.
+    """Return objects of one data set that the network did not learn from.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
     seen : bool
         Whether the network learnt from its training images, which are left out then.
     per : int
-        At most so many objects for fitting, and as many for checking.
+        At most so many objects.
 
     Yields
     ------
@@ -96,39 +97,34 @@ def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
     splits = _splits(folder)
     rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
     names = sorted(name for name, split in splits.items() if split == "val" or not seen)
-    order = [names[k] for k in rng.permutation(len(names))]
-    # Where all images are new to the network, those set aside check what the others fit.
-    fitting = [
-        splits[name] != "val" if not seen else bool(zlib.crc32(name.encode()) % 2) for name in order
-    ]
-    left = {True: per, False: per}
-    for name, fits in zip(order, fitting, strict=True):
-        if left[fits] <= 0:
-            continue
-        pixels, masks = _masks(folder, name, rng)
-        few = max(2, per // 4)
-        for number in rng.permutation(len(masks))[: min(few, left[fits])].tolist():
-            left[fits] -= 1
-            yield _Known(folder.name, name, number, fits, pixels, masks[number])
+    left = per
+    for index in rng.permutation(len(names)):
+        pixels, masks = _masks(folder, names[index], rng)
+        few = min(max(2, per // 4), left)
+        for number in rng.permutation(len(masks))[:few].tolist():
+            left -= 1
+            yield _Known(folder.name, names[index], number, pixels, masks[number])
+        if left <= 0:
+            return
 
 
 def play(session: RefinementSession, known: _Known) -> list[PlayedRound]:
     """Start on an object as people do, pick or click a few times, and note each round."""
     rng = np.random.default_rng([known.number, zlib.crc32(known.image.encode())])
-    wanted = known.mask
+    wanted, weights = known.mask, session.model.identity.sha256
     if rng.random() < _BOXES:
         proposal = session.start(box=_box(wanted, rng))
     else:
         places = np.argwhere(wanted)
         row, column = places[rng.integers(len(places))].tolist()
         proposal = session.start(points=[(row, column)])
-    rounds = [_note(known, proposal)]
+    rounds = [_note(weights, known, proposal)]
     for _ in range(_ACTS):
         following = _act(session, proposal, wanted, rng)
         if following is None:
             break
         proposal = following
-        rounds.append(_note(known, proposal))
+        rounds.append(_note(weights, known, proposal))
     return rounds
 
 
@@ -155,10 +151,10 @@ def _act(
     return session.click((float(row), float(column)), label=int(wanted[row, column]))
 
 
-def _note(known: _Known, shown: Proposal) -> PlayedRound:
+def _note(weights: str, known: _Known, shown: Proposal) -> PlayedRound:
     signs = {name: round(float(value), 6) for name, value in shown.signs.items()}
     real = round(dice(shown.mask, known.mask), 6)
-    return PlayedRound(known.set, known.image, known.number, known.fits, shown.round, signs, real)
+    return PlayedRound(weights, known.set, known.image, known.number, shown.round, signs, real)
 
 
 def _box(wanted: BoolArray, rng: np.random.Generator) -> tuple[float, float, float, float]:
@@ -247,6 +243,7 @@ def measure(rounds: Iterable[PlayedRound], expected: DoubleArray) -> dict[str, o
     played = list(rounds)
     real = np.array([one.dice for one in played])
     share = even_shares(played)
+    vary = np.ptp(expected) > 0 and np.ptp(real) > 0
     bins = []
     for part in np.array_split(np.argsort(expected, kind="stable"), min(10, len(played))):
         weight = share[part] / share[part].sum()
@@ -265,9 +262,33 @@ def measure(rounds: Iterable[PlayedRound], expected: DoubleArray) -> dict[str, o
         "objects": len({(one.set, one.image, one.object) for one in played}),
         "error": round(float(share @ np.abs(expected - real)), 4),
         "error_of_bins": round(sum(b["share"] * abs(b["expected"] - b["real"]) for b in bins), 4),
-        "rank_correlation": round(float(spearmanr(expected, real).statistic), 4),
+        "rank_correlation": round(float(spearmanr(expected, real).statistic), 4) if vary else 0.0,
         "bins": [{k: v for k, v in b.items() if k != "share"} for b in bins],
     }
+
+
+def fit(rounds: Sequence[PlayedRound]) -> Calibration:
+    """Fit a calibration; each data set counts the same."""
+    real = np.array([one.dice for one in rounds])
+    signs = [one.signs for one in rounds]
+    return fit_calibration(signs, real, weights=even_shares(rounds), ridge=RIDGE)
+
+
+def expected_apart(rounds: Sequence[PlayedRound]) -> DoubleArray:
+    """Return what is expected of each round by numbers fitted without its data set.
+
+    Without its image, where there are fewer than three data sets.
+    """
+    by_set = len({one.set for one in rounds}) >= _FEWEST_SETS
+    groups = np.array([one.set if by_set else f"{one.set}/{one.image}" for one in rounds])
+    if len(set(groups)) < _FEWEST_SETS:
+        raise DataError("too few images to calibrate on; name more data sets, or raise --per.")
+    expected = np.zeros(len(rounds))
+    for group in set(groups):
+        others = fit([one for one, mine in zip(rounds, groups, strict=True) if mine != group])
+        for index in np.flatnonzero(groups == group).tolist():
+            expected[index] = others.expect(rounds[index].signs)
+    return expected
 
 
 def even_shares(rounds: Sequence[PlayedRound]) -> DoubleArray:
@@ -288,9 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "data", nargs="+", type=Path, metavar="DATA", help="data sets, or folders of them"
     )
-    parser.add_argument(
-        "--per", type=int, default=12, help="objects of a set for fitting, and for checking"
-    )
+    parser.add_argument("--per", type=int, default=8, help="objects of a set, at most (default: 8)")
     parser.add_argument(
         "--rounds", type=Path, metavar="JSONL", help="keep what was played here, and go on from it"
     )
@@ -313,7 +332,7 @@ def _run(options: argparse.Namespace) -> int:
     recipe = options.recipe or Path(__file__).parent / "recipes" / "spa-tiny.toml"
     sources = read_recipe(recipe).sources
     seen = {name for key, source in sources.items() for name in (source.sets or (key,))}
-    played = _kept(options.rounds)
+    played = _kept(options.rounds, model.identity.sha256)
     done = {(one.set, one.image, one.object) for one in played}
     session = RefinementSession(model)
     for folder in data_sets(options.data):
@@ -330,18 +349,9 @@ def _run(options: argparse.Namespace) -> int:
         played += fresh
         mean = np.mean([one.dice for one in fresh]) if fresh else float("nan")
         _say(f"{folder.name}: {len(fresh)} rounds, mean Dice {mean:.3f}")
-    fitting = [one for one in played if one.fits]
-    checking = [one for one in played if not one.fits]
-    calibration = fit_calibration(
-        [one.signs for one in fitting],
-        np.array([one.dice for one in fitting]),
-        weights=even_shares(fitting),
-        ridge=RIDGE,
-    )
-    expected = np.array([calibration.expect(one.signs) for one in checking])
-    figures = measure(checking, expected)
+    figures = measure(played, expected_apart(played))
     path = calibration_path(model.path or Path(options.model))
-    save_calibration(path, calibration, model.identity.sha256, figures)
+    save_calibration(path, fit(played), model.identity.sha256, figures)
     sys.stdout.write(json.dumps({"calibration": str(path), **figures}, indent=1) + "\n")
     return 0
 
@@ -350,11 +360,13 @@ def _say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 
-def _kept(path: Path | None) -> list[PlayedRound]:
+def _kept(path: Path | None, sha256: str) -> list[PlayedRound]:
+    """Read what was played with these weights before."""
     if path is None or not path.is_file():
         return []
     with path.open(encoding="utf-8") as stream:
-        return [PlayedRound(**json.loads(line)) for line in stream]
+        rounds = [PlayedRound(**json.loads(line)) for line in stream]
+    return [one for one in rounds if one.weights == sha256]
 
 
 if __name__ == "__main__":
