@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 48
 DICE_BAR = 0.999
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PLACES = {
     "coins": [(50, 60), (130, 150)],
     "retina": [(660, 250), (700, 700)],
@@ -141,32 +142,30 @@ def ceilings(bench: Benchmark) -> None:
 
 
 def masks(bench: Benchmark) -> None:
-    """Check for the same masks as on the CPU, and in bfloat16 as in float32 (spa-tiny)."""
+    """Check for the same masks as on the CPU, in each precision (spa-tiny)."""
     cpu = load_model("spa-tiny", device="cpu")
     there = load_model("spa-tiny", device=str(bench.device))
-    reduced = load_model("spa-tiny", device=str(bench.device))
-    reduced.spa.reduced = True
-    agree, agree_reduced = [], []
+    agree: dict[str, list[float]] = {kind: [] for kind in PRECISIONS}
     for name, places in list(PLACES.items())[: 1 if bench.small else None]:
         for place in places:
             image = picture(name)
             expected = play(cpu, image, place)
-            for model, scores in ((there, agree), (reduced, agree_reduced)):
-                got = play(model, image, place)
+            for kind, scores in agree.items():
+                there.spa.precision = PRECISIONS[kind]
+                got = play(there, image, place)
                 scores += [dice(a, b) for a, b in zip(got, expected, strict=False)]
-    bench.say("Dice, float32 to the CPU's: mean", float(np.mean(agree)))
-    bench.say("Dice, float32 to the CPU's: worst", float(np.min(agree)))
-    bench.say("Dice, bfloat16 to the CPU's: mean, whole rounds", float(np.mean(agree_reduced)))
-    bench.say("Dice, bfloat16: worst", float(np.min(agree_reduced)))
-    verdict = "met" if np.mean(agree) > DICE_BAR else "NOT met"
+    for kind, scores in agree.items():
+        bench.say(f"whole rounds, {kind} to the CPU: mean Dice", float(np.mean(scores)))
+        bench.say(f"whole rounds, {kind} to the CPU: worst Dice", float(np.min(scores)))
+    verdict = "met" if np.mean(agree["float32"]) > DICE_BAR else "NOT met"
     bench.say(f"the device agrees with the CPU (bar {DICE_BAR})", verdict)
-    precision(bench, "spa-tiny", there.spa)
+    compare(bench, "spa-tiny", there.spa)
 
 
-def precision(bench: Benchmark, name: str, spa: Spa) -> None:
-    """Compare the masks of the same latents in bfloat16 and in float32."""
+def compare(bench: Benchmark, name: str, spa: Spa) -> None:
+    """Compare the masks of the same latents in low precision and in float32."""
     size = spa.config.image_size
-    found = []
+    found: dict[str, list[float]] = {kind: [] for kind in PRECISIONS}
     for shown, places in PLACES.items():
         image = torch.from_numpy(picture(shown).copy()).float()
         image = (image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)).permute(2, 0, 1)
@@ -174,17 +173,19 @@ def precision(bench: Benchmark, name: str, spa: Spa) -> None:
         cut = image[:, max(row - 64, 0) : row + 64, max(column - 64, 0) : column + 64][None]
         cut = torch.nn.functional.interpolate(cut, (size, size), mode="bilinear")
         pixels = ((cut - cut.mean()) / cut.std()).to(bench.device)
-        maps = []
-        for reduced in (False, True):
-            spa.reduced = reduced
-            maps.append(decode(spa, spa.encode(pixels), prompt_of(spa)) > 0)
-        spa.reduced = False
-        exact, other = (part[:, 0].flatten(1).double() for part in maps)
-        total = exact.sum(1) + other.sum(1)
-        found += (2 * (exact * other).sum(1) / total)[total > 0].tolist()
-    mean = float(np.mean(found)) if found else float("nan")
-    bench.say(f"{name}: Dice of single samples, bfloat16 to float32: mean", mean)
-    bench.say(f"{name}: bfloat16 may be used (bar {DICE_BAR})", "yes" if mean > DICE_BAR else "NO")
+        exact = None
+        for kind, scores in found.items():
+            spa.precision = PRECISIONS[kind]
+            mask = (decode(spa, spa.encode(pixels), prompt_of(spa)) > 0)[:, 0].flatten(1).double()
+            exact = mask if exact is None else exact
+            total = exact.sum(1) + mask.sum(1)
+            scores += (2 * (exact * mask).sum(1) / total)[total > 0].tolist()
+    spa.precision = torch.float32
+    for kind, scores in list(found.items())[1:]:
+        mean = float(np.mean(scores)) if scores else float("nan")
+        bench.say(f"{name}: single samples, {kind} to float32: mean Dice", mean)
+        allowed = "yes" if mean > DICE_BAR else "NO"
+        bench.say(f"{name}: {kind} may be used (bar {DICE_BAR})", allowed)
 
 
 def prompt_of(spa: Spa) -> PromptEmbedding:
@@ -202,9 +203,9 @@ def decode(spa: Spa, image: ImageEmbedding, prompt: PromptEmbedding) -> torch.Te
 def small_network(bench: Benchmark) -> None:
     """Time spa-tiny: a first mask, later rounds, a further object (1024 x 1024)."""
     image = picture("retina")
-    for reduced in (False, True):
+    for kind, precision in PRECISIONS.items():
         model = load_model("spa-tiny", device=str(bench.device))
-        model.spa.reduced = reduced
+        model.spa.precision = precision
         first, later, further = [], [], []
         for repeat in range(1 + bench.repeats):
             session = RefinementSession(model, seed=repeat)
@@ -221,7 +222,6 @@ def small_network(bench: Benchmark) -> None:
             begun = time.perf_counter()
             session.start(points=[(700, 300)])
             further.append(time.perf_counter() - begun)
-        kind = "bfloat16" if reduced else "float32"
         for name, seconds in (("first mask", first), ("later round", later), ("next", further)):
             median = 1000 * statistics.median(seconds[1:])
             bench.say(f"spa-tiny, {kind}: {name}", median, "ms")
@@ -257,10 +257,10 @@ def large_network(bench: Benchmark) -> None:
     model = random_vit(size, bench.device)
     spa = model.spa
     pixels = torch.randn(1, 3, size, size, device=bench.device)
-    precision(bench, "ViT-B, random weights", spa)
-    for reduced in (False, True):
-        spa.reduced = reduced
-        kind = f"ViT-B/{size}, {'bfloat16' if reduced else 'float32'}"
+    compare(bench, "ViT-B, random weights", spa)
+    for precision, number in PRECISIONS.items():
+        spa.precision = number
+        kind = f"ViT-B/{size}, {precision}"
         bench.say(f"{kind}: encode", bench.milliseconds(lambda: spa.encode(pixels)), "ms")
         image, prompt = spa.encode(pixels), prompt_of(spa)
         spent = bench.milliseconds(lambda i=image, p=prompt: decode(spa, i, p))

@@ -121,7 +121,7 @@ def test_a_session_on_a_short_device_shows_the_same_masks() -> None:
 
 def test_bfloat16_gives_float32_and_nearly_the_same(spa: Spa) -> None:
     exact = everything(spa)
-    spa.reduced = True
+    spa.precision = torch.bfloat16
     for ours, theirs in zip(everything(spa), exact, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - theirs).norm() < 0.05 * theirs.norm() + 0.01

@@ -36,15 +36,15 @@ class Network(nn.Module):
 
     Attributes
     ----------
-    reduced : bool
-        Whether to compute in bfloat16 outside of training.
+    precision : torch.dtype
+        What it computes in outside of training; what it returns is float32.
     most_rows : dict of str to int
         By method, the rows that fit at once, where all did not.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name, self.reduced = name, False
+        self.name, self.precision = name, torch.float32
         self.most_rows: dict[str, int] = {}
 
     @property
@@ -60,7 +60,7 @@ def within_memory(
 
     Its tensors, and named tuples of tensors, have one row, or as many as the longest of
     them; rows do not depend on each other.  They are brought to the network's device, and
-    with ``network.reduced`` computed in bfloat16.
+    computed in its precision.
     """
 
     @wraps(method)
@@ -96,9 +96,9 @@ def on_accelerator(network: Network) -> bool:
 def _computed(method: Callable[..., T], network: Network, given: tuple[Any, Any]) -> T:
     device = network.device
     args, options = _each(lambda tensor: tensor.to(device), given)
-    if not network.reduced:
+    if network.precision == torch.float32:
         return method(network, *args, **options)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, network.precision):
         result = method(network, *args, **options)
     return cast("T", _each(lambda tensor: tensor.float(), result))
 
@@ -108,7 +108,7 @@ def _move_to_cpu(network: Network) -> None:
     with torch.inference_mode(mode=False):  # its weights may be trained later
         network.to("cpu")
     network.most_rows.clear()
-    network.reduced = False
+    network.precision = torch.float32
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     warnings.warn(

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_spa.errors import ModelError
+from napari_spa.model.two_way import attend_both_ways, upscaled_logits
 
 _ALIAS = "_napari_spa_segment_anything"
 
@@ -76,6 +77,8 @@ class EfficientSamBlock(TwoWayAttentionBlock):  # type: ignore[misc]
     too, and in later layers the prompts' positions are added to the queries themselves, so
     that they enter the values and stay.
     """
+
+    keeps_positions = True
 
     def forward(
         self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
@@ -157,6 +160,9 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
             else None
         )
 
+    _skip_first = False
+    """Whether skips are added before the norm of the upscaling."""
+
     def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Project the encoder's fine features once per image.
 
@@ -207,38 +213,33 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         extents : Tensor or None
             ``(N, len(tokens), 4)`` float; see :class:`napari_spa.model.spa.Hypotheses`.
         """
-        n, c, h, w = embedding.shape
-        hidden, source = self._attend(embedding, position.expand(n, -1, -1, -1), sparse)
-        fine = self._upscale(source.transpose(1, 2).reshape(n, c, h, w), skips)  # (N, C/8, 4h, 4w)
+        h, w = embedding.shape[-2:]
+        hidden, pixels = self._attend(embedding, position, sparse, 2 + max(tokens))
         weights = torch.stack(
             [self.output_hypernetworks_mlps[t](hidden[:, 1 + t]) for t in tokens], dim=1
         )  # (N, T, C/8)
-        logits = (weights @ fine.flatten(2)).view(n, len(tokens), *fine.shape[-2:])
+        logits = upscaled_logits(
+            self.output_upscaling, pixels, weights, (h, w), skips, skip_first=self._skip_first
+        )
         quality: Tensor = self.iou_prediction_head(hidden[:, 0])[:, list(tokens)]
         extents = None
         if self.extent_head is not None:
             extents = self.extent_head(hidden[:, [1 + t for t in tokens]])
         return logits, quality, extents
 
-    def _attend(self, embedding: Tensor, position: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens, those of quality and masks first, and the embedding."""
+    def _attend(
+        self, embedding: Tensor, position: Tensor, sparse: Tensor, wanted: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the first tokens, those of quality and masks, and the pixels."""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
         queries = torch.cat([own.expand(len(embedding), -1, -1), sparse], dim=1)
-        hidden, source = self.transformer(embedding, position, queries)
-        return hidden, source
-
-    def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        first, norm, activation, second, last = self.output_upscaling
-        if not skips:
-            upscaled: Tensor = self.output_upscaling(source)
-            return upscaled
-        coarse = activation(norm(first(source)) + skips[0])
-        fine: Tensor = last(second(coarse) + skips[1])
-        return fine
+        return attend_both_ways(self.transformer, embedding, position, queries, wanted)
 
 
 class Sam2MaskDecoder(PairedMaskDecoder):
     """SAM 2's mask decoder: one more token, quality in [0, 1], skips before the norm."""
+
+    _skip_first = True
 
     def __init__(self, *, transformer_dim: int, **parts: Any) -> None:  # noqa: ANN401  as they are
         super().__init__(transformer_dim=transformer_dim, **parts)
@@ -259,15 +260,13 @@ class Sam2MaskDecoder(PairedMaskDecoder):
         )
         return logits, quality.sigmoid(), extents
 
-    def _attend(self, embedding: Tensor, position: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+    def _attend(
+        self, embedding: Tensor, position: Tensor, sparse: Tensor, wanted: int
+    ) -> tuple[Tensor, Tensor]:
         weights = (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         own = torch.cat(weights, dim=0).expand(len(embedding), -1, -1)
         queries = torch.cat([own, sparse], dim=1)
-        hidden, source = self.transformer(embedding, position, queries)
-        return hidden[:, 1:], source
-
-    def _upscale(self, source: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        first, norm, activation, second, last = self.output_upscaling
-        coarse = activation(norm(first(source) + skips[0]))
-        fine: Tensor = last(second(coarse) + skips[1])
-        return fine
+        hidden, pixels = attend_both_ways(
+            self.transformer, embedding, position, queries, wanted + 1
+        )
+        return hidden[:, 1:], pixels
