@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def attend_both_ways(
         queries = block.norm2(queries + told)
         queries = block.norm3(queries + block.mlp(queries))
         asked = queries + tokens
-        told = pixels_to_tokens(block.cross_attn_image_to_token, placed, asked, queries)
-        pixels = block.norm4(pixels + told)
+        layer = block.cross_attn_image_to_token
+        pixels = block.norm4(pixels_to_tokens(layer, pixels, placed, asked, queries))
     queries, last = queries[:, :wanted], transformer.final_attn_token_to_image
     told = tokens_to_pixels(last, queries + tokens[:, :wanted], pixels + places, pixels)
     return transformer.norm_final_attn(queries + told), pixels
@@ -121,18 +121,19 @@ def tokens_to_pixels(
 
 def pixels_to_tokens(
     attention: Any,  # noqa: ANN401
+    pixels: Tensor,
     placed: Tensor,
     asked: Tensor,
     queries: Tensor,
 ) -> Tensor:
-    """Let pixels ask tokens.
+    """Let pixels ask tokens, and add the answer to them.
 
     Parameters
     ----------
     attention : Attention
         SAM's layer.
-    placed : Tensor
-        ``(N, P, C)`` float pixels, positions added.
+    pixels, placed : Tensor
+        ``(N, P, C)`` float, without and with positions.
     asked, queries : Tensor
         ``(N, T, C)`` float tokens, with and without positions.
 
@@ -143,7 +144,7 @@ def pixels_to_tokens(
     """
     heads, (n, t, c) = attention.num_heads, queries.shape
     if heads * t > attention.internal_dim:
-        return attention(q=placed, k=asked, v=queries)  # type: ignore[no-any-return]
+        return pixels + attention(q=placed, k=asked, v=queries)  # type: ignore[no-any-return]
     scale = 1 / math.sqrt(attention.internal_dim // heads)
     key = attention.k_proj(asked).view(n, t, heads, -1) * scale
     value = attention.v_proj(queries).view(n, t, heads, -1)
@@ -154,12 +155,12 @@ def pixels_to_tokens(
     shares = torch.softmax(scores.view(n, heads, t, -1), dim=2).flatten(1, 2)  # (N, H T, P)
     out = attention.out_proj.weight.view(c, heads, -1)
     told = torch.einsum("nthd,chd->nhtc", value, out).reshape(n, heads * t, c)
-    seen: Tensor = shares.to(told.dtype).transpose(1, 2) @ told
-    return seen + attention.out_proj.bias
+    told = told + attention.out_proj.bias / heads  # the shares of each head add up to one
+    return torch.baddbmm(pixels.to(told.dtype), shares.to(told.dtype).transpose(1, 2), told)
 
 
 def upscaled_logits(
-    upscaling: nn.Sequential,
+    upscaling: Any,  # noqa: ANN401
     pixels: Tensor,
     weights: Tensor,
     shape: tuple[int, int],
@@ -194,7 +195,7 @@ def upscaled_logits(
     x = _times_four(first, pixels)  # (N, h w, 4, C / 4)
     skip = None
     if skips:  # from order of the image to order of tokens
-        split = skips[0].unflatten(3, (w, 2)).unflatten(2, (h, 2))  # (N, C, h, 2, w, 2)
+        split = skips[0].reshape(-1, skips[0].shape[1], h, 2, w, 2)
         skip = split.permute(0, 2, 4, 3, 5, 1).reshape(len(split), h * w, 4, -1)
     if skip is not None and skip_first:
         x = x + skip
@@ -203,9 +204,9 @@ def upscaled_logits(
         x = x + skip
     x = _times_four(second, activation(x))  # (N, h w, 4, 4, C / 8)
     if skips:
-        split = skips[1].unflatten(3, (w, 2, 2)).unflatten(2, (h, 2, 2))
+        split = skips[1].reshape(-1, skips[1].shape[1], h, 2, 2, w, 2, 2)
         x = x + split.permute(0, 2, 5, 3, 6, 4, 7, 1).reshape(len(split), h * w, 4, 4, -1)
-    logits = last(x).flatten(1, 3) @ weights.transpose(1, 2)  # (N, 16 h w, K)
+    logits: Tensor = last(x).flatten(1, 3) @ weights.transpose(1, 2)  # (N, 16 h w, K)
     ordered = logits.view(n, h, w, 2, 2, 2, 2, -1).permute(0, 7, 1, 3, 5, 2, 4, 6)
     return ordered.reshape(n, -1, 4 * h, 4 * w)
 
@@ -214,4 +215,4 @@ def _times_four(convolution: Any, x: Tensor) -> Tensor:  # noqa: ANN401
     """Turn ``(..., C)`` into the ``(..., 4, C')`` of a 2 x 2 convolution of stride 2."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 C', C)
     y = functional.linear(x, weight, convolution.bias.repeat(4))
-    return y.unflatten(-1, (4, -1))
+    return y.view(*x.shape[:-1], 4, -1)
