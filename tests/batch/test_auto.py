@@ -14,7 +14,7 @@ from tiny_model import make_model
 from napari_spa.batch import auto
 from napari_spa.batch.auto import look_at_points, window_levels
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.objects import covers, distinct, shared_pixels
+from napari_spa.batch.objects import covers, mask_nms, shared_pixels
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask
 from napari_spa.core.types import LocalMask, Region
@@ -157,24 +157,24 @@ def square(row, column, side=10):
 class TestDistinct:
     def test_the_best_of_the_same_stays(self):
         masks = [square(0, 0), square(0, 1), square(0, 30), square(1, 30)]
-        assert distinct(masks, [0.5, 0.9, 0.8, 0.7], 0.5, 0.5) == [1, 2]
+        assert mask_nms(masks, [0.5, 0.9, 0.8, 0.7], 0.5, 0.5) == [1, 2]
 
     def test_equal_scores_keep_the_first(self):
-        assert distinct([square(0, 0), square(0, 1)], [0.5, 0.5], 0.5, 0.5) == [0]
+        assert mask_nms([square(0, 0), square(0, 1)], [0.5, 0.5], 0.5, 0.5) == [0]
 
     def test_a_part_is_no_object(self):
-        assert distinct([square(0, 0, 20), square(2, 2, 5)], [0.9, 0.8], 0.5, 0.5) == [0]
-        assert distinct([square(0, 0, 20), square(2, 2, 5)], [0.9, 0.8], 0.5, 1.0) == [0, 1]
+        assert mask_nms([square(0, 0, 20), square(2, 2, 5)], [0.9, 0.8], 0.5, 0.5) == [0]
+        assert mask_nms([square(0, 0, 20), square(2, 2, 5)], [0.9, 0.8], 0.5, 1.0) == [0, 1]
 
     def test_neighbours_are_two(self):
-        assert distinct([square(0, 0), square(0, 10), square(0, 19)], [3, 2, 1], 0.5, 0.5) == [
+        assert mask_nms([square(0, 0), square(0, 10), square(0, 19)], [3, 2, 1], 0.5, 0.5) == [
             0,
             1,
             2,
         ]
 
     def test_nothing(self):
-        assert distinct([], [], 0.5, 0.5) == []
+        assert mask_nms([], [], 0.5, 0.5) == []
 
     def test_boxes_that_overlap_without_a_pixel_in_common(self):
         corner = np.zeros((10, 10), dtype=bool)
@@ -217,7 +217,7 @@ class TestLookAtPoints:
         assert sight.mask.pixels[30 - region.row, 100 - region.column]
         assert 0.6 < sight.mask.area / (np.pi * 12**2) < 1.6
         assert sight.border == 0.0
-        assert 0.0 < sight.firmness <= 1.0
+        assert 0.0 < sight.stability_score <= 1.0
 
     def test_what_is_not_trusted_is_not_seen(self):
         model = make_model()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
-from napari_spa.batch.resume import STATE, holding, look
+from napari_spa.batch.resume import STATE, lock_output, read_previous
 from napari_spa.batch.runner import run_batch
 from napari_spa.errors import Cancelled, DataError, InputError, ModelError
 
@@ -301,7 +301,7 @@ def test_marks_of_a_killed_run_count(tmp_path):
     run(plan, on_result=copy)
     (lost / STATE / "lock").unlink(missing_ok=True)
     assert json.loads((lost / "manifest.json").read_text())["images"] == {}
-    earlier = look(lost)
+    earlier = read_previous(lost)
     assert set(earlier.manifest.entries) == {"a.png"}
     report = run(replace(plan, out=lost))
     assert report.unchanged == ("a.png",)
@@ -342,8 +342,8 @@ def test_a_manifest_that_is_none_is_not_written_over(tmp_path, content):
 
 
 def test_holding_gives_the_folder_back_after_a_fault(tmp_path):
-    with pytest.raises(ZeroDivisionError), holding(tmp_path / "out"):
+    with pytest.raises(ZeroDivisionError), lock_output(tmp_path / "out"):
         1 / 0  # noqa: B018
-    with holding(tmp_path / "out"):
+    with lock_output(tmp_path / "out"):
         pass
     assert not (tmp_path / "out").exists()

@@ -23,7 +23,7 @@ from tiny_model import make_model
 
 from napari_spa.batch.manifest import KIND, read_manifest
 from napari_spa.batch.plan import make_plan, read_prompts
-from napari_spa.batch.resume import STATE, look, verify
+from napari_spa.batch.resume import STATE, read_previous, verify
 from napari_spa.batch.runner import run_batch
 from napari_spa.batch.task import BatchRecipe
 from napari_spa.errors import SpaError
@@ -94,8 +94,8 @@ KINDS = {
     "log": ("out/a.png.spa.jsonl", _read_log),
     "manifest": ("out/manifest.json", lambda f: read_manifest(f / "out/manifest.json").to_bytes()),
     "verified": ("out/manifest.json", lambda f: verify(f / "out")),
-    "unfinished": (f"unfinished/{STATE}/run.json", lambda f: look(f / "unfinished")),
-    "mark": (f"unfinished/{STATE}/run-*/marks/*.json", lambda f: look(f / "unfinished")),
+    "unfinished": (f"unfinished/{STATE}/run.json", lambda f: read_previous(f / "unfinished")),
+    "mark": (f"unfinished/{STATE}/run-*/marks/*.json", lambda f: read_previous(f / "unfinished")),
     "prompts": ("clicks.csv", lambda f: read_prompts(f / "clicks.csv")),
     "recipe": ("recipe.toml", lambda f: read_recipe(f / "recipe.toml")),
     "weights": (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.objects import Found, covers, distinct, found_active, shared_pixels
+from napari_spa.batch.objects import Found, covers, found_active, mask_nms, shared_pixels
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.session.prompt_validation import interior_click
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 
-_FIRM = 1.0
+_STABLE = 1.0
 """Logits on both sides of the edge between which a mask that is sure of it hardly changes."""
 
 
@@ -41,7 +41,7 @@ class PointPrediction:
         The connected part of its mask that holds the point; not empty.
     quality : float
         Predicted IoU.
-    firmness : float
+    stability_score : float
         In [0, 1]: how little the mask changes with its threshold.
     border : float
         Share of the window's outline that it touches; edges of the image do not count.
@@ -51,7 +51,7 @@ class PointPrediction:
 
     mask: LocalMask
     quality: float
-    firmness: float
+    stability_score: float
     border: float
     share: float
 
@@ -105,14 +105,14 @@ def _sight(
     part = _part_at(logits > 0, row, column)
     if part is None:
         return None
-    around = _part_at(logits > -_FIRM, *np.argwhere(part)[0])
+    around = _part_at(logits > -_STABLE, *np.argwhere(part)[0])
     wide = part.sum() if around is None else around.sum()
     mask = _in_image(view, part, canvas.shape)
     if not mask.area:
         return None
-    firmness = float((part & (logits > _FIRM)).sum() / wide)
+    stability_score = float((part & (logits > _STABLE)).sum() / wide)
     border = _border(view, part, canvas.shape)
-    return PointPrediction(mask, float(quality), firmness, border, float(part.mean()))
+    return PointPrediction(mask, float(quality), stability_score, border, float(part.mean()))
 
 
 def _part_at(mask: BoolArray, row: int, column: int) -> BoolArray | None:
@@ -207,7 +207,7 @@ def find_on_plane(
         if fits and proposal.uncertainty <= config.largest_uncertainty:
             found.append(one)
             scores.append((1 - one.uncertainty) * idea.quality)
-    kept = distinct([one.mask for one in found], scores, config.overlap, _INSIDE)
+    kept = mask_nms([one.mask for one in found], scores, config.overlap, _INSIDE)
     regions = {index: found[index].mask.region for index in kept}
     order = sorted(kept, key=lambda index: (regions[index].row, regions[index].column, index))
     return [found[index] for index in order]
@@ -301,8 +301,8 @@ def _first_look(config: AutoConfig, engine: BatchEngine) -> list[PointPrediction
 
 def _surest(sights: list[PointPrediction], config: AutoConfig) -> list[int]:
     """Return which sights show different things, the surest first."""
-    scores = [sight.quality * sight.firmness for sight in sights]
-    return distinct([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
+    scores = [sight.quality * sight.stability_score for sight in sights]
+    return mask_nms([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
 
 
 def _look_again(engine: BatchEngine, sights: list[PointPrediction]) -> list[_Idea]:

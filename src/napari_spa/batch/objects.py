@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.state import Decision
 
 
-def distinct(
+def mask_nms(
     masks: Sequence[LocalMask], scores: Sequence[float], overlap: float, inside: float
 ) -> list[int]:
     """Choose masks greedily, the best first, and leave out what shows the same.

@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.task import BatchTask
 
-Standing = Literal["new", "changed", "again", "kept", "unchanged"]
+ImageState = Literal["new", "changed", "again", "kept", "unchanged"]
 """Not done yet; its input changed; to be done again; a user's; as it shall be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ResumePlan:
     """How each image of a plan stands."""
 
-    standings: dict[str, Standing]  # by name, in the plan's order
-    earlier: Earlier  # what the output folder holds
+    states: dict[str, ImageState]  # by name, in the plan's order
+    earlier: PreviousRun  # what the output folder holds
     carry_on: bool = True  # whether earlier results go on counting; not when all is done again
     # Digests of the outputs as they are now, by their path.
     outputs: dict[str, str] = field(default_factory=dict)
 
-    def named(self, *standings: Standing) -> tuple[str, ...]:
+    def named(self, *states: ImageState) -> tuple[str, ...]:
         """Return the names of the images that stand so."""
-        return tuple(name for name, standing in self.standings.items() if standing in standings)
+        return tuple(name for name, state in self.states.items() if state in states)
 
     @property
     def to_do(self) -> frozenset[str]:
@@ -57,11 +57,11 @@ class Survey:
         return frozenset().union(*(self.earlier.ours.get(path, set()) for path in paths))
 
 
-def survey(
+def plan_resume(
     plan: BatchPlan, facts: Facts, digest: Callable[[BatchTask], str], *, overwrite: bool = False
-) -> Survey:
+) -> ResumePlan:
     """Compare what is asked for with what is there; nothing is changed."""
-    earlier = look(plan.out)
+    earlier = read_previous(plan.out)
     manifest = earlier.manifest
     differs = what_differs(manifest.recipe, facts) if manifest is not None else ""
     if differs and not overwrite:
@@ -73,24 +73,24 @@ def survey(
     entries = manifest.entries if manifest is not None and carry_on else {}
     outputs: dict[str, str] = {}
 
-    def stand(task: BatchTask) -> Standing:
+    def stand(task: BatchTask) -> ImageState:
         here = _digests(plan.out, task.name)
         outputs.update(here)
         entry = entries.get(task.name)
         foreign = any(d not in earlier.ours.get(path, ()) for path, d in here.items())
         if foreign and not overwrite:
             return "kept"
-        return _standing(task, entry, here, digest, again=overwrite)
+        return _state_of(task, entry, here, digest, again=overwrite)
 
     with ThreadPoolExecutor(
-        min(8, os.cpu_count() or 1), thread_name_prefix="napari-spa-survey"
+        min(8, os.cpu_count() or 1), thread_name_prefix="napari-spa-resume"
     ) as pool:
         found = list(pool.map(stand, plan.tasks))
     if overwrite:
         for path, known in outputs.items():
             earlier.know(path, known)
-    standings = {task.name: found[k] for k, task in enumerate(plan.tasks)}
-    return Survey(standings, earlier, carry_on, outputs)
+    states = {task.name: found[k] for k, task in enumerate(plan.tasks)}
+    return ResumePlan(states, earlier, carry_on, outputs)
 
 
 def output_names(out: Path, name: str) -> tuple[str, str]:
@@ -99,14 +99,14 @@ def output_names(out: Path, name: str) -> tuple[str, str]:
     return labels.relative_to(out).as_posix(), log.relative_to(out).as_posix()
 
 
-def _standing(
+def _state_of(
     task: BatchTask,
     entry: Entry | None,
     here: dict[str, str],
     digest: Callable[[BatchTask], str],
     *,
     again: bool,
-) -> Standing:
+) -> ImageState:
     if entry is None:
         return "again" if again and here else "new"
     if entry.result.outcome == "failed":
@@ -134,7 +134,7 @@ _DAMAGE = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
-class Earlier:
+class PreviousRun:
     """What earlier runs left in an output folder."""
 
     manifest: Manifest | None = None  # the latest results, marks included
@@ -149,9 +149,9 @@ class Earlier:
         self.ours.setdefault(path, set()).add(digest)
 
 
-def look(out: Path) -> Earlier:
+def read_previous(out: Path) -> PreviousRun:
     """Read what is known of an output folder, changing nothing."""
-    earlier = Earlier(read_manifest(manifest_path(out)))
+    earlier = PreviousRun(read_manifest(manifest_path(out)))
     damaged = DataError(
         f"{out / STATE} is damaged, so what a batch made and what you did cannot be told apart; "
         "remove it to start again: labels without a record then count as yours."
@@ -199,7 +199,7 @@ def _marks(state: Path) -> Iterator[Finished | None]:
 class RunFolder:
     """An output folder that this process holds, with a folder for this run in it.
 
-    Made by :func:`holding`.
+    Made by :func:`lock_output`.
     """
 
     def __init__(self, out: Path) -> None:
@@ -270,7 +270,7 @@ class RunFolder:
 
 
 @contextmanager
-def holding(out: Path) -> Iterator[RunFolder]:
+def lock_output(out: Path) -> Iterator[RunFolder]:
     """Hold an output folder against other batches; it is made if needed."""
     from filelock import FileLock, Timeout
 

@@ -20,7 +20,7 @@ from napari_spa.batch.executors import (
     share_of_memory,
 )
 from napari_spa.batch.manifest import Manifest, recipe_facts
-from napari_spa.batch.resume import holding, output_names, survey
+from napari_spa.batch.resume import lock_output, output_names, plan_resume
 from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
 from napari_spa.core.words import counted
 from napari_spa.errors import DataError, InputError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.manifest import Facts
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.resume import RunFolder, Survey
+    from napari_spa.batch.resume import ResumePlan, RunFolder
     from napari_spa.batch.task import BatchTask, ImageResult
     from napari_spa.batch.worker import Finished
 
@@ -61,7 +61,7 @@ def estimate(
     """Say what a batch would cost: one image of middle size is done, in a folder that goes."""
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
-    found = survey(plan, facts, tools.digest, overwrite=overwrite)
+    found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
     to_do = [task for task in plan.tasks if task.name in found.to_do]
     kept = len(found.named("kept"))
     if not to_do:
@@ -146,14 +146,14 @@ class BatchReport:
     seconds: float = 0.0  # how long it took
 
 
-class Book:
+class BatchProgress:
     """Results as they come in, the manifest in step with them, and how long it will take."""
 
     def __init__(
         self,
         folder: RunFolder,
         manifest: Manifest,
-        found: Survey,
+        found: ResumePlan,
         total: int,
         on_result: Callable[[ImageResult], None] | None,
         progress: Progress,
@@ -267,17 +267,18 @@ def run_batch(
     begun = time.monotonic()
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
-    survey(replace(plan, tasks=()), facts, tools.digest, overwrite=overwrite)  # before OUT is made
-    with holding(plan.out) as folder:
+    # Before OUT is made.
+    plan_resume(replace(plan, tasks=()), facts, tools.digest, overwrite=overwrite)
+    with lock_output(plan.out) as folder:
         progress(0.0, "looking at what is done")
-        found = survey(plan, facts, tools.digest, overwrite=overwrite)
+        found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
         if not found.to_do and not found.earlier.unfinished:
             return _nothing_to_do(found)
         manifest = Manifest(facts)
         if found.carry_on and found.earlier.manifest is not None:
             manifest = found.earlier.manifest
             manifest.recipe = facts
-        book = Book(folder, manifest, found, len(plan.tasks), on_result, progress)
+        results = BatchProgress(folder, manifest, found, len(plan.tasks), on_result, progress)
         job = _begin(plan, folder, facts, found, manifest, tools, overwrite=overwrite)
         assignments = [
             Assignment(task, found.ours(plan.out, task.name))
@@ -289,18 +290,18 @@ def run_batch(
             _closing(folder, manifest, fresh=fresh),
             _finishing(job, assignments, workers, scheduler) as each,
         ):
-            book.notes = each.notes
+            results.notes = each.notes
             for finished in each.results:
-                book.enter(finished)
+                results.enter(finished)
         folder.finish()
-    return book.report(time.monotonic() - begun)
+    return results.report(time.monotonic() - begun)
 
 
 def _begin(
     plan: BatchPlan,
     folder: RunFolder,
     facts: Facts,
-    found: Survey,
+    found: ResumePlan,
     manifest: Manifest,
     tools: Tools,
     *,
@@ -367,7 +368,7 @@ def _closing(folder: RunFolder, manifest: Manifest, *, fresh: bool) -> Iterator[
     folder.end(manifest)
 
 
-def _nothing_to_do(found: Survey) -> BatchReport:
+def _nothing_to_do(found: ResumePlan) -> BatchReport:
     manifest = found.earlier.manifest
     report = BatchReport(unchanged=found.named("unchanged"), kept=found.named("kept"))
     if manifest is None:

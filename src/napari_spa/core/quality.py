@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
 
 if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
@@ -70,6 +69,8 @@ class Calibration:
 
     def expect(self, signs: Signs) -> float:
         """Return the Dice to be expected, in [0, 1]."""
+        from scipy.special import expit
+
         total = self.offset
         for name, term in self.terms.items():
             far = (signs[name] - term.mean) / term.deviation
@@ -173,6 +174,7 @@ def fit_calibration(
     Calibration
     """
     from scipy.optimize import minimize
+    from scipy.special import expit, logit
 
     names = list(DIRECTIONS)
     table = np.array([[one[name] for name in names] for one in signs], dtype=np.float64)
