@@ -46,6 +46,7 @@ removals = st.tuples(st.just("remove"), numbers, st.none() | planes)
 descriptions = st.tuples(st.just("describe"), numbers, st.sampled_from(["", "nucleus"]))
 merges = st.tuples(st.just("merge"), numbers, st.lists(numbers, max_size=3))
 divisions = st.tuples(st.just("divide"), numbers, planes, blobs)
+keeps = st.tuples(st.just("keep"), numbers)
 histories = st.tuples(st.sampled_from(["undo", "redo"]))
 acts = st.lists(
     st.one_of(
@@ -73,7 +74,7 @@ def do(annotation, act):
         elif kind == "divide":
             number, plane, mask = rest
             annotation.divide(number, plane, {annotation.next_number: mask})
-        elif kind in ("remove", "merge"):
+        elif kind in ("remove", "merge", "keep"):
             getattr(annotation, kind)(*rest)
         else:
             getattr(annotation, kind)()

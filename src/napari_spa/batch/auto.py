@@ -11,6 +11,7 @@ from scipy import ndimage
 from napari_spa.batch.objects import Found, covers, found_active, mask_nms, shared_pixels
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
+from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.prompt_validation import interior_click
 
 if TYPE_CHECKING:
@@ -191,15 +192,21 @@ def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) ->
 
 
 def find_on_plane(
-    config: AutoConfig, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
+    config: AutoConfig,
+    engine: BatchEngine,
+    plane: Plane,
+    source: Mapping[str, Any],
+    progress: Progress = silent,
 ) -> list[Found]:
-    """Find the objects on the plane that an engine shows."""
+    """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``."""
     session = engine.session
     height, width = session.canvas.shape
-    ideas = _look_again(engine, _first_look(config, engine))
+    sights = _first_look(config, engine, _part_of(progress, 0.0, 0.4))
+    ideas = _look_again(engine, sights, _part_of(progress, 0.4, 0.6))
     found: list[Found] = []
     scores: list[float] = []
-    for idea in ideas:
+    for number, idea in enumerate(ideas, start=1):
+        progress(0.6 + 0.4 * number / len(ideas), f"outlining object {number} of {len(ideas)}")
         click = idea.click
         proposal = session.start([(click.row, click.column)], view=idea.view)
         one = found_active(session, 0, plane, source)
@@ -274,7 +281,14 @@ def _nearest(
     return nearest
 
 
-def _first_look(config: AutoConfig, engine: BatchEngine) -> list[PointPrediction]:
+def _part_of(progress: Progress, start: float, end: float) -> Progress:
+    """Report the share done of a part as one of the whole."""
+    return lambda share, message: progress(start + (end - start) * share, message)
+
+
+def _first_look(
+    config: AutoConfig, engine: BatchEngine, progress: Progress
+) -> list[PointPrediction]:
     """Ask at all points; keep what is trusted, whole and distinct."""
     canvas, spa = engine.session.canvas, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
@@ -284,7 +298,9 @@ def _first_look(config: AutoConfig, engine: BatchEngine) -> list[PointPrediction
         known = [sights[index] for index in _surest(sights, config)]
         clear = [s.mask for s in known if s.quality > _SURE and s.share > _CLOSE]
         here: list[PointPrediction] = []
-        for view, points in level:
+        for number, (view, points) in enumerate(level):
+            # How many sizes of windows there will be is not known: each takes half the rest.
+            progress(1 - 0.5**depth * (1 - 0.5 * number / len(level)), "looking for objects")
             asked = [point for point in points if not covers(clear, *point)]
             seen = look_at_points(spa, embedder, canvas, view, asked, least_quality=_TRUSTED)
             for sight in seen:
@@ -305,12 +321,15 @@ def _surest(sights: list[PointPrediction], config: AutoConfig) -> list[int]:
     return mask_nms([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
 
 
-def _look_again(engine: BatchEngine, sights: list[PointPrediction]) -> list[_Idea]:
+def _look_again(
+    engine: BatchEngine, sights: list[PointPrediction], progress: Progress
+) -> list[_Idea]:
     """Keep what is found again, alone and from its own middle."""
     canvas, spa = engine.session.canvas, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
     ideas = []
-    for sight in sights:
+    for number, sight in enumerate(sights):
+        progress(number / len(sights), f"checking object {number + 1} of {len(sights)}")
         click = interior_click(sight.mask)
         view = whole or _alone(canvas, sight)
         (again,) = look_at_points(

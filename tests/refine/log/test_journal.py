@@ -155,6 +155,14 @@ class Desk:
         if self._try(lambda: self.annotation.describe(number, **said, group=None)):
             self.journal.describe(number, name, class_name, None)
 
+    def keep(self, number, group):
+        if self._try(lambda: self.annotation.keep(number, group=group)):
+            self.journal.keep(number, group)
+
+    def drop(self, number, group):
+        if self.hand is None and self._try(lambda: self.annotation.remove(number, group=group)):
+            self.journal.delete(number, None, group)
+
     def merge(self, number, others):
         if self.hand is None and self._try(lambda: self.annotation.merge(number, others)):
             self.journal.merge(number, others)
@@ -251,6 +259,7 @@ acts = st.lists(
         st.tuples(st.just("waver"), st.integers(1, 3), st.integers(0, 2)),
         st.tuples(st.just("paint"), planes, blobs, st.integers(0, 5)),
         st.tuples(st.just("describe"), st.integers(1, 3), names, names),
+        st.tuples(st.sampled_from(["keep", "drop"]), st.integers(1, 3), st.integers(7, 8)),
         st.tuples(st.just("merge"), st.integers(1, 3), st.lists(st.integers(1, 4), max_size=3)),
         st.tuples(st.just("split"), st.integers(1, 3), planes, blobs),
         st.tuples(st.just("by_hand"), st.integers(1, 3), planes, st.lists(blobs, max_size=2)),

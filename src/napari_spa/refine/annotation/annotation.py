@@ -266,7 +266,9 @@ class Annotation:
         if still.any():
             self._surface.write(patch.plane, region, pixels, patch.after[still])
 
-    def remove(self, number: int, plane: Plane | None = None) -> Change:
+    def remove(
+        self, number: int, plane: Plane | None = None, *, group: int | None = None
+    ) -> Change:
         """Take an object away, from one plane or from all."""
         held = self._objects.get(number)
         if held is None or (plane is not None and held.on(plane) is None):
@@ -280,7 +282,17 @@ class Annotation:
                 after = np.where(mask.pixels, 0, before).astype(before.dtype)
                 patches.append(Patch.between(part.plane, mask.region, before, after))
         objects = without_part(self._objects, number, plane)
-        return self._do("delete", number, tuple(patches), objects)
+        return self._do("delete", number, tuple(patches), objects, group)
+
+    def keep(self, number: int, *, group: int | None = None) -> Change:
+        """Accept what was found of an object, or propagated, and is to be reviewed."""
+        held = self._held(number)
+        parts = tuple(
+            replace(part, status="accepted") if part.status == "review" else part
+            for part in held.parts
+        )
+        objects = {**self._objects, number: replace(held, parts=parts)}
+        return self._do("keep", number, (), objects, group)
 
     def describe(
         self,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import AnnotatedObject, Part
 
 
-ChangeKind = Literal["accept", "delete", "describe", "merge", "split", "edit"]
+ChangeKind = Literal["accept", "delete", "describe", "keep", "merge", "split", "edit"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

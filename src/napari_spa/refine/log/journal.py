@@ -16,6 +16,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``undo``, ``redo``    the last act on the objects was taken back, or done again
 ``blind``             in which order the masks of a round were shown, to be read blind
 ``describe``          an object got a name or a class
+``keep``              what was to be reviewed of an object was accepted
 ``merge``             an object took the pixels of others
 ``split``             pieces of an object on a plane became objects
 ``edit``              a plane was painted by hand; its labels
@@ -178,10 +179,15 @@ class Journal:
         self._log.append({"kind": "discard", "object": number})
         self._forget()
 
-    def delete(self, number: int, plane: Plane | None) -> None:
+    def delete(self, number: int, plane: Plane | None, group: int | None = None) -> None:
         """Write that an object went."""
         where = None if plane is None else plane_to_record(plane)
-        self._log.append({"kind": "delete", "object": number, "plane": where})
+        together = {} if group is None else {"group": group}
+        self._log.append({"kind": "delete", "object": number, "plane": where, **together})
+
+    def keep(self, number: int, group: int | None) -> None:
+        """Write that what was to be reviewed of an object was accepted."""
+        self._log.append({"kind": "keep", "object": number, "group": group})
 
     def describe(
         self, number: int, name: str | None, class_name: str | None, group: int | None

@@ -205,7 +205,10 @@ class RecordReader:
     def _on_delete(self, record: Record) -> None:
         where = record["plane"]
         plane = None if where is None else self._plane(where)
-        self._session.annotation.remove(_number(record), plane)
+        self._session.annotation.remove(_number(record), plane, group=record.get("group"))
+
+    def _on_keep(self, record: Record) -> None:
+        self._session.annotation.keep(_number(record), group=record["group"])
 
     def _on_describe(self, record: Record) -> None:
         name, class_name = record["name"], record["class"]

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session, rehearse
 from napari_spa.viewer.annotation.images import AnnotatedImages
@@ -95,6 +96,8 @@ class Refiner(QObject):
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
         self.profiles.forgotten.connect(self._on_forgotten)
+        self.classes = ClassList(self.works, self)
+        self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
         self.model = ModelInUse(session_factory, self.profiles.equip)
         self.blind = False
@@ -293,7 +296,7 @@ class Refiner(QObject):
         work, shown = self.current, self.shown()
         known = 0 if self.held is None else self.held.learnt
         try:
-            number, area = work.accept(self.overlap)
+            number, area = work.accept(self.overlap, self.classes.current)
         except InputError as error:
             self.failed.emit(str(error))
             return False

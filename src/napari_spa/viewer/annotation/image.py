@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import CHANGES_KEPT, Annotation
@@ -17,7 +19,8 @@ from napari_spa.viewer.layers.planes import Look, channel_choices, image_digest,
 from napari_spa.viewer.layers.prompts import PromptLayers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     from napari.components import ViewerModel
@@ -72,6 +75,8 @@ class AnnotatedImage:
     Everything here belongs to the main thread.
     """
 
+    edit_ended = Signal()  # the object that was edited by hand is no more
+
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self.image = image
         self.facts = facts_of(image)
@@ -85,6 +90,9 @@ class AnnotatedImage:
         self.journal: Journal | None = None
         self.at_hand: ActiveObject | None = None
         self.selected: int | None = None
+        # The object that is edited by hand, and where; the classes of the image's project.
+        self.edited: tuple[int, Plane] | None = None
+        self.classes_file: Path | None = None
         # Of each object whose first click also accepted the one before it: that change.
         self.followed: dict[int, Change] = {}
         self._viewer = viewer
@@ -131,6 +139,7 @@ class AnnotatedImage:
 
     def take(self, held: ActiveObject) -> None:
         """Make an object the active one; nothing is shown of it yet."""
+        self.end_edit()
         self.at_hand = held
 
     def showing(self, shown: Shown, overlap: Overlap) -> Iterator[None]:
@@ -181,15 +190,18 @@ class AnnotatedImage:
         yield
         yield from self.candidates.make()
 
-    def accept(self, overlap: Overlap) -> tuple[int, int]:
-        """Write the round on show as the object; it is no longer active."""
+    def accept(self, overlap: Overlap, class_name: str = "") -> tuple[int, int]:
+        """Write the round on show as the object; it is no longer active.
+
+        An object that is new is of the class.
+        """
         held = self.at_hand
         if held is None or held.shown is None:
             raise InputError("there is no active object; click on one.")
         shown = held.shown
         part = part_of(held.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
         with self.bare():
-            self.write(held.number, part, shown.mask, overlap)
+            self.write(held.number, part, shown.mask, overlap, class_name=class_name)
             self.at_hand = None  # no preview of it comes back
         self.drop()
         kept = self.annotation.objects[held.number].on(held.plane)
@@ -204,6 +216,8 @@ class AnnotatedImage:
         *,
         group: int | None = None,
         source: dict[str, Any] | None = None,
+        class_name: str = "",
+        native_undo: bool = True,
     ) -> Change:
         """Write an object on a plane: labels, table and log.
 
@@ -221,6 +235,10 @@ class AnnotatedImage:
             Changes of one group are taken back together.
         source : dict or None
             For the log, how the plane was looked at, where no round of it was shown.
+        class_name : str
+            The class of an object that is new.
+        native_undo : bool
+            Whether napari's own undo takes it back as well, which costs time.
 
         Returns
         -------
@@ -231,10 +249,15 @@ class AnnotatedImage:
         InputError
             When no pixel is left for it.
         """
-        with self.bare(), self.mask.undoable():
-            change = self.annotation.commit(number, part, mask, overlap=overlap, group=group)
+        self.end_edit()
+        with self.bare(), self.mask.undoable() if native_undo else nullcontext():
+            change = self.annotation.commit(
+                number, part, mask, overlap=overlap, group=group, class_name=class_name
+            )
         if self.journal is not None:
-            self.journal.accept(number, part, mask, overlap, group, source=source)
+            self.journal.accept(
+                number, part, mask, overlap, group, source=source, class_name=class_name
+            )
         return change
 
     def take_recommended(self) -> None:
@@ -244,16 +267,81 @@ class AnnotatedImage:
             self._begin_preview()
             self.mask.refresh()
 
-    def remove(self, number: int, plane: Plane | None = None) -> Change:
+    def remove(
+        self, number: int, plane: Plane | None = None, *, group: int | None = None
+    ) -> Change:
         """Take an object away, from one plane or from all: labels, table and log."""
+        self.end_edit()
         with self.bare():
-            change = self.annotation.remove(number, plane)
+            change = self.annotation.remove(number, plane, group=group)
         if self.journal is not None:
-            self.journal.delete(number, plane)
+            self.journal.delete(number, plane, group)
         return change
+
+    def describe(
+        self,
+        number: int,
+        *,
+        name: str | None = None,
+        class_name: str | None = None,
+        group: int | None = None,
+    ) -> None:
+        """Give an object a name or a class: table and log."""
+        self.end_edit()
+        self.annotation.describe(number, name=name, class_name=class_name, group=group)
+        if self.journal is not None:
+            self.journal.describe(number, name, class_name, group)
+
+    def keep(self, number: int, *, group: int | None = None) -> None:
+        """Accept what was to be reviewed of an object: table and log."""
+        self.end_edit()
+        self.annotation.keep(number, group=group)
+        if self.journal is not None:
+            self.journal.keep(number, group)
+
+    def merge(self, number: int, others: Sequence[int]) -> None:
+        """Give an object the pixels of others: labels, table and log."""
+        self.end_edit()
+        with self.bare():
+            self.annotation.merge(number, others)
+        if self.journal is not None:
+            self.journal.merge(number, others)
+
+    def divide(self, number: int, plane: Plane, pieces: Sequence[LocalMask]) -> tuple[int, ...]:
+        """Make pieces of an object objects: labels, table and log; return their numbers."""
+        self.end_edit()
+        first = self.annotation.next_number
+        named = dict(enumerate(pieces, start=first))
+        with self.bare():
+            self.annotation.divide(number, plane, named)
+        if self.journal is not None:
+            self.journal.divide(number, plane, named)
+        return tuple(named)
+
+    def begin_edit(self, number: int, plane: Plane) -> None:
+        """Take what is painted on a plane from now on for one act on an object."""
+        self.end_edit()
+        self.annotation.begin_edit(plane, self.mask.read_plane(plane))
+        if self.journal is not None:
+            self.journal.begin_edit(plane)
+        self.edited = number, plane
+
+    def end_edit(self) -> None:
+        """End the act that :meth:`begin_edit` began; whatever else is done ends it first."""
+        if self.edited is None:
+            return
+        (number, plane), self.edited = self.edited, None
+        labels = self.mask.read_plane(plane)
+        if self.annotation.recount(plane, labels) and self.journal is not None:
+            self.journal.edit(plane, labels)
+        self.annotation.end_edit(number, labels)
+        if self.journal is not None:
+            self.journal.end_edit(number, plane)
+        self.edit_ended.emit()
 
     def undo(self) -> Change:
         """Take the last act on objects back: labels, table and log; ``InputError`` without."""
+        self.end_edit()
         with self.bare():
             change = self.annotation.undo()
         if self.journal is not None:
@@ -262,6 +350,7 @@ class AnnotatedImage:
 
     def redo(self) -> Change:
         """Do the act again that was taken back last; ``InputError`` without."""
+        self.end_edit()
         with self.bare():
             change = self.annotation.redo()
         if self.journal is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.controller import Act, Refiner
 
 
-Tool = Literal["add", "remove", "box", "brush", "refine"]
+Tool = Literal["add", "remove", "box", "brush", "refine", "merge", "split"]
 Position = tuple[float, ...]
 _DRAG_PIXELS = 4.0
 
@@ -46,6 +46,14 @@ class PromptTaker(Protocol):
 
     def refine(self, position: Position) -> None:
         """Take the place of a label to refine."""
+        ...
+
+    def merge(self, position: Position) -> None:
+        """Take the place of an object to merge with the selected one."""
+        ...
+
+    def split(self, path: list[Position]) -> None:
+        """Take a line to split an object along."""
         ...
 
     def draw_gesture(self, tool: Tool, path: list[Position]) -> None:
@@ -77,7 +85,7 @@ class Gestures:
             return
         remove = ("Shift" in event.modifiers) != (self.tool == "remove")
         aim: Aim = _aim(event.modifiers)
-        if self.tool in ("box", "brush"):
+        if self.tool in ("box", "brush", "split"):
             yield from self._draw(viewer, event, 0 if remove else 1, aim)
             return
         start = np.asarray(event.pos, dtype=float)
@@ -89,6 +97,8 @@ class Gestures:
             yield
         if self.tool == "refine":
             self._taker.refine(position)
+        elif self.tool == "merge":
+            self._taker.merge(position)
         else:
             self._taker.click(position, 0 if remove else 1, aim=aim)
 
@@ -109,7 +119,9 @@ class Gestures:
                 yield
         finally:
             camera.mouse_pan = panned
-        if self.tool == "box" and len(path) > 1:
+        if self.tool == "split":
+            self._taker.split(path)
+        elif self.tool == "box" and len(path) > 1:
             self._taker.box(path[0], path[-1], aim=aim)
         elif len(path) > 1:
             self._taker.stroke(path, label, aim=aim)
@@ -132,6 +144,8 @@ class Prompter(QObject):
 
     # What a labels layer has at this world position shall be refined.
     refine_requested = Signal(object)
+    merge_requested = Signal(object)  # the selected object with the one at this world position
+    split_requested = Signal(object)  # an object along a line, a list of world positions
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__(refiner)
@@ -145,6 +159,14 @@ class Prompter(QObject):
     def refine(self, position: Position) -> None:
         """Ask for what a labels layer has at a world position to be refined."""
         self.refine_requested.emit(position)
+
+    def merge(self, position: Position) -> None:
+        """Ask for the selected object to be merged with the one at a world position."""
+        self.merge_requested.emit(position)
+
+    def split(self, path: list[Position]) -> None:
+        """Ask for an object to be split along a line."""
+        self.split_requested.emit(path)
 
     def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
         """Start an object at a world position, or say more about the current one.

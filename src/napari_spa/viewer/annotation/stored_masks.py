@@ -50,7 +50,7 @@ def stored_mask(
     other_size = False
     for layer in layers if 0 <= row < height and 0 <= column < width else []:
         data: Any = layer.data[0] if layer.multiscale else layer.data
-        index = _plane_index(plane, shape, tuple(data.shape))
+        index = plane_index(plane, shape, tuple(data.shape))
         if index is None:
             other_size = True
             continue
@@ -65,7 +65,7 @@ def stored_mask(
     )
 
 
-def _plane_index(
+def plane_index(
     plane: Plane, shape: tuple[int, ...], labels: tuple[int, ...]
 ) -> tuple[int | slice, ...] | None:
     """Index the plane in labels of the image's shape, or of its last axes; else None."""

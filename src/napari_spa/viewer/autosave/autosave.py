@@ -93,19 +93,21 @@ class AutosaveManager:
         """Tell whether an image's work has a place of its own."""
         return id(work) in self._places
 
-    def begin(self, work: AnnotatedImage, model: ModelIdentity) -> None:
-        """Start an image's log, unless it has one; say in it which model goes on."""
+    def begin(self, work: AnnotatedImage, model: ModelIdentity | None = None) -> None:
+        """Start an image's log, unless it has one; say in it which model goes on, if one does."""
         place = self._places.get(id(work))
-        if (self.root is None and place is None) or self._models.get(id(work)) == model:
+        known = work.journal is not None and model in (None, self._models.get(id(work)))
+        if known or (self.root is None and place is None):
             return
-        self._models[id(work)] = model
+        if model is not None:
+            self._models[id(work)] = model
         if work.journal is not None:
             work.journal.begin(work.facts, model)
             return
         if place is None:
             place = self._make_place()
         if place is None:
-            del self._models[id(work)]  # tried again with the next round
+            self._models.pop(id(work), None)  # tried again with the next round
             return
         self._hold(work, place)
         if work.journal is not None:

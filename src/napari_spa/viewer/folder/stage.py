@@ -10,6 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.io.projects.classes import FILE_NAME
 from napari_spa.viewer.folder.reader import PROFILE_NAME
 from napari_spa.viewer.folder.saver import PendingSave
 from napari_spa.viewer.layers.planes import show_plane, shown_plane
@@ -101,11 +102,12 @@ class FolderImageView(QObject):
         self._insert(layer)
         viewer.dims.order = tuple(range(viewer.dims.ndim))
         show_plane(viewer, layer, plane)
-        work.facts = image.facts
+        work.facts, work.classes_file = image.facts, item.place.out / FILE_NAME
         item.place.work, item.place.info = work, image.file.info
         refiner.keeper.keep_at(work, item.place)
         self.current = OpenItem(image, layer, work, item.place, desk)
         viewer.reset_view()
+        refiner.classes.refresh()
         profile = self._profile(item.place, refiner)
         if item.recovered is not None:
             desk.recovery.resume(work, replace(item.recovered, profile=profile))

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from napari_spa.core.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_spa.refine.annotation.objects import AnnotatedObject
     from napari_spa.viewer.annotation.image import AnnotatedImage
@@ -44,6 +44,8 @@ class ObjectRow:
     rounds: int  # rounds it took
     uncertainty: float  # in [0, 1]
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
+    class_name: str = ""  # of which class it is; empty for none
+    name: str = ""  # what the user calls it
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts of its cells, in the order of the columns."""
@@ -55,20 +57,24 @@ class ObjectRow:
             str(self.rounds),
             unsure,
             self.status,
+            self.class_name,
+            self.name,
         )
 
-    def sort_keys(self) -> tuple[float, ...]:
-        """Return the numbers that its cells are sorted by, in the order of the columns."""
+    def sort_keys(self) -> tuple[float | str, ...]:
+        """Return what its cells are sorted by, in the order of the columns."""
         status = _ORDER.index(self.status) if self.status in _ORDER else -1
         slices = _slice_order(self.slices)
-        return self.number, slices, self.area, self.rounds, self.uncertainty, status
+        words = self.class_name.casefold(), self.name.casefold()
+        return self.number, slices, self.area, self.rounds, self.uncertainty, status, *words
 
     def words(self) -> str:
         """Say everything about it in one line."""
         where = f", slice {self.slices}" if self.slices else ""
         rounds = counted(self.rounds, "round")
+        what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         return (
-            f"Object {self.number}{where}: {self.area:,} px, {rounds}, "
+            f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, "
             f"uncertainty {self.uncertainty:.2f}, {self.status}"
         )
 
@@ -111,6 +117,7 @@ def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
     held = work.at_hand
     if held is not None and held.shown is not None:
         proposal = held.shown.proposal
+        known = work.annotation.objects.get(held.number)
         rows[held.number] = ObjectRow(
             number=held.number,
             slices=_spans([held.plane.position]),
@@ -118,6 +125,8 @@ def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
             rounds=proposal.round,
             uncertainty=proposal.uncertainty,
             status="in progress",
+            class_name="" if known is None else known.class_name,
+            name="" if known is None else known.name,
         )
     return [rows[number] for number in sorted(rows)]
 
@@ -130,6 +139,8 @@ def _row(held: AnnotatedObject) -> ObjectRow:
         rounds=held.rounds,
         uncertainty=held.uncertainty,
         status=held.status,
+        class_name=held.class_name,
+        name=held.name,
     )
 
 
@@ -152,8 +163,8 @@ def _spans(positions: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(words)
 
 
-NUMBER, SLICES, AREA, ROUNDS, UNCERTAINTY, STATUS = range(6)
-HEADINGS = ("Id", "Slice", "Area", "Rounds", "Unsure", "Status")
+NUMBER, SLICES, AREA, ROUNDS, UNCERTAINTY, STATUS, CLASS, NAME = range(8)
+HEADINGS = ("Id", "Slice", "Area", "Rounds", "Unsure", "Status", "Class", "Name")
 _TIPS = (
     "The object's number in the labels.",
     "The slice, or the first and last slice, that show it.",
@@ -161,6 +172,8 @@ _TIPS = (
     "Rounds of picks and clicks that it took.",
     "How much the model's samples disagree: 0 not at all, 1 completely.",
     "Sorted by what is left to do.",
+    "The object's class; right click to change it.",
+    "What you call the object; F2 to change it.",
 )
 _NO_PARENT = QModelIndex()
 
@@ -170,6 +183,7 @@ class ObjectModel(QAbstractTableModel):
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None] | None = None) -> None:
         super().__init__()
+        self.class_colours: Mapping[str, tuple[int, int, int]] = {}
         self.rows: tuple[ObjectRow, ...] = ()
         self._cells: list[_Cells] = []
         self._sorted = (NUMBER, Qt.SortOrder.AscendingOrder)
@@ -230,7 +244,7 @@ class ObjectModel(QAbstractTableModel):
     def refresh_colours(self) -> None:
         """Ask for the colours again."""
         if self.rows:
-            first, last = self.index(0, NUMBER), self.index(len(self.rows) - 1, NUMBER)
+            first, last = self.index(0, NUMBER), self.index(len(self.rows) - 1, NAME)
             self.dataChanged.emit(first, last, [Qt.ItemDataRole.DecorationRole])
 
     # ------------------------------------------------------------------ what Qt asks for
@@ -284,6 +298,9 @@ class ObjectModel(QAbstractTableModel):
                 return _square((127, 127, 127, 0), size, self._ratio)
             red, green, blue, alpha = (round(255 * min(max(float(c), 0.0), 1.0)) for c in rgba)
             return _square((red, green, blue, alpha), size, self._ratio)
+        if column == CLASS and row.class_name:
+            red, green, blue = self.class_colours.get(row.class_name, (140, 140, 140))
+            return _square((red, green, blue, 255), size, self._ratio)
         if column == STATUS:
             return _dot(STATUS_COLOURS.get(row.status), size, self._ratio)
         return None
@@ -300,7 +317,7 @@ class _Cells:
         return self.row.texts()
 
     @cached_property
-    def keys(self) -> tuple[float, ...]:
+    def keys(self) -> tuple[float | str, ...]:
         return self.row.sort_keys()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, QObject, QPoint, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QInputDialog,
     QLabel,
     QMenu,
     QSizePolicy,
@@ -22,9 +23,12 @@ from qtpy.QtWidgets import (
 
 from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.objects.classes import ClassBar
 from napari_spa.widgets.objects.model import (
     AREA,
+    CLASS,
     HEADINGS,
+    NAME,
     NUMBER,
     ROUNDS,
     SLICES,
@@ -41,12 +45,14 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
     from qtpy.QtWidgets import QStyleOptionViewItem
 
+    from napari_spa.io.projects.classes import ObjectClass
+
 __all__ = ["ObjectRow", "ObjectTable"]
 
 
 _SHOWN_ROWS, _FEWEST_ROWS = 6, 3
 _LETTERS = 12  # an object on many a slice is elided; its tooltip has them all
-_LEAST_WANTED = (ROUNDS, UNCERTAINTY, AREA)  # hidden in this order where there is no room
+_LEAST_WANTED = (ROUNDS, UNCERTAINTY, AREA, NAME)  # hidden in this order where there is no room
 _MOVES = {
     Qt.Key.Key_Up,
     Qt.Key.Key_Down,
@@ -68,6 +74,7 @@ class ObjectView(QTableView):
     went = Signal(int)  # an object was clicked, or Enter pressed on it
     reopened = Signal(int)  # an object was double clicked
     deleted = Signal(int)  # the delete key was pressed on an object
+    renamed = Signal(int)  # F2 was pressed on an object
 
     def __init__(self, model: ObjectModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -91,6 +98,8 @@ class ObjectView(QTableView):
         self._head.setHighlightSections(False)
         self._head.setMinimumSectionSize(8)
         self._side.hide()
+        for place, column in enumerate((CLASS, NAME), start=1):  # beside the number
+            self._head.moveSection(self._head.visualIndex(column), place)
         self.setSortingEnabled(True)
         self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
         self._head.sortIndicatorChanged.connect(self._on_sorted)
@@ -167,13 +176,17 @@ class ObjectView(QTableView):
     def fit(self) -> None:
         """Share the width among the columns; the least wanted go where there is no room."""
         widths = {column: self._width(column) for column in range(len(HEADINGS))}
-        if not any(row.slices for row in self._objects.rows):
-            del widths[SLICES]
+        used = {
+            SLICES: any(row.slices for row in self._objects.rows),
+            CLASS: any(row.class_name for row in self._objects.rows),
+            NAME: any(row.name for row in self._objects.rows),
+        }
+        widths = {column: width for column, width in widths.items() if used.get(column, True)}
         viewport = self.viewport()
         room = viewport.width() if viewport is not None else self.width()
         for column in _LEAST_WANTED:
             if sum(widths.values()) > room:
-                del widths[column]
+                widths.pop(column, None)
         # A share of what is left over for each; the status takes the rest, or gives it.
         share = max(0, room - sum(widths.values())) // len(widths)
         widths = {column: width + share for column, width in widths.items()}
@@ -186,7 +199,7 @@ class ObjectView(QTableView):
         """Return the width that a column's longest text needs, in pixels."""
         metrics = self.fontMetrics()
         texts = metrics.horizontalAdvance(self._objects.longest(column)[:_LETTERS])
-        picture = metrics.height() + 4 if column in (NUMBER, STATUS) else 0
+        picture = metrics.height() + 4 if column in (NUMBER, STATUS, CLASS) else 0
         arrow = metrics.height() if column == self._head.sortIndicatorSection() else 0
         heading = metrics.horizontalAdvance(HEADINGS[column]) + arrow
         return max(texts + picture, heading) + 2 * _PADDING
@@ -233,6 +246,8 @@ class ObjectView(QTableView):
             self.went.emit(number)
         elif plain and number and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
             self.deleted.emit(number)
+        elif plain and number and event.key() == Qt.Key.Key_F2:
+            self.renamed.emit(number)
         elif event.key() in _MOVES:
             super().keyPressEvent(event)
         else:
@@ -269,9 +284,16 @@ EMPTY = "Accepted objects appear here.\nClick an object in the image, pick, acce
 _ACTS = {
     "reopen": ("Reopen", "Refine the selected object further, with its history."),
     "delete": ("Delete", "Delete the selected object."),
+    "edit": ("Edit by hand", "Paint on the selected object with napari's brush, or end that."),
+    "merge": ("Merge…", "Click on the object that shall become a part of the selected one."),
+    "split": ("Split…", "Draw a line across an object; each side becomes an object."),
+    "segment": ("Segment all", "Find all objects on this slice; keep or drop them."),
     "refine": ("Refine a label…", "Start from an object of another labels layer."),
-    "export": ("Export…", "Save the measures of all objects as a table (CSV)."),
+    "take": ("Take over…", "Make all labels of another layer objects, or write objects back."),
+    "export": ("Export…", "Save the labels, the measures of all objects and more."),
 }
+_OF_ONE = ("reopen", "delete", "edit", "merge")
+_TOOLS = ("edit", "merge", "split")  # that stay in use until the act is done
 _IN_TABLE = {"reopen": "Or double click its row.", "delete": "Or press Delete in the table."}
 
 
@@ -281,6 +303,15 @@ class ObjectTable(QWidget):
     go_to_requested = Signal(int)  # the object with this number shall be shown
     reopen_requested = Signal(int)  # the object shall be refined further
     delete_requested = Signal(int)  # the object shall be deleted
+    rename_requested = Signal(int, str)  # the object shall be called so
+    class_requested = Signal(int, str)  # the object shall be of this class; empty for none
+    edit_requested = Signal()  # the selected object shall be edited by hand, or no more
+    merge_requested = Signal()  # the selected object shall take another one
+    split_requested = Signal()  # an object shall be split along a line
+    segment_requested = Signal()  # all objects shall be found
+    take_requested = Signal()  # all labels of a layer shall become objects
+    keep_requested = Signal(object)  # these objects, which wait for a look, are right
+    drop_requested = Signal(object)  # these objects are not
     refine_requested = Signal()  # an object of another labels layer shall be refined
     export_requested = Signal()  # the measures shall be saved
 
@@ -305,6 +336,13 @@ class ObjectTable(QWidget):
         self.pages.addWidget(self.view)
         self.pages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.buttons = {act: FittingButton() for act in _ACTS}
+        for act in _TOOLS:
+            self.buttons[act].setCheckable(True)
+        self.classes = ClassBar()
+        self.keep_all, self.drop_all = FittingButton(), FittingButton()
+        self.keep_all.setToolTip("Accept all objects that wait for a look.")
+        self.drop_all.setToolTip("Delete all objects that wait for a look; Undo brings them back.")
+        self.review = QWidget()
         self._compose()
         self._connect()
         self.set_keys({})
@@ -314,10 +352,15 @@ class ObjectTable(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        layout.addWidget(self.classes)
         layout.addWidget(self.summary)
         layout.addWidget(self.pages, 1)
+        both = EvenGrid((2, 1), self.review)
+        both.addWidget(self.keep_all)
+        both.addWidget(self.drop_all)
+        layout.addWidget(self.review)
         cells = QWidget()
-        grid = EvenGrid((2, 1), cells)
+        grid = EvenGrid((3, 2, 1), cells)
         for button in self.buttons.values():
             grid.addWidget(button)
         layout.addWidget(cells)
@@ -326,14 +369,17 @@ class ObjectTable(QWidget):
         self.view.went.connect(self.go_to_requested)
         self.view.reopened.connect(self._on_reopen)
         self.view.deleted.connect(self._on_delete)
+        self.view.renamed.connect(self.ask_name)
         self.view.customContextMenuRequested.connect(self._on_menu)
         chosen = self.view.selectionModel()
         if chosen is not None:
             chosen.selectionChanged.connect(self._refresh)
         self.buttons["reopen"].clicked.connect(self._on_reopen_button)
         self.buttons["delete"].clicked.connect(self._on_delete_button)
-        self.buttons["refine"].clicked.connect(self.refine_requested)
-        self.buttons["export"].clicked.connect(self.export_requested)
+        for act in ("edit", "merge", "split", "segment", "refine", "take", "export"):
+            self.buttons[act].clicked.connect(partial(self._on_button, act))
+        self.keep_all.clicked.connect(partial(self._on_review, self.keep_requested))
+        self.drop_all.clicked.connect(partial(self._on_review, self.drop_requested))
 
     # ------------------------------------------------------------------ setters
 
@@ -362,7 +408,8 @@ class ObjectTable(QWidget):
         self._refresh()
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
-        """Show other keys: ``"reopen"``, ``"delete"``, ``"refine"``, ``"export"``, and a key."""
+        """Show other keys: an act of the buttons, or ``"class"``, and its key."""
+        self.classes.set_key(keys.get("class", ""))
         for act, (text, tip) in _ACTS.items():
             button, key = self.buttons[act], keys.get(act, "")
             button.set_texts(with_key(text, key), text)
@@ -378,10 +425,48 @@ class ObjectTable(QWidget):
 
     def _refresh(self, *_: object) -> None:
         one = self._active and self.view.selected() is not None
-        self.buttons["reopen"].setEnabled(one)
-        self.buttons["delete"].setEnabled(one)
-        self.buttons["refine"].setEnabled(self._active)
+        for act, button in self.buttons.items():
+            button.setEnabled(one if act in _OF_ONE else self._active)
+        self.buttons["edit"].setEnabled(one or self.buttons["edit"].isChecked())
+        self.buttons["split"].setEnabled(self._active and bool(self._model.rows))
         self.buttons["export"].setEnabled(bool(self._model.rows))
+        waiting = len(self._waiting())
+        self.keep_all.set_texts(f"Keep all ({waiting})", "Keep all")
+        self.drop_all.set_texts(f"Drop all ({waiting})", "Drop all")
+        self.review.setVisible(waiting > 0)
+        self.review.setEnabled(self._active)
+
+    def set_tool(self, act: str | None) -> None:
+        """Show which of edit, merge and split is in use; emits nothing."""
+        for tool in _TOOLS:
+            self.buttons[tool].setChecked(tool == act)
+        self._refresh()
+
+    def set_classes(self, classes: Sequence[ObjectClass], current: str) -> None:
+        """Show other classes, and which one new objects get; emits nothing."""
+        self.classes.set_classes(classes, current)
+        self._model.class_colours = {one.name: one.rgb for one in classes}
+        self.refresh_colours()
+
+    def ask_name(self, number: int) -> None:
+        """Ask what an object shall be called."""
+        row = next((row for row in self._model.rows if row.number == number), None)
+        if row is None or not self._active:
+            return
+        name, chosen = QInputDialog.getText(
+            self, "Name", f"Name of object {number}:", text=row.name
+        )
+        if chosen:
+            self.rename_requested.emit(number, name)
+
+    def _waiting(self) -> list[int]:
+        return [row.number for row in self._model.rows if row.status == "review"]
+
+    def _on_button(self, act: str, _: bool = False) -> None:
+        getattr(self, f"{act}_requested").emit()
+
+    def _on_review(self, signal: Any, _: bool = False) -> None:
+        signal.emit(self._waiting())
 
     def _on_reopen(self, number: int) -> None:
         if self._active:
@@ -415,12 +500,30 @@ class ObjectTable(QWidget):
                 action = menu.addAction(text, partial(act, number))
                 if action is not None:
                     action.setEnabled(self._active)
+            self._add_naming(menu, number)
             menu.addSeparator()
         order = menu.addMenu("Sort by")
         for column, heading in enumerate(HEADINGS):
             if order is not None:
                 order.addAction(heading, partial(self.view.sort_by, column))
         return menu
+
+    def _add_naming(self, menu: QMenu, number: int) -> None:
+        """Add what is said of an object, and whether it is right."""
+        menu.addAction("Name…\tF2", partial(self.ask_name, number))
+        row = next(row for row in self._model.rows if row.number == number)
+        classes = menu.addMenu("Class")
+        if classes is not None:
+            for name in ("", *(one.name for one in self.classes.entries)):
+                action = classes.addAction(
+                    name.replace("&", "&&") or "No class",
+                    partial(self.class_requested.emit, number, name),
+                )
+                if action is not None:
+                    action.setCheckable(True)
+                    action.setChecked(name == row.class_name)
+        if row.status == "review":
+            menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 
     def _on_menu(self, place: QPoint) -> None:
         viewport, menu = self.view.viewport(), self.menu()

@@ -22,6 +22,7 @@ from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.common.docks import DockLifecycle, later
+from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
@@ -67,6 +68,7 @@ class RefineDock(QWidget):
         self.walker = StackPropagation(self.refiner)
         self.recovery = Recovery(self.refiner)
         self.parts = DockParts(self._colour_of)
+        self.tab = ObjectPresenter(self.refiner, self.prompter, self.parts.objects)
         self.profiles = ProfilePresenter(self.refiner, self.parts.profile, self)
         self._image = ImageBinding(self.refiner, self.looks, self.walker, self.recovery, self.parts)
         layout = QVBoxLayout(self)
@@ -118,6 +120,7 @@ class RefineDock(QWidget):
         parts.options.contrast_requested.connect(lambda name: self._save(contrast=name))
         parts.options.overlap_requested.connect(lambda name: self._save(overlap=name))
         parts.options.blind_requested.connect(lambda on: self._save(blind=on))
+        self.tab.tool_wanted.connect(self._set_tool)
         table = parts.objects
         table.go_to_requested.connect(self.objects.go_to)
         table.reopen_requested.connect(self.objects.reopen)
@@ -132,6 +135,7 @@ class RefineDock(QWidget):
         acts: dict[str, Callable[[], Any]] = {
             "smaller": partial(parts.size_slider.step, -1),
             "larger": partial(parts.size_slider.step, 1),
+            **self.tab.acts(),
             "accept": refiner.accept,
             "undo": refiner.undo,
             "redo": refiner.redo,
@@ -221,7 +225,7 @@ class RefineDock(QWidget):
         self.prompter.gestures.tool = tool  # type: ignore[assignment]
         if tool == "refine":
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
-        else:
+        elif tool not in ("merge", "split"):
             self.parts.prompts.set_tool(tool)
 
     def _switch_tool(self, tool: str) -> None:
@@ -381,6 +385,7 @@ class RefineDock(QWidget):
         self.parts.side_by_side.close()
         self.store.changed.disconnect(self._apply)
         self.store.close()
+        self.tab.close()
         self.prompter.close()
         self.profiles.close()
         unsaved = self.refiner.close()

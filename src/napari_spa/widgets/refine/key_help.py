@@ -29,7 +29,10 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
             *(f"toggle_{number}" for number in range(1, 6)),
             *("accept", "undo", "redo", "discard"),
         ),
-        "Objects": ("next_object", "previous_object", "reopen", "delete_object"),
+        "Objects": (
+            *("next_object", "previous_object", "reopen", "delete_object"),
+            *("edit_by_hand", "merge_objects", "split_object", "next_class"),
+        ),
         "Slices": ("carry_previous", "carry_next", "propagate"),
         "View": ("side_by_side", "flip", "fill", "hide_overlays", "help"),
         "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),

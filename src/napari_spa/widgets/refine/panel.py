@@ -146,7 +146,16 @@ class DockParts(QWidget):
         self.stack.set_keys(
             {-1: keys["carry_previous"], 1: keys["carry_next"], "both": keys["propagate"]}
         )
-        self.objects.set_keys({"reopen": keys["reopen"], "delete": keys["delete_object"]})
+        self.objects.set_keys(
+            {
+                "reopen": keys["reopen"],
+                "delete": keys["delete_object"],
+                "edit": keys["edit_by_hand"],
+                "merge": keys["merge_objects"],
+                "split": keys["split_object"],
+                "class": keys["next_class"],
+            }
+        )
         self.help.set_acts({act: (title, keys[act]) for act, title in ACT_TITLES.items()})
         others = {act: keys[act] for act in ("undo", "redo", "discard")}
         self.side_by_side.set_keys(picks, keys["accept"], others)

@@ -1,0 +1,287 @@
+"""Many objects at once: found by the model, or taken over from a labels layer."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtCore import QObject
+from scipy import ndimage
+
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.words import counted
+from napari_spa.errors import InputError, SpaError
+from napari_spa.refine.annotation.objects import Part
+from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.round import look_record
+from napari_spa.viewer.annotation.stored_masks import plane_index
+from napari_spa.viewer.layers.planes import picture_of, shown_plane, spatial_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_spa.batch.objects import Found
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.background import JobHandle
+
+_BATCH = 50  # objects of a labels layer that are written between two looks at the window
+_NEW = 0.5  # share of a mask that must belong to no object yet
+
+
+class Finding(QObject):
+    """Fill the image that is annotated with objects, as one act that Undo takes back."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__(refiner)
+        self._refiner = refiner
+        self._layer: ReferenceType[Labels] | None = None
+        self._written = self._passed = 0
+
+    # ------------------------------------------------------------------ by the model
+
+    def segment_all(self) -> None:
+        """Look for all objects on the slice on show; what is found waits to be kept or dropped."""
+        work = self._ready()
+        if work is None:
+            return
+        refiner = self._refiner
+        try:
+            plane = shown_plane(refiner.viewer, work.image)
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return
+        load, look = refiner.model.loader(), work.look
+        picture, source = picture_of(work.image, plane, look), work.source
+
+        def job(handle: JobHandle) -> None:
+            from napari_spa.batch.auto import find_on_plane
+            from napari_spa.batch.engine import BatchEngine
+            from napari_spa.batch.task import AutoConfig, BatchRecipe
+            from napari_spa.refine.session.session import RefinementSession
+
+            session = load(handle)
+            engine = BatchEngine(BatchRecipe(source="auto"), session.model)
+            engine.session = RefinementSession(
+                session.model, session.profile, config=session.config, cache=session.cache
+            )
+            engine.session.set_image(picture, source=source())
+            looked = look_record(look, engine.session.canvas)
+            for found in find_on_plane(AutoConfig(), engine, plane, looked, handle):
+                handle.report(found)
+
+        self._begin(job, partial(self._write_found, work, _group()), "found")
+        refiner.said.emit("Looking for all objects…")
+
+    def _write_found(self, work: AnnotatedImage, group: int, found: Found) -> None:
+        """Write an object that was found, unless it is one of those there are."""
+        part = Part(
+            found.plane,
+            Region(0, 0, 0, 0),
+            0,
+            found.decisions[-1].round,
+            found.uncertainty,
+            "review",
+            found.decisions,
+        )
+        self._write(work, work.annotation.next_number, part, found.mask, group, found.source)
+
+    # ------------------------------------------------------------------ from a layer
+
+    def sources(self) -> list[Labels]:
+        """Return the labels layers that are not ours, those on top first."""
+        ours = [work.mask for work in self._refiner.works]
+        return [
+            layer
+            for layer in reversed(self._refiner.viewer.layers)
+            if isinstance(layer, Labels) and not any(mask.owns(layer) for mask in ours)
+        ]
+
+    @property
+    def origin(self) -> Labels | None:
+        """The layer that was taken over last, while it is in the viewer."""
+        layer = None if self._layer is None else self._layer()
+        return layer if layer is not None and layer in self._refiner.viewer.layers else None
+
+    def take_over(self, layer: Labels) -> None:
+        """Make every label of a layer an object; numbers that are free are kept."""
+        work = self._ready()
+        if work is None:
+            return
+        refiner, data = self._refiner, _finest(layer)
+        try:
+            planes = self._planes(work, tuple(data.shape))
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return
+        shape, name = spatial_shape(work.image), str(layer.name)
+        numbers: dict[int, int] = {}
+
+        def job(handle: JobHandle) -> None:
+            for place, plane in enumerate(planes):
+                handle(place / len(planes), f"reading {name}")
+                labels = np.asarray(data[plane_index(plane, shape, tuple(data.shape))])
+                masks: list[tuple[int, LocalMask]] = []
+                for one in _masks_of(labels):
+                    masks.append(one)
+                    if len(masks) == _BATCH:
+                        handle.report((plane, masks))
+                        masks = []
+                handle.report((plane, masks))
+
+        self._layer = ref(layer)
+        write = partial(self._write_taken, work, _group(), numbers)
+        self._begin(job, lambda value: write(*value), "taken over")
+        layer.visible = False  # its objects are on show in ours from now on
+
+    def _write_taken(
+        self,
+        work: AnnotatedImage,
+        group: int,
+        numbers: dict[int, int],
+        plane: Plane,
+        masks: list[tuple[int, LocalMask]],
+    ) -> None:
+        with work.bare():
+            for label, mask in masks:
+                if label not in numbers:
+                    free = label not in work.annotation.objects and label <= work.mask.largest
+                    numbers[label] = label if free else work.annotation.next_number
+                part = Part(plane, Region(0, 0, 0, 0), 0, 0, 0.0, "accepted")
+                self._write(work, numbers[label], part, mask, group, None)
+
+    def write_back(self) -> None:
+        """Write the objects into the layer that they were taken over from."""
+        work, layer = self._refiner.current, self.origin
+        if work is None or layer is None:
+            self._refiner.said.emit("No labels layer was taken over.")
+            return
+        self._refiner.works.painting.flush(work)
+        data, shape = _finest(layer), spatial_shape(work.image)
+        try:
+            if layer.multiscale or not isinstance(data, np.ndarray):
+                raise InputError(f"{layer.name} cannot be written; export the labels instead.")
+            planes = self._planes(work, tuple(data.shape))
+            after = data.copy()
+            with work.bare():
+                for plane in planes:
+                    labels = work.mask.read_plane(plane)
+                    if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
+                        raise InputError(f"{layer.name} cannot hold so many objects.")
+                    after[plane_index(plane, shape, tuple(data.shape))] = labels
+        except SpaError as error:
+            self._refiner.failed.emit(str(error))
+            return
+        layer.data = after
+        self._refiner.said.emit(f"{layer.name} holds the objects now.")
+
+    def _planes(self, work: AnnotatedImage, labels: tuple[int, ...]) -> list[Plane]:
+        """Return the planes that labels of a shape are about; ``InputError`` for none."""
+        shape = spatial_shape(work.image)
+        plane = shown_plane(self._refiner.viewer, work.image)
+        if labels == shape:
+            counts = [1 if axis in plane.axes else n for axis, n in enumerate(shape)]
+            return [Plane(plane.axes, tuple(index)) for index in np.ndindex(*counts)]
+        if plane_index(plane, shape, labels) is None:
+            raise InputError("the labels have another size than the image; choose other labels.")
+        return [plane]  # labels of one slice
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _ready(self) -> AnnotatedImage | None:
+        """Return the image that is meant, once no object is active; say why not."""
+        refiner = self._refiner
+        if refiner.busy:
+            refiner.said.emit(BUSY)
+            return None
+        if refiner.held is not None and not refiner.accept():
+            return None
+        try:
+            work = refiner.works.annotate(refiner.image())
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return None
+        refiner.works.painting.flush(work)
+        refiner.keeper.begin(work)
+        return work
+
+    def _begin(
+        self, job: Callable[[JobHandle], None], write: Callable[[Any], None], done: str
+    ) -> None:
+        self._written = self._passed = 0
+
+        def on_value(value: Any) -> None:
+            write(value)
+            self._refiner.objects_changed.emit()
+
+        self._refiner.submit(job, lambda _: self._ended(done), on_value=on_value)
+
+    def _ended(self, done: str) -> None:
+        words = f"{counted(self._written, 'object')} {done}."
+        if self._passed:
+            words += f" {self._passed} left out: others are there already."
+        if done == "found" and self._written:
+            words += " Keep or drop them in the tab Objects; Undo takes all back."
+        self._refiner.said.emit(words)
+
+    def _write(
+        self,
+        work: AnnotatedImage,
+        number: int,
+        part: Part,
+        mask: LocalMask,
+        group: int,
+        source: Any,
+    ) -> None:
+        refiner = self._refiner
+        try:
+            with work.bare():
+                _, kept = work.annotation.outline(number, part.plane, mask, overlap="protect")
+                if kept.area < _NEW * mask.area or not kept.area:
+                    self._passed += 1
+                    return
+                work.write(
+                    number,
+                    part,
+                    mask,
+                    "protect",
+                    group=group,
+                    source=None if source is None else dict(source),
+                    class_name=refiner.classes.current,
+                    native_undo=False,
+                )
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return
+        self._written += 1
+
+
+def _group() -> int:
+    return int(time.time() * 1000)
+
+
+def _finest(layer: Labels) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _masks_of(labels: NDArray[np.integer]) -> Iterator[tuple[int, LocalMask]]:
+    """Go through the objects of a plane: number and mask, by number."""
+    from skimage.segmentation import relabel_sequential  # slow to import
+
+    labels = np.where(labels > 0, labels, 0)  # some mark what is to be ignored with -1
+    small, _, original = relabel_sequential(labels)
+    for number, box in enumerate(ndimage.find_objects(small), start=1):
+        if box is None:
+            continue
+        rows, columns = box
+        region = Region(
+            rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+        )
+        yield int(original[number]), LocalMask(region, small[box] == number)

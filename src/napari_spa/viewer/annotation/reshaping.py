@@ -1,0 +1,297 @@
+"""What a user does to the shape and the name of accepted objects: merge, split, edit by hand."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_spa.core.objects import cut_object
+from napari_spa.core.words import clean_name, counted
+from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.annotation.click_target import accepted_at
+from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_spa.core.plane import Plane
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.prompts import Position
+
+_CHOOSE = "Choose an object first: click on one, or in the list."
+
+
+class Reshaping(QObject):
+    """Name, class, merge, split and edit the objects of the image that is annotated."""
+
+    editing_changed = Signal(bool)  # whether an object is edited by hand
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__(refiner)
+        self._refiner = refiner
+        self._edited: AnnotatedImage | None = None
+        self._before: dict[str, Any] = {}
+        self._turning = False
+        refiner.viewer.dims.events.current_step.connect(self._on_slider)
+        refiner.works.changed.connect(self._on_works)
+
+    def close(self) -> None:
+        """End what is edited, and follow the viewer no more."""
+        self.end()
+        self._refiner.viewer.dims.events.current_step.disconnect(self._on_slider)
+
+    # ------------------------------------------------------------------ names and classes
+
+    def rename(self, number: int, name: str) -> None:
+        """Call an object something; nothing takes its name away."""
+        name = clean_name(name)
+        said = f"Object {number} is called {name}." if name else f"Object {number} has no name."
+        self._do(lambda work: work.describe(number, name=name), said)
+
+    def classify(self, number: int, class_name: str) -> None:
+        """Give an object a class; an empty name for none."""
+        said = f"Object {number}: {class_name or 'no class'}."
+        self._do(lambda work: work.describe(number, class_name=class_name), said)
+
+    # ------------------------------------------------------------------ merge and split
+
+    def merge_at(self, position: Position) -> None:
+        """Merge the selected object with the one at a world position."""
+
+        def act(work: AnnotatedImage) -> None:
+            number, other = self._chosen(work), self._object_at(work, position)
+            work.merge(number, [other])
+
+        number = self._refiner.selected
+        self._do(act, f"Object {number} took the other one; Undo parts them again.")
+
+    def split(self, path: Sequence[Position]) -> None:
+        """Split the object under a line, the selected one if it is, along it."""
+        made: list[int] = []
+
+        def act(work: AnnotatedImage) -> None:
+            plane = shown_plane(self._refiner.viewer, work.image)
+            line = [click_in_plane(work.image, plane, p) for p in path]
+            number = self._under(work, plane, line)
+            mask = work.annotation.pixels(number, plane)
+            pieces = [] if mask is None else cut_object(mask, line)
+            if not pieces:
+                raise InputError(f"the line does not divide object {number}; draw it right across.")
+            made.extend(work.divide(number, plane, pieces))
+
+        work = self._refiner.current
+        if work is not None:
+            work.prompts.clear()
+        if self._do(act):
+            pieces = counted(len(made), "new object")
+            self._refiner.said.emit(f"Split: {pieces}, {', '.join(map(str, made))}.")
+
+    def _under(
+        self, work: AnnotatedImage, plane: Plane, line: Sequence[tuple[float, float]]
+    ) -> int:
+        """Return the object that a line is meant for."""
+        rows, columns = (spatial_shape(work.image)[axis] for axis in plane.axes)
+        inside = [(r, c) for r, c in _along(line) if 0 <= r < rows and 0 <= c < columns]
+        found = [accepted_at(work, plane, *place) for place in inside]
+        there = [number for number in found if number is not None]
+        if not there:
+            raise InputError("there is no accepted object under the line.")
+        selected = self._refiner.selected
+        return selected if selected in there else max(set(there), key=there.count)
+
+    def _object_at(self, work: AnnotatedImage, position: Position) -> int:
+        plane = shown_plane(self._refiner.viewer, work.image)
+        row, column = click_in_plane(work.image, plane, position)
+        rows, columns = (spatial_shape(work.image)[axis] for axis in plane.axes)
+        inside = 0 <= row < rows and 0 <= column < columns
+        other = accepted_at(work, plane, row, column) if inside else None
+        if other is None:
+            raise InputError("there is no accepted object at that place; click on one.")
+        return other
+
+    def _chosen(self, work: AnnotatedImage) -> int:
+        number = self._refiner.selected
+        if number is None or number not in work.annotation.objects:
+            raise InputError(_CHOOSE)
+        return number
+
+    # ------------------------------------------------------------------ review
+
+    def to_review(self) -> list[int]:
+        """Return the objects that were found, or propagated, and wait for a look."""
+        work = self._refiner.current
+        held = {} if work is None else work.annotation.objects
+        return [number for number, one in held.items() if one.status == "review"]
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Accept objects that wait for a look, as one act."""
+        group = _group(numbers)
+
+        def act(work: AnnotatedImage) -> None:
+            for number in numbers:
+                work.keep(number, group=group)
+
+        self._do(act, f"{counted(len(numbers), 'object')} kept.")
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Delete objects, as one act."""
+        group = _group(numbers)
+
+        def act(work: AnnotatedImage) -> None:
+            with work.bare():
+                for number in numbers:
+                    work.remove(number, group=group)
+
+        dropped = counted(len(numbers), "object")
+        self._do(act, f"{dropped} dropped; Undo brings them back.")
+
+    # ------------------------------------------------------------------ by hand
+
+    @property
+    def editing(self) -> bool:
+        """Whether an object is edited by hand."""
+        return self._edited is not None
+
+    def toggle(self) -> None:
+        """Begin to edit the selected object by hand, or end it."""
+        if self.editing:
+            self.end()
+        else:
+            self._begin()
+
+    def end(self) -> None:
+        """Take what was painted as the object."""
+        work = self._edited
+        if work is not None:
+            self._refiner.works.painting.flush(work)
+            work.end_edit()
+
+    def _begin(self) -> None:
+        refiner = self._refiner
+        if refiner.busy:
+            refiner.said.emit(BUSY)
+            return
+        if refiner.held is not None and not refiner.accept():
+            return
+        work = refiner.current
+        try:
+            if work is None:
+                raise InputError(_CHOOSE)
+            number, plane = self._chosen(work), shown_plane(refiner.viewer, work.image)
+            if not work.mask.paintable:
+                raise InputError("labels of so large an image cannot be painted; refine instead.")
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return
+        refiner.works.painting.flush(work)
+        work.begin_edit(number, plane)
+        work.edit_ended.connect(self._on_ended)
+        self._edited = work
+        self._ready_tools(work, number, plane)
+        refiner.said.emit(
+            f"Paint on object {number}; napari's layer controls have eraser, polygon and fill. "
+            "Press Edit by hand again when it is done."
+        )
+        self.editing_changed.emit(True)
+
+    def _ready_tools(self, work: AnnotatedImage, number: int, plane: Plane) -> None:
+        """Make napari's brush ready on the mask, for this object alone."""
+        layer, layers = work.mask.layer, self._refiner.viewer.layers
+        self._before = {
+            "active": layers.selection.active,
+            "preserve_labels": layer.preserve_labels,
+            "brush_size": layer.brush_size,
+        }
+        layer.visible = True
+        layers.selection.active = layer
+        layer.selected_label = number
+        layer.preserve_labels = self._refiner.overlap == "protect"
+        part = work.annotation.objects[number].on(plane)
+        if part is not None:
+            layer.brush_size = float(max(3, min(40, round(part.area**0.5 / 5))))
+        layer.mode = "paint"
+
+    def _on_ended(self) -> None:
+        """Put napari's tools back."""
+        work = self._edited
+        if work is None or self._turning:
+            return
+        self._edited = None
+        work.edit_ended.disconnect(self._on_ended)
+        layers, before = self._refiner.viewer.layers, self._before
+        if work.mask.shown:
+            layer = work.mask.layer
+            layer.mode = "pan_zoom"
+            layer.preserve_labels = before["preserve_labels"]
+            layer.brush_size = before["brush_size"]
+            if layers.selection.active is layer and before["active"] in layers:
+                layers.selection.active = before["active"]
+        self.editing_changed.emit(False)
+        self._refiner.objects_changed.emit()
+        self._refiner.said.emit("What you painted is the object now; Undo takes it back.")
+
+    def _on_slider(self, event: Any) -> None:
+        """Go on on the slice that came on show: what was painted on each is an act of its own."""
+        work = self._edited
+        if work is None or work.edited is None:
+            return
+        number, before = work.edited
+        try:
+            plane = shown_plane(self._refiner.viewer, work.image)
+        except SpaError:
+            self.end()
+            return
+        if plane != before:
+            self._turning = True
+            try:
+                work.begin_edit(number, plane)
+            finally:
+                self._turning = False
+
+    def _on_works(self) -> None:
+        if self._edited is not None and self._edited is not self._refiner.current:
+            self.end()
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _do(self, act: Callable[[AnnotatedImage], None], said: str = "") -> bool:
+        """Do an act on accepted objects; tell whether it was done, and say why not."""
+        refiner, work = self._refiner, self._refiner.current
+        if work is None or refiner.busy:
+            if refiner.busy:
+                refiner.said.emit(BUSY)
+            return False
+        if refiner.held is not None and not refiner.accept():
+            return False
+        refiner.works.painting.flush()
+        refiner.keeper.begin(work)
+        try:
+            act(work)
+        except SpaError as error:
+            refiner.failed.emit(str(error))
+            return False
+        refiner.objects_changed.emit()
+        if said:
+            refiner.said.emit(said)
+        return True
+
+
+def _group(numbers: Sequence[int]) -> int | None:
+    return int(time.time() * 1000) if len(numbers) > 1 else None
+
+
+def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return places along a line, about a pixel apart."""
+    places = [line[0]]
+    for (r0, c0), (r1, c1) in pairwise(line):
+        steps = max(1, round(max(abs(r1 - r0), abs(c1 - c0))))
+        places += [
+            (r0 + (r1 - r0) * step / steps, c0 + (c1 - c0) * step / steps)
+            for step in range(1, steps + 1)
+        ]
+    return places

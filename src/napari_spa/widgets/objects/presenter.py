@@ -1,0 +1,148 @@
+"""Connects the tab of objects with what is done to them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QMenu
+
+from napari_spa.errors import SpaError
+from napari_spa.io.projects.classes import write_classes
+from napari_spa.viewer.annotation.finding import Finding
+from napari_spa.viewer.annotation.reshaping import Reshaping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.prompts import Position, Prompter
+    from napari_spa.widgets.objects.table import ObjectTable
+
+
+class ObjectPresenter(QObject):
+    """Names, classes, merging, splitting, editing and finding, as the table asks for them."""
+
+    tool_wanted = Signal(str)  # the next gesture in the image shall be of this tool
+
+    def __init__(self, refiner: Refiner, prompter: Prompter, table: ObjectTable) -> None:
+        super().__init__(table)
+        self._refiner, self._prompter, self._table = refiner, prompter, table
+        self.reshaping, self.finding = Reshaping(refiner), Finding(refiner)
+        prompter.merge_requested.connect(self._on_merge)
+        prompter.split_requested.connect(self._on_split)
+        self.reshaping.editing_changed.connect(self._on_editing)
+        table.rename_requested.connect(self.reshaping.rename)
+        table.class_requested.connect(self.reshaping.classify)
+        table.edit_requested.connect(self.edit)
+        table.merge_requested.connect(partial(self.take_tool, "merge"))
+        table.split_requested.connect(partial(self.take_tool, "split"))
+        table.segment_requested.connect(self.finding.segment_all)
+        table.take_requested.connect(self._on_take)
+        table.keep_requested.connect(self.reshaping.keep)
+        table.drop_requested.connect(self.reshaping.drop)
+        bar, classes = table.classes, refiner.classes
+        bar.chosen.connect(classes.choose)
+        bar.add_requested.connect(lambda name: self._try(lambda: classes.add(name)))
+        bar.colour_requested.connect(
+            lambda name, colour: self._try(lambda: classes.recolour(name, colour))
+        )
+        bar.remove_requested.connect(classes.remove)
+        bar.import_requested.connect(lambda path: self._try(lambda: classes.load(Path(path))))
+        bar.export_requested.connect(
+            lambda path: self._try(lambda: write_classes(Path(path), classes.entries))
+        )
+        classes.changed.connect(self._on_classes)
+        self._on_classes()
+
+    def acts(self) -> dict[str, Callable[[], Any]]:
+        """Return what each key of :mod:`napari_spa.viewer.actions` about objects does."""
+        return {
+            "edit_by_hand": self.edit,
+            "merge_objects": partial(self.take_tool, "merge"),
+            "split_object": partial(self.take_tool, "split"),
+            "next_class": self._next_class,
+        }
+
+    def close(self) -> None:
+        """Follow the viewer no more."""
+        self.reshaping.close()
+
+    def edit(self) -> None:
+        """Begin to edit the selected object by hand, or end it."""
+        self.reshaping.toggle()
+        self._table.set_tool("edit" if self.reshaping.editing else None)
+
+    def take_tool(self, tool: str) -> None:
+        """Take the tool to merge or to split, or put it away."""
+        self.reshaping.end()
+        if self._prompter.gestures.tool == tool:
+            self._put_away()
+            return
+        if tool == "merge" and self._refiner.selected is None:
+            self._table.set_tool(None)
+            self._refiner.said.emit("Choose an object first: click on one, or in the list.")
+            return
+        self.tool_wanted.emit(tool)
+        self._table.set_tool(tool)
+        number = self._refiner.selected
+        self._refiner.said.emit(
+            f"Click on the object that becomes a part of object {number}."
+            if tool == "merge"
+            else "Draw a line across the object, from one side to the other."
+        )
+
+    def _put_away(self) -> None:
+        self.tool_wanted.emit("add")
+        self._table.set_tool(None)
+
+    def _on_merge(self, position: Position) -> None:
+        self._put_away()
+        self.reshaping.merge_at(position)
+
+    def _on_split(self, path: list[Position]) -> None:
+        self._put_away()
+        self.reshaping.split(path)
+
+    def _on_editing(self, on: bool) -> None:
+        self._table.set_tool("edit" if on else None)
+
+    def _on_classes(self) -> None:
+        classes = self._refiner.classes
+        self._table.set_classes(classes.entries, classes.current)
+
+    def _next_class(self) -> None:
+        name = self._refiner.classes.step()
+        self._refiner.said.emit(f"New objects: {name}." if name else "New objects have no class.")
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except SpaError as error:
+            self._refiner.failed.emit(str(error))
+
+    def _on_take(self) -> None:
+        """Ask which layer, unless there is nothing to choose."""
+        menu = self.take_menu()
+        if menu.isEmpty():
+            menu.deleteLater()
+            self._refiner.said.emit("There is no other labels layer; add one to take it over.")
+            return
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        button = self._table.buttons["take"]
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def take_menu(self) -> QMenu:
+        """Make the menu of the labels layers that can be taken over, and written back to."""
+        menu, finding = QMenu(self._table), self.finding
+        for layer in finding.sources():
+            name = str(layer.name).replace("&", "&&")
+            menu.addAction(f"Take over {name}", partial(finding.take_over, layer))
+        origin = finding.origin
+        if origin is not None:
+            name = str(origin.name).replace("&", "&&")
+            menu.addSeparator()
+            menu.addAction(f"Write the objects back to {name}", finding.write_back)
+        return menu
