@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
@@ -13,6 +15,7 @@ from qtpy.QtCore import QObject
 from scipy import ndimage
 
 from napari_spa.core.plane import Plane
+from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.core.words import counted
 from napari_spa.errors import InputError, SpaError
@@ -23,16 +26,18 @@ from napari_spa.viewer.annotation.stored_masks import plane_index
 from napari_spa.viewer.layers.planes import picture_of, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.batch.objects import Found
+    from napari_spa.batch.task import AutoConfig
     from napari_spa.viewer.annotation.controller import Refiner
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.background import JobHandle
 
 _BATCH = 50  # objects of a labels layer that are written between two looks at the window
+_FEW, _UNLIKELY = 3, 2.5  # so many objects tell sizes; beyond so many deviations is another kind
 _NEW = 0.5  # share of a mask that must belong to no object yet
 
 
@@ -58,13 +63,13 @@ class Finding(QObject):
         except SpaError as error:
             refiner.failed.emit(str(error))
             return
-        load, look = refiner.model.loader(), work.look
+        load, look, sizes = refiner.model.loader(), work.look, _sizes(work, plane)
         picture, source = picture_of(work.image, plane, look), work.source
 
         def job(handle: JobHandle) -> None:
             from napari_spa.batch.auto import find_on_plane
             from napari_spa.batch.engine import BatchEngine
-            from napari_spa.batch.task import AutoConfig, BatchRecipe
+            from napari_spa.batch.task import BatchRecipe
             from napari_spa.refine.session.session import RefinementSession
 
             session = load(handle)
@@ -74,7 +79,8 @@ class Finding(QObject):
             )
             engine.session.set_image(picture, source=source())
             looked = look_record(look, engine.session.canvas)
-            for found in find_on_plane(AutoConfig(), engine, plane, looked, handle):
+            config = _auto_config(sizes, engine.session.canvas.shape)
+            for found in find_on_plane(config, engine, plane, looked, handle):
                 handle.report(found)
 
         self._begin(job, partial(self._write_found, work, _group()), "found")
@@ -261,6 +267,28 @@ class Finding(QObject):
             refiner.failed.emit(str(error))
             return
         self._written += 1
+
+
+def _sizes(work: AnnotatedImage, plane: Plane) -> list[int]:
+    """Return the areas of the objects that a user accepted on a plane."""
+    held = [one.on(plane) for one in work.annotation.objects.values()]
+    return [p.area for p in held if p is not None and p.status in ("accepted", "edited")]
+
+
+def _auto_config(sizes: Sequence[int], shape: tuple[int, int]) -> AutoConfig:
+    """Look for objects of the size of those accepted, once there are a few."""
+    from napari_spa.batch.task import AutoConfig
+
+    plain = AutoConfig()
+    prior = fit_size_prior(sizes, [1.0] * len(sizes)) if len(sizes) >= _FEW else None
+    if prior is None:
+        return plain
+    least, most = (math.exp(prior.log_area + way * _UNLIKELY * prior.deviation) for way in (-1, 1))
+    return replace(
+        plain,
+        smallest_area=max(plain.smallest_area, round(least)),
+        largest_share=min(plain.largest_share, most / (shape[0] * shape[1])),
+    )
 
 
 def _group() -> int:
