@@ -8,8 +8,11 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_spa.io.projects.classes import ObjectClass
 from napari_spa.widgets.objects.model import (
     AREA,
+    CLASS,
+    NAME,
     NUMBER,
     ROUNDS,
     SLICES,
@@ -264,7 +267,7 @@ def test_without_objects_it_says_what_to_do(table, asked):
     assert "appear here" in EMPTY
     assert table.summary.text() == "No objects yet"
     enabled = {name for name, button in table.buttons.items() if button.isEnabled()}
-    assert enabled == {"refine"}
+    assert enabled == {"refine", "segment", "take"}
     table.set_rows(ROWS)
     assert table.pages.currentWidget() is table.view
     assert asked == []
@@ -361,3 +364,43 @@ def test_four_hundred_rows_ask_little(table):
     table.view.viewport().repaint()
     assert 0 < len({index.row() for index, _ in asked}) < 40
     assert len(shown_numbers(table)) == 401
+
+
+def test_what_waits_for_a_look_is_kept_or_dropped_at_once(table, qtbot):
+    asked = []
+    table.keep_requested.connect(lambda numbers: asked.append(("keep", numbers)))
+    table.drop_requested.connect(lambda numbers: asked.append(("drop", numbers)))
+    assert table.keep_all.text() == "Keep all (1)"
+    table.keep_all.click()
+    table.drop_all.click()
+    assert asked == [("keep", [10]), ("drop", [10])]
+    table.set_rows(ROWS[:1])
+    assert table.review.isHidden()
+
+
+def test_classes_and_names_have_columns_once_there_are_any(table):
+    assert table.view.isColumnHidden(CLASS)
+    assert table.view.isColumnHidden(NAME)
+    table.set_classes([ObjectClass("nucleus", "#56b4e9")], "nucleus")
+    row = ObjectRow(4, "", 5, 1, 0.0, "accepted", "nucleus", "the large one")
+    table.set_rows([row, ObjectRow(5, "", 5, 1, 0.0, "accepted", "cell")])
+    assert not table.view.isColumnHidden(CLASS)
+    assert cell(table, 4, CLASS) == "nucleus"
+    assert cell(table, 4, NAME) == "the large one"
+    assert not cell(table, 4, CLASS, Qt.ItemDataRole.DecorationRole).isNull()
+    table.view.sortByColumn(CLASS, Qt.SortOrder.AscendingOrder)
+    assert table.view.shown_numbers() == [5, 4]
+    assert table.classes.combo.currentText() == "nucleus"
+
+
+def test_the_menu_names_an_object_and_gives_it_a_class(table):
+    asked = []
+    table.class_requested.connect(lambda *said: asked.append(said))
+    table.set_classes([ObjectClass("nucleus", "#56b4e9")], "")
+    table.select(10)
+    menu = table.menu()
+    (classes,) = [a.menu() for a in menu.actions() if a.menu() and a.text() == "Class"]
+    assert [action.text() for action in classes.actions()] == ["No class", "nucleus"]
+    classes.actions()[1].trigger()
+    assert asked == [(10, "nucleus")]
+    assert "Keep" in [action.text() for action in menu.actions()]
