@@ -389,7 +389,7 @@ def test_classes_and_names_have_columns_once_there_are_any(table):
     assert cell(table, 4, NAME) == "the large one"
     assert not cell(table, 4, CLASS, Qt.ItemDataRole.DecorationRole).isNull()
     table.view.sortByColumn(CLASS, Qt.SortOrder.AscendingOrder)
-    assert table.view.shown_numbers() == [5, 4]
+    assert shown_numbers(table) == [5, 4]
     assert table.classes.combo.currentText() == "nucleus"
 
 
