@@ -2,8 +2,9 @@
 
     python benchmarks/size_memory.py FOLDER/cfos FOLDER/general/tnbc_nuclei_he ... --json ROWS
 
-In each image three objects are accepted, each from its box, and others are clicked at a random
-place: once by a session that knows nothing, once by one that remembers the three.  A set with
+In each image the sizes of three objects are remembered, as if they had been accepted as they are,
+and others are clicked at a random place: once by a session that knows nothing, once by one that
+remembers the three.  A set with
 fewer than four objects an image lends the three from other images of the same session.  A set is
 ``images`` with label images in ``masks`` or ``labels``, or multi-rater data; of several raters
 the masks of at least half of them count.
@@ -15,7 +16,7 @@ import argparse
 import csv
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 # Threads that spin while they wait slow everything else on the machine.
@@ -34,13 +35,14 @@ from napari_spa.evaluate.report.writing import markdown_table, spread
 from napari_spa.evaluate.statistics import bootstrap
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.images import read_image
+from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.refine.preference.update import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.profiles.profile import PreferenceProfile
 
 ACCEPTED, SMALLEST = 3, 60
 
@@ -91,16 +93,16 @@ def play(session: RefinementSession, folder: Path, options: argparse.Namespace) 
         remembered = 0 if profile is None else len(profile.sizes)
         lent = order[: ACCEPTED - remembered]
         session.set_image(image)
-        session.profile = profile
-        for mask in lent:
-            session.start(box=box_of(mask))
-            session.accept()
-        profile = session.profile
+        for number, mask in enumerate(lent):
+            known = profile or PreferenceProfile.empty(session.model.identity)
+            size = AcceptedSize(f"{name} {number}", session.canvas.fingerprint, float(mask.sum()))
+            profile = replace(known, sizes=remember(known.sizes, size))
         tested = order[len(lent) :][: options.objects]
         for mask in tested:
             row, column = place_click(mask, "uniform", rng)
             scores = []
             for known in (None, profile):
+                session.set_image(image)  # again: both draw from the same random numbers
                 session.profile = known
                 scores.append(dice(session.start(points=[(row, column)]).mask, mask))
             areas = () if profile is None else tuple(size.area for size in profile.sizes)
@@ -138,12 +140,6 @@ def read_set(
 def shuffled(names: list[str]) -> list[str]:
     """Return names in an order that a seed draws."""
     return [names[k] for k in np.random.default_rng(17).permutation(len(names))]
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Return the box of a mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
 
 
 def table(rows: list[Row]) -> list[str]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _SAME_OBJECT = 0.5
 """IoU above which two masks show the same object."""
+_SAME_SIZE = 0.6
+"""IoU above which what memory speaks for is the object that was found without it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,18 +148,20 @@ def frame_prompts(
     centred = ask(spa, windows, [(middle,) for middle in middles])
     clicked = ask(spa, windows, [prompts.clicks] * len(glimpses))
     step(0.7)
-    likely = _likelihoods(clicked, expected, config)
-    index = int(np.argmax(likely * score(glimpses, centred, first, config)))
-    meant = centred[index]
-    if expected is not None and likely[index] > _likelihoods([meant], expected, config)[0]:
-        meant = clicked[index]
-    best = _follow(spa, canvas, prompts, meant, config)
+    scores = score(glimpses, centred, first, config)
+    index = int(np.argmax(scores))
+    others = _hypotheses(clicked, config, expected)
+    if expected is not None:
+        likelier = clicked[int(np.argmax(_likelihoods(clicked, expected, config) * scores))]
+        # Memory decides which object is meant, not how its view is cut.
+        if _agreement(likelier, centred[index]) < _SAME_SIZE:
+            return Framed(likelier.view, None, others)
+    best = _follow(spa, canvas, prompts, centred[index], config)
     step(0.9)
     asked = look(spa, canvas, [best], [prompts.clicks])[0]
-    others = _hypotheses(clicked, config, expected)
-    if _agreement(asked, meant) >= _SAME_OBJECT:
+    if _agreement(asked, centred[index]) >= _SAME_OBJECT:
         return Framed(best, None, others)
-    return Framed(best, _middle(meant, canvas.shape), others)
+    return Framed(best, middles[index], others)
 
 
 def _likelihoods(
