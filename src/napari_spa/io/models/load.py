@@ -138,9 +138,15 @@ def load_model(
 
 def import_model(path: str | Path, name: str) -> Path:
     """Check a weights file and copy it into the models folder under a name."""
+    source = check_weights(path)
+    return copy_into_models(source, name)
+
+
+def check_weights(path: str | Path) -> Path:
+    """Build the network of a weights file, and return the file; raises as `load_model` does."""
     source = Path(path).expanduser()
     _build(find_model(source), source, read_weights_file(source), None, None)
-    return copy_into_models(source, name)
+    return source
 
 
 def describe(model: LoadedModel) -> dict[str, object]:

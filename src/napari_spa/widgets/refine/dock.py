@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.round import Shown
     from napari_spa.viewer.settings import Settings
 
-_BROWSE = "Open a model file…"
-
 
 class RefineDock(QWidget):
     """Click an object, pick a difference, accept."""
@@ -82,7 +80,6 @@ class RefineDock(QWidget):
         self._layout = LayoutFilter(self)
         self._peeked = 0  # the candidate that was looked at last
         self._ready_due = later(self, self.refiner.get_ready)
-        self._list_models()
         self._connect()
         self._apply(self.settings)
         self.parts.status.setText(HINT_START)
@@ -111,7 +108,7 @@ class RefineDock(QWidget):
             button.clicked.connect(partial(self._press, getattr(refiner, name)))
         parts.cancel.clicked.connect(partial(self._press, refiner.cancel))
         parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
-        parts.model.activated.connect(self._on_model_chosen)
+        parts.model.model_chosen.connect(lambda model: self._save(model=model))
         self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.prompts.tool_changed.connect(self._set_tool)
         parts.prompts.point_requested.connect(self.prompter.point)
@@ -161,12 +158,6 @@ class RefineDock(QWidget):
             acts[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
         return acts
 
-    def _list_models(self) -> None:
-        from napari_spa.io.models.load import list_models
-
-        names = [entry.name for entry in list_models() if entry.path is not None]
-        self.parts.model.addItems([*names, _BROWSE])
-
     # ------------------------------------------------------------------ settings
 
     def _apply(self, settings: Settings) -> None:
@@ -180,9 +171,7 @@ class RefineDock(QWidget):
         self._ready_due.start()
         self.profiles.acts.apply(settings)
         self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
-        if parts.model.findText(settings.model) < 0:
-            parts.model.insertItem(parts.model.count() - 1, settings.model)
-        parts.model.setCurrentText(settings.model)
+        parts.model.set_current(settings.model)
         parts.options.set_overlap(settings.overlap)
         parts.options.set_contrast(settings.contrast)
         parts.options.set_blind(settings.blind)
@@ -269,17 +258,6 @@ class RefineDock(QWidget):
         if position < len(cards):
             cards[position].button.click()
 
-    def _on_model_chosen(self, index: int) -> None:
-        name = self.parts.model.itemText(index)
-        if name == _BROWSE:
-            name, _ = QFileDialog.getOpenFileName(
-                self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
-            )
-            if not name:
-                self.parts.model.setCurrentText(self.settings.model)
-                return
-        self._save(model=name)
-
     def _on_export(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")
         if folder:
@@ -352,7 +330,7 @@ class RefineDock(QWidget):
         parts.acts["discard"].setEnabled(held is not None)
         parts.acts["undo"].setEnabled(refiner.can_undo and not busy)
         parts.acts["redo"].setEnabled(refiner.can_redo and not busy)
-        parts.model.setEnabled(not busy)
+        parts.model.set_active(not busy)
         parts.objects.set_active(not busy)
         parts.stack.set_active(not busy and (choosing or refiner.selected is not None))
 
@@ -387,6 +365,7 @@ class RefineDock(QWidget):
         self.store.close()
         self.tab.close()
         self.prompter.close()
+        self.parts.model.close_files()
         self.profiles.close()
         unsaved = self.refiner.close()
         if unsaved:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -34,6 +33,7 @@ from napari_spa.widgets.refine.candidates import CandidateGrid, LegendRow
 from napari_spa.widgets.refine.compare import SideBySide
 from napari_spa.widgets.refine.image_options import ImageOptions
 from napari_spa.widgets.refine.key_help import KeyHelpButton
+from napari_spa.widgets.refine.models import ModelBar
 from napari_spa.widgets.refine.prompt_bar import PromptBar
 from napari_spa.widgets.refine.recovery_bar import RecoveryBar
 from napari_spa.widgets.refine.size_slider import SizeSlider
@@ -94,11 +94,7 @@ class DockParts(QWidget):
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
         super().__init__()
-        self.model = QComboBox()
-        self.model.setToolTip("The model that proposes masks.")
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.model = ModelBar()
         self.help = KeyHelpButton()
         self.profile = ProfileBar(self)
         self.recovery = RecoveryBar()

@@ -1,0 +1,237 @@
+"""Which model proposes: all that are known, to be downloaded or opened, and checked at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from napari_spa.io.models.registry import ModelEntry, list_models
+from napari_spa.viewer.file_thread import FileThread
+from napari_spa.widgets.common.buttons import FittingButton, QuietCombo
+from napari_spa.widgets.common.layouts import EvenGrid
+
+BROWSE = "Open a file…"
+_STEPS = 1000
+_SUITS = (
+    ("spa-tiny", "any image, at once, on any computer"),
+    ("mobile-sam", "photographs and other images in colour; quick without a GPU"),
+    ("sam", "photographs and other images in colour"),
+    ("medsam", "X-ray, CT, MRI and ultrasound, with boxes"),
+    ("vit-t-lm", "cells and nuclei in light microscopy; quick without a GPU"),
+    ("vit-t-em", "organelles in electron microscopy; quick without a GPU"),
+    ("-lm", "cells and nuclei in light microscopy"),
+    ("-em-organelles", "organelles in electron microscopy"),
+    ("-histopathology", "nuclei in stained tissue"),
+    ("-medical-imaging", "X-ray, CT, MRI and ultrasound, with clicks"),
+)
+"""Which images a model is for: by how its name begins, or ends."""
+
+
+class ModelFiles(QObject):
+    """Bring models' files onto this machine and check them, in a thread of its own."""
+
+    progressed = Signal(float, str)  # share done and words of the download, in the main thread
+    ready = Signal(str)  # a name or path that can be used now
+    failed = Signal(str)  # why not, in one sentence
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._files = FileThread("napari-spa-models", self)
+        self._files.failed.connect(self.failed)
+        self._cancel = threading.Event()
+
+    def download(self, name: str) -> None:
+        """Download a published model; what a broken or cancelled one got is kept."""
+        self._cancel = cancel = threading.Event()
+
+        def job() -> None:
+            from napari_spa.io.models.download import download_model
+
+            download_model(name, progress=self.progressed.emit, cancel=cancel)
+
+        self._files.ask(job, lambda _: self.ready.emit(name))
+
+    def check(self, path: str) -> None:
+        """Read a weights file and build its network, before anything depends on it."""
+
+        def job() -> None:
+            from napari_spa.viewer.compat import load_torch
+
+            load_torch()
+            from napari_spa.io.models.load import check_weights
+
+            check_weights(path)
+
+        self._files.ask(job, lambda _: self.ready.emit(path))
+
+    def cancel(self) -> None:
+        """Stop the download at the next bytes."""
+        self._cancel.set()
+
+    def close(self) -> None:
+        """Stop, and end the thread."""
+        self._cancel.set()
+        self._files.close()
+
+
+class ModelBar(QWidget):
+    """A list of all models and, where one is not on this machine, how to get it."""
+
+    model_chosen = Signal(str)  # name or path of another model, which is on this machine
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.files = ModelFiles(self)
+        self.combo = QuietCombo("Model")
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.download, self.open = FittingButton("Download…"), FittingButton("Choose its file…")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, _STEPS)
+        self.cancel = FittingButton("Cancel")
+        self._current, self._active = "", True
+        self._wanted: ModelEntry | None = None
+        cells = QWidget()
+        grid = EvenGrid((2, 1), cells)
+        for part in (self.download, self.open, self.progress, self.cancel):
+            grid.addWidget(part)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for whole in (self.combo, self.about, cells):
+            layout.addWidget(whole)
+        self.combo.activated.connect(self._on_activated)
+        self.download.clicked.connect(self._on_download)
+        self.open.clicked.connect(self._browse)
+        self.cancel.clicked.connect(self.files.cancel)
+        self.files.progressed.connect(self._on_progressed)
+        self.files.ready.connect(self._on_ready)
+        self.files.failed.connect(self._on_failed)
+        self._show_offer(None)
+        self.refresh()
+
+    # ------------------------------------------------------------------ setters
+
+    def refresh(self) -> None:
+        """List the models again: those on this machine first, then those to be had."""
+        entries = sorted(list_models(), key=lambda entry: entry.path is None)
+        self.combo.clear()
+        for entry in entries:
+            self._add(entry.name, entry.name, tip_of(entry), there=entry.path is not None)
+        self._add(BROWSE, "", "A weights file of SAM, MedSAM, micro-sam or napari-spa.")
+        self.set_current(self._current)
+
+    def set_current(self, model: str) -> None:
+        """Show which model is used, by its name, or by its file's name where it is a path."""
+        self._current = model
+        if model and self.combo.findData(model) < 0:
+            self.combo.insertItem(self.combo.count() - 1, Path(model).stem, model)
+            self.combo.setItemData(self.combo.count() - 2, model, Qt.ItemDataRole.ToolTipRole)
+        self.combo.setCurrentIndex(self.combo.findData(model))
+        tip = self.combo.itemData(self.combo.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.combo.setToolTip(str(tip or ""))
+
+    def set_active(self, active: bool) -> None:
+        """Let another model be chosen, or not while the one in use is at work."""
+        self._active = active
+        self.combo.setEnabled(active and not self.progress.isVisibleTo(self))
+
+    def close_files(self) -> None:
+        """Stop a download, and end the thread."""
+        self.files.close()
+
+    # ------------------------------------------------------------------ asking
+
+    def _on_activated(self, place: int) -> None:
+        name = self.combo.itemData(place)
+        entry = next((each for each in list_models() if each.name == name), None)
+        if not name:
+            self._browse()
+        elif entry is not None and entry.path is None:
+            self.set_current(self._current)  # until its file is there
+            self._show_offer(entry)
+        else:
+            self._show_offer(None)
+            self._choose(name)
+
+    def _choose(self, model: str) -> None:
+        self.set_current(model)
+        self.model_chosen.emit(model)
+
+    def _on_download(self, _: bool = False) -> None:
+        if self._wanted is not None:
+            self._set_running(True)
+            self._on_progressed(0.0, "connecting…")
+            self.files.download(self._wanted.name)
+
+    def _browse(self, _: bool = False) -> None:
+        path, _filter = QFileDialog.getOpenFileName(
+            self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
+        )
+        self.set_current(self._current)
+        if path:
+            self._show(f"Checking {Path(path).name}…")
+            self.files.check(path)
+
+    # ------------------------------------------------------------------ answering
+
+    def _on_progressed(self, share: float, words: str) -> None:
+        self.progress.setValue(round(_STEPS * share))
+        self.progress.setFormat(words)
+
+    def _on_ready(self, model: str) -> None:
+        self._set_running(False)
+        self._show_offer(None)
+        self._choose(model)
+        self.refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._set_running(False)
+        self._show(sentence[:1].upper() + sentence[1:])
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _add(self, text: str, data: str, tip: str, *, there: bool = True) -> None:
+        self.combo.addItem(text if there else f"{text}  (download…)", data)
+        self.combo.setItemData(self.combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+
+    def _show_offer(self, entry: ModelEntry | None) -> None:
+        """Offer to get a model, or nothing."""
+        self._wanted = entry
+        self._show("" if entry is None else tip_of(entry))
+        self._set_running(False)
+
+    def _show(self, words: str) -> None:
+        self.about.setText(words)
+        self.about.setVisible(bool(words))
+
+    def _set_running(self, running: bool) -> None:
+        offered = self._wanted is not None
+        self.combo.setEnabled(self._active and not running)
+        for part, shown in (
+            (self.download, offered and not running),
+            (self.open, offered and not running),
+            (self.progress, running),
+            (self.cancel, running),
+        ):
+            part.setVisible(shown)
+
+
+def tip_of(entry: ModelEntry) -> str:
+    """Say what a model is, which images it is for, how large it is and under which licence."""
+    lines = [f"{entry.name}: {entry.about}."]
+    suits = next((words for name, words in _SUITS if _is_for(name, entry.name)), "")
+    if suits and entry.kind != "imported":
+        lines.append(f"For {suits}.")
+    if entry.known is not None:
+        lines.append(f"{entry.known.megabytes:,} MB, licence: {entry.known.licence}.")
+    if entry.path is None:
+        lines.append("Not on this computer yet.")
+    return "\n".join(lines)
+
+
+def _is_for(sign: str, name: str) -> bool:
+    return name.endswith(sign) if sign.startswith("-") else name.startswith(sign)
