@@ -170,7 +170,7 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
     def bring_back(title):
         settle(qtbot, dock)
         menus = [action.menu() for action in desk.menu().actions() if action.menu()]
-        (back,) = [menu for menu in menus if menu.title() == "Bring back"]
+        (back,) = [menu for menu in menus if menu.title() == "Restore"]
         {action.text(): action for action in back.actions()}[title].trigger()
         settle(qtbot, dock)
         settle(qtbot, dock)
@@ -178,7 +178,7 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
     play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
     play(qtbot, dock, lambda: dock.refiner.pick(0))
     dock.refiner.accept()
-    assert dock.parts.profile.words.text() == "1 pick, 1 image, not kept"
+    assert dock.parts.profile.words.text() == "Unsaved: 1 pick, 1 image"
     ask("keep", "Ana").act.click()
     assert names() == ["Ana"]
     assert dock.parts.profile.combo.currentText() == "Ana"

@@ -11,7 +11,7 @@ from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.viewer.profiles import active
 from napari_spa.viewer.profiles.active import (
-    NOT_KEPT,
+    UNSAVED,
     ActiveProfile,
     recent_profile,
     recent_profiles_path,
@@ -165,9 +165,9 @@ def test_a_profile_of_another_model_is_refused_and_work_goes_on(open_book, shelf
 def test_what_is_learnt_without_a_profile_waits_while_one_is_in_use(open_book, ana, qtbot):
     book, session = open_book(), Session()
     book.equip(session)
-    assert book.words()[0] == NOT_KEPT
+    assert book.words()[0] == UNSAVED
     assert book.learn(session.accept()).path is None
-    assert "not kept" in book.words()[0]
+    assert "Unsaved: " in book.words()[0]
     book.use(ana)
     settle(book, qtbot)
     assert session.profile.picks == 10

@@ -76,6 +76,8 @@ class Ending:
     @property
     def sentence(self) -> str:
         """Say it in words."""
+        if self.reason == "edge":
+            return f"Reached the {'first' if self.position <= 0 else 'last'} slice."
         return f"Ended at slice {self.position}: {_WORDS[self.reason]}."
 
 

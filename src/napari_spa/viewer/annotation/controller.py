@@ -256,7 +256,7 @@ class Refiner(QObject):
             self._drop_held()
             self.undo_requested.emit()
         elif self.choosing:
-            self.said.emit("This is the first round; Discard drops the object.")
+            self.said.emit("This is the first round; Discard cancels the object.")
         else:
             self.undo_requested.emit()
 
@@ -406,7 +406,7 @@ class Refiner(QObject):
         self._before = before if before is not None and before.shown is not None else None
         work.take(held)
         self.selected = held.number
-        self.said.emit("Looking…")
+        self.said.emit("Segmenting…")
         self.submit(job, partial(self._show_known if known else self._show, work))
 
     def _show_known(self, work: AnnotatedImage, shown: Shown) -> None:

@@ -104,6 +104,7 @@ class AnnotatedImage:
         self._sized: LocalMask | None = None  # the recommendation as it is being resized
         self._source: str | None = None
         self._taught: dict[Change, Taught] = {}
+        self._untaught: dict[Change, Taught] = {}  # what was taken back with the act
 
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is one of ours."""
@@ -369,6 +370,14 @@ class AnnotatedImage:
         """Return what an act taught, once."""
         return self._taught.pop(change, None)
 
+    def untaught(self, change: Change, taught: Taught) -> None:
+        """Remember what was taken back with an act, should the act be done again."""
+        self._untaught = {change: taught}  # only the latest can be done again
+
+    def untaught_by(self, change: Change) -> Taught | None:
+        """Return what doing an act again should teach again, once."""
+        return self._untaught.pop(change, None)
+
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""
         parts = (part for held in self.annotation.objects.values() for part in held.parts)
@@ -438,7 +447,9 @@ class AnnotatedImage:
             return
         # napari draws the list again after each change; after several at once, once.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
-            if other.empty and not self.mask.shown:
+            if other.empty and self.mask.shown:
+                other.mask.remove()
+            elif other.empty:
                 self.mask.take_over(other.mask)
             self.prompts.take_over(other.prompts)
             self.candidates.take_over(other.candidates)

@@ -16,13 +16,13 @@ from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation.history import Change
     from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import Act, Refiner
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
-    from napari_spa.viewer.profiles.active import Taught
 
 
 class ObjectActions(QObject):
@@ -112,8 +112,7 @@ class ObjectActions(QObject):
             work.undo()
             show_plane(self._refiner.viewer, work.image, part.plane)
             known = before is not None and before.on(part.plane) is not None
-            taught = work.taught_by(change)
-            self._restore(work, change.number, part, reopened=known, taught=taught)
+            self._restore(work, change.number, part, reopened=known, undone=change)
             return
         work.undo()
         self._changed(f"Taken back: {change.act}.")
@@ -126,6 +125,9 @@ class ObjectActions(QObject):
             self._refiner.said.emit("There is nothing to redo.")
             return
         change = work.redo()
+        taught = work.untaught_by(change)
+        if taught is not None:
+            work.taught(self._refiner.profiles.learn_again(taught))
         self._changed(f"Done again: {change.act}.")
 
     def go_to(self, number: int) -> None:
@@ -196,17 +198,21 @@ class ObjectActions(QObject):
         part: Part,
         *,
         reopened: bool,
-        taught: Taught | None = None,
+        undone: Change | None = None,
     ) -> None:
-        """Make an object active again; what it taught is taken back with it."""
+        """Make an object active again; what the act that is undone taught is taken back too."""
+        taught = None if undone is None else work.taught_by(undone)
         picks = sum(decision.act == "pick" for decision in part.decisions)
         learnt = picks if taught is None else taught.known
         profiles = self._refiner.profiles
 
         def act(session: RefinementSession, progress: Progress) -> Proposal:
             known = learnt
-            if taught is not None and not profiles.unlearn(taught, session):
-                known = picks
+            if undone is not None and taught is not None:
+                if profiles.unlearn(taught, session):
+                    work.untaught(undone, taught)
+                else:
+                    known = picks
             return session.restore(part.decisions, learnt=known, progress=progress)
 
         held = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QObject
 
 from napari_spa.core.types import LocalMask
+from napari_spa.core.words import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
 from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
@@ -232,9 +233,10 @@ class StackPropagation(QObject):
     def _ended(self, work: AnnotatedImage, endings: list[Ending]) -> None:
         results = self.results() if work is self._refiner.current else {}
         doubtful = sum(status == "review" for _, status in results.values())
-        look = f"; {doubtful} want a look" if doubtful else ""
+        needs = "needs" if doubtful == 1 else "need"
+        look = f"; {doubtful} {needs} review" if doubtful else ""
         why = " ".join(ending.sentence for ending in endings)
-        self._refiner.said.emit(f"On {len(results)} slices now{look}. {why}")
+        self._refiner.said.emit(f"Propagated to {counted(len(results), 'slice')}{look}. {why}")
 
     def _prefetch(self, *_: object) -> None:
         """Have the neighbouring slices' embeddings ready, when no one waits for anything."""

@@ -192,7 +192,7 @@ def _after(profile: PreferenceProfile, lessons: list[Lesson]) -> PreferenceProfi
     return profile
 
 
-NOT_KEPT = "Your picks count until the window closes."
+UNSAVED = "Unsaved preference: it lasts until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _MOST_UNLEARNT = 50
 """So many lessons can be taken back, one after another."""
@@ -218,7 +218,7 @@ class ActiveProfile(QObject):
 
     changed = Signal()  # the list, the choice, or what is in the profile in use
     failed = Signal(str)  # what went wrong, in one sentence
-    forgotten = Signal(object)  # what the window knows after a lesson was taken back
+    forgotten = Signal(object)  # what the window knows after a lesson was taken back or repeated
     _refused = Signal(object, str)  # from other threads
     _unlearnt = Signal(object, object)
 
@@ -287,9 +287,9 @@ class ActiveProfile(QObject):
         profile, entry = self.profile, self.entry
         if self.chosen is None:
             if profile is None or not profile.picks:
-                return NOT_KEPT, f"No profile is in use. {NOT_KEPT}"
-            kept = "Keep as a profile… in the menu keeps it."
-            return f"{in_brief(profile)}, not kept", f"{describe(profile)} {NOT_KEPT} {kept}"
+                return UNSAVED, f"No profile is in use. {UNSAVED}"
+            kept = "Save as a profile… in the menu keeps it."
+            return f"Unsaved: {in_brief(profile)}", f"{describe(profile)} {UNSAVED} {kept}"
         brief = "Reading…" if profile is None else in_brief(profile)
         full = [] if entry is None else [full_name(entry)]
         full += [] if profile is None else [describe(profile)]
@@ -381,6 +381,21 @@ class ActiveProfile(QObject):
             session.profile = _fitting(profile, session)
         self._unlearnt.emit(path, profile)
         return True
+
+    def learn_again(self, taught: Taught) -> Taught:
+        """Teach again what was taken back with an act, as the act is done again."""
+        path, before = taught.path, self.loose
+        if path is not None:
+            self._writing += 1
+            teach = partial(self._teach, path, taught.lesson)
+            self.files.ask(teach, partial(self._on_taught, path))
+        elif taught.after is not None:
+            after = taught.lesson(before or PreferenceProfile.empty(taught.after.model))
+            self.adopt(after)
+            self.forgotten.emit(after)
+            taught = replace(taught, before=before, after=after)
+        self.changed.emit()
+        return taught
 
     def close(self) -> tuple[str, ...]:
         """Write what is left, and end the thread; may be called twice."""

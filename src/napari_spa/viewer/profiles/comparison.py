@@ -162,7 +162,7 @@ class Disagreements(QObject):
                 self._under.visible = False
             self._refiner.said.emit("Where they disagree is drawn in the image.")
         else:
-            self._refiner.said.emit("They agree here.")
+            self._refiner.said.emit(f"{found.names[0]} and {found.names[1]} agree on this object.")
         self._shown = True
         self.changed.emit(found)
 

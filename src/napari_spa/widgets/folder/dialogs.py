@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Way = Literal["auto", "prompts", "masks"]
 _WAYS: dict[Way, tuple[str, str]] = {
-    "auto": ("Find objects by itself", "A grid of points; what is found twice is kept once."),
+    "auto": ("Find objects automatically", "A grid of points; what is found twice is kept once."),
     "prompts": (
         "Click where a table says",
         "CSV columns: image, object, row, col, label.",

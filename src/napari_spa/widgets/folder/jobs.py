@@ -78,7 +78,7 @@ class FolderJobs(QObject):
         """Ask how the rest shall be done."""
         names = self.rest()
         if not names:
-            self.said.emit("No other image is to do.")
+            self.said.emit("No other image is pending.")
             return
         self._desk = desk
         dialog = BatchDialog(names, self._profile_words(), parent)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.profiles.comparison import Disagreement
 
 
-_UNDO = "Bring back in the menu undoes it."
+_UNDO = "You can undo this with Restore in the menu."
 
 
 class ProfilePresenter(QObject):
@@ -87,11 +87,11 @@ class ProfilePresenter(QObject):
     # ------------------------------------------------------------------ asking
 
     def _ask_new(self, act: str) -> None:
-        words = "One for each person and task. It is saved by itself after each accepted object."
-        title, button, do = "New profile", "Make it", self.acts.new
+        words = "One for each person and task. Saved automatically after each accepted object."
+        title, button, do = "New profile", "Create", self.acts.new
         if act == "keep":
             words = "What you picked in this window so far goes into it."
-            title, button, do = "Keep as a profile", "Keep it", self.acts.keep
+            title, button, do = "Save as a profile", "Save", self.acts.keep
         self._ask_name(title, words, button, do)
 
     def _ask_rename(self, entry: StoreEntry, path: Path) -> None:
@@ -122,14 +122,14 @@ class ProfilePresenter(QObject):
 
     def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
         words = (
-            f"{shortened(entry.name)} forgets what it learnt from {self._evidence()}. "
+            f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
             f"Name and task stay; so does everything you outlined. {_UNDO}"
         )
         self._ask_sure(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
 
     def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
-            f"{shortened(entry.name)} is deleted, with what it learnt from {self._evidence()}. "
+            f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
             f"Everything you outlined stays. {_UNDO}"
         )
         self._ask_sure(f"Delete {shortened(entry.name)}", words, "Delete", self.acts.delete)
@@ -353,7 +353,7 @@ class ProfileBar(QObject):
         return menu
 
     def _back_menu(self, removed: Sequence[StoreEntry], parent: QMenu) -> QMenu:
-        menu = QMenu("Bring back", parent)
+        menu = QMenu("Restore", parent)
         menu.setFont(parent.font())
         for entry in removed:
             picks = counted(entry.picks, "pick")

@@ -197,7 +197,7 @@ class SideBySide(QDialog):
         for text, tip, act in (
             ("−", "Show more (key −)", partial(self.zoom.zoom, 1 / STEP)),  # noqa: RUF001
             ("+", "Enlarge (key +)", partial(self.zoom.zoom, STEP)),
-            ("Whole", "Show the whole pictures (key 0)", self.zoom.reset),
+            ("Fit", "Show the whole pictures (key 0)", self.zoom.reset),
         ):
             button = FittingButton(text)
             button.setToolTip(tip)

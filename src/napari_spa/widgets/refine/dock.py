@@ -26,6 +26,7 @@ from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
+from napari_spa.widgets.refine.prompt_bar import HINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -216,6 +217,8 @@ class RefineDock(QWidget):
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
         elif tool not in ("merge", "split"):
             self.parts.prompts.set_tool(tool)
+            if not self.refiner.choosing and not self.refiner.busy:
+                self.parts.status.setText(HINTS.get(tool, HINT_START))
 
     def _switch_tool(self, tool: str) -> None:
         self._set_tool("add" if self.prompter.gestures.tool == tool else tool)
@@ -283,6 +286,7 @@ class RefineDock(QWidget):
 
     def _on_cleared(self) -> None:
         self.parts.clear_round()
+        self.parts.options.set_field("", frame=self.looks.framed)
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:

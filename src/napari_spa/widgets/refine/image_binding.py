@@ -8,6 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.viewer.annotation.controller import HINT_START
 from napari_spa.viewer.layers.planes import Look, channel_choices, shown_plane, spatial_shape
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.objects.model import list_objects
@@ -121,10 +122,13 @@ class ImageBinding(QObject):
 
     def _annotated(self, image: Image) -> AnnotatedImage | None:
         """Make an image the one that is annotated; look for work on it, suggest a click."""
+        before = self._refiner.current
         try:
             work = self._refiner.works.annotate(image)
         except SpaError:  # the viewer shows a volume
             return None
+        if work is not before and (before is None or before.at_hand is None):
+            self._parts.status.setText(HINT_START)  # what was said is about another image
         self._recovery.look(work)
         self._refiner.works.get_ready()
         suggestion = image.metadata.get("napari-spa", {})

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 PROGRESS_STEPS = 100
 _TIPS = {
     "accept": "Keep the recommended mask.",
-    "discard": "Drop the active object.",
-    "undo": "Go back one round, with everything in it; then, take back what was done to objects.",
+    "discard": "Cancel the current object.",
+    "undo": "Go back one round, with everything in it; then undo what was done to objects.",
     "redo": "Do again what was undone.",
 }
 
@@ -153,7 +153,7 @@ class DockParts(QWidget):
             }
         )
         self.help.set_acts({act: (title, keys[act]) for act, title in ACT_TITLES.items()})
-        others = {act: keys[act] for act in ("undo", "redo", "discard")}
+        others = {act: keys[act] for act in ("undo", "redo", "discard", "side_by_side")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
     def show_round(self, proposal: Proposal, shown: Shown, *, protected: int = 0) -> None:

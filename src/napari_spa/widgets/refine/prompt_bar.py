@@ -33,6 +33,10 @@ _TOOLS = {
 }
 
 
+HINTS = {BOX: _TOOLS[BOX][1], BRUSH: _TOOLS[BRUSH][1]}
+"""What to do first with a tool that is not clicked with."""
+
+
 class ToolButton(FittingButton):
     """One prompt tool: its sign, its name and its key."""
 

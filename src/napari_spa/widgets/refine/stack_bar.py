@@ -24,9 +24,9 @@ _CARRY = {
     1: ("Carry to next", "Carry ▸", "Propose this object on the slice after."),
 }
 _PROPAGATE = {
-    "backward": ("↑", "↑", "Towards the first slice, until the object ends."),
-    "both": ("↑↓", "↑↓", "Both ways, until the object ends."),
-    "forward": ("↓", "↓", "Towards the last slice, until the object ends."),
+    "backward": ("↑ to first", "↑", "Towards the first slice, until the object ends."),
+    "both": ("both ways", "↑↓", "Both ways, until the object ends."),
+    "forward": ("↓ to last", "↓", "Towards the last slice, until the object ends."),
 }
 
 
@@ -171,6 +171,7 @@ class StackBar(QWidget):
             button.clicked.connect(partial(self._on_carry, step))
         for direction, button in self.propagate.items():
             button.clicked.connect(partial(self._on_propagate, direction))
+        layout.addWidget(QLabel("Uncertainty per slice"))
         layout.addWidget(self.strip)
         layout.addWidget(self.summary)
         self.set_keys({})

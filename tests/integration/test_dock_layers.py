@@ -1,0 +1,210 @@
+"""The dock's layers and keys: ready before the first click, moved along, flipped and filled."""
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Shapes
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QApplication
+from tiny_model import make_model
+
+from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.annotation.engine import rehearse
+from napari_spa.widgets.refine.dock import RefineDock
+
+MODEL = make_model()
+
+
+def make_session(name="tiny"):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+@pytest.fixture
+def opened(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(pixels(), name="cell")
+    made = []
+
+    def factory(name):
+        made.append(name)
+        return make_session()
+
+    dock = RefineDock(viewer, factory)
+    dock.made = made
+    qtbot.addWidget(dock)
+    yield viewer, dock
+    dock.release()
+
+
+def pixels(seed=0, shape=(60, 70)):
+    return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def play(qtbot, dock, act):
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+        act()
+    qtbot.waitUntil(lambda: not dock.refiner.busy, timeout=30_000)
+    return signal.args[0]
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+OURS = ["objects", "prompts", "view", *(f"candidate {k}" for k in (1, 2, 3, 4))]
+
+
+def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):
+    viewer, dock = opened
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=30_000)
+    assert names(viewer) == ["cell", *(f"cell: {name}" for name in OURS)]
+    assert viewer.layers.selection.active is viewer.layers["cell"]
+    qtbot.waitUntil(lambda: dock.refiner.session is not None, timeout=30_000)
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    assert len(viewer.layers) == 8
+    assert dock.made == ["spa-tiny"]  # loaded once
+
+
+def test_a_rehearsal_leaves_the_session_as_it_is():
+    steps, session = [], make_session()
+    rehearse(session, lambda share, words: steps.append(words))
+    assert steps  # a round was played
+    assert session.timeline is None
+
+
+def test_closing_an_unused_dock_leaves_nothing(opened, qtbot):
+    viewer, dock = opened
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=30_000)
+    dock.release()
+    assert names(viewer) == ["cell"]
+
+
+def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
+    viewer, dock = opened
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    helpers = {layer for layer in viewer.layers if isinstance(layer, Shapes)}
+    dock.refiner.accept()
+    other = viewer.add_image(pixels(1), name="nerve", scale=(2, 2))
+    play(qtbot, dock, lambda: dock.prompter.click((40, 60)))
+    # The accepted object stays under its image's name; all else is one set.
+    assert sorted(names(viewer)) == sorted(
+        ["cell", "cell: objects", "nerve", *(f"nerve: {name}" for name in OURS)]
+    )
+    assert {layer for layer in viewer.layers if isinstance(layer, Shapes)} == helpers
+    above = viewer.layers.index(other)
+    for layer in viewer.layers:
+        if layer.name.startswith("nerve:"):
+            assert viewer.layers.index(layer) > above
+            np.testing.assert_array_equal(layer.scale, other.scale)
+    dock.refiner.discard()
+    viewer.layers.selection.active = viewer.layers["cell"]
+    qtbot.waitUntil(lambda: "cell: prompts" in names(viewer), timeout=10_000)
+    assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 1  # nerve had no object
+    assert viewer.layers["cell: objects"].data.any()
+    with qtbot.waitSignal(dock.refiner.failed, timeout=10, raising=False):
+        viewer.layers.remove(viewer.layers["cell"])
+    assert "stays" not in dock.parts.status.text()
+
+
+def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
+    _, dock = opened
+    proposal = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    data = dock.refiner.current.mask.layer.data
+    area = dock.refiner.held.area
+    dock._on_previewed(1, True)
+    dock._on_previewed(1, False)
+    held = dock._acts()["flip"]()
+    next(held)
+    np.testing.assert_array_equal(data == 1, proposal.candidates[1].mask)
+    assert dock.refiner.held.area == area
+    next(held, None)
+    np.testing.assert_array_equal(data == 1, proposal.mask)
+    held = dock._acts()["flip"]()
+    next(held)
+    dock.refiner.accept()  # accepts what is recommended, whatever is shown for a moment
+    next(held, None)
+    np.testing.assert_array_equal(data == 1, proposal.mask)
+
+
+def test_the_mask_is_outlined_until_a_key_fills_it(opened, qtbot):
+    viewer, dock = opened
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    layer = dock.refiner.current.mask.layer
+    assert layer.contour > 0
+    dock._acts()["fill"]()
+    assert layer.contour == 0
+    dock.refiner.accept()
+    viewer.add_image(pixels(1), name="nerve")
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    assert dock.refiner.current.mask.layer.contour == 0  # holds for the next image too
+    dock._acts()["fill"]()
+    assert dock.refiner.current.mask.layer.contour > 0
+
+
+def press(viewer, key, scan=0):
+    canvas = viewer.window._qt_viewer.canvas.native
+    for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+        event = QKeyEvent(kind, ord(key), Qt.KeyboardModifier.NoModifier, scan, 0, 0, key.lower())
+        QApplication.sendEvent(canvas, event)
+
+
+def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):
+    viewer, dock = opened
+    viewer.window.add_dock_widget(dock)
+    image = viewer.layers["cell"]
+    viewer.layers.selection.active = image
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    assert play(qtbot, dock, lambda: press(viewer, "2")).round == 2
+    assert image.mode == "pan_zoom"
+    assert play(qtbot, dock, lambda: press(viewer, "&", scan=10)).round == 3  # a French 1
+    assert play(qtbot, dock, lambda: press(viewer, "П", scan=42)).round == 4  # a Russian G
+    dock.refiner.discard()
+    press(viewer, "2")  # napari's again
+    assert image.mode == "transform"
+    image.mode = "pan_zoom"
+    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    points = viewer.add_points(np.empty((0, 2)))
+    viewer.layers.selection.active = points
+    qtbot.wait(50)
+    press(viewer, "2")
+    assert points.mode == "add"
+    assert dock.refiner.shown().proposal.round == 1
+
+
+def test_an_accept_that_is_redone_teaches_again(opened, qtbot):
+    _, dock = opened
+    book = dock.refiner.profiles
+    empty = make_session()
+    empty.set_image(pixels())
+    empty.start([(30, 35)])
+    empty.pick(0)
+    path = ProfileStore().add(PreferenceProfile.empty(empty.model.identity, name="Ana"))
+
+    def settle():
+        done = []
+        book.files.ask(lambda: None, done.append)
+        qtbot.waitUntil(lambda: bool(done), timeout=30_000)
+
+    for chosen in (None, path):
+        book.use(chosen)
+        settle()
+        play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+        play(qtbot, dock, lambda: dock.refiner.pick(0))
+        dock.refiner.accept()
+        settle()
+        assert book.profile.picks == 1
+        play(qtbot, dock, dock.refiner.undo)
+        settle()
+        assert book.profile.picks == 0
+        dock.refiner.discard()
+        dock.refiner.redo()
+        settle()
+        assert book.profile.picks == 1
+        dock.refiner.undo()  # and back again
+        qtbot.waitUntil(lambda: not dock.refiner.busy and dock.refiner.choosing, timeout=30_000)
+        settle()
+        assert book.profile.picks == 0
+        dock.refiner.discard()
