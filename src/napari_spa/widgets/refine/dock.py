@@ -151,6 +151,7 @@ class RefineDock(QWidget):
             "side_by_side": self._toggle_side_by_side,
             "hide_overlays": self._hide_overlays,
             "flip": self._flip,
+            "export": self._accept_and_export,
             "fill": self._fill,
             "help": parts.help.help.show_beside,
         }
@@ -260,6 +261,11 @@ class RefineDock(QWidget):
         cards = self.parts.grid.cards
         if position < len(cards):
             cards[position].button.click()
+
+    def _accept_and_export(self) -> None:
+        """Export with the current object: who exports is done with it."""
+        if not self.refiner.choosing or self.refiner.accept():
+            self._on_export()
 
     def _on_export(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")

@@ -127,7 +127,7 @@ class ImageBinding(QObject):
             work = self._refiner.works.annotate(image)
         except SpaError:  # the viewer shows a volume
             return None
-        if work is not before and (before is None or before.at_hand is None):
+        if before is not None and work is not before and before.at_hand is None:
             self._parts.status.setText(HINT_START)  # what was said is about another image
         self._recovery.look(work)
         self._refiner.works.get_ready()

@@ -31,7 +31,7 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
         ),
         "Objects": (
             *("next_object", "previous_object", "reopen", "delete_object"),
-            *("edit_by_hand", "merge_objects", "split_object", "next_class"),
+            *("edit_by_hand", "merge_objects", "split_object", "next_class", "export"),
         ),
         "Slices": ("carry_previous", "carry_next", "propagate"),
         "View": ("side_by_side", "flip", "fill", "hide_overlays", "help"),
