@@ -29,7 +29,7 @@ import numpy as np
 import tifffile
 from qtpy.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMainWindow, QMenu, QWidget
+from qtpy.QtWidgets import QApplication, QMainWindow, QMenu, QPushButton, QWidget
 from skimage import data
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class Hand:
         """Click on a place of a widget."""
         self.clicks += 1
         QTest.mouseClick(widget, _LEFT, Qt.KeyboardModifier.NoModifier, at)
+
+    def can(self, title: str) -> bool:
+        """Tell whether a button of the window can be pressed."""
+        buttons = self._window.findChildren(QPushButton)
+        return any(b.text().startswith(title) and b.isEnabled() for b in buttons)
 
     def choose(self, *titles: str) -> None:
         """Choose from the menu bar, one click a title."""
@@ -140,7 +145,10 @@ def run(pause: float, size: tuple[int, int]) -> bool:
     labels = lambda: next((x for x in viewer.layers if isinstance(x, napari.layers.Labels)), None)  # noqa: E731
 
     def shows(number: int, at: tuple[int, int]) -> Callable[[], object]:
-        return lambda: (layer := labels()) is not None and layer.data[at] == number
+        """Tell when an object is drawn, and its alternatives: it can be accepted then."""
+        return lambda: (
+            (layer := labels()) is not None and layer.data[at] == number and hand.can("Accept")
+        )
 
     def first() -> None:
         hand.click_image(*COINS[0])
