@@ -120,7 +120,7 @@ def export(hand: Hand, folder: Path) -> None:
             hand.press(there, Qt.Key.Key_Return)
 
     QTimer.singleShot(500, agree)  # the dialog runs a loop of its own
-    hand.press(hand.canvas, Qt.Key.Key_E, shift=True)
+    hand.press(hand.canvas, Qt.Key.Key_W, shift=True)
     wait(lambda: list(folder.rglob("*.tif")), 120)
 
 

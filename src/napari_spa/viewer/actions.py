@@ -43,7 +43,7 @@ _ACTS = {
     "hide_overlays": ("Hide overlays while held", "0"),
     "flip": ("Show the difference in place of the mask while held", "F2"),
     "fill": ("Fill objects, or outline them", "Shift+F"),
-    "export": ("Accept the current object and export", "Shift+E"),
+    "export": ("Accept the current object and export", "Shift+W"),
     "help": ("Help", "F1"),
     "previous_image": ("Previous image of the folder", "Alt+8"),
     "next_image": ("Next image of the folder", "Alt+9"),

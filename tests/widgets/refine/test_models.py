@@ -9,8 +9,7 @@ from qtpy.QtWidgets import QFileDialog
 from weights_server import serving
 
 from napari_spa.io.models import download, registry
-from napari_spa.io.models.known_models import KNOWN, KnownModel
-from napari_spa.io.models.registry import list_models
+from napari_spa.io.models.registry import KNOWN, KnownModel, list_models
 from napari_spa.widgets.refine.models import BROWSE, ModelBar, tip_of
 
 CONTENT = os.urandom(300_000)

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_spa.io.models.registry import ModelEntry, list_models
-from napari_spa.viewer.file_thread import FileThread
+from napari_spa.viewer.background import FileThread
 from napari_spa.widgets.common.buttons import FittingButton, QuietCombo
 from napari_spa.widgets.common.layouts import EvenGrid
 
