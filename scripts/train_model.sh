@@ -10,13 +10,14 @@
 #           goes on where it was
 #   OPTION  further options of `napari-spa train`: --device cuda, --init MODEL, --steps N
 #
-# The result is RUN/spa.safetensors.  On two cores it takes hours and leaves room for
-# other work; with --device cuda it stops after eight minutes (docs/training.md).  It needs
+# The result is RUN/spa.safetensors and, beside it, RUN/spa.calibration.json: what its signs of
+# quality are worth (from a DATA folder only).  In the package both are weights/spa-tiny.*.  On
+# two cores it takes hours and leaves room for other work; with --device cuda it stops after eight minutes (docs/training.md).  It needs
 # the extra `train` (pip install -e '.[train]' -c constraints.txt).
 
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2; }
 data=$1 run=$2
 shift 2
 # Processes that spin while they wait slow the ones beside them ten times.
@@ -26,4 +27,7 @@ sources=("$data")
 [ -f "$data" ] || sources+=(synthetic)
 resume=()
 [ ! -e "$run/last.pt" ] || resume=(--resume)
-exec napari-spa train "${sources[@]}" --config spa-tiny -o "$run" ${resume[@]+"${resume[@]}"} "$@"
+napari-spa train "${sources[@]}" --config spa-tiny -o "$run" ${resume[@]+"${resume[@]}"} "$@"
+# On objects that it did not learn from; goes on where it was, too.
+[ -d "$data" ] || exit 0
+exec python -m napari_spa.train.calibrate "$run/spa.safetensors" "$data" --rounds "$run/rounds.jsonl"

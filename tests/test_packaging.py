@@ -94,6 +94,7 @@ def test_wheel_holds_manifest_types_marker_and_weights(wheel):
     assert names.count("napari_spa/napari.yaml") == 1
     assert "napari_spa/py.typed" in names
     assert "napari_spa/weights/spa-tiny.safetensors" in names
+    assert "napari_spa/weights/spa-tiny.calibration.json" in names
     assert {"napari_spa/samples/ct.npz", "napari_spa/samples/em.npz"} <= set(names)
 
 

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_spa.core.quality import DIRECTIONS, Calibration, Term, fit_calibration, read_signs
+from napari_spa.core.quality import (
+    DIRECTIONS,
+    Calibration,
+    Term,
+    fit_calibration,
+    quality_in_words,
+    read_signs,
+)
 
+ADVICE = {0.99: "most likely right", 0.7: "check the outline", 0.1: "often wrong"}
 INSIDE = np.array([True, True, True, True])
 
 
@@ -44,6 +52,14 @@ def test_each_sign_sees_its_fault():
 def test_an_empty_recommendation_has_signs_too():
     found = signs(np.zeros((8, 8), np.float32))
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_words_promise_a_dice_only_where_it_was_measured():
+    for quality, advice in ADVICE.items():
+        said = quality_in_words(quality, True)
+        assert f"about {quality:.2f} expected" in said
+        assert advice in said
+        assert quality_in_words(quality, False) == f"samples agree to {quality:.2f}"
 
 
 def rounds(count, rng):

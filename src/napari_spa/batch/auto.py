@@ -211,9 +211,9 @@ def find_on_plane(
         proposal = session.start([(click.row, click.column)], view=idea.view)
         one = found_active(session, 0, plane, source)
         fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
-        if fits and proposal.uncertainty <= config.largest_uncertainty:
+        if fits and proposal.disagreement <= config.largest_uncertainty:
             found.append(one)
-            scores.append((1 - one.uncertainty) * idea.quality)
+            scores.append((1 - proposal.disagreement) * idea.quality)
     kept = mask_nms([one.mask for one in found], scores, config.overlap, _INSIDE)
     regions = {index: found[index].mask.region for index in kept}
     order = sorted(kept, key=lambda index: (regions[index].row, regions[index].column, index))

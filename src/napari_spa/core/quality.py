@@ -38,6 +38,12 @@ DIRECTIONS = {
     "box": 1,
 }
 """Which signs speak for a recommendation (1) and which against it (-1)."""
+_ADVICE = (
+    (0.85, "most likely right"),
+    (0.7, "check the outline"),
+    (0.0, "often wrong, look closely"),
+)
+"""Of masks that reached these, 95, 63 and 15 of 100 had a real Dice of 0.8 (docs/method.md)."""
 _LEAST = 1e-3
 """A sign of less weight is left out."""
 _FARTHEST = 3.0
@@ -94,7 +100,8 @@ def quality_in_words(quality: float, calibrated: bool) -> str:
     """
     if not calibrated:
         return f"samples agree to {quality:.2f}"
-    return f"Dice about {quality:.2f} expected"
+    advice = next(words for least, words in _ADVICE if quality >= least)
+    return f"Dice about {quality:.2f} expected: {advice}"
 
 
 def read_signs(

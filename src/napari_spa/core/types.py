@@ -357,6 +357,11 @@ class Proposal:
         return 1.0 - self.uncertainty
 
     @property
+    def disagreement(self) -> float:
+        """One minus the mean Dice of the samples with the recommendation, in [0, 1]."""
+        return 1.0 - self.signs.get("agreement", self.quality)
+
+    @property
     def local_mask(self) -> BoolArray:
         """The recommended mask inside the region, bool."""
         return self.local_probability > self.threshold

@@ -53,6 +53,7 @@ def test_a_damaged_one_is_named(weights, change):
 
 def test_a_copy_without_its_calibration_is_not_calibrated(tmp_path):
     packaged = load_model("spa-tiny")
+    assert packaged.calibration is not None  # else fit it: python -m napari_spa.train.calibrate
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(packaged.path.read_bytes())
     assert load_model(copy).calibration is None

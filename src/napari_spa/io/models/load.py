@@ -170,6 +170,7 @@ def describe(model: LoadedModel) -> dict[str, object]:
         "frame": config.rules.frame,
         "normalise": config.rules.normalise,
         "point_order": config.rules.point_order,
+        "calibrated": model.calibration is not None,
         "card": dict(model.card),
     }
 

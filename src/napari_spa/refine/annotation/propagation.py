@@ -42,7 +42,7 @@ class PropagationConfig:
     """Where following an object ends."""
 
     limit: int = 0  # slices at most; 0 for no limit
-    uncertainty: float = 0.4  # in [0, 1]: a slice that is more uncertain ends it
+    uncertainty: float = 0.4  # in [0, 1]: a slice whose samples disagree more ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
     growth: float = 3.0  # it is another object, too, when the area grows by more than this factor
     # The object has ended where its contrast with its surroundings is less than this share of
@@ -187,7 +187,7 @@ def propagate(
         proposal = carry(session, image_at(position), mask, mixture=mixture)
         timeline = session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
-        reason = _ending(mask, found, proposal.uncertainty, config)
+        reason = _ending(mask, found, proposal.disagreement, config)
         if reason is None and looks is not None:
             now = appearance(session.canvas, found)
             reason = "empty" if looks.lost_in(now, config) else None
@@ -281,12 +281,12 @@ def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, floa
 
 
 def _ending(
-    before: LocalMask, found: LocalMask, uncertainty: float, config: PropagationConfig
+    before: LocalMask, found: LocalMask, disagreement: float, config: PropagationConfig
 ) -> Reason | None:
     """Say why a slice is not taken any more, or None."""
     if not found.area:
         return "empty"
-    if uncertainty > config.uncertainty:
+    if disagreement > config.uncertainty:
         return "uncertain"
     if _iou(before, found) < config.overlap or found.area > config.growth * before.area:
         return "moved"
