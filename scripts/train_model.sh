@@ -11,9 +11,9 @@
 #   OPTION  further options of `napari-spa train`: --device cuda, --init MODEL, --steps N
 #
 # The result is RUN/spa.safetensors and, beside it, RUN/spa.calibration.json: what its signs of
-# quality are worth (from a DATA folder only).  In the package both are weights/spa-tiny.*.  On
-# two cores it takes hours and leaves room for other work; with --device cuda it stops after eight minutes (docs/training.md).  It needs
-# the extra `train` (pip install -e '.[train]' -c constraints.txt).
+# quality are worth (from a DATA folder only).  In the package both are weights/spa-tiny.*.
+# On two cores it takes hours and leaves room for other work; with --device cuda training stops
+# after eight minutes (docs/training.md).  It needs the extra `train` (pip install -e '.[train]').
 
 set -euo pipefail
 
