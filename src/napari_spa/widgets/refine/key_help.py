@@ -27,7 +27,7 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
         "Choosing": (
             *(f"pick_{number}" for number in range(1, 6)),
             *(f"toggle_{number}" for number in range(1, 6)),
-            *("accept", "undo", "redo", "discard"),
+            *("smaller", "larger", "accept", "undo", "redo", "discard"),
         ),
         "Objects": (
             *("next_object", "previous_object", "reopen", "delete_object"),
