@@ -10,7 +10,7 @@ import pytest
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.summary import (
     boundary_lean,
     describe,
@@ -136,3 +136,13 @@ def test_the_models_own_offsets_have_mean_0(head: str) -> None:
     view = predictor.frame(prompts).view
     own = PreferenceProfile(model.identity, predictor.initial_mixture(view, prompts), picks=9)
     assert boundary_lean(own) == pytest.approx(0, abs=1e-12)
+
+
+def test_sizes_are_said_with_and_without_picks():
+    sizes = tuple(AcceptedSize(f"{k}", "one", 90.0) for k in range(3))
+    alone = replace(PreferenceProfile.empty(BOTH), sizes=sizes[:1])
+    assert describe(alone) == "Remembers how large 1 accepted object was."
+    assert in_brief(alone) == "1 size, no picks"
+    assert describe(_profile(0.01, sizes=sizes)) == (
+        "Learnt from 31 picks on 12 images. Remembers how large 3 accepted objects were."
+    )

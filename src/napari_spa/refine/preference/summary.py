@@ -24,22 +24,32 @@ LEANS = 0.05
 def describe(profile: PreferenceProfile) -> str:
     """Say what is in a profile."""
     if not profile.picks:
-        return NOTHING_YET
+        return _expects(profile) or NOTHING_YET
     parts = [habit(profile), f"Learnt from {evidence(profile)}."]
     if profile.picks < FEW_PICKS:
         parts.append("That is little: the model's own ideas still weigh more.")
+    parts.append(_expects(profile))
     return " ".join(filter(None, parts))
 
 
 def in_brief(profile: PreferenceProfile) -> str:
     """Say what is in a profile in one short line."""
     if not profile.picks:
-        return NOTHING_YET
+        return f"{counted(len(profile.sizes), 'size')}, no picks" if profile.sizes else NOTHING_YET
     size = growth(profile)
     counts = [counted(profile.picks, "pick"), counted(profile.images, "image")]
     if size is None or profile.objects < ENOUGH_OBJECTS:
         return ", ".join(counts)
     return ", ".join([f"Tends to draw {proportion(size)}", *counts])
+
+
+def _expects(profile: PreferenceProfile) -> str:
+    """Say what sizes are remembered; maybe nothing."""
+    if not profile.sizes:
+        return ""
+    count = len(profile.sizes)
+    verb = "was" if count == 1 else "were"
+    return f"Remembers how large {counted(count, 'accepted object')} {verb}."
 
 
 def evidence(profile: PreferenceProfile) -> str:
