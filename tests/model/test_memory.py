@@ -35,7 +35,7 @@ class Short:
     def __call__(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self.asked.append(len(inputs[0]))
         if len(inputs[0]) > self.rows:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_without_a_device_to_leave_it_is_a_memory_error(spa: Spa) -> None:
 def test_in_training_nothing_is_done_again(spa: Spa) -> None:
     Short(spa.image_encoder, 0)
     spa.train()
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         everything(spa)
 
 

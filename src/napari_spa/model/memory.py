@@ -75,7 +75,7 @@ def within_memory(
             return cast("T", _joined([run(network, *some, **more) for some, more in parts]))
         try:
             return _computed(method, network, given)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             pass  # outside of this block the failed call's tensors are released
         if rows > 1:
             network.most_rows[method.__name__] = rows // 2
