@@ -26,6 +26,7 @@ from skimage import data, io
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.widgets.refine.panel import OPTIONS, REFINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,11 +100,11 @@ def play_fundus(folder: Path) -> None:
         do(dock, lambda index=index: dock.refiner.pick(index))
     save(viewer, folder / "dock-after-two-picks.png")
     do(dock, dock.refiner.undo)
-    dock.parts.options.fold.set_open(True)
+    dock.parts.tabs.setCurrentIndex(OPTIONS)
     dock.looks.set_framed(True)
     save(viewer, folder / "dock-options.png")
     dock.looks.set_framed(False)
-    dock.parts.options.fold.set_open(False)
+    dock.parts.tabs.setCurrentIndex(REFINE)
     dock.parts.side_by_side.show()
     settle(1)
     grab(dock.parts.side_by_side, folder / "side-by-side.png")
@@ -112,11 +113,12 @@ def play_fundus(folder: Path) -> None:
     settle(1)
     grab(dock.parts.help.help, folder / "keys.png")
     dock.parts.help.help.hide()
-    dock.store.save(blind=True)
-    do(dock, dock.refiner.redo)
+    dock.refiner.discard()
+    dock.store.save(blind=True)  # from the next object on
+    do(dock, lambda: dock.prompter.click(DISC))
     save(viewer, folder / "dock-blind.png")
     dock.store.save(blind=False)
-    dock.refiner.accept()
+    dock.refiner.discard()
     settle()
     viewer.theme = "light"
     do(dock, lambda: dock.prompter.click((740.0, 720.0)))

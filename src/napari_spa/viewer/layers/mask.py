@@ -117,7 +117,7 @@ class MaskLayer:
         # A pyramid's labels are read with about a pixel of the screen each.
         pixel = 1.0 if self.store.multiscale else float(np.abs(layer.scale[-2:]).min())
         zoom = 1.0 if self.store.multiscale else camera_of(self._viewer).zoom
-        line = 0 if filled else int(np.clip(round(_LINE / (zoom * pixel)), 1, _THICKEST))
+        line = 0 if filled else int(np.clip(np.ceil(_LINE / (zoom * pixel)), 1, _THICKEST))
         if layer.contour != line:
             layer.contour = line
 
