@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, place_layer
-from napari_spa.viewer.layers.polygons import mask_polygons, monotone_partition
+from napari_spa.viewer.layers.polygons import mask_polygons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,10 +90,9 @@ def _can_be_filled(polygon: DoubleArray) -> bool:
 CANDIDATE_NAME = "{}: candidate {}"
 CANDIDATES = 4
 
-# Vertices of one colour that are enough, and the most that any mask may have; filling a
-# polygon takes 3 us a vertex with a compiled triangulation.  Without, it takes 300 us a
-# vertex, or 400 us for a whole convex polygon.
-_COMPILED, _PLAIN = (1500, 8000), (100, 8000)
+# The most vertices of one colour: filling a polygon takes 3 us a vertex with a compiled
+# triangulation, and 300 us without.
+_COMPILED, _PLAIN = 16000, 1500
 _TRIANGULATIONS = {
     TriangulationBackend.bermuda: "bermuda",
     TriangulationBackend.partsegcore: "PartSegCore_compiled_backend",
@@ -110,17 +109,27 @@ class DrawnCandidate:
     polygons : tuple of ndarray of shape (N, 2)
         float64 (row, column) in image pixels, not closed; they overlap nowhere.
     colours : ndarray of shape (len(polygons), 4)
-        float64 RGBA in [0, 1]: blue where the candidate adds, yellow where it removes.
+        float64 RGBA in [0, 1]: blue where the candidate adds, magenta where it removes.
+    candidate : Candidate or None
+        To draw it again in a transposed view.
     """
 
     polygons: tuple[DoubleArray, ...]
     colours: DoubleArray
+    candidate: Candidate | None = None
 
 
-def draw_candidate(candidate: Candidate) -> DrawnCandidate:
-    """Draw what a candidate would change; for the worker."""
-    compiled = _compiled()
-    enough, most = _COMPILED if compiled else _PLAIN
+def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
+    """Draw what a candidate would change; for the worker.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        Which one.
+    axis : {0, 1}
+        Of the image, across the screen.
+    """
+    most = _COMPILED if _compiled() else _PLAIN
     corner = (candidate.region.row, candidate.region.column)
     polygons: list[DoubleArray] = []
     colours: list[tuple[int, ...]] = []
@@ -128,10 +137,11 @@ def draw_candidate(candidate: Candidate) -> DrawnCandidate:
         (candidate.local_added, ADDED_COLOUR),
         (candidate.local_removed, REMOVED_COLOUR),
     ):
-        drawn = mask_polygons(mask, corner, enough=enough, most=most, convex=not compiled)
+        drawn = mask_polygons(mask, corner, most=most, axis=axis)
         polygons += drawn
         colours += [(*colour, 255)] * len(drawn)
-    return DrawnCandidate(tuple(polygons), np.array(colours, dtype=float).reshape(-1, 4) / 255)
+    shades = np.array(colours, dtype=float).reshape(-1, 4) / 255
+    return DrawnCandidate(tuple(polygons), shades, candidate)
 
 
 def _compiled() -> bool:
@@ -301,12 +311,10 @@ def _placed(
     plane: Plane, drawn: DrawnCandidate, transposed: bool
 ) -> tuple[list[DoubleArray], DoubleArray]:
     """Place polygons in the data's space, with their colours."""
-    polygons, colours = list(drawn.polygons), drawn.colours
-    if transposed:
-        # Columns on screen are rows of the plane, so the cuts must be along rows too.
-        cut = [monotone_partition([polygon], axis=0) for polygon in polygons]
-        colours = np.repeat(colours, [len(pieces) for pieces in cut], axis=0)
-        polygons = [piece for pieces in cut for piece in pieces]
+    if transposed and drawn.candidate is not None:
+        # Columns on screen are rows of the plane, so the pieces must not fork along rows.
+        drawn = draw_candidate(drawn.candidate, axis=0)
+    polygons, colours = drawn.polygons, drawn.colours
     if not polygons:
         return [], colours
     stops = np.cumsum([len(polygon) for polygon in polygons])[:-1]
