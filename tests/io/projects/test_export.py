@@ -14,8 +14,17 @@ import zarr
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import ImageInfo, open_image, write_labels
+from napari_spa.io.projects.classes import (
+    ObjectClass,
+    ObjectNote,
+    make_class,
+    read_classes,
+    read_notes,
+    write_classes,
+    write_notes,
+)
 from napari_spa.io.projects.export import KINDS, CocoWriter, export_project
-from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.io.projects.project import Project
 
 FLAT = np.zeros((20, 30), np.uint8)
@@ -236,3 +245,64 @@ def test_coco_takes_labels_of_any_size(tmp_path):
     for number, mask in found.items():
         np.testing.assert_array_equal(mask, labels == number)
     assert peak < 2**24
+
+
+def test_classes_and_names_are_in_every_form(project, tmp_path):
+    write_classes(
+        project.out / "classes.json",
+        [ObjectClass("cell", "#111111"), ObjectClass("debris", "#222222")],
+    )
+    notes = {1: ObjectNote("the large one", "debris"), 4: ObjectNote("", "vessel")}
+    write_notes(notes_path(project.out, "flat.png"), notes)
+    assert read_notes(notes_path(project.out, "flat.png")) == notes
+    folder = tmp_path / "out"
+    export_project(project, ("classes", "ome-zarr", "coco", "measures"), folder, silent)
+    # The list, and after it a class that an object is of and no one listed.
+    listed = [one.name for one in read_classes(folder / "classes" / "classes.json")]
+    assert listed == ["cell", "debris", "vessel"]
+    semantic = tifffile.imread(folder / "classes" / "flat.png.tif")
+    np.testing.assert_array_equal(semantic, np.select([FLAT == 1, FLAT == 4], [2, 3], 0))
+    assert not tifffile.imread(folder / "classes" / "stack.tif.tif").any()
+    attrs = zarr.open_group(folder / "ome-zarr" / "flat.png.zarr", mode="r").attrs
+    assert attrs["image-label"]["properties"] == [
+        {"label-value": 1, "class": "debris", "name": "the large one"},
+        {"label-value": 4, "class": "vessel", "name": ""},
+    ]
+    coco = json.loads((folder / "coco.json").read_text())
+    names = {one["id"]: one["name"] for one in coco["categories"]}
+    found = {one["object"]: names[one["category_id"]] for one in coco["annotations"]}
+    assert found == {1: "debris", 4: "vessel", 2: "object"}
+    with open(folder / "measures.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["object"], row["class"], row["name"]) for row in rows} == {
+        ("1", "debris", "the large one"),
+        ("4", "vessel", ""),
+        ("2", "", ""),
+    }
+
+
+def test_notes_that_say_nothing_leave_no_file(tmp_path):
+    path = tmp_path / "a.objects.json"
+    write_notes(path, {1: ObjectNote("x", "")})
+    assert path.exists()
+    write_notes(path, {1: ObjectNote()})
+    assert not path.exists()
+    assert read_notes(path) == {}
+    path.write_text(
+        '{"kind": "napari-spa objects", "objects": {"1": 3, "x": {}, "2": {"name": 4}}}'
+    )
+    assert read_notes(path) == {2: ObjectNote()}
+
+
+@pytest.mark.parametrize(
+    ("name", "colour", "words"),
+    [
+        ("", None, "needs a name"),
+        ("\n ", None, "needs a name"),
+        ("CELL", None, "a class CELL already"),
+        ("x", "red", "#rrggbb"),
+    ],
+)
+def test_a_class_that_cannot_be_is_refused(name, colour, words):
+    with pytest.raises(InputError, match=words):
+        make_class(name, colour, among=[ObjectClass("cell", "#111111")])

@@ -169,6 +169,12 @@ def read_notes(path: Path) -> dict[int, ObjectNote]:
     return notes
 
 
+def noted(row: Mapping[str, Any], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:
+    """Return a row of measures with the class and name of its object; as it is without notes."""
+    note = notes.get(int(row["object"]))
+    return dict(row) if note is None else {"class": note.class_name, "name": note.name, **row}
+
+
 def _text(value: object) -> str:
     return clean_name(value) if isinstance(value, str) else ""
 

@@ -15,12 +15,24 @@ import numpy as np
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import atomic_folder, atomic_path, write_table
 from napari_spa.io.images import ImageInfo, open_image, write_labels
+from napari_spa.io.projects.classes import (
+    FILE_NAME,
+    ObjectClass,
+    ObjectNote,
+    class_values,
+    noted,
+    read_classes,
+    read_notes,
+    with_unknown,
+    write_classes,
+)
 from napari_spa.io.projects.paths import (
     LOG_SUFFIX,
     check_no_way_out,
     exports_path,
     labels_path,
     log_path,
+    notes_path,
 )
 from napari_spa.io.strict_json import JsonError, read_json
 
@@ -36,18 +48,25 @@ if TYPE_CHECKING:
 
     from napari_spa.io.projects.project import Project, ProjectItem
 
-_CATEGORY = 1
-
 
 class CocoWriter:
     """Collect images and their objects."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, classes: Sequence[str] = ()) -> None:
         self._title = title
+        self._categories = {name: number for number, name in enumerate(classes, start=1)}
+        # What is of no class; the first category where there are no classes.
+        self._categories[""] = len(classes) + 1
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, name: str, index: tuple[int, ...], labels: NDArray[np.integer]) -> None:
+    def add(
+        self,
+        name: str,
+        index: tuple[int, ...],
+        labels: NDArray[np.integer],
+        notes: Mapping[int, ObjectNote] = MappingProxyType({}),
+    ) -> None:
         """Add a plane with its objects.
 
         Parameters
@@ -58,6 +77,8 @@ class CocoWriter:
             The slice of a stack; empty for an image.
         labels : ndarray of shape (H, W)
             0 is background, other numbers are objects.
+        notes : mapping of int to ObjectNote
+            What was said of them.
         """
         number = len(self._images) + 1
         height, width = labels.shape
@@ -72,12 +93,14 @@ class CocoWriter:
         self._images.append(image)
         for label, top, left, mask in _objects(labels):
             rows, columns = mask.shape
+            note = notes.get(label, ObjectNote())
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": number,
-                    "category_id": _CATEGORY,
+                    "category_id": self._categories[note.class_name],
                     "object": label,
+                    **({"name": note.name} if note.name else {}),
                     "bbox": [left, top, columns, rows],
                     "area": int(mask.sum()),
                     "iscrowd": 0,
@@ -94,7 +117,10 @@ class CocoWriter:
             "info": {"description": self._title},
             "images": self._images,
             "annotations": self._annotations,
-            "categories": [{"id": _CATEGORY, "name": "object", "supercategory": ""}],
+            "categories": [
+                {"id": number, "name": name or "object", "supercategory": ""}
+                for name, number in self._categories.items()
+            ],
         }
 
 
@@ -160,7 +186,12 @@ def need_zarr() -> None:
         ) from error
 
 
-def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None) -> None:
+def write_label_zarr(
+    path: Path,
+    labels: ImageFile,
+    colour: Colour | None = None,
+    notes: Mapping[int, ObjectNote] = MappingProxyType({}),
+) -> None:
     """Write labels as an OME-Zarr label image, whole or not at all.
 
     Each level has every second row and column of the finer one, so labels stay labels and
@@ -199,7 +230,8 @@ def write_label_zarr(path: Path, labels: ImageFile, colour: Colour | None = None
         axes = "".join(info.axes[axis] for axis in order)
         group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
         numbers = sorted(used - {0})
-        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour)
+        said = _properties(numbers, notes)
+        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour) | said
 
 
 def _is_label_zarr(path: Path) -> bool:
@@ -251,10 +283,21 @@ def _colours(numbers: Sequence[int], colour: Colour | None) -> dict[str, Any]:
     return {"colors": [{"label-value": n, "rgba": list(colour(n))} for n in numbers]}
 
 
+def _properties(numbers: Sequence[int], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:
+    """Return the class and name of each object, as the format keeps what is known of labels."""
+    said = [
+        {"label-value": n, "class": notes[n].class_name, "name": notes[n].name}
+        for n in numbers
+        if n in notes
+    ]
+    return {"properties": said} if said else {}
+
+
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "labels": "Labels, one TIFF for each image",
         "masks": "Binary masks, one TIFF for each object",
+        "classes": "Classes, one TIFF for each image (semantic)",
         "ome-zarr": "OME-Zarr labels, one folder for each image",
         "coco": "COCO instances, one JSON file",
         "measures": "Measures of all objects, one CSV file",
@@ -291,8 +334,8 @@ def export_project(
     if "ome-zarr" in kinds:
         need_zarr()
     _claim(Path(folder), project, kinds)
-    export = _Export(project, frozenset(kinds), Path(folder), colour)
     items = [item for item in project.items if os.path.exists(labels_path(project.out, item.name))]
+    export = _Export(project, items, frozenset(kinds), Path(folder), colour)
     problems = []
     for number, item in enumerate(items):
         progress(number / max(1, len(items)), item.name)
@@ -328,11 +371,18 @@ class _Export:
     """Write image by image what is written so, and collect the rest."""
 
     def __init__(
-        self, project: Project, kinds: frozenset[str], folder: Path, colour: Colour | None
+        self,
+        project: Project,
+        items: Sequence[ProjectItem],
+        kinds: frozenset[str],
+        folder: Path,
+        colour: Colour | None,
     ) -> None:
         self._project, self._kinds, self._folder = project, kinds, folder
         self._colour = colour
-        self._coco = CocoWriter(project.source.name)
+        self._notes = {item.name: read_notes(notes_path(project.out, item.name)) for item in items}
+        self._classes = _classes_of(project, self._notes)
+        self._coco = CocoWriter(project.source.name, [one.name for one in self._classes])
         self._rows: list[dict[str, Any]] = []
         self._columns: tuple[str, ...] = ()
         self.files = 0
@@ -347,13 +397,16 @@ class _Export:
                 self._copy(path, self._place("labels", f"{item.name}.tif"))
             if "masks" in self._kinds:
                 self._write_masks(item.name, labels)
+            notes = self._notes[item.name]
+            if "classes" in self._kinds:
+                self._write_classes(item.name, labels)
             if "ome-zarr" in self._kinds:
                 there = self._place("ome-zarr", f"{item.name}.zarr")
-                write_label_zarr(there, labels, self._colour)
+                write_label_zarr(there, labels, self._colour, notes)
                 self.files += 1
             if "coco" in self._kinds:
                 for index, plane in planes_of(labels):
-                    self._coco.add(item.name, index, plane)
+                    self._coco.add(item.name, index, plane, notes)
             if "measures" in self._kinds:
                 self._measure(item, labels)
         log = log_path(self._project.out, item.name)
@@ -362,12 +415,16 @@ class _Export:
 
     def finish(self) -> None:
         """Write what was collected over all images."""
+        if "classes" in self._kinds:
+            write_classes(self._place("classes", FILE_NAME), self._classes)  # which number is which
+            self.files += 1
         if "coco" in self._kinds:
             with atomic_path(self._folder / "coco.json") as temporary:
                 temporary.write_text(json.dumps(self._coco.content()) + "\n", encoding="utf-8")
             self.files += 1
         if "measures" in self._kinds:
-            columns = ("image", *self._columns)
+            said = ("class", "name") if any(self._notes.values()) else ()
+            columns = ("image", *said, *self._columns)
             write_table(self._folder / "measures.csv", self._rows, columns=columns)
             self.files += 1
 
@@ -390,6 +447,18 @@ class _Export:
                 write_labels(there, np.where(plane == number, 255, 0).astype(np.uint8), info)
                 self.files += 1
 
+    def _write_classes(self, name: str, labels: ImageFile) -> None:
+        """Write the number of each pixel's class; 0 for background and what is of no class."""
+        values, stack = class_values(self._classes), labels.levels[0]
+        numbers = {n: values.get(note.class_name, 0) for n, note in self._notes[name].items()}
+        semantic = np.zeros(stack.shape, dtype=np.uint8)
+        for index, plane in planes_of(labels):
+            found, where = np.unique(plane, return_inverse=True)
+            of = np.array([numbers.get(n, 0) for n in found.tolist()], dtype=np.uint8)
+            semantic[index] = of[where].reshape(plane.shape)
+        write_labels(self._place("classes", f"{name}.tif"), semantic, labels.info)
+        self.files += 1
+
     def _measure(self, item: ProjectItem, labels: ImageFile) -> None:
         from napari_spa.core.measures import measure_objects
 
@@ -400,7 +469,18 @@ class _Export:
             pixels, axes=info.axes, spacing=spacing, unit=unit, intensity=_pixels_of(item, pixels)
         )
         self._columns = tuple(dict.fromkeys([*self._columns, *measures.columns]))
-        self._rows += [{"image": item.name, **row} for row in measures.rows]
+        notes = self._notes[item.name]
+        self._rows += [{"image": item.name, **noted(row, notes)} for row in measures.rows]
+
+
+def _classes_of(
+    project: Project, notes: Mapping[str, Mapping[int, ObjectNote]]
+) -> tuple[ObjectClass, ...]:
+    """Return the project's classes, and those that objects are of beside them."""
+    path = project.out / FILE_NAME
+    listed = read_classes(path) if path.exists() else ()
+    used = [note.class_name for said in notes.values() for note in said.values()]
+    return with_unknown(listed, used)
 
 
 def _spacing(info: ImageInfo) -> tuple[tuple[float, ...] | None, str]:

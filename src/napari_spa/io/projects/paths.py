@@ -6,6 +6,8 @@
     OUT/project.json         what a user decided
     OUT/NAME.EXT.tif         labels of the image NAME.EXT
     OUT/NAME.EXT.spa.jsonl   its decision log
+    OUT/classes.json         the classes that objects can be of
+    OUT/NAME.EXT.objects.json  classes and names of its objects, where there are any
     OUT/exports/KIND/...     what was written for other programs
 """
 
@@ -29,6 +31,11 @@ def labels_path(out: Path, name: str) -> Path:
 def log_path(out: Path, name: str) -> Path:
     """Return where the decision log of an image lies; see :func:`labels_path`."""
     return _beside(out, name, LOG_SUFFIX)
+
+
+def notes_path(out: Path, name: str) -> Path:
+    """Return where the classes and names of an image's objects lie; see :func:`labels_path`."""
+    return _beside(out, name, ".objects.json")
 
 
 def manifest_path(out: Path) -> Path:

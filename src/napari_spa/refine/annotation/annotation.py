@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
+from napari_spa.io.projects.classes import ObjectNote
 from napari_spa.refine.annotation.history import Change, History, Patch
 from napari_spa.refine.annotation.objects import (
     AnnotatedObject,
@@ -114,6 +115,15 @@ class Annotation:
     def objects(self) -> Mapping[int, AnnotatedObject]:
         """All objects by number; an immutable snapshot."""
         return self._objects
+
+    @property
+    def notes(self) -> dict[int, ObjectNote]:
+        """What was said of objects: class and name of those that have any."""
+        return {
+            number: ObjectNote(one.name, one.class_name)
+            for number, one in self._objects.items()
+            if one.name or one.class_name
+        }
 
     @property
     def next_number(self) -> int:

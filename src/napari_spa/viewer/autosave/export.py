@@ -35,12 +35,13 @@ def export_work(
     scale = tuple(float(s) for s in space["scale"])
     unit = str(image.units[-1])
     pixels: Any = image.data[0] if image.multiscale else image.data
-    highest = max(work.annotation.objects, default=0)
+    highest, notes = max(work.annotation.objects, default=0), work.annotation.notes
 
     def job(progress: Progress) -> list[str]:
         from napari_spa.core.measures import measure_objects
         from napari_spa.io.files import write_table
         from napari_spa.io.images import write_labels
+        from napari_spa.io.projects.classes import noted
 
         names = [f"{name}-labels.tif", f"{name}-objects.csv"]
         finest = store.data[0] if store.multiscale else store.data
@@ -56,7 +57,9 @@ def export_work(
             intensity=pixels,
             progress=lambda share, message: progress(0.4 + 0.5 * share, message),
         )
-        write_table(folder / names[1], measures.rows, columns=measures.columns)
+        rows = [noted(row, notes) for row in measures.rows]
+        said = ("class", "name") if notes else ()
+        write_table(folder / names[1], rows, columns=(*said, *measures.columns))
         if log is not None and os.path.exists(log):
             names.append(f"{name}.spa.jsonl")
             shutil.copyfile(log, folder / names[2])

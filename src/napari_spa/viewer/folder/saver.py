@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.classes import write_notes
+from napari_spa.io.projects.paths import labels_path, notes_path
 from napari_spa.viewer.folder.reader import FolderLogLocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari_spa.io.images import ImageInfo
+    from napari_spa.io.projects.classes import ObjectNote
     from napari_spa.io.projects.project import Project
     from napari_spa.viewer.folder.reader import ReadImage
     from napari_spa.viewer.layers.label_storage import LabelStore
@@ -35,6 +37,7 @@ class PendingSave:
     store: LabelStore  # its labels; no one changes them any more
     info: ImageInfo  # axes and pixel size
     labels: bool  # whether the labels have to be written
+    notes: Mapping[int, ObjectNote] = field(default_factory=dict)  # said of its objects
 
 
 class FolderSaver(QObject):
@@ -199,7 +202,8 @@ class FolderSaver(QObject):
             # From the log: the layer's labels hold the active object as well.
             found = recover(image, place)
             if found is not None:
-                _write_labels(PendingSave(place, found.store, image.file.info, True))
+                notes = found.session.annotation.notes
+                _write_labels(PendingSave(place, found.store, image.file.info, True, notes))
         except SpaError as error:
             self._tell(str(error))
 
@@ -218,4 +222,5 @@ def _write_labels(leaving: PendingSave) -> None:
     store, place = leaving.store, leaving.place
     finest = store.data[0] if store.multiscale else store.data
     labels = np.asarray(finest) if store.ndim == 2 else finest
+    write_notes(notes_path(place.out, place.name), leaving.notes)
     write_labels(labels_path(place.out, place.name), labels, leaving.info, highest=store.highest())

@@ -146,7 +146,8 @@ class FolderImageView(QObject):
             self._gone_due.start()
         log, work, info = place.open_log, place.work, place.info
         if log is not None and work is not None and info is not None:
-            self._saver.save(PendingSave(place, work.mask.store, info, log.touched))
+            notes = work.annotation.notes
+            self._saver.save(PendingSave(place, work.mask.store, info, log.touched, notes))
 
     def plane(self) -> Plane | None:
         """Return the slice on show."""
