@@ -12,6 +12,7 @@ import tifffile
 from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
+from napari_spa.io.projects.classes import read_classes
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
@@ -478,10 +479,13 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     open_folder(qtbot, dock, folder)
     accept(qtbot, dock, desk)
     mask = desk.refiner.current.mask.store.data.copy()
+    desk.refiner.classes.add("nucleus")
+    desk.parts.objects.class_requested.emit(1, "nucleus")
     click(qtbot, dock, desk, (8, 8))  # active, and not exported
     dock.parts.export.click()
     dialog = dock.jobs.dialog
     dialog.kinds["coco"].setChecked(True)
+    dialog.kinds["classes"].setChecked(True)
     dialog.folder.setText(str(tmp_path / "exported"))
     dialog.start.click()
     until(qtbot, lambda: not dock.jobs.busy)
@@ -489,6 +493,9 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     np.testing.assert_array_equal(
         tifffile.imread(tmp_path / "exported" / "labels" / "cell1.png.tif"), mask
     )
+    semantic = tifffile.imread(tmp_path / "exported" / "classes" / "cell1.png.tif")
+    np.testing.assert_array_equal(semantic, mask == 1)
+    assert [c.name for c in read_classes(dock.walker.out / "classes.json")] == ["nucleus"]
 
 
 def test_opening_the_dock_imports_no_torch():
