@@ -14,7 +14,7 @@ from napari_spa.core.quality import (
     read_signs,
 )
 
-ADVICE = {0.99: "most likely right", 0.7: "check the outline", 0.1: "often wrong"}
+ADVICE = {0.99: "likely right", 0.7: "check it", 0.1: "often wrong"}
 INSIDE = np.array([True, True, True, True])
 
 
