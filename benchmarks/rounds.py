@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SAMPLES, CANDIDATES = 48, 4
-FIRST_BAR, LATER_BAR, RATIO_BAR = 1.0, 0.25, 5.0
+FIRST_BAR, FURTHER_BAR, LATER_BAR, RATIO_BAR = 1.0, 0.25, 0.25, 5.0
+NEIGHBOURS = ((20, -15), (-35, 25), (45, 40), (-60, -30))
 DISC = (660.0, 250.0)
 
 
@@ -80,7 +81,7 @@ def time_small(model: LoadedModel, repeats: int) -> None:
     session = RefinementSession(model)
     session.set_image(image)
     session.start(points=[DISC])  # warm up
-    setting, encoding, proposing, later = [], [], [], []
+    setting, encoding, proposing, further, later = [], [], [], [], []
     for repeat in range(repeats):
         session = RefinementSession(model, seed=repeat)
         begun = time.perf_counter()
@@ -93,12 +94,19 @@ def time_small(model: LoadedModel, repeats: int) -> None:
             if proposal.candidates:
                 proposal = session.pick(number % len(proposal.candidates))
                 later.append(session.seconds["propose"])
+        for down, right in NEIGHBOURS:
+            begun = time.perf_counter()
+            session.start(points=[(DISC[0] + down, DISC[1] + right)])
+            further.append(time.perf_counter() - begun)
     first = [e + p for e, p in zip(encoding, proposing, strict=True)]
     print(f"\n{model.identity.name}, {model.identity.head} head, 1024 x 1024 px, {SAMPLES} samples")
     print(f"  take the image          {statistics.median(setting):7.3f} s")
     print(f"  find and encode         {statistics.median(encoding):7.3f} s")
     print(f"  propose                 {statistics.median(proposing):7.3f} s")
     print_bar("first mask after a click", statistics.median(first), FIRST_BAR)
+    print_bar("a further object nearby", statistics.median(further), FURTHER_BAR)
+    ratio = statistics.median(first) / statistics.median(further)
+    print(f"  first over further      {ratio:7.2f}")
     print_bar("each later round", statistics.median(later), LATER_BAR)
 
 

@@ -7,7 +7,14 @@ from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import FramingConfig
-from napari_spa.refine.engine.framing import Glimpse, frame_prompts, score, widen, window_sides
+from napari_spa.refine.engine.framing import (
+    Glimpse,
+    Sighting,
+    frame_prompts,
+    sightings,
+    widen,
+    window_sides,
+)
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 
@@ -24,40 +31,59 @@ def test_windows_reach_from_small_to_the_whole_image():
     assert window_sides(5.0, FramingConfig()) == [8.0]
 
 
-CLICK = Click(99.5, 99.5)
+CLICKS = (Click(99.5, 99.5),)
 
 
-def scores(glimpses, centred=None):
-    return score(glimpses, centred or glimpses, CLICK, FramingConfig())
+def merits(*levels):
+    return [s.merit for s in sightings([[level] for level in levels], FramingConfig())]
 
 
 def test_prefers_the_window_that_holds_the_object_whole_and_large():
-    glimpses = [glimpse(side, 40) for side in (24, 36, 54, 81, 121, 182, 273, 410)]
-    best = glimpses[int(np.argmax(scores(glimpses)))]
-    assert 54 <= best.view.height <= 182
+    levels = [[glimpse(side, 40)] for side in (16, 32, 64, 128, 256, 512)]
+    assert 64 <= sightings(levels, FramingConfig())[0].glimpse.view.height <= 128
+
+
+def test_one_object_is_looked_at_again_once_and_two_are_both():
+    one = [[glimpse(side, 40)] for side in (64, 90, 128, 180)]
+    assert len(sightings(one, FramingConfig())) == 1
+    both = [[glimpse(64, 20), glimpse(64, 40)], [glimpse(128, 40)]]
+    assert len(sightings(both, FramingConfig())) == 2
+
+
+def test_never_more_second_looks_than_asked_for():
+    levels = [[glimpse(200, size) for size in (20, 30, 45, 70, 100, 150)]]
+    assert len(sightings(levels, FramingConfig(looks=3))) == 3
 
 
 def test_does_not_trust_what_the_quality_head_does_not():
-    glimpses = [glimpse(60, 30, quality=0.2), glimpse(90, 30, quality=0.9)]
-    low, high = scores(glimpses)
-    assert high > low
+    low, high = merits(glimpse(60, 30, quality=0.2)), merits(glimpse(60, 30, quality=0.9))
+    assert high[0] > 4 * low[0]
 
 
 def test_an_object_is_found_again_from_its_own_middle():
-    glimpses = [glimpse(60, 30), glimpse(60, 30)]
-    texture, thing = scores(glimpses, [glimpse(60, 30, quality=0.3), glimpse(60, 30)])
-    assert thing > 2 * texture
+    seen = Sighting(glimpse(60, 30), 1.0)
+    texture = seen.found_again(glimpse(60, 30, quality=0.3), CLICKS)
+    assert seen.found_again(glimpse(60, 30), CLICKS) > 2 * texture
 
 
-def test_what_does_not_hold_the_click_hardly_counts():
-    elsewhere = Click(150.0, 150.0)
-    held = score([glimpse(60, 30)], [glimpse(60, 30)], CLICK, FramingConfig())
-    missed = score([glimpse(60, 30)], [glimpse(60, 30)], elsewhere, FramingConfig())
-    assert held[0] > 3 * missed[0] > 0
+def test_what_a_click_denies_hardly_counts():
+    seen, again = Sighting(glimpse(60, 30), 1.0), glimpse(60, 30)
+    held = seen.found_again(again, CLICKS)
+    assert held > 3 * seen.found_again(again, (Click(150.0, 150.0),)) > 0
+    assert held > 3 * seen.found_again(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
 
 
-def test_nothing_seen_scores_nothing():
-    assert scores([glimpse(60, 0)]) == [0.0]
+def test_nothing_seen_counts_nothing_but_is_still_looked_at():
+    assert merits(glimpse(60, 0)) == [0.0]
+
+
+def test_a_mask_is_cut_where_the_image_goes_on_beyond_the_window():
+    whole, part = glimpse(100, 60), glimpse(100, 160)
+    assert whole.cut((400, 400)) == 0
+    assert part.cut((400, 400)) > 0.9
+    assert part.cut((150, 150)) > 0.9  # above and left of it there is more
+    filling = Glimpse(FieldOfView(0, 0, 100, 100), part.mask, 0.9)
+    assert filling.cut((100, 100)) == 0
 
 
 def test_object_view_is_centred_on_the_object():

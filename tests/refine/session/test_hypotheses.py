@@ -39,7 +39,9 @@ def session(monkeypatch):
     session = RefinementSession(make_model(), seed=3, config=CONFIG)
     session.set_image(IMAGE)
     framed = Framed(VIEW, None, (WHOLE,))
-    monkeypatch.setattr(session._predictor, "frame", lambda prompts, progress: framed)
+    monkeypatch.setattr(
+        session._predictor, "frame", lambda prompts, progress, expected=None: framed
+    )
     return session
 
 

@@ -14,6 +14,7 @@ from napari_spa.core.types import Candidate, Click, Proposal, Region
 from napari_spa.errors import Cancelled, InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.predictor import Feedback, Round
+from napari_spa.refine.engine.samples import Reach
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.session import transitions
@@ -345,7 +346,8 @@ def round_of(number, size, candidates=2):
     logits = np.zeros((size // candidates // 4,), dtype=np.float32)
     latents = np.full((3, 5), 0.1)
     feedback = tuple(Feedback(latents, logits.copy(), Click(9.0, 9.0)) for _ in range(candidates))
-    return Round(proposal, feedback)
+    nothing = np.zeros((4, 4), dtype=bool)
+    return Round(proposal, feedback, Reach(FieldOfView(0, 0, 70, 90), nothing, nothing))
 
 
 def numbered(count):
@@ -411,6 +413,7 @@ def quicken(session, monkeypatch, size=2**18):
         predictor, "propose", lambda asked, _: round_of(asked.number, size), raising=True
     )
     monkeypatch.setattr(predictor, "refresh", lambda mixture, *_: mixture)
+    monkeypatch.setattr(predictor, "reconsider", lambda *_: None)
 
 
 def test_as_many_rounds_can_be_undone_as_promised(session, monkeypatch):

@@ -28,8 +28,11 @@ class FramingConfig:
         From one window's side to the next.
     context : float
         Side of the final view in extents of the object.
-    refinements : int
-        How often the view is centred again on what it shows.
+    snap : float
+        Side of the cells that share a window, in sides of the window: the objects of a
+        neighbourhood are looked for in the same windows, and these are encoded once.
+    looks : int
+        At most so many objects of the pyramid are looked at again, each in a window of its own.
     alone : float
         What a window counts for that agrees with neither neighbour in the pyramid; full
         agreement adds one.
@@ -49,12 +52,13 @@ class FramingConfig:
     """
 
     smallest: float = 16.0
-    ratio: float = 1.4
+    ratio: float = 2.0
     context: float = 2.0
-    refinements: int = 2
+    snap: float = 0.5
+    looks: int = 5
     alone: float = 0.3
     size_prior: float = 0.05
-    hypotheses: int = 4
+    hypotheses: int = 6
     distinct: float = 0.7
     size_merit: float = 0.05
     size_doubt: float = 0.02

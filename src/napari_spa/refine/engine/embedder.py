@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +13,90 @@ from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.spa import ImageEmbedding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.core.types import FloatArray
     from napari_spa.io.models.load import LoadedModel
+    from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 _KEPT = 4
+_WINDOW_BYTES = 64 * 2**20
+"""Windows of the search are kept up to this size: a neighbour's search sees most of them again."""
 _SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows of an image, encoded.
+
+    Attributes
+    ----------
+    views : sequence of FieldOfView
+        Where they lie.
+    image : ImageEmbedding
+        A row for each.
+    """
+
+    views: Sequence[FieldOfView]
+    image: ImageEmbedding
+
+    @classmethod
+    def of(
+        cls, seen: Mapping[FieldOfView, ImageEmbedding], views: Sequence[FieldOfView]
+    ) -> Windows:
+        """Put windows that were encoded one by one side by side."""
+        rows = [seen[view] for view in views]
+        return cls(
+            views,
+            ImageEmbedding(
+                torch.cat([row.tokens for row in rows]),
+                torch.cat([row.projected for row in rows]),
+                tuple(torch.cat(skips) for skips in zip(*(r.skips for r in rows), strict=True)),
+            ),
+        )
+
+
+@torch.inference_mode()
+def encode_pixels(spa: Spa, pixels: FloatArray) -> ImageEmbedding:
+    """Encode what the network sees of one window, (S, S, 3) float32.
+
+    One by one and not as a batch: what a window gives never depends on what else was looked
+    at, down to the last bit.
+    """
+    fresh = spa.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].to(spa.device))
+    # As one from the cache, down to the memory layout: the same kernels, the same bits.
+    return ImageEmbedding(
+        fresh.tokens.contiguous(),
+        fresh.projected.contiguous(),
+        tuple(skip.contiguous() for skip in fresh.skips),
+    )
+
+
+def encode_windows(spa: Spa, canvas: Canvas, views: Sequence[FieldOfView]) -> Windows:
+    """Encode windows and remember none.
+
+    Parameters
+    ----------
+    spa : Spa
+        A network whose frame is ``window``.
+    canvas : Canvas
+        The image.
+    views : sequence of FieldOfView
+        Windows.
+
+    Returns
+    -------
+    Windows
+    """
+    size = spa.config.image_size
+    # The widest first: where they lie within each other, the image is read once.
+    widest_first = sorted(set(views), key=lambda view: -view.height)
+    seen = {view: encode_pixels(spa, canvas.pixels(view, size)) for view in widest_first}
+    return Windows.of(seen, views)
 
 
 class Embedder:
@@ -31,10 +105,12 @@ class Embedder:
     def __init__(self, model: LoadedModel, cache: EmbeddingCache | None = None) -> None:
         self._spa, self._weights, self._cache = model.spa, model.identity.sha256, cache
         self._latest: OrderedDict[FieldOfView, ImageEmbedding] = OrderedDict()
+        self._windows: OrderedDict[FieldOfView, ImageEmbedding] = OrderedDict()
 
     def forget(self) -> None:
-        """Drop the latest few: another image comes."""
+        """Drop what is kept on the device: another image comes."""
         self._latest.clear()
+        self._windows.clear()
 
     def recall(self, view: FieldOfView) -> ImageEmbedding | None:
         """Return the embedding of a view among the latest few."""
@@ -44,33 +120,47 @@ class Embedder:
 
     def encode(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
         """Encode a view of the present image and keep it."""
-        embedding = self.prefetch(canvas, view)
+        embedding = self._stored(canvas, view, self._windows.get(view))
         self._latest[view] = embedding
         while len(self._latest) > _KEPT:
             self._latest.popitem(last=False)
         return embedding
 
-    def prefetch(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
+    def windows(self, canvas: Canvas, views: Sequence[FieldOfView]) -> Windows:
+        """Encode those windows of the present image that were not lately, and keep them."""
+        seen: dict[FieldOfView, ImageEmbedding] = {}
+        for view in sorted(set(views), key=lambda view: -view.height):
+            known = self._windows.pop(view, None)
+            if known is None:
+                known = self._latest.get(view) or self._fresh(canvas, view)
+            seen[view] = self._windows[view] = known
+        total = sum(_nbytes(kept) for kept in self._windows.values())
+        while total > _WINDOW_BYTES:
+            total -= _nbytes(self._windows.popitem(last=False)[1])
+        return Windows.of(seen, views)
+
+    def prefetch(self, canvas: Canvas, view: FieldOfView) -> None:
+        """Have the embedding of another image's view in the cache; touches nothing else."""
+        self._stored(canvas, view, None)
+
+    def _stored(
+        self, canvas: Canvas, view: FieldOfView, known: ImageEmbedding | None
+    ) -> ImageEmbedding:
         """Encode what the network sees of a view, unless the very same is in the cache."""
+        if self._cache is None:
+            return known or self._fresh(canvas, view)
         pixels = self._pixels(canvas, view)
-        key = ""
-        if self._cache is not None:
-            kind = f"image on {self._spa.device.type}"  # last bits differ between devices
-            key = embedding_key(kind, self._weights, pixels)
-        known = None if self._cache is None else self._cache.get(key)
-        if known is not None:
-            return _from_arrays(known, self._spa.device)
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        fresh = self._spa.encode(batch.to(self._spa.device))
-        # As one from the cache, down to the memory layout: the same kernels, the same bits.
-        embedding = ImageEmbedding(
-            fresh.tokens.contiguous(),
-            fresh.projected.contiguous(),
-            tuple(skip.contiguous() for skip in fresh.skips),
-        )
-        if self._cache is not None:
-            self._cache.put(key, _to_arrays(embedding))
+        kind = f"image on {self._spa.device.type}"  # last bits differ between devices
+        key = embedding_key(kind, self._weights, pixels)
+        stored = self._cache.get(key)
+        if stored is not None:
+            return _from_arrays(stored, self._spa.device)
+        embedding = known or encode_pixels(self._spa, pixels)
+        self._cache.put(key, _to_arrays(embedding))
         return embedding
+
+    def _fresh(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
+        return encode_pixels(self._spa, self._pixels(canvas, view))
 
     def _pixels(self, canvas: Canvas, view: FieldOfView) -> FloatArray:
         config = self._spa.config
@@ -84,6 +174,10 @@ class Embedder:
             columns = int(np.ceil(canvas.shape[1] / view.width * config.image_size))
             pixels[rows:], pixels[:, columns:] = 0.0, 0.0
         return pixels.astype(np.float32)
+
+
+def _nbytes(embedding: ImageEmbedding) -> int:
+    return sum(t.nbytes for t in (embedding.tokens, embedding.projected, *embedding.skips))
 
 
 def _to_arrays(embedding: ImageEmbedding) -> dict[str, NDArray[np.generic]]:

@@ -10,7 +10,10 @@ easy as an optic disc that fills a third of the picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,22 +22,38 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_spa.core.types import Box, Click, Region
-from napari_spa.refine.engine.hypotheses import Framed, Hypothesis, distinct, hypothesis, iou
+from napari_spa.refine.engine.embedder import Windows, encode_windows
+from napari_spa.refine.engine.hypotheses import (
+    Framed,
+    Hypothesis,
+    dice_across,
+    distinct,
+    hypothesis,
+    iou,
+)
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from napari_spa.core.size_prior import SizePrior
-    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray, Prompts
-    from napari_spa.model.spa import ImageEmbedding, Spa
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray, LocalMask, Prompts
+    from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.config import FramingConfig
 
 
-_SAME_OBJECT = 0.5
-"""IoU above which two masks show the same object."""
+See = Callable[[Sequence[FieldOfView]], Windows]
+"""Encodes windows of the image."""
+
+_SAME_OBJECT, _ALIKE = 0.5, 0.8
+"""IoU above which two masks show the same object, and above which a second look is spared."""
 _SAME_SIZE = 0.6
 """IoU above which what memory speaks for is the object that was found without it."""
+_ROOM, _SPECK = 0.03, 0.1
+"""A box has this share of the view around it, and its longer side is at least this of it."""
+_DENIED = 0.2
+"""What an object counts for that a click speaks against."""
+_CUT, _STEP_BACK, _STEPS_BACK = 0.1, 1.5, 2
+"""Where a mask touches more of its window's edge than this share of a side, the window is
+widened by this factor, at most so often."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +94,31 @@ class Glimpse:
         edge = np.concatenate([m[0], m[-1], m[:, 0], m[:, -1]])
         return float(edge.mean())
 
+    def cut(self, shape: tuple[int, int]) -> float:
+        """Return how much of a side the mask touches where an image of a shape goes on beyond."""
+        mask, view = self.mask, self.view
+        sides = (
+            (view.row > 0, mask[0]),
+            (view.row + view.height < shape[0], mask[-1]),
+            (view.column > 0, mask[:, 0]),
+            (view.column + view.width < shape[1], mask[:, -1]),
+        )
+        return max((float(side.mean()) for inner, side in sides if inner), default=0.0)
+
+    def is_cut(self, shape: tuple[int, int]) -> bool:
+        """Whether the window's edge cuts the mask."""
+        return self.cut(shape) > _CUT
+
+    def agrees(self, click: Click) -> bool:
+        """Whether the mask says what a click does; beyond the window is background."""
+        if click.label == 1:
+            return self.holds(click)
+        size = self.mask.shape[0]
+        x, y = self.view.to_model(click.row, click.column, size)
+        row, column = round(y), round(x)
+        inside = 0 <= row < size and 0 <= column < size
+        return not (inside and self.mask[row, column])
+
     def holds(self, click: Click) -> bool:
         """Whether the mask holds a click or touches its pixel."""
         size = self.mask.shape[0]
@@ -104,10 +148,11 @@ def frame_prompts(
     prompts: Prompts,
     config: FramingConfig,
     *,
+    see: See | None = None,
     expected: SizePrior | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> Framed:
-    """Choose the field of view for the first prompts.
+    """Choose the field of view for an object's prompts.
 
     Parameters
     ----------
@@ -120,6 +165,8 @@ def frame_prompts(
         else from the clicks.
     config : FramingConfig
         Sizes of the search.
+    see : callable or None
+        Encodes windows, and may remember them; each is encoded by default.
     expected : SizePrior or None
         How large the object is expected to be, from those accepted before.
     step : callable
@@ -133,35 +180,31 @@ def frame_prompts(
     if region is not None:
         view = view_around(canvas, region, context=config.context, smallest=config.smallest)
         return Framed(widen(view, prompts, canvas.shape))
+    see = see or partial(encode_windows, spa, canvas)
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
-    views = [
-        FieldOfView.around(first.row + 0.5, first.column + 0.5, side).inside(canvas.shape)
-        for side in window_sides(canvas.largest_view, config)
-    ]
-    glimpses = look(spa, canvas, views, [prompts.clicks] * len(views))
+    sides = window_sides(canvas.largest_view, config)
+    views = list(dict.fromkeys(_snapped(first, side, canvas.shape, config) for side in sides))
+    glimpses = glimpses_in(spa, see, views, prompts)
     step(0.4)
-    # Each window's object once more: alone, centred, asked for by its own middle.
-    middles = [_middle(glimpse, canvas.shape) for glimpse in glimpses]
-    windows = encode_windows(
-        spa, canvas, [_centred(glimpse, prompts, config, canvas) for glimpse in glimpses]
-    )
-    centred = ask(spa, windows, [(middle,) for middle in middles])
-    clicked = ask(spa, windows, [prompts.clicks] * len(glimpses))
-    step(0.7)
-    scores = score(glimpses, centred, first, config)
+    seen = sightings(_chunks(glimpses, len(glimpses) // len(views)), config, expected)
+    # Each object once more: alone, centred, asked for by its own middle.
+    middles = [_middle(sighting.glimpse, canvas.shape) for sighting in seen]
+    windows = see([_centred(sighting.glimpse, prompts, config, canvas) for sighting in seen])
+    alone = ask(spa, windows, [(middle,) for middle in middles])
+    clicked = ask(spa, windows, [prompts.clicks] * len(seen))
+    step(0.8)
+    scores = np.array([s.found_again(g, prompts.clicks) for s, g in zip(seen, alone, strict=True)])
     index = int(np.argmax(scores))
-    others = _hypotheses(clicked, config, expected)
+    others = _hypotheses([*clicked, *glimpses], config, expected)
     if expected is not None:
         likelier = clicked[int(np.argmax(_likelihoods(clicked, expected, config) * scores))]
         # Memory decides which object is meant, not how its view is cut.
-        if _agreement(likelier, centred[index]) < _SAME_SIZE:
+        if _agreement(likelier, alone[index]) < _SAME_SIZE:
             return Framed(likelier.view, None, others)
-    best = _follow(spa, canvas, prompts, centred[index], config)
-    step(0.9)
-    asked = look(spa, canvas, [best], [prompts.clicks])[0]
-    if _agreement(asked, centred[index]) >= _SAME_OBJECT:
-        return Framed(best, None, others)
-    return Framed(best, middles[index], others)
+    asked = _whole(spa, see, clicked[index], prompts, canvas)
+    if _agreement(asked, alone[index]) >= _SAME_OBJECT:
+        return Framed(asked.view, None, others)
+    return Framed(asked.view, middles[index], others)
 
 
 def _likelihoods(
@@ -173,8 +216,89 @@ def _likelihoods(
     return np.array([expected.likelihood(g.area, doubt=config.size_doubt) for g in glimpses])
 
 
+def _chunks(glimpses: Sequence[Glimpse], size: int) -> list[Sequence[Glimpse]]:
+    return [glimpses[start : start + size] for start in range(0, len(glimpses), size)]
+
+
+def _snapped(
+    click: Click, side: float, shape: tuple[int, int], config: FramingConfig
+) -> FieldOfView:
+    """Return the window of a side whose cell holds a click: neighbours share it."""
+    cell = config.snap * side
+    row, column = (np.floor((at + 0.5) / cell) for at in (click.row, click.column))
+    centre = (float(row) + 0.5) * cell, (float(column) + 0.5) * cell
+    return FieldOfView.around(*centre, side).inside(shape)
+
+
+def _whole(spa: Spa, see: See, glimpse: Glimpse, prompts: Prompts, canvas: Canvas) -> Glimpse:
+    """Step back from an object that the window's edge cuts, as long as that helps."""
+    for _ in range(_STEPS_BACK):
+        if not glimpse.is_cut(canvas.shape):
+            break
+        view = glimpse.view
+        side = min(_STEP_BACK * view.height, 1.5 * canvas.largest_view)
+        middle = (view.row + view.height / 2, view.column + view.width / 2)
+        wider = FieldOfView.around(*middle, side).inside(canvas.shape)
+        farther = ask(spa, see([wider]), [prompts.clicks])[0]
+        if farther.cut(canvas.shape) >= glimpse.cut(canvas.shape):
+            break
+        glimpse = farther
+    return glimpse
+
+
+def glimpses_in(
+    spa: Spa, see: See, views: Sequence[FieldOfView], prompts: Prompts
+) -> list[Glimpse]:
+    """Return what each output token takes the clicks for, view by view, token 0 first."""
+    tokens = range(1 + spa.config.multimask_outputs)
+    return ask(spa, see(views), [prompts.clicks] * len(views), tokens)
+
+
+def standing(glimpses: Sequence[Glimpse], prompts: Prompts, shape: tuple[int, int]) -> float:
+    """Return how well a view serves prompts: the best of what it shows, in [0, 1].
+
+    It counts how many clicks a mask agrees with, whether it is whole, and the network's trust.
+    """
+    clicks = prompts.clicks
+    return max(
+        sum(glimpse.agrees(click) for click in clicks)
+        / len(clicks)
+        * float(np.clip(glimpse.quality, 0.0, 1.0))
+        * (1.0 - min(1.0, glimpse.cut(shape)))
+        for glimpse in glimpses
+    )
+
+
+def fits(view: FieldOfView, box: Box, shape: tuple[int, int]) -> bool:
+    """Whether a view shows a box with some of its surroundings, and not as a speck."""
+    whole = FieldOfView(0.0, 0.0, float(shape[0]), float(shape[1]))
+    for row, column in box.corners:
+        # Where the image ends there are no surroundings to show.
+        inner = whole.contains(row, column, margin=_ROOM)
+        if not view.contains(row, column, margin=_ROOM if inner else 0.0):
+            return False
+    extent = max(box.row1 - box.row0, box.column1 - box.column0)
+    return extent >= _SPECK * view.height
+
+
+def cuts(view: FieldOfView, mask: LocalMask, shape: tuple[int, int]) -> bool:
+    """Whether a view's edge cuts a mask where the image goes on beyond."""
+    seen = view.region(shape)
+    pixels = mask.within(seen)
+    glimpse = Glimpse(
+        FieldOfView(seen.row, seen.column, seen.height, seen.width), pixels, quality=1.0
+    )
+    return bool(pixels.any()) and glimpse.is_cut(shape)
+
+
 def turn_to(
-    spa: Spa, canvas: Canvas, other: Hypothesis, prompts: Prompts, config: FramingConfig
+    spa: Spa,
+    canvas: Canvas,
+    other: Hypothesis,
+    prompts: Prompts,
+    config: FramingConfig,
+    *,
+    see: See | None = None,
 ) -> tuple[FieldOfView, Click | None]:
     """Choose the field of view of an object that another window saw.
 
@@ -190,6 +314,8 @@ def turn_to(
         All so far; the view holds them.
     config : FramingConfig
         Sizes.
+    see : callable or None
+        Encodes windows, and may remember them; each is encoded by default.
 
     Returns
     -------
@@ -200,7 +326,8 @@ def turn_to(
     glimpse = Glimpse(other.view, other.mask, other.quality)
     view = widen(_centred(glimpse, prompts, config, canvas), prompts, canvas.shape)
     if prompts.clicks:
-        asked = look(spa, canvas, [view], [prompts.clicks])[0]
+        see = see or partial(encode_windows, spa, canvas)
+        asked = ask(spa, see([view]), [prompts.clicks])[0]
         if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
             return view, None
     return view, other.middle(canvas.shape)
@@ -209,16 +336,17 @@ def turn_to(
 def _hypotheses(
     glimpses: Sequence[Glimpse], config: FramingConfig, expected: SizePrior | None
 ) -> tuple[Hypothesis, ...]:
-    """Keep the objects that windows centred on them show at the clicks, the best first.
+    """Keep the objects that windows show at the clicks, the best first.
 
-    What is cut by its window's edge counts less, and what is of an unlikely size; of two that
-    are seen as well, the larger goes first.
+    What is cut by its window's edge counts less, what is a speck in it or fills it, and what
+    is of an unlikely size; of two that are seen as well, the larger goes first.
     """
     found = []
     for glimpse, likely in zip(glimpses, _likelihoods(glimpses, expected, config), strict=True):
         if glimpse.probability is not None and glimpse.mask.any():
             # Other sizes stay on offer: somebody who outlined nuclei may want a gland now.
             quality = glimpse.quality * (1.0 - min(1.0, 2.0 * glimpse.border)) * likely**0.5
+            quality *= _size_preference(glimpse.share)
             found.append(hypothesis(glimpse.view, glimpse.probability, glimpse.mask, quality))
     return distinct(
         found,
@@ -226,19 +354,6 @@ def _hypotheses(
         config.distinct,
         merit=lambda other: other.quality * other.area**config.size_merit,
     )
-
-
-def _follow(
-    spa: Spa, canvas: Canvas, prompts: Prompts, glimpse: Glimpse, config: FramingConfig
-) -> FieldOfView:
-    """Centre the view again on what it shows, as long as the network trusts it."""
-    for _ in range(config.refinements):
-        view = _centred(glimpse, prompts, config, canvas)
-        following = look(spa, canvas, [view], [(_middle(glimpse, canvas.shape),)])[0]
-        if not following.mask.any() or following.quality < 0.8 * glimpse.quality:
-            break
-        glimpse = following
-    return glimpse.view
 
 
 def _centred(
@@ -276,56 +391,13 @@ def window_sides(largest: float, config: FramingConfig) -> list[float]:
     return sides
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Windows:
-    """Windows of an image that were encoded as one batch.
-
-    Attributes
-    ----------
-    views : list of FieldOfView
-        Where they lie.
-    image : ImageEmbedding
-        A row for each.
-    """
-
-    views: list[FieldOfView]
-    image: ImageEmbedding
-
-
 @torch.inference_mode()
-def encode_windows(spa: Spa, canvas: Canvas, views: list[FieldOfView]) -> Windows:
-    """Pass windows through the image encoder as one batch.
-
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    canvas : Canvas
-        The image.
-    views : list of FieldOfView
-        Windows.
-
-    Returns
-    -------
-    Windows
-    """
-    size = spa.config.image_size
-    # The widest first: where they lie within each other, the image is read once.
-    widest_first = sorted(range(len(views)), key=lambda index: -views[index].height)
-    seen = {index: canvas.pixels(views[index], size) for index in widest_first}
-    pixels = np.stack([seen[index] for index in range(len(views))])
-    return Windows(views, spa.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(spa.device)))
-
-
-def look(
-    spa: Spa, canvas: Canvas, views: list[FieldOfView], clicks: Sequence[Sequence[Click]]
+def ask(
+    spa: Spa,
+    windows: Windows,
+    clicks: Sequence[Sequence[Click]],
+    tokens: Sequence[int] = (0,),
 ) -> list[Glimpse]:
-    """Pass windows through the network as one batch; see :func:`ask`."""
-    return ask(spa, encode_windows(spa, canvas, views), clicks)
-
-
-@torch.inference_mode()
-def ask(spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]]) -> list[Glimpse]:
     """Ask encoded windows what lies at clicks.
 
     Parameters
@@ -336,10 +408,13 @@ def ask(spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]]) -> list[G
         What it looks at.
     clicks : sequence of sequence of Click
         For each window as many clicks; those outside of it are left out.
+    tokens : sequence of int
+        Output tokens to decode: 0 is the answer, the others a part, the thing, the whole.
 
     Returns
     -------
     list of Glimpse
+        One for each token, window by window.
     """
     size, views, image = spa.config.image_size, windows.views, windows.image
     pairs = list(zip(views, clicks, strict=True))
@@ -350,54 +425,96 @@ def ask(spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]]) -> list[G
     outside = ((points < -0.5) | (points > size - 0.5)).any(dim=2)
     labels = torch.where(outside, -1.0, labels)
     prompt = spa.embed_prompts(points.to(spa.device), labels.to(spa.device))
-    logits, quality = spa.decode(image, prompt, None, tokens=(0,))
+    logits, quality = spa.decode(image, prompt, None, tokens=tokens)
     scale = logits.shape[-1] / size
-    probability = logits[:, 0].sigmoid().float().cpu().numpy()
+    probability = logits.sigmoid().float().cpu().numpy()
     return [
         Glimpse(
             view,
-            _at_points(logits[i, 0], points[i], labels[i], scale),
-            float(quality[i, 0]),
-            probability[i],
+            _at_points(logits[i, t], points[i], labels[i], scale),
+            float(quality[i, t]),
+            probability[i, t],
         )
         for i, view in enumerate(views)
+        for t in range(len(tokens))
     ]
 
 
-def score(
-    glimpses: Sequence[Glimpse], centred: Sequence[Glimpse], click: Click, config: FramingConfig
-) -> list[float]:
-    """Score each window of a pyramid; the highest is where the object is seen best.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """An object that a window of the pyramid shows.
+
+    Attributes
+    ----------
+    glimpse : Glimpse
+        What the window shows.
+    likely : float
+        How likely it is meant, by its extent and place in the window and by its neighbours
+        in the pyramid, before the quality head is believed.
+    """
+
+    glimpse: Glimpse
+    likely: float
+
+    @property
+    def merit(self) -> float:
+        """What it counts for before it was looked at alone."""
+        return self.likely * float(np.clip(self.glimpse.quality, 0.0, 1.0))
+
+    def found_again(self, alone: Glimpse, clicks: Sequence[Click]) -> float:
+        """Return what it counts for when it was looked at alone, asked for by its own middle.
+
+        A thing is an object if it is found again from there, and meant if it holds the clicks.
+        """
+        trust = np.clip(self.glimpse.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0)
+        whole = 1.0 - min(1.0, 2.0 * alone.border)
+        denied = sum(not alone.agrees(click) for click in clicks)
+        return self.likely * float(trust) * whole * float(_DENIED**denied)
+
+
+def sightings(
+    levels: Sequence[Sequence[Glimpse]], config: FramingConfig, expected: SizePrior | None = None
+) -> list[Sighting]:
+    """Choose the objects of a pyramid that deserve a second look.
 
     Parameters
     ----------
-    glimpses : sequence of Glimpse
-        The pyramid, from the smallest window to the largest.
-    centred : sequence of Glimpse
-        Each one's object seen alone, asked for by its own middle.
-    click : Click
-        The user's first click.
+    levels : sequence of sequence of Glimpse
+        What each window shows, from the smallest to the largest.
     config : FramingConfig
-        Weights.
+        Weights, and how many are kept.
+    expected : SizePrior or None
+        How large the object is expected to be.
 
     Returns
     -------
-    list of float
+    list of Sighting
+        The best first, each of another object; at least one.
     """
-    scores = []
-    largest = max(glimpse.view.height for glimpse in glimpses)
-    for index, (glimpse, alone) in enumerate(zip(glimpses, centred, strict=True)):
-        near = [glimpses[j] for j in (index - 1, index + 1) if 0 <= j < len(glimpses)]
-        agree = sum(_agreement(glimpse, other) for other in near) / max(len(near), 1)
-        whole = (1.0 - min(1.0, 2.0 * glimpse.border)) * (1.0 - min(1.0, 2.0 * alone.border))
-        seen = float(np.clip(glimpse.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0))
-        held = 1.0 if alone.holds(click) else 0.2
-        # Texture looks like small objects; a user zooms in on what is really small.
-        extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
-        likely = float(extent**config.size_prior)
-        size = _size_preference(glimpse.share)
-        scores.append(seen * held * (config.alone + agree) * size * whole * likely)
-    return scores
+    largest = max(level[0].view.height for level in levels)
+    pairs = [_overlaps(level, wider) for level, wider in pairwise(levels)]
+    found = []
+    for index, level in enumerate(levels):
+        near = [pair.max(axis=0) for pair in pairs[max(index - 1, 0) : index]]
+        near += [pair.max(axis=1) for pair in pairs[index : index + 1]]
+        likelihoods = _likelihoods(level, expected, config)
+        for k, (glimpse, size) in enumerate(zip(level, likelihoods, strict=True)):
+            agree = sum(float(side[k]) for side in near)
+            # Texture looks like small objects; a user zooms in on what is really small.
+            extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
+            likely = (config.alone + agree / max(len(near), 1)) * _size_preference(glimpse.share)
+            whole = 1.0 - min(1.0, 2.0 * glimpse.border)
+            likely *= whole * float(extent**config.size_prior)
+            sighting = Sighting(glimpse, likely)
+            found.append((sighting.merit * float(size), sighting))
+    found.sort(key=lambda pair: -pair[0])
+    kept: list[Sighting] = []
+    for merit, sighting in found:
+        if len(kept) == config.looks or (kept and not merit):
+            break
+        if all(_agreement(sighting.glimpse, other.glimpse) < _ALIKE for other in kept):
+            kept.append(sighting)
+    return kept
 
 
 def _size_preference(share: float) -> float:
@@ -409,18 +526,17 @@ def _size_preference(share: float) -> float:
     return low * high
 
 
+def _overlaps(first: Sequence[Glimpse], second: Sequence[Glimpse]) -> DoubleArray:
+    """IoU of what one window shows with what another does, (n, m); 0 where a mask is empty."""
+    ours, theirs = (np.stack([g.mask for g in level]) for level in (first, second))
+    dice = dice_across(ours, first[0].view, theirs, second[0].view)
+    seen = np.outer(ours.any(axis=(1, 2)), theirs.any(axis=(1, 2)))
+    return np.where(seen, dice / (2 - dice), 0.0)
+
+
 def _agreement(first: Glimpse, second: Glimpse) -> float:
-    """IoU of two windows' masks, both sampled on the smaller window's grid."""
-    small, large = sorted((first, second), key=lambda g: g.view.height)
-    size = small.mask.shape[0]
-    steps = np.arange(size)
-    rows = np.array([small.view.to_image(0.0, float(s), size)[0] for s in steps])
-    columns = np.array([small.view.to_image(float(s), 0.0, size)[1] for s in steps])
-    y = np.array([large.view.to_model(r, 0, size)[1] for r in rows]).round().astype(int)
-    x = np.array([large.view.to_model(0, c, size)[0] for c in columns]).round().astype(int)
-    other = large.mask[np.ix_(np.clip(y, 0, size - 1), np.clip(x, 0, size - 1))]
-    union = (small.mask | other).sum()
-    return float((small.mask & other).sum() / union) if union else 0.0
+    """IoU of two windows' masks; 0 where one is empty."""
+    return float(_overlaps([first], [second])[0, 0])
 
 
 def _at_points(logits: Tensor, points: Tensor, labels: Tensor, scale: float) -> BoolArray:

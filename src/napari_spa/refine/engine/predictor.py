@@ -18,13 +18,22 @@ from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.engine.embedder import Embedder
-from napari_spa.refine.engine.framing import frame_prompts, turn_to, view_around, widen
+from napari_spa.refine.engine.embedder import Embedder, Windows
+from napari_spa.refine.engine.framing import (
+    cuts,
+    fits,
+    frame_prompts,
+    glimpses_in,
+    standing,
+    turn_to,
+    view_around,
+    widen,
+)
 from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, framed_to_arrays
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
-from napari_spa.refine.engine.samples import SIZE_REACH, Samples, prompt_likelihood
+from napari_spa.refine.engine.samples import SIZE_REACH, Reach, Samples, prompt_likelihood
 from napari_spa.refine.engine.view import Canvas, FieldOfView
 
 if TYPE_CHECKING:
@@ -42,6 +51,9 @@ if TYPE_CHECKING:
 
 _CROP = 1024.0
 """Side of the window of a huge image that a model gets which else sees whole images."""
+
+_TRUSTED = 0.5
+"""A predicted IoU from which on the network is taken to see what a click means."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +128,8 @@ class Round:
         What is shown.
     feedback : tuple of Feedback
         One for each candidate.
+    reach : Reach
+        What the samples can say at all.
     shift : float
         How far the samples' boundaries were moved out to bring the recommendation to its
         size, in units of a boundary offset.
@@ -123,6 +137,7 @@ class Round:
 
     proposal: Proposal
     feedback: tuple[Feedback, ...]
+    reach: Reach
     shift: float = 0.0
 
     @property
@@ -130,6 +145,7 @@ class Round:
         """Bytes it occupies."""
         shown = self.proposal
         maps = shown.local_probability.nbytes + sum(c.local_mask.nbytes for c in shown.candidates)
+        maps += self.reach.on.nbytes + self.reach.off.nbytes
         return maps + sum(f.latents.nbytes + f.logits.nbytes for f in self.feedback)
 
 
@@ -229,6 +245,7 @@ class SpaPredictor:
             self.canvas,
             prompts,
             self.config.framing,
+            see=self._see,
             expected=expected,
             step=lambda share: progress(0.5 * share, "looking for the object"),
         )
@@ -255,8 +272,66 @@ class SpaPredictor:
         """
         if self.spa.config.rules.frame != "window":
             return other.view, replace(prompts, anchor=other.middle(self.canvas.shape))
-        view, anchor = turn_to(self.spa, self.canvas, other, prompts, self.config.framing)
+        view, anchor = turn_to(
+            self.spa, self.canvas, other, prompts, self.config.framing, see=self._see
+        )
         return view, replace(prompts, anchor=anchor)
+
+    @torch.inference_mode()
+    def reconsider(
+        self, view: FieldOfView, prompts: Prompts, latest: Sequence[Click], reach: Reach
+    ) -> Framed | None:
+        """Choose the field of view again after more was said, where the present one is a trap.
+
+        It is one if the box does not fit it, if nothing that is seen in it says what the
+        latest clicks do, or if its edge cuts the object that they mean.
+
+        Parameters
+        ----------
+        view : FieldOfView
+            The present one.
+        prompts : Prompts
+            All so far.
+        latest : sequence of Click
+            Those of them that were added; none when the box was.
+        reach : Reach
+            What the samples of the present view can say.
+
+        Returns
+        -------
+        Framed or None
+            None where the present view serves, or nothing better is found.
+        """
+        if self.spa.config.rules.frame != "window":
+            return None
+        if not latest:
+            box = prompts.box
+            trapped = box is not None and not fits(view, box, self.canvas.shape)
+            return self.frame(prompts) if trapped else None
+        if prompts.box is not None or prompts.mask is not None:
+            return None  # these set the view, which is widened for clicks
+        shape, held = self.canvas.shape, self.widen(view, prompts)
+        here = glimpses_in(self.spa, self._see, [held], prompts)
+        reached = all(reach.allows(click) for click in latest)
+        answers = [
+            glimpse
+            for glimpse in here
+            if reached
+            or (glimpse.quality >= _TRUSTED and all(glimpse.agrees(click) for click in latest))
+        ]
+        if answers and not answers[0].is_cut(shape):
+            return None
+        framed = self.frame(prompts)
+        there = glimpses_in(self.spa, self._see, [self.widen(framed.view, prompts)], prompts)
+        return framed if standing(there, prompts, shape) > standing(here, prompts, shape) else None
+
+    def step_back(self, view: FieldOfView, mask: LocalMask) -> FieldOfView | None:
+        """Return a wider view where the present one's edge cuts a mask; None where it does not."""
+        windows = self.spa.config.rules.frame == "window"
+        if not windows or not cuts(view, mask, self.canvas.shape):
+            return None
+        wider = self.view_of(mask, context=self.config.framing.context, smallest=view.height)
+        return wider if wider != view else None
 
     def whole_view(self, canvas: Canvas, prompts: Prompts) -> FieldOfView | None:
         """Return the view of a model that sees whole images; None for the others.
@@ -413,7 +488,7 @@ class SpaPredictor:
         size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
         proposal = replace(appraised(proposal, signs, self._calibration), size=size)
         feedback = tuple(self._feedback(samples, draws, alternatives, k, rng) for k in order)
-        return Round(proposal, feedback, shift)
+        return Round(proposal, feedback, samples.reach, shift)
 
     def _decode(self, asked: Asked, draws: Draws, progress: Progress) -> Decoded:
         """Decode what was drawn; the latest is kept, as only its size may change."""
@@ -493,6 +568,9 @@ class SpaPredictor:
     ) -> MixtureParameters:
         """Return the mixture after a pick."""
         return self.head.update(mixture, initial, feedback.latents, feedback.logits)
+
+    def _see(self, views: Sequence[FieldOfView]) -> Windows:
+        return self._embedder.windows(self.canvas, views)
 
     def _frame_key(self, prompts: Prompts, expected: SizePrior | None) -> str:
         """Key what a field of view depends on: plane, grey values, prompts, weights, memory."""

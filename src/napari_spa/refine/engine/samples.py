@@ -16,13 +16,44 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import Click, DoubleArray, FloatArray
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.view import FieldOfView
 
 
 SIZE_REACH = 1.2
 """The boundary offset of the ends of the size axis, in units of the logits' spread."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """What the samples of a view can say at all.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Where they lie.
+    on, off : ndarray of shape (h, w)
+        bool, where some sample is object, and where some is background.
+    """
+
+    view: FieldOfView
+    on: BoolArray
+    off: BoolArray
+
+    def allows(self, click: Click) -> bool:
+        """Whether some sample says what a click does, or nearly there: within one pixel.
+
+        Beyond the view is background.
+        """
+        size = self.on.shape[0]
+        x, y = self.view.to_model(click.row, click.column, size)
+        row, column = round(y), round(x)
+        if not (0 <= row < size and 0 <= column < size):
+            return click.label == 0
+        said = self.on if click.label == 1 else self.off
+        near = said[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        return bool(near.any())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +82,12 @@ class Samples:
         """Return the same samples, each with so much (N,) added to its logits."""
         logits = self.logits + by.astype(np.float32)[:, None, None]
         return replace(self, logits=logits, probabilities=expit(logits))
+
+    @property
+    def reach(self) -> Reach:
+        """What some sample says, pixel by pixel."""
+        highest, lowest = self.probabilities.max(axis=0), self.probabilities.min(axis=0)
+        return Reach(self.view, highest > 0.5, lowest <= 0.5)
 
     def mean(self, config: SpaConfig) -> tuple[FloatArray, float]:
         """Return the mean that a model recommends by, in [0, 1], and its threshold."""

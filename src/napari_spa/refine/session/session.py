@@ -327,7 +327,8 @@ class RefinementSession:
         state = self._choosing("click").state
         clicks = [check_click(point, label, self.canvas.shape)]
         return self._go(
-            self._moves.prompt("click", state, add_clicks(state.prompts, *clicks)), progress
+            self._moves.prompt("click", state, add_clicks(state.prompts, *clicks), progress),
+            progress,
         )
 
     def stroke(
@@ -368,7 +369,7 @@ class RefinementSession:
         prompts = add_clicks(state.prompts, *clicks)
         drawn = stroke_along(path, label, self.canvas.shape)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
-        return self._go(self._moves.prompt("stroke", state, prompts), progress)
+        return self._go(self._moves.prompt("stroke", state, prompts, progress), progress)
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent
@@ -396,7 +397,7 @@ class RefinementSession:
         """
         state = self._choosing("box").state
         prompts = replace(state.prompts, box=check_box(box, self.canvas.shape))
-        return self._go(self._moves.prompt("box", state, prompts), progress)
+        return self._go(self._moves.prompt("box", state, prompts, progress), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
         """Grow or shrink the recommendation: the same samples at another size.
@@ -474,7 +475,9 @@ class RefinementSession:
         if self._predictor.whole_view(self.canvas, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
-        return self._go(self._moves.prompt("view", state, state.prompts, fitted), progress)
+        return self._go(
+            self._moves.prompt("view", state, state.prompts, progress, fitted), progress
+        )
 
     def view_of(
         self, mask: LocalMask, *, context: float = 1.5, smallest: float = 16.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.state import Act, Decision, SessionState, add_clicks
@@ -100,9 +101,9 @@ class Moves:
         feedback, size = shown.feedback[index], state.size
         prompts, mixture = state.prompts, state.mixture
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
-            view, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
+            there, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
-                state, ("pick", index), prompts, mixture=mixture, view=view, like=like
+                state, ("pick", index), prompts, mixture=mixture, view=there, like=like
             )
             return _changed(turned, hypotheses=(), size=None)
         if self._predictor.config.feedback_point and feedback.point is not None:
@@ -112,7 +113,10 @@ class Moves:
             if self._predictor.has_size:  # the mixture holds the size from now on
                 mixture, size = self._predictor.moved(mixture, shown.shift), None
             mixture = self._predictor.update(mixture, state.initial, feedback)
-        after = self._after(state, ("pick", index), prompts, mixture=mixture, like=like)
+        picked = shown.proposal.candidates[index]
+        cut = LocalMask.crop(picked.local_mask, picked.region)
+        view = self._predictor.step_back(state.view, cut) if like is None else like.view
+        after = self._after(state, ("pick", index), prompts, mixture=mixture, view=view, like=like)
         return _changed(after, size=size)
 
     def resize(
@@ -137,18 +141,29 @@ class Moves:
         act: Act,
         state: SessionState,
         prompts: Prompts,
+        progress: Progress,
         view: FieldOfView | None = None,
         *,
         like: Decision | None = None,
     ) -> SessionState:
         """Return the state after more was said about the object, or another view taken.
 
+        Without a view given the present one is kept, unless it is a trap for what was said.
         ``like`` is the record of the same act, whose seed and time are taken.
         """
-        mixture = state.mixture
+        mixture, framed = state.mixture, None
+        if view is None:
+            latest = prompts.clicks[len(state.prompts.clicks) :]
+            reach = self._rounds.show(state, progress).reach
+            framed = self._predictor.reconsider(state.view, prompts, latest, reach)
+        if framed is not None:
+            view, prompts = framed.view, replace(prompts, anchor=framed.anchor)
         if act in ("click", "stroke"):
-            mixture = self._predictor.refresh(mixture, state.view, prompts)
-        return self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
+            mixture = self._predictor.refresh(mixture, view or state.view, prompts)
+        after = self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
+        if framed is not None and framed.hypotheses:
+            return _changed(after, hypotheses=framed.hypotheses)
+        return after
 
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool
@@ -166,7 +181,7 @@ class Moves:
             return self.resize(state, decision.size, like=decision)
         if decision.act != "pick":
             view = decision.view
-            return self.prompt(decision.act, state, decision.prompts, view, like=decision)
+            return self.prompt(decision.act, state, decision.prompts, progress, view, like=decision)
         offered = self._rounds.show(state, progress).feedback
         if decision.pick is None or not 0 <= decision.pick < len(offered):
             raise InputError(
