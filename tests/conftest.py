@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ hypothesis.settings.load_profile("napari-spa")
 
 THREAD_PREFIX = "napari-spa"  # every thread of ours carries it
 VIEWER_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy"}
+NOBODY = 65534
 GUI_FIXTURES = {"qapp", "qtbot", *VIEWER_FIXTURES}
 USER_FOLDERS = {
     # Linux
@@ -87,6 +89,29 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     folder = tmp_path_factory.mktemp("user")
     _redirect(monkeypatch, folder)
     return folder
+
+
+@pytest.fixture
+def strict_folder(user_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a folder in which modes of files count for root too: the test runs as nobody."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("files have no modes here")
+    # Outside the folders of pytest, which are closed to all others.
+    with tempfile.TemporaryDirectory(prefix="napari-spa-", dir="/tmp") as name:
+        folder = Path(name).resolve()
+        _redirect(monkeypatch, folder / "user")
+        files = folder / "files"
+        files.mkdir()
+        if os.geteuid() != 0:
+            yield files
+            return
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield files
+        finally:
+            os.seteuid(0)
 
 
 @pytest.fixture(autouse=True)

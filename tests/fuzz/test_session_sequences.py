@@ -1,4 +1,4 @@
-"""Any sequence of calls on a session, wrong ones too: an answer or one sentence, and no trace of it.
+"""Any sequence of calls on a session, wrong ones too: each an answer, or a sentence and no trace.
 
 ``pytest tests/fuzz/test_session_sequences.py --fuzz 5000 --fuzz-seed 1 -s`` plays 5,000 sequences;
 a few in CI.

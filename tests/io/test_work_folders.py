@@ -191,16 +191,10 @@ def test_a_root_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         WorkFolder(tmp_path / "file" / "none")
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() == 0, reason="nothing is forbidden to root"
-)
-def test_a_folder_that_may_not_be_written_is_passed_over(tmp_path: Path) -> None:
-    path = abandoned(tmp_path)
+def test_a_folder_that_may_not_be_written_is_passed_over(strict_folder: Path) -> None:
+    path = abandoned(strict_folder)
     (path / "lock").unlink(missing_ok=True)
     path.chmod(0o500)
-    try:
-        assert left_behind(tmp_path) == []
-        with pytest.raises(DataError, match="cannot write"):
-            WorkFolder(path)
-    finally:
-        path.chmod(0o700)
+    assert left_behind(strict_folder) == []
+    with pytest.raises(DataError, match="cannot write"):
+        WorkFolder(path)
