@@ -63,6 +63,8 @@ anywhere = st.tuples(st.floats(-3, 40), st.floats(-3, 44))
 points = mostly(inside, anywhere, odd)
 labels = mostly(st.integers(0, 1), odd)
 boxes = mostly(st.tuples(*[st.integers(0, SHAPE[0])] * 4), st.tuples(inside, inside), odd)
+goes_on = mostly(inside, st.none())
+"""Where the next object is started at once, so that most calls find one."""
 starts = st.fixed_dictionaries(
     {"points": mostly(st.lists(inside, min_size=1, max_size=3), st.lists(points, max_size=2), odd)},
     optional={
@@ -123,15 +125,15 @@ class SessionMachine(RuleBasedStateMachine):
     @property
     def progress(self):
         """Return what is told of progress; once in a while it cancels."""
-        left, self.patience = self.patience, None
-        if left is None:
+        if self.patience is None:
             return silent
 
         def tell(share, message):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Cancelled("stopped by the user.")
+            if self.patience is not None:
+                self.patience -= 1
+                if self.patience < 0:
+                    self.patience = None
+                    raise Cancelled("stopped by the user.")
 
         return tell
 
@@ -142,12 +144,17 @@ class SessionMachine(RuleBasedStateMachine):
         self.set_image(image)
         self.start({"points": [point]})
 
-    @rule(image=mostly(st.sampled_from(IMAGES), st.sampled_from(NO_IMAGES)))
-    def set_image(self, image):
+    @rule(image=mostly(st.sampled_from(IMAGES), st.sampled_from(NO_IMAGES)), then=goes_on)
+    def set_image(self, image, then=None):
         if self.call(self.session.set_image, image) is not None:
             self.forget_image()
+        self.go_on(then)
 
-    @rule(calls=st.integers(0, 6))
+    def go_on(self, then):
+        if then is not None:
+            self.start({"points": [then]})
+
+    @rule(calls=st.integers(0, 3))
     def cancel_next(self, calls):
         self.patience = calls
 
@@ -181,14 +188,15 @@ class SessionMachine(RuleBasedStateMachine):
     def go(self, act):
         self.call(getattr(self.session, act), progress=self.progress)
 
-    @rule()
-    def accept(self):
+    @rule(then=goes_on)
+    def accept(self, then):
         result = self.call(self.session.accept)
         if result is not None:
             number = self.objects.next_number
             plane, mask = Plane((0, 1), (0, 0)), LocalMask.crop(result.mask)
             part = Part(plane, mask.region, 0, result.rounds, 0.5, "accepted", result.decisions)
             self.call(self.objects.commit, number, part, mask)
+            self.go_on(then)
 
     @precondition(lambda self: self.objects.objects)
     @rule(number=st.integers(1, 3), undone=st.integers(0, 4))
@@ -205,12 +213,13 @@ class SessionMachine(RuleBasedStateMachine):
         else:
             self.call(getattr(self.objects, act))
 
-    @rule(model=st.sampled_from(MODELS), seed=mostly(st.integers(0, 3), odd))
-    def change_model(self, model, seed):
+    @rule(model=st.sampled_from(MODELS), seed=mostly(st.integers(0, 3), odd), then=goes_on)
+    def change_model(self, model, seed, then):
         self.change(model, self.profile, seed)
+        self.go_on(then)
 
-    @rule(which=st.sampled_from(["none", "empty", "learned"]))
-    def change_profile(self, which):
+    @rule(which=st.sampled_from(["none", "empty", "learned"]), then=goes_on)
+    def change_profile(self, which, then):
         model = self.session.model
         profile = {
             "none": None,
@@ -219,6 +228,7 @@ class SessionMachine(RuleBasedStateMachine):
         }[which]
         self.profile = profile
         self.change(model, profile, 0)
+        self.go_on(then)
 
     def change(self, model, profile, seed):
         made = self.call(RefinementSession, model, profile, seed, config=CONFIG)
