@@ -10,7 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,6 @@ hypothesis.settings.load_profile("napari-spa")
 
 THREAD_PREFIX = "napari-spa"  # every thread of ours carries it
 VIEWER_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy"}
-NOBODY = 65534
 GUI_FIXTURES = {"qapp", "qtbot", *VIEWER_FIXTURES}
 USER_FOLDERS = {
     # Linux
@@ -92,26 +90,16 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def strict_folder(user_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a folder in which modes of files count for root too: the test runs as nobody."""
-    if not hasattr(os, "geteuid"):
-        pytest.skip("files have no modes here")
-    # Outside the folders of pytest, which are closed to all others.
-    with tempfile.TemporaryDirectory(prefix="napari-spa-", dir="/tmp") as name:
-        folder = Path(name).resolve()
-        _redirect(monkeypatch, folder / "user")
-        files = folder / "files"
-        files.mkdir()
-        if os.geteuid() != 0:
-            yield files
-            return
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-        try:
-            yield files
-        finally:
-            os.seteuid(0)
+def strict_folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder in which the modes of files count for root too."""
+    from unprivileged import obeying_modes, obeys_modes
+
+    if not obeys_modes():
+        pytest.skip("modes of files do not count for this user")
+    with obeying_modes():
+        yield tmp_path
+    for path in (path for path in tmp_path.rglob("*") if path.is_dir()):
+        path.chmod(0o700)
 
 
 @pytest.fixture(autouse=True)

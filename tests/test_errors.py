@@ -2,6 +2,7 @@
 
 import pytest
 
+from napari_spa.core.words import capitalised
 from napari_spa.errors import CheckpointError, InputError, SpaError, printable
 
 
@@ -27,3 +28,16 @@ def test_a_long_sentence_keeps_its_beginning_and_its_remedy() -> None:
 def test_what_is_said_survives_wrapping_in_another_error() -> None:
     inner = SpaError("a" * 999)
     assert str(SpaError(f"{inner}")) == "a" * 999
+
+
+def test_a_name_keeps_its_letters_where_a_sentence_begins_with_it():
+    for sentence in (
+        "a.tif cannot be read.",
+        "b_2 cannot be read.",
+        "cell3: no image.",
+        "/x is gone.",
+    ):
+        assert capitalised(sentence) == sentence
+    assert capitalised("cannot write /x.") == "Cannot write /x."
+    assert capitalised("stopped.") == "Stopped."
+    assert capitalised("") == ""

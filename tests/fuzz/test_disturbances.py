@@ -141,7 +141,7 @@ def read_only(trial, rng, number):
     folders = [trial.folder, *(path for path in trial.folder.rglob("*") if path.is_dir())]
     for path in folders:
         path.chmod(0o555)
-    status = trial.end(trial.start(nobody=True), (0, 1))
+    status = trial.end(trial.start(strict=True), (0, 1))
     for path in folders:
         path.chmod(0o755)
     return status
@@ -194,10 +194,8 @@ DISTURBANCES = {
 
 @pytest.fixture(scope="module", params=["batch", "annotate"])
 def trial(request):
-    with tempfile.TemporaryDirectory(prefix="napari-spa-") as name:  # open to nobody, too
-        root = Path(name)
-        root.chmod(0o755)
-        yield Trial(getattr(disturbed, request.param), root)
+    with tempfile.TemporaryDirectory(prefix="napari-spa-") as name:
+        yield Trial(getattr(disturbed, request.param), Path(name))
 
 
 @pytest.mark.parametrize("how", DISTURBANCES)

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from unprivileged import obey_modes
 
 CONTEXT = multiprocessing.get_context("forkserver") if os.name == "posix" else None
 TEN_YEARS = 315_576_000
-NOBODY = 65534
 
 
 _IMPORTED = [
@@ -28,19 +28,19 @@ _IMPORTED = [
 ]  # fmt: skip
 
 
-def start(act, folder: Path, said: Path, *, most=None, back=None, nobody=False):
+def start(act, folder: Path, said: Path, *, most=None, back=None, strict=False):
     """Start ``act(folder)`` in a process of its own; what it says goes to a file.
 
     No file may grow beyond ``most`` bytes; the clock goes back by ten years when it was asked
     ``back`` times.
     """
     CONTEXT.set_forkserver_preload(["pytest", "disturbed", *_IMPORTED])
-    process = CONTEXT.Process(target=_run, args=(act, folder, said, most, back, nobody))
+    process = CONTEXT.Process(target=_run, args=(act, folder, said, most, back, strict))
     process.start()
     return process
 
 
-def _run(act, folder, said, most, back, nobody):
+def _run(act, folder, said, most, back, strict):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     if most is not None:
@@ -49,8 +49,8 @@ def _run(act, folder, said, most, back, nobody):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     if back is not None:
         _turn_back(back)
-    if nobody and os.geteuid() == 0:
-        os.setuid(NOBODY)
+    if strict:
+        obey_modes()
     try:
         status = act(folder)
     except BaseException:  # noqa: BLE001  pytest's own handlers must not see it

@@ -16,3 +16,9 @@ def clean_name(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Say how many of something there are."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def capitalised(sentence: str) -> str:
+    """Begin a sentence with a capital, unless it begins with what may be a file's name."""
+    first = sentence.partition(" ")[0].rstrip(",:;.")
+    return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence

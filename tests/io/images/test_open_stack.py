@@ -106,6 +106,12 @@ def test_zarr_arrays_and_pyramids(tmp_path: Path) -> None:
     group.create_array("1", data=array[:, ::2, ::2])
     levels = open_stack(tmp_path / "group.zarr", (2, 8, 10)).levels
     assert [level.shape for level in levels] == [(2, 8, 10), (2, 4, 5)]
+    many = zarr.create_group(tmp_path / "many.zarr")
+    for level in range(11):  # "10" comes after "2"
+        many.create_array(str(level), data=np.zeros((2, 1024 >> level, 1024 >> level), np.uint8))
+    levels = open_stack(tmp_path / "many.zarr", (2, 1024, 1024)).levels
+    assert [level.shape[1] for level in levels] == [1024 >> level for level in range(len(levels))]
+    assert len(levels) > 3
     zarr.create_group(tmp_path / "empty.zarr")
     with pytest.raises(InputError, match="holds no array"):
         open_stack(tmp_path / "empty.zarr", (2, 8, 10))

@@ -207,6 +207,8 @@ def _edited(*keys: str, value: object) -> str:
         (_edited("mixture", "means", value=[]), "fit each other"),
         (_edited("mixture", "means", value=[[]] * 5), "fit each other"),
         (_edited("mixture", "means", value=[[10**400] * 3] * 5), "too large"),
+        (_edited("mixture", "means", value=[[1e300] * 3] * 5), "no pick can have led to"),
+        (_edited("mixture", "variances", value=[[1e9] * 3] * 5), "no pick can have led to"),
         (_edited("mixture", "means", value=[[float("nan")] * 3] * 5), "not a napari-spa profile"),
         (_edited("mixture", "variances", value=[[0.0] * 3] * 5), "above 0"),
         (re.sub(r"0\.\d+", "1e999", _profile().to_json(), count=1), "finite"),

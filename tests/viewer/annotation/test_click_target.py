@@ -3,10 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
-from napari.components import LayerList
+import pytest
+from napari.components import LayerList, ViewerModel
 from napari.layers import Image, Points
 
 from napari_spa.viewer.annotation.click_target import click_target
+from napari_spa.viewer.annotation.prompts import box_between
 
 
 def test_the_image_that_is_worked_on_goes_before_the_topmost():
@@ -39,3 +41,19 @@ def test_a_click_goes_to_an_image_that_can_be_seen():
     assert click_target(layers, SimpleNamespace(image=raw, at_hand=object())) is raw
     seen.visible = False
     assert click_target(layers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("turned", "reach"), [(0, 5), (45, 5 * np.sqrt(2)), (90, 5), (30, 5 * (np.sqrt(3) + 1) / 2)]
+)
+def test_a_box_on_a_turned_image_holds_what_was_drawn(turned, reach):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((3, 60, 70)), rotate=turned, scale=(2, 0.5, 0.5))
+    middle = np.array(image.data_to_world((1, 30, 35)))
+    viewer.dims.set_point(0, middle[0])
+    for first, second in (((-5, -5), (5, 5)), ((5, -5), (-5, 5))):
+        corners = [tuple(middle + np.array([0, *corner]) / 2) for corner in (first, second)]
+        box = box_between(viewer, image, *corners)
+        found = (box.row0, box.column0, box.row1, box.column1)
+        expected = (30.5 - reach, 35.5 - reach, 30.5 + reach, 35.5 + reach)
+        assert found == pytest.approx(expected, abs=2e-3)

@@ -189,7 +189,9 @@ class Prompter(QObject):
         """Start an object in a box between two world positions, or box the current one."""
 
         def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
-            corners = (p[0][0] + 0.5, p[0][1] + 0.5, p[1][0] + 0.5, p[1][1] + 0.5)
+            image = self._refiner.image()
+            drawn = box_between(self._refiner.viewer, image, first, second)
+            corners = (drawn.row0, drawn.column0, drawn.row1, drawn.column1)
             return (
                 lambda session, progress: session.start(box=corners, progress=progress),
                 lambda session, progress: session.box(corners, progress=progress),
@@ -231,11 +233,11 @@ class Prompter(QObject):
             plane = shown_plane(self._refiner.viewer, image)
         except SpaError:
             return
-        places = [click_in_plane(image, plane, p) for p in path]
         if tool == "box":
-            (r0, c0), (r1, c1) = places[0], places[-1]
-            work.prompts.draw_gesture(plane, box=Box(r0 + 0.5, c0 + 0.5, r1 + 0.5, c1 + 0.5))
+            box = box_between(self._refiner.viewer, image, path[0], path[-1])
+            work.prompts.draw_gesture(plane, box=box)
         else:
+            places = [click_in_plane(image, plane, p) for p in path]
             work.prompts.draw_gesture(plane, path=places)
 
     def _select(self, position: Position) -> bool:
@@ -305,6 +307,18 @@ def _goes_on(held: ActiveObject, plane: Plane, points: list[tuple[float, float]]
     if aim != "auto" or held.shown is None or held.plane != plane:
         return aim == "next"
     return is_elsewhere(held.shown, points)
+
+
+def box_between(viewer: ViewerModel, image: Image, first: Position, second: Position) -> Box:
+    """Return the box, along an image's own axes, that holds one drawn along the screen's.
+
+    An image that is turned or sheared needs all four corners of what was drawn.
+    """
+    plane, row = shown_plane(viewer, image), viewer.dims.displayed[0]
+    others = [(*a[:row], b[row], *a[row + 1 :]) for a, b in ((first, second), (second, first))]
+    places = [click_in_plane(image, plane, p) for p in (first, second, *others)]
+    rows, columns = zip(*places, strict=True)
+    return Box(min(rows) + 0.5, min(columns) + 0.5, max(rows) + 0.5, max(columns) + 0.5)
 
 
 def _inside(image: Image, plane: Plane, position: Position) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
+from napari_spa.core.words import capitalised
 from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
@@ -301,7 +302,7 @@ class FolderDock(QWidget):
         self.parts.status.setText(sentence)
 
     def _on_failed(self, sentence: str) -> None:
-        words = sentence[:1].upper() + sentence[1:]
+        words = capitalised(sentence)
         self.parts.status.setText(words)
         show_warning(words)
         self.parts.list.choose(self.walker.at)

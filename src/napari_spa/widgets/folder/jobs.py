@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.words import counted
+from napari_spa.core.words import capitalised, counted
 from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import Worker
@@ -203,7 +203,7 @@ class FolderJobs(QObject):
     def _on_failed(self, error: BaseException) -> None:
         words = str(error) if isinstance(error, SpaError) else f"something went wrong ({error})."
         if isinstance(self.dialog, BatchDialog) and not self.busy:
-            self.dialog.show_effort(words[:1].upper() + words[1:], possible=False)
+            self.dialog.show_effort(capitalised(words), possible=False)
             return
         self._ended()
         self.failed.emit(words)

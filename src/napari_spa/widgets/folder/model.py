@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainterPath, QPen, QPolygonF
 
-from napari_spa.core.words import counted
+from napari_spa.core.words import capitalised, counted
 from napari_spa.io.projects.project import in_brief
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def third_line(item: ProjectItem) -> str:
     problem = in_brief(item.problem, item.path)
     reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
     if reason != problem:  # the name and the state stand above it
-        return reason[:1].upper() + reason[1:]
+        return capitalised(reason)
     return problem or item.note
 
 

@@ -11,6 +11,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_spa.core.words import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, Refiner
@@ -302,7 +303,7 @@ class RefineDock(QWidget):
         self._refresh()
 
     def _on_failed(self, sentence: str) -> None:
-        self._on_said(sentence[:1].upper() + sentence[1:])
+        self._on_said(capitalised(sentence))
         show_warning(sentence)
 
     def _on_progressed(self, share: float, message: str) -> None:
