@@ -87,6 +87,9 @@ def annotate(folder: Path) -> int:
     except SpaError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped.\n")
+        return 130
     return 0
 
 
@@ -95,11 +98,12 @@ def _annotate(folder: Path) -> None:
     from napari_spa.io.event_log import RecordLog
     from napari_spa.io.images import open_image, write_labels
     from napari_spa.io.profiles.store import update_profile
-    from napari_spa.io.projects.paths import labels_path, log_path
+    from napari_spa.io.projects.paths import labels_path, log_path, project_path
     from napari_spa.io.projects.project import Project
 
     out, said = folder / "out", []
-    project = Project.create(folder / "images", out)
+    there = project_path(out).exists()
+    project = Project.open(out) if there else Project.create(folder / "images", out)
     try:
         project.hold()
         for number, item in enumerate(project.items, 1):
