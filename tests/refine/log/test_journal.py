@@ -49,7 +49,7 @@ def state_after(earlier, act="click"):
         (0, 1),
         float(number),
     )
-    return SessionState(VIEW, prompts, MIXTURE, MIXTURE, None, (*earlier, decision))
+    return SessionState(VIEW, prompts, MIXTURE, MIXTURE, (*earlier, decision))
 
 
 class Desk:
