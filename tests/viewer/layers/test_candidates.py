@@ -173,6 +173,16 @@ def test_a_person_may_do_anything_to_the_layers(viewer, shapes):
     assert shapes.layers == (None,) * 4
 
 
+def test_an_emptied_layer_has_an_empty_thumbnail_hidden_or_not(shapes):
+    shapes.set_visible(0, True)
+    shapes.show(PLANE, [draw_candidate(candidate())])
+    layer = shapes.layers[0]
+    assert layer.thumbnail[..., :3].any()
+    shapes.set_visible(0, False)
+    shapes.clear()  # else the next object's rows in the list show this one
+    assert not layer.thumbnail[..., :3].any()
+
+
 def test_adding_a_layer_leaves_the_selection_alone(viewer, shapes):
     viewer.layers.selection.active = viewer.layers["image"]
     shapes.show(PLANE, [draw_candidate(candidate())])

@@ -60,6 +60,8 @@ def fill_layer(layer: Shapes, polygons: Sequence[DoubleArray], colours: DoubleAr
         if len(polygons):
             _add(layer, list(polygons), colours)
         layer.visible = visible  # draws it, once
+    if not len(polygons):  # napari leaves what it last drew of a hidden layer
+        layer.thumbnail = np.zeros_like(layer.thumbnail)
 
 
 def _add(layer: Shapes, polygons: list[DoubleArray], colours: DoubleArray) -> None:
