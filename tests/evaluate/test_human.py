@@ -46,7 +46,7 @@ class Person:
         self.journal.begin(ImageFacts(path.name.removesuffix(".spa.jsonl"), SHAPE, "uint8"), MODEL)
 
     def show(self, *decisions: Decision) -> None:
-        state = SessionState(VIEW, decisions[-1].prompts, MIXTURE, MIXTURE, None, decisions)
+        state = SessionState(VIEW, decisions[-1].prompts, MIXTURE, MIXTURE, decisions)
         self.journal.shown(1, PLANE, Timeline(state), {"image": "x", "look": {}})
 
     def accept(self, mask: np.ndarray, decisions: tuple[Decision, ...], time: float) -> None:

@@ -103,6 +103,13 @@ class Region:
         top, left = int(rows[0]), int(columns[0])
         return cls(top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
 
+    def with_all_of(self, other: Region) -> Region:
+        """Return the smallest rectangle that holds both."""
+        top, left = min(self.row, other.row), min(self.column, other.column)
+        bottom = max(self.row + self.height, other.row + other.height)
+        right = max(self.column + self.width, other.column + other.width)
+        return Region(top, left, bottom - top, right - left)
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into the image."""

@@ -123,7 +123,7 @@ class Desk:
             again = tuple(replace(d, time=d.time) for d in part.decisions[1:])
             decisions = (*part.decisions[:1], *again) or state_after(()).decisions
             states = [
-                SessionState(VIEW, d.prompts, MIXTURE, MIXTURE, None, decisions[: n + 1])
+                SessionState(VIEW, d.prompts, MIXTURE, MIXTURE, decisions[: n + 1])
                 for n, d in enumerate(decisions)
             ]
             timeline = Timeline(states[-1], tuple(states[:-1]))
@@ -405,7 +405,7 @@ def test_a_reopened_object_says_how_it_is_looked_at_now(desk, restored):
     desk.accept(box(0, 0, 2, 2), "protect")
     decisions = desk.annotation.objects[1].parts[0].decisions
     desk.journal.reopen(1, PLANES[0], decisions)
-    timeline = Timeline(SessionState(VIEW, Prompts(), MIXTURE, MIXTURE, None, decisions))
+    timeline = Timeline(SessionState(VIEW, Prompts(), MIXTURE, MIXTURE, decisions))
     other = {"image": "red", "look": {"channels": [0]}}
     if restored:
         desk.journal.continued(timeline)

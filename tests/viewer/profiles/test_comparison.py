@@ -13,16 +13,18 @@ FIRST, SECOND = np.zeros((2, 20, 30), dtype=bool)
 FIRST[5:9, 10:20] = SECOND[6:12, 10:20] = True
 
 
-SEEN = Region(2, 3, 15, 24)
+SEEN, ELSEWHERE = Region(2, 3, 15, 24), Region(4, 0, 16, 22)
+"""Each profile's memory of sizes may choose another field of view."""
 
 
-def proposal(mask):
-    probability = mask[SEEN.slices].astype(np.float32)
-    return Proposal(probability, SEEN, mask.shape, 0.5, 0.1, 1, ())
+def proposal(mask, seen=SEEN):
+    probability = mask[seen.slices].astype(np.float32)
+    return Proposal(probability, seen, mask.shape, 0.5, 0.1, 1, ())
 
 
 def found(first=FIRST, second=SECOND):
-    return cut_out(ProfileDisagreement(proposal(first), proposal(second)), ("Ana", "Ben"))
+    shown = ProfileDisagreement(proposal(first), proposal(second, ELSEWHERE))
+    return cut_out(shown, ("Ana", "Ben"))
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal")

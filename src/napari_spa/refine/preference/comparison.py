@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.core.metrics import dice
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import ProfileError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.preference.summary import (
@@ -24,7 +25,14 @@ from napari_spa.refine.session.prompt_validation import check_prompts
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from napari_spa.core.types import BoolArray, DoubleArray, MixtureParameters, Prompts, Proposal
+    from napari_spa.core.types import (
+        BoolArray,
+        DoubleArray,
+        MixtureParameters,
+        Prompts,
+        Proposal,
+        Region,
+    )
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
@@ -38,13 +46,27 @@ FIRST_COLOUR, SECOND_COLOUR = (255, 176, 0), (0, 200, 215)
 class ProfileDisagreement:
     """What two profiles recommend for the same prompts on the same image."""
 
-    first: Proposal  # the first round with each, in one field of view
+    first: Proposal  # the first round with each; what each remembers of sizes chooses its view
     second: Proposal
+
+    @property
+    def region(self) -> Region:
+        """The rectangle of the image that holds both fields of view."""
+        return self.first.region.with_all_of(self.second.region)
+
+    @property
+    def local_masks(self) -> tuple[BoolArray, BoolArray]:
+        """What each is recommended, (region.height, region.width) bool."""
+        one, other = (
+            LocalMask(shown.region, shown.local_mask).within(self.region)
+            for shown in (self.first, self.second)
+        )
+        return one, other
 
     @property
     def dice(self) -> float:
         """Agreement of the recommended masks, in [0, 1]; 1 when both are empty."""
-        return dice(self.first.local_mask, self.second.local_mask)
+        return dice(*self.local_masks)
 
     @property
     def first_mask(self) -> BoolArray:

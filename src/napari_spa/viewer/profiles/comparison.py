@@ -190,7 +190,7 @@ class Disagreements(QObject):
 
 def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
     """Cut the part out of an image in which two profiles disagree."""
-    first, second, seen = found.first.local_mask, found.second.local_mask, found.first.region
+    (first, second), seen = found.local_masks, found.region
     labels = np.where(first & ~second, 1, 2 * (second & ~first)).astype(np.uint8)
     box = Region.bounding(labels > 0)
     region = replace(box, row=box.row + seen.row, column=box.column + seen.column)
