@@ -187,7 +187,9 @@ def test_frozen_keeps_the_mixture_and_spa_does_not(bench, folder: Path) -> None:
         segmenter = METHODS[name].build(bench).open(image, bench.fresh())
         segmenter.start(Click(18.0, 14.0, 1), None)
         before = segmenter.session.mixture
-        segmenter.act(Pick(0))
+        offered = segmenter.session._rounds.show(segmenter.session.timeline.state).feedback
+        own = next(k for k, one in enumerate(offered) if one.hypothesis is None)
+        segmenter.act(Pick(own))  # another object would teach nothing about the outline
         after = segmenter.session.mixture
         mixtures[name] = (
             not np.allclose(before.weights, after.weights, atol=1e-6),

@@ -79,6 +79,11 @@ sides = mostly(st.floats(1, 60), st.floats(), odd)
 views = st.builds(FieldOfView, *[mostly(numbers, st.floats(), odd)] * 2, sides, sides)
 
 
+def shape_of(session):
+    """Return rows and columns of a session's image; None without one."""
+    return None if session.phase is Phase.NO_IMAGE else session.canvas.shape
+
+
 class SessionMachine(RuleBasedStateMachine):
     """A session, the objects accepted with it, and a caller who does anything."""
 
@@ -92,7 +97,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.patience = None
 
     def forget_image(self):
-        shape = self.session.image_shape or (1, 1)
+        shape = shape_of(self.session) or (1, 1)
         self.labels = np.zeros(shape, np.uint8)
         self.objects = Annotation(ArraySurface(self.labels))
         self.seen = {}  # states are kept by it, so that none gets the identity of another
@@ -120,7 +125,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def snapshot(self):
         session = self.session
-        return session.phase, id(session.timeline), session.profile, session.image_shape
+        return session.phase, id(session.timeline), session.profile, shape_of(session)
 
     @property
     def progress(self):
@@ -233,7 +238,7 @@ class SessionMachine(RuleBasedStateMachine):
     def change(self, model, profile, seed):
         made = self.call(RefinementSession, model, profile, seed, config=CONFIG)
         if made is not None:
-            image = None if self.session.image_shape is None else self.session.canvas.picture
+            image = None if shape_of(self.session) is None else self.session.canvas.picture
             self.session = made
             self.forget_image()
             self.set_image(image)
@@ -258,7 +263,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert not session.can_undo
             return
         state = session.timeline.state
-        assert shown.mask.shape == session.image_shape
+        assert shown.mask.shape == shape_of(session)
         assert len(shown.candidates) <= 4
         assert shown.round == state.number
         assert 0 <= shown.uncertainty <= 1

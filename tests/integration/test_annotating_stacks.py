@@ -1,5 +1,6 @@
 """A scripted annotator works through a stack in a real viewer; the headless API does the same."""
 
+import re
 from itertools import count
 
 import numpy as np
@@ -297,7 +298,11 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
         assert [o.area for o in table.values()] == [o.area for o in objects.values()]
         assert [o.status for o in table.values()] == [o.status for o in objects.values()]
         profile, other = gui.refiner.session.profile, library.session.profile
-        assert profile.to_json() == other.to_json()
+        # The name of a remembered object has the time in it.
+        mine, its = (
+            re.sub(r'"object": "[0-9a-f]+"', "", one.to_json()) for one in (profile, other)
+        )
+        assert mine == its
         assert profile.images == 1  # a stack
         dock.objects.export(str(tmp_path))
         gui.idle()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage import data
 
 from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
@@ -130,22 +131,15 @@ def test_widen_keeps_a_view_that_holds_the_prompts_and_grows_one_that_does_not()
     assert grown.contains(50, 50)
 
 
-def nucleus_in_cell(size=256):
-    """Draw a bright nucleus of radius 14 in a grey cell of radius 60, on noise."""
-    distance = np.hypot(*(np.indices((size, size)) - 128.0))
-    grey = 40.0 + 70 * (distance < 60) + 90 * (distance < 14)
-    noise = np.random.default_rng(0).normal(0, 6, (size, size))
-    return np.clip(grey + noise, 0, 255).astype(np.uint8)
-
-
 def test_expecting_a_size_turns_the_view_to_what_is_so_large():
     spa = load_model("spa-tiny", device="cpu").spa
-    canvas, prompts = Canvas(nucleus_in_cell()), Prompts((Click(128.0, 128.0),))
+    # A nucleus of 12 pixels in a gland of 150.
+    canvas, prompts = Canvas(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
     sides = {}
-    for radius in (14, 60):
+    for radius in (6, 75):
         expected = fit_size_prior([np.pi * radius**2] * 3, [1.0] * 3)
         framed = frame_prompts(spa, canvas, prompts, FramingConfig(), expected=expected)
         sides[radius] = framed.view.height
-        if radius == 14:  # the cell stays on offer
+        if radius == 6:  # the gland stays on offer
             assert any(other.area > 4000 for other in framed.hypotheses)
-    assert sides[14] < 100 < sides[60]
+    assert sides[6] < 100 < sides[75]

@@ -57,7 +57,7 @@ class FramingConfig:
     snap: float = 0.5
     looks: int = 5
     alone: float = 0.3
-    size_prior: float = 0.05
+    size_prior: float = 0.2
     hypotheses: int = 6
     distinct: float = 0.7
     size_merit: float = 0.05

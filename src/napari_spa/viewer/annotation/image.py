@@ -436,20 +436,22 @@ class AnnotatedImage:
                 layer.visible = True
             self._hidden = []
 
-    def take_over(self, other: AnnotatedImage) -> None:
+    def take_over(self, other: AnnotatedImage, *, saved: bool = False) -> None:
         """Use our layers of an image that was left: napari takes long to make and remove one.
 
-        Its mask comes along where nothing is on it; with objects it stays, as the user's work.
+        Its mask comes along where nothing is on it, or where what is on it was saved elsewhere;
+        else it stays, as the user's work.
         """
         other.drop()
+        free = saved or other.empty
         if other.image.ndim != self.image.ndim:
-            other.remove_layers(mask=other.empty)
+            other.remove_layers(mask=free)
             return
         # napari draws the list again after each change; after several at once, once.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
-            if other.empty and self.mask.shown:
+            if free and self.mask.shown:
                 other.mask.remove()
-            elif other.empty:
+            elif free:
                 self.mask.take_over(other.mask)
             self.prompts.take_over(other.prompts)
             self.candidates.take_over(other.candidates)

@@ -54,7 +54,7 @@ class AnnotatedImages(QObject):
         self._left: AnnotatedImage | None = None
         self.painting = Painting(self)
         self.painting.counted.connect(self.changed)
-        self._making: Iterator[None] = iter(())
+        self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
         self._make_due, self._zoomed = QTimer(self), QTimer(self)
         for timer, pause, act in (
             (self._make_due, _STEP_MS, self._on_make_due),
@@ -79,7 +79,7 @@ class AnnotatedImages(QObject):
             work.look = replace(work.look, contrast=self.contrast)
             work.mask.draw(filled=self.filled)
             if self._left is not None:
-                work.take_over(self._left)
+                work.take_over(self._left, saved=True)
                 self._left = None
             work.mask.painted.connect(partial(self.painting.paint, work))
             work.mask.touched.connect(partial(self._on_touched, work))
@@ -111,12 +111,14 @@ class AnnotatedImages(QObject):
     def get_ready(self) -> None:
         """Make the layers of the image on show before they are needed, when nothing else is on."""
         if self.current is not None and self.current.at_hand is None:
-            self._making = self.current.ready()
+            self._making = self.current, self.current.ready()
             self._make_due.start()
 
     def _on_make_due(self) -> None:
-        free = self.current is not None and self.current.at_hand is None
-        if free and next(self._making, self) is not self:
+        work, steps = self._making
+        # Those of an image that was left would come back without it.
+        free = work is not None and work is self.current and work.at_hand is None
+        if free and next(steps, self) is not self:
             self._make_due.start()
 
     def _on_zoomed(self) -> None:

@@ -14,7 +14,7 @@ from napari.utils.triangulation_backend import TriangulationBackend, get_backend
 from psygnal import Signal
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
-from napari_spa.viewer.layers.mask import add_quietly, place_layer
+from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer
 from napari_spa.viewer.layers.polygons import mask_polygons
 
 if TYPE_CHECKING:
@@ -198,7 +198,11 @@ class CandidateShapes:
         for index, layer in enumerate(others.layers):
             others.let_go(index)
             if layer is not None:
-                layer.name = CANDIDATE_NAME.format(self._owner, index + 1)
+                before, after = (
+                    CANDIDATE_NAME.format(owner, index + 1)
+                    for owner in (others._owner, self._owner)
+                )
+                rename_layer(layer, before, after)
                 place_layer(layer, self._space)
                 self._listen(index, layer)
         self._apply()

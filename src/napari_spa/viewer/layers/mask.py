@@ -93,7 +93,8 @@ class MaskLayer:
         self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
-        layer.name = MASK_NAME.format(self._image.name)
+        before, after = (MASK_NAME.format(image.name) for image in (other._image, self._image))
+        rename_layer(layer, before, after)
         layer.colormap = mask_colours(self._image)
         place_layer(layer, space_of(self._image))
         self._layer, self._filled = layer, other._filled
@@ -335,6 +336,12 @@ def space_of(image: Image) -> dict[str, Any]:
         "units": image.units,
         "axis_labels": image.axis_labels,
     }
+
+
+def rename_layer(layer: Any, before: str, after: str) -> None:
+    """Name one of our layers after another image, unless a user gave it a name."""
+    if layer.name.startswith(before):  # napari may have added a number
+        layer.name = after
 
 
 def place_layer(layer: Any, space: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 
 from napari_spa.core.types import Box
-from napari_spa.viewer.layers.mask import add_quietly, place_layer, space_of
+from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer, space_of
 from napari_spa.viewer.layers.planes import spatial_shape
 
 if TYPE_CHECKING:
@@ -55,12 +55,16 @@ class PromptLayers:
         """Use the layers of an image that was left; what a user did to them holds."""
         self._points, shapes = others.let_go()
         if self._points is not None:
-            self._points.name = PROMPTS_NAME.format(self._image.name)
+            self._rename(self._points, PROMPTS_NAME, others)
             place_layer(self._points, space_of(self._image))
         if shapes is not None:
-            shapes.name = VIEW_NAME.format(self._image.name)
+            self._rename(shapes, VIEW_NAME, others)
             place_layer(shapes, space_of(self._image))
             self._listen(shapes)
+
+    def _rename(self, layer: Points | Shapes, name: str, others: PromptLayers) -> None:
+        before, after = (name.format(image.name) for image in (others._image, self._image))
+        rename_layer(layer, before, after)
 
     def let_go(self) -> tuple[Points | None, Shapes | None]:
         """Listen to the layers no more, and return those that are in the viewer."""
