@@ -443,7 +443,7 @@ def test_an_act_on_objects_under_a_preview_is_what_it_is_without(desk, act, leav
 
 def test_the_preview_shows_what_would_be_written_now(desk):
     work = desk.accept(desk.first)
-    desk.start(desk.first, point=(31, 33))
+    desk.start(desk.first, point=(31, 33), aim="next")
     wanted = work.at_hand.shown.proposal.mask
     for overlap in ("replace", "protect", "replace"):
         desk.refiner.overlap = overlap

@@ -92,7 +92,7 @@ def test_real_differences_come_back(viewer):
     session = RefinementSession(load_model("spa-tiny", device="cpu"))
     session.set_image(data.retina()[400:900, :500])
     proposal = session.start(points=[(250, 215)])
-    assert max(one.added_area for one in proposal.candidates) > 1000
+    assert max(one.added_area + one.removed_area for one in proposal.candidates) > 1000
     shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
     shapes.show(PLANE, [draw_candidate(one) for one in proposal.candidates])
     for layer, one in zip(shapes.layers, proposal.candidates, strict=True):
