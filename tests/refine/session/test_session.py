@@ -371,3 +371,10 @@ def test_images_of_no_known_size_or_shape_are_refused(model):
     for image in (Unknown(), [[1, 2], [3]], [[{}]], "image"):
         with pytest.raises(InputError):
             RefinementSession(model).set_image(image)
+
+
+@pytest.mark.parametrize("view", ["x", 3, FieldOfView(0, 0, 0, 5)])
+def test_a_view_to_start_in_is_checked(session, view):
+    with pytest.raises(InputError):
+        session.start(points=[(30, 40)], view=view)
+    assert session.timeline is None

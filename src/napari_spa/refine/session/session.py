@@ -260,6 +260,7 @@ class RefinementSession:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
             prompts = replace(prompts, anchor=framed.anchor)
         else:
+            check_view(view)
             framed = self._predictor.framed(view)
         self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
