@@ -28,7 +28,7 @@ if [ "$(uname -s)" = Linux ]; then
     display=(xvfb-run -a -s '-screen 0 1600x1000x24')
 fi
 status=0
-${display[@]+"${display[@]}"} "$python" -m pytest "$@" || status=$?
+${display[@]+"${display[@]}"} "$python" -m pytest -n 2 --dist loadgroup "$@" || status=$?
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'Failed before the tests: %s\n' "${failed[@]}" >&2

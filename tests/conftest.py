@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-# Before anything imports torch: spinning OpenMP threads of two processes slow
-# each other ten times and more.
+# Before anything imports torch: spinning OpenMP threads of two processes slow each other
+# ten times and more; and one thread here and in every process that a test starts, so that
+# sums are taken in the same order and figures are the same to the last bit.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sys
@@ -39,7 +41,14 @@ USER_FOLDERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run: windows without a display, GPU tests without a GPU."""
+    """Skip what this machine cannot run (windows, GPU), and share the tests among processes.
+
+    With pytest-xdist all windows belong to one process, since a display has one focus;
+    other tests go to a process file by file.
+    """
+    for item in items:
+        window = GUI_FIXTURES & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("windows" if window else item.path.as_posix()))
     if not _has_display():
         reason = "no display: run scripts/test.sh, or xvfb-run -a pytest"
         _skip(items, reason, lambda item: GUI_FIXTURES & set(getattr(item, "fixturenames", ())))
