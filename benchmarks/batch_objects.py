@@ -24,7 +24,7 @@ import tifffile
 import torch
 from scipy import ndimage
 
-from napari_spa.batch.auto import find_on_plane
+from napari_spa.batch.auto import generate_plane_masks
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.objects import objects_on, refine_mask
 from napari_spa.batch.segment import segment_image
@@ -118,7 +118,7 @@ def automatic(cases: list[tuple[Path, np.ndarray]]) -> None:
     for path, labels in cases:
         begun = time.perf_counter()
         source = engine.show(open_image(path).levels, FLAT)
-        found = find_on_plane(AutoConfig(), engine, FLAT, source)
+        found = generate_plane_masks(AutoConfig(), engine, FLAT, source)
         seconds = time.perf_counter() - begun
         areas, hit = np.bincount(labels.ravel()), set()
         for one in found:

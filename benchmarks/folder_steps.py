@@ -91,7 +91,7 @@ def play_folder(
 
     def step() -> None:
         name = dock.walker.current
-        desk.prompter.click((SIDE / 2, SIDE / 2))
+        desk.prompt_controller.click((SIDE / 2, SIDE / 2))
         wait(lambda: not refiner.busy)
         live(SHOWN_SECONDS)
         refiner.accept()

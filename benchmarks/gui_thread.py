@@ -126,7 +126,7 @@ def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
     draw_first_layers(viewer, meter)
     refiner = dock.refiner
     idle = lambda: not refiner.busy  # noqa: E731
-    dock.prompter.click(DISC)
+    dock.prompt_controller.click(DISC)
     wait(lambda: idle() and refiner.choosing)
     meter.report("first click: model, encoding")
     for number in range(20):
@@ -168,7 +168,7 @@ def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
     live(0.5)
     draw_first_layers(viewer, meter)
     refiner = dock.refiner
-    dock.prompter.click(tuple(world))
+    dock.prompt_controller.click(tuple(world))
     wait(lambda: not refiner.busy and refiner.choosing)
     meter.report("first click in a stack")
     dock.walker.propagate("both")
@@ -217,7 +217,7 @@ def play_long(rounds: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     played, layers, before = 0, 0, 0.0
     while played < rounds:
-        dock.prompter.click(tuple(rng.uniform(40, 150, 2) * image.scale))
+        dock.prompt_controller.click(tuple(rng.uniform(40, 150, 2) * image.scale))
         wait(lambda: not refiner.busy)
         played += 1
         for _ in range(9):

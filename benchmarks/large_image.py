@@ -92,7 +92,7 @@ def main() -> None:
         viewer.scene.camera.center = (0, row, column)
         live(0.3)
         begun = time.perf_counter()
-        dock.prompter.click(tuple(image.data_to_world((row, column))))
+        dock.prompt_controller.click(tuple(image.data_to_world((row, column))))
         while not dock.refiner.choosing:  # until the mask is in the viewer
             live(0.002)
             if time.perf_counter() - begun > 120:

@@ -25,7 +25,7 @@ from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.refine.annotation.propagation import propagate
-from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.session.prompt_validation import interior_click
 from napari_spa.viewer.samples import sample_stack
 
@@ -39,9 +39,9 @@ class Stack:
     labels: np.ndarray
     limits: tuple[float, float] | None = None
 
-    def at(self, position: int) -> Picture:
+    def at(self, position: int) -> ImagePlane:
         """Return a slice as the dock looks at it."""
-        return replace(Picture.of(self.image[position]), shown=self.limits)
+        return replace(ImagePlane.of(self.image[position]), shown=self.limits)
 
 
 def stacks(options: argparse.Namespace) -> list[Stack]:

@@ -95,7 +95,7 @@ def play(session: RefinementSession, folder: Path, options: argparse.Namespace) 
         session.set_image(image)
         for number, mask in enumerate(lent):
             known = profile or PreferenceProfile.empty(session.model.identity)
-            size = AcceptedSize(f"{name} {number}", session.canvas.fingerprint, float(mask.sum()))
+            size = AcceptedSize(f"{name} {number}", session.sampler.fingerprint, float(mask.sum()))
             profile = replace(known, sizes=remember(known.sizes, size))
         tested = order[len(lent) :][: options.objects]
         for mask in tested:

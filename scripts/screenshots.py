@@ -88,7 +88,7 @@ def play_fundus(folder: Path) -> None:
     viewer.scene.camera.center = (0, 650, 320)
     viewer.scene.camera.zoom = 1.5
     save(viewer, folder / "dock-before.png")
-    do(dock, lambda: dock.prompter.click(DISC))
+    do(dock, lambda: dock.prompt_controller.click(DISC))
     save(viewer, folder / "dock-first-round.png")
     for index in range(4):
         card = dock.parts.grid.cards[index]
@@ -101,9 +101,9 @@ def play_fundus(folder: Path) -> None:
     save(viewer, folder / "dock-after-two-picks.png")
     do(dock, dock.refiner.undo)
     dock.parts.tabs.setCurrentIndex(OPTIONS)
-    dock.looks.set_framed(True)
+    dock.display.set_framed(True)
     save(viewer, folder / "dock-options.png")
-    dock.looks.set_framed(False)
+    dock.display.set_framed(False)
     dock.parts.tabs.setCurrentIndex(REFINE)
     dock.parts.side_by_side.show()
     settle(1)
@@ -115,13 +115,13 @@ def play_fundus(folder: Path) -> None:
     dock.parts.help.help.hide()
     dock.refiner.discard()
     dock.store.save(blind=True)  # from the next object on
-    do(dock, lambda: dock.prompter.click(DISC))
+    do(dock, lambda: dock.prompt_controller.click(DISC))
     save(viewer, folder / "dock-blind.png")
     dock.store.save(blind=False)
     dock.refiner.discard()
     settle()
     viewer.theme = "light"
-    do(dock, lambda: dock.prompter.click((740.0, 720.0)))
+    do(dock, lambda: dock.prompt_controller.click((740.0, 720.0)))
     save(viewer, folder / "dock-light.png")
     viewer.close()
 
@@ -149,7 +149,7 @@ def play_profiles(folder: Path) -> None:
     viewer.scene.camera.center = (0, 860, 120)  # the disc in the part that is saved
     viewer.scene.camera.zoom = 1.2
     dock.profiles.acts.choose(ProfileStore().find("Ana"))
-    do(dock, lambda: dock.prompter.click(DISC))
+    do(dock, lambda: dock.prompt_controller.click(DISC))
     do(dock, lambda: dock.profiles.comparison.compare(ProfileStore().find("Ben"), "Ben"))
     save(viewer, folder / "dock-profile.png", part=(slice(20, 460), slice(560, 1600)))
     viewer.close()
@@ -166,7 +166,7 @@ def play_stack(folder: Path) -> None:
     viewer.dims.set_point(0, world[0])
     settle()
     save(viewer, folder / "stack-before.png")
-    do(dock, lambda: dock.prompter.click(world))
+    do(dock, lambda: dock.prompt_controller.click(world))
     do(dock, lambda: dock.refiner.pick(1))
     dock.walker.propagate("both")
     settle(0.2)

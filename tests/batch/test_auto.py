@@ -12,7 +12,7 @@ from scipy import ndimage
 from tiny_model import make_model
 
 from napari_spa.batch import auto
-from napari_spa.batch.auto import look_at_points, window_levels
+from napari_spa.batch.auto import predict_points, window_levels
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.objects import covers, mask_nms, shared_pixels
 from napari_spa.batch.segment import segment_image
@@ -23,7 +23,7 @@ from napari_spa.io.event_log import read_records
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.embedder import Embedder
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 from napari_spa.refine.log.replay import replay
 
 CENTRES = ((25, 30), (30, 100), (80, 60), (95, 120))
@@ -118,8 +118,8 @@ def test_numbers_go_on_from_plane_to_plane(found, tmp_path):
 
 @given(st.integers(20, 300), st.integers(20, 300), st.integers(4, 40))
 def test_each_point_is_asked_once_in_a_window_that_holds_it(height, width, grid):
-    canvas = Canvas(np.zeros((height, width), dtype=np.uint8))
-    for level in window_levels(canvas, AutoConfig(grid=grid)):
+    sampler = ImageSampler(np.zeros((height, width), dtype=np.uint8))
+    for level in window_levels(sampler, AutoConfig(grid=grid)):
         points = [point for _, points in level for point in points]
         assert len(set(points)) == len(points) > 0
         side = level[0][0].height
@@ -137,7 +137,7 @@ def test_a_model_that_sees_whole_images_gets_one_window():
     engine = BatchEngine(RECIPE, make_model(convention="sam"))
     engine.session.set_image(cells())
     (((view, points),),) = list(
-        window_levels(engine.session.canvas, AutoConfig(grid=5), whole=auto._whole_view(engine))
+        window_levels(engine.session.sampler, AutoConfig(grid=5), whole=auto._whole_view(engine))
     )
     assert view == FieldOfView(0, 0, 150, 150)
     assert len(points) == 5 * 4
@@ -193,13 +193,13 @@ def test_a_point_is_covered_by_the_pixels_not_by_the_box():
 class TestLookAtPoints:
     def test_points_of_a_window_do_not_depend_on_their_company(self):
         model = make_model()
-        canvas, embedder = Canvas(cells()), Embedder(model)
+        sampler, embedder = ImageSampler(cells()), Embedder(model)
         view = FieldOfView(0.0, 10.0, 128.0, 128.0)
         points = [(float(r), float(c)) for r in range(5, 125, 17) for c in range(15, 135, 17)]
-        together = look_at_points(model.spa, embedder, canvas, view, points)
+        together = predict_points(model.spa, embedder, sampler, view, points)
         assert len(together) == len(points) > 48  # more than one pass
         for point, sight in zip(points, together, strict=True):
-            (alone,) = look_at_points(model.spa, embedder, canvas, view, [point])
+            (alone,) = predict_points(model.spa, embedder, sampler, view, [point])
             assert (alone is None) == (sight is None)
             if alone is not None and sight is not None:
                 assert alone.quality == pytest.approx(sight.quality, abs=1e-4)
@@ -209,9 +209,9 @@ class TestLookAtPoints:
 
     def test_a_mask_holds_its_point_and_lies_in_the_image(self):
         engine = BatchEngine(BatchRecipe(device="cpu"))
-        canvas, embedder = Canvas(cells()), Embedder(engine.model)
+        sampler, embedder = ImageSampler(cells()), Embedder(engine.model)
         view = FieldOfView(-20.0, 30.0, 140.0, 140.0)
-        (sight,) = look_at_points(engine.model.spa, embedder, canvas, view, [(30.0, 100.0)])
+        (sight,) = predict_points(engine.model.spa, embedder, sampler, view, [(30.0, 100.0)])
         assert sight is not None
         region = sight.mask.region
         assert sight.mask.pixels[30 - region.row, 100 - region.column]
@@ -221,8 +221,8 @@ class TestLookAtPoints:
 
     def test_what_is_not_trusted_is_not_seen(self):
         model = make_model()
-        canvas, view = Canvas(cells()), FieldOfView(0.0, 0.0, 128.0, 128.0)
-        seen = look_at_points(
-            model.spa, Embedder(model), canvas, view, [(5.0, 5.0)], least_quality=99.0
+        sampler, view = ImageSampler(cells()), FieldOfView(0.0, 0.0, 128.0, 128.0)
+        seen = predict_points(
+            model.spa, Embedder(model), sampler, view, [(5.0, 5.0)], least_quality=99.0
         )
         assert seen == [None]

@@ -81,7 +81,7 @@ def test_each_plane_has_grey_values_of_its_own(model):
     for z in range(2):
         source = engine.show((stack,), Plane((1, 2), (z, 0, 0)))
         assert source["look"]["limits"] is None
-        seen.append(engine.session.canvas.read(FieldOfView(0.0, 0.0, 20.0, 20.0), 16))
+        seen.append(engine.session.sampler.read(FieldOfView(0.0, 0.0, 20.0, 20.0), 16))
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-5)
 
 

@@ -58,9 +58,9 @@ class Desk:
 
     @property
     def source(self) -> dict:
-        canvas = self.session.canvas
-        look = {**self.look, "limits": canvas.intensity.logged}
-        return {"image": canvas.fingerprint, "look": look}
+        sampler = self.session.sampler
+        look = {**self.look, "limits": sampler.intensity.logged}
+        return {"image": sampler.fingerprint, "look": look}
 
     def go(self, act: str, *arguments) -> None:
         getattr(self.session, act)(*arguments)

@@ -10,7 +10,7 @@ import pytest
 from napari_spa.core.metrics import dice
 from napari_spa.evaluate.measures import Game, boundary_distance, measure_game
 from napari_spa.evaluate.targets import RatedMasks, Target
-from napari_spa.evaluate.users import Pick, Shown
+from napari_spa.evaluate.users import Observation, Pick
 
 from .conftest import disc
 
@@ -21,8 +21,8 @@ GAME = Game("a", "p1", 0, "loose", "rival", "picks", "central")
 
 def play():
     turns = [
-        (Shown(TIGHT, (FAR, TIGHT, LOOSE), 0.25, 0.5), Pick(1)),
-        (Shown(LOOSE, (), 0.1, 0.2), None),
+        (Observation(TIGHT, (FAR, TIGHT, LOOSE), 0.25, 0.5), Pick(1)),
+        (Observation(LOOSE, (), 0.1, 0.2), None),
     ]
     return measure_game(GAME, turns, Target(0, ("loose",), LOOSE), RATED, 4)
 

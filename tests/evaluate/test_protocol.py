@@ -16,7 +16,7 @@ from napari_spa.errors import DataError, InputError
 from napari_spa.evaluate.methods import METHODS, MethodEntry
 from napari_spa.evaluate.protocol import evaluate, play_rounds
 from napari_spa.evaluate.targets import EvaluateConfig
-from napari_spa.evaluate.users import Pick, Shown, User
+from napari_spa.evaluate.users import Observation, Pick, User
 
 from .conftest import disc
 
@@ -130,7 +130,7 @@ class Fixed:
 
     def start(self, click, box):
         self.told += [click, box]
-        return Shown(disc(18, 14, 5))
+        return Observation(disc(18, 14, 5))
 
     def act(self, act):
         raise AssertionError("it takes nothing")
@@ -143,7 +143,7 @@ class Recorder(Fixed):
 
     def start(self, click, box):
         self.told += [click, box]
-        return Shown(disc(18, 14, 5), (disc(18, 14, 5), disc(18, 14, 8)))
+        return Observation(disc(18, 14, 5), (disc(18, 14, 5), disc(18, 14, 8)))
 
     def act(self, act):
         self.told.append(act)

@@ -9,8 +9,8 @@ from napari_spa.core.types import Box, Click
 from napari_spa.errors import InputError
 from napari_spa.evaluate.users import (
     HABITS,
+    Observation,
     Pick,
-    Shown,
     User,
     act_name,
     agreed_area,
@@ -79,7 +79,7 @@ def test_a_corrective_click_goes_into_the_largest_error() -> None:
 
 def test_picks_are_the_nearest_and_slips_are_others() -> None:
     wanted = disc(18, 14, 7)
-    shown = Shown(disc(18, 14, 5), (disc(18, 14, 5), disc(18, 14, 8), disc(30, 45, 3)))
+    shown = Observation(disc(18, 14, 5), (disc(18, 14, 5), disc(18, 14, 8), disc(30, 45, 3)))
     assert user(wanted).act(shown, ALL, None) == Pick(1)
     careless = user(wanted, "slips-20")
     picks = [careless.act(shown, ALL, None).index for _ in range(2000)]
@@ -88,20 +88,24 @@ def test_picks_are_the_nearest_and_slips_are_others() -> None:
     blind = user(wanted, "random")
     counts = np.bincount([blind.act(shown, ALL, None).index for _ in range(1500)])
     assert counts.min() > 400
-    assert user(wanted).act(Shown(wanted), ALL, None) is None, "nothing to pick from"
+    assert user(wanted).act(Observation(wanted), ALL, None) is None, "nothing to pick from"
 
 
 def test_both_picks_only_what_is_better_than_the_mask() -> None:
     wanted = disc(18, 14, 7)
     worse, better = disc(18, 14, 3), disc(18, 14, 7)
     act = user(wanted, "both", style="central").act(
-        Shown(disc(18, 14, 5), (worse, better)), ALL, None
+        Observation(disc(18, 14, 5), (worse, better)), ALL, None
     )
     assert act == Pick(1)
-    act = user(wanted, "both", style="central").act(Shown(disc(18, 14, 6), (worse,)), ALL, None)
+    act = user(wanted, "both", style="central").act(
+        Observation(disc(18, 14, 6), (worse,)), ALL, None
+    )
     assert isinstance(act, Click)
     no_clicks = frozenset({"pick"})
-    assert user(wanted, "both").act(Shown(disc(18, 14, 6), (worse,)), no_clicks, None) == Pick(0)
+    assert user(wanted, "both").act(
+        Observation(disc(18, 14, 6), (worse,)), no_clicks, None
+    ) == Pick(0)
 
 
 def test_a_box_is_drawn_around_and_moved_by_what_is_seen() -> None:
@@ -111,11 +115,11 @@ def test_a_box_is_drawn_around_and_moved_by_what_is_seen() -> None:
     assert drawn.row1 > 24
     short = wanted.copy()
     short[:, 18:] = False  # the mask ends 4 columns short on the right
-    moved = user(wanted, "boxes").act(Shown(short), ALL, drawn)
+    moved = user(wanted, "boxes").act(Observation(short), ALL, drawn)
     edges = [drawn.row0, drawn.column0, drawn.row1, drawn.column1 + 4]
     assert [moved.row0, moved.column0, moved.row1, moved.column1] == pytest.approx(edges)
-    assert user(wanted, "boxes").act(Shown(wanted), ALL, drawn) is None
-    assert isinstance(user(wanted, "boxes").act(Shown(wanted & False), ALL, drawn), Box)
+    assert user(wanted, "boxes").act(Observation(wanted), ALL, drawn) is None
+    assert isinstance(user(wanted, "boxes").act(Observation(wanted & False), ALL, drawn), Box)
 
 
 def test_a_box_stays_in_the_image() -> None:

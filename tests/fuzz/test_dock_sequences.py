@@ -22,10 +22,10 @@ from napari_spa.refine.annotation.propagation import PropagationConfig
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.annotation.controller import Refiner
+from napari_spa.viewer.annotation.controller import AnnotationController
 from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
-from napari_spa.viewer.annotation.prompts import Prompter
+from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 
 MODEL = make_model()
@@ -53,13 +53,18 @@ class DockMachine(RuleBasedStateMachine):
             self.viewer.add_image(data, name=name) for data, name in zip(DATA, "ab", strict=True)
         ]
         session = RefinementSession(MODEL, config=EngineConfig(samples=8))
-        self.refiner = Refiner(self.viewer, lambda name: session, work_root=Path(self.folder.name))
-        self.prompter, self.looks = Prompter(self.refiner), DisplayController(self.refiner)
+        self.refiner = AnnotationController(
+            self.viewer, lambda name: session, work_root=Path(self.folder.name)
+        )
+        self.prompt_controller, self.display = (
+            PromptController(self.refiner),
+            DisplayController(self.refiner),
+        )
         self.objects, self.walker = ObjectActions(self.refiner), StackPropagation(self.refiner)
         self.walker.config = ANYWHERE
         self.faults = []
         self.refiner.failed.connect(self.faults.append)
-        self.looks.set_contrast("automatic")
+        self.display.set_contrast("automatic")
         self.refiner.works.annotate(self.images[0])
 
     def settle(self, wait=True):
@@ -85,19 +90,19 @@ class DockMachine(RuleBasedStateMachine):
     @rule(point=points, label=st.integers(0, 1), wait=waits)
     def click(self, point, label, wait):
         z = self.viewer.dims.current_step[0]
-        self.prompter.click((z, *point), label)
+        self.prompt_controller.click((z, *point), label)
         self.settle(wait)
 
     @rule(one=points, other=points, wait=waits)
     def box(self, one, other, wait):
         z = self.viewer.dims.current_step[0]
-        self.prompter.box((z, *one), (z, *other))
+        self.prompt_controller.box((z, *one), (z, *other))
         self.settle(wait)
 
     @rule(path=st.lists(points, min_size=1, max_size=4), wait=waits)
     def stroke(self, path, wait):
         z = self.viewer.dims.current_step[0]
-        self.prompter.stroke([(z, *point) for point in path])
+        self.prompt_controller.stroke([(z, *point) for point in path])
         self.settle(wait)
 
     @rule(index=st.integers(0, 4), wait=waits)
@@ -119,7 +124,7 @@ class DockMachine(RuleBasedStateMachine):
     @rule(way=st.sampled_from(["forward", "backward", "both", 1, -1]), wait=waits)
     def walk(self, way, wait):
         if isinstance(way, int):
-            self.walker.carry(way)
+            self.walker.propagate_one(way)
         else:
             self.walker.propagate(way)
         self.settle(wait)
@@ -137,16 +142,16 @@ class DockMachine(RuleBasedStateMachine):
 
     @rule(blind=st.booleans())
     def set_blind(self, blind):
-        self.looks.set_blind(blind)
+        self.display.set_blind(blind)
 
     @rule(contrast=st.sampled_from(["automatic", "layer"]), wait=waits)
     def set_contrast(self, contrast, wait):
-        self.looks.set_contrast(contrast)
+        self.display.set_contrast(contrast)
         self.settle(wait)
 
     @rule(scale=st.sampled_from([0.5, 1.5]), wait=waits)
     def zoom(self, scale, wait):
-        self.looks.look_at(scale=scale)
+        self.display.look_at(scale=scale)
         self.settle(wait)
 
     # ------------------------------------------------------------------ what always holds
@@ -173,7 +178,7 @@ class DockMachine(RuleBasedStateMachine):
     def teardown(self):
         works = list(self.refiner.works)
         logs = [self.refiner.keeper.log_of(work) for work in works]
-        self.prompter.close()
+        self.prompt_controller.close()
         self.refiner.close()
         QApplication.processEvents()
         try:

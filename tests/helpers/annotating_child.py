@@ -43,11 +43,11 @@ def main():
             QApplication.processEvents()
             time.sleep(0.005)
 
-    play(lambda: dock.prompter.click((2, 30, 35)))
+    play(lambda: dock.prompt_controller.click((2, 30, 35)))
     play(lambda: refiner.pick(0))
     refiner.accept()
     viewer.dims.set_current_step(0, 1)
-    play(lambda: dock.prompter.click((1, 20, 25)))
+    play(lambda: dock.prompt_controller.click((1, 20, 25)))
     play(lambda: refiner.pick(0))
     play(lambda: refiner.pick(0))
     play(refiner.undo)

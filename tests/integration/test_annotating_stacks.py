@@ -12,7 +12,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
-from napari_spa.refine.annotation.propagation import PropagationConfig, carry, propagate
+from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.widgets.refine.dock import RefineDock
@@ -130,12 +130,12 @@ class Headless:
                 there = self.plane(found.position)
                 self.put(number, there, found.proposal, found.decisions, status, group)
 
-    def carry(self, number, z):
+    def propagate_one(self, number, z):
         plane, following = self.plane(z), self.plane(z + 1)
         part = self.annotation.objects[number].on(plane)
         mask = self.annotation.pixels(number, plane)
         mixture = part.decisions[-1].mixture
-        carry(self.session, self.data[z + 1], mask, mixture=mixture, source=self.source)
+        propagate_one(self.session, self.data[z + 1], mask, mixture=mixture, source=self.source)
         self.held = (number, following)
 
 
@@ -158,7 +158,7 @@ class InViewer:
     def start(self, z, point):
         self.viewer.dims.set_current_step(0, z)
         world = self.image.data_to_world((z, *point))
-        self.shown(lambda: self.dock.prompter.click(tuple(world), aim="next"))
+        self.shown(lambda: self.dock.prompt_controller.click(tuple(world), aim="next"))
 
     def pick(self, index):
         if index < len(self.refiner.held.shown.proposal.candidates):
@@ -167,7 +167,7 @@ class InViewer:
     def click(self, point, label):
         z = self.refiner.held.plane.index[0]
         world = self.image.data_to_world((z, *point))
-        self.shown(lambda: self.dock.prompter.click(tuple(world), label, aim="current"))
+        self.shown(lambda: self.dock.prompt_controller.click(tuple(world), label, aim="current"))
 
     def undo(self):
         if self.refiner.can_undo:
@@ -207,10 +207,10 @@ class InViewer:
         self.dock.parts.stack.propagate_requested.emit("both")
         self.idle()
 
-    def carry(self, number, z):
+    def propagate_one(self, number, z):
         self.dock.objects.go_to(number)
         self.viewer.dims.set_current_step(0, z)
-        self.shown(lambda: self.dock.parts.stack.carry_requested.emit(1))
+        self.shown(lambda: self.dock.parts.stack.propagate_one_requested.emit(1))
 
 
 def finish(annotator):
@@ -256,7 +256,7 @@ def play(annotator, disturb=lambda turn: None):
             annotator.undo_objects()  # the propagation, in one step
             annotator.redo_objects()
         if turn == 19 and z + 1 < SHAPE[0]:
-            annotator.carry(number, z)
+            annotator.propagate_one(number, z)
             annotator.pick(1)
             finish(annotator)
 

@@ -47,7 +47,7 @@ def words_of(widget):
 def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
     _, dock = opened
     dock.store.save(blind=True)
-    proposal, shown = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    proposal, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     parts, refiner = dock.parts, dock.refiner
     assert len(proposal.candidates) >= 2
     # Pictures: the image, and the outline of one mask in one colour.
@@ -84,7 +84,7 @@ def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
 def test_one_accepts_only_what_one_chose(opened, qtbot):
     _, dock = opened
     dock.store.save(blind=True)
-    _, shown = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     refiner, accept = dock.refiner, dock.parts.acts["accept"]
     assert not accept.isEnabled()
     refiner.accept()  # by its key
@@ -109,14 +109,14 @@ def test_one_accepts_only_what_one_chose(opened, qtbot):
 
 def test_it_holds_from_the_next_object_on(opened, qtbot):
     _, dock = opened
-    _, shown = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     dock.store.save(blind=True)
     assert not shown.blind
     assert dock.parts.acts["accept"].isEnabled()
     _, shown = play(qtbot, dock, lambda: dock.refiner.pick(0))
     assert not shown.blind
     dock.refiner.accept()
-    _, shown = play(qtbot, dock, lambda: dock.prompter.click((10, 50)))
+    _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((10, 50)))
     assert shown.blind
     dock.store.save(blind=False)
     assert not dock.parts.acts["accept"].isEnabled()
@@ -130,7 +130,7 @@ def test_the_order_differs_from_image_to_image(opened, qtbot):
     for seed in range(4):
         image = np.random.default_rng(seed).integers(0, 255, (60, 70), np.uint8)
         viewer.layers.selection.active = viewer.add_image(image)
-        _, shown = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+        _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
         orders.add(shown.order)
         dock.refiner.discard()
     assert len(orders) > 1

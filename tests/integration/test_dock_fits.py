@@ -28,7 +28,7 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         qtbot.wait(300)
         status = place(dock, parts.status).translated(0, -dock.height())
         with qtbot.waitSignal(dock.refiner.proposed, timeout=60_000):
-            dock.prompter.click((30, 35))
+            dock.prompt_controller.click((30, 35))
             assert parts.now.currentIndex() == 1  # progress and Cancel
         assert parts.now.currentIndex() == 0  # the object's figures
         qtbot.wait(300)

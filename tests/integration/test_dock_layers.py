@@ -63,7 +63,7 @@ def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):
     assert names(viewer) == ["cell", *(f"cell: {name}" for name in OURS)]
     assert viewer.layers.selection.active is viewer.layers["cell"]
     qtbot.waitUntil(lambda: dock.refiner.session is not None, timeout=30_000)
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert len(viewer.layers) == 8
     assert dock.made == ["spa-tiny"]  # loaded once
 
@@ -84,11 +84,11 @@ def test_closing_an_unused_dock_leaves_nothing(opened, qtbot):
 
 def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
     viewer, dock = opened
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     helpers = {layer for layer in viewer.layers if isinstance(layer, Shapes)}
     dock.refiner.accept()
     other = viewer.add_image(pixels(1), name="nerve", scale=(2, 2))
-    play(qtbot, dock, lambda: dock.prompter.click((40, 60)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((40, 60)))
     # The accepted object stays under its image's name; all else is one set.
     assert sorted(names(viewer)) == sorted(
         ["cell", "cell: objects", "nerve", *(f"nerve: {name}" for name in OURS)]
@@ -111,7 +111,7 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
 
 def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
     _, dock = opened
-    proposal = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     data = dock.refiner.current.mask.layer.data
     area = dock.refiner.held.area
     dock._on_previewed(1, True)
@@ -131,14 +131,14 @@ def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
 
 def test_the_mask_is_outlined_until_a_key_fills_it(opened, qtbot):
     viewer, dock = opened
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     layer = dock.refiner.current.mask.layer
     assert layer.contour > 0
     dock._acts()["fill"]()
     assert layer.contour == 0
     dock.refiner.accept()
     viewer.add_image(pixels(1), name="nerve")
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert dock.refiner.current.mask.layer.contour == 0  # holds for the next image too
     dock._acts()["fill"]()
     assert dock.refiner.current.mask.layer.contour > 0
@@ -156,7 +156,7 @@ def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):
     viewer.window.add_dock_widget(dock)
     image = viewer.layers["cell"]
     viewer.layers.selection.active = image
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert play(qtbot, dock, lambda: press(viewer, "2")).round == 2
     assert image.mode == "pan_zoom"
     assert play(qtbot, dock, lambda: press(viewer, "&", scan=10)).round == 3  # a French 1
@@ -165,7 +165,7 @@ def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):
     press(viewer, "2")  # napari's again
     assert image.mode == "transform"
     image.mode = "pan_zoom"
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     points = viewer.add_points(np.empty((0, 2)))
     viewer.layers.selection.active = points
     qtbot.wait(50)
@@ -191,7 +191,7 @@ def test_an_accept_that_is_redone_teaches_again(opened, qtbot):
     for chosen in (None, path):
         book.use(chosen)
         settle()
-        play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+        play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
         play(qtbot, dock, lambda: dock.refiner.pick(0))
         dock.refiner.accept()
         settle()

@@ -95,7 +95,7 @@ def click(qtbot, dock, desk, point=(24, 28)):
     layer = dock.walker.stage.current.layer
     place = list(dock.walker.stage.plane().index)
     place[-2:] = point
-    desk.prompter.click(tuple(layer.data_to_world(place)))
+    desk.prompt_controller.click(tuple(layer.data_to_world(place)))
     until(qtbot, lambda: ready(desk))
 
 

@@ -83,10 +83,10 @@ def outside_view(dock):
 
 def test_a_click_elsewhere_accepts_and_one_undo_takes_both_back(open_dock, qtbot):
     dock = open_dock(noise())
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
     picked = play(qtbot, dock, lambda: dock.refiner.pick(0))
     assert picked.round == 2
-    second = play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock)))
+    second = play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock)))
     assert second.round == 1
     assert list(objects(dock)) == [1]
     assert dock.refiner.held.number == 2
@@ -104,21 +104,21 @@ def test_a_click_elsewhere_accepts_and_one_undo_takes_both_back(open_dock, qtbot
 
 def test_a_click_in_reach_corrects(open_dock, qtbot):
     dock = open_dock(noise())
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
     row, column = np.argwhere(first.mask)[0]
-    assert play(qtbot, dock, lambda: dock.prompter.click((row, column))).round == 2
-    assert play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock), 0)).round == 3
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click((row, column))).round == 2
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock), 0)).round == 3
     assert dock.refiner.held.number == 1
     assert not objects(dock)
 
 
 def test_ctrl_starts_the_next_and_alt_stays(open_dock, qtbot):
     dock = open_dock(noise())
-    play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
     far = outside_view(dock)
-    assert play(qtbot, dock, lambda: dock.prompter.click(far, aim="current")).round == 2
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click(far, aim="current")).round == 2
     assert not objects(dock)
-    proposal = play(qtbot, dock, lambda: dock.prompter.click((31, 31), aim="next"))
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((31, 31), aim="next"))
     assert proposal.round == 1
     assert list(objects(dock)) == [1]
 
@@ -131,14 +131,14 @@ def test_the_mouse_says_which_object_is_meant(modifiers, aim):
 
     from napari.components import ViewerModel
 
-    from napari_spa.viewer.annotation.prompts import Gestures
+    from napari_spa.viewer.annotation.prompts import CanvasGestures
 
     class Taker:
         def click(self, position, label=1, *, aim="auto"):
             self.took = position, label, aim
 
     viewer, taker = ViewerModel(), Taker()
-    Gestures(viewer, taker)
+    CanvasGestures(viewer, taker)
     event = SimpleNamespace(
         button=1, type="mouse_press", pos=(3, 4), position=(5.0, 6.0), modifiers=modifiers
     )
@@ -152,11 +152,11 @@ def test_the_mouse_says_which_object_is_meant(modifiers, aim):
 
 def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
     dock = open_dock(noise())
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
     dock.refiner.accept()
     row, column = (int(v) for v in np.argwhere(first.mask)[0])
     dock.refiner.selected = None
-    dock.prompter.click((row, column))
+    dock.prompt_controller.click((row, column))
     assert not dock.refiner.busy
     assert dock.refiner.held is None
     assert dock.refiner.selected == 1
@@ -168,8 +168,8 @@ def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
 
 def test_reopening_another_object_accepts_the_current_one(open_dock, qtbot):
     dock = open_dock(noise())
-    play(qtbot, dock, lambda: dock.prompter.click((30, 30)))
-    play(qtbot, dock, lambda: dock.prompter.click(outside_view(dock)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock)))
     play(qtbot, dock, lambda: dock.objects.reopen(1))
     assert dock.refiner.held.number == 1
     assert list(objects(dock)) == [1, 2]
@@ -177,9 +177,9 @@ def test_reopening_another_object_accepts_the_current_one(open_dock, qtbot):
 
 def test_what_is_counted_is_what_is_written(open_dock, qtbot):
     dock = open_dock(noise())
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 30))).mask
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30))).mask
     dock.refiner.accept()
-    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30), aim="next")).mask
+    second = play(qtbot, dock, lambda: dock.prompt_controller.click((32, 30), aim="next")).mask
     left = int((second & ~first).sum())
     shared = int((second & first).sum())
     assert shared
@@ -201,7 +201,7 @@ def test_fifty_nuclei_take_one_click_each(open_dock, qtbot):
     model = load_model()
     dock = open_dock(image, lambda name: RefinementSession(model, config=EngineConfig(samples=16)))
     for centre in centres:
-        play(qtbot, dock, lambda centre=centre: dock.prompter.click(centre))
+        play(qtbot, dock, lambda centre=centre: dock.prompt_controller.click(centre))
     assert list(objects(dock)) == list(range(1, 50))
     assert dock.refiner.held.number == 50
     found = labels(dock)

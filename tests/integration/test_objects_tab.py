@@ -186,7 +186,7 @@ def test_new_objects_get_the_class_that_a_key_chooses(desk, open_desk):
     assert desk.said[-1] == "New objects: cell."
     assert desk.table.classes.combo.currentText() == "cell"
     with desk.qtbot.waitSignal(desk.refiner.proposed, timeout=30_000):
-        desk.dock.prompter.click((0, 30, 30))
+        desk.dock.prompt_controller.click((0, 30, 30))
     assert desk.refiner.accept()
     (held,) = desk.objects.values()
     assert held.class_name == "cell"
@@ -211,22 +211,22 @@ def test_a_click_merges_and_a_line_splits(desk):
     before = desk.pixels()
     desk.select(3)
     desk.table.merge_requested.emit()
-    assert desk.dock.prompter.gestures.tool == "merge"
+    assert desk.dock.prompt_controller.gestures.tool == "merge"
     assert desk.table.buttons["merge"].isChecked()
-    desk.dock.prompter.merge((0.0, 15.0, 40.0))
+    desk.dock.prompt_controller.merge((0.0, 15.0, 40.0))
     assert list(desk.objects) == [3, 8]
     np.testing.assert_array_equal(desk.pixels(), np.where(before == 7, 3, before))
-    assert desk.dock.prompter.gestures.tool == "add"
+    assert desk.dock.prompt_controller.gestures.tool == "add"
     desk.table.split_requested.emit()
-    desk.dock.prompter.split([(0.0, 40.0, 18.0), (0.0, 40.4, 45.0)])
+    desk.dock.prompt_controller.split([(0.0, 40.0, 18.0), (0.0, 40.4, 45.0)])
     assert list(desk.objects) == [3, 8, 9]
     assert desk.pixels()[0, 47, 30] == 9 or desk.pixels()[0, 34, 30] == 9
     assert (desk.pixels() > 0).sum() == (before > 0).sum()
     desk.assert_logged()
-    desk.dock.prompter.split([(0.0, 2.0, 2.0), (0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
-    desk.dock.prompter.split([(0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
+    desk.dock.prompt_controller.split([(0.0, 2.0, 2.0), (0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
+    desk.dock.prompt_controller.split([(0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
     assert "no accepted object under the line" in desk.failed[-1]
-    desk.dock.prompter.merge((0.0, 58.0, 78.0))
+    desk.dock.prompt_controller.merge((0.0, 58.0, 78.0))
     assert "no accepted object at that place" in desk.failed[-1]
     while desk.work.annotation.last_change.kind != "accept":
         desk.dock.objects.undo()

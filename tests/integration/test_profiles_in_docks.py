@@ -102,7 +102,7 @@ def test_another_profile_proposes_an_untouched_object_anew(open_dock, people, qt
     settle(qtbot, dock)
     bar, (ana, ben) = dock.parts.profile, people
     assert [bar.combo.itemText(k) for k in range(3)] == ["No profile", "Ana", "Ben"]
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     again = play(qtbot, dock, lambda: choose(qtbot, dock, 1))
     assert again.round == 1
     profile = PreferenceProfile.load(ana)
@@ -129,7 +129,7 @@ def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock,
     viewer.add_image(image())
     ana = people[0]
     dock.store.save(profile=str(ana))
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     play(qtbot, dock, lambda: dock.refiner.pick(0))
     dock.refiner.accept()
     settle(qtbot, dock)
@@ -175,7 +175,7 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
         settle(qtbot, dock)
         settle(qtbot, dock)
 
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     play(qtbot, dock, lambda: dock.refiner.pick(0))
     dock.refiner.accept()
     assert dock.parts.profile.words.text() == "Unsaved: 1 pick, 1 image"
@@ -224,7 +224,7 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     dock.store.save(profile=str(people[0]))
     assert not dock.profiles.comparison.possible
     world = tuple(layer.data_to_world((1, 30, 35)))
-    play(qtbot, dock, lambda: dock.prompter.click(world))
+    play(qtbot, dock, lambda: dock.prompt_controller.click(world))
     before = dock.refiner.session.timeline
     found = disagree(
         MODEL,
@@ -302,7 +302,7 @@ def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
     viewer.add_image(image())
     until(qtbot, lambda: "ana.json" in dock.parts.status.text().lower())
     assert dock.refiner.profiles.chosen is None
-    assert play(qtbot, dock, lambda: dock.prompter.click((30, 35))).round == 1
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35))).round == 1
 
 
 def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
@@ -323,7 +323,7 @@ def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
         for number in range(3):
             until(qtbot, lambda name=f"{number}.png": walker.current == name)
             world = tuple(walker.stage.current.layer.data_to_world((30, 35)))
-            play(qtbot, desk, lambda world=world: desk.prompter.click(world))
+            play(qtbot, desk, lambda world=world: desk.prompt_controller.click(world))
             play(qtbot, desk, lambda: desk.refiner.pick(0))
             desk.refiner.accept()
             settle(qtbot, desk)

@@ -75,7 +75,7 @@ def test_a_killed_window_leaves_the_object_in_the_round_it_was_in(open_dock, qtb
 
 def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtbot):
     _, first = open_dock()
-    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
     first.refiner.accept()
     first.release()
     _, second = open_dock()
@@ -88,7 +88,7 @@ def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtb
 
 def test_work_on_another_image_is_not_offered(open_dock, qtbot):
     _, first = open_dock()
-    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
     first.refiner.accept()
     first.release()
     _, second = open_dock(data=STACK[::-1].copy())  # same name, size and type
@@ -97,7 +97,7 @@ def test_work_on_another_image_is_not_offered(open_dock, qtbot):
 
 def test_two_windows_do_not_take_each_others_work(open_dock, qtbot):
     _, first = open_dock()
-    play(qtbot, first, lambda: first.prompter.click((0, 30, 35)))
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
     first.refiner.accept()
     _, second = open_dock()
     assert offers(qtbot, second) == []
@@ -112,9 +112,9 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_work_goes_on(
     _, dock = open_dock()
     said = []
     dock.refiner.failed.connect(said.append)
-    play(qtbot, dock, lambda: dock.prompter.click((0, 30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((0, 30, 35)))
     dock.refiner.accept()
-    play(qtbot, dock, lambda: dock.prompter.click((0, 20, 20)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((0, 20, 20)))
     assert len(said) == 1
     assert "cannot be saved as you go" in said[0]
     assert len(dock.refiner.current.annotation.objects) == 1

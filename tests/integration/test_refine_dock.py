@@ -66,7 +66,7 @@ def preview(dock):
 def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     np.testing.assert_array_equal(preview(dock) == 1, first.mask)
     assert [c.isEnabled() for c in dock.parts.grid.cards] == [
         k < len(first.candidates) for k in range(4)
@@ -89,9 +89,9 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
 def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    first = play(qtbot, dock, lambda: dock.prompter.click((30, 35))).mask
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35))).mask
     dock.parts.acts["accept"].click()
-    second = play(qtbot, dock, lambda: dock.prompter.click((32, 30), aim="next")).mask
+    second = play(qtbot, dock, lambda: dock.prompt_controller.click((32, 30), aim="next")).mask
     np.testing.assert_array_equal(preview(dock) == 1, first)
     dock.parts.acts["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, first)
@@ -101,7 +101,7 @@ def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbo
 def test_discard_leaves_nothing(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     dock.parts.acts["discard"].click()
     assert not preview(dock).any()
     ours = [layer for layer in viewer.layers if dock.refiner.current.owns(layer)]
@@ -128,7 +128,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
     if order == (1, 0, 2):
         inside = np.array([30, 3, 35])
     world = tuple(layer.data_to_world(inside))
-    proposal = play(qtbot, dock, lambda: dock.prompter.click(world))
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click(world))
     labels = dock.refiner.current.mask.layer
     np.testing.assert_allclose(labels.scale, layer.scale)
     np.testing.assert_allclose(labels.translate, layer.translate)
@@ -152,7 +152,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
 def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
     viewer.add_image(image(), name="image")
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     viewer.add_shapes(name="theirs")
     kinds = set()
     for layer in list(viewer.layers):
@@ -175,7 +175,7 @@ def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
     dock.store.save(keys={"accept": "Shift+Z"})
     dock.store.save(contrast="layer")
     assert "Shift+Z" in dock.parts.acts["accept"].text()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     press(viewer, "Shift+Z")
     assert not dock.refiner.choosing
 
@@ -183,7 +183,7 @@ def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
 def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
     viewer.add_image(image(), name="image")
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     for layer in list(viewer.layers):
         layer.name = f"renamed {layer.name}"
     play(qtbot, dock, lambda: dock.refiner.pick(0))
@@ -196,14 +196,14 @@ def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
 def test_deleting_the_image_drops_the_object_and_late_answers(viewer, open_dock, qtbot):
     layer = viewer.add_image(image())
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     dock.refiner.pick(0)
     viewer.layers.remove(layer)
     qtbot.wait(500)
     assert not dock.refiner.choosing
     assert "removed" in dock.parts.status.text()
     viewer.add_image(image(seed=1))
-    assert play(qtbot, dock, lambda: dock.prompter.click((20, 20))).round == 1
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click((20, 20))).round == 1
 
 
 def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
@@ -211,26 +211,26 @@ def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
         raise InputError("the model file is broken.")
 
     dock = open_dock(broken)
-    dock.prompter.click((1, 1))
+    dock.prompt_controller.click((1, 1))
     assert "no image" in dock.parts.status.text()
     viewer.add_image(image())
-    dock.prompter.click((500, 1))
+    dock.prompt_controller.click((500, 1))
     assert "outside" in dock.parts.status.text()
     with qtbot.waitSignal(dock.refiner.failed, timeout=10_000):
-        dock.prompter.click((5, 5))
+        dock.prompt_controller.click((5, 5))
     assert dock.parts.status.text() == "The model file is broken."
     assert not dock.refiner.worker.busy
     dock.refiner.model.factory = make_session
-    assert play(qtbot, dock, lambda: dock.prompter.click((5, 5))).round == 1
+    assert play(qtbot, dock, lambda: dock.prompt_controller.click((5, 5))).round == 1
 
 
 def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     viewer.add_image(image((4, 60, 70)))
     viewer.dims.set_current_step(0, 1)
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((1, 30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
     viewer.dims.set_current_step(0, 2)
-    dock.prompter.click((2, 30, 35))
+    dock.prompt_controller.click((2, 30, 35))
     assert "another slice" in dock.parts.status.text()
     dock.parts.acts["accept"].click()
     labels = dock.refiner.current.mask.layer.data
@@ -242,7 +242,7 @@ def test_closing_gives_everything_back(viewer, open_dock, qtbot):
     viewer.add_image(image())
     keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
     dock = open_dock()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     dock.parts.acts["accept"].click()
     dock.close()
     assert dict(viewer.keymap) == keys
@@ -255,7 +255,7 @@ def test_removing_the_dock_gives_everything_back(viewer, qtbot):
     keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
     dock = RefineDock(viewer, make_session)
     viewer.window.add_dock_widget(dock, name="SPA Refine")
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     viewer.window.remove_dock_widget(dock)
     assert dict(viewer.keymap) == keys
     assert list(viewer.mouse_drag_callbacks) == callbacks
@@ -269,8 +269,8 @@ def test_two_viewers_do_not_collide(make_napari_viewer, qtbot):
         for seed, (v, dock) in enumerate(zip(viewers, docks, strict=True)):
             qtbot.addWidget(dock)
             v.add_image(image(seed=seed))
-        first = play(qtbot, docks[0], lambda: docks[0].prompter.click((30, 35)))
-        second = play(qtbot, docks[1], lambda: docks[1].prompter.click((20, 25)))
+        first = play(qtbot, docks[0], lambda: docks[0].prompt_controller.click((30, 35)))
+        second = play(qtbot, docks[1], lambda: docks[1].prompt_controller.click((20, 25)))
         np.testing.assert_array_equal(preview(docks[0]) == 1, first.mask)
         np.testing.assert_array_equal(preview(docks[1]) == 1, second.mask)
         press(viewers[0], DEFAULT_KEYS["accept"])

@@ -20,7 +20,7 @@ def dock(make_napari_viewer, qtbot):
         viewer, lambda name: RefinementSession(MODEL, config=EngineConfig(samples=12))
     )
     qtbot.addWidget(dock)
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     yield dock
     dock.release()
 
@@ -111,7 +111,7 @@ def test_a_size_that_fails_shows_the_round_again(dock, qtbot, monkeypatch):
 def test_a_blind_reader_has_no_slider(dock, qtbot):
     dock.refiner.discard()
     dock.store.save(blind=True)
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert dock.parts.size_slider.isHidden()
     dock.parts.size_slider.step(1)
     dock.refiner.resize(0.5)
@@ -119,5 +119,5 @@ def test_a_blind_reader_has_no_slider(dock, qtbot):
     assert in_image(dock) == 0
     dock.store.save(blind=False)
     dock.refiner.discard()
-    play(qtbot, dock, lambda: dock.prompter.click((30, 35)))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert not dock.parts.size_slider.isHidden()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.embedder import Embedder
-    from napari_spa.refine.engine.view import Canvas, FieldOfView
+    from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 
 _STABLE = 1.0
@@ -57,10 +57,10 @@ class PointPrediction:
     share: float
 
 
-def look_at_points(
+def predict_points(
     spa: Spa,
     embedder: Embedder,
-    canvas: Canvas,
+    sampler: ImageSampler,
     view: FieldOfView,
     points: Sequence[tuple[float, float]],
     *,
@@ -78,7 +78,7 @@ def look_at_points(
     step = chunk_size(spa)
     found: list[PointPrediction | None] = []
     with torch.inference_mode():
-        image = embedder.encode(canvas, view)
+        image = embedder.encode(sampler, view)
         for start in range(0, len(places), step):
             some = places[start : start + step]
             xy = torch.tensor([[(y, x) if swap else (x, y)] for x, y in some]).float()
@@ -88,12 +88,14 @@ def look_at_points(
             maps: FloatArray = logits[:, 0].float().cpu().numpy()
             for place, one, trust in zip(some, maps, quality[:, 0].tolist(), strict=True):
                 seen = trust >= least_quality
-                found.append(_sight(canvas, view, one, place, trust, size) if seen else None)
+                found.append(
+                    _point_prediction(sampler, view, one, place, trust, size) if seen else None
+                )
     return found
 
 
-def _sight(
-    canvas: Canvas,
+def _point_prediction(
+    sampler: ImageSampler,
     view: FieldOfView,
     logits: FloatArray,
     place: tuple[float, float],
@@ -108,11 +110,11 @@ def _sight(
         return None
     around = _part_at(logits > -_STABLE, *np.argwhere(part)[0])
     wide = part.sum() if around is None else around.sum()
-    mask = _in_image(view, part, canvas.shape)
+    mask = _in_image(view, part, sampler.shape)
     if not mask.area:
         return None
     stability_score = float((part & (logits > _STABLE)).sum() / wide)
-    border = _border(view, part, canvas.shape)
+    border = _border(view, part, sampler.shape)
     return PointPrediction(mask, float(quality), stability_score, border, float(part.mean()))
 
 
@@ -181,17 +183,17 @@ _INSIDE, _INSIDE_FIRST = 0.5, 0.7
 _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
 
 
-def find_objects(config: AutoConfig, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
+def generate_masks(config: AutoConfig, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
     """Find the objects on all planes of an image, each plane by itself."""
     number = 0
     for plane in image.planes():
         source = engine.show(image.levels, plane, image.info.pixel_side)
-        for found in find_on_plane(config, engine, plane, source):
+        for found in generate_plane_masks(config, engine, plane, source):
             number += 1
             yield replace(found, number=number)
 
 
-def find_on_plane(
+def generate_plane_masks(
     config: AutoConfig,
     engine: BatchEngine,
     plane: Plane,
@@ -200,7 +202,7 @@ def find_on_plane(
 ) -> list[Found]:
     """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``."""
     session = engine.session
-    height, width = session.canvas.shape
+    height, width = session.sampler.shape
     sights = _first_look(config, engine, _part_of(progress, 0.0, 0.4))
     ideas = _look_again(engine, sights, _part_of(progress, 0.4, 0.6))
     found: list[Found] = []
@@ -230,21 +232,21 @@ class _Idea:
 
 
 def window_levels(
-    canvas: Canvas, config: AutoConfig, *, whole: FieldOfView | None = None
+    sampler: ImageSampler, config: AutoConfig, *, whole: FieldOfView | None = None
 ) -> Iterator[list[_Window]]:
     """Place windows of one size after another, and the points that are asked in each."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
-    finest = max(canvas.shape) / config.grid
+    finest = max(sampler.shape) / config.grid
     if whole is not None:
-        rows, columns = (_lattice(extent, finest) for extent in canvas.shape)
+        rows, columns = (_lattice(extent, finest) for extent in sampler.shape)
         yield [(whole, [(r, c) for r in rows for c in columns])]
         return
-    side = canvas.largest_view
-    while side == canvas.largest_view or side >= max(_SMALLEST, _FEWEST * finest):
+    side = sampler.largest_view
+    while side == sampler.largest_view or side >= max(_SMALLEST, _FEWEST * finest):
         spacing = max(finest, side / _POINTS)
-        down, across = (_starts(extent, side) for extent in canvas.shape)
-        rows, columns = (_lattice(extent, spacing) for extent in canvas.shape)
+        down, across = (_starts(extent, side) for extent in sampler.shape)
+        rows, columns = (_lattice(extent, spacing) for extent in sampler.shape)
         mine = _nearest(rows, down + side / 2), _nearest(columns, across + side / 2)
         level: list[_Window] = []
         for i, top in enumerate(down):
@@ -290,11 +292,11 @@ def _first_look(
     config: AutoConfig, engine: BatchEngine, progress: Progress
 ) -> list[PointPrediction]:
     """Ask at all points; keep what is trusted, whole and distinct."""
-    canvas, spa = engine.session.canvas, engine.model.spa
+    sampler, spa = engine.session.sampler, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
-    most = config.largest_share * canvas.shape[0] * canvas.shape[1]
+    most = config.largest_share * sampler.shape[0] * sampler.shape[1]
     sights: list[PointPrediction] = []
-    for depth, level in enumerate(window_levels(canvas, config, whole=whole)):
+    for depth, level in enumerate(window_levels(sampler, config, whole=whole)):
         known = [sights[index] for index in _surest(sights, config)]
         clear = [s.mask for s in known if s.quality > _SURE and s.share > _CLOSE]
         here: list[PointPrediction] = []
@@ -302,7 +304,7 @@ def _first_look(
             # How many sizes of windows there will be is not known: each takes half the rest.
             progress(1 - 0.5**depth * (1 - 0.5 * number / len(level)), "looking for objects")
             asked = [point for point in points if not covers(clear, *point)]
-            seen = look_at_points(spa, embedder, canvas, view, asked, least_quality=_TRUSTED)
+            seen = predict_points(spa, embedder, sampler, view, asked, least_quality=_TRUSTED)
             for sight in seen:
                 if sight is None or sight.border > _CUT:
                     continue
@@ -325,15 +327,15 @@ def _look_again(
     engine: BatchEngine, sights: list[PointPrediction], progress: Progress
 ) -> list[_Idea]:
     """Keep what is found again, alone and from its own middle."""
-    canvas, spa = engine.session.canvas, engine.model.spa
+    sampler, spa = engine.session.sampler, engine.model.spa
     embedder, whole = _embedder(engine), _whole_view(engine)
     ideas = []
     for number, sight in enumerate(sights):
         progress(number / len(sights), f"checking object {number + 1} of {len(sights)}")
         click = interior_click(sight.mask)
-        view = whole or _alone(canvas, sight)
-        (again,) = look_at_points(
-            spa, embedder, canvas, view, [(click.row, click.column)], least_quality=_TRUSTED
+        view = whole or _alone(sampler, sight)
+        (again,) = predict_points(
+            spa, embedder, sampler, view, [(click.row, click.column)], least_quality=_TRUSTED
         )
         if again is None or again.border > _CUT_ALONE:
             continue
@@ -343,31 +345,31 @@ def _look_again(
     return ideas
 
 
-def _alone(canvas: Canvas, sight: PointPrediction) -> FieldOfView:
+def _alone(sampler: ImageSampler, sight: PointPrediction) -> FieldOfView:
     """Return the field of view of one object, as a click on it would get."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
     region = sight.mask.region
     long, short = max(region.height, region.width), min(region.height, region.width)
     side = _CONTEXT * max(0.65 * long + 0.35 * short, 0.75 * long)
-    side = min(max(side, _SMALLEST_VIEW), 1.5 * canvas.largest_view)
+    side = min(max(side, _SMALLEST_VIEW), 1.5 * sampler.largest_view)
     centre = region.row + region.height / 2, region.column + region.width / 2
-    return FieldOfView.around(*centre, side).inside(canvas.shape)
+    return FieldOfView.around(*centre, side).inside(sampler.shape)
 
 
 def _whole_view(engine: BatchEngine) -> FieldOfView | None:
     """Return the one view of a model that sees whole images; None for the others."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
-    frame, canvas = engine.model.spa.config.rules.frame, engine.session.canvas
+    frame, sampler = engine.model.spa.config.rules.frame, engine.session.sampler
     if frame == "window":
         return None
-    if not canvas.picture.small:
+    if not sampler.image_plane.small:
         raise InputError(
             f"{engine.identity.name} cannot look for objects in so large an image; "
             "use spa-tiny, or prompts."
         )
-    height, width = canvas.shape
+    height, width = sampler.shape
     if frame == "squash":
         return FieldOfView(0, 0, height, width)
     return FieldOfView(0, 0, max(height, width), max(height, width))

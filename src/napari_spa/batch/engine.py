@@ -203,9 +203,9 @@ class BatchEngine:
         """Set a plane as the session's image, looked at as its replay will."""
         look: dict[str, Any] = {"channels": _colours(levels[0], plane), "axis": None}
         self.session.set_image(logged_plane(levels, plane, look), pixel_size=pixel_size)
-        canvas = self.session.canvas
-        look["limits"] = canvas.intensity.logged
-        return {"image": canvas.fingerprint, "look": look}
+        sampler = self.session.sampler
+        look["limits"] = sampler.intensity.logged
+        return {"image": sampler.fingerprint, "look": look}
 
 
 def _colours(array: Any, plane: Plane) -> tuple[int, ...] | None:  # noqa: ANN401  any array

@@ -127,9 +127,9 @@ def _find(
         from napari_spa.batch.objects import refine_masks
 
         return refine_masks(task.mask, engine, image)
-    from napari_spa.batch.auto import find_objects
+    from napari_spa.batch.auto import generate_masks
 
-    return find_objects(recipe.auto, engine, image)
+    return generate_masks(recipe.auto, engine, image)
 
 
 class _Written:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.cli.arguments import Commands
-    from napari_spa.cli.panel import Shown
+    from napari_spa.cli.panel import PanelRound
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
 
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_spa.refine.session.session import RefinementSession
 
     model = load_model(options.model, device=options.device)
-    played: dict[str, list[Shown]] = {}
+    played: dict[str, list[PanelRound]] = {}
     seconds: dict[str, list[float]] = {}
     missing: list[str] = []
     for scene in SCENES:
@@ -172,25 +172,27 @@ def pick_by_edges(proposal: Proposal, edges: NDArray[np.float32]) -> int:
 
 def _play(
     session: RefinementSession, image: NDArray[np.generic], scene: Scene
-) -> tuple[list[Shown], list[float]]:
+) -> tuple[list[PanelRound], list[float]]:
     """Return the rounds of one object, and the seconds each took."""
-    from napari_spa.cli.panel import Shown
+    from napari_spa.cli.panel import PanelRound
 
     edges = edge_strength(image)
     session.set_image(image)
     with progress_bar(scene.name) as progress:
         proposal = session.start(points=[scene.point], progress=progress)
-    rounds: list[Shown] = []
+    rounds: list[PanelRound] = []
     seconds = [sum(session.seconds.values())]
     while proposal.candidates and len(rounds) < ROUNDS - 1:
         picked = pick_by_edges(proposal, edges)
-        rounds.append(Shown(proposal, picked))
+        rounds.append(PanelRound(proposal, picked))
         proposal = session.pick(picked)
         seconds.append(sum(session.seconds.values()))
-    return [*rounds, Shown(proposal, None)], seconds
+    return [*rounds, PanelRound(proposal, None)], seconds
 
 
-def _write(folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[Shown]) -> None:
+def _write(
+    folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[PanelRound]
+) -> None:
     from napari_spa.cli.panel import draw_panel
     from napari_spa.io.images import ImageInfo, write_labels
 
@@ -202,7 +204,7 @@ def _write(folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[
 
 def _report(
     options: argparse.Namespace,
-    played: dict[str, list[Shown]],
+    played: dict[str, list[PanelRound]],
     seconds: dict[str, list[float]],
     model: dict[str, object],
 ) -> None:

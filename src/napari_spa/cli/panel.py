@@ -29,7 +29,7 @@ _COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class PanelRound:
     """One round of the picture."""
 
     proposal: Proposal  # what was offered
@@ -38,7 +38,7 @@ class Shown:
 
 def draw_panel(
     image: NDArray[np.generic],
-    rounds: Sequence[Shown],
+    rounds: Sequence[PanelRound],
     path: Path,
     *,
     title: str,

@@ -273,12 +273,12 @@ def _look(
 ) -> tuple[NDArray[np.generic], ProfileDisagreement, LoadedModel]:
     from napari_spa.io.images import read_image
     from napari_spa.io.models.load import load_model
-    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.preference.comparison import disagree
     from napari_spa.refine.session.prompt_validation import check_prompts
 
     image, _ = read_image(options.image, index=options.slice)
-    shape = Picture.of(image).shape
+    shape = ImagePlane.of(image).shape
     prompts = check_prompts(options.point, options.label, options.box, None, shape)
     model = load_model(
         options.model or first.model.name, device=options.device, head=first.model.head

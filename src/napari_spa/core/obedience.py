@@ -76,7 +76,7 @@ class Evidence:
         return Evidence(self.places[inside], self.labels[inside], self.box)
 
 
-NOTHING_SAID = Evidence(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+NO_EVIDENCE = Evidence(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
 
 
 def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray
     from napari_spa.evaluate.targets import RatedMasks, Target
-    from napari_spa.evaluate.users import Act, Shown
+    from napari_spa.evaluate.users import Act, Observation
 
 PLAUSIBLE = 0.5
 """A candidate is plausible when its Dice with some rater is above this."""
@@ -85,7 +85,7 @@ class Game:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-Turn = tuple["Shown", "Act | None"]
+Turn = tuple["Observation", "Act | None"]
 
 
 def measure_game(
@@ -124,7 +124,7 @@ def measure_game(
     return rows, agreement
 
 
-def _measure(shown: Shown, target: Target, rated: RatedMasks) -> dict[str, float | int]:
+def _measure(shown: Observation, target: Target, rated: RatedMasks) -> dict[str, float | int]:
     mask, offered = shown.mask, shown.candidates
     between = pairwise_dice(offered)
     found = dice(mask, target.mask)

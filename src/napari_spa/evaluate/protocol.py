@@ -28,7 +28,7 @@ from napari_spa.evaluate.users import (
     HABITS,
     Act,
     ClickStyle,
-    Shown,
+    Observation,
     User,
     agreed_area,
     check_habits,
@@ -270,7 +270,7 @@ class _Table:
 
 def play_rounds(
     method: Method, segmenter: Segmenter, click: Click, user: User, rounds: int
-) -> Iterator[tuple[Shown, Act | None]]:
+) -> Iterator[tuple[Observation, Act | None]]:
     """Play round after round; fewer when the user or the method has nothing more to do."""
     box = user.draw_box() if "box" in method.currencies else None
     shown = segmenter.start(click, box)

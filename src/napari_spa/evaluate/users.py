@@ -53,7 +53,7 @@ def act_name(act: Act | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class Observation:
     """What a user sees in one round.
 
     Attributes
@@ -208,7 +208,9 @@ class User:
         edges = np.array([box.row0, box.column0, box.row1, box.column1]) + wanted - reached
         return _box(edges, self.wanted.shape)
 
-    def act(self, shown: Shown, currencies: frozenset[Currency], box: Box | None) -> Act | None:
+    def act(
+        self, shown: Observation, currencies: frozenset[Currency], box: Box | None
+    ) -> Act | None:
         """Say what to do next; None to leave it as it is."""
         if "box" in self._habit.currencies and "box" in currencies and box is not None:
             return self.move_box(box, shown.mask)
@@ -221,7 +223,7 @@ class User:
                 return picked
         return corrective_click(shown.mask, self.wanted, self.style, self.rng)
 
-    def _pick(self, shown: Shown) -> Pick | None:
+    def _pick(self, shown: Observation) -> Pick | None:
         count = len(shown.candidates)
         if count == 0:
             return None

@@ -12,9 +12,9 @@ from napari_spa.errors import Cancelled, InputError
 from napari_spa.refine.annotation.propagation import (
     Appearance,
     PropagationConfig,
-    carry,
     deep_points,
     propagate,
+    propagate_one,
 )
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
@@ -47,7 +47,7 @@ def tiny():
 def test_models_that_see_whole_images_carry_with_the_whole_slice(convention, side):
     session = RefinementSession(make_model(convention=convention), config=EngineConfig(samples=12))
     image = ball(slices=1)[0][0, :80]
-    carry(session, image, disc())
+    propagate_one(session, image, disc())
     session_view = session.view
     assert (session_view.row, session_view.column) == (0, 0)
     assert (session_view.height, session_view.width) == (side, 96)
@@ -93,7 +93,7 @@ def test_the_same_slices_give_the_same_masks(tiny):
 
 def test_a_slice_can_be_had_again_from_its_decisions(tiny):
     image, _ = ball(slices=6)
-    shown = carry(tiny, image[3], disc((96, 96), (47, 47), 14))
+    shown = propagate_one(tiny, image[3], disc((96, 96), (47, 47), 14))
     decisions = tiny.timeline.state.decisions
     tiny.set_image(image[3])
     np.testing.assert_array_equal(tiny.restore(decisions).mask, shown.mask)
@@ -163,4 +163,4 @@ def test_deep_points_lie_deep_and_apart():
 
 def test_an_empty_mask_cannot_be_carried(tiny):
     with pytest.raises(InputError, match="empty"):
-        carry(tiny, np.zeros((20, 20), np.uint8), LocalMask.crop(np.zeros((20, 20), bool)))
+        propagate_one(tiny, np.zeros((20, 20), np.uint8), LocalMask.crop(np.zeros((20, 20), bool)))

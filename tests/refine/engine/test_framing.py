@@ -9,20 +9,20 @@ from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import FramingConfig
 from napari_spa.refine.engine.framing import (
-    Glimpse,
-    Sighting,
+    RankedPrediction,
+    WindowPrediction,
     frame_prompts,
-    sightings,
+    rank_predictions,
     widen,
     window_sides,
 )
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 
-def glimpse(side, diameter, quality=0.9, size=64):
+def prediction(side, diameter, quality=0.9, size=64):
     """Look at a disc of some diameter through a window of some side around its centre."""
     r = np.hypot(*(np.indices((size, size)) - (size - 1) / 2)) * side / size
-    return Glimpse(FieldOfView.around(100, 100, side), r < diameter / 2, quality)
+    return WindowPrediction(FieldOfView.around(100, 100, side), r < diameter / 2, quality)
 
 
 def test_windows_reach_from_small_to_the_whole_image():
@@ -36,66 +36,66 @@ CLICKS = (Click(99.5, 99.5),)
 
 
 def merits(*levels):
-    return [s.merit for s in sightings([[level] for level in levels], FramingConfig())]
+    return [s.merit for s in rank_predictions([[level] for level in levels], FramingConfig())]
 
 
 def test_prefers_the_window_that_holds_the_object_whole_and_large():
-    levels = [[glimpse(side, 40)] for side in (16, 32, 64, 128, 256, 512)]
-    assert 64 <= sightings(levels, FramingConfig())[0].glimpse.view.height <= 128
+    levels = [[prediction(side, 40)] for side in (16, 32, 64, 128, 256, 512)]
+    assert 64 <= rank_predictions(levels, FramingConfig())[0].prediction.view.height <= 128
 
 
 def test_one_object_is_looked_at_again_once_and_two_are_both():
-    one = [[glimpse(side, 40)] for side in (64, 90, 128, 180)]
-    assert len(sightings(one, FramingConfig())) == 1
-    both = [[glimpse(64, 20), glimpse(64, 40)], [glimpse(128, 40)]]
-    assert len(sightings(both, FramingConfig())) == 2
+    one = [[prediction(side, 40)] for side in (64, 90, 128, 180)]
+    assert len(rank_predictions(one, FramingConfig())) == 1
+    both = [[prediction(64, 20), prediction(64, 40)], [prediction(128, 40)]]
+    assert len(rank_predictions(both, FramingConfig())) == 2
 
 
 def test_never_more_second_looks_than_asked_for():
-    levels = [[glimpse(200, size) for size in (20, 30, 45, 70, 100, 150)]]
-    assert len(sightings(levels, FramingConfig(looks=3))) == 3
+    levels = [[prediction(200, size) for size in (20, 30, 45, 70, 100, 150)]]
+    assert len(rank_predictions(levels, FramingConfig(looks=3))) == 3
 
 
 def test_does_not_trust_what_the_quality_head_does_not():
-    low, high = merits(glimpse(60, 30, quality=0.2)), merits(glimpse(60, 30, quality=0.9))
+    low, high = merits(prediction(60, 30, quality=0.2)), merits(prediction(60, 30, quality=0.9))
     assert high[0] > 4 * low[0]
 
 
 def test_an_object_is_found_again_from_its_own_middle():
-    seen = Sighting(glimpse(60, 30), 1.0)
-    texture = seen.found_again(glimpse(60, 30, quality=0.3), CLICKS)
-    assert seen.found_again(glimpse(60, 30), CLICKS) > 2 * texture
+    seen = RankedPrediction(prediction(60, 30), 1.0)
+    texture = seen.found_again(prediction(60, 30, quality=0.3), CLICKS)
+    assert seen.found_again(prediction(60, 30), CLICKS) > 2 * texture
 
 
 def test_what_a_click_denies_hardly_counts():
-    seen, again = Sighting(glimpse(60, 30), 1.0), glimpse(60, 30)
+    seen, again = RankedPrediction(prediction(60, 30), 1.0), prediction(60, 30)
     held = seen.found_again(again, CLICKS)
     assert held > 3 * seen.found_again(again, (Click(150.0, 150.0),)) > 0
     assert held > 3 * seen.found_again(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
 
 
 def test_nothing_seen_counts_nothing_but_is_still_looked_at():
-    assert merits(glimpse(60, 0)) == [0.0]
+    assert merits(prediction(60, 0)) == [0.0]
 
 
 def test_a_mask_is_cut_where_the_image_goes_on_beyond_the_window():
-    whole, part = glimpse(100, 60), glimpse(100, 160)
+    whole, part = prediction(100, 60), prediction(100, 160)
     assert whole.cut((400, 400)) == 0
     assert part.cut((400, 400)) > 0.9
     assert part.cut((150, 150)) > 0.9  # above and left of it there is more
-    filling = Glimpse(FieldOfView(0, 0, 100, 100), part.mask, 0.9)
+    filling = WindowPrediction(FieldOfView(0, 0, 100, 100), part.mask, 0.9)
     assert filling.cut((100, 100)) == 0
 
 
 def test_object_view_is_centred_on_the_object():
-    view = glimpse(100, 30).object_view(2.0)
+    view = prediction(100, 30).object_view(2.0)
     assert view.row + view.height / 2 == pytest.approx(100, abs=1)
     assert view.height == pytest.approx(60, rel=0.1)
 
 
 def test_box_and_mask_set_the_view_without_looking():
-    canvas = Canvas(np.zeros((200, 300), np.uint8))
-    framed = frame_prompts(None, canvas, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    sampler = ImageSampler(np.zeros((200, 300), np.uint8))
+    framed = frame_prompts(None, sampler, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
     box, anchor = framed.view, framed.anchor
     assert anchor is None
     assert box.contains(50, 60)
@@ -103,15 +103,16 @@ def test_box_and_mask_set_the_view_without_looking():
     mask = np.zeros((200, 300), bool)
     mask[50:90, 60:120] = True
     assert (
-        frame_prompts(None, canvas, Prompts(mask=LocalMask.crop(mask)), FramingConfig()).view == box
+        frame_prompts(None, sampler, Prompts(mask=LocalMask.crop(mask)), FramingConfig()).view
+        == box
     )
 
 
 @pytest.mark.parametrize("far", [(180, 20), (52, 290)])
 def test_a_box_with_a_far_click_gets_a_view_that_holds_both(far):
-    canvas = Canvas(np.zeros((200, 300), np.uint8))
+    sampler = ImageSampler(np.zeros((200, 300), np.uint8))
     prompts = Prompts((Click(*far),), box=Box(50, 60, 90, 120))
-    view = frame_prompts(None, canvas, prompts, FramingConfig()).view
+    view = frame_prompts(None, sampler, prompts, FramingConfig()).view
     assert view.contains(*far)
     assert all(view.contains(*corner) for corner in prompts.box.corners)
 
@@ -134,11 +135,11 @@ def test_widen_keeps_a_view_that_holds_the_prompts_and_grows_one_that_does_not()
 def test_expecting_a_size_turns_the_view_to_what_is_so_large():
     spa = load_model("spa-tiny", device="cpu").spa
     # A nucleus of 12 pixels in a gland of 150.
-    canvas, prompts = Canvas(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
+    sampler, prompts = ImageSampler(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
     sides = {}
     for radius in (6, 75):
         expected = fit_size_prior([np.pi * radius**2] * 3, [1.0] * 3)
-        framed = frame_prompts(spa, canvas, prompts, FramingConfig(), expected=expected)
+        framed = frame_prompts(spa, sampler, prompts, FramingConfig(), expected=expected)
         sides[radius] = framed.view.height
         if radius == 6:  # the gland stays on offer
             assert any(other.area > 4000 for other in framed.hypotheses)

@@ -8,9 +8,9 @@ import zarr
 from napari_spa.core.plane import Plane
 from napari_spa.core.transforms import fit_intensity
 from napari_spa.errors import InputError
-from napari_spa.refine.engine import image_plane
-from napari_spa.refine.engine.image_plane import Picture, PlaneReader
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine import image_plane as image_plane_module
+from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 4000, (2, 3, 70, 90)).astype(np.uint16)  # T, Z, Y, X
@@ -77,16 +77,16 @@ KINDS = {
 
 
 def of_plane(array, plane=PLANE, **options):
-    return Picture(((PlaneReader(array, plane),),), **options)
+    return ImagePlane(((PlaneReader(array, plane),),), **options)
 
 
 @pytest.fixture
 def large(monkeypatch):
     """Let 70 x 90 pixels be too many to be read whole."""
-    monkeypatch.setattr(image_plane, "_WHOLE", 60 * 60)
-    monkeypatch.setattr(image_plane, "_BLOCK", 8)
-    monkeypatch.setattr(image_plane, "_BLOCKS", 3)
-    monkeypatch.setattr(image_plane, "_OVERVIEW", 20)
+    monkeypatch.setattr(image_plane_module, "_WHOLE", 60 * 60)
+    monkeypatch.setattr(image_plane_module, "_BLOCK", 8)
+    monkeypatch.setattr(image_plane_module, "_BLOCKS", 3)
+    monkeypatch.setattr(image_plane_module, "_OVERVIEW", 20)
 
 
 def assert_same_picture(one, other):
@@ -95,68 +95,68 @@ def assert_same_picture(one, other):
     assert one.shape == other.shape
     np.testing.assert_array_equal(one.read(ALL, ALL), other.read(ALL, ALL))
     view = FieldOfView(-3.0, 10.5, 60.0, 60.0)
-    a, b = Canvas(one), Canvas(other)
+    a, b = ImageSampler(one), ImageSampler(other)
     np.testing.assert_array_equal(a.read(view, 16), b.read(view, 16))
     assert a.fingerprint == one.fingerprint()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plane_is_the_same_from_any_array(kind):
-    alone = Picture.of(np.ascontiguousarray(STACK[1, 2]))
+    alone = ImagePlane.of(np.ascontiguousarray(STACK[1, 2]))
     assert_same_picture(alone, of_plane(KINDS[kind](STACK)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_plane_is_the_same_from_any_array(kind, large):
-    alone = Picture.of(np.ascontiguousarray(STACK[1, 2]))
+    alone = ImagePlane.of(np.ascontiguousarray(STACK[1, 2]))
     assert not alone.small
     assert_same_picture(alone, of_plane(KINDS[kind](STACK)))
 
 
 def test_a_plane_across_the_stack():
     across = Plane((1, 3), (1, 0, 40, 0))
-    assert_same_picture(Picture.of(STACK[1, :, 40].copy()), of_plane(Spy(STACK), across))
+    assert_same_picture(ImagePlane.of(STACK[1, :, 40].copy()), of_plane(Spy(STACK), across))
 
 
 def test_only_the_plane_is_read_and_only_once():
     spy = Spy(STACK)
-    canvas = Canvas(of_plane(spy))
+    sampler = ImageSampler(of_plane(spy))
     for side in (20.0, 40.0, 60.0):
-        canvas.read(FieldOfView(1.0, 2.0, side, side), 16)
-    assert canvas.fingerprint
+        sampler.read(FieldOfView(1.0, 2.0, side, side), 16)
+    assert sampler.fingerprint
     assert spy.pixels_read == 70 * 90
 
 
 def test_of_a_large_plane_only_a_window_is_read(large):
     spy = Spy(STACK)
-    canvas = Canvas(of_plane(spy))
-    canvas.fingerprint  # noqa: B018  reads an overview
+    sampler = ImageSampler(of_plane(spy))
+    sampler.fingerprint  # noqa: B018  reads an overview
     assert spy.pixels_read <= 2 * 3 * 3 * 8 * 8 + 1
     before = spy.pixels_read
-    canvas.read(FieldOfView(10.0, 20.0, 12.0, 12.0), 16)
+    sampler.read(FieldOfView(10.0, 20.0, 12.0, 12.0), 16)
     assert 0 < spy.pixels_read - before <= 16 * 16
 
 
 def test_nothing_is_read_to_describe_a_picture():
     spy = Spy(STACK)
-    picture = of_plane(spy, limits=((0.0, 4000.0),))
-    assert picture.shape == (70, 90)
-    assert (picture.small, picture.in_memory) == (True, False)
-    assert picture.intensity().high == (4000.0,)
+    image_plane = of_plane(spy, limits=((0.0, 4000.0),))
+    assert image_plane.shape == (70, 90)
+    assert (image_plane.small, image_plane.in_memory) == (True, False)
+    assert image_plane.intensity().high == (4000.0,)
     assert not spy.reads
 
 
 def test_a_huge_image_is_read_in_small_parts():
     image = Virtual(20_000)
-    canvas = Canvas(image)
-    assert not canvas.picture.small
-    pixels = canvas.read(FieldOfView(9000.0, 9000.0, 1000.0, 1000.0), 64)
+    sampler = ImageSampler(image)
+    assert not sampler.image_plane.small
+    pixels = sampler.read(FieldOfView(9000.0, 9000.0, 1000.0, 1000.0), 64)
     assert pixels.shape == (64, 64, 3)
     assert pixels.max() > 0.9
     assert pixels.min() < 0.1
-    assert len(canvas.fingerprint) == 40
+    assert len(sampler.fingerprint) == 40
     assert image.largest < 1100 * 1100
-    assert canvas.largest_view < 5000
+    assert sampler.largest_view < 5000
 
 
 def test_fingerprints_tell_pixels_shapes_and_types_apart():
@@ -164,21 +164,21 @@ def test_fingerprints_tell_pixels_shapes_and_types_apart():
     changed = image.copy()
     changed[35, 45] += 1
     rgb = RNG.integers(0, 255, (40, 50, 3)).astype(np.uint8)
-    pictures = [
-        Picture.of(image),
-        Picture.of(changed),
-        Picture.of(image.astype(np.int32)),
-        Picture.of(image.reshape(90, 70)),
-        Picture.of(image[:-1]),
-        Picture.of(rgb),
-        Picture.of(rgb.reshape(40, 150)),
-        Picture(Picture.of(rgb).levels, channels=(0,)),
-        Picture(Picture.of(rgb).levels, channels=(2, 1, 0)),
+    planes = [
+        ImagePlane.of(image),
+        ImagePlane.of(changed),
+        ImagePlane.of(image.astype(np.int32)),
+        ImagePlane.of(image.reshape(90, 70)),
+        ImagePlane.of(image[:-1]),
+        ImagePlane.of(rgb),
+        ImagePlane.of(rgb.reshape(40, 150)),
+        ImagePlane(ImagePlane.of(rgb).levels, channels=(0,)),
+        ImagePlane(ImagePlane.of(rgb).levels, channels=(2, 1, 0)),
     ]
-    prints = [picture.fingerprint() for picture in pictures]
+    prints = [image_plane.fingerprint() for image_plane in planes]
     assert len(set(prints)) == len(prints)
     assert all(len(p) == 40 and int(p, 16) for p in prints)
-    limited = Picture(Picture.of(image).levels, limits=((5.0, 9.0),))
+    limited = ImagePlane(ImagePlane.of(image).levels, limits=((5.0, 9.0),))
     assert limited.fingerprint() == prints[0], "contrast is no matter of pixels"
 
 
@@ -187,33 +187,33 @@ def test_fingerprints_tell_pixels_shapes_and_types_apart():
 
 def test_colours_of_an_image():
     rgba = RNG.integers(0, 255, (40, 50, 4)).astype(np.uint8)
-    levels = Picture.of(rgba).levels
-    np.testing.assert_array_equal(Picture(levels).read(ALL, ALL), rgba)
-    np.testing.assert_array_equal(Picture(levels, (0, 1, 2)).read(ALL, ALL), rgba[..., :3])
-    np.testing.assert_array_equal(Picture(levels, (2,)).read(ALL, ALL), rgba[..., 2:3])
+    levels = ImagePlane.of(rgba).levels
+    np.testing.assert_array_equal(ImagePlane(levels).read(ALL, ALL), rgba)
+    np.testing.assert_array_equal(ImagePlane(levels, (0, 1, 2)).read(ALL, ALL), rgba[..., :3])
+    np.testing.assert_array_equal(ImagePlane(levels, (2,)).read(ALL, ALL), rgba[..., 2:3])
 
 
 def test_positions_along_an_axis_are_channels_with_their_own_range():
     stack = STACK.astype(np.float32) * np.array([1, 10, 100], dtype=np.float32)[:, None, None]
     spy = Spy(stack)
     readers = tuple(PlaneReader(spy, PLANE.at(1, c)) for c in (2, 0))
-    picture = Picture((readers,))
-    np.testing.assert_array_equal(picture.read(ALL, ALL), np.moveaxis(stack[1, [2, 0]], 0, -1))
-    intensity = picture.intensity()
+    image_plane = ImagePlane((readers,))
+    np.testing.assert_array_equal(image_plane.read(ALL, ALL), np.moveaxis(stack[1, [2, 0]], 0, -1))
+    intensity = image_plane.intensity()
     assert intensity.high == tuple(fit_intensity(stack[1, c]).high for c in (2, 0))
-    pixels = Canvas(picture).read(FieldOfView(0.0, 0.0, 70.0, 70.0), 16)
+    pixels = ImageSampler(image_plane).read(FieldOfView(0.0, 0.0, 70.0, 70.0), 16)
     assert not pixels[..., 2].any(), "two channels are red and green"
     assert pixels[..., 0].max() > 0.5 < pixels[..., 1].max()
-    loaded = picture.loaded()
-    np.testing.assert_array_equal(loaded.read(ALL, ALL), picture.read(ALL, ALL))
-    chosen = Picture((readers,), channels=(1,))
+    loaded = image_plane.loaded()
+    np.testing.assert_array_equal(loaded.read(ALL, ALL), image_plane.read(ALL, ALL))
+    chosen = ImagePlane((readers,), channels=(1,))
     np.testing.assert_array_equal(chosen.read(ALL, ALL)[..., 0], stack[1, 0])
 
 
 def test_limits_are_black_and_white():
     image = np.array([[0, 50], [100, 200]], dtype=np.uint8)
-    picture = Picture(Picture.of(image).levels, limits=((50.0, 100.0),))
-    scaled = picture.intensity().apply(image)[..., 0]
+    image_plane = ImagePlane(ImagePlane.of(image).levels, limits=((50.0, 100.0),))
+    scaled = image_plane.intensity().apply(image)[..., 0]
     assert scaled.tolist() == [[0, 0], [1, 1]]
 
 
@@ -225,40 +225,40 @@ def pyramid():
     full = RNG.integers(0, 4000, (256, 320)).astype(np.uint16)
     levels = [full, full[::2, ::2].copy(), full[::4, ::4].copy()]
     plane = Plane((0, 1), (0, 0))
-    return levels, lambda arrays: Picture(tuple((PlaneReader(a, plane),) for a in arrays))
+    return levels, lambda arrays: ImagePlane(tuple((PlaneReader(a, plane),) for a in arrays))
 
 
 def test_a_small_pyramid_is_its_full_resolution(pyramid):
-    levels, picture_of = pyramid
+    levels, image_plane_of = pyramid
     spies = [Spy(level) for level in levels]
-    assert_same_picture(Picture.of(levels[0]), picture_of(spies))
+    assert_same_picture(ImagePlane.of(levels[0]), image_plane_of(spies))
     assert [spy.pixels_read > 0 for spy in spies] == [True, False, False]
-    assert len(picture_of(levels).loaded().levels) == 1
+    assert len(image_plane_of(levels).loaded().levels) == 1
 
 
 def test_a_far_view_of_a_large_pyramid_comes_from_a_coarse_level(pyramid, monkeypatch):
-    monkeypatch.setattr(image_plane, "_WHOLE", 200 * 200)
-    monkeypatch.setattr(image_plane, "_OVERVIEW", 64)
-    levels, picture_of = pyramid
+    monkeypatch.setattr(image_plane_module, "_WHOLE", 200 * 200)
+    monkeypatch.setattr(image_plane_module, "_OVERVIEW", 64)
+    levels, image_plane_of = pyramid
     spies = [Spy(level) for level in levels]
-    picture = picture_of(spies)
-    canvas = Canvas(picture)
-    assert canvas.fingerprint == picture_of(levels).fingerprint()
+    image_plane = image_plane_of(spies)
+    sampler = ImageSampler(image_plane)
+    assert sampler.fingerprint == image_plane_of(levels).fingerprint()
     assert spies[2].pixels_read > 0 == spies[1].pixels_read
     assert spies[0].pixels_read <= 1
-    canvas.read(FieldOfView(0.0, 0.0, 256.0, 256.0), 32)
+    sampler.read(FieldOfView(0.0, 0.0, 256.0, 256.0), 32)
     assert spies[0].pixels_read <= 1
-    canvas.read(FieldOfView(100.0, 100.0, 40.0, 40.0), 32)
+    sampler.read(FieldOfView(100.0, 100.0, 40.0, 40.0), 32)
     assert 1 < spies[0].pixels_read < 50 * 50
 
 
 def test_which_level_shows_an_extent(pyramid):
-    levels, picture_of = pyramid
-    picture = picture_of(levels)
-    assert [picture.factors(n) for n in range(3)] == [(1, 1), (2, 2), (4, 4)]
-    assert picture.level_for(256, 256, 32) == 2
-    assert picture.level_for(255, 255, 32) == 1
-    assert picture.level_for(127, 400, 32) == 0
+    levels, image_plane_of = pyramid
+    image_plane = image_plane_of(levels)
+    assert [image_plane.factors(n) for n in range(3)] == [(1, 1), (2, 2), (4, 4)]
+    assert image_plane.level_for(256, 256, 32) == 2
+    assert image_plane.level_for(255, 255, 32) == 1
+    assert image_plane.level_for(127, 400, 32) == 0
 
 
 # ------------------------------------------------------------------------------------ refusals
@@ -276,18 +276,18 @@ def test_which_level_shows_an_extent(pyramid):
 )
 def test_what_is_no_picture(image, sentence):
     with pytest.raises(InputError, match=sentence):
-        Picture.of(image)
+        ImagePlane.of(image)
 
 
 def test_channels_of_different_sizes_are_no_picture():
     plane = Plane((0, 1), (0, 0))
     readers = PlaneReader(np.ones((4, 4)), plane), PlaneReader(np.ones((4, 5)), plane)
     with pytest.raises(InputError, match="pixels"):
-        Picture((readers,))
+        ImagePlane((readers,))
 
 
 def test_a_picture_is_itself_and_lists_are_arrays():
-    picture = Picture.of([[1, 2], [3, 4]])
-    assert Picture.of(picture) is picture
-    assert picture.read(ALL, ALL).tolist() == [[1, 2], [3, 4]]
-    assert picture.loaded() is picture
+    image_plane = ImagePlane.of([[1, 2], [3, 4]])
+    assert ImagePlane.of(image_plane) is image_plane
+    assert image_plane.read(ALL, ALL).tolist() == [[1, 2], [3, 4]]
+    assert image_plane.loaded() is image_plane

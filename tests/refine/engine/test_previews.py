@@ -5,7 +5,7 @@ import numpy as np
 from napari_spa.core.pictures import OUTLINE_COLOUR
 from napari_spa.core.types import Candidate, Proposal, Region
 from napari_spa.refine.engine.previews import LINE, crops, round_pictures
-from napari_spa.refine.engine.view import Canvas
+from napari_spa.refine.engine.view import ImageSampler
 
 OBJECT = Region(100, 100, 40, 40)
 SMALLER, LARGER = Region(110, 110, 20, 20), Region(95, 95, 50, 50)
@@ -49,8 +49,8 @@ def test_the_others_crop_is_framed_in_a_picture_of_more():
     probability = masks[0].astype(np.float32)
     candidates = tuple(Candidate(m, masks[0], region, shape, 0.5) for m in masks[1:])
     proposal = Proposal(probability, region, shape, 0.5, 0.1, 1, candidates)
-    canvas = Canvas(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
-    recommended, near, far = round_pictures(canvas, proposal)
+    sampler = ImageSampler(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
+    recommended, near, far = round_pictures(sampler, proposal)
     white = (far == OUTLINE_COLOUR).all(axis=-1)
     side = len(far)
     # 1.2 x 20 px of 1.2 x 190, around the middle, dashed.

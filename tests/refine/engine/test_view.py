@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.engine.proposal import resize_to_region
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 
 def ramp(height, width):
@@ -23,9 +23,9 @@ def test_positions_go_to_the_model_and_back(view):
 def test_reading_samples_the_image_where_the_view_says(side):
     """On a linear image every way of reading must give the linear value, at any zoom."""
     image = ramp(800, 900)
-    canvas = Canvas(Picture(Picture.of(image).levels, limits=((0.0, 11.0),)))
+    sampler = ImageSampler(ImagePlane(ImagePlane.of(image).levels, limits=((0.0, 11.0),)))
     view = FieldOfView(30.3, 41.9, side, side)
-    read = canvas.read(view, 32)[..., 0]
+    read = sampler.read(view, 32)[..., 0]
     for i, j in [(5, 5), (16, 20), (26, 9)]:
         row, column = view.to_image(j, i, 32)
         expected = (row / 800 + 10 * column / 900) / 11
@@ -42,46 +42,46 @@ def sparse(dtype, size=400):
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_a_small_bright_object_looks_as_it_does_in_a_crop(dtype):
     image = sparse(dtype)
-    canvas, crop = Canvas(image), Canvas(image[180:220, 180:220])
-    whole = canvas.read(FieldOfView(188.0, 188.0, 24.0, 24.0), 32)
+    sampler, crop = ImageSampler(image), ImageSampler(image[180:220, 180:220])
+    whole = sampler.read(FieldOfView(188.0, 188.0, 24.0, 24.0), 32)
     alone = crop.read(FieldOfView(8.0, 8.0, 24.0, 24.0), 32)
     np.testing.assert_allclose(whole, alone, atol=1e-3)
     ground = whole[:4].mean()
     assert ground < 0.05, "the noise around it is not stretched to the same white"
-    assert canvas.intensity.logged is None, "a log says nothing of limits, and replays the same"
+    assert sampler.intensity.logged is None, "a log says nothing of limits, and replays the same"
 
 
 def test_what_lies_elsewhere_changes_nothing():
     image = sparse(np.uint16)
     view = FieldOfView(188.0, 188.0, 24.0, 24.0)
-    before = Canvas(image).read(view, 32)
+    before = ImageSampler(image).read(view, 32)
     image[:40, :40] = 60_000
-    np.testing.assert_allclose(Canvas(image).read(view, 32), before, atol=1e-3)
+    np.testing.assert_allclose(ImageSampler(image).read(view, 32), before, atol=1e-3)
 
 
 def test_limits_of_a_user_are_kept_in_every_view():
-    picture = Picture(Picture.of(sparse(np.uint16)).levels, limits=((150.0, 250.0),))
-    canvas = Canvas(picture)
-    read = canvas.read(FieldOfView(188.0, 188.0, 24.0, 24.0), 32)
+    image_plane = ImagePlane(ImagePlane.of(sparse(np.uint16)).levels, limits=((150.0, 250.0),))
+    sampler = ImageSampler(image_plane)
+    read = sampler.read(FieldOfView(188.0, 188.0, 24.0, 24.0), 32)
     assert np.mean(read == 1.0) > 0.12, "the spot is white"
     assert 0.4 < read[:4].mean() < 0.6, "the ground is grey"
-    assert canvas.intensity.logged == ((150.0, 250.0),)
+    assert sampler.intensity.logged == ((150.0, 250.0),)
 
 
 def test_a_hot_pixel_does_not_darken_its_view():
     image = sparse(np.uint16)
     view = FieldOfView(150.0, 150.0, 100.0, 100.0)
-    before = Canvas(image).read(view, 128)
+    before = ImageSampler(image).read(view, 128)
     image[160, 160] = 65_535
-    after = Canvas(image).read(view, 128)
+    after = ImageSampler(image).read(view, 128)
     away = np.ones((128, 128), bool)
     away[8:18, 8:18] = False
     np.testing.assert_allclose(after[away], before[away], atol=0.05)
 
 
 def test_outside_the_image_the_edge_is_repeated():
-    canvas = Canvas(np.full((10, 10), 51, np.uint8))
-    np.testing.assert_allclose(canvas.read(FieldOfView(-20, -20, 50, 50), 16), 0.2, atol=1e-6)
+    sampler = ImageSampler(np.full((10, 10), 51, np.uint8))
+    np.testing.assert_allclose(sampler.read(FieldOfView(-20, -20, 50, 50), 16), 0.2, atol=1e-6)
 
 
 def test_inside_shifts_or_centres():
@@ -93,11 +93,11 @@ def test_inside_shifts_or_centres():
 def test_masks_come_back_to_the_pixels_they_were_read_from():
     image = np.zeros((60, 80), np.uint8)
     image[20:40, 30:55] = 255
-    canvas = Canvas(image)
+    sampler = ImageSampler(image)
     view = FieldOfView(10.4, 15.2, 48.0, 48.0)
-    region = view.region(canvas.shape)
-    read = canvas.read(view, 96)[..., 0]
-    back = resize_to_region(read[None], view, canvas.shape)[0]
+    region = view.region(sampler.shape)
+    read = sampler.read(view, 96)[..., 0]
+    back = resize_to_region(read[None], view, sampler.shape)[0]
     assert back.shape == (region.height, region.width)
     np.testing.assert_array_equal(back > 0.5, image[region.slices] > 0)
 

@@ -81,7 +81,7 @@ class Desk:
             if act == "back" and timeline.past:
                 timeline = timeline.back()
             elif act == "forth" and timeline.future:
-                timeline = timeline.forth()
+                timeline = timeline.forward()
             elif act in ("click", "pick"):
                 timeline = timeline.push(state_after(timeline.state.decisions, act))
             self._show(number, plane, timeline, reopened=reopened)
@@ -391,7 +391,7 @@ def test_a_recovered_object_is_not_written_twice(desk):
     source = source_on(PLANES[0])
     again.shown(1, PLANES[0], timeline, source)
     again.shown(1, PLANES[0], timeline, source)
-    again.shown(1, PLANES[0], timeline.forth(), source)
+    again.shown(1, PLANES[0], timeline.forward(), source)
     desk.log.flush()
     assert read_records(desk.log.path)[len(before) :] == [
         {"kind": "at", "object": 1, "round": 1, **source},  # perhaps with another contrast

@@ -13,7 +13,7 @@ from napari_spa.core.metrics import dice
 from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import Cancelled, InputError, ProfileError
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.preference.comparison import compare, disagree, in_words
 from napari_spa.refine.session.session import RefinementSession
 
@@ -83,9 +83,9 @@ def test_an_empty_profile_is_the_model_alone(model, image) -> None:
 def test_a_picture_and_a_rough_mask_do_too(model, image, people) -> None:
     rough = LocalMask.crop(image > 100)
     plain = disagree(model, image, Prompts(mask=rough), *people)
-    picture = disagree(model, Picture.of(image), Prompts(mask=rough), *people)
-    np.testing.assert_array_equal(plain.first_mask, picture.first_mask)
-    np.testing.assert_array_equal(plain.second_mask, picture.second_mask)
+    from_plane = disagree(model, ImagePlane.of(image), Prompts(mask=rough), *people)
+    np.testing.assert_array_equal(plain.first_mask, from_plane.first_mask)
+    np.testing.assert_array_equal(plain.second_mask, from_plane.second_mask)
     session = RefinementSession(model, people[0])
     session.set_image(image)
     np.testing.assert_array_equal(session.start(mask=image > 100).mask, plain.first_mask)

@@ -301,4 +301,4 @@ def test_sizes_teach_without_a_pick_and_start_the_next_session(monkeypatch):
 
     monkeypatch.setattr(following._predictor, "frame", spy)
     following.start([(10, 50)])
-    assert asked == [expected_size(profile, following.canvas.fingerprint)]
+    assert asked == [expected_size(profile, following.sampler.fingerprint)]

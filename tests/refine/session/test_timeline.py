@@ -20,7 +20,7 @@ from napari_spa.refine.log.serialization import decision_from_record, decision_t
 from napari_spa.refine.session import transitions
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import UNDO_DEPTH, Decision, SessionState, Timeline
-from napari_spa.refine.session.transitions import Rounds
+from napari_spa.refine.session.transitions import RoundCache
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
 IMAGE[20:50, 30:60] //= 2
@@ -65,7 +65,7 @@ def told(decisions):
 
 def play(session, rng, rounds=7):
     """Do anything that a user can do; the rounds that were shown."""
-    height, width = session.canvas.shape
+    height, width = session.sampler.shape
     for _ in range(rounds):
         place = (rng.uniform(0, height - 1), rng.uniform(0, width - 1))
         end = (rng.uniform(0, height - 1), rng.uniform(0, width - 1))
@@ -311,8 +311,8 @@ def test_a_timeline_goes_back_and_forth():
     back = timeline.back().back()
     assert (back.state, back.past, back.future) == (first, (), (second, third))
     assert back.latest == (0, 1, 2)
-    assert back.forth().state is second
-    pushed = back.forth().push(other)
+    assert back.forward().state is second
+    pushed = back.forward().push(other)
     assert (pushed.past, pushed.state, pushed.future) == ((first, second), other, ())
 
 
@@ -368,7 +368,7 @@ def hashable_states():
 
 def test_rounds_are_kept_up_to_a_size(hashable_states):
     predictor = Predictor(megabytes=2)
-    rounds = Rounds(predictor)
+    rounds = RoundCache(predictor)
     for state in hashable_states:
         rounds.show(state)
     kept = [state.number for state in hashable_states if rounds.known(state) is not None]
@@ -387,7 +387,7 @@ def test_rounds_are_kept_up_to_a_size(hashable_states):
 
 
 def test_two_rounds_are_kept_of_any_size(hashable_states):
-    rounds = Rounds(Predictor(megabytes=100))
+    rounds = RoundCache(Predictor(megabytes=100))
     for state in hashable_states[:5]:
         rounds.show(state)
     assert [n for n in range(5) if rounds.known(hashable_states[n]) is not None] == [3, 4]

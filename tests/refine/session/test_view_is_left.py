@@ -9,7 +9,7 @@ from tiny_model import make_model
 from napari_spa.core.types import Box, Click, LocalMask, Prompts, Region
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.engine.framing import Glimpse, cuts, fits, standing
+from napari_spa.refine.engine.framing import WindowPrediction, cuts, fits, standing
 from napari_spa.refine.engine.samples import Reach
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.session.session import RefinementSession
@@ -167,10 +167,10 @@ def test_a_view_stands_by_clicks_agreed_with_wholeness_and_trust():
     view, mask = FieldOfView(0, 0, 100, 100), np.zeros((50, 50), dtype=bool)
     mask[10:30, 10:30] = True
     clicks = Prompts((Click(40, 40), Click(90, 90, 0)))
-    full = standing([Glimpse(view, mask, 0.8)], clicks, (300, 300))
+    full = standing([WindowPrediction(view, mask, 0.8)], clicks, (300, 300))
     assert full == pytest.approx(0.8)
     wrong = Prompts((Click(40, 40), Click(90, 90)))
-    assert standing([Glimpse(view, mask, 0.8)], wrong, (300, 300)) == pytest.approx(0.4)
+    assert standing([WindowPrediction(view, mask, 0.8)], wrong, (300, 300)) == pytest.approx(0.4)
     mask[10:30, 10:] = True  # cut on the right by two fifths of the side
-    assert standing([Glimpse(view, mask, 0.8)], clicks, (300, 300)) == pytest.approx(0.48)
-    assert standing([Glimpse(view, mask, 0.8)], clicks, (100, 100)) == pytest.approx(0.8)
+    assert standing([WindowPrediction(view, mask, 0.8)], clicks, (300, 300)) == pytest.approx(0.48)
+    assert standing([WindowPrediction(view, mask, 0.8)], clicks, (100, 100)) == pytest.approx(0.8)

@@ -13,10 +13,10 @@ from napari_spa.refine.annotation.propagation import PropagationConfig
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.serialization import unpack
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.annotation.controller import Refiner
+from napari_spa.viewer.annotation.controller import AnnotationController
 from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
-from napari_spa.viewer.annotation.prompts import Prompter
+from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
@@ -62,9 +62,9 @@ class Desk:
         data = rng.integers(0, 255, (2, 5, 60, 70), np.uint8)
         self.first = self.viewer.add_image(data[0], name="first")
         self.second = self.viewer.add_image(data[1], name="second")
-        self.refiner = Refiner(self.viewer, lambda name: self.session, work_root=root)
-        self.prompter = Prompter(self.refiner)
-        self.looks, self.acts = DisplayController(self.refiner), ObjectActions(self.refiner)
+        self.refiner = AnnotationController(self.viewer, lambda name: self.session, work_root=root)
+        self.prompt_controller = PromptController(self.refiner)
+        self.display, self.acts = DisplayController(self.refiner), ObjectActions(self.refiner)
         self.walker = StackPropagation(self.refiner)
         self.walker.config = ON_AND_ON
         self.failed, self.closed = [], False
@@ -81,7 +81,7 @@ class Desk:
 
     def start(self, layer, point=(30, 35), z=2, aim="auto"):
         work = self.show(layer, z)
-        self.round(lambda: self.prompter.click((z, *point), aim=aim))
+        self.round(lambda: self.prompt_controller.click((z, *point), aim=aim))
         return work
 
     def accept(self, layer, point=(30, 35), z=2):
@@ -110,7 +110,7 @@ class Desk:
             self.closed = True
             if self.session.gate is not None:
                 self.session.gate.set()
-            self.prompter.close()
+            self.prompt_controller.close()
             self.refiner.close()
 
     def log(self, work):
@@ -156,7 +156,7 @@ def propagating(desk):
 def starting(desk):
     work = desk.show(desk.first)
     desk.hold()
-    desk.prompter.click((2, 30, 35))
+    desk.prompt_controller.click((2, 30, 35))
     return work
 
 
@@ -170,7 +170,7 @@ def picking(desk):
 def carrying(desk):
     work = desk.accept(desk.first)
     desk.hold()
-    desk.walker.carry(1)
+    desk.walker.propagate_one(1)
     return work
 
 
@@ -184,7 +184,7 @@ def reopening(desk):
 def looking(desk):
     work = desk.start(desk.first)
     desk.hold()
-    desk.looks.look_at(scale=1.5)
+    desk.display.look_at(scale=1.5)
     return work
 
 
@@ -271,7 +271,7 @@ def test_a_job_that_is_waited_for_no_more_writes_nothing_anywhere(desk, job, end
         desk.refiner.discard()
     desk.show(desk.second)
     before = len(other.annotation.objects)
-    desk.round(lambda: desk.prompter.click((2, 45, 50)))
+    desk.round(lambda: desk.prompt_controller.click((2, 45, 50)))
     desk.refiner.accept()
     assert len(other.annotation.objects) == before + 1, desk.failed
 
@@ -283,7 +283,7 @@ def test_an_object_that_cannot_be_started_anew_comes_back_as_it_was(desk, end):
     desk.round(lambda: desk.refiner.pick(0))
     before, seen = work.at_hand, labels(work)
     desk.hold()
-    desk.looks.set_contrast("layer")
+    desk.display.set_contrast("layer")
     assert desk.session.inside.wait(20)
     end(desk, work)
     gate, desk.session.gate = desk.session.gate, None
@@ -321,7 +321,7 @@ def nothing(desk, work):
 
 
 def start_an_object(desk, work):
-    desk.round(lambda: desk.prompter.click((2, 45, 50)))
+    desk.round(lambda: desk.prompt_controller.click((2, 45, 50)))
 
 
 AFTER_PAINTING = [
@@ -460,11 +460,11 @@ def test_a_round_is_logged_as_it_was_looked_at(desk):
     """Display settings that change while it is computed count from the next object on."""
     work = desk.show(desk.first)
     desk.hold()
-    desk.prompter.click((2, 30, 35))
+    desk.prompt_controller.click((2, 30, 35))
     assert desk.session.inside.wait(20)
     colours = channel_choices(desk.first)[1]
     assert colours.axis == 0
-    desk.looks.set_look(replace(work.look, channels=colours))
+    desk.display.set_display(replace(work.look, channels=colours))
     gate, desk.session.gate = desk.session.gate, None
     desk.round(gate.set)
 
@@ -474,7 +474,7 @@ def test_a_round_is_logged_as_it_was_looked_at(desk):
     assert logged()["look"]["axis"] is None
     assert logged()["image"] == desk.session.canvas.fingerprint
     desk.refiner.discard()
-    desk.round(lambda: desk.prompter.click((2, 30, 35)))
+    desk.round(lambda: desk.prompt_controller.click((2, 30, 35)))
     assert logged()["look"]["axis"] == 0
 
 

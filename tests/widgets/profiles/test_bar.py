@@ -12,7 +12,7 @@ from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.store import StoreEntry
 from napari_spa.viewer.profiles.comparison import Disagreement
 from napari_spa.widgets.profiles.bar import NONE, ProfileBar
-from napari_spa.widgets.profiles.dialogs import MergeDialog, NameDialog, SureDialog
+from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 MODEL = ModelIdentity("tiny", "ab" * 32, "both", "mixture", 2)
 ANA = StoreEntry(Path("ana.json"), "Ana", "optic cup", 31, 12, MODEL)
@@ -136,11 +136,11 @@ def test_merging_suggests_a_name_and_says_who(owner, qtbot):
 
 def test_nothing_is_lost_without_a_yes(owner):
     heard = []
-    dialog = SureDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
-    dialog.agreed.connect(lambda: heard.append("no"))
+    dialog = ConfirmDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
+    dialog.confirmed.connect(lambda: heard.append("no"))
     dialog.cancel.click()
     assert heard == []
-    dialog = SureDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
-    dialog.agreed.connect(lambda: heard.append("yes"))
+    dialog = ConfirmDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
+    dialog.confirmed.connect(lambda: heard.append("yes"))
     dialog.act.click()
     assert heard == ["yes"]

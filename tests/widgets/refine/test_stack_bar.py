@@ -31,7 +31,7 @@ def bar(host):
 @pytest.fixture
 def heard(bar):
     signals = []
-    for name in ("carry_requested", "propagate_requested", "slice_requested"):
+    for name in ("propagate_one_requested", "propagate_requested", "slice_requested"):
         getattr(bar, name).connect(lambda value, name=name: signals.append((name, value)))
     return signals
 
@@ -52,20 +52,21 @@ def test_setters_emit_nothing(bar, heard):
 
 
 def test_buttons_ask(bar, heard, qtbot):
-    for button in [*bar.carry.values(), *bar.propagate.values()]:
+    for button in [*bar.propagate_one.values(), *bar.propagate.values()]:
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert heard == [
-        ("carry_requested", -1), ("carry_requested", 1), ("propagate_requested", "backward"),
+        ("propagate_one_requested", -1), ("propagate_one_requested", 1),
+        ("propagate_requested", "backward"),
         ("propagate_requested", "both"), ("propagate_requested", "forward"),
     ]  # fmt: skip
 
 
 def test_there_is_nowhere_to_go_beyond_the_ends(bar):
     bar.set_slices(10, 0)
-    assert (bar.carry[-1].isEnabled(), bar.carry[1].isEnabled()) == (False, True)
+    assert (bar.propagate_one[-1].isEnabled(), bar.propagate_one[1].isEnabled()) == (False, True)
     assert not bar.propagate["backward"].isEnabled()
     bar.set_slices(10, 9)
-    assert (bar.carry[-1].isEnabled(), bar.carry[1].isEnabled()) == (True, False)
+    assert (bar.propagate_one[-1].isEnabled(), bar.propagate_one[1].isEnabled()) == (True, False)
     assert bar.propagate["both"].isEnabled()
     bar.set_active(False)
     assert not bar.propagate["both"].isEnabled()
@@ -73,7 +74,7 @@ def test_there_is_nowhere_to_go_beyond_the_ends(bar):
 
 def test_keys_are_on_the_buttons(bar):
     bar.set_keys({1: ".", -1: ",", "both": "Shift+N"})
-    assert bar.carry[1].shown_text().endswith("[.]")
+    assert bar.propagate_one[1].shown_text().endswith("[.]")
     assert bar.propagate["both"].shown_text() == "↑↓  [Shift+N]"
     assert "Key: Shift+N" in bar.propagate["both"].toolTip()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Box, Click
-    from napari_spa.evaluate.users import Act, Currency, Shown
+    from napari_spa.evaluate.users import Act, Currency, Observation
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
@@ -26,11 +26,11 @@ Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty
 class Segmenter(Protocol):
     """One image that is being segmented; knows nothing of the mask in the user's mind."""
 
-    def start(self, click: Click, box: Box | None) -> Shown:
+    def start(self, click: Click, box: Box | None) -> Observation:
         """Start an object from a click, or from a box where the method takes boxes."""
         ...
 
-    def act(self, act: Act) -> Shown:
+    def act(self, act: Act) -> Observation:
         """Go on after what the user did."""
         ...
 

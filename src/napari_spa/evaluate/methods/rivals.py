@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_spa.core.types import Box, Click, Prompts
 from napari_spa.errors import InputError
 from napari_spa.evaluate.methods.base import run_folder
-from napari_spa.evaluate.users import Shown
+from napari_spa.evaluate.users import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class PromptedSegmenter:
         self._view: FieldOfView | None = None
         self._logits: FloatArray | None = None
 
-    def start(self, click: Click, box: Box | None) -> Shown:
+    def start(self, click: Click, box: Box | None) -> Observation:
         """Choose the field of view from the click or the box, and answer."""
         begun = time.perf_counter()
         if self._by_box and box is None:
@@ -83,7 +83,7 @@ class PromptedSegmenter:
         self._logits = None
         return self._answer(begun)
 
-    def act(self, act: Act) -> Shown:
+    def act(self, act: Act) -> Observation:
         """Add a click, or take another box in place of the last."""
         begun = time.perf_counter()
         if isinstance(act, Box) and self._by_box:
@@ -97,14 +97,14 @@ class PromptedSegmenter:
         self._view = self._predictor.widen(self._view, self._prompts)
         return self._answer(begun)
 
-    def _answer(self, begun: float) -> Shown:
+    def _answer(self, begun: float) -> Observation:
         from scipy.special import expit
 
         from napari_spa.refine.engine.proposal import resize_to_region
 
         if self._view is None:
             raise RuntimeError("a started method has a view")
-        shape = self._predictor.canvas.shape
+        shape = self._predictor.sampler.shape
         logits = np.stack([self._decode(prompts) for prompts in self._asked()])
         self._logits = None if self._by_box else logits[0]
         maps = expit(logits)
@@ -112,7 +112,7 @@ class PromptedSegmenter:
         mask = np.zeros(shape, bool)
         mask[self._view.region(shape).slices] = mean > 0.5
         doubt = float(np.std(maps, axis=0).mean()) if len(maps) > 1 else float("nan")
-        return Shown(mask, (), doubt, time.perf_counter() - begun)
+        return Observation(mask, (), doubt, time.perf_counter() - begun)
 
     def _asked(self) -> list[Prompts]:
         box = self._prompts.box
@@ -134,7 +134,7 @@ class PromptedSegmenter:
             raise RuntimeError("a started method has a view")
         with torch.inference_mode():
             spa, image = predictor.spa, predictor.encode(view)
-            prompt = embed_prompts(spa, predictor.canvas.shape, view, prompts, self._logits)
+            prompt = embed_prompts(spa, predictor.sampler.shape, view, prompts, self._logits)
             alone = len(prompts.clicks) == 1
             tokens = range(1, 1 + spa.config.multimask_outputs) if alone else (0,)
             logits, quality = spa.decode(image, prompt, tokens=tokens)
@@ -187,7 +187,7 @@ class WholeImageSegmenter:
     def __init__(self, mask: BoolArray, seconds: float, *, single: bool) -> None:
         self._mask, self._seconds, self._single = mask, seconds, single
 
-    def start(self, click: Click, box: Box | None) -> Shown:
+    def start(self, click: Click, box: Box | None) -> Observation:
         """Show the answer."""
         mask = self._mask
         if self._single and mask.any():
@@ -196,9 +196,9 @@ class WholeImageSegmenter:
             distance = (rows - click.row) ** 2 + (columns - click.column) ** 2
             nearest = int(distance.argmin())
             mask = parts == parts[rows[nearest], columns[nearest]]
-        return Shown(np.asarray(mask), (), float("nan"), self._seconds)
+        return Observation(np.asarray(mask), (), float("nan"), self._seconds)
 
-    def act(self, act: Act) -> Shown:
+    def act(self, act: Act) -> Observation:
         """Refuse: it takes nothing."""
         raise InputError("this method gives one mask and takes neither picks nor clicks.")
 

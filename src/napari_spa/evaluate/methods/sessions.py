@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_spa.core.types import Box, Click, MixtureParameters
 from napari_spa.errors import InputError
-from napari_spa.evaluate.users import Pick, Shown
+from napari_spa.evaluate.users import Observation, Pick
 from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Stage:
         self._click: Click | None = None
         self._seconds = 0.0
 
-    def first_round(self, click: Click) -> Shown:
+    def first_round(self, click: Click) -> Observation:
         session = self.session
         if click != self._click:
             session.set_image(self._image)  # again, so no target's seeds depend on another's
@@ -103,12 +103,12 @@ class SpaSegmenter:
         """The session, as the last act left it."""
         return self._stage.session
 
-    def start(self, click: Click, box: Box | None) -> Shown:
+    def start(self, click: Click, box: Box | None) -> Observation:
         """Start an object from a click."""
         self.session.adapt = self._adapt
         return self._stage.first_round(click)
 
-    def act(self, act: Act) -> Shown:
+    def act(self, act: Act) -> Observation:
         """Pick a candidate or click."""
         session = self.session
         if isinstance(act, Pick):
@@ -120,9 +120,9 @@ class SpaSegmenter:
         return _shown(proposal, sum(session.seconds.values()))
 
 
-def _shown(proposal: Proposal, seconds: float) -> Shown:
+def _shown(proposal: Proposal, seconds: float) -> Observation:
     masks = tuple(candidate.mask for candidate in proposal.candidates)
-    return Shown(proposal.mask, masks, proposal.uncertainty, seconds)
+    return Observation(proposal.mask, masks, proposal.uncertainty, seconds)
 
 
 def _standard(dimension: int) -> MixtureParameters:

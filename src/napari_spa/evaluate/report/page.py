@@ -27,7 +27,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; }
-th { position: sticky; top: 0; background: Canvas; }
+th { position: sticky; top: 0; background: ImageSampler; }
 .wide { overflow-x: auto; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; background: white; }

@@ -418,7 +418,7 @@ class Annotation:
         """Do the act again that was taken back last."""
         if self._history.last_undone is None:
             raise InputError("there is nothing to redo.")
-        for change in self._history.forth():
+        for change in self._history.forward():
             for patch in change.patches:
                 self.apply(patch)
             self._objects = change.after

@@ -112,7 +112,7 @@ class History:
 
     @property
     def last_undone(self) -> Change | None:
-        """The change that :meth:`forth` begins with."""
+        """The change that :meth:`forward` begins with."""
         return self._undone[-1] if self._undone else None
 
     def add(self, change: Change) -> None:
@@ -124,7 +124,7 @@ class History:
         """Give the changes of the last act, of which there must be one, to be taken back."""
         return _move_act(self._done, self._undone)
 
-    def forth(self) -> Iterator[Change]:
+    def forward(self) -> Iterator[Change]:
         """Give the changes of the act taken back last, of which there must be one."""
         return _move_act(self._undone, self._done)
 

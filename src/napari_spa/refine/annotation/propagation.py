@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_spa.core.types import MixtureParameters, Proposal
-    from napari_spa.refine.engine.image_plane import Picture
-    from napari_spa.refine.engine.view import Canvas
+    from napari_spa.refine.engine.image_plane import ImagePlane
+    from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Decision
 
@@ -81,9 +81,9 @@ class Ending:
         return f"Ended at slice {self.position}: {_WORDS[self.reason]}."
 
 
-def carry(
+def propagate_one(
     session: RefinementSession,
-    image: ArrayLike | Picture,
+    image: ArrayLike | ImagePlane,
     mask: LocalMask,
     *,
     mixture: MixtureParameters | None = None,
@@ -133,7 +133,7 @@ def carry(
 
 def propagate(
     session: RefinementSession,
-    image_at: Callable[[int], ArrayLike | Picture],
+    image_at: Callable[[int], ArrayLike | ImagePlane],
     positions: Sequence[int],
     mask: LocalMask,
     *,
@@ -177,19 +177,19 @@ def propagate(
     """
     last, looks = -1, None
     if start is not None:
-        from napari_spa.refine.engine.view import Canvas  # brings torch
+        from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
-        looks = appearance(Canvas(image_at(start)), mask)
+        looks = appearance(ImageSampler(image_at(start)), mask)
     for number, position in enumerate(positions):
         if config.limit and number >= config.limit:
             return Ending(position, "limit")
         progress(number / len(positions), f"slice {position}")
-        proposal = carry(session, image_at(position), mask, mixture=mixture)
+        proposal = propagate_one(session, image_at(position), mask, mixture=mixture)
         timeline = session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         reason = _ending(mask, found, proposal.disagreement, config)
         if reason is None and looks is not None:
-            now = appearance(session.canvas, found)
+            now = appearance(session.sampler, found)
             reason = "empty" if looks.lost_in(now, config) else None
         if reason is not None or timeline is None:
             return Ending(position, reason or "empty")
@@ -220,12 +220,12 @@ class Appearance:
         return bool(told and fades)
 
 
-def appearance(canvas: Canvas, mask: LocalMask) -> Appearance:
+def appearance(sampler: ImageSampler, mask: LocalMask) -> Appearance:
     """Look at an object and at a ring around it.
 
     Parameters
     ----------
-    canvas : Canvas
+    sampler : ImageSampler
         The slice.
     mask : LocalMask
         The object; not empty.
@@ -235,13 +235,13 @@ def appearance(canvas: Canvas, mask: LocalMask) -> Appearance:
     Appearance
     """
     reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
-    height, width = canvas.shape
+    height, width = sampler.shape
     box = mask.region
     top, left = max(0, box.row - reach), max(0, box.column - reach)
     bottom = min(height, box.row + box.height + reach)
     right = min(width, box.column + box.width + reach)
     region = Region(top, left, bottom - top, right - left)
-    grey = canvas.intensity.apply(canvas.picture.read(*region.slices)).mean(axis=2)
+    grey = sampler.intensity.apply(sampler.image_plane.read(*region.slices)).mean(axis=2)
     grey = ndimage.gaussian_filter(grey, 1)
     pixels = mask.within(region)
     away = ndimage.distance_transform_edt(~pixels)

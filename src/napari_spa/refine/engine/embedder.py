@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import FloatArray
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.spa import Spa
-    from napari_spa.refine.engine.view import Canvas, FieldOfView
+    from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 _KEPT = 4
 _WINDOW_BYTES = 64 * 2**20
@@ -76,14 +76,14 @@ def encode_pixels(spa: Spa, pixels: FloatArray) -> ImageEmbedding:
     )
 
 
-def encode_windows(spa: Spa, canvas: Canvas, views: Sequence[FieldOfView]) -> Windows:
+def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
     """Encode windows and remember none.
 
     Parameters
     ----------
     spa : Spa
         A network whose frame is ``window``.
-    canvas : Canvas
+    sampler : ImageSampler
         The image.
     views : sequence of FieldOfView
         Windows.
@@ -95,12 +95,12 @@ def encode_windows(spa: Spa, canvas: Canvas, views: Sequence[FieldOfView]) -> Wi
     size = spa.config.image_size
     # The widest first: where they lie within each other, the image is read once.
     widest_first = sorted(set(views), key=lambda view: -view.height)
-    seen = {view: encode_pixels(spa, canvas.pixels(view, size)) for view in widest_first}
+    seen = {view: encode_pixels(spa, sampler.pixels(view, size)) for view in widest_first}
     return Windows.of(seen, views)
 
 
 class Embedder:
-    """Encode views of a canvas; the latest few stay on the device, the rest in a cache."""
+    """Encode views of a sampler; the latest few stay on the device, the rest in a cache."""
 
     def __init__(self, model: LoadedModel, cache: EmbeddingCache | None = None) -> None:
         self._spa, self._weights, self._cache = model.spa, model.identity.sha256, cache
@@ -118,38 +118,38 @@ class Embedder:
             self._latest.move_to_end(view)
         return self._latest.get(view)
 
-    def encode(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
+    def encode(self, sampler: ImageSampler, view: FieldOfView) -> ImageEmbedding:
         """Encode a view of the present image and keep it."""
-        embedding = self._stored(canvas, view, self._windows.get(view))
+        embedding = self._stored(sampler, view, self._windows.get(view))
         self._latest[view] = embedding
         while len(self._latest) > _KEPT:
             self._latest.popitem(last=False)
         return embedding
 
-    def windows(self, canvas: Canvas, views: Sequence[FieldOfView]) -> Windows:
+    def windows(self, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
         """Encode those windows of the present image that were not lately, and keep them."""
         seen: dict[FieldOfView, ImageEmbedding] = {}
         for view in sorted(set(views), key=lambda view: -view.height):
             known = self._windows.pop(view, None)
             if known is None:
-                known = self._latest.get(view) or self._fresh(canvas, view)
+                known = self._latest.get(view) or self._fresh(sampler, view)
             seen[view] = self._windows[view] = known
         total = sum(_nbytes(kept) for kept in self._windows.values())
         while total > _WINDOW_BYTES:
             total -= _nbytes(self._windows.popitem(last=False)[1])
         return Windows.of(seen, views)
 
-    def prefetch(self, canvas: Canvas, view: FieldOfView) -> None:
+    def prefetch(self, sampler: ImageSampler, view: FieldOfView) -> None:
         """Have the embedding of another image's view in the cache; touches nothing else."""
-        self._stored(canvas, view, None)
+        self._stored(sampler, view, None)
 
     def _stored(
-        self, canvas: Canvas, view: FieldOfView, known: ImageEmbedding | None
+        self, sampler: ImageSampler, view: FieldOfView, known: ImageEmbedding | None
     ) -> ImageEmbedding:
         """Encode what the network sees of a view, unless the very same is in the cache."""
         if self._cache is None:
-            return known or self._fresh(canvas, view)
-        pixels = self._pixels(canvas, view)
+            return known or self._fresh(sampler, view)
+        pixels = self._pixels(sampler, view)
         kind = f"image on {self._spa.device.type}"  # last bits differ between devices
         key = embedding_key(kind, self._weights, pixels)
         stored = self._cache.get(key)
@@ -159,19 +159,19 @@ class Embedder:
         self._cache.put(key, _to_arrays(embedding))
         return embedding
 
-    def _fresh(self, canvas: Canvas, view: FieldOfView) -> ImageEmbedding:
-        return encode_pixels(self._spa, self._pixels(canvas, view))
+    def _fresh(self, sampler: ImageSampler, view: FieldOfView) -> ImageEmbedding:
+        return encode_pixels(self._spa, self._pixels(sampler, view))
 
-    def _pixels(self, canvas: Canvas, view: FieldOfView) -> FloatArray:
+    def _pixels(self, sampler: ImageSampler, view: FieldOfView) -> FloatArray:
         config = self._spa.config
         if config.rules.normalise == "standardise":
-            return canvas.pixels(view, config.image_size)
-        pixels = canvas.read(view, config.image_size)
+            return sampler.pixels(view, config.image_size)
+        pixels = sampler.read(view, config.image_size)
         if config.rules.normalise == "sam":
             pixels = (pixels * 255 - _SAM_MEAN) / _SAM_DEVIATION
         if config.rules.frame == "pad":
-            rows = int(np.ceil(canvas.shape[0] / view.height * config.image_size))
-            columns = int(np.ceil(canvas.shape[1] / view.width * config.image_size))
+            rows = int(np.ceil(sampler.shape[0] / view.height * config.image_size))
+            columns = int(np.ceil(sampler.shape[1] / view.width * config.image_size))
             pixels[rows:], pixels[:, columns:] = 0.0, 0.0
         return pixels.astype(np.float32)
 

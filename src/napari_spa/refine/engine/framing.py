@@ -31,7 +31,7 @@ from napari_spa.refine.engine.hypotheses import (
     hypothesis,
     iou,
 )
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
     from napari_spa.core.size_prior import SizePrior
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import FramingConfig
 
 
-See = Callable[[Sequence[FieldOfView]], Windows]
+PredictWindows = Callable[[Sequence[FieldOfView]], Windows]
 """Encodes windows of the image."""
 
 _SAME_OBJECT, _ALIKE = 0.5, 0.8
@@ -57,7 +57,7 @@ widened by this factor, at most so often."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glimpse:
+class WindowPrediction:
     """What the network sees in one window of the pyramid.
 
     Attributes
@@ -144,11 +144,11 @@ class Glimpse:
 
 def frame_prompts(
     spa: Spa,
-    canvas: Canvas,
+    sampler: ImageSampler,
     prompts: Prompts,
     config: FramingConfig,
     *,
-    see: See | None = None,
+    see: PredictWindows | None = None,
     expected: SizePrior | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> Framed:
@@ -158,7 +158,7 @@ def frame_prompts(
     ----------
     spa : Spa
         A network whose frame is ``window``.
-    canvas : Canvas
+    sampler : ImageSampler
         The image.
     prompts : Prompts
         With a box or a mask the view is set from its extent, and holds the clicks too;
@@ -178,46 +178,46 @@ def frame_prompts(
     """
     region = _given_region(prompts)
     if region is not None:
-        view = view_around(canvas, region, context=config.context, smallest=config.smallest)
-        return Framed(widen(view, prompts, canvas.shape))
-    see = see or partial(encode_windows, spa, canvas)
+        view = view_around(sampler, region, context=config.context, smallest=config.smallest)
+        return Framed(widen(view, prompts, sampler.shape))
+    see = see or partial(encode_windows, spa, sampler)
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
-    sides = window_sides(canvas.largest_view, config)
-    views = list(dict.fromkeys(_snapped(first, side, canvas.shape, config) for side in sides))
-    glimpses = glimpses_in(spa, see, views, prompts)
+    sides = window_sides(sampler.largest_view, config)
+    views = list(dict.fromkeys(_snapped(first, side, sampler.shape, config) for side in sides))
+    predictions = predictions_in(spa, see, views, prompts)
     step(0.4)
-    seen = sightings(_chunks(glimpses, len(glimpses) // len(views)), config, expected)
+    seen = rank_predictions(_chunks(predictions, len(predictions) // len(views)), config, expected)
     # Each object once more: alone, centred, asked for by its own middle.
-    middles = [_middle(sighting.glimpse, canvas.shape) for sighting in seen]
-    windows = see([_centred(sighting.glimpse, prompts, config, canvas) for sighting in seen])
+    middles = [_middle(ranked.prediction, sampler.shape) for ranked in seen]
+    windows = see([_centred(ranked.prediction, prompts, config, sampler) for ranked in seen])
     alone = ask(spa, windows, [(middle,) for middle in middles])
     clicked = ask(spa, windows, [prompts.clicks] * len(seen))
     step(0.8)
     scores = np.array([s.found_again(g, prompts.clicks) for s, g in zip(seen, alone, strict=True)])
     index = int(np.argmax(scores))
-    others = _hypotheses([*clicked, *glimpses], config, expected)
+    others = _hypotheses([*clicked, *predictions], config, expected)
     if expected is not None:
         likelier = clicked[int(np.argmax(_likelihoods(clicked, expected, config) * scores))]
         # Memory decides which object is meant, not how its view is cut.
         if _agreement(likelier, alone[index]) < _SAME_SIZE:
             return Framed(likelier.view, None, others)
-    asked = _whole(spa, see, clicked[index], prompts, canvas)
+    asked = _whole(spa, see, clicked[index], prompts, sampler)
     if _agreement(asked, alone[index]) >= _SAME_OBJECT:
         return Framed(asked.view, None, others)
     return Framed(asked.view, middles[index], others)
 
 
 def _likelihoods(
-    glimpses: Sequence[Glimpse], expected: SizePrior | None, config: FramingConfig
+    predictions: Sequence[WindowPrediction], expected: SizePrior | None, config: FramingConfig
 ) -> DoubleArray:
     """Return how likely each glimpse's object is of its size, (n,); ones where nothing is known."""
     if expected is None:
-        return np.ones(len(glimpses))
-    return np.array([expected.likelihood(g.area, doubt=config.size_doubt) for g in glimpses])
+        return np.ones(len(predictions))
+    return np.array([expected.likelihood(g.area, doubt=config.size_doubt) for g in predictions])
 
 
-def _chunks(glimpses: Sequence[Glimpse], size: int) -> list[Sequence[Glimpse]]:
-    return [glimpses[start : start + size] for start in range(0, len(glimpses), size)]
+def _chunks(predictions: Sequence[WindowPrediction], size: int) -> list[Sequence[WindowPrediction]]:
+    return [predictions[start : start + size] for start in range(0, len(predictions), size)]
 
 
 def _snapped(
@@ -230,42 +230,50 @@ def _snapped(
     return FieldOfView.around(*centre, side).inside(shape)
 
 
-def _whole(spa: Spa, see: See, glimpse: Glimpse, prompts: Prompts, canvas: Canvas) -> Glimpse:
+def _whole(
+    spa: Spa,
+    see: PredictWindows,
+    prediction: WindowPrediction,
+    prompts: Prompts,
+    sampler: ImageSampler,
+) -> WindowPrediction:
     """Step back from an object that the window's edge cuts, as long as that helps."""
     for _ in range(_STEPS_BACK):
-        if not glimpse.is_cut(canvas.shape):
+        if not prediction.is_cut(sampler.shape):
             break
-        view = glimpse.view
-        side = min(_STEP_BACK * view.height, 1.5 * canvas.largest_view)
+        view = prediction.view
+        side = min(_STEP_BACK * view.height, 1.5 * sampler.largest_view)
         middle = (view.row + view.height / 2, view.column + view.width / 2)
-        wider = FieldOfView.around(*middle, side).inside(canvas.shape)
+        wider = FieldOfView.around(*middle, side).inside(sampler.shape)
         farther = ask(spa, see([wider]), [prompts.clicks])[0]
-        if farther.cut(canvas.shape) >= glimpse.cut(canvas.shape):
+        if farther.cut(sampler.shape) >= prediction.cut(sampler.shape):
             break
-        glimpse = farther
-    return glimpse
+        prediction = farther
+    return prediction
 
 
-def glimpses_in(
-    spa: Spa, see: See, views: Sequence[FieldOfView], prompts: Prompts
-) -> list[Glimpse]:
+def predictions_in(
+    spa: Spa, see: PredictWindows, views: Sequence[FieldOfView], prompts: Prompts
+) -> list[WindowPrediction]:
     """Return what each output token takes the clicks for, view by view, token 0 first."""
     tokens = range(1 + spa.config.multimask_outputs)
     return ask(spa, see(views), [prompts.clicks] * len(views), tokens)
 
 
-def standing(glimpses: Sequence[Glimpse], prompts: Prompts, shape: tuple[int, int]) -> float:
+def standing(
+    predictions: Sequence[WindowPrediction], prompts: Prompts, shape: tuple[int, int]
+) -> float:
     """Return how well a view serves prompts: the best of what it shows, in [0, 1].
 
     It counts how many clicks a mask agrees with, whether it is whole, and the network's trust.
     """
     clicks = prompts.clicks
     return max(
-        sum(glimpse.agrees(click) for click in clicks)
+        sum(prediction.agrees(click) for click in clicks)
         / len(clicks)
-        * float(np.clip(glimpse.quality, 0.0, 1.0))
-        * (1.0 - min(1.0, glimpse.cut(shape)))
-        for glimpse in glimpses
+        * float(np.clip(prediction.quality, 0.0, 1.0))
+        * (1.0 - min(1.0, prediction.cut(shape)))
+        for prediction in predictions
     )
 
 
@@ -285,20 +293,20 @@ def cuts(view: FieldOfView, mask: LocalMask, shape: tuple[int, int]) -> bool:
     """Whether a view's edge cuts a mask where the image goes on beyond."""
     seen = view.region(shape)
     pixels = mask.within(seen)
-    glimpse = Glimpse(
+    prediction = WindowPrediction(
         FieldOfView(seen.row, seen.column, seen.height, seen.width), pixels, quality=1.0
     )
-    return bool(pixels.any()) and glimpse.is_cut(shape)
+    return bool(pixels.any()) and prediction.is_cut(shape)
 
 
 def turn_to(
     spa: Spa,
-    canvas: Canvas,
+    sampler: ImageSampler,
     other: Hypothesis,
     prompts: Prompts,
     config: FramingConfig,
     *,
-    see: See | None = None,
+    see: PredictWindows | None = None,
 ) -> tuple[FieldOfView, Click | None]:
     """Choose the field of view of an object that another window saw.
 
@@ -306,7 +314,7 @@ def turn_to(
     ----------
     spa : Spa
         A network whose frame is ``window``.
-    canvas : Canvas
+    sampler : ImageSampler
         The image.
     other : Hypothesis
         The object.
@@ -323,18 +331,18 @@ def turn_to(
     anchor : Click or None
         The object's middle, where the clicks in that view would mean another one.
     """
-    glimpse = Glimpse(other.view, other.mask, other.quality)
-    view = widen(_centred(glimpse, prompts, config, canvas), prompts, canvas.shape)
+    prediction = WindowPrediction(other.view, other.mask, other.quality)
+    view = widen(_centred(prediction, prompts, config, sampler), prompts, sampler.shape)
     if prompts.clicks:
-        see = see or partial(encode_windows, spa, canvas)
+        see = see or partial(encode_windows, spa, sampler)
         asked = ask(spa, see([view]), [prompts.clicks])[0]
         if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
             return view, None
-    return view, other.middle(canvas.shape)
+    return view, other.middle(sampler.shape)
 
 
 def _hypotheses(
-    glimpses: Sequence[Glimpse], config: FramingConfig, expected: SizePrior | None
+    predictions: Sequence[WindowPrediction], config: FramingConfig, expected: SizePrior | None
 ) -> tuple[Hypothesis, ...]:
     """Keep the objects that windows show at the clicks, the best first.
 
@@ -342,12 +350,16 @@ def _hypotheses(
     is of an unlikely size; of two that are seen as well, the larger goes first.
     """
     found = []
-    for glimpse, likely in zip(glimpses, _likelihoods(glimpses, expected, config), strict=True):
-        if glimpse.probability is not None and glimpse.mask.any():
+    for prediction, likely in zip(
+        predictions, _likelihoods(predictions, expected, config), strict=True
+    ):
+        if prediction.probability is not None and prediction.mask.any():
             # Other sizes stay on offer: somebody who outlined nuclei may want a gland now.
-            quality = glimpse.quality * (1.0 - min(1.0, 2.0 * glimpse.border)) * likely**0.5
-            quality *= _size_preference(glimpse.share)
-            found.append(hypothesis(glimpse.view, glimpse.probability, glimpse.mask, quality))
+            quality = prediction.quality * (1.0 - min(1.0, 2.0 * prediction.border)) * likely**0.5
+            quality *= _size_preference(prediction.share)
+            found.append(
+                hypothesis(prediction.view, prediction.probability, prediction.mask, quality)
+            )
     return distinct(
         found,
         config.hypotheses,
@@ -357,25 +369,25 @@ def _hypotheses(
 
 
 def _centred(
-    glimpse: Glimpse, prompts: Prompts, config: FramingConfig, canvas: Canvas
+    prediction: WindowPrediction, prompts: Prompts, config: FramingConfig, sampler: ImageSampler
 ) -> FieldOfView:
     """Return the view of a glimpse's object that holds the clicks too."""
-    view = glimpse.object_view(config.context)
+    view = prediction.object_view(config.context)
     if view is None:
-        return glimpse.view
-    side = min(max(view.height, config.smallest), 1.5 * canvas.largest_view)
+        return prediction.view
+    side = min(max(view.height, config.smallest), 1.5 * sampler.largest_view)
     centre = (view.row + view.height / 2, view.column + view.width / 2)
-    return _keep(FieldOfView.around(*centre, side), prompts).inside(canvas.shape)
+    return _keep(FieldOfView.around(*centre, side), prompts).inside(sampler.shape)
 
 
-def _middle(glimpse: Glimpse, shape: tuple[int, int]) -> Click:
+def _middle(prediction: WindowPrediction, shape: tuple[int, int]) -> Click:
     """Return a click where a glimpse's mask is thickest; its window's middle if empty."""
-    size = glimpse.mask.shape[0]
-    depth = ndimage.distance_transform_edt(np.pad(glimpse.mask, 1))[1:-1, 1:-1]
+    size = prediction.mask.shape[0]
+    depth = ndimage.distance_transform_edt(np.pad(prediction.mask, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    if not glimpse.mask.any():
+    if not prediction.mask.any():
         y = x = np.intp(size // 2)
-    row, column = glimpse.view.to_image(float(x), float(y), size)
+    row, column = prediction.view.to_image(float(x), float(y), size)
     return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)), 1)
 
 
@@ -397,7 +409,7 @@ def ask(
     windows: Windows,
     clicks: Sequence[Sequence[Click]],
     tokens: Sequence[int] = (0,),
-) -> list[Glimpse]:
+) -> list[WindowPrediction]:
     """Ask encoded windows what lies at clicks.
 
     Parameters
@@ -413,7 +425,7 @@ def ask(
 
     Returns
     -------
-    list of Glimpse
+    list of WindowPrediction
         One for each token, window by window.
     """
     size, views, image = spa.config.image_size, windows.views, windows.image
@@ -429,7 +441,7 @@ def ask(
     scale = logits.shape[-1] / size
     probability = logits.sigmoid().float().cpu().numpy()
     return [
-        Glimpse(
+        WindowPrediction(
             view,
             _at_points(logits[i, t], points[i], labels[i], scale),
             float(quality[i, t]),
@@ -441,45 +453,47 @@ def ask(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class RankedPrediction:
     """An object that a window of the pyramid shows.
 
     Attributes
     ----------
-    glimpse : Glimpse
+    glimpse : WindowPrediction
         What the window shows.
     likely : float
         How likely it is meant, by its extent and place in the window and by its neighbours
         in the pyramid, before the quality head is believed.
     """
 
-    glimpse: Glimpse
+    prediction: WindowPrediction
     likely: float
 
     @property
     def merit(self) -> float:
         """What it counts for before it was looked at alone."""
-        return self.likely * float(np.clip(self.glimpse.quality, 0.0, 1.0))
+        return self.likely * float(np.clip(self.prediction.quality, 0.0, 1.0))
 
-    def found_again(self, alone: Glimpse, clicks: Sequence[Click]) -> float:
+    def found_again(self, alone: WindowPrediction, clicks: Sequence[Click]) -> float:
         """Return what it counts for when it was looked at alone, asked for by its own middle.
 
         A thing is an object if it is found again from there, and meant if it holds the clicks.
         """
-        trust = np.clip(self.glimpse.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0)
+        trust = np.clip(self.prediction.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0)
         whole = 1.0 - min(1.0, 2.0 * alone.border)
         denied = sum(not alone.agrees(click) for click in clicks)
         return self.likely * float(trust) * whole * float(_DENIED**denied)
 
 
-def sightings(
-    levels: Sequence[Sequence[Glimpse]], config: FramingConfig, expected: SizePrior | None = None
-) -> list[Sighting]:
+def rank_predictions(
+    levels: Sequence[Sequence[WindowPrediction]],
+    config: FramingConfig,
+    expected: SizePrior | None = None,
+) -> list[RankedPrediction]:
     """Choose the objects of a pyramid that deserve a second look.
 
     Parameters
     ----------
-    levels : sequence of sequence of Glimpse
+    levels : sequence of sequence of WindowPrediction
         What each window shows, from the smallest to the largest.
     config : FramingConfig
         Weights, and how many are kept.
@@ -488,7 +502,7 @@ def sightings(
 
     Returns
     -------
-    list of Sighting
+    list of RankedPrediction
         The best first, each of another object; at least one.
     """
     largest = max(level[0].view.height for level in levels)
@@ -498,22 +512,22 @@ def sightings(
         near = [pair.max(axis=0) for pair in pairs[max(index - 1, 0) : index]]
         near += [pair.max(axis=1) for pair in pairs[index : index + 1]]
         likelihoods = _likelihoods(level, expected, config)
-        for k, (glimpse, size) in enumerate(zip(level, likelihoods, strict=True)):
+        for k, (prediction, size) in enumerate(zip(level, likelihoods, strict=True)):
             agree = sum(float(side[k]) for side in near)
             # Texture looks like small objects; a user zooms in on what is really small.
-            extent = np.sqrt(max(glimpse.share, 1e-6)) * glimpse.view.height / largest
-            likely = (config.alone + agree / max(len(near), 1)) * _size_preference(glimpse.share)
-            whole = 1.0 - min(1.0, 2.0 * glimpse.border)
+            extent = np.sqrt(max(prediction.share, 1e-6)) * prediction.view.height / largest
+            likely = (config.alone + agree / max(len(near), 1)) * _size_preference(prediction.share)
+            whole = 1.0 - min(1.0, 2.0 * prediction.border)
             likely *= whole * float(extent**config.size_prior)
-            sighting = Sighting(glimpse, likely)
-            found.append((sighting.merit * float(size), sighting))
+            ranked = RankedPrediction(prediction, likely)
+            found.append((ranked.merit * float(size), ranked))
     found.sort(key=lambda pair: -pair[0])
-    kept: list[Sighting] = []
-    for merit, sighting in found:
+    kept: list[RankedPrediction] = []
+    for merit, ranked in found:
         if len(kept) == config.looks or (kept and not merit):
             break
-        if all(_agreement(sighting.glimpse, other.glimpse) < _ALIKE for other in kept):
-            kept.append(sighting)
+        if all(_agreement(ranked.prediction, other.prediction) < _ALIKE for other in kept):
+            kept.append(ranked)
     return kept
 
 
@@ -526,7 +540,7 @@ def _size_preference(share: float) -> float:
     return low * high
 
 
-def _overlaps(first: Sequence[Glimpse], second: Sequence[Glimpse]) -> DoubleArray:
+def _overlaps(first: Sequence[WindowPrediction], second: Sequence[WindowPrediction]) -> DoubleArray:
     """IoU of what one window shows with what another does, (n, m); 0 where a mask is empty."""
     ours, theirs = (np.stack([g.mask for g in level]) for level in (first, second))
     dice = dice_across(ours, first[0].view, theirs, second[0].view)
@@ -534,7 +548,7 @@ def _overlaps(first: Sequence[Glimpse], second: Sequence[Glimpse]) -> DoubleArra
     return np.where(seen, dice / (2 - dice), 0.0)
 
 
-def _agreement(first: Glimpse, second: Glimpse) -> float:
+def _agreement(first: WindowPrediction, second: WindowPrediction) -> float:
     """IoU of two windows' masks; 0 where one is empty."""
     return float(_overlaps([first], [second])[0, 0])
 
@@ -556,13 +570,13 @@ def _at_points(logits: Tensor, points: Tensor, labels: Tensor, scale: float) -> 
 
 
 def view_around(
-    canvas: Canvas, region: Box | Region, *, context: float, smallest: float
+    sampler: ImageSampler, region: Box | Region, *, context: float, smallest: float
 ) -> FieldOfView:
     """Return the window that shows a rectangle with its surroundings.
 
     Parameters
     ----------
-    canvas : Canvas
+    sampler : ImageSampler
         The image.
     region : Box or Region
         What to show: a box, or the rectangle of a mask.
@@ -580,9 +594,9 @@ def view_around(
         bottom, right = region.row + region.height, region.column + region.width
         region = Box(region.row, region.column, bottom, right)
     extent = max(region.row1 - region.row0, region.column1 - region.column0)
-    side = max(smallest, context * min(extent, canvas.largest_view))
+    side = max(smallest, context * min(extent, sampler.largest_view))
     row, column = (region.row0 + region.row1) / 2, (region.column0 + region.column1) / 2
-    return FieldOfView.around(row, column, side).inside(canvas.shape)
+    return FieldOfView.around(row, column, side).inside(sampler.shape)
 
 
 def _given_region(prompts: Prompts) -> Box | Region | None:

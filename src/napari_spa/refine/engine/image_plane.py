@@ -57,7 +57,7 @@ class PlaneReader:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ImagePlane:
     """What one looks at: levels of resolution, channels, and how values become grey."""
 
     # Full resolution first; in each level one reader, or one for each channel.
@@ -82,7 +82,7 @@ class Picture:
             raise InputError(f"an image must hold real numbers, not {dtype}.")
 
     @classmethod
-    def of(cls, image: ArrayLike | Picture) -> Picture:
+    def of(cls, image: ArrayLike | ImagePlane) -> ImagePlane:
         """Return an array as a picture; a picture as it is.
 
         Parameters
@@ -99,7 +99,7 @@ class Picture:
         InputError
             When the image cannot be used.
         """
-        if isinstance(image, Picture):
+        if isinstance(image, ImagePlane):
             return image
         lazy = all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__"))
         try:
@@ -128,7 +128,7 @@ class Picture:
         """Whether a plane may be read whole without a second thought."""
         return self.shape[0] * self.shape[1] <= _WHOLE
 
-    def loaded(self) -> Picture:
+    def loaded(self) -> ImagePlane:
         """Return the same picture with the full resolution in memory, and nothing else."""
         if self.in_memory:
             return self if len(self.levels) == 1 else replace(self, levels=self.levels[:1])
@@ -211,8 +211,8 @@ class Picture:
         digest.update(pixels.data)
         return digest.hexdigest()
 
-    def _alone(self, channel: int) -> Picture:
-        return Picture(tuple((readers[channel],) for readers in self.levels))
+    def _alone(self, channel: int) -> ImagePlane:
+        return ImagePlane(tuple((readers[channel],) for readers in self.levels))
 
     def _everything(self) -> NDArray[np.generic]:
         return self.read(slice(None), slice(None))

@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit, logit, softmax
 
 from napari_spa.core.candidates import representative_point
-from napari_spa.core.obedience import NOTHING_SAID, Evidence
+from napari_spa.core.obedience import NO_EVIDENCE, Evidence
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
@@ -23,7 +23,7 @@ from napari_spa.refine.engine.framing import (
     cuts,
     fits,
     frame_prompts,
-    glimpses_in,
+    predictions_in,
     standing,
     turn_to,
     view_around,
@@ -34,7 +34,7 @@ from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
 from napari_spa.refine.engine.samples import SIZE_REACH, Reach, Samples, prompt_likelihood
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from napari_spa.model.heads import Decoded, Draws
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
     from napari_spa.refine.engine.hypotheses import Hypothesis
-    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.engine.image_plane import ImagePlane
 
 _CROP = 1024.0
 """Side of the window of a huge image that a model gets which else sees whole images."""
@@ -112,7 +112,7 @@ class Asked:
     number: int
     seed: int
     clicks: tuple[Click, ...] = ()
-    evidence: Evidence = NOTHING_SAID
+    evidence: Evidence = NO_EVIDENCE
     picks: int = 0
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -180,12 +180,12 @@ class SpaPredictor:
         # Another head answers otherwise: what its signs mean was not measured.
         own = self.config.head in (None, self.spa.config.head)
         self._calibration = model.calibration if own else None
-        self._canvas: Canvas | None = None
+        self._canvas: ImageSampler | None = None
         self._embedder = Embedder(model, cache)
         self._latest: tuple[Asked, Decoded] | None = None
 
     @property
-    def canvas(self) -> Canvas:
+    def sampler(self) -> ImageSampler:
         """The image that was set."""
         if self._canvas is None:
             raise SessionError("no image is set; call set_image(image) first.")
@@ -196,7 +196,7 @@ class SpaPredictor:
         """Whether an image is set."""
         return self._canvas is not None
 
-    def set_image(self, image: ArrayLike | Picture) -> None:
+    def set_image(self, image: ArrayLike | ImagePlane) -> None:
         """Take an image.
 
         Parameters
@@ -209,7 +209,7 @@ class SpaPredictor:
         InputError
             When the image cannot be used.
         """
-        self._canvas = Canvas(image)
+        self._canvas = ImageSampler(image)
         self._embedder.forget()
         self._latest = None
 
@@ -232,7 +232,7 @@ class SpaPredictor:
         -------
         Framed
         """
-        whole = self.whole_view(self.canvas, prompts)
+        whole = self.whole_view(self.sampler, prompts)
         if whole is not None:
             return Framed(whole)
         progress(0.0, "looking for the object")
@@ -242,7 +242,7 @@ class SpaPredictor:
             return framed_from_arrays(known)
         framed = frame_prompts(
             self.spa,
-            self.canvas,
+            self.sampler,
             prompts,
             self.config.framing,
             see=self._see,
@@ -271,9 +271,9 @@ class SpaPredictor:
             With the object's middle, where the clicks alone would mean something else.
         """
         if self.spa.config.rules.frame != "window":
-            return other.view, replace(prompts, anchor=other.middle(self.canvas.shape))
+            return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
         view, anchor = turn_to(
-            self.spa, self.canvas, other, prompts, self.config.framing, see=self._see
+            self.spa, self.sampler, other, prompts, self.config.framing, see=self._see
         )
         return view, replace(prompts, anchor=anchor)
 
@@ -306,41 +306,43 @@ class SpaPredictor:
             return None
         if not latest:
             box = prompts.box
-            trapped = box is not None and not fits(view, box, self.canvas.shape)
+            trapped = box is not None and not fits(view, box, self.sampler.shape)
             return self.frame(prompts) if trapped else None
         if prompts.box is not None or prompts.mask is not None:
             return None  # these set the view, which is widened for clicks
-        shape, held = self.canvas.shape, self.widen(view, prompts)
-        here = glimpses_in(self.spa, self._see, [held], prompts)
+        shape, held = self.sampler.shape, self.widen(view, prompts)
+        here = predictions_in(self.spa, self._see, [held], prompts)
         reached = all(reach.allows(click) for click in latest)
         answers = [
-            glimpse
-            for glimpse in here
+            prediction
+            for prediction in here
             if reached
-            or (glimpse.quality >= _TRUSTED and all(glimpse.agrees(click) for click in latest))
+            or (
+                prediction.quality >= _TRUSTED and all(prediction.agrees(click) for click in latest)
+            )
         ]
         if answers and not answers[0].is_cut(shape):
             return None
         framed = self.frame(prompts)
-        there = glimpses_in(self.spa, self._see, [self.widen(framed.view, prompts)], prompts)
+        there = predictions_in(self.spa, self._see, [self.widen(framed.view, prompts)], prompts)
         return framed if standing(there, prompts, shape) > standing(here, prompts, shape) else None
 
     def step_back(self, view: FieldOfView, mask: LocalMask) -> FieldOfView | None:
         """Return a wider view where the present one's edge cuts a mask; None where it does not."""
         windows = self.spa.config.rules.frame == "window"
-        if not windows or not cuts(view, mask, self.canvas.shape):
+        if not windows or not cuts(view, mask, self.sampler.shape):
             return None
         wider = self.view_of(mask, context=self.config.framing.context, smallest=view.height)
         return wider if wider != view else None
 
-    def whole_view(self, canvas: Canvas, prompts: Prompts) -> FieldOfView | None:
+    def whole_view(self, sampler: ImageSampler, prompts: Prompts) -> FieldOfView | None:
         """Return the view of a model that sees whole images; None for the others.
 
         Of an image too large to be read whole it is a window around the first prompt.
 
         Parameters
         ----------
-        canvas : Canvas
+        sampler : ImageSampler
             The image.
         prompts : Prompts
             With a click, a box or a mask.
@@ -349,12 +351,12 @@ class SpaPredictor:
         -------
         FieldOfView or None
         """
-        frame, (height, width) = self.spa.config.rules.frame, canvas.shape
+        frame, (height, width) = self.spa.config.rules.frame, sampler.shape
         if frame == "window":
             return None
-        if not canvas.picture.small:
+        if not sampler.image_plane.small:
             row, column = _first_place(prompts)
-            return FieldOfView.around(row + 0.5, column + 0.5, _CROP).inside(canvas.shape)
+            return FieldOfView.around(row + 0.5, column + 0.5, _CROP).inside(sampler.shape)
         if frame == "squash":
             return FieldOfView(0, 0, height, width)
         return FieldOfView(0, 0, max(height, width), max(height, width))
@@ -376,10 +378,10 @@ class SpaPredictor:
         FieldOfView
             Of models that see whole images, all of the image.
         """
-        whole = self.whole_view(self.canvas, Prompts(mask=mask))
+        whole = self.whole_view(self.sampler, Prompts(mask=mask))
         if whole is not None:
             return whole
-        return view_around(self.canvas, mask.region, context=context, smallest=smallest)
+        return view_around(self.sampler, mask.region, context=context, smallest=smallest)
 
     def framed(self, view: FieldOfView) -> Framed:
         """Return a view that was chosen by the caller as a choice of the engine."""
@@ -387,15 +389,15 @@ class SpaPredictor:
 
     def fit(self, view: FieldOfView) -> FieldOfView:
         """Return a view moved into the image and not larger than may be read."""
-        side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.canvas.largest_view))
+        side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.sampler.largest_view))
         row, column = view.row + view.height / 2, view.column + view.width / 2
-        return FieldOfView.around(row, column, side).inside(self.canvas.shape)
+        return FieldOfView.around(row, column, side).inside(self.sampler.shape)
 
     def widen(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
         """Return a view that holds the latest prompts too; whole-image frames stay."""
         if self.spa.config.rules.frame != "window":
             return view
-        return widen(view, prompts, self.canvas.shape)
+        return widen(view, prompts, self.sampler.shape)
 
     @torch.inference_mode()
     def encode(self, view: FieldOfView, progress: Progress = silent) -> ImageEmbedding:
@@ -416,10 +418,10 @@ class SpaPredictor:
         if known is not None:
             return known
         progress(0.5, "encoding the image")
-        return self._embedder.encode(self.canvas, view)
+        return self._embedder.encode(self.sampler, view)
 
     @torch.inference_mode()
-    def prefetch(self, image: ArrayLike | Picture, view: FieldOfView | None) -> None:
+    def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
         """Put the embedding of another image's view into the cache, where there is one.
 
         Parameters
@@ -432,13 +434,13 @@ class SpaPredictor:
         windows = self.spa.config.rules.frame == "window"
         if self.cache is None or (windows and view is None):
             return
-        canvas = Canvas(image)
-        if not windows and not canvas.picture.small:
+        sampler = ImageSampler(image)
+        if not windows and not sampler.image_plane.small:
             return  # the window depends on the click to come
-        whole = None if windows else self.whole_view(canvas, Prompts((Click(0, 0),)))
+        whole = None if windows else self.whole_view(sampler, Prompts((Click(0, 0),)))
         wanted = whole or view
         if wanted is not None:
-            self._embedder.prefetch(canvas, wanted)
+            self._embedder.prefetch(sampler, wanted)
 
     @torch.inference_mode()
     def initial_mixture(self, view: FieldOfView, prompts: Prompts) -> MixtureParameters:
@@ -465,7 +467,7 @@ class SpaPredictor:
         decoded = self._decode(asked, draws, progress)
         probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
-        evidence = asked.evidence.within(self.canvas.shape)
+        evidence = asked.evidence.within(self.sampler.shape)
         shares = softmax(prompt_likelihood(probabilities, asked.view, asked.clicks, evidence.box))
         samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
@@ -478,12 +480,12 @@ class SpaPredictor:
             samples,
             alternatives := self._alternatives(samples, others),
             config=self.spa.config,
-            shape=self.canvas.shape,
+            shape=self.sampler.shape,
             number=asked.number,
             evidence=evidence,
-            guide=self.canvas.read,
+            guide=self.sampler.read,
         )
-        signs = signs_of(samples, others, evidence, self.spa.config, self.canvas.shape)
+        signs = signs_of(samples, others, evidence, self.spa.config, self.sampler.shape)
         signs |= {"clicks": math.log1p(len(asked.clicks)), "picks": math.log1p(asked.picks)}
         size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
         proposal = replace(appraised(proposal, signs, self._calibration), size=size)
@@ -570,21 +572,21 @@ class SpaPredictor:
         return self.head.update(mixture, initial, feedback.latents, feedback.logits)
 
     def _see(self, views: Sequence[FieldOfView]) -> Windows:
-        return self._embedder.windows(self.canvas, views)
+        return self._embedder.windows(self.sampler, views)
 
     def _frame_key(self, prompts: Prompts, expected: SizePrior | None) -> str:
         """Key what a field of view depends on: plane, grey values, prompts, weights, memory."""
-        canvas = self.canvas
+        sampler = self.sampler
         clicks = [(c.row, c.column, c.label) for c in prompts.clicks]
         box, mask = prompts.box, prompts.mask
         corners = [] if box is None else [box.row0, box.column0, box.row1, box.column1]
         rough = [] if mask is None else [*astuple(mask.region)]
-        kind = f"frame {canvas.fingerprint} {canvas.intensity} {self.config.framing} {expected}"
+        kind = f"frame {sampler.fingerprint} {sampler.intensity} {self.config.framing} {expected}"
         arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 
     def _embed(self, view: FieldOfView, prompts: Prompts) -> PromptEmbedding:
-        return embed_prompts(self.spa, self.canvas.shape, view, prompts)
+        return embed_prompts(self.spa, self.sampler.shape, view, prompts)
 
     def _point(
         self, view: FieldOfView, point: tuple[int, int, int] | None, probabilities: FloatArray
@@ -592,7 +594,7 @@ class SpaPredictor:
         if point is None:
             return None
         row, column = view.to_image(point[1], point[0], probabilities.shape[-1])
-        height, width = self.canvas.shape
+        height, width = self.sampler.shape
         return Click(
             float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1)), point[2]
         )

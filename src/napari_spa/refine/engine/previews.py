@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_spa.core.pictures import difference_picture, draw_frame, outline_picture
 from napari_spa.core.types import LocalMask, Region
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ or the others would be too small to be told apart."""
 
 
 def round_pictures(
-    canvas: Canvas, proposal: Proposal, side: int = PICTURE_SIDE, *, blind: bool = False
+    sampler: ImageSampler, proposal: Proposal, side: int = PICTURE_SIDE, *, blind: bool = False
 ) -> tuple[NDArray[np.uint8], ...]:
     """Draw the recommendation and each candidate.
 
@@ -39,7 +39,7 @@ def round_pictures(
 
     Parameters
     ----------
-    canvas : Canvas
+    sampler : ImageSampler
         The image.
     proposal : Proposal
         What is shown.
@@ -56,9 +56,9 @@ def round_pictures(
     shown = [(proposal.local_mask, proposal.region)]
     shown += [(candidate.local_mask, candidate.region) for candidate in proposal.candidates]
     boxes = [LocalMask.crop(mask, region).region for mask, region in shown]
-    views = [view.inside(canvas.shape) for view in crops(boxes, blind=blind)]
+    views = [view.inside(sampler.shape) for view in crops(boxes, blind=blind)]
     shared = min(views, key=lambda view: view.height)
-    windows = {view: _window(canvas, view, side) for view in set(views)}
+    windows = {view: _window(sampler, view, side) for view in set(views)}
     pictures = []
     for (mask, region), view in zip(shown, views, strict=True):
         window, drawn = windows[view], _sample(mask, region, view, side)
@@ -102,10 +102,10 @@ def crops(boxes: Sequence[Region], *, blind: bool = False) -> list[FieldOfView]:
     ]
 
 
-def _window(canvas: Canvas, view: FieldOfView, side: int) -> FloatArray:
+def _window(sampler: ImageSampler, view: FieldOfView, side: int) -> FloatArray:
     """Read a view; what lies outside the image is black, not its edge again and again."""
-    _, _, inside = _places(Region(0, 0, *canvas.shape), view, side)
-    return np.where(inside[..., None], canvas.read(view, side), np.float32(0))
+    _, _, inside = _places(Region(0, 0, *sampler.shape), view, side)
+    return np.where(inside[..., None], sampler.read(view, side), np.float32(0))
 
 
 def _near(box: Region, other: Region) -> bool:

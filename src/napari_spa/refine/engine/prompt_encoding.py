@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_spa.refine.engine.view import Canvas, FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
     from napari_spa.core.types import FloatArray, LocalMask, Prompts
@@ -68,5 +68,5 @@ def _mask_logits(
     """Turn a rough mask into the decoder's kind of logits: about +-4, soft at its edge."""
     seen = view.region(shape)
     local = FieldOfView(view.row - seen.row, view.column - seen.column, view.height, view.width)
-    covered = Canvas(mask.within(seen)).read(local, 4 * spa.config.grid)[..., 0]
+    covered = ImageSampler(mask.within(seen)).read(local, 4 * spa.config.grid)[..., 0]
     return torch.from_numpy(8.0 * covered - 4.0)[None, None]

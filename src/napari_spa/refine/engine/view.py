@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from napari_spa.core.transforms import IntensityRange, standardise, stretch
 from napari_spa.core.types import FloatArray, Region
-from napari_spa.refine.engine.image_plane import Picture
+from napari_spa.refine.engine.image_plane import ImagePlane
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -112,7 +112,7 @@ class _Block:
         )
 
 
-class Canvas:
+class ImageSampler:
     """An image that is read window by window at the model's resolution.
 
     Parameters
@@ -126,24 +126,24 @@ class Canvas:
         When the image is empty, not 2D, not real or without a finite pixel.
     """
 
-    def __init__(self, image: ArrayLike | Picture) -> None:
-        picture = Picture.of(image)
+    def __init__(self, image: ArrayLike | ImagePlane) -> None:
+        image_plane = ImagePlane.of(image)
         # Of a plane on disk each window would be read again; all of it is quicker.
-        self.picture = picture.loaded() if picture.small else picture
-        self.intensity: IntensityRange = self.picture.intensity()
-        self.shape: tuple[int, int] = self.picture.shape
+        self.image_plane = image_plane.loaded() if image_plane.small else image_plane
+        self.intensity: IntensityRange = self.image_plane.intensity()
+        self.shape: tuple[int, int] = self.image_plane.shape
         self._blocks: dict[int, _Block] = {}
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the pixels; see :meth:`Picture.fingerprint`."""
-        return self.picture.fingerprint()
+        return self.image_plane.fingerprint()
 
     @property
     def largest_view(self) -> float:
         """Side of the largest window that may be read without waiting, in pixels."""
         side = float(max(self.shape))
-        return side if self.picture.small else min(side, LARGEST_VIEW)
+        return side if self.image_plane.small else min(side, LARGEST_VIEW)
 
     def read(self, view: FieldOfView, size: int) -> FloatArray:
         """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
@@ -165,15 +165,15 @@ class Canvas:
         """
         # A far view is read from a coarser level or with a stride, then averaged down to
         # between one and two times the size, then sampled bilinearly: as in training.
-        level = self.picture.level_for(view.height, view.width, size)
-        row_factor, column_factor = self.picture.factors(level)
+        level = self.image_plane.level_for(view.height, view.width, size)
+        row_factor, column_factor = self.image_plane.factors(level)
         view = FieldOfView(
             view.row / row_factor,
             view.column / column_factor,
             view.height / row_factor,
             view.width / column_factor,
         )
-        shape = self.picture.levels[level][0].shape
+        shape = self.image_plane.levels[level][0].shape
         rows, row_step = _positions(view.row, view.height, size, shape[0])
         columns, column_step = _positions(view.column, view.width, size, shape[1])
         block = self._block(
@@ -193,7 +193,7 @@ class Canvas:
         result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
         if self.intensity.fixed:
             return result
-        return stretch(result, each=len(self.picture.levels[0]) > 1)
+        return stretch(result, each=len(self.image_plane.levels[0]) > 1)
 
     def _block(
         self, level: int, rows: tuple[int, int], columns: tuple[int, int]
@@ -203,14 +203,14 @@ class Canvas:
         The windows around a click lie within each other.  An image in chunks reads and
         unpacks whole ones for each, so there what surrounds a window is read along with it.
         """
-        if self.picture.in_memory:
-            return self.picture.read(slice(*rows), slice(*columns), level)
+        if self.image_plane.in_memory:
+            return self.image_plane.read(slice(*rows), slice(*columns), level)
         kept = self._blocks.get(level)
         if kept is None or not kept.holds(rows, columns):
-            reader = self.picture.levels[level][0]
+            reader = self.image_plane.levels[level][0]
             grid = _GRID if hasattr(reader.array, "chunks") else 1
             kept = _Block.around(rows, columns, reader.shape, grid)
-            kept.pixels = self.picture.read(slice(*kept.rows), slice(*kept.columns), level)
+            kept.pixels = self.image_plane.read(slice(*kept.rows), slice(*kept.columns), level)
             if kept.pixels.nbytes <= _KEPT_BYTES:
                 self._blocks[level] = kept
         (top, left), pixels = (kept.rows[0], kept.columns[0]), kept.pixels

@@ -11,7 +11,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import Cancelled, DataError, SpaError
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import read_journal
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Replayer:
             session.set_image(logged_plane(self._levels, accepted.plane, look))
             self._looked = looked
         logged = accepted.source.get("image")
-        if logged is not None and logged != session.canvas.fingerprint:
+        if logged is not None and logged != session.sampler.fingerprint:
             raise DataError("the image has other pixels here than the log was made on.")
         proposal = session.restore(accepted.decisions)
         return LocalMask.crop(proposal.local_mask, proposal.region)
@@ -136,25 +136,25 @@ def replay(
     return session, replayer.parts(session)
 
 
-def logged_plane(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> Picture:
+def logged_plane(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | None) -> ImagePlane:
     """Look at a plane as a log says it was looked at."""
-    axis, channels, limits = _read_look(look or {})
+    axis, channels, limits = _read_display(look or {})
     if axis in plane.axes:
         axis = None
     readers = tuple(_level_readers(levels, level, plane, axis, channels) for level in levels)
-    picture = Picture(readers, channels if axis is None else None, limits)
+    image_plane = ImagePlane(readers, channels if axis is None else None, limits)
     try:
-        picture.read(slice(0, 1), slice(0, 1))
+        image_plane.read(slice(0, 1), slice(0, 1))
     except IndexError as error:
         raise DataError("the image has no such channels as the log speaks of.") from error
-    return picture
+    return image_plane
 
 
 _Channels = tuple[int, ...] | None
 _Limits = tuple[tuple[float, float], ...] | None
 
 
-def _read_look(look: Mapping[str, Any]) -> tuple[int | None, _Channels, _Limits]:
+def _read_display(look: Mapping[str, Any]) -> tuple[int | None, _Channels, _Limits]:
     try:
         axis, chosen, limits = look.get("axis"), look.get("channels"), look.get("limits")
         channels = None if chosen is None else tuple(int(c) for c in chosen)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.engine.image_plane import Picture
+    from napari_spa.refine.engine.image_plane import ImagePlane
 
 FIRST_COLOUR, SECOND_COLOUR = (255, 176, 0), (0, 200, 215)
 """Amber and turquoise: told apart with any kind of colour vision."""
@@ -106,7 +106,7 @@ class DistributionDifference:
 
 def disagree(
     model: LoadedModel,
-    image: ArrayLike | Picture,
+    image: ArrayLike | ImagePlane,
     prompts: Prompts,
     first: PreferenceProfile | None,
     second: PreferenceProfile | None,
@@ -152,18 +152,18 @@ def disagree(
         When the image or the prompts cannot be used.
     """
     from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
-    from napari_spa.refine.session.transitions import Rounds, first_state
+    from napari_spa.refine.session.transitions import RoundCache, first_state
 
     for profile in (first, second):
         if profile is not None:
             profile.check(model.identity)
     predictor = SpaPredictor(model, config, cache)
     predictor.set_image(image)
-    prompts = _checked(prompts, predictor.canvas.shape)
-    rounds = Rounds(predictor)
+    prompts = _checked(prompts, predictor.sampler.shape)
+    rounds = RoundCache(predictor)
 
     def recommended(profile: PreferenceProfile | None) -> Proposal:
-        expected = expected_size(profile, predictor.canvas.fingerprint)
+        expected = expected_size(profile, predictor.sampler.fingerprint)
         framed = predictor.frame(prompts, progress, expected)
         meant = replace(prompts, anchor=framed.anchor)
         predictor.encode(framed.view, progress)

@@ -31,7 +31,7 @@ from napari_spa.refine.session.state import (
     Timeline,
     add_clicks,
 )
-from napari_spa.refine.session.transitions import Moves, Rounds, first_state
+from napari_spa.refine.session.transitions import RoundCache, Transitions, first_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.engine.image_plane import Picture
-    from napari_spa.refine.engine.view import Canvas, FieldOfView
+    from napari_spa.refine.engine.image_plane import ImagePlane
+    from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
     Lesson = Callable[[PreferenceProfile | None], PreferenceProfile]
 
@@ -113,8 +113,8 @@ class RefinementSession:
         self.seconds: dict[str, float] = {}
         self._predictor = SpaPredictor(model, config, cache)
         self._timeline: Timeline | None = None
-        self._rounds = Rounds(self._predictor)
-        self._moves = Moves(self._predictor, self._rounds)
+        self._rounds = RoundCache(self._predictor)
+        self._moves = Transitions(self._predictor, self._rounds)
         self._accepted = False
         self._objects = 0
         self._learnt = 0
@@ -159,9 +159,9 @@ class RefinementSession:
         return self._timeline
 
     @property
-    def canvas(self) -> Canvas:
+    def sampler(self) -> ImageSampler:
         """The image that was set; ``SessionError`` before."""
-        return self._predictor.canvas
+        return self._predictor.sampler
 
     @property
     def expected(self) -> SizePrior | None:
@@ -183,7 +183,7 @@ class RefinementSession:
     # ---------------------------------------------------------------- what one can do
 
     def set_image(
-        self, image: ArrayLike | Picture, *, source: str = "", pixel_size: float | None = None
+        self, image: ArrayLike | ImagePlane, *, source: str = "", pixel_size: float | None = None
     ) -> None:
         """Take an image and drop the active object.
 
@@ -254,7 +254,7 @@ class RefinementSession:
         """
         if self.phase is Phase.NO_IMAGE:
             raise SessionError("no image is set; call set_image(image) first.")
-        prompts = check_prompts(points, labels, box, mask, self._predictor.canvas.shape)
+        prompts = check_prompts(points, labels, box, mask, self._predictor.sampler.shape)
         begun = time.perf_counter()
         if view is None:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
@@ -326,7 +326,7 @@ class RefinementSession:
             When the point or label cannot be used.
         """
         state = self._choosing("click").state
-        clicks = [check_click(point, label, self.canvas.shape)]
+        clicks = [check_click(point, label, self.sampler.shape)]
         return self._go(
             self._moves.prompt("click", state, add_clicks(state.prompts, *clicks), progress),
             progress,
@@ -366,9 +366,9 @@ class RefinementSession:
             When the stroke or label cannot be used.
         """
         state = self._choosing("stroke").state
-        clicks = check_stroke(path, label, self.canvas.shape, extent=state.view.height)
+        clicks = check_stroke(path, label, self.sampler.shape, extent=state.view.height)
         prompts = add_clicks(state.prompts, *clicks)
-        drawn = stroke_along(path, label, self.canvas.shape)
+        drawn = stroke_along(path, label, self.sampler.shape)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
         return self._go(self._moves.prompt("stroke", state, prompts, progress), progress)
 
@@ -397,7 +397,7 @@ class RefinementSession:
             When the box cannot be used.
         """
         state = self._choosing("box").state
-        prompts = replace(state.prompts, box=check_box(box, self.canvas.shape))
+        prompts = replace(state.prompts, box=check_box(box, self.sampler.shape))
         return self._go(self._moves.prompt("box", state, prompts, progress), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
@@ -473,7 +473,7 @@ class RefinementSession:
         """
         state = self._choosing("look").state
         check_view(view)
-        if self._predictor.whole_view(self.canvas, state.prompts) is not None:
+        if self._predictor.whole_view(self.sampler, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
         return self._go(
@@ -548,7 +548,7 @@ class RefinementSession:
         timeline = self._choosing("redo")
         if not timeline.future:
             raise SessionError("there is nothing to redo.")
-        return self._move(timeline.forth(), progress)
+        return self._move(timeline.forward(), progress)
 
     def restore(
         self,
@@ -648,7 +648,7 @@ class RefinementSession:
             raise SessionError("nothing was accepted yet; call accept() first.")
         return self._lesson
 
-    def prefetch(self, image: ArrayLike | Picture) -> None:
+    def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.
 
         Does nothing without a cache, or for a model with fields of view and no object.
@@ -667,7 +667,7 @@ class RefinementSession:
     @property
     def _image(self) -> str:
         """Names the image, for the profile."""
-        return self._source or self.canvas.fingerprint
+        return self._source or self.sampler.fingerprint
 
     def _go(self, following: SessionState, progress: Progress) -> Proposal:
         """Show a state, and only then make it the present one."""

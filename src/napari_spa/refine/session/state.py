@@ -223,7 +223,7 @@ class Timeline:
         *past, state = self.past
         return Timeline(state, tuple(past), (self.state, *self.future))
 
-    def forth(self) -> Timeline:
+    def forward(self) -> Timeline:
         """Return the timeline one state later; it must have a future."""
         state, *future = self.future
         return Timeline(state, (*self.past, self.state), tuple(future))

@@ -24,7 +24,7 @@ _KEPT_BYTES = 32 * 2**20
 """Rounds that were shown are kept up to this size, so that undo answers at once."""
 
 
-class Rounds:
+class RoundCache:
     """What each state shows: kept for the latest, computed again for the others.
 
     Parameters
@@ -70,7 +70,7 @@ class Rounds:
         self._kept.clear()
 
 
-class Moves:
+class Transitions:
     """The acts of `RefinementSession`, without its memory.
 
     Parameters
@@ -81,7 +81,7 @@ class Moves:
         What is on offer.
     """
 
-    def __init__(self, predictor: SpaPredictor, rounds: Rounds) -> None:
+    def __init__(self, predictor: SpaPredictor, rounds: RoundCache) -> None:
         self._predictor, self._rounds = predictor, rounds
 
     def pick(

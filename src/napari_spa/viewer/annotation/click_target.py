@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.annotation.round import RenderedRound
 
 Aim = Literal["auto", "current", "next"]
 """Whether a prompt is for the current object, for the next one, or as its place says."""
@@ -54,7 +54,7 @@ def accepted_at(work: AnnotatedImage, plane: Plane, row: float, column: float) -
     return label
 
 
-def is_elsewhere(shown: Shown, points: Sequence[tuple[float, float]]) -> bool:
+def is_elsewhere(shown: RenderedRound, points: Sequence[tuple[float, float]]) -> bool:
     """Tell whether points can only belong to another object than the one that is shown.
 
     They lie outside its field of view, or outside everything that its samples reach and

@@ -18,12 +18,17 @@ from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session, rehearse
 from napari_spa.viewer.annotation.images import AnnotatedImages
-from napari_spa.viewer.annotation.model_in_use import ModelInUse
-from napari_spa.viewer.annotation.round import RoundRenderer, Shown, look_record, make_shown
+from napari_spa.viewer.annotation.model_in_use import ActiveModel
+from napari_spa.viewer.annotation.round import (
+    RenderedRound,
+    RoundRenderer,
+    display_record,
+    render_round,
+)
 from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs
-from napari_spa.viewer.layers.planes import picture_of, pixel_side
+from napari_spa.viewer.layers.planes import image_plane_of, pixel_side
 from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
@@ -53,10 +58,10 @@ _SAME_SIZE = 0.006
 BUSY = "Still working on the last step; wait, or press Cancel."
 
 
-class Refiner(QObject):
+class AnnotationController(QObject):
     """Connect what a user does in one viewer to a session, objects and layers."""
 
-    # A proposal that is shown, and all that goes with it (``Shown``).
+    # A proposal that is shown, and all that goes with it (``RenderedRound``).
     proposed = Signal(object, object)
     cleared = Signal()  # there is no active object any more
     objects_changed = Signal()  # accepted objects changed, or another image is annotated
@@ -99,7 +104,7 @@ class Refiner(QObject):
         self.classes = ClassList(self.works, self)
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
-        self.model = ModelInUse(session_factory, self.profiles.equip)
+        self.model = ActiveModel(session_factory, self.profiles.equip)
         self.blind = False
         self._size: float | None = None  # the one being looked at
         self._round = RoundRenderer(self)
@@ -357,7 +362,7 @@ class Refiner(QObject):
         if session is not None and work is not None:
             blind = work.at_hand is not None and work.at_hand.blind
             self.submit(
-                lambda progress: make_shown(session, act(session, progress), blind=blind),
+                lambda progress: render_round(session, act(session, progress), blind=blind),
                 partial(self._show, work),
             )
 
@@ -392,14 +397,14 @@ class Refiner(QObject):
         """Make an object the active one and start on it in the background."""
         look = held.look or work.look
         held = replace(held, look=look, blind=self.blind)
-        load, picture = self.model.loader(), picture_of(work.image, held.plane, look)
+        load, image_plane = self.model.loader(), image_plane_of(work.image, held.plane, look)
         side = pixel_side(work.image, held.plane)
 
-        def job(progress: Progress) -> Shown:
+        def job(progress: Progress) -> RenderedRound:
             session = load(progress)
             progress(0.05, "reading the image")
-            session.set_image(picture, source=work.source(), pixel_size=side)
-            return make_shown(session, act(session, progress), blind=held.blind)
+            session.set_image(image_plane, source=work.source(), pixel_size=side)
+            return render_round(session, act(session, progress), blind=held.blind)
 
         # Started again, an object that is on show comes back where that fails or is cancelled.
         before = work.at_hand
@@ -409,13 +414,13 @@ class Refiner(QObject):
         self.said.emit("Segmenting…")
         self.submit(job, partial(self._show_known if known else self._show, work))
 
-    def _show_known(self, work: AnnotatedImage, shown: Shown) -> None:
+    def _show_known(self, work: AnnotatedImage, shown: RenderedRound) -> None:
         """Show an object whose decisions are in the log already."""
         if work.journal is not None:
             work.journal.continued(shown.timeline)
         self._show(work, shown)
 
-    def _show(self, work: AnnotatedImage, shown: Shown) -> None:
+    def _show(self, work: AnnotatedImage, shown: RenderedRound) -> None:
         """Begin to show a round, and note it in the log."""
         held = work.at_hand
         if held is None:
@@ -426,7 +431,7 @@ class Refiner(QObject):
                 held.number,
                 held.plane,
                 shown.timeline,
-                look_record(held.look or work.look, shown.session.canvas),
+                display_record(held.look or work.look, shown.session.sampler),
             )
             if shown.blind:
                 work.journal.blind(held.number, shown.timeline.state.number, shown.order)
@@ -436,7 +441,7 @@ class Refiner(QObject):
         if self.current is not None:
             self.keeper.save_profile(self.current, profile)
 
-    def _on_round_shown(self, shown: Shown) -> None:
+    def _on_round_shown(self, shown: RenderedRound) -> None:
         self._size = None
         self.proposed.emit(shown.proposal, shown)
         certain, choose = "The model is certain: accept, or click to correct it.", HINT_CHOOSE
@@ -459,7 +464,7 @@ class Refiner(QObject):
             raise InputError(f"there is no image to be seen; {remedy} first.")
         return image
 
-    def shown(self) -> Shown:
+    def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
         held = self.held
         if held is None or held.shown is None:

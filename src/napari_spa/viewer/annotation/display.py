@@ -9,14 +9,14 @@ from qtpy.QtCore import QObject
 
 if TYPE_CHECKING:
     from napari_spa.core.types import Box
-    from napari_spa.viewer.annotation.controller import Refiner
-    from napari_spa.viewer.layers.planes import Look
+    from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.layers.planes import DisplaySettings
 
 
 class DisplayController(QObject):
     """Channels, contrast, field of view, and which of our layers are shown."""
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         refiner.works.reframed.connect(self.look_at)
@@ -33,9 +33,9 @@ class DisplayController(QObject):
             if work is not self._refiner.current:
                 work.look = replace(work.look, contrast=contrast)
         if self._refiner.current is not None:
-            self.set_look(replace(self._refiner.current.look, contrast=contrast))
+            self.set_display(replace(self._refiner.current.look, contrast=contrast))
 
-    def set_look(self, look: Look) -> None:
+    def set_display(self, look: DisplaySettings) -> None:
         """Look at the image's channels and contrast another way; encodes in the background.
 
         While something is under way the active object stays as it is; the next one is

@@ -41,11 +41,11 @@ def rehearse(session: RefinementSession, progress: Progress) -> None:
 
     What is imported and compiled at first use is there then; the session stays as it is.
     """
-    from napari_spa.viewer.annotation.round import make_shown
+    from napari_spa.viewer.annotation.round import render_round
 
     size = session.model.config.image_size
     if size > _QUICK:
         return
     trial = RefinementSession(session.model, config=session.config)
     trial.set_image(np.random.default_rng(0).random((size // 2, size // 2), dtype=np.float32))
-    make_shown(trial, trial.start([(size / 4, size / 4)], progress=progress))
+    render_round(trial, trial.start([(size / 4, size / 4)], progress=progress))

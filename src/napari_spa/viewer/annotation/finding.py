@@ -21,9 +21,9 @@ from napari_spa.core.words import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.viewer.annotation.controller import BUSY
-from napari_spa.viewer.annotation.round import look_record
+from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.annotation.stored_masks import plane_index
-from napari_spa.viewer.layers.planes import picture_of, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import image_plane_of, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.objects import Found
     from napari_spa.batch.task import AutoConfig
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.background import JobHandle
 
@@ -41,10 +41,10 @@ _FEW, _UNLIKELY = 3, 2.5  # so many objects tell sizes; beyond so many deviation
 _NEW = 0.5  # share of a mask that must belong to no object yet
 
 
-class Finding(QObject):
+class AutomaticSegmentation(QObject):
     """Fill the image that is annotated with objects, as one act that Undo takes back."""
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         self._layer: ReferenceType[Labels] | None = None
@@ -64,10 +64,10 @@ class Finding(QObject):
             refiner.failed.emit(str(error))
             return
         load, look, sizes = refiner.model.loader(), work.look, _sizes(work, plane)
-        picture, source = picture_of(work.image, plane, look), work.source
+        image_plane, source = image_plane_of(work.image, plane, look), work.source
 
         def job(handle: JobHandle) -> None:
-            from napari_spa.batch.auto import find_on_plane
+            from napari_spa.batch.auto import generate_plane_masks
             from napari_spa.batch.engine import BatchEngine
             from napari_spa.batch.task import BatchRecipe
             from napari_spa.refine.session.session import RefinementSession
@@ -77,10 +77,10 @@ class Finding(QObject):
             engine.session = RefinementSession(
                 session.model, session.profile, config=session.config, cache=session.cache
             )
-            engine.session.set_image(picture, source=source())
-            looked = look_record(look, engine.session.canvas)
-            config = _auto_config(sizes, engine.session.canvas.shape)
-            for found in find_on_plane(config, engine, plane, looked, handle):
+            engine.session.set_image(image_plane, source=source())
+            looked = display_record(look, engine.session.sampler)
+            config = _auto_config(sizes, engine.session.sampler.shape)
+            for found in generate_plane_masks(config, engine, plane, looked, handle):
                 handle.report(found)
 
         self._begin(job, partial(self._write_found, work, _group()), "found")

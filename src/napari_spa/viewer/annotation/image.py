@@ -15,7 +15,12 @@ from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer, space_of
-from napari_spa.viewer.layers.planes import Look, channel_choices, image_digest, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    DisplaySettings,
+    channel_choices,
+    image_digest,
+    spatial_shape,
+)
 from napari_spa.viewer.layers.prompts import PromptLayers
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import Status
     from napari_spa.refine.log.journal import Journal
     from napari_spa.refine.session.state import Decision
-    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.layers.label_storage import LabelStore
     from napari_spa.viewer.profiles.active import Taught
 
@@ -45,11 +50,11 @@ class ActiveObject:
 
     number: int  # its label
     plane: Plane  # where it is
-    shown: Shown | None = None  # its present round; None until the first one arrives
+    shown: RenderedRound | None = None  # its present round; None until the first one arrives
     learnt: int = 0  # picks of it that the profile knows already
     reopened: bool = False  # whether it was accepted before
     # How its plane is looked at, from its start on: rounds are computed so.
-    look: Look | None = None
+    look: DisplaySettings | None = None
     blind: bool = False  # whether it is read blind, from its start on
     taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
     # Pixels that accepting the round on show would write: those of earlier objects are left out
@@ -86,7 +91,7 @@ class AnnotatedImage:
             viewer, ndim=image.ndim, space=space_of(image), owner=image.name
         )
         self.annotation = Annotation(self.mask)
-        self.look = Look(channel_choices(image)[0])
+        self.look = DisplaySettings(channel_choices(image)[0])
         self.journal: Journal | None = None
         self.at_hand: ActiveObject | None = None
         self.selected: int | None = None
@@ -143,7 +148,7 @@ class AnnotatedImage:
         self.end_edit()
         self.at_hand = held
 
-    def showing(self, shown: Shown, overlap: Overlap) -> Iterator[None]:
+    def showing(self, shown: RenderedRound, overlap: Overlap) -> Iterator[None]:
         """Show a round of the active object: mask, prompts and view, then differences.
 
         What napari does for each takes a while in the GUI thread, so this is an iterator:

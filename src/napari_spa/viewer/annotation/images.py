@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
-from napari_spa.viewer.annotation.painting import Painting
+from napari_spa.viewer.annotation.painting import PaintRecorder
 from napari_spa.viewer.layers.planes import camera_of, shown_plane
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class AnnotatedImages(QObject):
         self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
-        self.painting = Painting(self)
+        self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
         self._make_due, self._zoomed = QTimer(self), QTimer(self)

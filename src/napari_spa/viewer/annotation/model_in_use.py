@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.engine import SessionFactory
 
 
-class ModelInUse:
+class ActiveModel:
     """Keep one model's session."""
 
     def __init__(self, factory: SessionFactory, equip: Callable[[RefinementSession], None]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.controller import Act, Refiner
+    from napari_spa.viewer.annotation.controller import Act, AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class ObjectActions(QObject):
     """The acts on the objects of the image that is annotated."""
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         refiner.undo_requested.connect(self.undo)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SETTLED_MS = 400
 
 
-class Painting(QObject):
+class PaintRecorder(QObject):
     """Painted planes that are due to be counted.
 
     A stroke belongs to the image and the plane it was painted on, whichever are on show when

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_spa.core.plane import Plane
-    from napari_spa.viewer.annotation.controller import Act, Refiner
+    from napari_spa.viewer.annotation.controller import Act, AnnotationController
 
 
 Tool = Literal["add", "remove", "box", "brush", "refine", "merge", "split"]
@@ -29,7 +29,7 @@ Position = tuple[float, ...]
 _DRAG_PIXELS = 4.0
 
 
-class PromptTaker(Protocol):
+class PromptHandler(Protocol):
     """Who is told; positions are world coordinates."""
 
     def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
@@ -61,7 +61,7 @@ class PromptTaker(Protocol):
         ...
 
 
-class Gestures:
+class CanvasGestures:
     """Listen to the mouse on a viewer.
 
     A click is a prompt while the active layer would only move the view; a drag moves the
@@ -69,7 +69,7 @@ class Gestures:
     Ctrl accepts the current object and starts the next one; Alt stays with the current one.
     """
 
-    def __init__(self, viewer: ViewerModel, taker: PromptTaker) -> None:
+    def __init__(self, viewer: ViewerModel, taker: PromptHandler) -> None:
         self._viewer, self._taker = viewer, taker
         self.tool: Tool = "add"
         viewer.mouse_drag_callbacks.append(self._on_mouse)
@@ -139,7 +139,7 @@ def _world(event: Any) -> Position:
     return tuple(float(p) for p in event.position)
 
 
-class Prompter(QObject):
+class PromptController(QObject):
     """Turn what a user points at into prompts."""
 
     # What a labels layer has at this world position shall be refined.
@@ -147,10 +147,10 @@ class Prompter(QObject):
     merge_requested = Signal(object)  # the selected object with the one at this world position
     split_requested = Signal(object)  # an object along a line, a list of world positions
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
-        self.gestures = Gestures(refiner.viewer, self)
+        self.gestures = CanvasGestures(refiner.viewer, self)
 
     def close(self) -> None:
         """Listen to the mouse no more."""

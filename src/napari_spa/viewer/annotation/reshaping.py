@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_spa.core.plane import Plane
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
 
 _CHOOSE = "Choose an object first: click on one, or in the list."
 
 
-class Reshaping(QObject):
+class ObjectEditing(QObject):
     """Name, class, merge, split and edit the objects of the image that is annotated."""
 
     editing_changed = Signal(bool)  # whether an object is edited by hand
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         self._edited: AnnotatedImage | None = None

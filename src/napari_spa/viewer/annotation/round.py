@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Proposal
-    from napari_spa.refine.engine.view import Canvas
+    from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Timeline
-    from napari_spa.viewer.layers.planes import Look
+    from napari_spa.viewer.layers.planes import DisplaySettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class RenderedRound:
     """One round, ready to be shown.
 
     Attributes
@@ -67,7 +67,9 @@ class Shown:
     blind: bool = False
 
 
-def make_shown(session: RefinementSession, proposal: Proposal, *, blind: bool = False) -> Shown:
+def render_round(
+    session: RefinementSession, proposal: Proposal, *, blind: bool = False
+) -> RenderedRound:
     """Make a session's present round ready; for the worker."""
     from napari_spa.refine.engine.previews import round_pictures  # brings torch
 
@@ -76,16 +78,16 @@ def make_shown(session: RefinementSession, proposal: Proposal, *, blind: bool = 
         raise RuntimeError("a session that proposes has a timeline")
     count = len(proposal.candidates)
     # With the image, or the first round of each image's first object would be in one order.
-    entropy = (timeline.state.seed, int(session.canvas.fingerprint, 16))
+    entropy = (timeline.state.seed, int(session.sampler.fingerprint, 16))
     shuffled = np.random.default_rng(entropy).permutation(count + 1) - 1
     offered = () if blind else proposal.candidates
-    return Shown(
+    return RenderedRound(
         session=session,
         proposal=proposal,
         timeline=timeline,
         mask=LocalMask.crop(proposal.local_mask, proposal.region),
         drawn=tuple(draw_candidate(candidate) for candidate in offered),
-        pictures=round_pictures(session.canvas, proposal, blind=blind),
+        pictures=round_pictures(session.sampler, proposal, blind=blind),
         words=tuple(describe_difference(candidate) for candidate in offered),
         shares=tuple(candidate.weight for candidate in offered),
         order=tuple(int(k) for k in shuffled),
@@ -93,15 +95,15 @@ def make_shown(session: RefinementSession, proposal: Proposal, *, blind: bool = 
     )
 
 
-def look_record(look: Look, canvas: Canvas) -> dict[str, Any]:
+def display_record(look: DisplaySettings, sampler: ImageSampler) -> dict[str, Any]:
     """Say for the log which plane was looked at, and how."""
     channels = look.channels
     return {
-        "image": canvas.fingerprint,
+        "image": sampler.fingerprint,
         "look": {
             "channels": channels.chosen,
             "axis": channels.axis,
-            "limits": canvas.intensity.logged,
+            "limits": sampler.intensity.logged,
         },
     }
 
@@ -113,12 +115,12 @@ _STEP_MS = 10  # long enough for the window to paint one part of a round before 
 class RoundRenderer(QObject):
     """Draw the parts of one round in turn."""
 
-    done = Signal(object)  # all parts of this ``Shown`` are drawn, or as many as can be
+    done = Signal(object)  # all parts of this ``RenderedRound`` are drawn, or as many as can be
     failed = Signal(str)  # A part could not be drawn, and why, in one sentence; after ``done``
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._under_way: tuple[Iterator[None], Shown] | None = None
+        self._under_way: tuple[Iterator[None], RenderedRound] | None = None
         self._next_due = QTimer(self)
         self._next_due.setSingleShot(True)
         self._next_due.setInterval(_STEP_MS)
@@ -129,7 +131,7 @@ class RoundRenderer(QObject):
         """Whether there are parts to draw."""
         return self._under_way is not None
 
-    def begin(self, parts: Iterator[None], shown: Shown) -> None:
+    def begin(self, parts: Iterator[None], shown: RenderedRound) -> None:
         """Draw a round; one that is being drawn is dropped."""
         self._under_way = parts, shown
         self._next_due.start()
@@ -154,6 +156,6 @@ class RoundRenderer(QObject):
         else:
             self._next_due.start()
 
-    def _end(self, shown: Shown) -> None:
+    def _end(self, shown: RenderedRound) -> None:
         self._under_way = None
         self.done.emit(shown)

@@ -13,9 +13,9 @@ from napari_spa.core.words import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
 from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
-from napari_spa.viewer.annotation.round import look_record
+from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.layers.planes import (
-    picture_of,
+    image_plane_of,
     show_plane,
     shown_plane,
     spatial_shape,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import MixtureParameters
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.background import JobHandle
 
 Direction = Literal["backward", "forward", "both"]
@@ -36,7 +36,7 @@ _PERSONAL = ("accepted", "edited")
 class StackPropagation(QObject):
     """Carry and propagate the active object, or the selected one, through its stack."""
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         self.config = PropagationConfig()
@@ -78,7 +78,7 @@ class StackPropagation(QObject):
             work, plane, axis = place
             show_plane(self._refiner.viewer, work.image, plane.at(axis, position))
 
-    def carry(self, step: int) -> None:
+    def propagate_one(self, step: int) -> None:
         """Accept the object here and take it up on the slice ``step`` further."""
         taken = self._take_up()
         if taken is None:
@@ -89,15 +89,15 @@ class StackPropagation(QObject):
             self._refiner.said.emit("This is the last slice that way.")
             return
         following = plane.at(axis, position)
-        picture = picture_of(work.image, following, work.look)
-        from napari_spa.refine.annotation.propagation import carry
+        image_plane = image_plane_of(work.image, following, work.look)
+        from napari_spa.refine.annotation.propagation import propagate_one
 
         show_plane(self._refiner.viewer, work.image, following)
         self._refiner.begin(
             work,
             ActiveObject(number, following),
-            lambda session, progress: carry(
-                session, picture, mask, mixture=mixture, source=work.source(), progress=progress
+            lambda session, progress: propagate_one(
+                session, image_plane, mask, mixture=mixture, source=work.source(), progress=progress
             ),
         )
 
@@ -131,7 +131,7 @@ class StackPropagation(QObject):
 
                 walk = propagate(
                     session,
-                    lambda p: picture_of(image, plane.at(axis, p), look),
+                    lambda p: image_plane_of(image, plane.at(axis, p), look),
                     way,
                     mask,
                     start=plane.index[axis],
@@ -146,7 +146,7 @@ class StackPropagation(QObject):
                         endings.append(stop.value)
                         break
                     done += 1
-                    source = look_record(look, session.canvas)
+                    source = display_record(look, session.sampler)
                     handle.report((plane.at(axis, found.position), found, source))
             return endings
 
@@ -247,12 +247,12 @@ class StackPropagation(QObject):
         count = spatial_shape(work.image)[axis]
         near = [plane.index[axis] + step for step in (1, -1)]
         pictures = [
-            picture_of(work.image, plane.at(axis, p), work.look) for p in near if 0 <= p < count
+            image_plane_of(work.image, plane.at(axis, p), work.look) for p in near if 0 <= p < count
         ]
 
         def job(progress: Progress) -> None:
-            for picture in pictures:
+            for image_plane in pictures:
                 progress(0.0, "")
-                session.prefetch(picture)
+                session.prefetch(image_plane)
 
         self._refiner.worker.submit_idle(job)

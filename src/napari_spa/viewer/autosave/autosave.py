@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-class Place(Protocol):
+class LogLocation(Protocol):
     """Where the work on one image is kept: a folder of its own, or a project's."""
 
     @property
@@ -49,7 +49,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class RecoveryOffer:
     """Work on an image that was left behind."""
 
     path: Path  # its folder
@@ -63,7 +63,7 @@ class Offer:
 class Recovered:
     """Work read again, ready to be shown."""
 
-    folder: Place  # held by this process now
+    folder: LogLocation  # held by this process now
     session: LoggedSession  # objects and the active one
     store: LabelStore  # their labels
     profile: PreferenceProfile | None  # what was learnt
@@ -80,12 +80,12 @@ class AutosaveManager:
     ) -> None:
         self.root = root
         self._failed, self._mended = failed, mended
-        self._held: dict[int, tuple[Place, RecordLog]] = {}
-        self._places: dict[int, Place] = {}
+        self._held: dict[int, tuple[LogLocation, RecordLog]] = {}
+        self._places: dict[int, LogLocation] = {}
         self._models: dict[int, ModelIdentity] = {}
         self._refused = False  # there is no room for a log; said once until there is
 
-    def keep_at(self, work: AnnotatedImage, place: Place) -> None:
+    def keep_at(self, work: AnnotatedImage, place: LogLocation) -> None:
         """Keep an image's work at a place of its own, from its first record on."""
         self._places[id(work)] = place
 
@@ -105,7 +105,7 @@ class AutosaveManager:
             work.journal.begin(work.facts, model)
             return
         if place is None:
-            place = self._make_place()
+            place = self._make_location()
         if place is None:
             self._models.pop(id(work), None)  # tried again with the next round
             return
@@ -158,7 +158,7 @@ class AutosaveManager:
 
     def offers(
         self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
-    ) -> list[Offer]:
+    ) -> list[RecoveryOffer]:
         """Find work on an image that was left behind, the latest first; for the worker."""
         if self.root is None:
             return []
@@ -178,12 +178,14 @@ class AutosaveManager:
                     continue
                 age = time.time() - log.stat().st_mtime
                 rounds = 0 if held is None else max(held.round, 1)
-                found.append(Offer(path, count, rounds, age, not session.closed))
+                found.append(RecoveryOffer(path, count, rounds, age, not session.closed))
             except (DataError, OSError) as error:
                 _logger.info("%s is passed over: %s", path, error)
         return found
 
-    def recover(self, offer: Offer, shape: tuple[int, ...], axes: tuple[int, int]) -> Recovered:
+    def recover(
+        self, offer: RecoveryOffer, shape: tuple[int, ...], axes: tuple[int, int]
+    ) -> Recovered:
         """Read left-behind work; for the worker."""
         from napari_spa.io.profiles.profile import PreferenceProfile
 
@@ -199,11 +201,11 @@ class AutosaveManager:
             raise
         return Recovered(folder, session, store, profile)
 
-    def forget(self, offer: Offer) -> None:
+    def forget(self, offer: RecoveryOffer) -> None:
         """Delete left-behind work."""
         WorkFolder(offer.path).delete()
 
-    def _make_place(self) -> Place | None:
+    def _make_location(self) -> LogLocation | None:
         """Make a folder for an image's work; say so once where that cannot be."""
         if self.root is None:
             return None
@@ -219,7 +221,7 @@ class AutosaveManager:
             self._mended("your work is saved again.")
         return place
 
-    def _hold(self, work: AnnotatedImage, place: Place) -> None:
+    def _hold(self, work: AnnotatedImage, place: LogLocation) -> None:
         log = place.open(self._failed, self._mended)
         self._held[id(work)] = place, log
         work.journal = Journal(log)

@@ -11,8 +11,8 @@ from napari_spa.core.words import counted
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import (
-    logged_look,
-    picture_of,
+    image_plane_of,
+    logged_display,
     show_plane,
     shown_plane,
     spatial_shape,
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.autosave.autosave import Offer, Recovered
+    from napari_spa.viewer.autosave.autosave import Recovered, RecoveryOffer
 
 
 class Recovery(QObject):
@@ -34,7 +34,7 @@ class Recovery(QObject):
     offered = Signal(object)
     _looked = Signal(object, object)  # from the idle thread
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         self._asked: set[int] = set()
@@ -58,13 +58,13 @@ class Recovery(QObject):
 
         def job(progress: Progress) -> None:
             offers = keeper.offers(
-                facts, axes, lambda plane: picture_of(image, plane, look).fingerprint()
+                facts, axes, lambda plane: image_plane_of(image, plane, look).fingerprint()
             )
             self._looked.emit(work, offers)
 
         refiner.worker.submit_idle(job)  # no one waits for it: a click comes first
 
-    def recover(self, offer: Offer) -> None:
+    def recover(self, offer: RecoveryOffer) -> None:
         """Bring work back: objects, labels, profile and the active object."""
         refiner, work = self._refiner, self._refiner.current
         if work is None or not refiner.free():
@@ -80,14 +80,14 @@ class Recovery(QObject):
             unheard=lambda recovered: recovered.folder.release(),
         )
 
-    def forget(self, offer: Offer) -> None:
+    def forget(self, offer: RecoveryOffer) -> None:
         """Delete left-behind work."""
         try:
             self._refiner.keeper.forget(offer)
         except SpaError as error:
             self._refiner.failed.emit(str(error))
 
-    def _on_looked(self, work: AnnotatedImage, offers: list[Offer]) -> None:
+    def _on_looked(self, work: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
         if work is self._refiner.current and work.untouched:
             self.offered.emit(offers)
 
@@ -104,7 +104,7 @@ class Recovery(QObject):
             refiner.profiles.adopt(recovered.profile)
         if held is None or not held.decisions:
             return
-        look = logged_look(work.image, held.source.get("look"), work.look)
+        look = logged_display(work.image, held.source.get("look"), work.look)
         work.look = replace(look, limits=None)  # those are of the object that comes back
         show_plane(refiner.viewer, work.image, held.plane)
         learnt = 0

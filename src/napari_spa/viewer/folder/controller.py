@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_spa.io.projects.project import Project, ProjectItem
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.folder.reader import ReadImage
-    from napari_spa.viewer.folder.stage import Desk, OpenItem
+    from napari_spa.viewer.folder.stage import OpenItem, RefineDockProtocol
 
 
 _LOOK_SECONDS = 0.05
@@ -53,11 +53,11 @@ class ReadAhead(QObject):
         shown = current.image
 
         def job(progress: Progress) -> None:
-            session.prefetch(shown.picture(shown.middle()))
+            session.prefetch(shown.image_plane(shown.middle()))
             for future in images:
                 image = self._wait(future, progress)
                 if image is not None:
-                    session.prefetch(image.picture(image.middle()))
+                    session.prefetch(image.image_plane(image.middle()))
 
         refiner.worker.submit_idle(job)
 
@@ -87,7 +87,7 @@ class FolderStatus:
         """Say everything anew: another image comes."""
         self._said = ""
 
-    def hush(self, _: str = "") -> None:
+    def clear(self, _: str = "") -> None:
         """Say no more of this image, so that trouble stays on show."""
         self._said = None
 
@@ -126,7 +126,10 @@ class FolderController(QObject):
     _was_read = Signal(str, object)
 
     def __init__(
-        self, viewer: ViewerModel, open_desk: Callable[[], Desk], parent: QObject | None = None
+        self,
+        viewer: ViewerModel,
+        open_desk: Callable[[], RefineDockProtocol],
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.saver = FolderSaver(self)
@@ -153,7 +156,7 @@ class FolderController(QObject):
         self.stage.proposed.connect(self._on_proposed)
         self.stage.objects_changed.connect(self._settled.start)
         self.stage.gone.connect(self._on_gone)
-        self.failed.connect(self._status.hush)
+        self.failed.connect(self._status.clear)
 
     # ------------------------------------------------------------------ what it is now
 

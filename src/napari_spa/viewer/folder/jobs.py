@@ -49,7 +49,7 @@ APPLIED_NAME = "applied-profile.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BatchOrder:
+class BatchRequest:
     """What a batch shall do; everything it needs of the dock."""
 
     source: Path  # the images, and the project's output folder
@@ -65,7 +65,7 @@ class BatchOrder:
     workers: int  # processes at once
 
 
-def plan_batch(order: BatchOrder) -> BatchPlan:
+def plan_batch(order: BatchRequest) -> BatchPlan:
     """Look what a batch would take; slow on large folders."""
     from napari_spa.batch.plan import make_plan
     from napari_spa.batch.task import BatchRecipe
@@ -92,7 +92,7 @@ def plan_batch(order: BatchOrder) -> BatchPlan:
     )
 
 
-def effort_words(order: BatchOrder, progress: Progress) -> str:
+def effort_words(order: BatchRequest, progress: Progress) -> str:
     """Say what a batch would take: how many images and objects, how long, how much disk.
 
     One image is done to find out, in a folder that goes again.
@@ -103,7 +103,7 @@ def effort_words(order: BatchOrder, progress: Progress) -> str:
     return words
 
 
-def _effort(order: BatchOrder, on_value: object, progress: Progress) -> str:
+def _effort(order: BatchRequest, on_value: object, progress: Progress) -> str:
     from napari_spa.batch.runner import estimate
 
     plan = plan_batch(order)
@@ -131,7 +131,7 @@ def _in_words(found: Estimate, source: Path) -> str:
 
 
 def do_batch(
-    order: BatchOrder, on_result: Callable[[ImageResult], None], progress: Progress
+    order: BatchRequest, on_result: Callable[[ImageResult], None], progress: Progress
 ) -> BatchReport:
     """Run a batch in processes of its own."""
     if order.workers == 1:
@@ -141,7 +141,7 @@ def do_batch(
 
 
 def _run(
-    order: BatchOrder, on_value: Callable[[ImageResult], None], progress: Progress
+    order: BatchRequest, on_value: Callable[[ImageResult], None], progress: Progress
 ) -> BatchReport:
     from napari_spa.batch.runner import run_batch
 

@@ -16,7 +16,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.event_log import Entry, Record, RecordLog, line_of, read_records
 from napari_spa.io.projects.paths import labels_path, log_path
-from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.viewer.autosave.autosave import Recovered
 from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
@@ -161,12 +161,12 @@ class ReadImage:
         """Return the plane in the middle of the stack."""
         return Plane(self.axes, tuple(n // 2 for n in self.shape))
 
-    def picture(self, plane: Plane) -> Picture:
+    def image_plane(self, plane: Plane) -> ImagePlane:
         """Describe a plane as the dock would look at it in its layer."""
         levels = tuple((PlaneReader(data, plane),) for data in self.file.levels[:1])
         if self.rgb:
-            return Picture(levels, (0, 1, 2))
-        return Picture(levels, None, shown=self.limits)
+            return ImagePlane(levels, (0, 1, 2))
+        return ImagePlane(levels, None, shown=self.limits)
 
     def layer(self) -> dict[str, Any]:
         """Return arguments for ``viewer.add_image``: data, place and contrast."""

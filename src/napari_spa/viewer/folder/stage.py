@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.autosave.recovery import Recovery
     from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage, ReadItem
     from napari_spa.viewer.folder.saver import FolderSaver
 
 
-class Desk(Protocol):
+class RefineDockProtocol(Protocol):
     """Where objects are refined: the dock *SPA Refine*."""
 
     @property
-    def refiner(self) -> Refiner:
+    def refiner(self) -> AnnotationController:
         """What connects clicks to a session and layers."""
         ...
 
@@ -52,7 +52,7 @@ class OpenItem:
     layer: Image  # its layer
     work: AnnotatedImage  # its objects
     place: FolderLogLocation  # where its work is kept
-    desk: Desk  # where it is refined
+    desk: RefineDockProtocol  # where it is refined
 
     @property
     def name(self) -> str:
@@ -71,14 +71,14 @@ class FolderImageView(QObject):
     def __init__(
         self,
         viewer: ViewerModel,
-        open_desk: Callable[[], Desk],
+        open_desk: Callable[[], RefineDockProtocol],
         saver: FolderSaver,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._open_desk, self._saver = viewer, open_desk, saver
         self.current: OpenItem | None = None
-        self._desk: Desk | None = None
+        self._desk: RefineDockProtocol | None = None
         self._taught: Path | None = None
         self._place: int | None = None
         self._gone: OpenItem | None = None
@@ -168,7 +168,7 @@ class FolderImageView(QObject):
             self._viewer.layers.remove(mask.layer)
         self.gone.emit(item.name)
 
-    def _take_desk(self) -> Desk:
+    def _take_desk(self) -> RefineDockProtocol:
         desk = self._open_desk()
         if desk is not self._desk:
             self._desk = desk
@@ -189,7 +189,9 @@ class FolderImageView(QObject):
         current = self.current
         return current is not None and current.desk.refiner.current is current.work
 
-    def _profile(self, place: FolderLogLocation, refiner: Refiner) -> PreferenceProfile | None:
+    def _profile(
+        self, place: FolderLogLocation, refiner: AnnotationController
+    ) -> PreferenceProfile | None:
         """Return what was learnt in this project, once, when nothing else was chosen."""
         from napari_spa.io.profiles.profile import PreferenceProfile
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
-from napari_spa.refine.engine.image_plane import Picture, PlaneReader
+from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Channels:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DisplaySettings:
     """How a layer is looked at; another look means another encoding."""
 
     channels: Channels  # which channels
@@ -67,7 +67,7 @@ def channel_choices(layer: Image) -> tuple[Channels, ...]:
     return tuple(choices)
 
 
-def logged_look(layer: Image, record: Any, now: Look) -> Look:
+def logged_display(layer: Image, record: Any, now: DisplaySettings) -> DisplaySettings:
     """Return how a log says the layer was looked at, as far as one still can."""
     if not isinstance(record, dict):
         return now
@@ -76,7 +76,7 @@ def logged_look(layer: Image, record: Any, now: Look) -> Look:
     known = (c for c in channel_choices(layer) if (c.axis, c.chosen) == wanted)
     limits = record.get("limits")
     fixed = None if limits is None else tuple((float(a), float(b)) for a, b in limits)
-    return Look(next(known, now.channels), now.contrast, fixed)
+    return DisplaySettings(next(known, now.channels), now.contrast, fixed)
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
@@ -104,7 +104,7 @@ def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
         viewer.dims.set_point(axis + offset, float(world[axis]))
 
 
-def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: Look) -> int | None:
+def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: DisplaySettings) -> int | None:
     """Return the axis along which one goes to the next slice."""
     shape = spatial_shape(layer)
     axes = [a for a in plane.stack_axes if shape[a] > 1 and a != look.channels.axis]
@@ -121,7 +121,7 @@ def spatial_shape(layer: Image) -> tuple[int, ...]:
     return tuple(int(n) for n in data.shape[: layer.ndim])
 
 
-def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
+def image_plane_of(layer: Image, plane: Plane, look: DisplaySettings) -> ImagePlane:
     """Describe one plane of a numpy, dask, zarr or multiscale layer; nothing is read yet."""
     levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
     channels = look.channels
@@ -137,13 +137,13 @@ def picture_of(layer: Image, plane: Plane, look: Look) -> Picture:
         readers.append(tuple(PlaneReader(data, there.at(channels.axis, p)) for p in positions))
     colours = channels.chosen if channels.axis is None else None
     if look.limits is not None:
-        return Picture(tuple(readers), colours, limits=look.limits)
+        return ImagePlane(tuple(readers), colours, limits=look.limits)
     if layer.rgb:
-        return Picture(tuple(readers), colours)
+        return ImagePlane(tuple(readers), colours)
     shown = (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
     if look.contrast == "layer":
-        return Picture(tuple(readers), colours, limits=(shown,))
-    return Picture(tuple(readers), colours, shown=shown)
+        return ImagePlane(tuple(readers), colours, limits=(shown,))
+    return ImagePlane(tuple(readers), colours, shown=shown)
 
 
 def micrometres(unit: str) -> float | None:
@@ -176,7 +176,7 @@ def image_digest(layer: Image, axes: tuple[int, int]) -> str:
     readers = tuple(
         (PlaneReader(data, _at_level(middle, levels[0].shape, data.shape)),) for data in levels
     )
-    found = Picture(readers).fingerprint()
+    found = ImagePlane(readers).fingerprint()
     if len(middle.position) == 0:
         return found
     return hashlib.blake2b(f"{shape} {found}".encode(), digest_size=20).hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.settings import Settings
 
 
@@ -30,7 +30,7 @@ class ProfileActions(QObject):
 
     setting_wanted = Signal(str)  # the profile that the settings shall name; empty for none
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner, self._book = refiner, refiner.profiles
         self._settings: Settings | None = None

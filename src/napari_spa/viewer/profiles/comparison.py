@@ -15,7 +15,7 @@ from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, space_of
-from napari_spa.viewer.layers.planes import picture_of
+from napari_spa.viewer.layers.planes import image_plane_of
 from napari_spa.viewer.profiles.active import shortened
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.preference.comparison import ProfileDisagreement
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 DISAGREEMENT_NAME = "SPA disagreement"
@@ -76,7 +76,7 @@ class Disagreements(QObject):
 
     changed = Signal(object)  # the ``Disagreement`` that is shown, or None
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: AnnotationController) -> None:
         super().__init__(refiner)
         self._refiner = refiner
         self._layer: Labels | None = None
@@ -102,7 +102,7 @@ class Disagreements(QObject):
             return
         shown, book = refiner.shown(), refiner.profiles
         session, state = shown.session, shown.timeline.state
-        picture = picture_of(work.image, held.plane, held.look or work.look)
+        image_plane = image_plane_of(work.image, held.plane, held.look or work.look)
         prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)
         mine = session.profile
         names = "you" if book.entry is None else shortened(book.entry.name), shortened(name)
@@ -112,7 +112,7 @@ class Disagreements(QObject):
 
             found = disagree(
                 session.model,
-                picture,
+                image_plane,
                 prompts,
                 mine,
                 None if other is None else PreferenceProfile.load(other),

@@ -355,7 +355,7 @@ def wrap(text: str, font: QFont, width: int, most: int = MOST_LINES) -> list[str
     return lines
 
 
-class QuietCombo(QComboBox):
+class NoWheelComboBox(QComboBox):
     """A combo box that leaves the wheel to the scrolling dock and the keys to the canvas."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
@@ -404,7 +404,7 @@ class QuietCombo(QComboBox):
             draw_ring(self)
 
 
-class RingedSpin(QSpinBox):
+class FocusRingSpinBox(QSpinBox):
     """A spin box that shows the focus."""
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
@@ -414,7 +414,7 @@ class RingedSpin(QSpinBox):
             draw_ring(self)
 
 
-class RingedCheck(QCheckBox):
+class FocusRingCheckBox(QCheckBox):
     """A check box that shows the focus, and takes it from Tab alone."""
 
     def __init__(self, text: str, parent: QWidget | None = None) -> None:

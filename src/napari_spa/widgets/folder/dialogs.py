@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.io.projects.export import KINDS
 from napari_spa.io.projects.paths import exports_path
-from napari_spa.widgets.common.buttons import FittingButton, RingedCheck, RingedSpin
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ DOUBTFUL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class BatchWish:
+class BatchOptions:
     """What a user wants done with the rest of a folder."""
 
     way: Way  # where objects come from
@@ -56,8 +56,10 @@ class BatchWish:
 class BatchDialog(QDialog):
     """Choose where objects come from; nothing starts before *Start*."""
 
-    wished = Signal(object)  # A ``BatchWish`` whose effort shall be told; see :meth:`show_effort`
-    start_requested = Signal(object)  # A ``BatchWish`` that shall be done
+    options_changed = Signal(
+        object
+    )  # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`
+    start_requested = Signal(object)  # A ``BatchOptions`` that shall be done
 
     def __init__(self, names: Sequence[str], profile: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -72,7 +74,7 @@ class BatchDialog(QDialog):
         self.doubtful.setSingleStep(0.05)
         self.doubtful.setValue(DOUBTFUL)
         self.doubtful.setToolTip("0: review everything. 1: review nothing but failures.")
-        self.workers = RingedSpin()
+        self.workers = FocusRingSpinBox()
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setToolTip("Each process loads the model once.")
         self.effort = QLabel()
@@ -85,14 +87,14 @@ class BatchDialog(QDialog):
 
     def ask(self) -> None:
         """Ask what it would take as it is chosen now."""
-        self._on_wish()
+        self._on_options()
 
-    def wish(self) -> BatchWish:
+    def options(self) -> BatchOptions:
         """Return what is chosen."""
         way = next(way for way, button in self.ways.items() if button.isChecked())
         text = self.path.text().strip()
         path = Path(text) if text and way != "auto" else None
-        return BatchWish(way, path, self.doubtful.value(), self.workers.value())
+        return BatchOptions(way, path, self.doubtful.value(), self.workers.value())
 
     def show_effort(self, words: str, *, possible: bool) -> None:
         """Say what it would take, or why it cannot be done."""
@@ -135,23 +137,23 @@ class BatchDialog(QDialog):
         for button in self.ways.values():
             button.toggled.connect(self._on_way)
         self.browse.clicked.connect(self._on_browse)
-        self.path.editingFinished.connect(self._on_wish)
+        self.path.editingFinished.connect(self._on_options)
         self.start.clicked.connect(self._on_start)
         self.close_button.clicked.connect(self.reject)
         self.where.hide()
 
     def _on_way(self, chosen: bool) -> None:
         if chosen:
-            way = self.wish().way
+            way = self.options().way
             self.path.clear()
             self.path.setPlaceholderText(
                 "A folder of masks" if way == "masks" else "A table of clicks (CSV)"
             )
             self.where.setVisible(way != "auto")
-            self._on_wish()
+            self._on_options()
 
     def _on_browse(self) -> None:
-        if self.wish().way == "masks":
+        if self.options().way == "masks":
             path = QFileDialog.getExistingDirectory(self, "Rough masks")
         else:
             path, _ = QFileDialog.getOpenFileName(
@@ -159,24 +161,24 @@ class BatchDialog(QDialog):
             )
         if path:
             self.path.setText(path)
-            self._on_wish()
+            self._on_options()
 
-    def _on_wish(self) -> None:
-        wish = self.wish()
-        if wish.way != "auto" and wish.path is None:
+    def _on_options(self) -> None:
+        options = self.options()
+        if options.way != "auto" and options.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)
             return
         self.show_effort("Looking what that takes…", possible=True)  # no one has to wait for it
-        self.wished.emit(wish)
+        self.options_changed.emit(options)
 
     def _on_start(self) -> None:
-        wish = self.wish()
+        options = self.options()
         self.accept()
-        self.start_requested.emit(wish)
+        self.start_requested.emit(options)
 
 
 @dataclass(frozen=True, slots=True)
-class ExportWish:
+class ExportOptions:
     """What a user wants written."""
 
     kinds: tuple[str, ...]  # keys of ``KINDS``
@@ -186,12 +188,12 @@ class ExportWish:
 class ExportDialog(QDialog):
     """Choose kinds and a folder; nothing is written before *Export*."""
 
-    start_requested = Signal(object)  # an ``ExportWish`` that shall be done
+    start_requested = Signal(object)  # an ``ExportOptions`` that shall be done
 
     def __init__(self, out: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
-        self.kinds = {kind: RingedCheck(text) for kind, text in KINDS.items()}
+        self.kinds = {kind: FocusRingCheckBox(text) for kind, text in KINDS.items()}
         self.folder = QLineEdit(str(exports_path(out)))
         self.folder.setAccessibleName("Where to")
         self.browse = FittingButton("Browse…")
@@ -201,10 +203,10 @@ class ExportDialog(QDialog):
         self._compose()
         self._refresh()
 
-    def wish(self) -> ExportWish:
+    def options(self) -> ExportOptions:
         """Return what is chosen."""
         chosen = tuple(kind for kind, box in self.kinds.items() if box.isChecked())
-        return ExportWish(chosen, Path(self.folder.text().strip()))
+        return ExportOptions(chosen, Path(self.folder.text().strip()))
 
     def _compose(self) -> None:
         layout = QVBoxLayout(self)
@@ -231,8 +233,8 @@ class ExportDialog(QDialog):
         self.close_button.clicked.connect(self.reject)
 
     def _refresh(self, *_: object) -> None:
-        wish = self.wish()
-        self.start.setEnabled(bool(wish.kinds) and bool(self.folder.text().strip()))
+        options = self.options()
+        self.start.setEnabled(bool(options.kinds) and bool(self.folder.text().strip()))
 
     def _on_browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Export into a folder")
@@ -240,6 +242,6 @@ class ExportDialog(QDialog):
             self.folder.setText(folder)
 
     def _on_start(self) -> None:
-        wish = self.wish()
+        options = self.options()
         self.accept()
-        self.start_requested.emit(wish)
+        self.start_requested.emit(options)

@@ -19,7 +19,7 @@ from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
-from napari_spa.widgets.folder.panel import EMPTY, FolderParts
+from napari_spa.widgets.folder.panel import EMPTY, FolderPanel
 from napari_spa.widgets.refine.dock import RefineDock
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FolderDock(QWidget):
         self.store = SettingsStore()
         self.walker = FolderController(viewer, self._open_desk, self)
         self.thumbnails = Thumbnails(self)
-        self.parts = FolderParts(self._thumbnail)
+        self.parts = FolderPanel(self._thumbnail)
         self.jobs = FolderJobs(self.walker, self)
         self.walker.order = lambda: self.parts.model.names
         layout = QVBoxLayout(self)

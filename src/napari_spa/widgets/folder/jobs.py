@@ -11,8 +11,8 @@ from napari_spa.core.words import capitalised, counted
 from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import Worker
-from napari_spa.viewer.folder.jobs import BatchOrder, do_batch, do_export, effort_words
-from napari_spa.widgets.folder.dialogs import BatchDialog, BatchWish, ExportDialog, ExportWish
+from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
+from napari_spa.widgets.folder.dialogs import BatchDialog, BatchOptions, ExportDialog, ExportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class FolderJobs(QObject):
             return
         self._desk = desk
         dialog = BatchDialog(names, self._profile_words(), parent)
-        dialog.wished.connect(partial(self._on_wished, dialog))
+        dialog.options_changed.connect(partial(self._on_options_changed, dialog))
         dialog.start_requested.connect(self._start_batch)
         self._open(dialog)
         dialog.ask()
@@ -107,26 +107,26 @@ class FolderJobs(QObject):
     def _profile(self) -> Any:
         return None if self._desk is None else self._desk.refiner.profiles.profile
 
-    def _order(self, wish: BatchWish) -> BatchOrder | None:
+    def _order(self, options: BatchOptions) -> BatchRequest | None:
         project = self._walker.project
         if project is None:
             return None
         settings = None if self._desk is None else self._desk.settings
-        return BatchOrder(
+        return BatchRequest(
             source=project.source,
             out=project.out,
             names=self.rest(),
-            way=wish.way,
-            path=wish.path,
+            way=options.way,
+            path=options.path,
             model="spa-tiny" if settings is None else settings.model,
             device="auto" if settings is None else settings.device,
             profile=self._profile(),
-            doubtful=wish.doubtful,
-            workers=wish.workers,
+            doubtful=options.doubtful,
+            workers=options.workers,
         )
 
-    def _on_wished(self, dialog: BatchDialog, wish: BatchWish) -> None:
-        order = self._order(wish)
+    def _on_options_changed(self, dialog: BatchDialog, options: BatchOptions) -> None:
+        order = self._order(options)
         if order is not None:
             self._then = partial(self._planned, dialog)
             self.worker.submit(lambda progress: effort_words(order, progress))
@@ -135,8 +135,8 @@ class FolderJobs(QObject):
         if dialog is self.dialog:
             dialog.show_effort(words, possible=True)
 
-    def _start_batch(self, wish: BatchWish) -> None:
-        order, walker = self._order(wish), self._walker
+    def _start_batch(self, options: BatchOptions) -> None:
+        order, walker = self._order(options), self._walker
         if order is None or self.busy:
             return
         walker.reserve(order.names)
@@ -170,7 +170,7 @@ class FolderJobs(QObject):
             dialog.start_requested.connect(self._start_export)
             self._open(dialog)
 
-    def _start_export(self, wish: ExportWish) -> None:
+    def _start_export(self, options: ExportOptions) -> None:
         project = self._walker.project
         if project is None or self.busy:
             return
@@ -179,7 +179,7 @@ class FolderJobs(QObject):
         def job(progress: Progress) -> str:
             if kept is not None:
                 kept.result()
-            return do_export(project, wish.kinds, wish.folder, progress)
+            return do_export(project, options.kinds, options.folder, progress)
 
         self._run("Export", job, self.said.emit)
 

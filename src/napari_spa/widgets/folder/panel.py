@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, QuietCombo, show_key, with_key
+from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.folder.list import FolderList
 from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel
@@ -41,7 +41,7 @@ _ACTS = {
 }
 
 
-class FolderParts(QWidget):
+class FolderPanel(QWidget):
     """All the parts, one under the other, in a column that scrolls."""
 
     def __init__(self, thumbnail: Thumbnail) -> None:
@@ -53,9 +53,9 @@ class FolderParts(QWidget):
         self.folder = QLabel()
         self.folder.setWordWrap(True)
         self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.kind = QuietCombo("Which images are listed")
+        self.kind = NoWheelComboBox("Which images are listed")
         self.kind.addItems(list(FILTERS.values()))
-        self.order = QuietCombo("Order of the images")
+        self.order = NoWheelComboBox("Order of the images")
         self.order.addItems(list(ORDERS.values()))
         self.text = QLineEdit()
         self.text.setPlaceholderText("Filter by name or note")

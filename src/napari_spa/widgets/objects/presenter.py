@@ -11,14 +11,14 @@ from qtpy.QtWidgets import QMenu
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import write_classes
-from napari_spa.viewer.annotation.finding import Finding
-from napari_spa.viewer.annotation.reshaping import Reshaping
+from napari_spa.viewer.annotation.finding import AutomaticSegmentation
+from napari_spa.viewer.annotation.reshaping import ObjectEditing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.viewer.annotation.controller import Refiner
-    from napari_spa.viewer.annotation.prompts import Position, Prompter
+    from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.prompts import Position, PromptController
     from napari_spa.widgets.objects.table import ObjectTable
 
 
@@ -27,12 +27,14 @@ class ObjectPresenter(QObject):
 
     tool_wanted = Signal(str)  # the next gesture in the image shall be of this tool
 
-    def __init__(self, refiner: Refiner, prompter: Prompter, table: ObjectTable) -> None:
+    def __init__(
+        self, refiner: AnnotationController, prompt_controller: PromptController, table: ObjectTable
+    ) -> None:
         super().__init__(table)
-        self._refiner, self._prompter, self._table = refiner, prompter, table
-        self.reshaping, self.finding = Reshaping(refiner), Finding(refiner)
-        prompter.merge_requested.connect(self._on_merge)
-        prompter.split_requested.connect(self._on_split)
+        self._refiner, self._prompter, self._table = refiner, prompt_controller, table
+        self.reshaping, self.finding = ObjectEditing(refiner), AutomaticSegmentation(refiner)
+        prompt_controller.merge_requested.connect(self._on_merge)
+        prompt_controller.split_requested.connect(self._on_split)
         self.reshaping.editing_changed.connect(self._on_editing)
         table.rename_requested.connect(self.reshaping.rename)
         table.class_requested.connect(self.reshaping.classify)

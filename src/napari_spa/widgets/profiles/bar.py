@@ -16,8 +16,8 @@ from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
-from napari_spa.widgets.common.buttons import FittingButton, QuietCombo
-from napari_spa.widgets.profiles.dialogs import MergeDialog, NameDialog, SureDialog
+from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
+from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QGridLayout, QWidget
 
     from napari_spa.io.profiles.store import StoreEntry
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.profiles.comparison import Disagreement
 
 
@@ -36,12 +36,12 @@ _UNDO = "You can undo this with Restore in the menu."
 class ProfilePresenter(QObject):
     """What the dock does with profiles."""
 
-    def __init__(self, refiner: Refiner, bar: ProfileBar, window: QWidget) -> None:
+    def __init__(self, refiner: AnnotationController, bar: ProfileBar, window: QWidget) -> None:
         super().__init__(window)
         self._refiner, self._book, self._bar, self._window = refiner, refiner.profiles, bar, window
         self.acts = ProfileActions(refiner)
         self.comparison = Disagreements(refiner)
-        self.dialog: SureDialog | None = None
+        self.dialog: ConfirmDialog | None = None
         self._book.changed.connect(self._show)
         self.comparison.changed.connect(bar.set_comparison)
         bar.chosen.connect(self.acts.choose)
@@ -125,14 +125,14 @@ class ProfilePresenter(QObject):
             f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
             f"Name and task stay; so does everything you outlined. {_UNDO}"
         )
-        self._ask_sure(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
+        self._ask_confirmation(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
 
     def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
             f"Everything you outlined stays. {_UNDO}"
         )
-        self._ask_sure(f"Delete {shortened(entry.name)}", words, "Delete", self.acts.delete)
+        self._ask_confirmation(f"Delete {shortened(entry.name)}", words, "Delete", self.acts.delete)
 
     def _evidence(self) -> str:
         profile = self._book.profile
@@ -155,12 +155,14 @@ class ProfilePresenter(QObject):
         dialog.named.connect(do)
         self._open(dialog)
 
-    def _ask_sure(self, title: str, words: str, button: str, do: Callable[[], None]) -> None:
-        dialog = SureDialog(title, words, button, self._window)
-        dialog.agreed.connect(do)
+    def _ask_confirmation(
+        self, title: str, words: str, button: str, do: Callable[[], None]
+    ) -> None:
+        dialog = ConfirmDialog(title, words, button, self._window)
+        dialog.confirmed.connect(do)
         self._open(dialog)
 
-    def _open(self, dialog: SureDialog) -> None:
+    def _open(self, dialog: ConfirmDialog) -> None:
         self.dialog = dialog
         dialog.finished.connect(self._on_closed)
         dialog.open()
@@ -223,7 +225,7 @@ class ProfileBar(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.combo = QuietCombo("Profile")
+        self.combo = NoWheelComboBox("Profile")
         self.menu_button = FittingButton("⋯")
         self.menu_button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self.menu_button.setToolTip("Make, rename, copy, merge, compare and reset profiles.")

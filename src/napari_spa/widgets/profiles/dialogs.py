@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.words import counted
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.widgets.common.buttons import FittingButton, RingedCheck
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +33,10 @@ _LONGEST_NAME = 120
 _LETTERS = 46  # wide enough for a sentence in two lines
 
 
-class SureDialog(QDialog):
+class ConfirmDialog(QDialog):
     """Say what would be lost, and do it only when asked to."""
 
-    agreed = Signal()  # it shall be done
+    confirmed = Signal()  # it shall be done
 
     def __init__(self, title: str, words: str, act: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -78,11 +78,11 @@ class SureDialog(QDialog):
             self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
 
     def _on_act(self) -> None:
-        self.agreed.emit()
+        self.confirmed.emit()
         self.accept()
 
 
-class NameDialog(SureDialog):
+class NameDialog(ConfirmDialog):
     """Ask for a name and, if wanted, for what is outlined."""
 
     named = Signal(str, str)  # name and task
@@ -156,7 +156,7 @@ class MergeDialog(NameDialog):
         parent: QWidget | None = None,
     ) -> None:
         self._mine, self._others = mine, tuple(others)
-        self.boxes: list[RingedCheck] = []
+        self.boxes: list[FocusRingCheckBox] = []
         super().__init__(
             f"Merge {shortened(mine.name)} with…",
             "Makes a new profile, in which each counts in proportion to its picks. "
@@ -168,7 +168,7 @@ class MergeDialog(NameDialog):
         )
         for place, entry in enumerate(self._others):
             picks = counted(entry.picks, "pick")
-            box = RingedCheck(f"{shortened(full_name(entry))} ({picks})".replace("&", "&&"))
+            box = FocusRingCheckBox(f"{shortened(full_name(entry))} ({picks})".replace("&", "&&"))
             box.toggled.connect(self._on_toggled)
             self.boxes.append(box)
             self.column.insertWidget(place, box)

@@ -14,10 +14,10 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_spa.core.words import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
-from napari_spa.viewer.annotation.controller import HINT_START, Refiner
+from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
 from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
-from napari_spa.viewer.annotation.prompts import Prompter
+from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
@@ -26,7 +26,7 @@ from napari_spa.widgets.common.docks import DockLifecycle, later
 from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
-from napari_spa.widgets.refine.panel import PROGRESS_STEPS, DockParts
+from napari_spa.widgets.refine.panel import PROGRESS_STEPS, RefinePanel
 from napari_spa.widgets.refine.prompt_bar import HINTS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.engine import SessionFactory
-    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.settings import Settings
 
 
@@ -61,16 +61,18 @@ class RefineDock(QWidget):
         self.settings = self.store.load()
         root = work_root() if self.settings.autosave else None
         factory = session_factory or self._make_session
-        self.refiner = Refiner(viewer, factory, self, work_root=root)
-        self.prompter = Prompter(self.refiner)
-        self.looks = DisplayController(self.refiner)
+        self.refiner = AnnotationController(viewer, factory, self, work_root=root)
+        self.prompt_controller = PromptController(self.refiner)
+        self.display = DisplayController(self.refiner)
         self.objects = ObjectActions(self.refiner)
         self.walker = StackPropagation(self.refiner)
         self.recovery = Recovery(self.refiner)
-        self.parts = DockParts(self._colour_of)
-        self.tab = ObjectPresenter(self.refiner, self.prompter, self.parts.objects)
+        self.parts = RefinePanel(self._colour_of)
+        self.tab = ObjectPresenter(self.refiner, self.prompt_controller, self.parts.objects)
         self.profiles = ProfilePresenter(self.refiner, self.parts.profile, self)
-        self._image = ImageBinding(self.refiner, self.looks, self.walker, self.recovery, self.parts)
+        self._image = ImageBinding(
+            self.refiner, self.display, self.walker, self.recovery, self.parts
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
@@ -101,7 +103,7 @@ class RefineDock(QWidget):
         parts.size_slider.previewed.connect(refiner.preview_size)
         parts.size_slider.chosen.connect(refiner.resize)
         parts.grid.candidate_chosen.connect(refiner.choose)
-        parts.grid.candidate_toggled.connect(self.looks.set_candidate_visible)
+        parts.grid.candidate_toggled.connect(self.display.set_candidate_visible)
         parts.grid.candidate_previewed.connect(self._on_previewed)
         parts.side_by_side.candidate_chosen.connect(refiner.choose)
         parts.side_by_side.accept_requested.connect(refiner.accept)
@@ -113,8 +115,8 @@ class RefineDock(QWidget):
         parts.model.model_chosen.connect(lambda model: self._save(model=model))
         self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.prompts.tool_changed.connect(self._set_tool)
-        parts.prompts.point_requested.connect(self.prompter.point)
-        self.prompter.refine_requested.connect(self.objects.refine_at)
+        parts.prompts.point_requested.connect(self.prompt_controller.point)
+        self.prompt_controller.refine_requested.connect(self.objects.refine_at)
         self._image.changed.connect(self._refresh)
         parts.options.contrast_requested.connect(lambda name: self._save(contrast=name))
         parts.options.overlap_requested.connect(lambda name: self._save(overlap=name))
@@ -139,8 +141,8 @@ class RefineDock(QWidget):
             "undo": refiner.undo,
             "redo": refiner.redo,
             "discard": refiner.discard,
-            "carry_next": partial(walker.carry, 1),
-            "carry_previous": partial(walker.carry, -1),
+            "carry_next": partial(walker.propagate_one, 1),
+            "carry_previous": partial(walker.propagate_one, -1),
             "propagate": partial(walker.propagate, "both"),
             "next_object": partial(self.objects.step, 1),
             "previous_object": partial(self.objects.step, -1),
@@ -168,8 +170,8 @@ class RefineDock(QWidget):
         before, self.settings = self.settings, settings
         refiner, parts = self.refiner, self.parts
         refiner.overlap = settings.overlap
-        self.looks.set_blind(settings.blind)
-        self.looks.set_contrast(settings.contrast)
+        self.display.set_blind(settings.blind)
+        self.display.set_contrast(settings.contrast)
         refiner.set_model(settings.model)
         self._ready_due.start()
         self.profiles.acts.apply(settings)
@@ -214,7 +216,7 @@ class RefineDock(QWidget):
         self.parts.grid.cards[position].toggle.toggle()
 
     def _set_tool(self, tool: str) -> None:
-        self.prompter.gestures.tool = tool  # type: ignore[assignment]
+        self.prompt_controller.gestures.tool = tool  # type: ignore[assignment]
         if tool == "refine":
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
         elif tool not in ("merge", "split"):
@@ -223,24 +225,24 @@ class RefineDock(QWidget):
                 self.parts.status.setText(HINTS.get(tool, HINT_START))
 
     def _switch_tool(self, tool: str) -> None:
-        self._set_tool("add" if self.prompter.gestures.tool == tool else tool)
+        self._set_tool("add" if self.prompt_controller.gestures.tool == tool else tool)
 
     def _toggle_side_by_side(self) -> None:
         window = self.parts.side_by_side
         window.setVisible(not window.isVisible())
 
     def _hide_overlays(self) -> Generator[None, None, None]:
-        self.looks.set_overlays_hidden(True)
+        self.display.set_overlays_hidden(True)
         yield
-        self.looks.set_overlays_hidden(False)
+        self.display.set_overlays_hidden(False)
 
     def _flip(self) -> Generator[None, None, None]:
-        self.looks.flip(self._peeked)
+        self.display.flip(self._peeked)
         yield
-        self.looks.flip(None)
+        self.display.flip(None)
 
     def _fill(self) -> None:
-        self.looks.set_filled(not self.refiner.works.filled)
+        self.display.set_filled(not self.refiner.works.filled)
 
     def _bind_numbers(self) -> None:
         """Let 1 to 5 choose too, while no tool of the active layer has these keys."""
@@ -275,14 +277,16 @@ class RefineDock(QWidget):
 
     # ------------------------------------------------------------------ answering
 
-    def _on_proposed(self, proposal: Proposal, shown: Shown) -> None:
+    def _on_proposed(self, proposal: Proposal, shown: RenderedRound) -> None:
         parts, held = self.parts, self.refiner.held
         self._peeked = 0
         parts.show_round(proposal, shown, protected=0 if held is None else held.protected)
         for index in range(len(shown.words)):
-            self.looks.set_candidate_visible(index, parts.grid.is_toggled(index))
+            self.display.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view
-        parts.options.set_field(f"{view.height:.0f} x {view.width:.0f} px", frame=self.looks.framed)
+        parts.options.set_field(
+            f"{view.height:.0f} x {view.width:.0f} px", frame=self.display.framed
+        )
         self._refresh()
 
     def _on_eye(self, index: int, visible: bool) -> None:
@@ -293,12 +297,12 @@ class RefineDock(QWidget):
 
     def _on_cleared(self) -> None:
         self.parts.clear_round()
-        self.parts.options.set_field("", frame=self.looks.framed)
+        self.parts.options.set_field("", frame=self.display.framed)
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:
         self.parts.status.setText(sentence)
-        if self.prompter.gestures.tool == "refine":
+        if self.prompt_controller.gestures.tool == "refine":
             self._set_tool("add")
         self._refresh()
 
@@ -318,7 +322,7 @@ class RefineDock(QWidget):
         held = self.refiner.held
         if held is not None and not held.blind:
             self._peeked = index if on else self._peeked
-            self.looks.preview_candidate(index if on else None)
+            self.display.preview_candidate(index if on else None)
 
     def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
         work = self.refiner.current
@@ -375,7 +379,7 @@ class RefineDock(QWidget):
         self.store.changed.disconnect(self._apply)
         self.store.close()
         self.tab.close()
-        self.prompter.close()
+        self.prompt_controller.close()
         self.parts.model.close_files()
         self.profiles.close()
         unsaved = self.refiner.close()

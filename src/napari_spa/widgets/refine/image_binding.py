@@ -9,17 +9,22 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_START
-from napari_spa.viewer.layers.planes import Look, channel_choices, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    DisplaySettings,
+    channel_choices,
+    shown_plane,
+    spatial_shape,
+)
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
-    from napari_spa.viewer.annotation.controller import Refiner
+    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.stack import StackPropagation
     from napari_spa.viewer.autosave.recovery import Recovery
-    from napari_spa.widgets.refine.panel import DockParts
+    from napari_spa.widgets.refine.panel import RefinePanel
 
 
 class ImageBinding(QObject):
@@ -32,14 +37,14 @@ class ImageBinding(QObject):
 
     def __init__(
         self,
-        refiner: Refiner,
+        refiner: AnnotationController,
         looks: DisplayController,
         walker: StackPropagation,
         recovery: Recovery,
-        parts: DockParts,
+        parts: RefinePanel,
     ) -> None:
         super().__init__(parts)
-        self._refiner, self._looks, self._walker = refiner, looks, walker
+        self._refiner, self._display, self._walker = refiner, looks, walker
         self._recovery, self._parts = recovery, parts
         self._images: list[Image] = []
         self._target_due = later(self, self._on_target)
@@ -50,7 +55,7 @@ class ImageBinding(QObject):
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.forget_requested.connect(recovery.forget)
-        parts.stack.carry_requested.connect(walker.carry)
+        parts.stack.propagate_one_requested.connect(walker.propagate_one)
         parts.stack.propagate_requested.connect(walker.propagate)
         parts.stack.slice_requested.connect(walker.go)
         options = parts.options
@@ -87,13 +92,13 @@ class ImageBinding(QObject):
         image = self._refiner.target()
         if image is not None:
             choice = channel_choices(image)[place]
-            self._looks.set_look(Look(choice, self._refiner.works.contrast))
+            self._display.set_display(DisplaySettings(choice, self._refiner.works.contrast))
 
     def _on_field(self, name: str) -> None:
         if name == "automatic":
-            self._looks.look_again()
+            self._display.look_again()
         else:
-            self._looks.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
+            self._display.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
 
     # ------------------------------------------------------------------ answering
 

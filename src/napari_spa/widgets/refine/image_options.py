@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, QuietCombo, RingedCheck
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
 from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ class ImageOptions(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.layer = QuietCombo("Image layer")
-        self.channels = QuietCombo("Channels")
-        self.mix = [QuietCombo(name) for name in _MIX]
-        self.contrast = QuietCombo("Contrast")
+        self.layer = NoWheelComboBox("Image layer")
+        self.channels = NoWheelComboBox("Channels")
+        self.mix = [NoWheelComboBox(name) for name in _MIX]
+        self.contrast = NoWheelComboBox("Contrast")
         self.field = {name: FittingButton(*texts) for name, (texts, _) in FIELDS.items()}
         self.field_words = QLabel()
         self.field_words.setWordWrap(True)
-        self.frame = RingedCheck("Show frame")
-        self.overlap = QuietCombo("Overlap")
-        self.blind = RingedCheck("Blind mode")
+        self.frame = FocusRingCheckBox("Show frame")
+        self.overlap = NoWheelComboBox("Overlap")
+        self.blind = FocusRingCheckBox("Blind mode")
         self.blind.setToolTip(
             "From the next object on: show all masks alike and shuffled, without saying which\n"
             "is recommended; it can be accepted once it was chosen."

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from napari_spa.io.models.registry import ModelEntry, list_models
 from napari_spa.viewer.background import FileThread
-from napari_spa.widgets.common.buttons import FittingButton, QuietCombo
+from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
 from napari_spa.widgets.common.layouts import EvenGrid
 
 BROWSE = "Open a file…"
@@ -85,7 +85,7 @@ class ModelBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.files = ModelFiles(self)
-        self.combo = QuietCombo("Model")
+        self.combo = NoWheelComboBox("Model")
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.download, self.open = FittingButton("Download…"), FittingButton("Choose its file…")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QResizeEvent
 
     from napari_spa.core.types import Proposal
-    from napari_spa.viewer.annotation.round import Shown
+    from napari_spa.viewer.annotation.round import RenderedRound
 
 PROGRESS_STEPS = 100
 _TIPS = {
@@ -89,7 +89,7 @@ class StatusLine(QLabel):
         self.setToolTip(text or "")
 
 
-class DockParts(QWidget):
+class RefinePanel(QWidget):
     """All the parts: tabs, and under them what is needed whichever tab is open."""
 
     def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
@@ -156,7 +156,7 @@ class DockParts(QWidget):
         others = {act: keys[act] for act in ("undo", "redo", "discard", "side_by_side")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
-    def show_round(self, proposal: Proposal, shown: Shown, *, protected: int = 0) -> None:
+    def show_round(self, proposal: Proposal, shown: RenderedRound, *, protected: int = 0) -> None:
         """Show the candidates and figures of a round; protected pixels are others'."""
         self.legend.setHidden(shown.blind)
         self.size_slider.setHidden(shown.blind)  # it would tell which mask is recommended

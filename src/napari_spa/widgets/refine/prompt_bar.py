@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import PADDING, FittingButton, RingedSpin, show_key
+from napari_spa.widgets.common.buttons import PADDING, FittingButton, FocusRingSpinBox, show_key
 from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class PromptBar(QWidget):
             button.clicked.connect(partial(self._on_tool, tool))
             grid.addWidget(button)
         self.tools[ADD].setChecked(True)
-        self.row, self.column = RingedSpin(), RingedSpin()
+        self.row, self.column = FocusRingSpinBox(), FocusRingSpinBox()
         self.add_point, self.remove_point = FittingButton("Add"), FittingButton("Remove")
         self.form = Disclosure("Place a click by numbers", self._form())
         layout = QVBoxLayout(self)

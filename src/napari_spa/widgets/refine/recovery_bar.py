@@ -14,7 +14,7 @@ from napari_spa.widgets.common.layouts import EvenGrid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_spa.viewer.autosave.autosave import Offer
+    from napari_spa.viewer.autosave.autosave import RecoveryOffer
 
 
 class RecoveryBar(QFrame):
@@ -26,7 +26,7 @@ class RecoveryBar(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self._offers: list[Offer] = []
+        self._offers: list[RecoveryOffer] = []
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.restore = FittingButton("Restore")
@@ -48,7 +48,7 @@ class RecoveryBar(QFrame):
         self.forget.clicked.connect(self._on_forget)
         self.set_offers([])
 
-    def set_offers(self, offers: Sequence[Offer]) -> None:
+    def set_offers(self, offers: Sequence[RecoveryOffer]) -> None:
         """Show the first of some offers; none hides the bar."""
         self._offers = list(offers)
         self.setVisible(bool(self._offers))
@@ -68,7 +68,7 @@ class RecoveryBar(QFrame):
         self.set_offers(self._offers[1:])
 
 
-def in_words(offer: Offer) -> str:
+def in_words(offer: RecoveryOffer) -> str:
     """Say in a sentence what an offer holds."""
     count = counted(offer.objects, "object")
     held = f" and one in round {offer.at_hand}" if offer.at_hand else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
 _OTHER_COLOUR = (140, 140, 140)
-_CARRY = {
+_PROPAGATE_ONE = {
     -1: ("Carry to previous", "◂ Carry", "Propose this object on the slice before."),
     1: ("Carry to next", "Carry ▸", "Propose this object on the slice after."),
 }
@@ -141,14 +141,14 @@ class UncertaintyStrip(QWidget):
 class StackBar(QWidget):
     """Carry and propagate, with what came of it; hidden for a single plane."""
 
-    carry_requested = Signal(int)  # -1 for the previous slice, 1 for the next
+    propagate_one_requested = Signal(int)  # -1 for the previous slice, 1 for the next
     propagate_requested = Signal(str)  # "backward", "forward" or "both"
     slice_requested = Signal(int)  # A slice's 0-based position
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._count, self._current, self._active = 1, 0, False
-        self.carry = {step: FittingButton() for step in _CARRY}
+        self.propagate_one = {step: FittingButton() for step in _PROPAGATE_ONE}
         self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
         self.strip = UncertaintyStrip()
         self.strip.slice_requested.connect(self.slice_requested)
@@ -159,7 +159,7 @@ class StackBar(QWidget):
         layout.setSpacing(4)
         cells = QWidget()
         grid = EvenGrid((2, 1), cells)
-        for button in self.carry.values():
+        for button in self.propagate_one.values():
             grid.addWidget(button)
         layout.addWidget(cells)
         row = QHBoxLayout()
@@ -167,8 +167,8 @@ class StackBar(QWidget):
         for button in self.propagate.values():
             row.addWidget(button)
         layout.addLayout(row)
-        for step, button in self.carry.items():
-            button.clicked.connect(partial(self._on_carry, step))
+        for step, button in self.propagate_one.items():
+            button.clicked.connect(partial(self._on_propagate_one, step))
         for direction, button in self.propagate.items():
             button.clicked.connect(partial(self._on_propagate, direction))
         layout.addWidget(QLabel("Uncertainty per slice"))
@@ -182,8 +182,8 @@ class StackBar(QWidget):
 
     def set_keys(self, keys: Mapping[int | str, str]) -> None:
         """Show other keys: a step or direction, and its key."""
-        for step, button in self.carry.items():
-            _label(button, *_CARRY[step], key=keys.get(step, ""))
+        for step, button in self.propagate_one.items():
+            _label(button, *_PROPAGATE_ONE[step], key=keys.get(step, ""))
         for direction, button in self.propagate.items():
             _label(button, *_PROPAGATE[direction], key=keys.get(direction, ""))
 
@@ -211,16 +211,16 @@ class StackBar(QWidget):
     def _refresh(self) -> None:
         before, after = self._current > 0, self._current < self._count - 1
         for button, possible in (
-            (self.carry[-1], before),
-            (self.carry[1], after),
+            (self.propagate_one[-1], before),
+            (self.propagate_one[1], after),
             (self.propagate["backward"], before),
             (self.propagate["forward"], after),
             (self.propagate["both"], before or after),
         ):
             button.setEnabled(self._active and possible)
 
-    def _on_carry(self, step: int, _: bool = False) -> None:
-        self.carry_requested.emit(step)
+    def _on_propagate_one(self, step: int, _: bool = False) -> None:
+        self.propagate_one_requested.emit(step)
 
     def _on_propagate(self, direction: str, _: bool = False) -> None:
         self.propagate_requested.emit(direction)
