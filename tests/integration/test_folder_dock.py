@@ -403,6 +403,44 @@ def test_closing_the_window_leaves_everything_in_order(
     assert desk.refiner.held.number == 2
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_closing_while_an_image_is_read_leaves_nothing_behind(
+    open_docks, folder, qtbot, monkeypatch, first
+):
+    """The first image of the folder, or the next one after work on another."""
+    _, dock, desk = open_docks()
+    reading, go_on = threading.Event(), threading.Event()
+    read = reader.read_image_file
+
+    def slow(name, path):
+        if name == "cell5.png" or first:
+            reading.set()
+            assert go_on.wait(30)
+        return read(name, path)
+
+    monkeypatch.setattr(reader, "read_image_file", slow)
+    if first:
+        dock.open_folder(folder)
+    else:
+        open_folder(qtbot, dock, folder)
+        accept(qtbot, dock, desk)
+        dock.walker.go("cell5.png")
+    until(qtbot, reading.is_set)
+    # The dock waits for its threads; what is read by then is heard by nobody.
+    timer = threading.Timer(0.2, go_on.set)
+    timer.start()
+    dock.release()
+    desk.release()
+    timer.join()
+    qtbot.wait(100)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("napari-spa")]
+    _, dock, desk = open_docks()
+    open_folder(qtbot, dock, folder)  # no other window has it
+    if not first:
+        go(qtbot, dock, "cell1.png")
+        assert list(desk.refiner.current.annotation.objects) == [1]
+
+
 def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):
     viewer, dock, desk = open_docks()
     open_folder(qtbot, dock, folder)

@@ -1,6 +1,8 @@
 """A folder's images: listed in natural order, opened whole or plane by plane, or refused."""
 
 import gzip
+import os
+import shutil
 
 import imageio.v3 as iio
 import numpy as np
@@ -83,6 +85,35 @@ def test_images_are_listed_as_a_person_counts(tmp_path):
     assert [e.name for e in list_images(tmp_path)] == ["a2.png", "a2.tif", "a10.tif", "B1.png"]
     names = [e.name for e in list_images(tmp_path, recursive=True)]
     assert set(names) == {"a2.png", "a2.tif", "a10.tif", "B1.png", "inner/c.png"}
+
+
+@pytest.fixture
+def very_deep(tmp_path):
+    """A folder with images 0, 1 and 3000 folders deep; so long a path has no name."""
+    top = tmp_path / "top"
+    top.mkdir()
+    iio.imwrite(top / "a.png", GREY)
+    here = os.open(top, os.O_RDONLY)
+    for depth in range(3000):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+        if depth in (0, 2999):
+            shutil.copyfile(top / "a.png", f"/proc/self/fd/{here}/b.png")
+    os.close(here)
+    yield top
+    while (top / "d").exists():  # from the top: rmtree would go 3000 calls deep
+        (top / "d" / "b.png").unlink(missing_ok=True)
+        if (top / "d" / "d").exists():
+            (top / "d" / "d").rename(top / "rest")
+        (top / "d").rmdir()
+        if (top / "rest").exists():
+            (top / "rest").rename(top / "d")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="writes through Linux's /proc")
+def test_folders_of_any_depth_are_gone_through_as_far_as_paths_go(very_deep):
+    assert [e.name for e in list_images(very_deep, recursive=True)] == ["a.png", "d/b.png"]
 
 
 @pytest.mark.parametrize(

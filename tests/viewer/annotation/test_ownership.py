@@ -520,3 +520,44 @@ def test_undo_of_an_object_takes_back_what_it_taught(desk):
     assert desk.session.profile.to_json() == known.to_json()
     desk.qtbot.waitUntil(lambda: desk.refiner.profiles.profile is not None, timeout=5000)
     assert desk.refiner.profiles.profile.to_json() == known.to_json()
+
+
+# ---------------------------------------------------------------------- napari's 3D view
+
+
+def test_in_the_3d_view_every_tool_says_where_it_works(desk):
+    work = desk.accept(desk.first)
+    before = labels(work)
+    desk.viewer.dims.ndisplay = 3
+    place, other = (2, 20, 20), (2, 30, 30)
+    for act in (
+        lambda: desk.prompter.click(place),
+        lambda: desk.prompter.click(place, 0),
+        lambda: desk.prompter.click(place, aim="next"),
+        lambda: desk.prompter.box(place, other),
+        lambda: desk.prompter.stroke([place, other]),
+        lambda: desk.prompter.point(20, 20),
+    ):
+        act()
+        said = "the viewer shows a volume; switch to the 2D view to click on a slice."
+        assert desk.failed == [said]
+        desk.failed.clear()
+    desk.prompter.draw_gesture("box", [place, other])
+    assert not desk.refiner.busy
+    np.testing.assert_array_equal(labels(work), before)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_round_that_arrives_in_the_3d_view_is_there_in_the_2d_view(desk, job):
+    work = job(desk)
+    assert desk.session.inside.wait(20)
+    desk.viewer.dims.ndisplay = 3
+    desk.go_on()
+    assert desk.failed == []
+    desk.viewer.dims.ndisplay = 2
+    if desk.refiner.held is not None:
+        assert desk.refiner.accept()
+    assert desk.failed == []
+    assert {n: int((labels(work) == n).sum()) for n in np.unique(labels(work)) if n} == {
+        n: held.area for n, held in work.annotation.objects.items()
+    }
