@@ -3,7 +3,6 @@
 ``pytest tests/fuzz/test_dock_sequences.py --fuzz 500`` plays 500 sequences; a few in CI.
 """
 
-import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
+from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.annotation.propagation import PropagationConfig
 from napari_spa.refine.engine.config import EngineConfig
@@ -27,8 +27,11 @@ from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
+from napari_spa.viewer.autosave.recovery import Recovery
+from napari_spa.viewer.profiles.actions import ProfileActions
+from napari_spa.widgets.refine.dock import RefineDock
 
-MODEL = make_model()
+MODELS = {"spa-tiny": make_model(), "other": make_model("latent", 1)}
 SHAPE = (4, 40, 48)
 DATA = np.random.default_rng(8).integers(0, 255, (2, *SHAPE), np.uint8)
 ANYWHERE = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9, fade=-1e9, shift=1e9)
@@ -48,29 +51,49 @@ class DockMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="napari-spa-")
-        self.viewer = ViewerModel()
+        self.root, self.faults, self.offers = Path(self.folder.name), [], None
+        self.profiles = [None]
+        for name, model in MODELS.items():
+            self.profiles.append(self.root / f"{name}.json")
+            PreferenceProfile.empty(model.identity, name=name).save(self.profiles[-1])
+        self.open()
+
+    def open(self):
+        """Open a window on both images, and annotate the first."""
+        self.make()
         self.images = [
             self.viewer.add_image(data, name=name) for data, name in zip(DATA, "ab", strict=True)
         ]
-        session = RefinementSession(MODEL, config=EngineConfig(samples=8))
-        self.refiner = AnnotationController(
-            self.viewer, lambda name: session, work_root=Path(self.folder.name)
-        )
-        self.prompt_controller, self.display = (
-            PromptController(self.refiner),
-            DisplayController(self.refiner),
-        )
-        self.objects, self.walker = ObjectActions(self.refiner), StackPropagation(self.refiner)
         self.walker.config = ANYWHERE
-        self.faults = []
         self.refiner.failed.connect(self.faults.append)
+        self.recovery.offered.connect(self.on_offered)
         self.display.set_contrast("automatic")
         self.refiner.works.annotate(self.images[0])
 
+    def make(self):
+        self.viewer = ViewerModel()
+        self.refiner = AnnotationController(
+            self.viewer, session_factory(), work_root=self.root / "work"
+        )
+        self.prompt_controller = PromptController(self.refiner)
+        self.display, self.objects = DisplayController(self.refiner), ObjectActions(self.refiner)
+        self.walker, self.recovery = StackPropagation(self.refiner), Recovery(self.refiner)
+        self.profile_actions = ProfileActions(self.refiner)
+
+    def release(self):
+        self.prompt_controller.close()
+        self.refiner.close()
+
+    def on_offered(self, offers):
+        self.offers = offers
+
     def settle(self, wait=True):
         DockMachine.acts += 1
+        self.until(lambda: not (wait and self.refiner.busy))
+
+    def until(self, condition):
         deadline = time.monotonic() + 60
-        while wait and self.refiner.busy:
+        while not condition():
             QApplication.processEvents()
             assert time.monotonic() < deadline, "it never ends"
             time.sleep(0.001)
@@ -154,6 +177,56 @@ class DockMachine(RuleBasedStateMachine):
         self.display.look_at(scale=scale)
         self.settle(wait)
 
+    @rule(name=st.sampled_from(list(MODELS)))
+    def change_model(self, name):
+        self.refiner.set_model(name)
+        self.refiner.profiles.release()
+        self.settle(False)
+
+    @rule(which=st.integers(0, 2), wait=waits)
+    def change_profile(self, which, wait):
+        self.profile_actions.choose(self.profiles[which])
+        self.settle(wait)
+
+    @rule(remove=st.booleans())
+    def leave(self, remove):
+        """Let an image go, as a folder does, or because its layer is removed."""
+        work = self.refiner.current
+        if work is None:
+            return
+        log = self.refiner.keeper.log_of(work)
+        if remove:
+            number = self.images.index(work.image)
+            self.viewer.layers.remove(work.image)
+            self.images[number] = self.viewer.add_image(DATA[number], name="ab"[number])
+        else:
+            self.refiner.leave(work)
+        self.settle(False)
+        if log is not None:
+            self.until(lambda: read_records(log)[-1]["kind"] == "closed")
+            self.comes_back(work, log)
+
+    @rule()
+    def close_and_come_back(self):
+        """Close the window, open another one, and bring the work on the latest image back."""
+        work = self.refiner.current
+        log = None if work is None else self.refiner.keeper.log_of(work)
+        number = 0 if work is None else self.images.index(work.image)
+        self.close()
+        self.open()
+        again = self.refiner.works.annotate(self.images[number])
+        if log is None or not work.annotation.objects:
+            return
+        self.until(lambda: not self.refiner.busy)
+        self.offers = None
+        self.recovery.look(again)
+        self.until(lambda: self.offers is not None)
+        self.recovery.recover(next(o for o in self.offers if o.path == log.parent))
+        self.settle()
+        with again.bare():
+            np.testing.assert_array_equal(again.mask.store.data, work.mask.store.data)
+        assert table(again) == table(work)
+
     # ------------------------------------------------------------------ what always holds
 
     @invariant()
@@ -175,16 +248,18 @@ class DockMachine(RuleBasedStateMachine):
             there = {n: int((labels == n).sum()) for n in np.unique(labels).tolist() if n}
             assert {n: held.area for n, held in work.annotation.objects.items()} == there
 
-    def teardown(self):
+    def close(self):
         works = list(self.refiner.works)
         logs = [self.refiner.keeper.log_of(work) for work in works]
-        self.prompt_controller.close()
-        self.refiner.close()
+        self.release()
         QApplication.processEvents()
+        for work, log in zip(works, logs, strict=True):
+            if log is not None:
+                self.comes_back(work, log)
+
+    def teardown(self):
         try:
-            for work, log in itertools.zip_longest(works, logs):
-                if log is not None:
-                    self.comes_back(work, log)
+            self.close()
         finally:
             self.folder.cleanup()
 
@@ -193,21 +268,67 @@ class DockMachine(RuleBasedStateMachine):
         array = np.zeros(SHAPE, np.uint16)
         read = read_journal(read_records(log), ArraySurface(array))
         np.testing.assert_array_equal(array, np.array(work.mask.store.data))
-        ours, theirs = work.annotation.objects, read.annotation.objects
-        assert [(n, held.area, held.status) for n, held in ours.items()] == [
-            (n, held.area, held.status) for n, held in theirs.items()
-        ]
+        assert table(work) == table(read)
         assert read.closed
 
 
-def test_any_sequence_of_acts_leaves_labels_table_and_log_as_one(qapp, fuzz_count, fuzz_seed):
+class WindowMachine(DockMachine):
+    """The dock itself, in a window of napari's that all sequences share."""
+
+    window = None
+
+    def make(self):
+        self.viewer = self.window
+        self.viewer.layers.clear()
+        self.viewer.dims.ndisplay = 2
+        self.dock = RefineDock(self.viewer, session_factory())
+        self.viewer.window.add_dock_widget(self.dock, name="SPA Refine")
+        for part in ("refiner", "prompt_controller", "display", "objects", "walker", "recovery"):
+            setattr(self, part, getattr(self.dock, part))
+        self.profile_actions = self.dock.profiles.acts
+
+    def release(self):
+        self.dock.release()
+        self.viewer.window.remove_dock_widget(self.dock)
+        self.dock.deleteLater()
+
+
+def session_factory():
+    """Return what makes the sessions of a window: one for each model."""
+    sessions = {}
+
+    def make(name):
+        config = EngineConfig(samples=8)
+        return sessions.setdefault(name, RefinementSession(MODELS[name], config=config))
+
+    return make
+
+
+def table(work):
+    return [(n, held.area, held.status) for n, held in work.annotation.objects.items()]
+
+
+def play(machine, count, seed, capsys):
     settings = hypothesis.settings(
-        max_examples=fuzz_count,
+        max_examples=count,
         stateful_step_count=15,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     DockMachine.acts = 0
-    run_state_machine_as_test(hypothesis.seed(fuzz_seed)(DockMachine), settings=settings)
-    print(f"{fuzz_count} sequences, {DockMachine.acts} acts, seed {fuzz_seed}")  # noqa: T201
+    run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
+    with capsys.disabled():
+        print(f"\n{machine.__name__}: seed {seed}, {count} sequences, {DockMachine.acts} acts")  # noqa: T201
+
+
+def test_any_sequence_of_acts_leaves_labels_table_and_log_as_one(
+    qapp, fuzz_count, fuzz_seed, capsys
+):
+    play(DockMachine, fuzz_count, fuzz_seed, capsys)
+
+
+def test_any_sequence_of_acts_in_a_window(make_napari_viewer, fuzz_count, fuzz_seed, capsys):
+    WindowMachine.window = make_napari_viewer()
+    play(WindowMachine, fuzz_count if fuzz_count != 12 else 2, fuzz_seed, capsys)
+    WindowMachine.window = None

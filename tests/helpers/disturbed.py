@@ -7,6 +7,7 @@ second and hits the work, not the imports.
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -43,6 +44,8 @@ def start(act, folder: Path, said: Path, *, most=None, back=None, strict=False):
 def _run(act, folder, said, most, back, strict):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    # What was started in the background ignores Ctrl+C, and with it all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if most is not None:
         import resource
 
