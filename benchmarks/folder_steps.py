@@ -73,32 +73,32 @@ def play_folder(
     viewer = napari.Viewer()
     viewer.window.resize(*options.size)
     model = make_model()
-    desk = RefineDock(
+    refine_dock = RefineDock(
         viewer, lambda name: RefinementSession(model, config=EngineConfig(samples=12))
     )
-    viewer.window.add_dock_widget(desk, name="SPA Refine")
+    viewer.window.add_dock_widget(refine_dock, name="SPA Refine")
     dock = FolderDock(viewer)
     viewer.window.add_dock_widget(dock, name="SPA Folder")
     live(1)
     dock.open_folder(folder)
-    wait(lambda: dock.walker.current is not None)
-    for card in desk.parts.grid.cards:
+    wait(lambda: dock.controller.current is not None)
+    for card in refine_dock.parts.grid.cards:
         card.toggle.setChecked(shown)
-    refiner = desk.refiner
+    controller = refine_dock.controller
     if not kept:
-        leave = refiner.leave
-        refiner.leave = lambda work, *, onward=False: leave(work)
+        leave = controller.leave
+        controller.leave = lambda annotated, *, onward=False: leave(annotated)
 
     def step() -> None:
-        name = dock.walker.current
-        desk.prompt_controller.click((SIDE / 2, SIDE / 2))
-        wait(lambda: not refiner.busy)
+        name = dock.controller.current
+        refine_dock.prompt_controller.click((SIDE / 2, SIDE / 2))
+        wait(lambda: not controller.busy)
         live(SHOWN_SECONDS)
-        refiner.accept()
-        if refiner.held is not None:  # no pixel was left to accept
-            refiner.discard()
-        dock.walker.done()
-        wait(lambda: dock.walker.current != name)
+        controller.accept()
+        if controller.active is not None:  # no pixel was left to accept
+            controller.discard()
+        dock.controller.done()
+        wait(lambda: dock.controller.current != name)
         live(SHOWN_SECONDS)
 
     found = grown(step, options.steps, options.before)

@@ -59,19 +59,19 @@ class Benchmark:
         self.repeats = 3 if small else 15
         self.end = time.monotonic() + seconds
 
-    def part(self, work: Callable[[Benchmark], None]) -> None:
+    def part(self, annotated: Callable[[Benchmark], None]) -> None:
         """Run a part, if there is time left."""
         begun = time.monotonic()
         if begun > self.end:
-            print(f"\n{work.__name__}: left out, the time is over", flush=True)
+            print(f"\n{annotated.__name__}: left out, the time is over", flush=True)
             return
-        print(f"\n== {work.__doc__.splitlines()[0]}", flush=True)
+        print(f"\n== {annotated.__doc__.splitlines()[0]}", flush=True)
         try:
-            with torch.inference_mode(mode=work is not training):
-                work(self)
+            with torch.inference_mode(mode=annotated is not training):
+                annotated(self)
         except Exception as error:  # noqa: BLE001  the other parts go on
             traceback.print_exc(limit=-3)
-            self.say(f"{work.__name__} failed", f"{type(error).__name__}: {error}")
+            self.say(f"{annotated.__name__} failed", f"{type(error).__name__}: {error}")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         print(f"   ({time.monotonic() - begun:.1f} s)", flush=True)
@@ -82,13 +82,13 @@ class Benchmark:
         print(f"   {name:<62} {shown} {unit}".rstrip(), flush=True)
         self.figures[name] = value
 
-    def milliseconds(self, work: Callable[[], object], repeats: int | None = None) -> float:
+    def milliseconds(self, annotated: Callable[[], object], repeats: int | None = None) -> float:
         """Return the median time of some work, the device waited for."""
         times = []
         for number in range(2 + (repeats or self.repeats)):
             self.wait()
             begun = time.perf_counter()
-            work()
+            annotated()
             self.wait()
             if number >= 2:  # two to warm up
                 times.append(1000 * (time.perf_counter() - begun))
@@ -418,10 +418,10 @@ def main() -> None:
         short_of_memory,
         graphs,
     )
-    for work in parts:
-        if options.parts and work.__name__ not in options.parts:
+    for annotated in parts:
+        if options.parts and annotated.__name__ not in options.parts:
             continue
-        bench.part(work)
+        bench.part(annotated)
         if options.json is not None:  # after each: what was measured is kept
             options.json.write_text(json.dumps(bench.figures, indent=1))
 

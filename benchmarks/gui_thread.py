@@ -124,27 +124,27 @@ def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
         live(0.2)
     meter.report("drawing alone")
     draw_first_layers(viewer, meter)
-    refiner = dock.refiner
-    idle = lambda: not refiner.busy  # noqa: E731
+    controller = dock.controller
+    idle = lambda: not controller.busy  # noqa: E731
     dock.prompt_controller.click(DISC)
-    wait(lambda: idle() and refiner.choosing)
+    wait(lambda: idle() and controller.choosing)
     meter.report("first click: model, encoding")
     for number in range(20):
-        refiner.pick(number % max(1, len(refiner.held.shown.proposal.candidates)))
+        controller.pick(number % max(1, len(controller.active.shown.proposal.candidates)))
         wait(idle)
     meter.report("sampling, 20 rounds")
     for index in range(4):
         dock.parts.grid.cards[index].toggle.setChecked(True)
         live(0.2)
     for number in range(5):
-        refiner.pick(number % max(1, len(refiner.held.shown.proposal.candidates)))
+        controller.pick(number % max(1, len(controller.active.shown.proposal.candidates)))
         wait(idle)
     meter.report("sampling, differences in the image")
     for _ in range(5):
-        refiner.undo()
+        controller.undo()
         wait(idle)
     meter.report("undo, 5 rounds")
-    refiner.accept()
+    controller.accept()
     live(1)
     meter.report("accepting")
     with tempfile.TemporaryDirectory() as folder:
@@ -161,18 +161,18 @@ def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
     viewer.open_sample("napari-spa", "ct")
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
     live(2)
-    image = dock.refiner.target()
+    image = dock.controller.target()
     click = image.metadata["napari-spa"]["first_click"]
     world = image.data_to_world(click)
     viewer.dims.set_point(0, world[0])
     live(0.5)
     draw_first_layers(viewer, meter)
-    refiner = dock.refiner
+    controller = dock.controller
     dock.prompt_controller.click(tuple(world))
-    wait(lambda: not refiner.busy and refiner.choosing)
+    wait(lambda: not controller.busy and controller.choosing)
     meter.report("first click in a stack")
-    dock.walker.propagate("both")
-    wait(lambda: not refiner.busy)
+    dock.controller.propagate("both")
+    wait(lambda: not controller.busy)
     live(0.5)
     meter.report("propagating")
     print(f"    {dock.parts.status.text()}")
@@ -191,7 +191,7 @@ def play_batch(meter: StallMeter, size: tuple[int, int]) -> None:
             tissue = np.rot90(data.immunohistochemistry(), number)
             iio.imwrite(folder / f"tissue{number}.png", np.roll(tissue, 40 * number, 0))
         dock.open_folder(folder)
-        wait(lambda: dock.walker.current is not None)
+        wait(lambda: dock.controller.current is not None)
         live(3)
         meter.late.clear()
         live(5)
@@ -213,23 +213,23 @@ def play_long(rounds: int, size: tuple[int, int]) -> None:
     image = viewer.add_image(sample_stack("ct").image[20], name="slice")
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
     live(1)
-    refiner, process = dock.refiner, psutil.Process()
+    controller, process = dock.controller, psutil.Process()
     rng = np.random.default_rng(0)
     played, layers, before = 0, 0, 0.0
     while played < rounds:
         dock.prompt_controller.click(tuple(rng.uniform(40, 150, 2) * image.scale))
-        wait(lambda: not refiner.busy)
+        wait(lambda: not controller.busy)
         played += 1
         for _ in range(9):
-            if not refiner.choosing or not refiner.held.shown.proposal.candidates:
+            if not controller.choosing or not controller.active.shown.proposal.candidates:
                 break
-            refiner.pick(int(rng.integers(len(refiner.held.shown.proposal.candidates))))
-            wait(lambda: not refiner.busy)
+            controller.pick(int(rng.integers(len(controller.active.shown.proposal.candidates))))
+            wait(lambda: not controller.busy)
             played += 1
         if rng.random() < 0.5:
-            refiner.accept()
-        if refiner.held is not None:  # also when no pixel was left to accept
-            refiner.discard()
+            controller.accept()
+        if controller.active is not None:  # also when no pixel was left to accept
+            controller.discard()
         live(0.01)
         if not before and played >= min(100, rounds // 4):
             before, layers = process.memory_info().rss / 2**20, len(viewer.layers)

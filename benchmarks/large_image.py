@@ -93,15 +93,15 @@ def main() -> None:
         live(0.3)
         begun = time.perf_counter()
         dock.prompt_controller.click(tuple(image.data_to_world((row, column))))
-        while not dock.refiner.choosing:  # until the mask is in the viewer
+        while not dock.controller.choosing:  # until the mask is in the viewer
             live(0.002)
             if time.perf_counter() - begun > 120:
                 raise TimeoutError("the dock did not answer")
         seconds.append(time.perf_counter() - begun)
-        while dock.refiner.busy:
+        while dock.controller.busy:
             live(0.002)
         whole.append(time.perf_counter() - begun)
-        mask = dock.refiner.held.shown.mask
+        mask = dock.controller.active.shown.mask
         rows, columns = np.indices(mask.pixels.shape)
         inside = (
             np.hypot(
@@ -110,9 +110,9 @@ def main() -> None:
             < radius
         )
         dices.append(2 * (mask.pixels & inside).sum() / (mask.area + np.pi * radius**2))
-        dock.refiner.accept()
-        if dock.refiner.held is not None:
-            dock.refiner.discard()
+        dock.controller.accept()
+        if dock.controller.active is not None:
+            dock.controller.discard()
         live(0.1)
         memory.append(process.memory_info().rss / 2**20)
         if number == 0:

@@ -144,10 +144,10 @@ def settle() -> None:
     QApplication.processEvents()
 
 
-def milliseconds(work: Callable[[], object]) -> float:
+def milliseconds(annotated: Callable[[], object]) -> float:
     """Return how long some work takes."""
     begun = time.perf_counter()
-    work()
+    annotated()
     return (time.perf_counter() - begun) * 1e3
 
 

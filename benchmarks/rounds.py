@@ -64,13 +64,13 @@ def main() -> None:
             time_chunks(vit, max(1, options.repeats // 2))
 
 
-def median_of(repeats: int, work: Callable[[], object]) -> float:
+def median_of(repeats: int, annotated: Callable[[], object]) -> float:
     """Return the median seconds of some work, after one run to warm up."""
-    work()
+    annotated()
     seconds = []
     for _ in range(repeats):
         begun = time.perf_counter()
-        work()
+        annotated()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
 

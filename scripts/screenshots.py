@@ -77,7 +77,7 @@ def do(dock: RefineDock, act: Callable[[], object]) -> None:
     """Do something with an object and wait until it is shown."""
     act()
     settle(0.1)
-    wait(lambda: not dock.refiner.busy)
+    wait(lambda: not dock.controller.busy)
 
 
 def play_fundus(folder: Path) -> None:
@@ -97,9 +97,9 @@ def play_fundus(folder: Path) -> None:
             save(viewer, folder / f"dock-candidate-{index + 1}.png")
             card.toggle.setChecked(False)
     for index in (2, 1):
-        do(dock, lambda index=index: dock.refiner.pick(index))
+        do(dock, lambda index=index: dock.controller.pick(index))
     save(viewer, folder / "dock-after-two-picks.png")
-    do(dock, dock.refiner.undo)
+    do(dock, dock.controller.undo)
     dock.parts.tabs.setCurrentIndex(OPTIONS)
     dock.display.set_framed(True)
     save(viewer, folder / "dock-options.png")
@@ -113,12 +113,12 @@ def play_fundus(folder: Path) -> None:
     settle(1)
     grab(dock.parts.help.help, folder / "keys.png")
     dock.parts.help.help.hide()
-    dock.refiner.discard()
+    dock.controller.discard()
     dock.store.save(blind=True)  # from the next object on
     do(dock, lambda: dock.prompt_controller.click(DISC))
     save(viewer, folder / "dock-blind.png")
     dock.store.save(blind=False)
-    dock.refiner.discard()
+    dock.controller.discard()
     settle()
     viewer.theme = "light"
     do(dock, lambda: dock.prompt_controller.click((740.0, 720.0)))
@@ -148,7 +148,7 @@ def play_profiles(folder: Path) -> None:
     dock = open_dock(viewer)
     viewer.scene.camera.center = (0, 860, 120)  # the disc in the part that is saved
     viewer.scene.camera.zoom = 1.2
-    dock.profiles.acts.choose(ProfileStore().find("Ana"))
+    dock.profiles.actions.choose(ProfileStore().find("Ana"))
     do(dock, lambda: dock.prompt_controller.click(DISC))
     do(dock, lambda: dock.profiles.comparison.compare(ProfileStore().find("Ben"), "Ben"))
     save(viewer, folder / "dock-profile.png", part=(slice(20, 460), slice(560, 1600)))
@@ -160,22 +160,22 @@ def play_stack(folder: Path) -> None:
     viewer = napari.Viewer(title="napari-spa")
     viewer.open_sample("napari-spa", "ct")
     dock = open_dock(viewer)
-    image = dock.refiner.target()
+    image = dock.controller.target()
     click = image.metadata["napari-spa"]["first_click"]
     world = tuple(image.data_to_world(click))
     viewer.dims.set_point(0, world[0])
     settle()
     save(viewer, folder / "stack-before.png")
     do(dock, lambda: dock.prompt_controller.click(world))
-    do(dock, lambda: dock.refiner.pick(1))
-    dock.walker.propagate("both")
+    do(dock, lambda: dock.controller.pick(1))
+    dock.propagation.propagate("both")
     settle(0.2)
-    wait(lambda: not dock.refiner.busy)
-    dock.walker.go(int(click[0]) + 4)
+    wait(lambda: not dock.controller.busy)
+    dock.propagation.go(int(click[0]) + 4)
     save(viewer, folder / "stack-propagated.png")
     grab(dock.parts.stack, folder / "stack-strip.png")
-    do(dock, lambda: dock.walker.carry(1))
-    dock.refiner.keeper.flush()
+    do(dock, lambda: dock.propagation.propagate_one(1))
+    dock.controller.autosave.flush()
     viewer.close()
     again = napari.Viewer(title="napari-spa")
     again.open_sample("napari-spa", "ct")

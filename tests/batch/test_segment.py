@@ -115,7 +115,7 @@ def test_the_log_is_read_as_the_dock_reads_it(engine, task, tmp_path):
     logged = read_journal(records, ArraySurface(labels))
     assert np.array_equal(labels, tifffile.imread(labels_path(tmp_path, task.name)))
     assert logged.closed
-    assert logged.at_hand is None
+    assert logged.active is None
     assert logged.annotation.next_number == 4
     for one in result.objects:
         held = logged.annotation.objects[one.number]

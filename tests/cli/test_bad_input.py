@@ -90,7 +90,7 @@ def test_a_session_refuses_and_stays_as_it_was(model, name: str) -> None:
         session.set_image(UNUSABLE[name])
     assert "\n" not in str(caught.value)
     assert session.proposal is before
-    assert session.canvas.shape == (40, 50)
+    assert session.sampler.shape == (40, 50)
 
 
 @pytest.mark.parametrize(

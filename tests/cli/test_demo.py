@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 
 from napari_spa.cli import demo
-from napari_spa.cli.panel import ADDED, REMOVED, Shown, draw_panel
+from napari_spa.cli.panel import ADDED, REMOVED, PanelRound, draw_panel
 from napari_spa.core.types import Candidate, Proposal, Region
 from napari_spa.errors import DataError
 from napari_spa.io.images import read_image
@@ -114,7 +114,7 @@ def test_the_panel_shows_added_and_removed_in_their_colours(tmp_path: Path) -> N
     image = np.full((60, 80), 128, np.uint8)
 
     def draw(name: str, *others: int, picked: int | None = None) -> np.ndarray:
-        shown = [Shown(proposal(12, *others), picked)]
+        shown = [PanelRound(proposal(12, *others), picked)]
         draw_panel(image, shown, tmp_path / name, title="A disc", point=(30, 40))
         return iio.imread(tmp_path / name)[..., :3]
 
@@ -131,5 +131,5 @@ def test_an_empty_mask_has_a_panel_too(tmp_path: Path) -> None:
         np.zeros((60, 80), np.float32), Region(0, 0, 60, 80), (60, 80), 0.5, 0.0, 1, ()
     )
     image = np.zeros((60, 80), np.uint8)
-    draw_panel(image, [Shown(empty, None)], tmp_path / "a.png", title="", point=(3, 4))
+    draw_panel(image, [PanelRound(empty, None)], tmp_path / "a.png", title="", point=(3, 4))
     assert iio.imread(tmp_path / "a.png").size

@@ -29,7 +29,7 @@ from napari_spa.refine.log.replay import differing_pixels, logged_plane
 NOWHERE = Region(0, 0, 0, 0)
 
 
-class Desk:
+class Annotator:
     """A user at work on an image file: what they do is annotated and written down."""
 
     def __init__(self, model_file: str, image: Path, array: np.ndarray, ndim: int) -> None:
@@ -103,95 +103,97 @@ def pixels(shape, seed=0, dtype=np.uint16):
 
 
 @pytest.fixture(scope="module")
-def new_desk(model_file) -> Iterator[Callable[[Path, np.ndarray, int], Desk]]:
-    """``new_desk(path, array, ndim)``: someone at work, who closes the log in the end."""
-    desks: list[Desk] = []
+def new_annotator(model_file) -> Iterator[Callable[[Path, np.ndarray, int], Annotator]]:
+    """``new_annotator(path, array, ndim)``: someone at work, who closes the log in the end."""
+    annotators: list[Annotator] = []
 
-    def begin(image: Path, array: np.ndarray, ndim: int) -> Desk:
-        desks.append(Desk(model_file, image, array, ndim))
-        return desks[-1]
+    def begin(image: Path, array: np.ndarray, ndim: int) -> Annotator:
+        annotators.append(Annotator(model_file, image, array, ndim))
+        return annotators[-1]
 
     yield begin
-    for desk in desks:
-        desk.close()
+    for annotator in annotators:
+        annotator.close()
 
 
 @pytest.fixture(scope="module")
-def flat_desk(new_desk, tmp_path_factory) -> Desk:
+def flat_annotator(new_annotator, tmp_path_factory) -> Annotator:
     path = tmp_path_factory.mktemp("flat") / "image.png"
     iio.imwrite(path, np.moveaxis(pixels((3, 70, 90), dtype=np.uint8), 0, -1))
-    desk = new_desk(path, iio.imread(path), 2)
-    desk.start(desk.plane(), (35, 45))
-    desk.go("pick", 0)
-    desk.go("click", (30, 40), 1)
-    desk.go("undo")
-    desk.go("stroke", [(25, 35), (30, 55)], 1)
-    desk.accept()
-    desk.start(desk.plane(), (60, 10), {"channels": [0, 1, 2], "axis": None, "limits": None})
-    desk.go("pick", 1)
-    desk.accept(overlap="replace")
-    desk.paint(desk.plane(), slice(0, 4), slice(80, 90), 9)
-    desk.paint(desk.plane(), slice(66, 70), slice(0, 5), 2)
-    desk.close()
-    return desk
+    annotator = new_annotator(path, iio.imread(path), 2)
+    annotator.start(annotator.plane(), (35, 45))
+    annotator.go("pick", 0)
+    annotator.go("click", (30, 40), 1)
+    annotator.go("undo")
+    annotator.go("stroke", [(25, 35), (30, 55)], 1)
+    annotator.accept()
+    annotator.start(
+        annotator.plane(), (60, 10), {"channels": [0, 1, 2], "axis": None, "limits": None}
+    )
+    annotator.go("pick", 1)
+    annotator.accept(overlap="replace")
+    annotator.paint(annotator.plane(), slice(0, 4), slice(80, 90), 9)
+    annotator.paint(annotator.plane(), slice(66, 70), slice(0, 5), 2)
+    annotator.close()
+    return annotator
 
 
 @pytest.fixture(scope="module")
-def stack_desk(new_desk, tmp_path_factory) -> Desk:
+def stack_annotator(new_annotator, tmp_path_factory) -> Annotator:
     array = pixels((4, 70, 90))
     path = tmp_path_factory.mktemp("stack") / "stack.tif"
     tifffile.imwrite(
         path, array, compression="zlib", photometric="minisblack", metadata={"axes": "ZYX"}
     )
-    desk = new_desk(path, array, 3)
-    desk.start(desk.plane(1), (35, 45))
-    desk.go("pick", 0)
-    desk.accept()
-    desk.at = desk.plane(2)  # as propagation does: nothing is shown before it is accepted
-    desk.session.set_image(array[2])
-    desk.session.start(points=[(36, 44)])
-    desk.accept(1, source=desk.source)
-    desk.start(desk.plane(3), (10, 10))
-    desk.accept()
-    desk.annotation.remove(2)
-    desk.journal.delete(2, None)
-    desk.annotation.undo()
-    desk.journal.note("undo")
-    desk.annotation.remove(2)
-    desk.journal.delete(2, None)
-    desk.start(desk.plane(0), (35, 45))
-    desk.go("click", (36, 46), 1)
-    desk.close()
-    return desk
+    annotator = new_annotator(path, array, 3)
+    annotator.start(annotator.plane(1), (35, 45))
+    annotator.go("pick", 0)
+    annotator.accept()
+    annotator.at = annotator.plane(2)  # as propagation does: nothing is shown before it is accepted
+    annotator.session.set_image(array[2])
+    annotator.session.start(points=[(36, 44)])
+    annotator.accept(1, source=annotator.source)
+    annotator.start(annotator.plane(3), (10, 10))
+    annotator.accept()
+    annotator.annotation.remove(2)
+    annotator.journal.delete(2, None)
+    annotator.annotation.undo()
+    annotator.journal.note("undo")
+    annotator.annotation.remove(2)
+    annotator.journal.delete(2, None)
+    annotator.start(annotator.plane(0), (35, 45))
+    annotator.go("click", (36, 46), 1)
+    annotator.close()
+    return annotator
 
 
-def copy_of(desk: Desk, folder: Path) -> Desk:
+def copy_of(annotator: Annotator, folder: Path) -> Annotator:
     """The same work in a folder of its own."""
-    other = copy(desk)
-    other.image, other.log = folder / desk.image.name, folder / desk.log.name
-    shutil.copy(desk.image, other.image)
-    other.log.write_text(desk.log.read_text().replace(str(desk.image), str(other.image)))
+    other = copy(annotator)
+    other.image, other.log = folder / annotator.image.name, folder / annotator.log.name
+    shutil.copy(annotator.image, other.image)
+    other.log.write_text(annotator.log.read_text().replace(str(annotator.image), str(other.image)))
     return other
 
 
 @pytest.fixture
-def flat(flat_desk, tmp_path) -> Desk:
+def flat(flat_annotator, tmp_path) -> Annotator:
     """A colour picture with two clicked objects, of which one was painted on, and a drawn one."""
-    return copy_of(flat_desk, tmp_path)
+    return copy_of(flat_annotator, tmp_path)
 
 
 @pytest.fixture
-def stack(stack_desk, tmp_path) -> Desk:
+def stack(stack_annotator, tmp_path) -> Annotator:
     """A compressed stack with an object over two slices, one that went, and one unfinished."""
-    return copy_of(stack_desk, tmp_path)
+    return copy_of(stack_annotator, tmp_path)
 
 
 @pytest.fixture
 def replay(run, model_file):
     """``replay(desk, ...)``: replay a log with the network that made it."""
 
-    def call(desk, *arguments: object):
-        log = desk.log if isinstance(desk, Desk) else desk
+    def call(annotator, *arguments: object):
+        log = annotator.log if isinstance(annotator, Annotator) else annotator
         return run("replay", log, "--model", model_file, *arguments)
 
     return call
@@ -200,7 +202,7 @@ def replay(run, model_file):
 # ------------------------------------------------------------------------------------ the same
 
 
-def test_a_picture_comes_again_bit_for_bit(replay, flat: Desk, tmp_path: Path) -> None:
+def test_a_picture_comes_again_bit_for_bit(replay, flat: Annotator, tmp_path: Path) -> None:
     answer = replay(flat, "-o", tmp_path / "again.tif", "--json")
     assert answer.status == 0, answer
     assert answer.err == ""
@@ -222,7 +224,7 @@ def test_a_picture_comes_again_bit_for_bit(replay, flat: Desk, tmp_path: Path) -
     assert info.shape == (70, 90)
 
 
-def test_a_stack_comes_again_bit_for_bit(replay, stack: Desk, tmp_path: Path) -> None:
+def test_a_stack_comes_again_bit_for_bit(replay, stack: Annotator, tmp_path: Path) -> None:
     answer = replay(stack, "-o", tmp_path / "again.tif", "--json")
     assert answer.status == 0, answer
     said = answer.json
@@ -236,7 +238,7 @@ def test_a_stack_comes_again_bit_for_bit(replay, stack: Desk, tmp_path: Path) ->
         np.testing.assert_array_equal(tiff.asarray(), stack.labels)
 
 
-def test_without_json_it_is_for_people(replay, stack: Desk, flat: Desk) -> None:
+def test_without_json_it_is_for_people(replay, stack: Annotator, flat: Annotator) -> None:
     assert replay(stack).out.splitlines() == [
         f"object 1, slice 1: the same, {np.count_nonzero(stack.labels[1])} px",
         f"object 1, slice 2: the same, {np.count_nonzero(stack.labels[2])} px",
@@ -249,37 +251,37 @@ def test_without_json_it_is_for_people(replay, stack: Desk, flat: Desk) -> None:
     assert lines[3] == "2 of 2 masks are the same"
 
 
-def test_channels_and_contrast_are_those_of_the_log(replay, new_desk, tmp_path: Path) -> None:
+def test_channels_and_contrast_are_those_of_the_log(replay, new_annotator, tmp_path: Path) -> None:
     array = pixels((2, 3, 2, 70, 90), dtype=np.uint16)
     path = tmp_path / "hyper.tif"
     tifffile.imwrite(path, array, imagej=True, metadata={"axes": "TZCYX"})
-    desk = new_desk(path, array, 5)
+    annotator = new_annotator(path, array, 5)
     looks = [
         {"channels": [1, 0], "axis": 2, "limits": None},
         {"channels": None, "axis": None, "limits": [[10.0, 150.0]]},
         {"channels": [0, 1], "axis": 2, "limits": [[0.0, 100.0], [50.0, 200.0]]},
     ]
     for number, look in enumerate(looks):
-        desk.start(desk.plane(1, number, 1), (35, 45), look)
-        desk.go("pick", 0)
-        desk.accept()
-    desk.close()
-    answer = replay(desk, "-o", tmp_path / "again.tif", "--json")
+        annotator.start(annotator.plane(1, number, 1), (35, 45), look)
+        annotator.go("pick", 0)
+        annotator.accept()
+    annotator.close()
+    answer = replay(annotator, "-o", tmp_path / "again.tif", "--json")
     assert answer.status == 0, answer
     assert [o["outcome"] for o in answer.json["objects"]] == ["same"] * 3
     with tifffile.TiffFile(tmp_path / "again.tif") as tiff:
         assert tiff.series[0].axes == "TZCYX"
-        np.testing.assert_array_equal(tiff.asarray(), desk.labels)
-    other = [json.loads(line) for line in desk.log.read_text().splitlines()]
+        np.testing.assert_array_equal(tiff.asarray(), annotator.labels)
+    other = [json.loads(line) for line in annotator.log.read_text().splitlines()]
     for record in other:
         if "look" in record:
             record["look"]["limits"] = None
-    desk.log.write_text("".join(json.dumps(record) + "\n" for record in other))
-    assert [o["outcome"] for o in replay(desk, "--json").json["objects"]] != ["same"] * 3
+    annotator.log.write_text("".join(json.dumps(record) + "\n" for record in other))
+    assert [o["outcome"] for o in replay(annotator, "--json").json["objects"]] != ["same"] * 3
 
 
 @pytest.mark.parametrize("kind", ["npy", "zarr", "pyramid"])
-def test_other_kinds_of_stacks(replay, new_desk, tmp_path: Path, kind: str) -> None:
+def test_other_kinds_of_stacks(replay, new_annotator, tmp_path: Path, kind: str) -> None:
     array = pixels((3, 1, 70, 90))
     path = tmp_path / ("stack.npy" if kind == "npy" else "stack.zarr")
     if kind == "npy":
@@ -292,65 +294,67 @@ def test_other_kinds_of_stacks(replay, new_desk, tmp_path: Path, kind: str) -> N
             group = zarr.create_group(path)
             group.create_array("0", data=array)
             group.create_array("1", data=array[..., ::2, ::2])
-    desk = new_desk(path, array, 4)
-    desk.start(desk.plane(2, 0), (35, 45))
-    desk.accept()
-    desk.close()
-    answer = replay(desk, "--json")
+    annotator = new_annotator(path, array, 4)
+    annotator.start(annotator.plane(2, 0), (35, 45))
+    annotator.accept()
+    annotator.close()
+    answer = replay(annotator, "--json")
     assert answer.status == 0, answer
     assert answer.json["objects"][0]["slice"] == [2, 0]
 
 
-def test_planes_across_a_stack(replay, new_desk, tmp_path: Path) -> None:
+def test_planes_across_a_stack(replay, new_annotator, tmp_path: Path) -> None:
     array = np.moveaxis(pixels((4, 70, 90)), 0, 1)  # rows, slices, columns
     path = tmp_path / "across.npy"
     np.save(path, array)
-    desk = new_desk(path, array, 3)
-    desk.start(Plane((0, 2), (0, 3, 0)), (35, 45))
-    desk.accept()
-    desk.close()
-    answer = replay(desk, "--json")
+    annotator = new_annotator(path, array, 3)
+    annotator.start(Plane((0, 2), (0, 3, 0)), (35, 45))
+    annotator.accept()
+    annotator.close()
+    answer = replay(annotator, "--json")
     assert answer.status == 0, answer
     assert (answer.json["objects"][0]["slice"], answer.json["objects"][0]["axes"]) == ([3], [0, 2])
 
 
-def test_a_part_that_was_reopened(replay, new_desk, stack: Desk, tmp_path: Path) -> None:
+def test_a_part_that_was_reopened(replay, new_annotator, stack: Annotator, tmp_path: Path) -> None:
     path = tmp_path / "other.tif"
     shutil.copy(stack.image, path)
-    desk = new_desk(path, stack.array, 3)
-    desk.start(desk.plane(1), (35, 45))
-    desk.go("pick", 0)
-    desk.accept()
-    decisions = desk.annotation.objects[1].parts[0].decisions
-    desk.journal.reopen(1, desk.at, decisions)
-    desk.look = {"channels": None, "axis": None, "limits": [[0.0, 500.0]]}
-    desk.session.set_image(logged_plane((desk.array,), desk.at, desk.look))
-    desk.session.restore(decisions, learnt=1)
-    desk.show()
-    desk.accept(1)
-    desk.close()
-    answer = replay(desk, "--json", "-o", tmp_path / "again.tif")
+    annotator = new_annotator(path, stack.array, 3)
+    annotator.start(annotator.plane(1), (35, 45))
+    annotator.go("pick", 0)
+    annotator.accept()
+    decisions = annotator.annotation.objects[1].parts[0].decisions
+    annotator.journal.reopen(1, annotator.at, decisions)
+    annotator.look = {"channels": None, "axis": None, "limits": [[0.0, 500.0]]}
+    annotator.session.set_image(logged_plane((annotator.array,), annotator.at, annotator.look))
+    annotator.session.restore(decisions, learnt=1)
+    annotator.show()
+    annotator.accept(1)
+    annotator.close()
+    answer = replay(annotator, "--json", "-o", tmp_path / "again.tif")
     assert answer.status == 0, answer
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), desk.labels)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), annotator.labels)
 
 
-def test_a_slice_of_which_only_the_decisions_are_known(replay, new_desk, tmp_path: Path) -> None:
+def test_a_slice_of_which_only_the_decisions_are_known(
+    replay, new_annotator, tmp_path: Path
+) -> None:
     array = pixels((2, 70, 90)) * np.array([1, 7], dtype=np.uint16)[:, None, None]
     np.save(tmp_path / "stack.npy", array)
-    desk = new_desk(tmp_path / "stack.npy", array, 3)
-    desk.start(desk.plane(0), (35, 45))
-    desk.accept()
-    desk.at = desk.plane(1)
-    desk.session.set_image(array[1])
-    desk.session.start(points=[(36, 44)])
-    desk.accept(1, source=None)
-    desk.close()
-    answer = replay(desk, "--json")
+    annotator = new_annotator(tmp_path / "stack.npy", array, 3)
+    annotator.start(annotator.plane(0), (35, 45))
+    annotator.accept()
+    annotator.at = annotator.plane(1)
+    annotator.session.set_image(array[1])
+    annotator.session.start(points=[(36, 44)])
+    annotator.accept(1, source=None)
+    annotator.close()
+    answer = replay(annotator, "--json")
     assert answer.status == 0, answer
     assert [o["outcome"] for o in answer.json["objects"]] == ["same", "same"]
 
 
-def test_one_object_alone(replay, flat: Desk, tmp_path: Path) -> None:
+def test_one_object_alone(replay, flat: Annotator, tmp_path: Path) -> None:
     answer = replay(flat, "--object", 2, "-o", tmp_path / "two.tif", "--json")
     assert answer.status == 0
     assert [o["object"] for o in answer.json["objects"]] == [2]
@@ -361,7 +365,9 @@ def test_one_object_alone(replay, flat: Desk, tmp_path: Path) -> None:
     assert "no object 5 in the end; there are: 1, 2, 9" in answer.err
 
 
-def test_the_image_is_found_beside_the_log(replay, flat: Desk, tmp_path: Path, monkeypatch) -> None:
+def test_the_image_is_found_beside_the_log(
+    replay, flat: Annotator, tmp_path: Path, monkeypatch
+) -> None:
     moved = tmp_path / "moved"
     moved.mkdir()
     shutil.copy(flat.log, moved / "log.jsonl")
@@ -380,7 +386,7 @@ def test_the_image_is_found_beside_the_log(replay, flat: Desk, tmp_path: Path, m
     assert replay(tmp_path / "relative.jsonl", "--image", tmp_path / "renamed.png").status == 0
 
 
-def test_a_named_model_is_found_by_its_name(run, model_file, flat: Desk) -> None:
+def test_a_named_model_is_found_by_its_name(run, model_file, flat: Annotator) -> None:
     from napari_spa.io.models.load import import_model
 
     answer = run("replay", flat.log)
@@ -394,7 +400,7 @@ def test_a_named_model_is_found_by_its_name(run, model_file, flat: Desk) -> None
 # ---------------------------------------------------------------------------------- the labels
 
 
-def test_checking_saved_labels(replay, stack: Desk, tmp_path: Path) -> None:
+def test_checking_saved_labels(replay, stack: Annotator, tmp_path: Path) -> None:
     path, info = tmp_path / "labels.tif", ImageInfo("ZYX", (70, 90))
     write_labels(path, stack.labels, info)
     answer = replay(stack, "--check", path)
@@ -410,7 +416,7 @@ def test_checking_saved_labels(replay, stack: Desk, tmp_path: Path) -> None:
     assert replay(stack, "--check", path).out.splitlines()[-1] == f"{path}: differs in 6 px"
 
 
-def test_checking_labels_of_a_picture(replay, flat: Desk, tmp_path: Path) -> None:
+def test_checking_labels_of_a_picture(replay, flat: Annotator, tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", flat.labels[None])
     assert replay(flat, "--check", tmp_path / "labels.npy").status == 0
 
@@ -431,14 +437,14 @@ def test_labels_that_cannot_be_compared(refuses, stack, model_file, tmp_path, la
 # ---------------------------------------------------------------------------------- not the same
 
 
-def rewrite(desk: Desk, change) -> None:
-    records = [json.loads(line) for line in desk.log.read_text().splitlines()]
+def rewrite(annotator: Annotator, change) -> None:
+    records = [json.loads(line) for line in annotator.log.read_text().splitlines()]
     for record in records:
         change(record)
-    desk.log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    annotator.log.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def test_a_mask_that_differs_is_counted(replay, stack: Desk) -> None:
+def test_a_mask_that_differs_is_counted(replay, stack: Annotator) -> None:
     from napari_spa.refine.log.serialization import mask_from_record, mask_to_record
 
     def change(record) -> None:
@@ -462,7 +468,7 @@ def test_a_mask_that_differs_is_counted(replay, stack: Desk) -> None:
     assert f"slice 2: differs in {width} px" in replay(stack).out
 
 
-def test_other_pixels_are_one_sentence(replay, stack: Desk) -> None:
+def test_other_pixels_are_one_sentence(replay, stack: Annotator) -> None:
     changed = stack.array.copy()
     changed[2, 0, 0] += 1
     np.save(stack.image.with_suffix(".npy"), changed)
@@ -494,7 +500,7 @@ def test_another_image_or_none(refuses, stack, flat, model_file, tmp_path: Path)
     assert "does not say where stack.tif is" in refuses(*call)
 
 
-def test_other_weights_are_one_sentence(run, refuses, flat: Desk, tmp_path: Path) -> None:
+def test_other_weights_are_one_sentence(run, refuses, flat: Annotator, tmp_path: Path) -> None:
     from tiny_model import make_model
 
     other = tmp_path / "tiny.safetensors"
@@ -508,7 +514,7 @@ def test_other_weights_are_one_sentence(run, refuses, flat: Desk, tmp_path: Path
     assert "give --model PATH" in refuses("replay", flat.log, status=1)
 
 
-def test_a_log_of_two_models(replay, model_file, stack: Desk) -> None:
+def test_a_log_of_two_models(replay, model_file, stack: Annotator) -> None:
     lines = stack.log.read_text().splitlines()
     other = json.loads(lines[0])
     other["model"] = asdict(replace(stack.session.model.identity, sha256="1" * 64))
@@ -521,7 +527,7 @@ def test_a_log_of_two_models(replay, model_file, stack: Desk) -> None:
     assert "other weights" in answer.err
 
 
-def test_a_pick_that_is_not_on_offer(replay, stack: Desk) -> None:
+def test_a_pick_that_is_not_on_offer(replay, stack: Annotator) -> None:
     def change(record) -> None:
         if record.get("pick") is not None:
             record["pick"] = 7
@@ -533,7 +539,7 @@ def test_a_pick_that_is_not_on_offer(replay, stack: Desk) -> None:
     assert "offers no candidate 7" in answer.err
 
 
-def test_channels_that_are_not_there(replay, stack: Desk) -> None:
+def test_channels_that_are_not_there(replay, stack: Annotator) -> None:
     def change(record) -> None:
         if "look" in record:
             record["look"] = {"channels": [0, 9], "axis": 0, "limits": None}
@@ -566,21 +572,21 @@ def test_what_is_no_log(refuses, tmp_path: Path, image_file: Path) -> None:
     assert "above 0" in refuses("replay", "log.jsonl", "--object", "0")
 
 
-def test_a_damaged_log_is_one_sentence(refuses, flat: Desk, model_file) -> None:
+def test_a_damaged_log_is_one_sentence(refuses, flat: Annotator, model_file) -> None:
     with flat.log.open("a") as stream:
         stream.write('{"kind": "delete", "object": 77, "plane": null}\n')
     sentence = refuses("replay", flat.log, "--model", model_file, status=1)
     assert "contradicts itself: there is no object 77" in sentence
 
 
-def test_a_log_that_was_cut_is_replayed_as_far_as_it_goes(replay, flat: Desk) -> None:
+def test_a_log_that_was_cut_is_replayed_as_far_as_it_goes(replay, flat: Annotator) -> None:
     flat.log.write_bytes(flat.log.read_bytes()[:-900])
     answer = replay(flat, "--json")
     assert answer.status == 0
     assert answer.json["objects"][0]["outcome"] == "same"
 
 
-def test_outputs_that_cannot_be(refuses, flat: Desk, model_file, tmp_path: Path) -> None:
+def test_outputs_that_cannot_be(refuses, flat: Annotator, model_file, tmp_path: Path) -> None:
     call = ["replay", flat.log, "--model", model_file, "-o"]
     before = flat.log.read_bytes()
     assert "written as .tif" in refuses(*call, tmp_path / "labels.png")
@@ -592,7 +598,9 @@ def test_outputs_that_cannot_be(refuses, flat: Desk, model_file, tmp_path: Path)
     assert flat.log.read_bytes() == before
 
 
-def test_an_image_too_large_for_labels_is_one_sentence(refuses, flat: Desk, model_file) -> None:
+def test_an_image_too_large_for_labels_is_one_sentence(
+    refuses, flat: Annotator, model_file
+) -> None:
     from napari_spa.cli.replay import _empty_labels
 
     with pytest.raises(DataError, match="do not fit"):

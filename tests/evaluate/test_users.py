@@ -12,7 +12,7 @@ from napari_spa.evaluate.users import (
     Observation,
     Pick,
     User,
-    act_name,
+    action_name,
     agreed_area,
     check_habits,
     corrective_click,
@@ -135,7 +135,7 @@ def test_a_box_stays_in_the_image() -> None:
 
 
 def test_acts_and_habits_have_names() -> None:
-    assert [act_name(act) for act in (Pick(0), Click(0, 0), Box(0, 0, 1, 1), None)] == [
+    assert [action_name(act) for act in (Pick(0), Click(0, 0), Box(0, 0, 1, 1), None)] == [
         "pick",
         "click",
         "box",

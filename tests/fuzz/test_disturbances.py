@@ -38,7 +38,7 @@ class Trial:
 
     def __init__(self, act, root):
         self.act, self.root = act, root
-        self.folder, self.said = root / "work", root / "said"
+        self.folder, self.status_message = root / "work", root / "said"
         self.prepare()
         self.run()
         begun = time.monotonic()
@@ -62,12 +62,15 @@ class Trial:
         PreferenceProfile.empty(model.identity, name="ana").save(self.folder / "profile.json")
 
     def start(self, **how):
-        return disturbed.start(self.act, self.folder, self.said, **how)
+        return disturbed.start(self.act, self.folder, self.status_message, **how)
 
     def end(self, process, allowed=(0,)):
         process.join(PATIENCE)
-        assert process.exitcode in allowed, (process.exitcode, self.said.read_text()[-600:])
-        lines = [line for line in self.said.read_text().splitlines() if line.strip()]
+        assert process.exitcode in allowed, (
+            process.exitcode,
+            self.status_message.read_text()[-600:],
+        )
+        lines = [line for line in self.status_message.read_text().splitlines() if line.strip()]
         # A log that cannot go on and labels that cannot be written are said one by one.
         assert len(lines) <= (2 if self.act is disturbed.annotate else 1), lines
         assert lines or process.exitcode in {0, *LOSES_ITSELF}, "it failed without a word"
@@ -176,9 +179,9 @@ def clock_back(trial, rng, number):
 def twice(trial, rng, number):
     first = trial.start()
     first.join(rng.uniform(0, trial.seconds))
-    said, trial.said = trial.said, trial.root / "said-too"
+    said, trial.status_message = trial.status_message, trial.root / "said-too"
     second = trial.end(trial.start(), (0, 1))
-    trial.said = said
+    trial.status_message = said
     status = trial.end(first, (0, 1))
     assert 0 in (status, second)
     return status, second

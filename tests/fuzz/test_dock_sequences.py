@@ -64,32 +64,38 @@ class DockMachine(RuleBasedStateMachine):
         self.images = [
             self.viewer.add_image(data, name=name) for data, name in zip(DATA, "ab", strict=True)
         ]
-        self.walker.config = ANYWHERE
-        self.refiner.failed.connect(self.faults.append)
+        self.propagation.config = ANYWHERE
+        self.controller.failed.connect(self.faults.append)
         self.recovery.offered.connect(self.on_offered)
         self.display.set_contrast("automatic")
-        self.refiner.works.annotate(self.images[0])
+        self.controller.images.annotate(self.images[0])
 
     def make(self):
         self.viewer = ViewerModel()
-        self.refiner = AnnotationController(
+        self.controller = AnnotationController(
             self.viewer, session_factory(), work_root=self.root / "work"
         )
-        self.prompt_controller = PromptController(self.refiner)
-        self.display, self.objects = DisplayController(self.refiner), ObjectActions(self.refiner)
-        self.walker, self.recovery = StackPropagation(self.refiner), Recovery(self.refiner)
-        self.profile_actions = ProfileActions(self.refiner)
+        self.prompt_controller = PromptController(self.controller)
+        self.display, self.objects = (
+            DisplayController(self.controller),
+            ObjectActions(self.controller),
+        )
+        self.propagation, self.recovery = (
+            StackPropagation(self.controller),
+            Recovery(self.controller),
+        )
+        self.profile_actions = ProfileActions(self.controller)
 
     def release(self):
         self.prompt_controller.close()
-        self.refiner.close()
+        self.controller.close()
 
     def on_offered(self, offers):
         self.offers = offers
 
     def settle(self, wait=True):
-        DockMachine.acts += 1
-        self.until(lambda: not (wait and self.refiner.busy))
+        DockMachine.actions += 1
+        self.until(lambda: not (wait and self.controller.busy))
 
     def until(self, condition):
         deadline = time.monotonic() + 60
@@ -105,9 +111,9 @@ class DockMachine(RuleBasedStateMachine):
     def look_at(self, z, image):
         self.viewer.layers.selection.active = self.images[image]
         self.viewer.dims.set_current_step(0, z)
-        target = self.refiner.target()
+        target = self.controller.target()
         if target is not None:
-            self.refiner.works.annotate(target)
+            self.controller.images.annotate(target)
         self.settle(False)
 
     @rule(point=points, label=st.integers(0, 1), wait=waits)
@@ -130,13 +136,13 @@ class DockMachine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 4), wait=waits)
     def choose(self, index, wait):
-        if self.refiner.choosing:
-            self.refiner.choose(index)
+        if self.controller.choosing:
+            self.controller.choose(index)
         self.settle(wait)
 
     @rule(act=st.sampled_from(["undo", "redo", "accept", "discard", "cancel"]), wait=waits)
     def press(self, act, wait):
-        getattr(self.refiner, act)()
+        getattr(self.controller, act)()
         self.settle(wait)
 
     @rule(number=numbers, act=st.sampled_from(["reopen", "delete", "go_to"]), wait=waits)
@@ -147,21 +153,21 @@ class DockMachine(RuleBasedStateMachine):
     @rule(way=st.sampled_from(["forward", "backward", "both", 1, -1]), wait=waits)
     def walk(self, way, wait):
         if isinstance(way, int):
-            self.walker.propagate_one(way)
+            self.propagation.propagate_one(way)
         else:
-            self.walker.propagate(way)
+            self.propagation.propagate(way)
         self.settle(wait)
 
     @rule(z=slices, point=points, number=st.integers(0, 6), wait=waits)
     def paint(self, z, point, number, wait):
-        work = self.refiner.current
-        if work is not None and work.mask.shown and not self.refiner.busy:
-            work.mask.layer.paint((z, *point), number)
+        annotated = self.controller.current
+        if annotated is not None and annotated.mask.shown and not self.controller.busy:
+            annotated.mask.layer.paint((z, *point), number)
         self.settle(wait)
 
     @rule(overlap=st.sampled_from(["protect", "replace"]))
     def set_overlap(self, overlap):
-        self.refiner.overlap = overlap
+        self.controller.overlap = overlap
 
     @rule(blind=st.booleans())
     def set_blind(self, blind):
@@ -179,8 +185,8 @@ class DockMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(list(MODELS)))
     def change_model(self, name):
-        self.refiner.set_model(name)
-        self.refiner.profiles.release()
+        self.controller.set_model(name)
+        self.controller.profiles.release()
         self.settle(False)
 
     @rule(which=st.integers(0, 2), wait=waits)
@@ -191,41 +197,41 @@ class DockMachine(RuleBasedStateMachine):
     @rule(remove=st.booleans())
     def leave(self, remove):
         """Let an image go, as a folder does, or because its layer is removed."""
-        work = self.refiner.current
-        if work is None:
+        annotated = self.controller.current
+        if annotated is None:
             return
-        log = self.refiner.keeper.log_of(work)
+        log = self.controller.autosave.log_of(annotated)
         if remove:
-            number = self.images.index(work.image)
-            self.viewer.layers.remove(work.image)
+            number = self.images.index(annotated.image)
+            self.viewer.layers.remove(annotated.image)
             self.images[number] = self.viewer.add_image(DATA[number], name="ab"[number])
         else:
-            self.refiner.leave(work)
+            self.controller.leave(annotated)
         self.settle(False)
         if log is not None:
             self.until(lambda: read_records(log)[-1]["kind"] == "closed")
-            self.comes_back(work, log)
+            self.comes_back(annotated, log)
 
     @rule()
     def close_and_come_back(self):
         """Close the window, open another one, and bring the work on the latest image back."""
-        work = self.refiner.current
-        log = None if work is None else self.refiner.keeper.log_of(work)
-        number = 0 if work is None else self.images.index(work.image)
+        annotated = self.controller.current
+        log = None if annotated is None else self.controller.autosave.log_of(annotated)
+        number = 0 if annotated is None else self.images.index(annotated.image)
         self.close()
         self.open()
-        again = self.refiner.works.annotate(self.images[number])
-        if log is None or not work.annotation.objects:
+        again = self.controller.images.annotate(self.images[number])
+        if log is None or not annotated.annotation.objects:
             return
-        self.until(lambda: not self.refiner.busy)
+        self.until(lambda: not self.controller.busy)
         self.offers = None
         self.recovery.look(again)
         self.until(lambda: self.offers is not None)
         self.recovery.recover(next(o for o in self.offers if o.path == log.parent))
         self.settle()
         with again.bare():
-            np.testing.assert_array_equal(again.mask.store.data, work.mask.store.data)
-        assert table(again) == table(work)
+            np.testing.assert_array_equal(again.mask.store.data, annotated.mask.store.data)
+        assert table(again) == table(annotated)
 
     # ------------------------------------------------------------------ what always holds
 
@@ -235,27 +241,27 @@ class DockMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_active_object(self):
-        active = [work for work in self.refiner.works if work.at_hand is not None]
+        active = [annotated for annotated in self.controller.images if annotated.active is not None]
         assert len(active) <= 1
-        assert not active or active[0] is self.refiner.current
+        assert not active or active[0] is self.controller.current
 
     @invariant()
     def labels_are_what_the_table_says(self):
-        self.refiner.works.painting.flush()
-        for work in self.refiner.works:
-            with work.bare():
-                labels = np.array(work.mask.store.data)
+        self.controller.images.painting.flush()
+        for annotated in self.controller.images:
+            with annotated.bare():
+                labels = np.array(annotated.mask.store.data)
             there = {n: int((labels == n).sum()) for n in np.unique(labels).tolist() if n}
-            assert {n: held.area for n, held in work.annotation.objects.items()} == there
+            assert {n: active.area for n, active in annotated.annotation.objects.items()} == there
 
     def close(self):
-        works = list(self.refiner.works)
-        logs = [self.refiner.keeper.log_of(work) for work in works]
+        works = list(self.controller.images)
+        logs = [self.controller.autosave.log_of(annotated) for annotated in works]
         self.release()
         QApplication.processEvents()
-        for work, log in zip(works, logs, strict=True):
+        for annotated, log in zip(works, logs, strict=True):
             if log is not None:
-                self.comes_back(work, log)
+                self.comes_back(annotated, log)
 
     def teardown(self):
         try:
@@ -263,12 +269,12 @@ class DockMachine(RuleBasedStateMachine):
         finally:
             self.folder.cleanup()
 
-    def comes_back(self, work, log):
+    def comes_back(self, annotated, log):
         """The log alone gives the same labels and the same objects."""
         array = np.zeros(SHAPE, np.uint16)
         read = read_journal(read_records(log), ArraySurface(array))
-        np.testing.assert_array_equal(array, np.array(work.mask.store.data))
-        assert table(work) == table(read)
+        np.testing.assert_array_equal(array, np.array(annotated.mask.store.data))
+        assert table(annotated) == table(read)
         assert read.closed
 
 
@@ -285,7 +291,7 @@ class WindowMachine(DockMachine):
         self.viewer.window.add_dock_widget(self.dock, name="SPA Refine")
         for part in ("refiner", "prompt_controller", "display", "objects", "walker", "recovery"):
             setattr(self, part, getattr(self.dock, part))
-        self.profile_actions = self.dock.profiles.acts
+        self.profile_actions = self.dock.profiles.actions
 
     def release(self):
         self.dock.release()
@@ -304,8 +310,8 @@ def session_factory():
     return make
 
 
-def table(work):
-    return [(n, held.area, held.status) for n, held in work.annotation.objects.items()]
+def table(annotated):
+    return [(n, active.area, active.status) for n, active in annotated.annotation.objects.items()]
 
 
 def play(machine, count, seed, capsys):
@@ -316,10 +322,10 @@ def play(machine, count, seed, capsys):
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    DockMachine.acts = 0
+    DockMachine.actions = 0
     run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
     with capsys.disabled():
-        print(f"\n{machine.__name__}: seed {seed}, {count} sequences, {DockMachine.acts} acts")  # noqa: T201
+        print(f"\n{machine.__name__}: seed {seed}, {count} sequences, {DockMachine.actions} acts")  # noqa: T201
 
 
 def test_any_sequence_of_acts_leaves_labels_table_and_log_as_one(

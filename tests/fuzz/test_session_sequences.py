@@ -238,7 +238,7 @@ class SessionMachine(RuleBasedStateMachine):
     def change(self, model, profile, seed):
         made = self.call(RefinementSession, model, profile, seed, config=CONFIG)
         if made is not None:
-            image = None if shape_of(self.session) is None else self.session.sampler.picture
+            image = None if shape_of(self.session) is None else self.session.sampler.image_plane
             self.session = made
             self.forget_image()
             self.set_image(image)
@@ -286,7 +286,7 @@ class SessionMachine(RuleBasedStateMachine):
         if state is None:
             return
         again = RefinementSession(self.session.model, seed=3, config=CONFIG)
-        again.set_image(self.session.sampler.picture)
+        again.set_image(self.session.sampler.image_plane)
         self.counts["played again"] += 1
         assert digest(again.restore(state.decisions)) == digest(self.session.proposal)
 

@@ -32,11 +32,11 @@ def main():
     viewer.add_image(STACK, name="stack")
     viewer.dims.set_current_step(0, 2)
     dock = RefineDock(viewer, make_session)
-    refiner = dock.refiner
+    controller = dock.controller
 
     def play(act):
         seen = []
-        refiner.proposed.connect(lambda *_: seen.append(1))
+        controller.proposed.connect(lambda *_: seen.append(1))
         act()
         end = time.monotonic() + 60
         while not seen and time.monotonic() < end:
@@ -44,15 +44,15 @@ def main():
             time.sleep(0.005)
 
     play(lambda: dock.prompt_controller.click((2, 30, 35)))
-    play(lambda: refiner.pick(0))
-    refiner.accept()
+    play(lambda: controller.pick(0))
+    controller.accept()
     viewer.dims.set_current_step(0, 1)
     play(lambda: dock.prompt_controller.click((1, 20, 25)))
-    play(lambda: refiner.pick(0))
-    play(lambda: refiner.pick(0))
-    play(refiner.undo)
-    refiner.keeper.flush()
-    np.save(sys.argv[1], refiner.current.mask.layer.data)
+    play(lambda: controller.pick(0))
+    play(lambda: controller.pick(0))
+    play(controller.undo)
+    controller.autosave.flush()
+    np.save(sys.argv[1], controller.current.mask.layer.data)
     sys.stdout.write("READY\n")
     sys.stdout.flush()
     time.sleep(600)

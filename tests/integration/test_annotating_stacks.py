@@ -44,7 +44,7 @@ class Headless:
         self.session = make_session()
         self.array = np.zeros(data.shape, np.uint16)
         self.annotation = Annotation(ArraySurface(self.array))
-        self.held = None
+        self.active = None
         self.groups = count(1)
 
     def plane(self, z):
@@ -53,7 +53,7 @@ class Headless:
     def start(self, z, point):
         self.session.set_image(self.data[z], source=self.source)
         self.session.start([point])
-        self.held = (self.annotation.next_number, self.plane(z))
+        self.active = (self.annotation.next_number, self.plane(z))
 
     def pick(self, index):
         if index < len(self.session.proposal.candidates):
@@ -71,12 +71,12 @@ class Headless:
             self.session.redo()
 
     def accept(self):
-        number, plane = self.held
+        number, plane = self.active
         proposal = self.session.proposal
         decisions = self.session.timeline.state.decisions
         if self.put(number, plane, proposal, decisions, "accepted"):
             self.session.accept()
-            self.held = None
+            self.active = None
             return number
         return None
 
@@ -93,14 +93,14 @@ class Headless:
         return True
 
     def discard(self):
-        self.held = None
+        self.active = None
 
     def reopen(self, number):
         part = self.annotation.objects[number].parts[0]
         self.session.set_image(self.data[part.plane.index[0]], source=self.source)
         learnt = sum(d.act == "pick" for d in part.decisions)
         self.session.restore(part.decisions, learnt=learnt)
-        self.held = (number, part.plane)
+        self.active = (number, part.plane)
 
     def delete(self, number):
         self.annotation.remove(number)
@@ -136,7 +136,7 @@ class Headless:
         mask = self.annotation.pixels(number, plane)
         mixture = part.decisions[-1].mixture
         propagate_one(self.session, self.data[z + 1], mask, mixture=mixture, source=self.source)
-        self.held = (number, following)
+        self.active = (number, following)
 
 
 class InViewer:
@@ -144,16 +144,16 @@ class InViewer:
 
     def __init__(self, viewer, dock, qtbot):
         self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
-        self.refiner = dock.refiner
-        self.image = dock.refiner.target()
-        self.acts = dock.parts.acts
+        self.controller = dock.controller
+        self.image = dock.controller.target()
+        self.acts = dock.parts.action_buttons
 
     def shown(self, act):
-        with self.qtbot.waitSignal(self.refiner.proposed, timeout=30_000):
+        with self.qtbot.waitSignal(self.controller.proposed, timeout=30_000):
             act()
 
     def idle(self):
-        self.qtbot.waitUntil(lambda: not self.refiner.busy, timeout=60_000)
+        self.qtbot.waitUntil(lambda: not self.controller.busy, timeout=60_000)
 
     def start(self, z, point):
         self.viewer.dims.set_current_step(0, z)
@@ -161,26 +161,26 @@ class InViewer:
         self.shown(lambda: self.dock.prompt_controller.click(tuple(world), aim="next"))
 
     def pick(self, index):
-        if index < len(self.refiner.held.shown.proposal.candidates):
+        if index < len(self.controller.active.shown.proposal.candidates):
             self.shown(self.dock.parts.grid.cards[index].button.click)
 
     def click(self, point, label):
-        z = self.refiner.held.plane.index[0]
+        z = self.controller.active.plane.index[0]
         world = self.image.data_to_world((z, *point))
         self.shown(lambda: self.dock.prompt_controller.click(tuple(world), label, aim="current"))
 
     def undo(self):
-        if self.refiner.can_undo:
+        if self.controller.can_undo:
             self.shown(self.acts["undo"].click)
 
     def redo(self):
-        if self.refiner.can_redo:
+        if self.controller.can_redo:
             self.shown(self.acts["redo"].click)
 
     def accept(self):
-        number = self.refiner.held.number
+        number = self.controller.active.number
         self.acts["accept"].click()
-        return number if self.refiner.held is None else None
+        return number if self.controller.active is None else None
 
     def discard(self):
         self.acts["discard"].click()
@@ -188,7 +188,7 @@ class InViewer:
     def reopen(self, number):
         self.viewer.dims.set_current_step(0, 0)
         table = self.dock.parts.objects
-        first = self.refiner.current.annotation.objects[number].parts[0].plane
+        first = self.controller.current.annotation.objects[number].parts[0].plane
         self.viewer.dims.set_current_step(0, first.index[0])
         self.shown(lambda: table.reopen_requested.emit(number))
 
@@ -196,7 +196,7 @@ class InViewer:
         self.dock.parts.objects.delete_requested.emit(number)
 
     def undo_objects(self):
-        self.refiner.undo_requested.emit()
+        self.controller.undo_requested.emit()
 
     def redo_objects(self):
         self.acts["redo"].click()
@@ -270,11 +270,11 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
     qtbot.addWidget(dock)
     try:
         gui = InViewer(viewer, dock, qtbot)
-        dock.walker.config = ON_AND_ON
+        dock.propagation.config = ON_AND_ON
 
         def disturb(turn):
             """Rename, hide, move and delete layers in the middle of an object."""
-            ours = [x for x in viewer.layers if gui.refiner.current.owns(x)]
+            ours = [x for x in viewer.layers if gui.controller.current.owns(x)]
             if turn == 4:
                 layer.name = "renamed"
                 for mine in ours:
@@ -287,17 +287,17 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
                     viewer.layers.remove(mine)
 
         play(gui, disturb)
-        library = Headless(data, gui.refiner.current.source())
+        library = Headless(data, gui.controller.current.source())
         play(library)
-        mask = gui.refiner.current.mask.layer
+        mask = gui.controller.current.mask.layer
         np.testing.assert_array_equal(mask.data, library.array)
         np.testing.assert_allclose(mask.scale, SCALE)
         np.testing.assert_allclose(mask.translate, TRANSLATE)
-        table, objects = gui.refiner.current.annotation.objects, library.annotation.objects
+        table, objects = gui.controller.current.annotation.objects, library.annotation.objects
         assert list(table) == list(objects)
         assert [o.area for o in table.values()] == [o.area for o in objects.values()]
         assert [o.status for o in table.values()] == [o.status for o in objects.values()]
-        profile, other = gui.refiner.session.profile, library.session.profile
+        profile, other = gui.controller.session.profile, library.session.profile
         # The name of a remembered object has the time in it.
         mine, its = (
             re.sub(r'"object": "[0-9a-f]+"', "", one.to_json()) for one in (profile, other)

@@ -30,7 +30,7 @@ def opened(make_napari_viewer, qtbot):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as signal:
         act()
     return signal.args
 
@@ -48,18 +48,18 @@ def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
     _, dock = opened
     dock.store.save(blind=True)
     proposal, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    parts, refiner = dock.parts, dock.refiner
+    parts, controller = dock.parts, dock.controller
     assert len(proposal.candidates) >= 2
     # Pictures: the image, and the outline of one mask in one colour.
     assert len(shown.pictures) == len(proposal.candidates) + 1
-    masks, canvas = (proposal, *proposal.candidates), shown.session.canvas
+    masks, sampler = (proposal, *proposal.candidates), shown.session.sampler
     boxes = [LocalMask.crop(mask.local_mask, mask.region).region for mask in masks]
-    views = [view.inside(canvas.shape) for view in previews.crops(boxes, blind=True)]
+    views = [view.inside(sampler.shape) for view in previews.crops(boxes, blind=True)]
     for picture, mask, view in zip(shown.pictures, masks, views, strict=True):
-        window = previews._window(canvas, view, previews.PICTURE_SIDE)
+        window = previews._window(sampler, view, previews.IMAGE_SIDE)
         bare = outline_picture(window, np.zeros(window.shape[:2], bool))
         blue = (picture == ADDED_COLOUR).all(axis=-1)
-        seen = previews._sample(mask.local_mask, mask.region, view, previews.PICTURE_SIDE)
+        seen = previews._sample(mask.local_mask, mask.region, view, previews.IMAGE_SIDE)
         drawn = (picture != bare).any(axis=-1) & ~(picture == 255).all(axis=-1)  # but the frame
         np.testing.assert_array_equal(drawn, blue)
         assert not (blue & ~outline(seen, previews.LINE)).any()
@@ -69,13 +69,15 @@ def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
     assert parts.legend.isHidden()
     assert not [word for word in TELLING if word in parts.status.text().lower()]
     # In the image: no mask, no difference, and layers that look alike.
-    assert not refiner.current.mask.layer.data.any()
-    layers = [layer for layer in refiner.current.candidates.layers if layer is not None]
+    assert not controller.current.mask.layer.data.any()
+    layers = [layer for layer in controller.current.candidates.layers if layer is not None]
     assert not any(len(layer.data) for layer in layers)
     assert len({layer.thumbnail.tobytes() for layer in layers}) <= 1
-    refiner.keeper.flush()
+    controller.autosave.flush()
     (record,) = [
-        r for r in read_records(refiner.keeper.log_of(refiner.current)) if r["kind"] == "blind"
+        r
+        for r in read_records(controller.autosave.log_of(controller.current))
+        if r["kind"] == "blind"
     ]
     assert tuple(record["order"]) == shown.order
     assert sorted(record["order"]) == list(range(-1, len(proposal.candidates)))
@@ -85,11 +87,11 @@ def test_one_accepts_only_what_one_chose(opened, qtbot):
     _, dock = opened
     dock.store.save(blind=True)
     _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    refiner, accept = dock.refiner, dock.parts.acts["accept"]
+    controller, accept = dock.controller, dock.parts.action_buttons["accept"]
     assert not accept.isEnabled()
-    refiner.accept()  # by its key
-    assert refiner.choosing
-    assert not refiner.current.annotation.objects
+    controller.accept()  # by its key
+    assert controller.choosing
+    assert not controller.current.annotation.objects
     play(
         qtbot,
         dock,
@@ -97,14 +99,14 @@ def test_one_accepts_only_what_one_chose(opened, qtbot):
             next(n for n, k in enumerate(shown.order) if k >= 0)
         ].button.click(),
     )
-    shown = refiner.shown()
+    shown = controller.shown()
     assert not accept.isEnabled()
     dock.parts.grid.cards[shown.order.index(-1)].button.click()
     assert accept.isEnabled()
-    np.testing.assert_array_equal(refiner.current.mask.layer.data == 1, shown.proposal.mask)
+    np.testing.assert_array_equal(controller.current.mask.layer.data == 1, shown.proposal.mask)
     accept.click()
-    np.testing.assert_array_equal(refiner.current.mask.layer.data == 1, shown.proposal.mask)
-    assert list(refiner.current.annotation.objects) == [1]
+    np.testing.assert_array_equal(controller.current.mask.layer.data == 1, shown.proposal.mask)
+    assert list(controller.current.annotation.objects) == [1]
 
 
 def test_it_holds_from_the_next_object_on(opened, qtbot):
@@ -112,14 +114,14 @@ def test_it_holds_from_the_next_object_on(opened, qtbot):
     _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     dock.store.save(blind=True)
     assert not shown.blind
-    assert dock.parts.acts["accept"].isEnabled()
-    _, shown = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    assert dock.parts.action_buttons["accept"].isEnabled()
+    _, shown = play(qtbot, dock, lambda: dock.controller.pick(0))
     assert not shown.blind
-    dock.refiner.accept()
+    dock.controller.accept()
     _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((10, 50)))
     assert shown.blind
     dock.store.save(blind=False)
-    assert not dock.parts.acts["accept"].isEnabled()
+    assert not dock.parts.action_buttons["accept"].isEnabled()
 
 
 def test_the_order_differs_from_image_to_image(opened, qtbot):
@@ -132,5 +134,5 @@ def test_the_order_differs_from_image_to_image(opened, qtbot):
         viewer.layers.selection.active = viewer.add_image(image)
         _, shown = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
         orders.add(shown.order)
-        dock.refiner.discard()
+        dock.controller.discard()
     assert len(orders) > 1

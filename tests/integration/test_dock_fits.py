@@ -27,7 +27,7 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         window.resize(1280, 720)
         qtbot.wait(300)
         status = place(dock, parts.status).translated(0, -dock.height())
-        with qtbot.waitSignal(dock.refiner.proposed, timeout=60_000):
+        with qtbot.waitSignal(dock.controller.proposed, timeout=60_000):
             dock.prompt_controller.click((30, 35))
             assert parts.now.currentIndex() == 1  # progress and Cancel
         assert parts.now.currentIndex() == 0  # the object's figures
@@ -41,7 +41,7 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         assert seen.contains(place(window, parts.size_slider))
         assert parts.size_slider.slider.width() >= 60
         whole = QRect(QPoint(0, 0), window.size())
-        for part in (parts.status, parts.figures, *parts.acts.values()):
+        for part in (parts.status, parts.figures, *parts.action_buttons.values()):
             assert part.isVisible()
             assert whole.contains(place(window, part))
         parts.status.setText("A sentence. " * 20)

@@ -44,9 +44,9 @@ def pixels(seed=0, shape=(60, 70)):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as signal:
         act()
-    qtbot.waitUntil(lambda: not dock.refiner.busy, timeout=30_000)
+    qtbot.waitUntil(lambda: not dock.controller.busy, timeout=30_000)
     return signal.args[0]
 
 
@@ -62,7 +62,7 @@ def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):
     qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=30_000)
     assert names(viewer) == ["cell", *(f"cell: {name}" for name in OURS)]
     assert viewer.layers.selection.active is viewer.layers["cell"]
-    qtbot.waitUntil(lambda: dock.refiner.session is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: dock.controller.session is not None, timeout=30_000)
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert len(viewer.layers) == 8
     assert dock.made == ["spa-tiny"]  # loaded once
@@ -86,7 +86,7 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
     viewer, dock = opened
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     helpers = {layer for layer in viewer.layers if isinstance(layer, Shapes)}
-    dock.refiner.accept()
+    dock.controller.accept()
     other = viewer.add_image(pixels(1), name="nerve", scale=(2, 2))
     play(qtbot, dock, lambda: dock.prompt_controller.click((40, 60)))
     # The accepted object stays under its image's name; all else is one set.
@@ -99,12 +99,12 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
         if layer.name.startswith("nerve:"):
             assert viewer.layers.index(layer) > above
             np.testing.assert_array_equal(layer.scale, other.scale)
-    dock.refiner.discard()
+    dock.controller.discard()
     viewer.layers.selection.active = viewer.layers["cell"]
     qtbot.waitUntil(lambda: "cell: prompts" in names(viewer), timeout=10_000)
     assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 1  # nerve had no object
     assert viewer.layers["cell: objects"].data.any()
-    with qtbot.waitSignal(dock.refiner.failed, timeout=10, raising=False):
+    with qtbot.waitSignal(dock.controller.failed, timeout=10, raising=False):
         viewer.layers.remove(viewer.layers["cell"])
     assert "stays" not in dock.parts.status.text()
 
@@ -112,36 +112,36 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
 def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
     _, dock = opened
     proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    data = dock.refiner.current.mask.layer.data
-    area = dock.refiner.held.area
+    data = dock.controller.current.mask.layer.data
+    area = dock.controller.active.area
     dock._on_previewed(1, True)
     dock._on_previewed(1, False)
-    held = dock._acts()["flip"]()
-    next(held)
+    active = dock._actions()["flip"]()
+    next(active)
     np.testing.assert_array_equal(data == 1, proposal.candidates[1].mask)
-    assert dock.refiner.held.area == area
-    next(held, None)
+    assert dock.controller.active.area == area
+    next(active, None)
     np.testing.assert_array_equal(data == 1, proposal.mask)
-    held = dock._acts()["flip"]()
-    next(held)
-    dock.refiner.accept()  # accepts what is recommended, whatever is shown for a moment
-    next(held, None)
+    active = dock._actions()["flip"]()
+    next(active)
+    dock.controller.accept()  # accepts what is recommended, whatever is shown for a moment
+    next(active, None)
     np.testing.assert_array_equal(data == 1, proposal.mask)
 
 
 def test_the_mask_is_outlined_until_a_key_fills_it(opened, qtbot):
     viewer, dock = opened
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    layer = dock.refiner.current.mask.layer
+    layer = dock.controller.current.mask.layer
     assert layer.contour > 0
-    dock._acts()["fill"]()
+    dock._actions()["fill"]()
     assert layer.contour == 0
-    dock.refiner.accept()
+    dock.controller.accept()
     viewer.add_image(pixels(1), name="nerve")
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    assert dock.refiner.current.mask.layer.contour == 0  # holds for the next image too
-    dock._acts()["fill"]()
-    assert dock.refiner.current.mask.layer.contour > 0
+    assert dock.controller.current.mask.layer.contour == 0  # holds for the next image too
+    dock._actions()["fill"]()
+    assert dock.controller.current.mask.layer.contour > 0
 
 
 def press(viewer, key, scan=0):
@@ -161,7 +161,7 @@ def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):
     assert image.mode == "pan_zoom"
     assert play(qtbot, dock, lambda: press(viewer, "&", scan=10)).round == 3  # a French 1
     assert play(qtbot, dock, lambda: press(viewer, "П", scan=42)).round == 4  # a Russian G
-    dock.refiner.discard()
+    dock.controller.discard()
     press(viewer, "2")  # napari's again
     assert image.mode == "transform"
     image.mode = "pan_zoom"
@@ -171,12 +171,12 @@ def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):
     qtbot.wait(50)
     press(viewer, "2")
     assert points.mode == "add"
-    assert dock.refiner.shown().proposal.round == 1
+    assert dock.controller.shown().proposal.round == 1
 
 
 def test_an_accept_that_is_redone_teaches_again(opened, qtbot):
     _, dock = opened
-    book = dock.refiner.profiles
+    profiles = dock.controller.profiles
     empty = make_session()
     empty.set_image(pixels())
     empty.start([(30, 35)])
@@ -185,26 +185,28 @@ def test_an_accept_that_is_redone_teaches_again(opened, qtbot):
 
     def settle():
         done = []
-        book.files.ask(lambda: None, done.append)
+        profiles.files.ask(lambda: None, done.append)
         qtbot.waitUntil(lambda: bool(done), timeout=30_000)
 
     for chosen in (None, path):
-        book.use(chosen)
+        profiles.use(chosen)
         settle()
         play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-        play(qtbot, dock, lambda: dock.refiner.pick(0))
-        dock.refiner.accept()
+        play(qtbot, dock, lambda: dock.controller.pick(0))
+        dock.controller.accept()
         settle()
-        assert book.profile.picks == 1
-        play(qtbot, dock, dock.refiner.undo)
+        assert profiles.profile.picks == 1
+        play(qtbot, dock, dock.controller.undo)
         settle()
-        assert book.profile.picks == 0
-        dock.refiner.discard()
-        dock.refiner.redo()
+        assert profiles.profile.picks == 0
+        dock.controller.discard()
+        dock.controller.redo()
         settle()
-        assert book.profile.picks == 1
-        dock.refiner.undo()  # and back again
-        qtbot.waitUntil(lambda: not dock.refiner.busy and dock.refiner.choosing, timeout=30_000)
+        assert profiles.profile.picks == 1
+        dock.controller.undo()  # and back again
+        qtbot.waitUntil(
+            lambda: not dock.controller.busy and dock.controller.choosing, timeout=30_000
+        )
         settle()
-        assert book.profile.picks == 0
-        dock.refiner.discard()
+        assert profiles.profile.picks == 0
+        dock.controller.discard()

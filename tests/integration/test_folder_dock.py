@@ -59,17 +59,17 @@ def open_docks(make_napari_viewer, qtbot):
 
     def open_it(viewer=None):
         viewer = viewer or make_napari_viewer()
-        desk = RefineDock(viewer, make_session)
-        viewer.window.add_dock_widget(desk, name="SPA Refine")
+        refine_dock = RefineDock(viewer, make_session)
+        viewer.window.add_dock_widget(refine_dock, name="SPA Refine")
         dock = FolderDock(viewer)
         viewer.window.add_dock_widget(dock, name="SPA Folder")
-        opened.append((dock, desk))
-        return viewer, dock, desk
+        opened.append((dock, refine_dock))
+        return viewer, dock, refine_dock
 
     yield open_it
-    for dock, desk in opened:
+    for dock, refine_dock in opened:
         dock.release()
-        desk.release()
+        refine_dock.release()
 
 
 def until(qtbot, condition):
@@ -78,31 +78,31 @@ def until(qtbot, condition):
 
 def open_folder(qtbot, dock, folder):
     dock.open_folder(folder)
-    until(qtbot, lambda: dock.walker.current is not None)
+    until(qtbot, lambda: dock.controller.current is not None)
 
 
 def go(qtbot, dock, name):
-    dock.walker.go(name)
-    until(qtbot, lambda: dock.walker.current == name)
+    dock.controller.go(name)
+    until(qtbot, lambda: dock.controller.current == name)
 
 
-def ready(desk):
-    return desk.refiner.choosing and not desk.refiner.busy
+def ready(refine_dock):
+    return refine_dock.controller.choosing and not refine_dock.controller.busy
 
 
-def click(qtbot, dock, desk, point=(24, 28)):
+def click(qtbot, dock, refine_dock, point=(24, 28)):
     """Click into the plane on show, in data pixels."""
-    layer = dock.walker.stage.current.layer
-    place = list(dock.walker.stage.plane().index)
+    layer = dock.controller.stage.current.layer
+    place = list(dock.controller.stage.plane().index)
     place[-2:] = point
-    desk.prompt_controller.click(tuple(layer.data_to_world(place)))
-    until(qtbot, lambda: ready(desk))
+    refine_dock.prompt_controller.click(tuple(layer.data_to_world(place)))
+    until(qtbot, lambda: ready(refine_dock))
 
 
-def accept(qtbot, dock, desk, point=(24, 28)):
-    click(qtbot, dock, desk, point)
-    desk.parts.acts["accept"].click()
-    assert desk.refiner.held is None
+def accept(qtbot, dock, refine_dock, point=(24, 28)):
+    click(qtbot, dock, refine_dock, point)
+    refine_dock.parts.action_buttons["accept"].click()
+    assert refine_dock.controller.active is None
 
 
 def layers_of(viewer, name):
@@ -110,37 +110,39 @@ def layers_of(viewer, name):
 
 
 def test_a_mixed_folder_from_end_to_end(open_docks, folder, qtbot):
-    viewer, dock, desk = open_docks()
+    viewer, dock, refine_dock = open_docks()
     mine = viewer.add_points([[3.0, 3.0]], name="mine")
     open_folder(qtbot, dock, folder)
-    walker, out = dock.walker, folder.parent / "images-spa"
-    names = list(walker.items)
+    controller, out = dock.controller, folder.parent / "images-spa"
+    names = list(controller.items)
     assert len(names) == 20
     assert names[:3] == ["cell1.png", "cell2.png", "cell3.png"]
     assert names.index("cell10.png") == 9
-    assert walker.current == "cell1.png"
+    assert controller.current == "cell1.png"
 
     # Through all of it with the buttons: an object in each, done, next.
     expected, masks = {}, {}
     while True:
-        name = walker.current
-        accept(qtbot, dock, desk)
-        masks[name] = desk.refiner.current.mask.store.read(dock.walker.stage.plane().slices)
-        dock.parts.acts["done_next"].click()
+        name = controller.current
+        accept(qtbot, dock, refine_dock)
+        masks[name] = refine_dock.controller.current.mask.store.read(
+            dock.controller.stage.plane().slices
+        )
+        dock.parts.action_buttons["done_next"].click()
         expected[name] = "done"
         if "this was the last image" in dock.parts.status.text():
             break
-        until(qtbot, lambda name=name: walker.current != name)
+        until(qtbot, lambda name=name: controller.current != name)
     assert len(expected) == 18
-    assert {n: i.status for n, i in walker.items.items()} == {
+    assert {n: i.status for n, i in controller.items.items()} == {
         name: expected.get(name, "to do") for name in names
     }
-    until(qtbot, lambda: all(walker.items[n].problem for n in ("corrupt.tif", "empty.png")))
+    until(qtbot, lambda: all(controller.items[n].problem for n in ("corrupt.tif", "empty.png")))
     assert mine in viewer.layers
     assert len(layers_of(viewer, ": objects")) == 1
 
     go(qtbot, dock, "cell1.png")
-    walker.saver.flush()
+    controller.saver.flush()
     for name, mask in masks.items():
         labels = tifffile.imread(labels_path(out, name))
         np.testing.assert_array_equal(labels[2] if name == "stack.tif" else labels, mask)
@@ -162,96 +164,99 @@ def test_our_layers_serve_the_next_image_whatever_was_done_to_them(open_docks, t
         source / "b.tif", pixels(2), imagej=True, metadata={"unit": "um"}, resolution=(2.0, 4.0)
     )
     tifffile.imwrite(source / "c.tif", pixels(3, (5, *SHAPE)), photometric="minisblack")
-    viewer, dock, desk = open_docks()
+    viewer, dock, refine_dock = open_docks()
     mine = viewer.add_points([[3.0, 3.0]], name="mine")
     open_folder(qtbot, dock, source)
     viewer.layers.move(viewer.layers.index(mine), len(viewer.layers))
-    click(qtbot, dock, desk)
-    work = desk.refiner.current
-    renamed, deleted, *others = work.candidates.layers
-    mask = work.mask.layer
+    click(qtbot, dock, refine_dock)
+    annotated = refine_dock.controller.current
+    renamed, deleted, *others = annotated.candidates.layers
+    mask = annotated.mask.layer
     renamed.name, mask.opacity = "my name", 0.9
     viewer.layers.remove(deleted)
     viewer.layers.move(viewer.layers.index(others[1]), 1)  # just above the image
-    desk.refiner.accept()
+    refine_dock.controller.accept()
     before = list(viewer.layers)
 
     go(qtbot, dock, "b.tif")
     after = list(viewer.layers)
     assert after[1:] == before[1:]
-    assert after[0] is dock.walker.stage.current.layer is not before[0]
+    assert after[0] is dock.controller.stage.current.layer is not before[0]
     for layer in after[1:]:
         assert layer is mine or np.allclose(layer.scale, [0.25, 0.5])
         assert layer is mine or layer.units == after[0].units
     assert not mask.data.any()
     mask.undo()  # napari's own must not bring the other image's object here
     assert not mask.data.any()
-    click(qtbot, dock, desk)
-    work = desk.refiner.current
-    assert work.mask.layer is mask
+    click(qtbot, dock, refine_dock)
+    annotated = refine_dock.controller.current
+    assert annotated.mask.layer is mask
     assert mask.opacity == 0.9
-    shapes = work.candidates.layers
+    shapes = annotated.candidates.layers
     assert (shapes[0], *shapes[2:]) == (renamed, *others)
     assert renamed.name == "my name"
     assert shapes[1] is not deleted
     viewer.layers.remove(mask)  # comes back when it is needed
-    desk.refiner.accept()
+    refine_dock.controller.accept()
     assert mask in viewer.layers
 
     go(qtbot, dock, "c.tif")  # of other dimensions: made again
-    assert list(viewer.layers) == [dock.walker.stage.current.layer, mine]
-    click(qtbot, dock, desk)
-    assert all(layer.ndim == 3 for layer in desk.refiner.current.candidates.layers)
-    dock.walker.leave()
+    assert list(viewer.layers) == [dock.controller.stage.current.layer, mine]
+    click(qtbot, dock, refine_dock)
+    assert all(layer.ndim == 3 for layer in refine_dock.controller.current.candidates.layers)
+    dock.controller.leave()
     assert list(viewer.layers) == [mine]
     for name in ("a.png", "b.tif"):
         go(qtbot, dock, name)
-        assert list(desk.refiner.current.annotation.objects) == [1]
+        assert list(refine_dock.controller.current.annotation.objects) == [1]
 
 
 def test_going_on_where_one_was(open_docks, folder, qtbot):
-    viewer, dock, desk = open_docks()
+    viewer, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
     go(qtbot, dock, "stack.tif")
-    accept(qtbot, dock, desk)
+    accept(qtbot, dock, refine_dock)
     viewer.dims.set_current_step(0, 4)
-    click(qtbot, dock, desk, (10, 40))
-    desk.refiner.pick(0)
-    until(qtbot, lambda: ready(desk) and desk.refiner.held.shown.proposal.round == 2)
-    before = desk.refiner.held.shown.proposal.mask
-    labels = desk.refiner.current.mask.store.data.copy()
+    click(qtbot, dock, refine_dock, (10, 40))
+    refine_dock.controller.pick(0)
+    until(
+        qtbot,
+        lambda: ready(refine_dock) and refine_dock.controller.active.shown.proposal.round == 2,
+    )
+    before = refine_dock.controller.active.shown.proposal.mask
+    labels = refine_dock.controller.current.mask.store.data.copy()
     dock.release()
-    desk.release()
+    refine_dock.release()
     assert not layers_of(viewer, "stack.tif")
 
-    viewer, dock, desk = open_docks()
+    viewer, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    assert dock.walker.current == "stack.tif"
-    until(qtbot, lambda: ready(desk))
+    assert dock.controller.current == "stack.tif"
+    until(qtbot, lambda: ready(refine_dock))
     assert viewer.dims.current_step[0] == 4
-    assert desk.refiner.held.number == 2
-    assert desk.refiner.held.shown.proposal.round == 2
-    np.testing.assert_array_equal(desk.refiner.held.shown.proposal.mask, before)
-    np.testing.assert_array_equal(desk.refiner.current.mask.store.data, labels)
-    assert desk.refiner.can_undo
-    desk.refiner.accept()
-    assert sorted(desk.refiner.current.annotation.objects) == [1, 2]
-    assert dock.walker.items["stack.tif"].status == "in progress"
+    assert refine_dock.controller.active.number == 2
+    assert refine_dock.controller.active.shown.proposal.round == 2
+    np.testing.assert_array_equal(refine_dock.controller.active.shown.proposal.mask, before)
+    np.testing.assert_array_equal(refine_dock.controller.current.mask.store.data, labels)
+    assert refine_dock.controller.can_undo
+    refine_dock.controller.accept()
+    assert sorted(refine_dock.controller.current.annotation.objects) == [1, 2]
+    assert dock.controller.items["stack.tif"].status == "in progress"
 
 
 def test_looking_at_finished_work_changes_no_byte_of_it(open_docks, folder, qtbot):
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, desk)
+    accept(qtbot, dock, refine_dock)
     go(qtbot, dock, "cell2.png")
-    dock.walker.saver.flush()
-    out = dock.walker.out
+    dock.controller.saver.flush()
+    out = dock.controller.out
     files = [labels_path(out, "cell1.png"), log_path(out, "cell1.png")]
     before = [path.read_bytes() for path in files]
     go(qtbot, dock, "cell1.png")
-    assert list(desk.refiner.current.annotation.objects) == [1]
+    assert list(refine_dock.controller.current.annotation.objects) == [1]
     go(qtbot, dock, "cell2.png")
-    dock.walker.saver.flush()
+    dock.controller.saver.flush()
     assert [path.read_bytes() for path in files] == before
     assert not log_path(out, "cell2.png").exists()
 
@@ -263,32 +268,32 @@ def test_labels_without_a_log_come_back_and_are_kept(open_docks, folder, qtbot, 
     labels = np.zeros(SHAPE, np.uint32)
     labels[2:9, 3:12], labels[30:40, 30:50] = 1, number
     tifffile.imwrite(labels_path(out, "cell1.png"), labels)
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    assert sorted(desk.refiner.current.annotation.objects) == [1, number]
-    accept(qtbot, dock, desk, (15, 40))
+    assert sorted(refine_dock.controller.current.annotation.objects) == [1, number]
+    accept(qtbot, dock, refine_dock, (15, 40))
     go(qtbot, dock, "cell2.png")
     go(qtbot, dock, "cell1.png")
-    assert sorted(desk.refiner.current.annotation.objects) == [1, number, number + 1]
-    kept = desk.refiner.current.mask.store.data
+    assert sorted(refine_dock.controller.current.annotation.objects) == [1, number, number + 1]
+    kept = refine_dock.controller.current.mask.store.data
     np.testing.assert_array_equal(kept == number, labels == number)
 
 
 def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    parts, walker = dock.parts, dock.walker
-    parts.acts["flag_image"].click()
+    parts, controller = dock.parts, dock.controller
+    parts.action_buttons["flag_image"].click()
     parts.note.setFocus()
     parts.note.insert("blurred")
     parts.note.editingFinished.emit()
-    parts.acts["skip_image"].click()
-    until(qtbot, lambda: walker.current == "cell2.png")
-    item = walker.items["cell1.png"]
+    parts.action_buttons["skip_image"].click()
+    until(qtbot, lambda: controller.current == "cell2.png")
+    item = controller.items["cell1.png"]
     assert (item.status, item.flagged, item.note) == ("skipped", True, "blurred")
-    accept(qtbot, dock, desk)
-    parts.acts["done_next"].click()
-    until(qtbot, lambda: walker.current == "cell3.png")
+    accept(qtbot, dock, refine_dock)
+    parts.action_buttons["done_next"].click()
+    until(qtbot, lambda: controller.current == "cell3.png")
     parts.text.setText("BLUR")
     until(qtbot, lambda: list(parts.model.names) == ["cell1.png"])
     parts.text.clear()
@@ -296,66 +301,66 @@ def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):
     parts.order.setCurrentIndex(1)
     parts.order.activated.emit(1)
     assert parts.model.names[0] == "cell2.png"
-    walker.saver.flush()
-    walker.refresh()
-    until(qtbot, lambda: walker.items["cell1.png"].note == "blurred")
+    controller.saver.flush()
+    controller.refresh()
+    until(qtbot, lambda: controller.items["cell1.png"].note == "blurred")
 
 
 def test_an_object_at_hand_is_not_left_behind_as_done(open_docks, folder, qtbot):
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
     assert dock.parts.status.text() == "cell1.png: click on an object."
-    click(qtbot, dock, desk)
+    click(qtbot, dock, refine_dock)
     until(qtbot, lambda: dock.parts.status.text() == "cell1.png: the first object is active.")
-    dock.parts.acts["done_next"].click()
+    dock.parts.action_buttons["done_next"].click()
     assert "Accept or discard" in dock.parts.status.text()
-    assert dock.walker.current == "cell1.png"
-    assert dock.walker.items["cell1.png"].status == "in progress"
+    assert dock.controller.current == "cell1.png"
+    assert dock.controller.items["cell1.png"].status == "in progress"
 
 
 def test_a_second_window_is_told(open_docks, folder, qtbot):
     _, first, _ = open_docks()
     open_folder(qtbot, first, folder)
     _, second, _ = open_docks()
-    with qtbot.waitSignal(second.walker.failed, timeout=30_000) as said:
+    with qtbot.waitSignal(second.controller.failed, timeout=30_000) as said:
         second.open_folder(folder)
     assert "another window" in said.args[0]
-    assert second.walker.project is None
+    assert second.controller.project is None
     first.release()
     open_folder(qtbot, second, folder)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
 def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatch, code):
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    walker, said = dock.walker, []
-    walker.failed.connect(said.append)
-    desk.refiner.failed.connect(said.append)
+    controller, said = dock.controller, []
+    controller.failed.connect(said.append)
+    refine_dock.controller.failed.connect(said.append)
 
     def refuse(*arguments, **options):
         raise OSError(code, os.strerror(code))
 
-    out = walker.out
+    out = controller.out
     before = sorted(path.name for path in out.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr("tempfile.mkstemp", refuse)
         patch.setattr(reader.FolderLog, "_append_line", refuse)
-        accept(qtbot, dock, desk)
+        accept(qtbot, dock, refine_dock)
         go(qtbot, dock, "cell2.png")
-        walker.saver.run(lambda: None).result()
-        until(qtbot, lambda: walker.saver.unsaved == ("cell1.png",))
+        controller.saver.run(lambda: None).result()
+        until(qtbot, lambda: controller.saver.unsaved == ("cell1.png",))
         until(qtbot, lambda: dock.parts.retry.isVisibleTo(dock))
         assert os.strerror(code) in said[0]
         assert len(said) == 1
         assert sorted(path.name for path in out.iterdir()) == before
         go(qtbot, dock, "cell1.png")  # from memory
-        assert list(desk.refiner.current.annotation.objects) == [1]
-        labels = desk.refiner.current.mask.store.data.copy()
+        assert list(refine_dock.controller.current.annotation.objects) == [1]
+        labels = refine_dock.controller.current.mask.store.data.copy()
         go(qtbot, dock, "cell2.png")
-        until(qtbot, lambda: walker.saver.unsaved == ("cell1.png",))
+        until(qtbot, lambda: controller.saver.unsaved == ("cell1.png",))
     dock.parts.retry.click()
-    until(qtbot, lambda: not walker.saver.unsaved)
+    until(qtbot, lambda: not controller.saver.unsaved)
     np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
     assert [r["kind"] for r in read_records(log_path(out, "cell1.png"))].count("accept") == 1
     assert not [path for path in out.iterdir() if path.name.startswith(".cell")]
@@ -364,11 +369,11 @@ def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatc
 def test_a_folder_that_cannot_be_written_is_one_sentence(open_docks, folder, qtbot):
     (folder.parent / "images-spa").write_text("a file where the folder should be")
     _, dock, _ = open_docks()
-    with qtbot.waitSignal(dock.walker.failed, timeout=30_000) as said:
+    with qtbot.waitSignal(dock.controller.failed, timeout=30_000) as said:
         dock.open_folder(folder)
     assert said.args[0].count(".") >= 1
     assert "cannot" in said.args[0]
-    assert dock.walker.project is None
+    assert dock.controller.project is None
 
 
 def test_a_file_one_may_not_read_is_listed(open_docks, qtbot, strict_folder):
@@ -379,8 +384,8 @@ def test_a_file_one_may_not_read_is_listed(open_docks, qtbot, strict_folder):
     (ours / "cell1.png").chmod(0)
     _, dock, _ = open_docks()
     open_folder(qtbot, dock, ours)
-    assert dock.walker.current == "cell2.png"
-    problem = dock.walker.items["cell1.png"].problem
+    assert dock.controller.current == "cell2.png"
+    problem = dock.controller.items["cell1.png"].problem
     assert "cell1.png" in problem
     assert "Permission denied" in problem
 
@@ -388,19 +393,19 @@ def test_a_file_one_may_not_read_is_listed(open_docks, qtbot, strict_folder):
 def test_closing_the_window_leaves_everything_in_order(
     open_docks, folder, qtbot, make_napari_viewer
 ):
-    viewer, dock, desk = open_docks(make_napari_viewer(show=True))
+    viewer, dock, refine_dock = open_docks(make_napari_viewer(show=True))
     open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, desk)
-    labels = desk.refiner.current.mask.store.data.copy()
-    click(qtbot, dock, desk, (8, 8))  # active
-    out = dock.walker.out
+    accept(qtbot, dock, refine_dock)
+    labels = refine_dock.controller.current.mask.store.data.copy()
+    click(qtbot, dock, refine_dock, (8, 8))  # active
+    out = dock.controller.out
     viewer.close()
     assert not [t.name for t in threading.enumerate() if t.name.startswith("napari-spa")]
     np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)  # no other window has it
-    until(qtbot, lambda: ready(desk))
-    assert desk.refiner.held.number == 2
+    until(qtbot, lambda: ready(refine_dock))
+    assert refine_dock.controller.active.number == 2
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -408,7 +413,7 @@ def test_closing_while_an_image_is_read_leaves_nothing_behind(
     open_docks, folder, qtbot, monkeypatch, first
 ):
     """The first image of the folder, or the next one after work on another."""
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     reading, go_on = threading.Event(), threading.Event()
     read = reader.read_image_file
 
@@ -423,34 +428,34 @@ def test_closing_while_an_image_is_read_leaves_nothing_behind(
         dock.open_folder(folder)
     else:
         open_folder(qtbot, dock, folder)
-        accept(qtbot, dock, desk)
-        dock.walker.go("cell5.png")
+        accept(qtbot, dock, refine_dock)
+        dock.controller.go("cell5.png")
     until(qtbot, reading.is_set)
     # The dock waits for its threads; what is read by then is heard by nobody.
     timer = threading.Timer(0.2, go_on.set)
     timer.start()
     dock.release()
-    desk.release()
+    refine_dock.release()
     timer.join()
     qtbot.wait(100)
     assert not [t.name for t in threading.enumerate() if t.name.startswith("napari-spa")]
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)  # no other window has it
     if not first:
         go(qtbot, dock, "cell1.png")
-        assert list(desk.refiner.current.annotation.objects) == [1]
+        assert list(refine_dock.controller.current.annotation.objects) == [1]
 
 
 def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):
-    viewer, dock, desk = open_docks()
+    viewer, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, desk)
-    viewer.layers.remove(dock.walker.stage.current.layer)
-    until(qtbot, lambda: dock.walker.current is None)
-    dock.walker.saver.flush()
-    assert labels_path(dock.walker.out, "cell1.png").exists()
+    accept(qtbot, dock, refine_dock)
+    viewer.layers.remove(dock.controller.stage.current.layer)
+    until(qtbot, lambda: dock.controller.current is None)
+    dock.controller.saver.flush()
+    assert labels_path(dock.controller.out, "cell1.png").exists()
     go(qtbot, dock, "cell1.png")
-    assert list(desk.refiner.current.annotation.objects) == [1]
+    assert list(refine_dock.controller.current.annotation.objects) == [1]
 
 
 def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qtbot):
@@ -462,9 +467,9 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     table = tmp_path / "clicks.csv"
     rows = [f"cell{n}.png,1,24,28,1" for n in (2, 3)] + ["cell3.png,4,999,1,1"]
     table.write_text("\n".join(["image,object,row,col,label", *rows]) + "\n")
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, source)
-    walker, jobs = dock.walker, dock.jobs
+    controller, jobs = dock.controller, dock.jobs
     dock.parts.apply.click()
     dialog = jobs.dialog
     assert dialog.start.isEnabled()  # no one has to wait for the estimate
@@ -477,33 +482,34 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     qtbot.waitUntil(lambda: "2 images" in dialog.effort.text(), timeout=60_000)
     dialog.start.click()
     assert jobs.busy
-    walker.go("cell3.png")  # waits in the batch
-    assert walker.current == "cell1.png"
+    controller.go("cell3.png")  # waits in the batch
+    assert controller.current == "cell1.png"
     qtbot.waitUntil(lambda: not jobs.busy, timeout=60_000)
-    until(qtbot, lambda: walker.items["cell3.png"].status == "review")
+    until(qtbot, lambda: controller.items["cell3.png"].status == "review")
     assert "Not found: object 4 of cell3.png: the point (999, 1)" in dock.parts.status.text()
-    assert walker.items["cell2.png"].objects == 1
-    assert walker.items["cell4.png"].status == "to do"
+    assert controller.items["cell2.png"].objects == 1
+    assert controller.items["cell4.png"].status == "to do"
     until(qtbot, lambda: list(dock.parts.model.names) == ["cell2.png", "cell3.png"]
           or list(dock.parts.model.names) == ["cell3.png", "cell2.png"])  # fmt: skip
     go(qtbot, dock, "cell3.png")
-    assert list(desk.refiner.current.annotation.objects) == [1]
+    assert list(refine_dock.controller.current.annotation.objects) == [1]
     np.testing.assert_array_equal(
-        desk.refiner.current.mask.store.data, tifffile.imread(labels_path(walker.out, "cell3.png"))
+        refine_dock.controller.current.mask.store.data,
+        tifffile.imread(labels_path(controller.out, "cell3.png")),
     )
-    accept(qtbot, dock, desk, (5, 5))
-    dock.parts.acts["done_next"].click()
-    assert walker.items["cell3.png"].status == "done"
+    accept(qtbot, dock, refine_dock, (5, 5))
+    dock.parts.action_buttons["done_next"].click()
+    assert controller.items["cell3.png"].status == "done"
 
 
 def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
-    _, dock, desk = open_docks()
+    _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, desk)
-    mask = desk.refiner.current.mask.store.data.copy()
-    desk.refiner.classes.add("nucleus")
-    desk.parts.objects.class_requested.emit(1, "nucleus")
-    click(qtbot, dock, desk, (8, 8))  # active, and not exported
+    accept(qtbot, dock, refine_dock)
+    mask = refine_dock.controller.current.mask.store.data.copy()
+    refine_dock.controller.classes.add("nucleus")
+    refine_dock.parts.objects.class_requested.emit(1, "nucleus")
+    click(qtbot, dock, refine_dock, (8, 8))  # active, and not exported
     dock.parts.export.click()
     dialog = dock.jobs.dialog
     dialog.kinds["coco"].setChecked(True)
@@ -517,7 +523,7 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     )
     semantic = tifffile.imread(tmp_path / "exported" / "classes" / "cell1.png.tif")
     np.testing.assert_array_equal(semantic, mask == 1)
-    assert [c.name for c in read_classes(dock.walker.out / "classes.json")] == ["nucleus"]
+    assert [c.name for c in read_classes(dock.controller.out / "classes.json")] == ["nucleus"]
 
 
 def test_opening_the_dock_imports_no_torch():
@@ -534,9 +540,11 @@ def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
     try:
         open_folder(qtbot, dock, folder)
-        (desk,) = (w for w in viewer.window.dock_widgets.values() if isinstance(w, RefineDock))
-        until(qtbot, desk.isVisible)  # until it is laid out it has another width
+        (refine_dock,) = (
+            w for w in viewer.window.dock_widgets.values() if isinstance(w, RefineDock)
+        )
+        until(qtbot, refine_dock.isVisible)  # until it is laid out it has another width
         qtbot.wait(300)
-        assert min(dock.width(), desk.width()) >= 320
+        assert min(dock.width(), refine_dock.width()) >= 320
     finally:
         dock.release()

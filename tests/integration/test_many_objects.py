@@ -57,7 +57,7 @@ def open_dock(make_napari_viewer, qtbot):
 
 
 def play(qtbot, dock, act, timeout=60_000):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=timeout) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=timeout) as signal:
         act()
     return signal.args[0]
 
@@ -67,16 +67,16 @@ def noise(shape=(60, 300)):
 
 
 def objects(dock):
-    return dock.refiner.current.annotation.objects
+    return dock.controller.current.annotation.objects
 
 
 def labels(dock):
-    return dock.refiner.current.mask.layer.data
+    return dock.controller.current.mask.layer.data
 
 
 def outside_view(dock):
     """A pixel in the image that the field of view of the current object does not hold."""
-    view = dock.refiner.shown().timeline.state.view
+    view = dock.controller.shown().timeline.state.view
     column = view.column + view.width + 4 if view.column < 120 else view.column - 4
     return 30.0, column
 
@@ -84,22 +84,22 @@ def outside_view(dock):
 def test_a_click_elsewhere_accepts_and_one_undo_takes_both_back(open_dock, qtbot):
     dock = open_dock(noise())
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
-    picked = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    picked = play(qtbot, dock, lambda: dock.controller.pick(0))
     assert picked.round == 2
     second = play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock)))
     assert second.round == 1
     assert list(objects(dock)) == [1]
-    assert dock.refiner.held.number == 2
+    assert dock.controller.active.number == 2
     assert "Object 1 accepted" in dock.parts.status.text()
     np.testing.assert_array_equal(labels(dock) == 1, picked.mask)
-    back = play(qtbot, dock, dock.parts.acts["undo"].click)
+    back = play(qtbot, dock, dock.parts.action_buttons["undo"].click)
     assert not objects(dock)
-    assert dock.refiner.held.number == 1
+    assert dock.controller.active.number == 1
     np.testing.assert_array_equal(back.mask, picked.mask)
     assert not (labels(dock) == 2).any()
-    again = play(qtbot, dock, dock.parts.acts["undo"].click)  # its own round
+    again = play(qtbot, dock, dock.parts.action_buttons["undo"].click)  # its own round
     np.testing.assert_array_equal(again.mask, first.mask)
-    assert not dock.refiner.can_undo
+    assert not dock.controller.can_undo
 
 
 def test_a_click_in_reach_corrects(open_dock, qtbot):
@@ -108,7 +108,7 @@ def test_a_click_in_reach_corrects(open_dock, qtbot):
     row, column = np.argwhere(first.mask)[0]
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((row, column))).round == 2
     assert play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock), 0)).round == 3
-    assert dock.refiner.held.number == 1
+    assert dock.controller.active.number == 1
     assert not objects(dock)
 
 
@@ -153,13 +153,13 @@ def test_the_mouse_says_which_object_is_meant(modifiers, aim):
 def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
     dock = open_dock(noise())
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
-    dock.refiner.accept()
+    dock.controller.accept()
     row, column = (int(v) for v in np.argwhere(first.mask)[0])
-    dock.refiner.selected = None
+    dock.controller.selected = None
     dock.prompt_controller.click((row, column))
-    assert not dock.refiner.busy
-    assert dock.refiner.held is None
-    assert dock.refiner.selected == 1
+    assert not dock.controller.busy
+    assert dock.controller.active is None
+    assert dock.controller.selected == 1
     assert "Reopen" in dock.parts.status.text()
     again = play(qtbot, dock, lambda: dock.objects.reopen(1))
     np.testing.assert_array_equal(again.mask, first.mask)
@@ -171,14 +171,14 @@ def test_reopening_another_object_accepts_the_current_one(open_dock, qtbot):
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
     play(qtbot, dock, lambda: dock.prompt_controller.click(outside_view(dock)))
     play(qtbot, dock, lambda: dock.objects.reopen(1))
-    assert dock.refiner.held.number == 1
+    assert dock.controller.active.number == 1
     assert list(objects(dock)) == [1, 2]
 
 
 def test_what_is_counted_is_what_is_written(open_dock, qtbot):
     dock = open_dock(noise())
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30))).mask
-    dock.refiner.accept()
+    dock.controller.accept()
     second = play(qtbot, dock, lambda: dock.prompt_controller.click((32, 30), aim="next")).mask
     left = int((second & ~first).sum())
     shared = int((second & first).sum())
@@ -190,7 +190,7 @@ def test_what_is_counted_is_what_is_written(open_dock, qtbot):
     dock.store.save(overlap="replace")
     assert f"{int(second.sum()):,} px ·" in dock.parts.figures.text()
     dock.store.save(overlap="protect")
-    dock.refiner.accept()
+    dock.controller.accept()
     assert objects(dock)[2].area == left == int((labels(dock) == 2).sum())
 
 
@@ -203,18 +203,18 @@ def test_fifty_nuclei_take_one_click_each(open_dock, qtbot):
     for centre in centres:
         play(qtbot, dock, lambda centre=centre: dock.prompt_controller.click(centre))
     assert list(objects(dock)) == list(range(1, 50))
-    assert dock.refiner.held.number == 50
+    assert dock.controller.active.number == 50
     found = labels(dock)
     for number in range(1, 51):
         mask, nucleus = found == number, truth == number
         assert 2 * (mask & nucleus).sum() / (mask.sum() + nucleus.sum()) > 0.8, number
     before = found.copy()
     for number in (49, 48):
-        play(qtbot, dock, dock.parts.acts["undo"].click)
-        assert dock.refiner.held.number == number
+        play(qtbot, dock, dock.parts.action_buttons["undo"].click)
+        assert dock.controller.active.number == number
         assert list(objects(dock)) == list(range(1, number))
     np.testing.assert_array_equal(labels(dock), np.where(before > 48, 0, before))
     play(qtbot, dock, lambda: dock.objects.reopen(7))
-    assert dock.refiner.held.number == 7
+    assert dock.controller.active.number == 7
     np.testing.assert_array_equal(labels(dock), np.where(before > 48, 0, before))
-    assert DEFAULT_KEYS["undo"] in dock.parts.acts["undo"].text()
+    assert DEFAULT_KEYS["undo"] in dock.parts.action_buttons["undo"].text()

@@ -46,8 +46,8 @@ def taught(name, seed, picks=3):
 @pytest.fixture
 def people():
     """Two profiles on the shelf that draw differently."""
-    shelf = ProfileStore()
-    return shelf.add(taught("Ana", 0)), shelf.add(taught("Ben", 1))
+    profile_store = ProfileStore()
+    return profile_store.add(taught("Ana", 0)), profile_store.add(taught("Ben", 1))
 
 
 @pytest.fixture
@@ -71,16 +71,16 @@ def until(qtbot, condition):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as signal:
         act()
-    until(qtbot, lambda: not dock.refiner.busy)
+    until(qtbot, lambda: not dock.controller.busy)
     return signal.args[0]
 
 
 def settle(qtbot, dock):
     """Wait until all profiles are read and written."""
     done = []
-    dock.refiner.profiles.files.ask(lambda: None, done.append)
+    dock.controller.profiles.files.ask(lambda: None, done.append)
     until(qtbot, lambda: bool(done))
 
 
@@ -113,12 +113,12 @@ def test_another_profile_proposes_an_untouched_object_anew(open_dock, people, qt
     assert dock.store.load().profile == str(ana)
     assert recent_profile("spa-tiny") == str(ana)
 
-    picked = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    picked = play(qtbot, dock, lambda: dock.controller.pick(0))
     choose(qtbot, dock, 2)
     assert "next object" in dock.parts.status.text()
-    assert not dock.refiner.busy
-    assert dock.refiner.shown().proposal.round == picked.round == 2
-    dock.refiner.accept()
+    assert not dock.controller.busy
+    assert dock.controller.shown().proposal.round == picked.round == 2
+    dock.controller.accept()
     settle(qtbot, dock)
     assert PreferenceProfile.load(ben).picks == 10  # the one in use when it was accepted
     assert PreferenceProfile.load(ana).picks == 9
@@ -130,8 +130,8 @@ def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock,
     ana = people[0]
     dock.store.save(profile=str(ana))
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    play(qtbot, dock, lambda: dock.refiner.pick(0))
-    dock.refiner.accept()
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    dock.controller.accept()
     settle(qtbot, dock)
     once = PreferenceProfile.load(ana)
     assert (once.picks, once.images) == (10, 4)
@@ -140,7 +140,7 @@ def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock,
     choose(qtbot, dock, 2)
     assert "next object" in dock.parts.status.text()  # accepted before: it stays as it is
     choose(qtbot, dock, 1)
-    dock.refiner.accept()
+    dock.controller.accept()
     settle(qtbot, dock)
     again = PreferenceProfile.load(ana)
     assert (again.picks, again.images, again.objects) == (once.picks, once.images, once.objects)
@@ -150,69 +150,69 @@ def test_an_accepted_object_teaches_once_however_often_it_is_reopened(open_dock,
 def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbot):
     viewer, dock = open_dock()
     viewer.add_image(image())
-    desk, shelf = dock.profiles, ProfileStore()
+    refine_dock, profile_store = dock.profiles, ProfileStore()
 
     def ask(act, *values):
-        desk.ask(act)
-        dialog = desk.dialog
+        refine_dock.ask(act)
+        dialog = refine_dock.dialog
         assert isinstance(dialog, QDialog)
         for field, value in zip(("name", "task"), values, strict=False):
             getattr(dialog, field).setText(value)
             getattr(dialog, field).textEdited.emit(value)
-        assert dialog.act.isEnabled()
+        assert dialog.action.isEnabled()
         return dialog
 
     def names():
         settle(qtbot, dock)
         settle(qtbot, dock)
-        return [entry.name for entry in shelf.list()]
+        return [entry.name for entry in profile_store.list()]
 
     def bring_back(title):
         settle(qtbot, dock)
-        menus = [action.menu() for action in desk.menu().actions() if action.menu()]
+        menus = [action.menu() for action in refine_dock.menu().actions() if action.menu()]
         (back,) = [menu for menu in menus if menu.title() == "Restore"]
         {action.text(): action for action in back.actions()}[title].trigger()
         settle(qtbot, dock)
         settle(qtbot, dock)
 
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    play(qtbot, dock, lambda: dock.refiner.pick(0))
-    dock.refiner.accept()
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    dock.controller.accept()
     assert dock.parts.profile.words.text() == "Unsaved: 1 pick, 1 image"
-    ask("keep", "Ana").act.click()
+    ask("keep", "Ana").action.click()
     assert names() == ["Ana"]
     assert dock.parts.profile.combo.currentText() == "Ana"
     assert dock.parts.profile.words.text() == "1 pick, 1 image"
-    ask("rename", "Anna", "optic cup").act.click()
+    ask("rename", "Anna", "optic cup").action.click()
     assert names() == ["Anna"]
     assert dock.parts.profile.combo.currentText() == "Anna, optic cup"
-    ask("copy").act.click()
+    ask("copy").action.click()
     assert names() == ["Anna", "Anna (copy)"]
-    assert dock.refiner.profiles.entry.name == "Anna"
-    desk.ask("merge")
-    desk.dialog.boxes[0].click()
-    desk.dialog.act.click()
+    assert dock.controller.profiles.entry.name == "Anna"
+    refine_dock.ask("merge")
+    refine_dock.dialog.boxes[0].click()
+    refine_dock.dialog.action.click()
     assert names() == ["Anna", "Anna (copy)", "Anna and Anna (copy)"]
-    assert dock.refiner.profiles.profile.picks == 2
+    assert dock.controller.profiles.profile.picks == 2
     reset = ask("reset")
     assert "2 picks on 1 image" in reset.words.text()
     reset.cancel.click()
     settle(qtbot, dock)
-    assert dock.refiner.profiles.profile.picks == 2
-    ask("reset").act.click()
+    assert dock.controller.profiles.profile.picks == 2
+    ask("reset").action.click()
     settle(qtbot, dock)
-    assert dock.refiner.profiles.profile.picks == 0
-    assert dock.refiner.session.profile.picks == 0
+    assert dock.controller.profiles.profile.picks == 0
+    assert dock.controller.session.profile.picks == 0
     bring_back("Anna and Anna (copy), optic cup (2 picks)")
-    assert dock.refiner.session.profile.picks == 2
-    ask("delete").act.click()
+    assert dock.controller.session.profile.picks == 2
+    ask("delete").action.click()
     assert names() == ["Anna", "Anna (copy)"]
     assert dock.parts.profile.combo.currentText() == "No profile"
     assert dock.store.load().profile == ""
     bring_back("Anna and Anna (copy), optic cup (2 picks)")
     assert names() == ["Anna", "Anna (copy)", "Anna and Anna (copy)"]
-    assert dock.refiner.profiles.entry.name == "Anna and Anna (copy)"
-    assert dock.refiner.profiles.profile.picks == 2
+    assert dock.controller.profiles.entry.name == "Anna and Anna (copy)"
+    assert dock.controller.profiles.profile.picks == 2
 
 
 def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
@@ -225,11 +225,11 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     assert not dock.profiles.comparison.possible
     world = tuple(layer.data_to_world((1, 30, 35)))
     play(qtbot, dock, lambda: dock.prompt_controller.click(world))
-    before = dock.refiner.session.timeline
+    before = dock.controller.session.timeline
     found = disagree(
         MODEL,
         image(),
-        dock.refiner.session.prompts,
+        dock.controller.session.prompts,
         *(PreferenceProfile.load(path) for path in people),
         config=CONFIG,
     )
@@ -238,12 +238,12 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     def compare():
         compare_menu = next(a.menu() for a in dock.profiles.menu().actions() if a.menu())
         next(a for a in compare_menu.actions() if a.text() == "Ben").trigger()
-        until(qtbot, lambda: not dock.refiner.busy)
+        until(qtbot, lambda: not dock.controller.busy)
         return [x for x in viewer.layers if x.name == "SPA disagreement"]
 
     (shown,) = compare()
     assert isinstance(shown, Labels)
-    assert dock.refiner.session.timeline is before  # nothing happened to the object
+    assert dock.controller.session.timeline is before  # nothing happened to the object
     labels = np.zeros((2, 60, 70), np.uint8)
     for place in np.argwhere(shown.data):
         on = np.round(layer.world_to_data(shown.data_to_world(place))).astype(int)
@@ -265,9 +265,9 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     viewer.layers.remove(shown)
     assert not bar.comparison.isVisibleTo(dock)
     (shown,) = compare()
-    mask = dock.refiner.current.mask.layer
+    mask = dock.controller.current.mask.layer
     assert not mask.visible  # its colour would mix with these
-    play(qtbot, dock, lambda: dock.refiner.pick(0))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
     assert not shown.visible  # it was about the round before
     assert mask.visible
     compare()
@@ -301,7 +301,7 @@ def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
     viewer, dock = open_dock(viewer)
     viewer.add_image(image())
     until(qtbot, lambda: "ana.json" in dock.parts.status.text().lower())
-    assert dock.refiner.profiles.chosen is None
+    assert dock.controller.profiles.chosen is None
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35))).round == 1
 
 
@@ -312,25 +312,25 @@ def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
     source.mkdir()
     for number in range(3):
         iio.imwrite(source / f"{number}.png", image(number))
-    viewer, desk = open_dock()
+    viewer, refine_dock = open_dock()
     folder = FolderDock(viewer)
     viewer.window.add_dock_widget(folder, name="SPA Folder")
-    walker, ana = folder.walker, people[0]
+    controller, ana = folder.controller, people[0]
     try:
-        choose(qtbot, desk, 0)
-        desk.store.save(profile=str(ana))
+        choose(qtbot, refine_dock, 0)
+        refine_dock.store.save(profile=str(ana))
         folder.open_folder(source)
         for number in range(3):
-            until(qtbot, lambda name=f"{number}.png": walker.current == name)
-            world = tuple(walker.stage.current.layer.data_to_world((30, 35)))
-            play(qtbot, desk, lambda world=world: desk.prompt_controller.click(world))
-            play(qtbot, desk, lambda: desk.refiner.pick(0))
-            desk.refiner.accept()
-            settle(qtbot, desk)
+            until(qtbot, lambda name=f"{number}.png": controller.current == name)
+            world = tuple(controller.stage.current.layer.data_to_world((30, 35)))
+            play(qtbot, refine_dock, lambda world=world: refine_dock.prompt_controller.click(world))
+            play(qtbot, refine_dock, lambda: refine_dock.controller.pick(0))
+            refine_dock.controller.accept()
+            settle(qtbot, refine_dock)
             profile = PreferenceProfile.load(ana)
             assert (profile.picks, profile.images) == (10 + number, 4 + number)
-            walker.done()
-        assert desk.refiner.profiles.profile.picks == 12
+            controller.done()
+        assert refine_dock.controller.profiles.profile.picks == 12
         assert not (tmp_path / "images-spa" / "profile.json").exists()
     finally:
         folder.release()

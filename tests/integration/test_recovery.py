@@ -40,7 +40,7 @@ def offers(qtbot, dock):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as shown:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as shown:
         act()
     return shown.args[0]
 
@@ -55,32 +55,32 @@ def test_a_killed_window_leaves_the_object_in_the_round_it_was_in(open_dock, qtb
             os.kill(child.pid, signal.SIGKILL)
     viewer, dock = open_dock()
     (offer,) = offers(qtbot, dock)
-    assert (offer.objects, offer.at_hand, offer.crashed) == (1, 2, True)
+    assert (offer.objects, offer.active, offer.crashed) == (1, 2, True)
     assert dock.parts.recovery.isVisibleTo(dock)
     assert "1 object and one in round 2" in dock.parts.recovery.words.text()
     shown = play(qtbot, dock, dock.parts.recovery.restore.click)
     assert shown.round == 2
-    np.testing.assert_array_equal(dock.refiner.current.mask.layer.data, np.load(labels))
+    np.testing.assert_array_equal(dock.controller.current.mask.layer.data, np.load(labels))
     assert viewer.dims.current_step[0] == 1
-    assert dock.refiner.can_undo
-    assert dock.refiner.can_redo
-    assert dock.refiner.session.profile.picks == 1
-    again = play(qtbot, dock, dock.refiner.redo)
+    assert dock.controller.can_undo
+    assert dock.controller.can_redo
+    assert dock.controller.session.profile.picks == 1
+    again = play(qtbot, dock, dock.controller.redo)
     assert again.round == 3
-    play(qtbot, dock, dock.refiner.undo)
-    dock.refiner.accept()
-    objects = dock.refiner.current.annotation.objects.values()
-    assert [held.parts[0].plane.position for held in objects] == [(2,), (1,)]
+    play(qtbot, dock, dock.controller.undo)
+    dock.controller.accept()
+    objects = dock.controller.current.annotation.objects.values()
+    assert [active.parts[0].plane.position for active in objects] == [(2,), (1,)]
 
 
 def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtbot):
     _, first = open_dock()
     play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
-    first.refiner.accept()
+    first.controller.accept()
     first.release()
     _, second = open_dock()
     (offer,) = offers(qtbot, second)
-    assert (offer.objects, offer.at_hand, offer.crashed) == (1, 0, False)
+    assert (offer.objects, offer.active, offer.crashed) == (1, 0, False)
     second.parts.recovery.forget.click()
     assert not second.parts.recovery.isVisibleTo(second)
     assert not list(work_root().glob("*/"))
@@ -89,7 +89,7 @@ def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtb
 def test_work_on_another_image_is_not_offered(open_dock, qtbot):
     _, first = open_dock()
     play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
-    first.refiner.accept()
+    first.controller.accept()
     first.release()
     _, second = open_dock(data=STACK[::-1].copy())  # same name, size and type
     assert offers(qtbot, second) == []
@@ -98,7 +98,7 @@ def test_work_on_another_image_is_not_offered(open_dock, qtbot):
 def test_two_windows_do_not_take_each_others_work(open_dock, qtbot):
     _, first = open_dock()
     play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
-    first.refiner.accept()
+    first.controller.accept()
     _, second = open_dock()
     assert offers(qtbot, second) == []
 
@@ -111,10 +111,10 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_work_goes_on(
     blocked.write_text("a file where the folder should be")
     _, dock = open_dock()
     said = []
-    dock.refiner.failed.connect(said.append)
+    dock.controller.failed.connect(said.append)
     play(qtbot, dock, lambda: dock.prompt_controller.click((0, 30, 35)))
-    dock.refiner.accept()
+    dock.controller.accept()
     play(qtbot, dock, lambda: dock.prompt_controller.click((0, 20, 20)))
     assert len(said) == 1
     assert "cannot be saved as you go" in said[0]
-    assert len(dock.refiner.current.annotation.objects) == 1
+    assert len(dock.controller.current.annotation.objects) == 1

@@ -43,7 +43,7 @@ def image(shape=(60, 70), seed=0):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as signal:
         act()
     return signal.args[0]
 
@@ -60,7 +60,7 @@ def press(viewer, key):
 
 
 def preview(dock):
-    return dock.refiner.current.mask.layer.data
+    return dock.controller.current.mask.layer.data
 
 
 def test_click_pick_undo_accept(viewer, open_dock, qtbot):
@@ -74,26 +74,26 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     second = play(qtbot, dock, dock.parts.grid.cards[0].button.click)
     assert second.round == 2
     np.testing.assert_array_equal(preview(dock) == 1, second.mask)
-    back = play(qtbot, dock, dock.parts.acts["undo"].click)
+    back = play(qtbot, dock, dock.parts.action_buttons["undo"].click)
     np.testing.assert_array_equal(back.mask, first.mask)
-    again = play(qtbot, dock, dock.parts.acts["redo"].click)
+    again = play(qtbot, dock, dock.parts.action_buttons["redo"].click)
     np.testing.assert_array_equal(again.mask, second.mask)
-    dock.parts.acts["accept"].click()
+    dock.parts.action_buttons["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, second.mask)
-    assert not dock.refiner.choosing
-    dock.refiner.current.mask.layer.undo()
+    assert not dock.controller.choosing
+    dock.controller.current.mask.layer.undo()
     assert not preview(dock).any()  # napari's own undo takes the object back
-    qtbot.waitUntil(lambda: not dock.refiner.current.annotation.objects, timeout=5000)
+    qtbot.waitUntil(lambda: not dock.controller.current.annotation.objects, timeout=5000)
 
 
 def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35))).mask
-    dock.parts.acts["accept"].click()
+    dock.parts.action_buttons["accept"].click()
     second = play(qtbot, dock, lambda: dock.prompt_controller.click((32, 30), aim="next")).mask
     np.testing.assert_array_equal(preview(dock) == 1, first)
-    dock.parts.acts["accept"].click()
+    dock.parts.action_buttons["accept"].click()
     np.testing.assert_array_equal(preview(dock) == 1, first)
     np.testing.assert_array_equal(preview(dock) == 2, second & ~first)
 
@@ -102,9 +102,9 @@ def test_discard_leaves_nothing(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    dock.parts.acts["discard"].click()
+    dock.parts.action_buttons["discard"].click()
     assert not preview(dock).any()
-    ours = [layer for layer in viewer.layers if dock.refiner.current.owns(layer)]
+    ours = [layer for layer in viewer.layers if dock.controller.current.owns(layer)]
     assert all(not len(layer.data) for layer in ours if not isinstance(layer, Labels))
 
 
@@ -129,7 +129,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
         inside = np.array([30, 3, 35])
     world = tuple(layer.data_to_world(inside))
     proposal = play(qtbot, dock, lambda: dock.prompt_controller.click(world))
-    labels = dock.refiner.current.mask.layer
+    labels = dock.controller.current.mask.layer
     np.testing.assert_allclose(labels.scale, layer.scale)
     np.testing.assert_allclose(labels.translate, layer.translate)
     if rgb:
@@ -142,7 +142,7 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
     reference = make_session("")
     reference.set_image(data if rgb else np.take(data, 3, 1 if order == (1, 0, 2) else 0))
     np.testing.assert_array_equal(reference.start([(30, 35)]).mask, proposal.mask)
-    shapes = [s for s in dock.refiner.current.candidates.layers if len(s.data)]
+    shapes = [s for s in dock.controller.current.candidates.layers if len(s.data)]
     assert shapes
     if not rgb:
         axis = 1 if order == (1, 0, 2) else 0
@@ -164,9 +164,9 @@ def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
         play(qtbot, dock, lambda: press(viewer, DEFAULT_KEYS["undo"]))
     assert {"Image", "Labels", "Points", "Shapes"} <= kinds
     press(viewer, DEFAULT_KEYS["toggle_1"])
-    assert dock.refiner.current.candidates.layers[0].visible
+    assert dock.controller.current.candidates.layers[0].visible
     press(viewer, DEFAULT_KEYS["accept"])
-    assert not dock.refiner.choosing
+    assert not dock.controller.choosing
 
 
 def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
@@ -174,10 +174,10 @@ def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
     dock = open_dock()
     dock.store.save(keys={"accept": "Shift+Z"})
     dock.store.save(contrast="layer")
-    assert "Shift+Z" in dock.parts.acts["accept"].text()
+    assert "Shift+Z" in dock.parts.action_buttons["accept"].text()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     press(viewer, "Shift+Z")
-    assert not dock.refiner.choosing
+    assert not dock.controller.choosing
 
 
 def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
@@ -186,10 +186,10 @@ def test_layers_may_be_renamed_and_deleted(viewer, open_dock, qtbot):
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     for layer in list(viewer.layers):
         layer.name = f"renamed {layer.name}"
-    play(qtbot, dock, lambda: dock.refiner.pick(0))
-    for layer in [x for x in viewer.layers if dock.refiner.current.owns(x)]:
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    for layer in [x for x in viewer.layers if dock.controller.current.owns(x)]:
         viewer.layers.remove(layer)
-    proposal = play(qtbot, dock, lambda: dock.refiner.pick(0))
+    proposal = play(qtbot, dock, lambda: dock.controller.pick(0))
     np.testing.assert_array_equal(preview(dock) == 1, proposal.mask)
 
 
@@ -197,10 +197,10 @@ def test_deleting_the_image_drops_the_object_and_late_answers(viewer, open_dock,
     layer = viewer.add_image(image())
     dock = open_dock()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    dock.refiner.pick(0)
+    dock.controller.pick(0)
     viewer.layers.remove(layer)
     qtbot.wait(500)
-    assert not dock.refiner.choosing
+    assert not dock.controller.choosing
     assert "removed" in dock.parts.status.text()
     viewer.add_image(image(seed=1))
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((20, 20))).round == 1
@@ -216,11 +216,11 @@ def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock.prompt_controller.click((500, 1))
     assert "outside" in dock.parts.status.text()
-    with qtbot.waitSignal(dock.refiner.failed, timeout=10_000):
+    with qtbot.waitSignal(dock.controller.failed, timeout=10_000):
         dock.prompt_controller.click((5, 5))
     assert dock.parts.status.text() == "The model file is broken."
-    assert not dock.refiner.worker.busy
-    dock.refiner.model.factory = make_session
+    assert not dock.controller.worker.busy
+    dock.controller.model.factory = make_session
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((5, 5))).round == 1
 
 
@@ -232,8 +232,8 @@ def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     viewer.dims.set_current_step(0, 2)
     dock.prompt_controller.click((2, 30, 35))
     assert "another slice" in dock.parts.status.text()
-    dock.parts.acts["accept"].click()
-    labels = dock.refiner.current.mask.layer.data
+    dock.parts.action_buttons["accept"].click()
+    labels = dock.controller.current.mask.layer.data
     assert labels[1].any()
     assert not labels[[0, 2, 3]].any()
 
@@ -243,7 +243,7 @@ def test_closing_gives_everything_back(viewer, open_dock, qtbot):
     keys, callbacks = dict(viewer.keymap), list(viewer.mouse_drag_callbacks)
     dock = open_dock()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
-    dock.parts.acts["accept"].click()
+    dock.parts.action_buttons["accept"].click()
     dock.close()
     assert dict(viewer.keymap) == keys
     assert list(viewer.mouse_drag_callbacks) == callbacks
@@ -274,8 +274,8 @@ def test_two_viewers_do_not_collide(make_napari_viewer, qtbot):
         np.testing.assert_array_equal(preview(docks[0]) == 1, first.mask)
         np.testing.assert_array_equal(preview(docks[1]) == 1, second.mask)
         press(viewers[0], DEFAULT_KEYS["accept"])
-        assert docks[1].refiner.choosing
-        assert not docks[0].refiner.choosing
+        assert docks[1].controller.choosing
+        assert not docks[0].controller.choosing
     finally:
         for dock in docks:
             dock.release()

@@ -26,13 +26,13 @@ def dock(make_napari_viewer, qtbot):
 
 
 def play(qtbot, dock, act):
-    with qtbot.waitSignal(dock.refiner.proposed, timeout=60_000) as signal:
+    with qtbot.waitSignal(dock.controller.proposed, timeout=60_000) as signal:
         act()
     return signal.args[0]
 
 
 def in_image(dock):
-    return int(np.count_nonzero(dock.refiner.current.mask.layer.data))
+    return int(np.count_nonzero(dock.controller.current.mask.layer.data))
 
 
 def drag(qtbot, dock, *values):
@@ -42,82 +42,82 @@ def drag(qtbot, dock, *values):
     areas = []
     for value in values:
         slider.setSliderPosition(value)
-        qtbot.waitUntil(lambda: not dock.refiner.worker.busy, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.controller.worker.busy, timeout=60_000)
         areas.append(in_image(dock))
     return areas
 
 
 def test_the_image_follows_and_a_drag_is_one_round(dock, qtbot):
-    first, slider = dock.refiner.held.shown.proposal, dock.parts.size_slider.slider
+    first, slider = dock.controller.active.shown.proposal, dock.parts.size_slider.slider
     assert slider.value() == round(100 * first.size)
     small, large = drag(qtbot, dock, -70, 70)
     assert small < first.area < large
     assert dock.parts.now.currentIndex() == 0  # no progress bar comes and goes
-    assert dock.refiner.held.shown.proposal is first
+    assert dock.controller.active.shown.proposal is first
     shown = play(qtbot, dock, lambda: slider.setSliderDown(False))
     assert (shown.round, shown.size) == (2, pytest.approx(0.7))
     assert in_image(dock) == shown.area == large
-    assert play(qtbot, dock, dock.refiner.undo) is first
+    assert play(qtbot, dock, dock.controller.undo) is first
     assert in_image(dock) == first.area
     assert slider.value() == round(100 * first.size)
-    assert play(qtbot, dock, dock.refiner.redo).area == large
-    dock.refiner.accept()
+    assert play(qtbot, dock, dock.controller.redo).area == large
+    dock.controller.accept()
     assert in_image(dock) == large
-    dock.refiner.keeper.flush()
-    log = read_records(dock.refiner.keeper.log_of(dock.refiner.current))
+    dock.controller.autosave.flush()
+    log = read_records(dock.controller.autosave.log_of(dock.controller.current))
     acts = [record["act"] for record in log if record["kind"] == "decision"]
     assert acts == ["start", "resize"]
 
 
 def test_nothing_is_accepted_while_it_is_being_chosen(dock, qtbot):
     drag(qtbot, dock, 60)
-    assert dock.refiner.accept() is False
-    assert not dock.refiner.current.annotation.objects
+    assert dock.controller.accept() is False
+    assert not dock.controller.current.annotation.objects
 
 
 def test_dragged_back_it_is_as_before(dock, qtbot):
-    first = dock.refiner.held.shown.proposal
+    first = dock.controller.active.shown.proposal
     here = round(100 * first.size)
     drag(qtbot, dock, 60, here)
     dock.parts.size_slider.slider.setSliderDown(False)
-    qtbot.waitUntil(lambda: not dock.refiner.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.controller.busy, timeout=60_000)
     assert in_image(dock) == first.area
-    assert not dock.refiner.can_undo
-    assert dock.refiner.accept()
+    assert not dock.controller.can_undo
+    assert dock.controller.accept()
 
 
 def test_discarding_in_the_middle_leaves_nothing(dock, qtbot):
     drag(qtbot, dock, 60)
-    dock.refiner.discard()
+    dock.controller.discard()
     assert in_image(dock) == 0
-    assert not dock.refiner.busy
+    assert not dock.controller.busy
     assert not dock.parts.size_slider.isEnabled()
 
 
 def test_a_size_that_fails_shows_the_round_again(dock, qtbot, monkeypatch):
-    first = dock.refiner.held.shown.proposal
+    first = dock.controller.active.shown.proposal
 
     def fails(size):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(dock.refiner.session, "at_size", fails)
+    monkeypatch.setattr(dock.controller.session, "at_size", fails)
     slider = dock.parts.size_slider.slider
     play(qtbot, dock, lambda: slider.setValue(60))
     assert slider.value() == round(100 * first.size)
     assert in_image(dock) == first.area
-    assert not dock.refiner.busy
+    assert not dock.controller.busy
 
 
 def test_a_blind_reader_has_no_slider(dock, qtbot):
-    dock.refiner.discard()
+    dock.controller.discard()
     dock.store.save(blind=True)
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert dock.parts.size_slider.isHidden()
     dock.parts.size_slider.step(1)
-    dock.refiner.resize(0.5)
-    assert not dock.refiner.busy
+    dock.controller.resize(0.5)
+    assert not dock.controller.busy
     assert in_image(dock) == 0
     dock.store.save(blind=False)
-    dock.refiner.discard()
+    dock.controller.discard()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert not dock.parts.size_slider.isHidden()

@@ -86,8 +86,8 @@ def test_records_of_a_log_are_written_as_they_were_read(name: str) -> None:
 def test_an_unfinished_object_is_found_again() -> None:
     labels = np.zeros((48, 56), np.uint16)
     session = read_journal(read_records(SAVED / LOGS[0]), ArraySurface(labels))
-    assert session.at_hand is not None
-    assert (session.at_hand.number, session.at_hand.round) == (3, 2)
+    assert session.active is not None
+    assert (session.active.number, session.active.round) == (3, 2)
     assert sorted(session.annotation.objects) == [1, 2]
 
 

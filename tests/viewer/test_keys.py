@@ -62,7 +62,7 @@ def test_macos_has_codes_of_its_own():
     assert meant_key(press("И", 1, virtual=11), "darwin") == (ord("B"), NONE)
 
 
-class ImageSampler(QWidget):
+class Canvas(QWidget):
     def __init__(self):
         super().__init__()
         self.keys = []
@@ -72,7 +72,7 @@ class ImageSampler(QWidget):
 
 
 def test_where_text_is_written_nothing_is_changed(qtbot, qapp):
-    window, canvas, text = QWidget(), ImageSampler(), QLineEdit()
+    window, canvas, text = QWidget(), Canvas(), QLineEdit()
     qtbot.addWidget(window)
     layout = QVBoxLayout(window)
     layout.addWidget(canvas)

@@ -17,7 +17,7 @@ from npe2 import PluginManifest
 from napari_spa.errors import DataError, InputError
 from napari_spa.viewer.actions import parse_key
 from napari_spa.viewer.settings import (
-    ACT_TITLES,
+    ACTION_TITLES,
     DEFAULT_KEYS,
     RULES,
     Settings,
@@ -104,7 +104,7 @@ def test_the_manifest_lists_nothing_else():
     listed = {(g, e) for g, c in CONFIGURATIONS.items() if g != "keys" for e in c.properties}
     assert listed == {(rule.group, rule.entry) for rule in RULES.values()}
     titles = {act: entry.title for act, entry in CONFIGURATIONS["keys"].properties.items()}
-    assert list(titles.items()) == list(ACT_TITLES.items())
+    assert list(titles.items()) == list(ACTION_TITLES.items())
     keys = {act: entry.default for act, entry in CONFIGURATIONS["keys"].properties.items()}
     assert keys == DEFAULT_KEYS
 
@@ -338,7 +338,7 @@ def test_whatever_the_file_holds_loading_does_not_raise(old_napari, tmp_path, co
 def test_the_key_that_was_given_goes_back_not_the_one_that_was_there():
     found, problems = read_entries({"keys": {"pick_1": "N", "help": "F9"}})
     assert found.keys == {**DEFAULT_KEYS, "help": "F9"}
-    assert problems == ["N is the key of two acts, so 'Pick difference 1' keeps G."]
+    assert problems == ["N is the key of two actions, so 'Pick difference 1' keeps G."]
 
 
 # ---------------------------------------------------------------------- disk
@@ -501,7 +501,7 @@ def test_a_key_is_written_one_way(text, key):
 
 
 def test_default_keys_are_one_for_each_act_and_written_as_kept():
-    assert len(set(DEFAULT_KEYS.values())) == len(DEFAULT_KEYS) == len(ACT_TITLES)
+    assert len(set(DEFAULT_KEYS.values())) == len(DEFAULT_KEYS) == len(ACTION_TITLES)
     assert [parse_key(key) for key in DEFAULT_KEYS.values()] == list(DEFAULT_KEYS.values())
 
 

@@ -18,7 +18,14 @@ from napari_spa.cli.arguments import (
     positive,
     seed,
 )
-from napari_spa.cli.output import CallError, checking_the_call, progress_bar, say, show, show_json
+from napari_spa.cli.output import (
+    CallError,
+    checking_the_call,
+    echo,
+    echo_err,
+    echo_json,
+    progress_bar,
+)
 from napari_spa.core.words import counted
 
 if TYPE_CHECKING:
@@ -114,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         raise CallError("--grid is for --auto; leave it out.")
     plan = _plan(options)
     for note in plan.notes:
-        say(f"napari-spa: {note}")
+        echo_err(f"napari-spa: {note}")
     if options.dry_run:
         return _dry_run(options, plan)
     return _run(options, plan)
@@ -150,7 +157,7 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
     from napari_spa.batch.runner import run_batch
 
     if options.scheduler is not None and exposed(options.scheduler):
-        say(
+        echo_err(
             f"napari-spa: what goes to {options.scheduler} is not encrypted, and who can change it "
             "can run programs here; use tls:// outside a network that you trust."
         )
@@ -164,7 +171,9 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
                 progress=progress,
             )
     except KeyboardInterrupt:
-        say("napari-spa: stopped; what is done is kept, and the same command goes on from there.")
+        echo_err(
+            "napari-spa: stopped; what is done is kept, and the same command goes on from there."
+        )
         return _STOPPED
     _report(options, report)
     return 1 if report.failed or report.missing else 0
@@ -183,7 +192,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
         nonlocal said
         if time.monotonic() - said > _LINE_SECONDS:
             said = time.monotonic()
-            say(message)
+            echo_err(message)
 
     yield line
 
@@ -192,13 +201,13 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
     from napari_spa.batch.runner import in_words
 
     for note in report.notes:
-        say(f"napari-spa: {note}")
+        echo_err(f"napari-spa: {note}")
     for name, reason in report.failed:
-        say(f"napari-spa: {name} failed: {reason}")
+        echo_err(f"napari-spa: {name} failed: {reason}")
     for name, number, reason in report.missing:
-        say(f"napari-spa: {name}, object {number}: {reason}")
+        echo_err(f"napari-spa: {name}, object {number}: {reason}")
     if options.json:
-        show_json(
+        echo_json(
             {
                 "out": str(options.out),
                 "manifest": str(options.out / "manifest.json"),
@@ -216,16 +225,16 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
             }
         )
         return
-    show(
+    echo(
         f"{options.out}: {counted(len(report.done), 'image')} done with "
         f"{counted(report.objects, 'object')} in {in_words(report.seconds)}"
     )
     if report.unchanged:
-        show(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
+        echo(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
-        show(f"{_some(report.kept)}: labels of a user, kept (--overwrite would replace them)")
+        echo(f"{_some(report.kept)}: labels of a user, kept (--overwrite would replace them)")
     if report.review:
-        show(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
+        echo(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
@@ -233,9 +242,9 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
     found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
     if found.problem:
-        say(f"napari-spa: {found.measured} failed: {found.problem}")
+        echo_err(f"napari-spa: {found.measured} failed: {found.problem}")
     if options.json:
-        show_json(
+        echo_json(
             {
                 "images": found.images,
                 "to_do": found.to_do,
@@ -254,14 +263,14 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 def _show_estimate(found: Estimate, workers: int) -> None:
     from napari_spa.batch.runner import in_words
 
-    show(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
+    echo(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
     if found.kept:
-        show(f"{counted(found.kept, 'image')} with labels of a user, kept")
+        echo(f"{counted(found.kept, 'image')} with labels of a user, kept")
     if not found.to_do:
         return
-    show(f"about {counted(found.objects, 'object')}")
+    echo(f"about {counted(found.objects, 'object')}")
     if math.isfinite(found.seconds):
-        show(
+        echo(
             f"about {in_words(found.seconds)} with {counted(workers, 'worker')} and "
             f"{_size(found.disk)} on disk, measured on {found.measured}"
         )
@@ -280,9 +289,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
     for note in verdict.notes:
-        say(f"napari-spa: {note}")
+        echo_err(f"napari-spa: {note}")
     if options.json:
-        show_json(
+        echo_json(
             {
                 "out": str(options.out),
                 "images": verdict.images,
@@ -292,8 +301,8 @@ def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
         )
         return
     for what, why in verdict.wrong:
-        show(f"{what}: {why}")
-    show(
+        echo(f"{what}: {why}")
+    echo(
         f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
         f"{len(verdict.wrong) or 'nothing'} wrong"
     )

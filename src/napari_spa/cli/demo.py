@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.cli.arguments import add_command, add_json_option, add_model_options
-from napari_spa.cli.output import model_facts, progress_bar, say, show, show_json, show_table
+from napari_spa.cli.output import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
 from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             image = read_scene(scene)
         except DataError as error:
             missing.append(scene.name)
-            say(f"napari-spa: {error}")
+            echo_err(f"napari-spa: {error}")
             continue
         session = RefinementSession(model)
         played[scene.name], seconds[scene.name] = _play(session, image, scene)
@@ -222,9 +222,9 @@ def _report(
         for shown, taken in zip(rounds, seconds[name], strict=True)
     ]
     if options.json:
-        show_json({"folder": str(options.output), "rounds": lines, "model": model})
+        echo_json({"folder": str(options.output), "rounds": lines, "model": model})
         return
-    show(PICKER)
+    echo(PICKER)
     rows = [
         [
             str(line["image"]),
@@ -238,8 +238,8 @@ def _report(
         for line in lines
     ]
     header = ["image", "round", "area", "uncertainty", "candidates", "picked", "seconds"]
-    show_table(header, rows)
-    show(f"Pictures of all rounds: {', '.join(str(options.output / f'{n}.png') for n in played)}")
+    echo_table(header, rows)
+    echo(f"Pictures of all rounds: {', '.join(str(options.output / f'{n}.png') for n in played)}")
 
 
 def _open_viewer(scene: Scene) -> None:
@@ -248,9 +248,9 @@ def _open_viewer(scene: Scene) -> None:
         sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if not display or find_spec("napari") is None:
-        say("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
+        echo_err("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
         return
     from napari_spa.viewer.samples import open_window
 
-    say(f"Opening napari; click on the object, for example at {scene.point}.")
+    echo_err(f"Opening napari; click on the object, for example at {scene.point}.")
     open_window(read_scene(scene), name=scene.name)

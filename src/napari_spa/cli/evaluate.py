@@ -20,12 +20,12 @@ from napari_spa.cli.arguments import (
 from napari_spa.cli.output import (
     CallError,
     checking_the_call,
+    echo,
+    echo_err,
+    echo_json,
+    echo_text,
     model_facts,
     model_words,
-    say,
-    show,
-    show_json,
-    show_text,
 )
 from napari_spa.errors import DataError, SpaError
 
@@ -69,13 +69,13 @@ def run_from_log(options: argparse.Namespace) -> int:
         Results(rows, [], {}, options.seed, (table,)), options.output, facts=facts
     )
     if report.remark is not None:
-        say(f"napari-spa: {report.remark}.")
+        echo_err(f"napari-spa: {report.remark}.")
     if options.json:
         lines = [dict(zip(table.header, row, strict=True)) for row in table.rows]
-        show_json({"report": str(options.output), "rows": len(rows), **facts, "summary": lines})
+        echo_json({"report": str(options.output), "rows": len(rows), **facts, "summary": lines})
     else:
-        show_text(report.text)
-        show(f"Written to {options.output}")
+        echo_text(report.text)
+        echo(f"Written to {options.output}")
     return 0
 
 
@@ -85,7 +85,7 @@ def run_transfer(
     """Run the experiment and return the exit status; what is done already is not done again."""
     tested, failed = _transferred(options, model, folder, config)
     for name, reason in failed:
-        say(f"napari-spa: {name} was left out: {reason}")
+        echo_err(f"napari-spa: {name} was left out: {reason}")
     if not tested:
         raise DataError(f"no image of {options.data} could be tested.")
     _report_transfer(options, model, config, tested, failed)
@@ -136,10 +136,10 @@ def _report_transfer(
     }
     effects = write_transfer(rows, agreements, options.output, facts=facts, seed=config.seed)
     if not options.json:
-        show_text(transfer_markdown(effects, agreements, facts))
-        show(f"Written to {options.output}")
+        echo_text(transfer_markdown(effects, agreements, facts))
+        echo(f"Written to {options.output}")
         return
-    show_json(
+    echo_json(
         {
             "report": str(options.output),
             "rows": len(rows),
@@ -294,7 +294,7 @@ def run(options: argparse.Namespace) -> int:
     )
     played, failed = _play(options, bench, folder, config, count)
     for name, reason in failed:
-        say(f"napari-spa: {name} was left out: {reason}")
+        echo_err(f"napari-spa: {name} was left out: {reason}")
     if not played.rows:
         raise DataError(f"no image of {options.data} could be played.")
     _report(options, bench, config, played, failed)
@@ -330,7 +330,7 @@ def _list_methods(*, as_json: bool) -> None:
     from napari_spa.evaluate.users import HABITS
 
     if as_json:
-        show_json(
+        echo_json(
             {
                 "methods": [
                     {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
@@ -341,7 +341,7 @@ def _list_methods(*, as_json: bool) -> None:
         )
         return
     for method in METHODS.values():
-        show(method.name)
+        echo(method.name)
 
 
 def _play(
@@ -397,12 +397,12 @@ def _report(
     results = Results(rows, played.agreement, training_costs(bench, config.methods), config.seed)
     report = write_report(results, options.output, facts=facts)
     if report.remark is not None:
-        say(f"napari-spa: {report.remark}.")
+        echo_err(f"napari-spa: {report.remark}.")
     if not options.json:
-        show_text(report.text)
-        show(f"Written to {options.output}")
+        echo_text(report.text)
+        echo(f"Written to {options.output}")
         return
-    show_json(
+    echo_json(
         {
             "report": str(options.output),
             "rows": len(rows),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.cli.arguments import add_command, add_device_option, add_json_option
-from napari_spa.cli.output import progress_bar, show, show_json, show_table
+from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
     import argparse
@@ -80,7 +80,7 @@ def run_list(options: argparse.Namespace) -> int:
 
     entries = list_models()
     if options.json:
-        show_json({"models": [_facts(entry) for entry in entries]})
+        echo_json({"models": [_facts(entry) for entry in entries]})
         return 0
     rows = []
     for entry in entries:
@@ -94,7 +94,7 @@ def run_list(options: argparse.Namespace) -> int:
                 entry.about,
             ]
         )
-    show_table(["name", "here", "size", "licence", "about"], rows)
+    echo_table(["name", "here", "size", "licence", "about"], rows)
     return 0
 
 
@@ -125,13 +125,13 @@ def run_info(options: argparse.Namespace) -> int:
 
     facts = describe(load_model(options.name, device=options.device))
     if options.json:
-        show_json(facts)
+        echo_json(facts)
         return 0
     card = facts.pop("card")
     for name, value in facts.items():
-        show(f"{name}: {value}")
+        echo(f"{name}: {value}")
     for name, value in card.items() if isinstance(card, dict) else ():
-        show(f"card, {name}: {value}")
+        echo(f"card, {name}: {value}")
     return 0
 
 
@@ -144,9 +144,9 @@ def run_download(options: argparse.Namespace) -> int:
             options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
         )
     if options.json:
-        show_json({"name": options.name, "path": str(path)})
+        echo_json({"name": options.name, "path": str(path)})
     else:
-        show(f"{options.name}: {path}")
+        echo(f"{options.name}: {path}")
     return 0
 
 
@@ -157,7 +157,7 @@ def run_import(options: argparse.Namespace) -> int:
     name = options.name or options.path.stem
     copy = import_model(options.path, name)
     if options.json:
-        show_json({"name": name, "path": str(copy)})
+        echo_json({"name": name, "path": str(copy)})
     else:
-        show(f"{name}: {copy}")
+        echo(f"{name}: {copy}")
     return 0

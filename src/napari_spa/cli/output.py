@@ -50,25 +50,25 @@ def checking_the_call() -> Iterator[None]:
         raise CallError(str(error)) from error
 
 
-def say(message: str) -> None:
+def echo_err(message: str) -> None:
     """Print a line to stderr; names in it cannot command the terminal."""
     sys.stderr.write(f"{printable(message)}\n")
 
 
-def show(message: str) -> None:
+def echo(message: str) -> None:
     """Print a line of the result; names in it cannot command the terminal."""
     sys.stdout.write(f"{printable(message)}\n")
 
 
-def show_text(text: str) -> None:
+def echo_text(text: str) -> None:
     """Print a result of many lines, such as a report."""
     for line in text.splitlines():
-        show(line)
+        echo(line)
 
 
-def show_json(content: Mapping[str, object]) -> None:
+def echo_json(content: Mapping[str, object]) -> None:
     """Print the result as one JSON object; what is not a number becomes null."""
-    show(json.dumps(_plain(content), allow_nan=False))
+    echo(json.dumps(_plain(content), allow_nan=False))
 
 
 def _plain(value: object) -> object:
@@ -81,7 +81,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def echo_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table with aligned columns; numbers to the right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
@@ -90,7 +90,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
             for cell, width in zip(line, widths, strict=True)
         ]
-        show("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
 
 
 def model_words(model: LoadedModel) -> str:

@@ -19,12 +19,12 @@ from napari_spa.cli.arguments import (
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
+    echo,
+    echo_err,
+    echo_json,
+    echo_table,
     model_facts,
     progress_bar,
-    say,
-    show,
-    show_json,
-    show_table,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
     from napari_spa.io.profiles.store import ProfileStore
 
-    shelf = ProfileStore()
-    entries = shelf.list()
+    store = ProfileStore()
+    entries = store.list()
     if options.json:
         listed = [
             {
@@ -58,10 +58,10 @@ def run_list(options: argparse.Namespace) -> int:
             }
             for entry in entries
         ]
-        show_json({"folder": str(shelf.root), "profiles": listed})
+        echo_json({"folder": str(store.root), "profiles": listed})
         return 0
     if not entries:
-        say(f"no profiles yet in {shelf.root}; 'napari-spa profile new NAME' makes one.")
+        echo_err(f"no profiles yet in {store.root}; 'napari-spa profile new NAME' makes one.")
         return 0
     rows = [
         [
@@ -74,7 +74,7 @@ def run_list(options: argparse.Namespace) -> int:
         ]
         for entry in entries
     ]
-    show_table(["name", "task", "picks", "images", "model", "file"], rows)
+    echo_table(["name", "task", "picks", "images", "model", "file"], rows)
     return 0
 
 
@@ -115,7 +115,7 @@ def run_reset(options: argparse.Namespace) -> int:
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
     back = "; 'napari-spa profile restore' undoes it" if before.picks else ""
-    say(f"{evidence(before)} forgotten{back}")
+    echo_err(f"{evidence(before)} forgotten{back}")
     _report(path, before.emptied(), json=options.json)
     return 0
 
@@ -125,8 +125,8 @@ def run_restore(options: argparse.Namespace) -> int:
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.io.profiles.store import ProfileStore
 
-    shelf = ProfileStore()
-    path = shelf.bring_back(shelf.removed.find(options.name))
+    store = ProfileStore()
+    path = store.bring_back(store.removed.find(options.name))
     _report(path, PreferenceProfile.load(path), json=options.json)
     return 0
 
@@ -181,7 +181,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
 
     lean, size = boundary_lean(profile), growth(profile)
     if json:
-        show_json(
+        echo_json(
             {
                 "path": str(path),
                 "name": profile.name,
@@ -198,12 +198,12 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
             }
         )
         return
-    show(f"{profile.name}{', ' * bool(profile.task)}{profile.task}")
-    show(describe(profile))
+    echo(f"{profile.name}{', ' * bool(profile.task)}{profile.task}")
+    echo(describe(profile))
     if lean is not None:
-        show(f"boundary: {lean:+.2f} (outwards is +, in units of the logits' spread)")
-    show(f"model: {profile.model.name}, {profile.model.head} head")
-    show(f"file: {path}")
+        echo(f"boundary: {lean:+.2f} (outwards is +, in units of the logits' spread)")
+    echo(f"model: {profile.model.name}, {profile.model.head} head")
+    echo(f"file: {path}")
 
 
 def run_diff(options: argparse.Namespace) -> int:
@@ -224,7 +224,7 @@ def run_diff(options: argparse.Namespace) -> int:
 
             draw_overlay(image, found, options.output, names=names)
     if options.json:
-        show_json(
+        echo_json(
             {
                 "first": {"name": first.name, "path": str(first_path), **_evidence(first)},
                 "second": {"name": second.name, "path": str(second_path), **_evidence(second)},
@@ -324,24 +324,24 @@ def _tell_difference(
     from napari_spa.refine.preference.summary import describe
 
     for name, profile in zip(names, profiles, strict=True):
-        show(f"{name}: {describe(profile)}")
+        echo(f"{name}: {describe(profile)}")
     if difference is None:
         return
-    show(in_words(difference, names))
+    echo(in_words(difference, names))
     if difference.boundary is not None:
-        show(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
+        echo(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
     if difference.shape is not None:
-        show(f"  shape: {difference.shape:.2f} deviations apart")
+        echo(f"  shape: {difference.shape:.2f} deviations apart")
 
 
 def _tell_where(found: ProfileDisagreement, names: tuple[str, str], overlay: Path | None) -> None:
     areas = (found.first_mask, found.only_first), (found.second_mask, found.only_second)
     for name, colour, (whole, alone) in zip(names, ("amber", "turquoise"), areas, strict=True):
         legend = f" ({colour})" if overlay is not None else ""
-        show(f"{name} draws {int(whole.sum())} px, {int(alone.sum())} px of them alone{legend}")
-    show(f"agreement (Dice): {found.dice:.3f}")
+        echo(f"{name} draws {int(whole.sum())} px, {int(alone.sum())} px of them alone{legend}")
+    echo(f"agreement (Dice): {found.dice:.3f}")
     if overlay is not None:
-        show(f"overlay: {overlay}")
+        echo(f"overlay: {overlay}")
 
 
 _WHICH = "a profile's file, or its name in 'napari-spa profile list'"

@@ -14,11 +14,11 @@ from napari_spa.cli.output import (
     CallError,
     check_outputs,
     checking_the_call,
+    echo,
+    echo_err,
+    echo_json,
     model_facts,
     progress_bar,
-    say,
-    show,
-    show_json,
 )
 from napari_spa.errors import DataError, ModelError
 
@@ -213,18 +213,20 @@ def _write(path: Path, labels: NDArray[np.uint32], image: ImageFile) -> None:
 
 def _report(options: argparse.Namespace, found: _Replayed) -> None:
     for reason in dict.fromkeys(part.reason for part in found.parts if part.reason):
-        say(f"napari-spa: {reason}")
+        echo_err(f"napari-spa: {reason}")
     if any(part.outcome == "differs" for part in found.parts):
-        say("masks may differ on another device, or with another version of PyTorch.")
-    held = found.session.at_hand
+        echo_err("masks may differ on another device, or with another version of PyTorch.")
+    active = found.session.active
     if options.json:
         check = {"path": str(options.check), "pixels": found.pixels}
-        show_json(
+        echo_json(
             {
                 "log": str(options.log),
                 "image": str(found.image.path),
                 "objects": [_facts(part) for part in found.parts],
-                "at_hand": None if held is None else {"object": held.number, "round": held.round},
+                "at_hand": None
+                if active is None
+                else {"object": active.number, "round": active.round},
                 "mask": None if options.output is None else str(options.output),
                 "check": None if options.check is None else check,
                 "models": [model_facts(s.model) for s in found.models.sessions.values()],
@@ -232,17 +234,17 @@ def _report(options: argparse.Namespace, found: _Replayed) -> None:
         )
         return
     for part in found.parts:
-        show(_line(part))
-    if held is not None:
-        show(f"object {held.number} is not accepted: left out, it was at round {held.round}")
+        echo(_line(part))
+    if active is not None:
+        echo(f"object {active.number} is not accepted: left out, it was at round {active.round}")
     same = sum(part.outcome == "same" for part in found.parts)
     played = sum(part.outcome != "painted" for part in found.parts)
-    show(f"{same} of {played} masks are the same")
+    echo(f"{same} of {played} masks are the same")
     if options.check is not None:
         differs = f"differs in {found.pixels} px" if found.pixels else "has the same labels"
-        show(f"{options.check}: {differs}")
+        echo(f"{options.check}: {differs}")
     if options.output is not None:
-        show(f"{options.output}: {len(found.session.annotation.objects)} objects")
+        echo(f"{options.output}: {len(found.session.annotation.objects)} objects")
 
 
 def _facts(part: ReplayedPart) -> dict[str, object]:

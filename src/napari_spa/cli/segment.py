@@ -22,11 +22,11 @@ from napari_spa.cli.arguments import (
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
+    echo,
+    echo_err,
+    echo_json,
     model_facts,
     progress_bar,
-    say,
-    show,
-    show_json,
 )
 from napari_spa.core.quality import quality_in_words
 
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
     if options.save_profile is not None:
         result.profile.save(options.save_profile)
     if not proposal.area:
-        say("the mask is empty; point at another part of the object, or give a box.")
+        echo_err("the mask is empty; point at another part of the object, or give a box.")
     seconds = {"load": loading, "encode": encoding, "propose": proposing}
     _report(options, proposal, seconds, session)
     return 0
@@ -211,7 +211,7 @@ def _report(
         for c in proposal.candidates
     ]
     if options.json:
-        show_json(
+        echo_json(
             {
                 "mask": str(options.output),
                 "area": proposal.area,
@@ -226,12 +226,12 @@ def _report(
             }
         )
         return
-    show(
+    echo(
         f"{options.output}: {proposal.area} px, round {proposal.round}, "
         f"{quality_in_words(proposal.quality, proposal.calibrated)}"
     )
     for number, c in enumerate(proposal.candidates):
-        show(
+        echo(
             f"  candidate {number}: +{c.added_area} px, -{c.removed_area} px, "
             f"{c.weight:.0%} of the samples"
         )

@@ -18,7 +18,7 @@ from napari_spa.cli.arguments import (
     positive,
     words,
 )
-from napari_spa.cli.output import CallError, checking_the_call, say, show, show_json
+from napari_spa.cli.output import CallError, checking_the_call, echo, echo_err, echo_json
 
 if TYPE_CHECKING:
     import argparse
@@ -92,11 +92,11 @@ def run_methods(options: argparse.Namespace) -> int:
     device = resolve_device(options.device)
     results = []
     for name in names:
-        say(f"{name}: training")
+        echo_err(f"{name}: training")
 
         def progress(step: int, figures: dict[str, float], name: str = name) -> None:
             shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
-            say(f"{name}: step {step}, {shown}")
+            echo_err(f"{name}: step {step}, {shown}")
 
         facts = train_method(
             name,
@@ -110,12 +110,12 @@ def run_methods(options: argparse.Namespace) -> int:
         )
         results.append({"method": name, **facts})
         if not options.json:
-            show(
+            echo(
                 f"{name}: {facts['steps']} steps, {facts['seconds']} s, "
                 f"{facts['parameters']} parameters, Dice {facts['score']} on images held aside"
             )
     if options.json:
-        show_json(json.loads(json.dumps({"runs": str(options.output), "methods": results})))
+        echo_json(json.loads(json.dumps({"runs": str(options.output), "methods": results})))
     return 0
 
 
@@ -221,7 +221,7 @@ def run(options: argparse.Namespace) -> int:
     with checking_the_call():
         sources = _open(options, recipe)
     for source, share in sources:
-        say(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
+        echo_err(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
     with ExitStack() as stack:
         trainer = train(
             sources,
@@ -256,7 +256,7 @@ def _tune(options: argparse.Namespace) -> int:
     def progress(share: float, message: str) -> None:
         nonlocal said
         if message != said:
-            say(f"{message} ({share:.0%})")
+            echo_err(f"{message} ({share:.0%})")
             said = message
 
     made = tune(model, objects, settings, progress=progress)
@@ -270,7 +270,7 @@ def _tune(options: argparse.Namespace) -> int:
         card = {**model.card, "tuned_on": made.learnt_from, "tuned_from": model.identity.sha256}
         save_model(made.spa, weights, card)
     if options.json:
-        show_json(
+        echo_json(
             {
                 "model": str(weights) if made.better else None,
                 "learnt_from": made.learnt_from,
@@ -280,10 +280,10 @@ def _tune(options: argparse.Namespace) -> int:
             }
         )
     elif made.better:
-        show(str(weights))
-        show(figures)
+        echo(str(weights))
+        echo(figures)
     if not made.better:
-        say(f"{figures}; not better, so nothing was saved.")
+        echo_err(f"{figures}; not better, so nothing was saved.")
     return 0 if made.better else 1
 
 
@@ -322,15 +322,15 @@ def _pack(options: argparse.Namespace) -> int:
         sources = _open(options, _recipe(options))
     report = write_pack(options.pack, sources)
     for (source, share), packed in zip(sources, report, strict=True):
-        say(
+        echo_err(
             f"{type(source).__name__}, share {share:g}: {packed.kept} of {packed.found} images, "
             f"{packed.size / 1e6:.1f} MB"
         )
     size = options.pack.stat().st_size
     if options.json:
-        show_json({"pack": str(options.pack), "bytes": size})
+        echo_json({"pack": str(options.pack), "bytes": size})
     else:
-        show(f"{options.pack}: {size / 1e6:.1f} MB")
+        echo(f"{options.pack}: {size / 1e6:.1f} MB")
     return 0
 
 
@@ -381,7 +381,7 @@ def _card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
 
 def _report(options: argparse.Namespace, trainer: Trainer, weights: Path) -> None:
     if options.json:
-        show_json(
+        echo_json(
             {
                 "model": str(weights),
                 "checkpoint": str(options.output / "last.pt"),
@@ -391,4 +391,4 @@ def _report(options: argparse.Namespace, trainer: Trainer, weights: Path) -> Non
             }
         )
     else:
-        show(f"{weights}: trained for {trainer.step} steps")
+        echo(f"{weights}: trained for {trainer.step} steps")

@@ -9,14 +9,14 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.core.metrics import dice, iou, pairwise_dice
-from napari_spa.evaluate.users import act_name
+from napari_spa.evaluate.users import action_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_spa.core.types import BoolArray
     from napari_spa.evaluate.targets import RatedMasks, Target
-    from napari_spa.evaluate.users import Act, Observation
+    from napari_spa.evaluate.users import Action, Observation
 
 PLAUSIBLE = 0.5
 """A candidate is plausible when its Dice with some rater is above this."""
@@ -85,7 +85,7 @@ class Game:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-Turn = tuple["Observation", "Act | None"]
+Turn = tuple["Observation", "Action | None"]
 
 
 def measure_game(
@@ -108,7 +108,7 @@ def measure_game(
                 round=number,
                 **values,  # type: ignore[arg-type]
                 seconds=shown.seconds if played else 0.0,
-                act=act_name(act),
+                act=action_name(act),
             )
         )
         agreement += [

@@ -26,7 +26,7 @@ from napari_spa.evaluate.targets import (
 from napari_spa.evaluate.users import (
     CLICK_STYLES,
     HABITS,
-    Act,
+    Action,
     ClickStyle,
     Observation,
     User,
@@ -270,7 +270,7 @@ class _Table:
 
 def play_rounds(
     method: Method, segmenter: Segmenter, click: Click, user: User, rounds: int
-) -> Iterator[tuple[Observation, Act | None]]:
+) -> Iterator[tuple[Observation, Action | None]]:
     """Play round after round; fewer when the user or the method has nothing more to do."""
     box = user.draw_box() if "box" in method.currencies else None
     shown = segmenter.start(click, box)

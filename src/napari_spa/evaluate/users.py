@@ -1,6 +1,6 @@
 """Simulated users: they have a mask in mind, and see nothing but what is shown to them.
 
-A user is asked what to do after each round and answers with an :class:`Act`.  A segmenter
+A user is asked what to do after each round and answers with an :class:`Action`.  A segmenter
 never learns the mask in mind; a user never learns what a segmenter computes inside.
 """
 
@@ -43,10 +43,10 @@ class Pick:
     index: int
 
 
-Act: TypeAlias = Pick | Click | Box
+Action: TypeAlias = Pick | Click | Box
 
 
-def act_name(act: Act | None) -> str:
+def action_name(act: Action | None) -> str:
     """Return the kind of an act: pick, click, box, or none."""
     kinds: dict[type, str] = {Pick: "pick", Click: "click", Box: "box"}
     return kinds.get(type(act), "none")
@@ -210,7 +210,7 @@ class User:
 
     def act(
         self, shown: Observation, currencies: frozenset[Currency], box: Box | None
-    ) -> Act | None:
+    ) -> Action | None:
         """Say what to do next; None to leave it as it is."""
         if "box" in self._habit.currencies and "box" in currencies and box is not None:
             return self.move_box(box, shown.mask)

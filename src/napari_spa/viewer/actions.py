@@ -10,7 +10,7 @@ from napari_spa.errors import InputError
 # Title and default key of each act.  Every key is free on all of napari's layer types, on the
 # viewer and in its menus.  Alt with a letter would open menus; Shift with a digit or a point
 # arrives as another character; so letters carry Shift at most, and only digits carry Alt.
-_ACTS = {
+_ACTIONS = {
     "pick_1": ("Pick difference 1", "G"),
     "pick_2": ("Pick difference 2", "H"),
     "pick_3": ("Pick difference 3", "J"),
@@ -51,8 +51,12 @@ _ACTS = {
     "skip_image": ("Skip this image", "Shift+K"),
     "flag_image": ("Flag this image", "Shift+G"),
 }
-ACT_TITLES: Mapping[str, str] = MappingProxyType({act: title for act, (title, _) in _ACTS.items()})
-DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({act: key for act, (_, key) in _ACTS.items()})
+ACTION_TITLES: Mapping[str, str] = MappingProxyType(
+    {action: title for action, (title, _) in _ACTIONS.items()}
+)
+DEFAULT_KEYS: Mapping[str, str] = MappingProxyType(
+    {action: key for action, (_, key) in _ACTIONS.items()}
+)
 
 
 def parse_key(text: object) -> str:
@@ -70,42 +74,43 @@ def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InputError(f"the setting keys must be keys by act, not {value!r:.80}.")
     keys = dict(now)
-    for act, text in value.items():
-        if act not in DEFAULT_KEYS:
-            raise InputError(f"there is no act {act!r:.80} that could have a key.")
-        keys[act] = parse_key(text)
+    for action, text in value.items():
+        if action not in DEFAULT_KEYS:
+            raise InputError(f"there is no act {action!r:.80} that could have a key.")
+        keys[action] = parse_key(text)
     clash = _find_clash(keys)
     if clash is not None:
-        one, other = (ACT_TITLES[act] for act in clash)
+        one, other = (ACTION_TITLES[action] for action in clash)
         raise InputError(f"{keys[clash[0]]} cannot be the key of both {one!r} and {other!r}.")
-    return {act: keys[act] for act in value}
+    return {action: keys[action] for action in value}
 
 
 def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
     """Make the keys of what was kept; a damaged or doubled one becomes its default."""
     keys: dict[str, str] = {}
     problems: list[str] = []
-    for act, default in DEFAULT_KEYS.items():
+    for action, default in DEFAULT_KEYS.items():
         try:
-            keys[act] = parse_key(entries.get(act, default))
+            keys[action] = parse_key(entries.get(action, default))
         except InputError as error:
-            keys[act] = default
-            problems.append(f"{error} {ACT_TITLES[act]!r} keeps {default}.")
+            keys[action] = default
+            problems.append(f"{error} {ACTION_TITLES[action]!r} keeps {default}.")
     # Of two acts with one key, one was given it: that one goes back.  Its own default may
     # be taken by now, so look again; defaults never clash, so this ends.
     while (clash := _find_clash(keys)) is not None:
-        act = next(a for a in reversed(clash) if keys[a] != DEFAULT_KEYS[a])
+        action = next(a for a in reversed(clash) if keys[a] != DEFAULT_KEYS[a])
         problems.append(
-            f"{keys[act]} is the key of two acts, so {ACT_TITLES[act]!r} keeps {DEFAULT_KEYS[act]}."
+            f"{keys[action]} is the key of two actions, so "
+            f"{ACTION_TITLES[action]!r} keeps {DEFAULT_KEYS[action]}."
         )
-        keys[act] = DEFAULT_KEYS[act]
+        keys[action] = DEFAULT_KEYS[action]
     return keys, problems
 
 
 def _find_clash(keys: Mapping[str, str]) -> tuple[str, str] | None:
     seen: dict[str, str] = {}
-    for act, key in keys.items():
+    for action, key in keys.items():
         if key in seen:
-            return seen[key], act
-        seen[key] = act
+            return seen[key], action
+        seen[key] = action
     return None

@@ -26,12 +26,12 @@ _NOBODY = object()
 class KeyBindings:
     """Bind keys to acts on a viewer or layer; released, a key does what it did before."""
 
-    def __init__(self, viewer: KeymapProvider, acts: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, viewer: KeymapProvider, actions: Mapping[str, Callable[[], Any]]) -> None:
         self._viewer = viewer
         self._bound: dict[Any, tuple[Any, Any]] = {}
-        for key, act in acts.items():
+        for key, action in actions.items():
             before = dict(viewer.keymap)
-            ours = _held(act) if inspect.isgeneratorfunction(act) else _pressed(act)
+            ours = _held(action) if inspect.isgeneratorfunction(action) else _pressed(action)
             viewer.bind_key(key, ours, overwrite=True)
             for binding, now in viewer.keymap.items():
                 if before.get(binding, _NOBODY) is not now:
@@ -49,16 +49,16 @@ class KeyBindings:
         self._bound.clear()
 
 
-def _pressed(act: Callable[[], Any]) -> Callable[[Any], None]:
+def _pressed(action: Callable[[], Any]) -> Callable[[Any], None]:
     def bound(viewer: Any) -> None:
-        act()
+        action()
 
     return bound
 
 
-def _held(act: Callable[[], Generator[None, None, None]]) -> Callable[[Any], Any]:
+def _held(action: Callable[[], Generator[None, None, None]]) -> Callable[[Any], Any]:
     def bound(viewer: Any) -> Generator[None, None, None]:
-        yield from act()
+        yield from action()
 
     return bound
 

@@ -17,14 +17,14 @@ from psygnal import Signal
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.strict_json import JsonError, read_json
-from napari_spa.viewer.actions import ACT_TITLES, DEFAULT_KEYS, changed_keys, read_keys
+from napari_spa.viewer.actions import ACTION_TITLES, DEFAULT_KEYS, changed_keys, read_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qtpy.QtCore import QTimer
 
-__all__ = ["ACT_TITLES", "DEFAULT_KEYS", "Settings", "SettingsStore"]
+__all__ = ["ACTION_TITLES", "DEFAULT_KEYS", "Settings", "SettingsStore"]
 
 
 KEYS = "keys"  # a group of the manifest, and the name in Settings

@@ -298,12 +298,12 @@ def test_a_mirror_that_is_no_address_is_one_sentence(get, mirror) -> None:
 
 @pytest.mark.parametrize("name", ["sam_small.pth", "sam-small.pth"])
 def test_a_file_in_the_offline_folder_is_taken(get, server, tmp_path, monkeypatch, name) -> None:
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    (shelf / name).write_bytes(CONTENT)
-    monkeypatch.setenv("NAPARI_SPA_OFFLINE", str(shelf))
-    assert get() == shelf / name
-    assert find_model("sam-small").path == shelf / name
+    profile_store = tmp_path / "shelf"
+    profile_store.mkdir()
+    (profile_store / name).write_bytes(CONTENT)
+    monkeypatch.setenv("NAPARI_SPA_OFFLINE", str(profile_store))
+    assert get() == profile_store / name
+    assert find_model("sam-small").path == profile_store / name
     assert server.asked == []
 
 

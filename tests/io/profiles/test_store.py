@@ -27,7 +27,7 @@ def _taught(name: str = "Ana", picks: int = 5, **changes: object) -> PreferenceP
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ProfileStore:
+def profile_store(tmp_path: Path) -> ProfileStore:
     return ProfileStore(tmp_path / "profiles")
 
 
@@ -37,84 +37,88 @@ def test_the_persons_own_folder(user_folders: Path) -> None:
     assert not profiles_root().exists()  # looking makes nothing
 
 
-def test_new_list_rename_reset_delete(shelf: ProfileStore) -> None:
-    entry = shelf.new("  Ana ", model=MODEL, task="optic cup")
-    assert shelf.list() == (entry,)
+def test_new_list_rename_reset_delete(profile_store: ProfileStore) -> None:
+    entry = profile_store.new("  Ana ", model=MODEL, task="optic cup")
+    assert profile_store.list() == (entry,)
     assert (entry.name, entry.task, entry.picks, entry.problem) == ("Ana", "optic cup", 0, "")
-    shelf.save(_taught(task="optic cup", picks=9), entry.path)
-    renamed = shelf.rename(entry.path, "Anna")
+    profile_store.save(_taught(task="optic cup", picks=9), entry.path)
+    renamed = profile_store.rename(entry.path, "Anna")
     assert (renamed.name, renamed.task, renamed.picks) == ("Anna", "optic cup", 9)
-    (listed,) = shelf.list()
+    (listed,) = profile_store.list()
     assert (listed.path, listed.name, listed.picks, listed.images) == (entry.path, "Anna", 9, 2)
-    assert shelf.rename(entry.path, "Anna", "disc").task == "disc"
-    before = shelf.reset(entry.path)
+    assert profile_store.rename(entry.path, "Anna", "disc").task == "disc"
+    before = profile_store.reset(entry.path)
     assert before.picks == 9
-    (listed,) = shelf.list()
+    (listed,) = profile_store.list()
     assert (listed.name, listed.task, listed.picks, listed.images) == ("Anna", "disc", 0, 0)
-    shelf.delete(entry.path)
-    assert shelf.list() == ()
-    for act in (shelf.delete, shelf.reset, lambda path: shelf.rename(path, "x")):
+    profile_store.delete(entry.path)
+    assert profile_store.list() == ()
+    for act in (
+        profile_store.delete,
+        profile_store.reset,
+        lambda path: profile_store.rename(path, "x"),
+    ):
         with pytest.raises(ProfileError, match="is gone"):
             act(entry.path)
 
 
-def test_what_was_reset_or_deleted_comes_back(shelf: ProfileStore) -> None:
-    path = shelf.add(_taught("Ana", 9))
+def test_what_was_reset_or_deleted_comes_back(profile_store: ProfileStore) -> None:
+    path = profile_store.add(_taught("Ana", 9))
     text = path.read_text()
-    shelf.reset(path)
-    shelf.reset(path)  # of what has learnt nothing, nothing is kept
-    (kept,) = shelf.removed.list()
+    profile_store.reset(path)
+    profile_store.reset(path)  # of what has learnt nothing, nothing is kept
+    (kept,) = profile_store.removed.list()
     assert (kept.name, kept.picks) == ("Ana", 9)
-    assert shelf.bring_back(kept.path) == path
+    assert profile_store.bring_back(kept.path) == path
     assert path.read_text() == text
-    assert shelf.removed.list() == ()
+    assert profile_store.removed.list() == ()
 
-    shelf.reset(path)
-    shelf.save(_taught("Ana", 2), path)  # it learnt again: the old one comes beside it
-    beside = shelf.bring_back(shelf.removed.find("ANA"))
+    profile_store.reset(path)
+    profile_store.save(_taught("Ana", 2), path)  # it learnt again: the old one comes beside it
+    beside = profile_store.bring_back(profile_store.removed.find("ANA"))
     assert beside != path
-    assert sorted(entry.picks for entry in shelf.list()) == [2, 9]
+    assert sorted(entry.picks for entry in profile_store.list()) == [2, 9]
 
     for gone in (beside, path):
-        shelf.delete(gone)
-    latest, before = shelf.removed.list()
-    assert shelf.removed.list(1) == (latest,)
+        profile_store.delete(gone)
+    latest, before = profile_store.removed.list()
+    assert profile_store.removed.list(1) == (latest,)
     assert (latest.picks, before.picks) == (2, 9)
-    assert shelf.bring_back(before.path).read_text() == text
+    assert profile_store.bring_back(before.path).read_text() == text
     with pytest.raises(ProfileError, match=r"no profile .Ben. was reset or deleted; .*Ana"):
-        shelf.removed.find("Ben")
+        profile_store.removed.find("Ben")
     with pytest.raises(ProfileError, match="cannot read the profile"):
-        shelf.bring_back(before.path)
+        profile_store.bring_back(before.path)
 
 
-def test_what_cannot_be_kept_is_not_reset(shelf: ProfileStore) -> None:
-    path = shelf.add(_taught())
-    (shelf.root / "removed").write_text("a file in the way")
-    for act in (shelf.reset, shelf.delete):
+def test_what_cannot_be_kept_is_not_reset(profile_store: ProfileStore) -> None:
+    path = profile_store.add(_taught())
+    (profile_store.root / "removed").write_text("a file in the way")
+    for act in (profile_store.reset, profile_store.delete):
         with pytest.raises(DataError):
             act(path)
     assert PreferenceProfile.load(path).picks == 5
 
 
-def test_a_profile_needs_a_name(shelf: ProfileStore) -> None:
+def test_a_profile_needs_a_name(profile_store: ProfileStore) -> None:
     with pytest.raises(ProfileError, match="needs a name"):
-        shelf.new(" \t", model=MODEL)
-    path = shelf.add(_taught(""))
+        profile_store.new(" \t", model=MODEL)
+    path = profile_store.add(_taught(""))
     assert path.stem == "profile"
-    assert shelf.list()[0].name == "profile"
+    assert profile_store.list()[0].name == "profile"
     with pytest.raises(ProfileError, match="needs a name"):
-        shelf.rename(path, "")
+        profile_store.rename(path, "")
 
 
-def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileStore) -> None:
-    paths = [shelf.add(_taught("Ana", task=task)) for task in ("cup", "disc", "cup", "")]
+def test_one_name_for_two_tasks_and_the_same_again(profile_store: ProfileStore) -> None:
+    paths = [profile_store.add(_taught("Ana", task=task)) for task in ("cup", "disc", "cup", "")]
     assert [p.stem for p in paths] == ["Ana - cup", "Ana - disc", "Ana - cup (2)", "Ana"]
-    assert [e.task for e in shelf.list()] == ["", "cup", "cup", "disc"]
-    assert shelf.find("Ana") == paths[3]  # a file's name goes first
-    shelf.delete(paths[3])
+    assert [e.task for e in profile_store.list()] == ["", "cup", "cup", "disc"]
+    assert profile_store.find("Ana") == paths[3]  # a file's name goes first
+    profile_store.delete(paths[3])
     with pytest.raises(ProfileError, match="3 profiles are called 'Ana'; say 'Ana - cup' or"):
-        shelf.find("Ana")
-    assert shelf.find("ana - DISC") == paths[1]
+        profile_store.find("Ana")
+    assert profile_store.find("ana - DISC") == paths[1]
 
 
 @pytest.mark.parametrize(
@@ -127,18 +131,18 @@ def test_one_name_for_two_tasks_and_the_same_again(shelf: ProfileStore) -> None:
         "  ", "\u202eevil", "CON ", "-o",
     ],
 )  # fmt: skip
-def test_any_name_becomes_a_file_of_this_folder(shelf: ProfileStore, name: str) -> None:
-    path = shelf.add(_taught(name))
-    assert path.parent == shelf.root
+def test_any_name_becomes_a_file_of_this_folder(profile_store: ProfileStore, name: str) -> None:
+    path = profile_store.add(_taught(name))
+    assert path.parent == profile_store.root
     assert len(os.fsencode(path.name)) <= 110
     assert not path.name.startswith(".")
     assert not set(path.name) & set('<>:"/\\|?*\n\x00')
     assert path.stem == path.stem.rstrip(". ")
-    (entry,) = shelf.list()
+    (entry,) = profile_store.list()
     assert (entry.path, entry.problem) == (path, "")
     if name.strip():
         assert entry.name == name
-        assert shelf.find(name) == path
+        assert profile_store.find(name) == path
     assert PreferenceProfile.load(path).name == name
 
 
@@ -147,23 +151,23 @@ def test_names_that_windows_keeps_for_devices(name: str) -> None:
     assert file_stem(name) == f"_{name}"
 
 
-def test_names_that_differ_in_case_or_accents_get_two_files(shelf: ProfileStore) -> None:
-    stems = [shelf.add(_taught(n)).stem for n in ("Ana", "ANA", "é", "e\u0301", "É")]
+def test_names_that_differ_in_case_or_accents_get_two_files(profile_store: ProfileStore) -> None:
+    stems = [profile_store.add(_taught(n)).stem for n in ("Ana", "ANA", "é", "e\u0301", "É")]
     assert len({stem.casefold() for stem in stems}) == 5
-    assert shelf.find("ANA").stem == "ANA (2)"  # exactly, before roughly
+    assert profile_store.find("ANA").stem == "ANA (2)"  # exactly, before roughly
 
 
-def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileStore) -> None:
-    good = shelf.add(_taught("Zoe"))
+def test_damaged_files_are_listed_and_can_be_deleted(profile_store: ProfileStore) -> None:
+    good = profile_store.add(_taught("Zoe"))
     newer = good.read_text().replace('"version": 4', '"version": 99')
-    (shelf.root / "newer.json").write_text(newer)
-    (shelf.root / "broken.json").write_bytes(good.read_bytes()[:100])
-    (shelf.root / "bytes.json").write_bytes(b"\xff\xfe")
-    (shelf.root / "folder.json").mkdir()
-    (shelf.root / "dangling.json").symlink_to("nowhere")
-    (shelf.root / "notes.txt").write_text("not a profile")
-    (shelf.root / ".half-abc.json").write_text("{")
-    entries = {entry.name: entry for entry in shelf.list()}
+    (profile_store.root / "newer.json").write_text(newer)
+    (profile_store.root / "broken.json").write_bytes(good.read_bytes()[:100])
+    (profile_store.root / "bytes.json").write_bytes(b"\xff\xfe")
+    (profile_store.root / "folder.json").mkdir()
+    (profile_store.root / "dangling.json").symlink_to("nowhere")
+    (profile_store.root / "notes.txt").write_text("not a profile")
+    (profile_store.root / ".half-abc.json").write_text("{")
+    entries = {entry.name: entry for entry in profile_store.list()}
     assert set(entries) == {"Zoe", "newer", "broken", "bytes", "folder", "dangling"}
     assert entries["Zoe"].problem == ""
     assert "newer napari-spa" in entries["newer"].problem
@@ -174,25 +178,25 @@ def test_damaged_files_are_listed_and_can_be_deleted(shelf: ProfileStore) -> Non
         assert "\n" not in problem
         assert entries[name].model is None
         assert not entries[name].fits(MODEL)
-    shelf.delete(entries["broken"].path)
+    profile_store.delete(entries["broken"].path)
     assert not entries["broken"].path.exists()
     with pytest.raises(DataError, match="cannot delete"):
-        shelf.delete(entries["folder"].path)
+        profile_store.delete(entries["folder"].path)
 
 
-def test_a_damaged_file_is_never_changed(shelf: ProfileStore) -> None:
-    path = shelf.add(_taught())
+def test_a_damaged_file_is_never_changed(profile_store: ProfileStore) -> None:
+    path = profile_store.add(_taught())
     path.write_text("{")
-    for act in (shelf.reset, lambda p: shelf.rename(p, "x")):
+    for act in (profile_store.reset, lambda p: profile_store.rename(p, "x")):
         with pytest.raises(ProfileError, match="cannot use the profile"):
             act(path)
     assert path.read_text() == "{"
 
 
-def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileStore) -> None:
-    shelf.add(_taught("Ana"))
-    shelf.add(_taught("Ben", model=OTHER))
-    ana, ben = shelf.list()
+def test_whether_a_profile_fits_the_model_in_use(profile_store: ProfileStore) -> None:
+    profile_store.add(_taught("Ana"))
+    profile_store.add(_taught("Ben", model=OTHER))
+    ana, ben = profile_store.list()
     copied = replace(MODEL, name="a copy")
     assert [ana.fits(MODEL), ana.fits(OTHER), ana.fits(copied)] == [True, False, True]
     assert [ben.fits(MODEL), ben.fits(OTHER)] == [False, True]
@@ -200,19 +204,19 @@ def test_whether_a_profile_fits_the_model_in_use(shelf: ProfileStore) -> None:
 
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    shelf = ProfileStore(tmp_path / "file")
+    profile_store = ProfileStore(tmp_path / "file")
     with pytest.raises(DataError, match="cannot read"):
-        shelf.list()
+        profile_store.list()
     with pytest.raises(DataError, match="cannot write"):
-        shelf.add(_taught())
+        profile_store.add(_taught())
 
 
-def test_nobody_is_found_in_one_sentence(shelf: ProfileStore) -> None:
+def test_nobody_is_found_in_one_sentence(profile_store: ProfileStore) -> None:
     with pytest.raises(ProfileError, match=r"no profile 'Ana'.*none yet\.$"):
-        shelf.find("Ana")
-    shelf.add(_taught("Ben"))
+        profile_store.find("Ana")
+    profile_store.add(_taught("Ben"))
     with pytest.raises(ProfileError, match=r"there are: 'Ben'\.$"):
-        shelf.find("Ana")
+        profile_store.find("Ana")
 
 
 CHILD = """
@@ -229,26 +233,26 @@ for _ in range(15):
 """
 
 
-def test_two_processes_lose_nothing_of_each_other(shelf: ProfileStore) -> None:
-    path = shelf.add(_taught(picks=0))
-    command = [sys.executable, "-c", CHILD, str(shelf.root), str(path)]
+def test_two_processes_lose_nothing_of_each_other(profile_store: ProfileStore) -> None:
+    path = profile_store.add(_taught(picks=0))
+    command = [sys.executable, "-c", CHILD, str(profile_store.root), str(path)]
     children = [subprocess.Popen(command) for _ in range(2)]
     for _ in range(30):  # and a third one reads
-        assert all(not entry.problem for entry in shelf.list())
+        assert all(not entry.problem for entry in profile_store.list())
     assert [child.wait() for child in children] == [0, 0]
     assert PreferenceProfile.load(path).picks == 30
-    entries = shelf.list()
+    entries = profile_store.list()
     assert len(entries) == 31
-    assert not [p for p in shelf.root.iterdir() if p.suffix not in (".json", ".lock")]
+    assert not [p for p in profile_store.root.iterdir() if p.suffix not in (".json", ".lock")]
 
 
 def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
-    shelf: ProfileStore, monkeypatch
+    profile_store: ProfileStore, monkeypatch
 ) -> None:
     from filelock import FileLock
 
-    path = shelf.add(_taught())
+    path = profile_store.add(_taught())
     monkeypatch.setattr("napari_spa.io.profiles.store._PATIENCE", 0.05)
     with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(DataError, match="in use"):
-        shelf.reset(path)
-    assert shelf.reset(path).picks == 5
+        profile_store.reset(path)
+    assert profile_store.reset(path).picks == 5

@@ -4,7 +4,7 @@ import numpy as np
 
 from napari_spa.core.pictures import OUTLINE_COLOUR
 from napari_spa.core.types import Candidate, Proposal, Region
-from napari_spa.refine.engine.previews import LINE, crops, round_pictures
+from napari_spa.refine.engine.previews import LINE, crops, round_images
 from napari_spa.refine.engine.view import ImageSampler
 
 OBJECT = Region(100, 100, 40, 40)
@@ -50,7 +50,7 @@ def test_the_others_crop_is_framed_in_a_picture_of_more():
     candidates = tuple(Candidate(m, masks[0], region, shape, 0.5) for m in masks[1:])
     proposal = Proposal(probability, region, shape, 0.5, 0.1, 1, candidates)
     sampler = ImageSampler(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
-    recommended, near, far = round_pictures(sampler, proposal)
+    recommended, near, far = round_images(sampler, proposal)
     white = (far == OUTLINE_COLOUR).all(axis=-1)
     side = len(far)
     # 1.2 x 20 px of 1.2 x 190, around the middle, dashed.

@@ -52,7 +52,7 @@ def state_after(earlier, act="click"):
     return SessionState(VIEW, prompts, MIXTURE, MIXTURE, (*earlier, decision))
 
 
-class Desk:
+class Annotator:
     """A dock without windows and engine: acts on objects, each written down."""
 
     def __init__(self, path):
@@ -208,31 +208,31 @@ def told(decisions):
 def table(annotation):
     return {
         number: [
-            (held.name, held.class_name),
+            (active.name, active.class_name),
             *(
                 (p.plane, p.area, p.rounds, p.uncertainty, p.status, told(p.decisions))
-                for p in held.parts
+                for p in active.parts
             ),
         ]
-        for number, held in annotation.objects.items()
+        for number, active in annotation.objects.items()
     }
 
 
-def assert_the_same(read, array, desk):
-    np.testing.assert_array_equal(array, desk.array)
-    assert table(read.annotation) == table(desk.annotation)
-    assert read.annotation.next_number == desk.annotation.next_number
+def assert_the_same(read, array, annotator):
+    np.testing.assert_array_equal(array, annotator.array)
+    assert table(read.annotation) == table(annotator.annotation)
+    assert read.annotation.next_number == annotator.annotation.next_number
     assert read.image == FACTS
-    if desk.hand is None:
-        assert read.at_hand is None
+    if annotator.hand is None:
+        assert read.active is None
         return
-    number, plane, timeline, reopened = desk.hand
-    held = read.at_hand
-    assert (held.number, held.plane, held.reopened) == (number, plane, reopened)
-    assert told(held.decisions) == told(timeline.latest)
-    assert held.round == timeline.state.number
-    assert held.undone == len(timeline.future)
-    assert held.source == source_on(plane)
+    number, plane, timeline, reopened = annotator.hand
+    active = read.active
+    assert (active.number, active.plane, active.reopened) == (number, plane, reopened)
+    assert told(active.decisions) == told(timeline.latest)
+    assert active.round == timeline.state.number
+    assert active.undone == len(timeline.future)
+    assert active.source == source_on(plane)
 
 
 def read(records, **options):
@@ -273,67 +273,67 @@ acts = st.lists(
 @given(acts=acts)
 def test_a_log_gives_back_what_was_done(acts, tmp_path_factory):
     path = tmp_path_factory.mktemp("log") / "work.jsonl"
-    desk = Desk(path)
+    annotator = Annotator(path)
     for name, *arguments in acts:
-        getattr(desk, name)(*arguments)
-    desk.log.close()
+        getattr(annotator, name)(*arguments)
+    annotator.log.close()
     session, array = read(read_records(path))
-    assert_the_same(session, array, desk)
+    assert_the_same(session, array, annotator)
     assert session.model["sha256"] == MODEL.sha256
 
 
 @pytest.fixture
-def desk(tmp_path):
-    desk = Desk(tmp_path / "work.jsonl")
-    yield desk
-    desk.log.close()
+def annotator(tmp_path):
+    annotator = Annotator(tmp_path / "work.jsonl")
+    yield annotator
+    annotator.log.close()
 
 
 def box(top, left, height, width):
     return LocalMask(Region(top, left, height, width), np.ones((height, width), dtype=bool))
 
 
-def a_day(desk):
+def a_day(annotator):
     """One of each act; yields after each record, or few of them."""
-    desk.start(PLANES[0])
+    annotator.start(PLANES[0])
     yield
-    desk.go("pick")
+    annotator.go("pick")
     yield
-    desk.go("back")
+    annotator.go("back")
     yield
-    desk.accept(box(0, 0, 4, 4), "protect")
+    annotator.accept(box(0, 0, 4, 4), "protect")
     yield
-    desk.propagate(box(0, 0, 3, 3))
+    annotator.propagate(box(0, 0, 3, 3))
     yield
-    desk.paint(PLANES[1], box(5, 5, 2, 2), 9)
+    annotator.paint(PLANES[1], box(5, 5, 2, 2), 9)
     yield
-    desk.start(PLANES[1])
+    annotator.start(PLANES[1])
     yield
-    desk.accept(box(4, 4, 4, 4), "replace")
+    annotator.accept(box(4, 4, 4, 4), "replace")
     yield
-    desk.delete(1, PLANES[2])
+    annotator.delete(1, PLANES[2])
     yield
-    desk.take_back("undo")
+    annotator.take_back("undo")
     yield
-    desk.reopen(False)
+    annotator.reopen(False)
     yield
-    desk.go("click")
+    annotator.go("click")
     yield
-    desk.go("back")
+    annotator.go("back")
     yield
 
 
-def test_each_act_can_be_the_last(desk):
-    for _ in a_day(desk):
-        desk.log.flush()
-        assert_the_same(*read(read_records(desk.log.path)), desk)
+def test_each_act_can_be_the_last(annotator):
+    for _ in a_day(annotator):
+        annotator.log.flush()
+        assert_the_same(*read(read_records(annotator.log.path)), annotator)
 
 
-def test_a_log_that_is_cut_at_any_byte_gives_an_earlier_state(desk, tmp_path):
-    for _ in a_day(desk):
+def test_a_log_that_is_cut_at_any_byte_gives_an_earlier_state(annotator, tmp_path):
+    for _ in a_day(annotator):
         pass
-    desk.log.flush()
-    whole, records = desk.log.path.read_bytes(), read_records(desk.log.path)
+    annotator.log.flush()
+    whole, records = annotator.log.path.read_bytes(), read_records(annotator.log.path)
     lines = whole.split(b"\n")[:-1]
     assert len(lines) == len(records) > 12
     for known in range(1, len(records) + 1):
@@ -357,79 +357,79 @@ def test_a_log_that_is_cut_at_any_byte_gives_an_earlier_state(desk, tmp_path):
 
 
 @pytest.mark.parametrize("missing", range(1, 200, 13))
-def test_a_log_that_was_cut_can_be_gone_on_with(desk, missing, tmp_path):
-    desk.start(PLANES[0])
-    desk.log.close()
-    whole, records = desk.log.path.read_bytes(), read_records(desk.log.path)
-    desk.log.path.write_bytes(whole[:-missing])
-    log = RecordLog(desk.log.path)
+def test_a_log_that_was_cut_can_be_gone_on_with(annotator, missing, tmp_path):
+    annotator.start(PLANES[0])
+    annotator.log.close()
+    whole, records = annotator.log.path.read_bytes(), read_records(annotator.log.path)
+    annotator.log.path.write_bytes(whole[:-missing])
+    log = RecordLog(annotator.log.path)
     Journal(log).note("closed")
     log.close()
-    again = read_records(desk.log.path)
+    again = read_records(annotator.log.path)
     assert again == [*records[: len(records) if missing == 1 else -1], {"kind": "closed"}]
     assert read(again)[0].closed
 
 
-def test_a_closed_log_says_so_until_it_is_gone_on_with(desk):
-    desk.journal.note("closed")
-    desk.log.flush()
-    assert read(read_records(desk.log.path))[0].closed
-    desk.start(PLANES[0])
-    desk.log.flush()
-    assert not read(read_records(desk.log.path))[0].closed
+def test_a_closed_log_says_so_until_it_is_gone_on_with(annotator):
+    annotator.journal.note("closed")
+    annotator.log.flush()
+    assert read(read_records(annotator.log.path))[0].closed
+    annotator.start(PLANES[0])
+    annotator.log.flush()
+    assert not read(read_records(annotator.log.path))[0].closed
 
 
-def test_a_recovered_object_is_not_written_twice(desk):
-    desk.start(PLANES[0])
-    desk.go("click")
-    desk.go("back")
-    desk.log.flush()
-    before = read_records(desk.log.path)
-    timeline = desk.hand[2]
-    again = Journal(desk.log)
+def test_a_recovered_object_is_not_written_twice(annotator):
+    annotator.start(PLANES[0])
+    annotator.go("click")
+    annotator.go("back")
+    annotator.log.flush()
+    before = read_records(annotator.log.path)
+    timeline = annotator.hand[2]
+    again = Journal(annotator.log)
     again.continued(timeline)
     source = source_on(PLANES[0])
     again.shown(1, PLANES[0], timeline, source)
     again.shown(1, PLANES[0], timeline, source)
     again.shown(1, PLANES[0], timeline.forward(), source)
-    desk.log.flush()
-    assert read_records(desk.log.path)[len(before) :] == [
+    annotator.log.flush()
+    assert read_records(annotator.log.path)[len(before) :] == [
         {"kind": "at", "object": 1, "round": 1, **source},  # perhaps with another contrast
         {"kind": "at", "object": 1, "round": 2, **source},
     ]
 
 
 @pytest.mark.parametrize("restored", [True, False])
-def test_a_reopened_object_says_how_it_is_looked_at_now(desk, restored):
-    desk.start(PLANES[0])
-    desk.accept(box(0, 0, 2, 2), "protect")
-    decisions = desk.annotation.objects[1].parts[0].decisions
-    desk.journal.reopen(1, PLANES[0], decisions)
+def test_a_reopened_object_says_how_it_is_looked_at_now(annotator, restored):
+    annotator.start(PLANES[0])
+    annotator.accept(box(0, 0, 2, 2), "protect")
+    decisions = annotator.annotation.objects[1].parts[0].decisions
+    annotator.journal.reopen(1, PLANES[0], decisions)
     timeline = Timeline(SessionState(VIEW, Prompts(), MIXTURE, MIXTURE, decisions))
     other = {"image": "red", "look": {"channels": [0]}}
     if restored:
-        desk.journal.continued(timeline)
-    desk.journal.shown(1, PLANES[0], timeline, other)
-    desk.log.flush()
-    held = read(read_records(desk.log.path))[0].at_hand
-    assert (held.reopened, held.source, len(held.decisions)) == (True, other, 1)
+        annotator.journal.continued(timeline)
+    annotator.journal.shown(1, PLANES[0], timeline, other)
+    annotator.log.flush()
+    active = read(read_records(annotator.log.path))[0].active
+    assert (active.reopened, active.source, len(active.decisions)) == (True, other, 1)
 
 
-def test_masks_are_asked_for_with_all_that_led_to_them(desk):
-    for _ in a_day(desk):
+def test_masks_are_asked_for_with_all_that_led_to_them(annotator):
+    for _ in a_day(annotator):
         pass
-    desk.journal.begin(FACTS, replace(MODEL, name="other"))
-    desk.start(PLANES[2])
-    desk.hand = None
-    desk.log.flush()
+    annotator.journal.begin(FACTS, replace(MODEL, name="other"))
+    annotator.start(PLANES[2])
+    annotator.hand = None
+    annotator.log.flush()
     asked = []
 
     def mask_of(accepted):
         asked.append(accepted)
         return accepted.mask
 
-    session, array = read(read_records(desk.log.path), mask_of=mask_of)
-    np.testing.assert_array_equal(array, desk.array)
+    session, array = read(read_records(annotator.log.path), mask_of=mask_of)
+    np.testing.assert_array_equal(array, annotator.array)
     assert [(a.number, a.plane.position, len(a.decisions)) for a in asked] == [
         (1, (0,), 1),
         *((1, (z,), 1) for z in range(3)),
@@ -441,11 +441,13 @@ def test_masks_are_asked_for_with_all_that_led_to_them(desk):
     assert session.model["name"] == "other"
 
 
-def test_a_mask_that_is_given_anew_is_written(desk):
-    desk.start(PLANES[0])
-    desk.accept(box(0, 0, 2, 2), "protect")
-    desk.log.flush()
-    session, array = read(read_records(desk.log.path), mask_of=lambda accepted: box(4, 4, 3, 3))
+def test_a_mask_that_is_given_anew_is_written(annotator):
+    annotator.start(PLANES[0])
+    annotator.accept(box(0, 0, 2, 2), "protect")
+    annotator.log.flush()
+    session, array = read(
+        read_records(annotator.log.path), mask_of=lambda accepted: box(4, 4, 3, 3)
+    )
     assert session.annotation.objects[1].area == 9
     assert array[0, 4:7, 4:7].all()
 
@@ -469,11 +471,11 @@ json_values = st.one_of(
 
 @pytest.fixture(scope="module")
 def day_records(tmp_path_factory):
-    desk = Desk(tmp_path_factory.mktemp("day") / "work.jsonl")
-    for _ in a_day(desk):
+    annotator = Annotator(tmp_path_factory.mktemp("day") / "work.jsonl")
+    for _ in a_day(annotator):
         pass
-    desk.log.close()
-    return read_records(desk.log.path)
+    annotator.log.close()
+    return read_records(annotator.log.path)
 
 
 @settings(max_examples=150)
@@ -539,15 +541,15 @@ def test_a_log_without_an_image_is_one_sentence(records, sentence):
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(desk, record, sentence):
-    desk.start(PLANES[0])
-    desk.log.flush()
+def test_what_cannot_be_done_is_one_sentence(annotator, record, sentence):
+    annotator.start(PLANES[0])
+    annotator.log.flush()
     with pytest.raises(DataError, match=sentence):
-        read([*read_records(desk.log.path), record])
+        read([*read_records(annotator.log.path), record])
 
 
-def test_facts_are_read_without_the_rest(desk):
-    desk.log.flush()
-    facts, model = image_facts(read_records(desk.log.path))
+def test_facts_are_read_without_the_rest(annotator):
+    annotator.log.flush()
+    facts, model = image_facts(read_records(annotator.log.path))
     assert facts == FACTS
     assert model == asdict(MODEL)

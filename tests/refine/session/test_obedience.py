@@ -20,7 +20,7 @@ MODELS = {
     "pad": make_model("latent", convention="sam"),
 }
 PIXEL = st.tuples(st.integers(0, SHAPE[0] - 1), st.integers(0, SHAPE[1] - 1))
-ACTS = st.lists(
+ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("click"), PIXEL, st.integers(0, 1)),
         st.tuples(st.just("stroke"), st.lists(PIXEL, min_size=1, max_size=4), st.integers(0, 1)),
@@ -81,7 +81,7 @@ def play(session, acts):
 @example(acts=[("box", (1, 0), (1, 0)), ("click", (0, 0), 1), ("box", (1, 0), (1, 0))])
 @example(acts=[("click", (10, 80), 1), ("resize", -1.0, None), ("click", (30, 41), 0)])
 @example(acts=[("box", (20, 30), (50, 60)), ("resize", 1.0, None)])
-@given(acts=ACTS)
+@given(acts=ACTIONS)
 def test_prompts_are_obeyed(kind, acts):
     session = RefinementSession(MODELS[kind], config=EngineConfig(samples=8))
     session.set_image(IMAGE)

@@ -17,17 +17,17 @@ def test_the_image_that_is_worked_on_goes_before_the_topmost():
     hidden.visible = False
     layers = LayerList([below, above, hidden, points])
     layers.selection.active = points
-    work = SimpleNamespace(image=below, at_hand=None)
+    annotated = SimpleNamespace(image=below, active=None)
     assert click_target(layers, None) is above
-    assert click_target(layers, work) is below  # annotated last
+    assert click_target(layers, annotated) is below  # annotated last
     layers.selection.active = above
-    assert click_target(layers, work) is above  # chosen
-    work.at_hand = object()
-    assert click_target(layers, work) is below  # in the middle of an object
-    work.at_hand = None
+    assert click_target(layers, annotated) is above  # chosen
+    annotated.active = object()
+    assert click_target(layers, annotated) is below  # in the middle of an object
+    annotated.active = None
     layers.remove(below)
     layers.selection.active = None
-    assert click_target(layers, work) is above
+    assert click_target(layers, annotated) is above
     assert click_target(LayerList(), None) is None
 
 
@@ -37,8 +37,8 @@ def test_a_click_goes_to_an_image_that_can_be_seen():
     raw.visible = False
     layers.selection.active = raw
     assert click_target(layers, None) is seen
-    assert click_target(layers, SimpleNamespace(image=raw, at_hand=None)) is seen
-    assert click_target(layers, SimpleNamespace(image=raw, at_hand=object())) is raw
+    assert click_target(layers, SimpleNamespace(image=raw, active=None)) is seen
+    assert click_target(layers, SimpleNamespace(image=raw, active=object())) is raw
     seen.visible = False
     assert click_target(layers, None) is None
 

@@ -53,7 +53,7 @@ for _name in ("start", "pick", "restore", "look"):
     setattr(GatedSession, _name, _gated(_name))
 
 
-class Desk:
+class Annotator:
     """What the dock is made of, without a window: two stacks, and a gate before the session."""
 
     def __init__(self, qtbot, root):
@@ -62,33 +62,38 @@ class Desk:
         data = rng.integers(0, 255, (2, 5, 60, 70), np.uint8)
         self.first = self.viewer.add_image(data[0], name="first")
         self.second = self.viewer.add_image(data[1], name="second")
-        self.refiner = AnnotationController(self.viewer, lambda name: self.session, work_root=root)
-        self.prompt_controller = PromptController(self.refiner)
-        self.display, self.acts = DisplayController(self.refiner), ObjectActions(self.refiner)
-        self.walker = StackPropagation(self.refiner)
-        self.walker.config = ON_AND_ON
+        self.controller = AnnotationController(
+            self.viewer, lambda name: self.session, work_root=root
+        )
+        self.prompt_controller = PromptController(self.controller)
+        self.display, self.actions = (
+            DisplayController(self.controller),
+            ObjectActions(self.controller),
+        )
+        self.propagation = StackPropagation(self.controller)
+        self.propagation.config = ON_AND_ON
         self.failed, self.closed = [], False
-        self.refiner.failed.connect(self.failed.append)
+        self.controller.failed.connect(self.failed.append)
 
     def show(self, layer, z=2):
         self.viewer.layers.selection.active = layer
         self.viewer.dims.set_current_step(0, z)
-        return self.refiner.works.annotate(layer)
+        return self.controller.images.annotate(layer)
 
     def round(self, act):
-        with self.qtbot.waitSignal(self.refiner.proposed, timeout=30_000):
+        with self.qtbot.waitSignal(self.controller.proposed, timeout=30_000):
             act()
 
     def start(self, layer, point=(30, 35), z=2, aim="auto"):
-        work = self.show(layer, z)
+        annotated = self.show(layer, z)
         self.round(lambda: self.prompt_controller.click((z, *point), aim=aim))
-        return work
+        return annotated
 
     def accept(self, layer, point=(30, 35), z=2):
-        work = self.start(layer, point, z)
-        self.refiner.accept()
-        assert work.at_hand is None, self.failed
-        return work
+        annotated = self.start(layer, point, z)
+        self.controller.accept()
+        assert annotated.active is None, self.failed
+        return annotated
 
     def hold(self):
         """From now on the session waits at the gate."""
@@ -101,8 +106,8 @@ class Desk:
         if gate is not None:
             gate.set()
         if not self.closed:
-            self.refiner.worker._executor.submit(lambda: None).result(20)
-            self.qtbot.waitUntil(lambda: not self.refiner.busy, timeout=20_000)
+            self.controller.worker._executor.submit(lambda: None).result(20)
+            self.qtbot.waitUntil(lambda: not self.controller.busy, timeout=20_000)
         self.qtbot.wait(30)
 
     def close(self):
@@ -111,15 +116,15 @@ class Desk:
             if self.session.gate is not None:
                 self.session.gate.set()
             self.prompt_controller.close()
-            self.refiner.close()
+            self.controller.close()
 
-    def log(self, work):
-        self.refiner.keeper.flush()
-        return self.refiner.keeper.log_of(work)
+    def log(self, annotated):
+        self.controller.autosave.flush()
+        return self.controller.autosave.log_of(annotated)
 
-    def edits(self, work, log=None):
+    def edits(self, annotated, log=None):
         """Return the painted planes in an image's log: slice and number of painted pixels."""
-        records = read_records(log or self.log(work))
+        records = read_records(log or self.log(annotated))
         return [
             (record["plane"]["index"][0], int((labels_of(record) > 0).sum()))
             for record in records
@@ -132,98 +137,98 @@ def labels_of(record):
     return unpack(record["labels"], "<u4", count).reshape(record["shape"])
 
 
-def labels(work):
-    return np.array(work.mask.store.data)
+def labels(annotated):
+    return np.array(annotated.mask.store.data)
 
 
 @pytest.fixture
-def desk(qtbot, tmp_path):
-    desk = Desk(qtbot, tmp_path / "work")
-    yield desk
-    desk.close()
+def annotator(qtbot, tmp_path):
+    annotator = Annotator(qtbot, tmp_path / "work")
+    yield annotator
+    annotator.close()
 
 
 # ---------------------------------------------------------------------- a job
 
 
-def propagating(desk):
-    work = desk.accept(desk.first)
-    desk.hold()
-    desk.walker.propagate("both")
-    return work
+def propagating(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotator.hold()
+    annotator.propagation.propagate("both")
+    return annotated
 
 
-def starting(desk):
-    work = desk.show(desk.first)
-    desk.hold()
-    desk.prompt_controller.click((2, 30, 35))
-    return work
+def starting(annotator):
+    annotated = annotator.show(annotator.first)
+    annotator.hold()
+    annotator.prompt_controller.click((2, 30, 35))
+    return annotated
 
 
-def picking(desk):
-    work = desk.start(desk.first)
-    desk.hold()
-    desk.refiner.pick(0)
-    return work
+def picking(annotator):
+    annotated = annotator.start(annotator.first)
+    annotator.hold()
+    annotator.controller.pick(0)
+    return annotated
 
 
-def carrying(desk):
-    work = desk.accept(desk.first)
-    desk.hold()
-    desk.walker.propagate_one(1)
-    return work
+def carrying(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotator.hold()
+    annotator.propagation.propagate_one(1)
+    return annotated
 
 
-def reopening(desk):
-    work = desk.accept(desk.first)
-    desk.hold()
-    desk.acts.reopen(1)
-    return work
+def reopening(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotator.hold()
+    annotator.actions.reopen(1)
+    return annotated
 
 
-def looking(desk):
-    work = desk.start(desk.first)
-    desk.hold()
-    desk.display.look_at(scale=1.5)
-    return work
+def looking(annotator):
+    annotated = annotator.start(annotator.first)
+    annotator.hold()
+    annotator.display.look_at(scale=1.5)
+    return annotated
 
 
-def leave(desk, work):
-    desk.refiner.leave(work)
+def leave(annotator, annotated):
+    annotator.controller.leave(annotated)
 
 
-def leave_from_another(desk, work):
+def leave_from_another(annotator, annotated):
     """Another image is annotated by the time that this one is left, as with a folder."""
-    desk.refiner.works.annotate(desk.second)
-    desk.refiner.leave(work)
+    annotator.controller.images.annotate(annotator.second)
+    annotator.controller.leave(annotated)
 
 
-def annotate_another(desk, work):
-    desk.show(desk.second)
+def annotate_another(annotator, annotated):
+    annotator.show(annotator.second)
 
 
-def remove(desk, work):
-    desk.viewer.layers.remove(work.image)
+def remove(annotator, annotated):
+    annotator.viewer.layers.remove(annotated.image)
 
 
-def replace_pixels(desk, work):
-    work.image.data = np.zeros_like(work.image.data)
+def replace_pixels(annotator, annotated):
+    annotated.image.data = np.zeros_like(annotated.image.data)
 
 
-def discard(desk, work):
-    desk.refiner.discard()
+def discard(annotator, annotated):
+    annotator.controller.discard()
 
 
-def close(desk, work):
-    desk.close()
+def close(annotator, annotated):
+    annotator.close()
 
 
-def cancel(desk, work):
-    desk.refiner.cancel()
+def cancel(annotator, annotated):
+    annotator.controller.cancel()
 
 
-def fail(desk, work):
-    desk.session.fault = RuntimeError("the engine broke")
+def fail(annotator, annotated):
+    annotator.session.fault = RuntimeError("the engine broke")
 
 
 JOBS = [propagating, starting, picking, carrying, reopening, looking]
@@ -235,93 +240,95 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_that_is_waited_for_no_more_writes_nothing_anywhere(desk, job, end):
-    other = desk.accept(desk.second, point=(20, 20))
+def test_a_job_that_is_waited_for_no_more_writes_nothing_anywhere(annotator, job, end):
+    other = annotator.accept(annotator.second, point=(20, 20))
     theirs = labels(other)
-    work = job(desk)
-    assert desk.session.inside.wait(20)
-    mine = labels(work)
-    if work.at_hand is not None and work.at_hand.shown is not None:
-        with work.bare():
-            mine = labels(work)
-    end(desk, work)
-    masks = sum(layer.name.endswith(MASK_NAME.format("")) for layer in desk.viewer.layers)
-    desk.go_on()
+    annotated = job(annotator)
+    assert annotator.session.inside.wait(20)
+    mine = labels(annotated)
+    if annotated.active is not None and annotated.active.shown is not None:
+        with annotated.bare():
+            mine = labels(annotated)
+    end(annotator, annotated)
+    masks = sum(layer.name.endswith(MASK_NAME.format("")) for layer in annotator.viewer.layers)
+    annotator.go_on()
 
     np.testing.assert_array_equal(labels(other), theirs)
-    assert sum(layer.name.endswith(MASK_NAME.format("")) for layer in desk.viewer.layers) <= masks
-    if desk.closed:
-        np.testing.assert_array_equal(labels(work), mine)
+    assert (
+        sum(layer.name.endswith(MASK_NAME.format("")) for layer in annotator.viewer.layers) <= masks
+    )
+    if annotator.closed:
+        np.testing.assert_array_equal(labels(annotated), mine)
         return
     # What is at hand is shown; nothing waits for an answer that never comes.
-    held = desk.refiner.held
-    assert held is None or held.shown is not None
+    active = annotator.controller.active
+    assert active is None or active.shown is not None
     if end in (cancel, annotate_another) and job is propagating:
         # The slice that was under way is done, and counts: on its own image.
-        changed = labels(work) != mine
+        changed = labels(annotated) != mine
         assert not changed[2].any()
-        assert set(np.unique(labels(work)).tolist()) <= {0, 1}
+        assert set(np.unique(labels(annotated)).tolist()) <= {0, 1}
     else:
-        if work.at_hand is not None:
-            desk.refiner.discard()
-        np.testing.assert_array_equal(labels(work), mine)
+        if annotated.active is not None:
+            annotator.controller.discard()
+        np.testing.assert_array_equal(labels(annotated), mine)
     # One can go on.
-    desk.session.fault = None
-    if desk.refiner.held is not None:
-        desk.refiner.discard()
-    desk.show(desk.second)
+    annotator.session.fault = None
+    if annotator.controller.active is not None:
+        annotator.controller.discard()
+    annotator.show(annotator.second)
     before = len(other.annotation.objects)
-    desk.round(lambda: desk.prompt_controller.click((2, 45, 50)))
-    desk.refiner.accept()
-    assert len(other.annotation.objects) == before + 1, desk.failed
+    annotator.round(lambda: annotator.prompt_controller.click((2, 45, 50)))
+    annotator.controller.accept()
+    assert len(other.annotation.objects) == before + 1, annotator.failed
 
 
 @pytest.mark.parametrize("end", [cancel, fail])
-def test_an_object_that_cannot_be_started_anew_comes_back_as_it_was(desk, end):
+def test_an_object_that_cannot_be_started_anew_comes_back_as_it_was(annotator, end):
     """To look at it with another contrast is no reason to lose it."""
-    work = desk.start(desk.first)
-    desk.round(lambda: desk.refiner.pick(0))
-    before, seen = work.at_hand, labels(work)
-    desk.hold()
-    desk.display.set_contrast("layer")
-    assert desk.session.inside.wait(20)
-    end(desk, work)
-    gate, desk.session.gate = desk.session.gate, None
-    desk.round(gate.set)
-    held = work.at_hand
-    assert held is not None
-    assert held.shown.proposal.round == before.shown.proposal.round == 2
-    np.testing.assert_array_equal(held.shown.proposal.mask, before.shown.proposal.mask)
-    np.testing.assert_array_equal(labels(work), seen)
-    assert desk.refiner.can_undo
+    annotated = annotator.start(annotator.first)
+    annotator.round(lambda: annotator.controller.pick(0))
+    before, seen = annotated.active, labels(annotated)
+    annotator.hold()
+    annotator.display.set_contrast("layer")
+    assert annotator.session.inside.wait(20)
+    end(annotator, annotated)
+    gate, annotator.session.gate = annotator.session.gate, None
+    annotator.round(gate.set)
+    active = annotated.active
+    assert active is not None
+    assert active.shown.proposal.round == before.shown.proposal.round == 2
+    np.testing.assert_array_equal(active.shown.proposal.mask, before.shown.proposal.mask)
+    np.testing.assert_array_equal(labels(annotated), seen)
+    assert annotator.controller.can_undo
 
 
 # ---------------------------------------------------------------------- a painted stroke
 
 
-def paint(work, z, number=7):
-    layer = work.mask.layer
+def paint(annotated, z, number=7):
+    layer = annotated.mask.layer
     layer.selected_label = number
     layer.brush_size = 4
     layer.paint((z, 10, 10), number)
-    return int((labels(work)[z] == number).sum())
+    return int((labels(annotated)[z] == number).sum())
 
 
-def scroll(desk, work):
-    desk.viewer.dims.set_current_step(0, 4)
+def scroll(annotator, annotated):
+    annotator.viewer.dims.set_current_step(0, 4)
 
 
-def scroll_far(desk, work):
+def scroll_far(annotator, annotated):
     for z in (3, 4, 0, 1):
-        desk.viewer.dims.set_current_step(0, z)
+        annotator.viewer.dims.set_current_step(0, z)
 
 
-def nothing(desk, work):
+def nothing(annotator, annotated):
     pass
 
 
-def start_an_object(desk, work):
-    desk.round(lambda: desk.prompt_controller.click((2, 45, 50)))
+def start_an_object(annotator, annotated):
+    annotator.round(lambda: annotator.prompt_controller.click((2, 45, 50)))
 
 
 AFTER_PAINTING = [
@@ -337,227 +344,229 @@ AFTER_PAINTING = [
 
 
 @pytest.mark.parametrize("then", AFTER_PAINTING)
-def test_what_was_painted_is_logged_on_its_own_slice_whatever_comes_then(desk, then):
-    work = desk.accept(desk.first)
-    log = desk.log(work)
-    area = int((labels(work)[2] > 0).sum())
-    painted = paint(work, 2)
+def test_what_was_painted_is_logged_on_its_own_slice_whatever_comes_then(annotator, then):
+    annotated = annotator.accept(annotator.first)
+    log = annotator.log(annotated)
+    area = int((labels(annotated)[2] > 0).sum())
+    painted = paint(annotated, 2)
     assert painted
-    then(desk, work)
+    then(annotator, annotated)
     if then in (nothing, start_an_object):
-        desk.qtbot.wait(500)
-    if not desk.closed and then not in (leave, remove):
-        desk.refiner.keeper.flush()
-    assert desk.edits(work, log) == [(2, area + painted)]
-    held = work.annotation.objects[7]
-    assert [(part.plane.index[0], part.area) for part in held.parts] == [(2, painted)]
+        annotator.qtbot.wait(500)
+    if not annotator.closed and then not in (leave, remove):
+        annotator.controller.autosave.flush()
+    assert annotator.edits(annotated, log) == [(2, area + painted)]
+    active = annotated.annotation.objects[7]
+    assert [(part.plane.index[0], part.area) for part in active.parts] == [(2, painted)]
 
 
-def test_strokes_through_a_volume_belong_to_all_their_slices(desk):
-    work = desk.accept(desk.first)
-    layer = work.mask.layer
+def test_strokes_through_a_volume_belong_to_all_their_slices(annotator):
+    annotated = annotator.accept(annotator.first)
+    layer = annotated.mask.layer
     layer.n_edit_dimensions = 3
-    paint(work, 2)
-    changed = [z for z in range(5) if (labels(work)[z] == 7).any()]
+    paint(annotated, 2)
+    changed = [z for z in range(5) if (labels(annotated)[z] == 7).any()]
     assert len(changed) > 1
-    scroll(desk, work)
-    assert sorted(z for z, _ in desk.edits(work)) == changed
-    assert [part.plane.index[0] for part in work.annotation.objects[7].parts] == changed
+    scroll(annotator, annotated)
+    assert sorted(z for z, _ in annotator.edits(annotated)) == changed
+    assert [part.plane.index[0] for part in annotated.annotation.objects[7].parts] == changed
 
 
-def test_labels_that_were_replaced_are_counted_on_all_slices(desk):
-    work = desk.accept(desk.first)
-    theirs = np.zeros_like(labels(work))
+def test_labels_that_were_replaced_are_counted_on_all_slices(annotator):
+    annotated = annotator.accept(annotator.first)
+    theirs = np.zeros_like(labels(annotated))
     theirs[0, :5, :5], theirs[3, :6, :6] = 3, 4
-    work.mask.layer.data = theirs
-    scroll(desk, work)
-    desk.refiner.works.painting.flush()
-    areas = {n: held.area for n, held in work.annotation.objects.items()}
+    annotated.mask.layer.data = theirs
+    scroll(annotator, annotated)
+    annotator.controller.images.painting.flush()
+    areas = {n: active.area for n, active in annotated.annotation.objects.items()}
     assert areas == {3: 25, 4: 36}
 
 
-def test_napari_s_undo_is_seen_though_one_scrolls_at_once(desk):
-    work = desk.accept(desk.first)
-    desk.qtbot.wait(500)
-    work.mask.layer.undo()
-    scroll_far(desk, work)
-    desk.qtbot.wait(500)
-    assert not work.annotation.objects
-    assert desk.edits(work)[-1] == (2, 0)
+def test_napari_s_undo_is_seen_though_one_scrolls_at_once(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotator.qtbot.wait(500)
+    annotated.mask.layer.undo()
+    scroll_far(annotator, annotated)
+    annotator.qtbot.wait(500)
+    assert not annotated.annotation.objects
+    assert annotator.edits(annotated)[-1] == (2, 0)
 
 
 # ---------------------------------------------------------------------- a preview
 
 
-def delete_other(desk, work):
-    desk.acts.delete(1)
+def delete_other(annotator, annotated):
+    annotator.actions.delete(1)
 
 
-def undo_objects(desk, work):
-    desk.acts.undo()
+def undo_objects(annotator, annotated):
+    annotator.actions.undo()
 
 
-def delete_and_undo(desk, work):
-    desk.acts.delete(1)
-    work.undo()
+def delete_and_undo(annotator, annotated):
+    annotator.actions.delete(1)
+    annotated.undo()
 
 
-def delete_and_redo(desk, work):
-    desk.acts.delete(1)
-    work.undo()
-    work.redo()
+def delete_and_redo(annotator, annotated):
+    annotator.actions.delete(1)
+    annotated.undo()
+    annotated.redo()
 
 
 @pytest.mark.parametrize("leaving", ["discard", "accept", "pick"])
 @pytest.mark.parametrize("act", [delete_other, delete_and_undo, delete_and_redo, nothing])
 @pytest.mark.parametrize("overlap", ["protect", "replace"])
-def test_an_act_on_objects_under_a_preview_is_what_it_is_without(desk, act, leaving, overlap):
-    desk.refiner.overlap = overlap
-    work = desk.accept(desk.first)
-    mine = labels(work)
-    desk.start(desk.first, point=(31, 33), aim="next")  # wherever the first one reaches
-    act(desk, work)
+def test_an_act_on_objects_under_a_preview_is_what_it_is_without(annotator, act, leaving, overlap):
+    annotator.controller.overlap = overlap
+    annotated = annotator.accept(annotator.first)
+    mine = labels(annotated)
+    annotator.start(annotator.first, point=(31, 33), aim="next")  # wherever the first one reaches
+    act(annotator, annotated)
     gone = act in (delete_other, delete_and_redo)
-    assert (1 in work.annotation.objects) != gone
+    assert (1 in annotated.annotation.objects) != gone
     if leaving == "discard":
-        desk.refiner.discard()
-        np.testing.assert_array_equal(labels(work), np.zeros_like(mine) if gone else mine)
+        annotator.controller.discard()
+        np.testing.assert_array_equal(labels(annotated), np.zeros_like(mine) if gone else mine)
     elif leaving == "accept":
-        wanted = np.array(work.at_hand.shown.proposal.mask)
-        desk.refiner.accept()
+        wanted = np.array(annotated.active.shown.proposal.mask)
+        annotator.controller.accept()
         if overlap == "protect" and not gone:
             wanted &= mine[2] == 0
         if wanted.any():
-            np.testing.assert_array_equal(labels(work)[2] == 2, wanted)
+            np.testing.assert_array_equal(labels(annotated)[2] == 2, wanted)
     else:
-        desk.round(lambda: desk.refiner.pick(0))
-        desk.refiner.discard()
-        np.testing.assert_array_equal(labels(work), np.zeros_like(mine) if gone else mine)
+        annotator.round(lambda: annotator.controller.pick(0))
+        annotator.controller.discard()
+        np.testing.assert_array_equal(labels(annotated), np.zeros_like(mine) if gone else mine)
     # What the table says is in the labels, and nothing else.
-    now, objects = labels(work), work.annotation.objects
-    assert {n: held.area for n, held in objects.items()} == {
+    now, objects = labels(annotated), annotated.annotation.objects
+    assert {n: active.area for n, active in objects.items()} == {
         n: int((now == n).sum()) for n in np.unique(now).tolist() if n
     }
     assert not any(part.status == "edited" for one in objects.values() for part in one.parts)
 
 
-def test_the_preview_shows_what_would_be_written_now(desk):
-    work = desk.accept(desk.first)
-    desk.start(desk.first, point=(31, 33), aim="next")
-    wanted = work.at_hand.shown.proposal.mask
+def test_the_preview_shows_what_would_be_written_now(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotator.start(annotator.first, point=(31, 33), aim="next")
+    wanted = annotated.active.shown.proposal.mask
     for overlap in ("replace", "protect", "replace"):
-        desk.refiner.overlap = overlap
-        seen = labels(work)[2] == 2
+        annotator.controller.overlap = overlap
+        seen = labels(annotated)[2] == 2
         np.testing.assert_array_equal(seen, wanted if overlap == "replace" else seen & wanted)
-    desk.refiner.accept()
-    np.testing.assert_array_equal(labels(work)[2] == 2, wanted)
+    annotator.controller.accept()
+    np.testing.assert_array_equal(labels(annotated)[2] == 2, wanted)
 
 
 # ---------------------------------------------------------------------- a look, a number
 
 
-def test_a_round_is_logged_as_it_was_looked_at(desk):
+def test_a_round_is_logged_as_it_was_looked_at(annotator):
     """Display settings that change while it is computed count from the next object on."""
-    work = desk.show(desk.first)
-    desk.hold()
-    desk.prompt_controller.click((2, 30, 35))
-    assert desk.session.inside.wait(20)
-    colours = channel_choices(desk.first)[1]
+    annotated = annotator.show(annotator.first)
+    annotator.hold()
+    annotator.prompt_controller.click((2, 30, 35))
+    assert annotator.session.inside.wait(20)
+    colours = channel_choices(annotator.first)[1]
     assert colours.axis == 0
-    desk.display.set_display(replace(work.look, channels=colours))
-    gate, desk.session.gate = desk.session.gate, None
-    desk.round(gate.set)
+    annotator.display.set_display(replace(annotated.look, channels=colours))
+    gate, annotator.session.gate = annotator.session.gate, None
+    annotator.round(gate.set)
 
     def logged():
-        return [r for r in read_records(desk.log(work)) if r["kind"] == "decision"][-1]
+        return [r for r in read_records(annotator.log(annotated)) if r["kind"] == "decision"][-1]
 
     assert logged()["look"]["axis"] is None
-    assert logged()["image"] == desk.session.canvas.fingerprint
-    desk.refiner.discard()
-    desk.round(lambda: desk.prompt_controller.click((2, 30, 35)))
+    assert logged()["image"] == annotator.session.sampler.fingerprint
+    annotator.controller.discard()
+    annotator.round(lambda: annotator.prompt_controller.click((2, 30, 35)))
     assert logged()["look"]["axis"] == 0
 
 
-def test_each_image_has_its_own_selected_object(desk):
+def test_each_image_has_its_own_selected_object(annotator):
     """What is selected on one image is not deleted on another."""
-    desk.accept(desk.first)
-    desk.show(desk.second)
-    assert desk.refiner.selected is None
+    annotator.accept(annotator.first)
+    annotator.show(annotator.second)
+    assert annotator.controller.selected is None
 
 
-def test_slices_of_a_stack_teach_as_one_image(desk):
+def test_slices_of_a_stack_teach_as_one_image(annotator):
     for z, point in ((0, (30, 35)), (2, (20, 25)), (4, (40, 45))):
-        desk.accept(desk.first, point, z)
-    assert desk.session.profile.images == 1
-    desk.accept(desk.second)
-    assert desk.session.profile.images == 2
+        annotator.accept(annotator.first, point, z)
+    assert annotator.session.profile.images == 1
+    annotator.accept(annotator.second)
+    assert annotator.session.profile.images == 2
 
 
-def test_with_an_ignore_value_painted_a_new_object_takes_a_free_number(desk):
-    work = desk.accept(desk.first)
-    work.mask.layer.paint((2, 5, 5), 65535)
-    desk.qtbot.wait(450)
-    desk.accept(desk.first, point=(45, 50))
-    assert sorted(work.annotation.objects) == [1, 2, 65535], desk.failed
+def test_with_an_ignore_value_painted_a_new_object_takes_a_free_number(annotator):
+    annotated = annotator.accept(annotator.first)
+    annotated.mask.layer.paint((2, 5, 5), 65535)
+    annotator.qtbot.wait(450)
+    annotator.accept(annotator.first, point=(45, 50))
+    assert sorted(annotated.annotation.objects) == [1, 2, 65535], annotator.failed
 
 
-def test_undo_of_an_object_takes_back_what_it_taught(desk):
+def test_undo_of_an_object_takes_back_what_it_taught(annotator):
     """Accepted, undone and accepted again it teaches once; undone and discarded, nothing."""
-    desk.accept(desk.second)
-    known = desk.session.profile
-    desk.start(desk.first)
-    desk.round(lambda: desk.refiner.pick(0))
-    desk.refiner.accept()
-    once = desk.session.profile
+    annotator.accept(annotator.second)
+    known = annotator.session.profile
+    annotator.start(annotator.first)
+    annotator.round(lambda: annotator.controller.pick(0))
+    annotator.controller.accept()
+    once = annotator.session.profile
     assert (once.picks, once.images, once.objects) != (known.picks, known.images, known.objects)
-    desk.round(desk.acts.undo)
-    assert desk.session.profile.to_json() == known.to_json()
-    desk.refiner.accept()
-    again = desk.session.profile
+    annotator.round(annotator.actions.undo)
+    assert annotator.session.profile.to_json() == known.to_json()
+    annotator.controller.accept()
+    again = annotator.session.profile
     assert again.to_json() == once.to_json()
-    desk.round(desk.acts.undo)
-    desk.refiner.discard()
-    assert desk.session.profile.to_json() == known.to_json()
-    desk.qtbot.waitUntil(lambda: desk.refiner.profiles.profile is not None, timeout=5000)
-    assert desk.refiner.profiles.profile.to_json() == known.to_json()
+    annotator.round(annotator.actions.undo)
+    annotator.controller.discard()
+    assert annotator.session.profile.to_json() == known.to_json()
+    annotator.qtbot.waitUntil(
+        lambda: annotator.controller.profiles.profile is not None, timeout=5000
+    )
+    assert annotator.controller.profiles.profile.to_json() == known.to_json()
 
 
 # ---------------------------------------------------------------------- napari's 3D view
 
 
-def test_in_the_3d_view_every_tool_says_where_it_works(desk):
-    work = desk.accept(desk.first)
-    before = labels(work)
-    desk.viewer.dims.ndisplay = 3
+def test_in_the_3d_view_every_tool_says_where_it_works(annotator):
+    annotated = annotator.accept(annotator.first)
+    before = labels(annotated)
+    annotator.viewer.dims.ndisplay = 3
     place, other = (2, 20, 20), (2, 30, 30)
     for act in (
-        lambda: desk.prompter.click(place),
-        lambda: desk.prompter.click(place, 0),
-        lambda: desk.prompter.click(place, aim="next"),
-        lambda: desk.prompter.box(place, other),
-        lambda: desk.prompter.stroke([place, other]),
-        lambda: desk.prompter.point(20, 20),
+        lambda: annotator.prompter.click(place),
+        lambda: annotator.prompter.click(place, 0),
+        lambda: annotator.prompter.click(place, aim="next"),
+        lambda: annotator.prompter.box(place, other),
+        lambda: annotator.prompter.stroke([place, other]),
+        lambda: annotator.prompter.point(20, 20),
     ):
         act()
         said = "the viewer shows a volume; switch to the 2D view to click on a slice."
-        assert desk.failed == [said]
-        desk.failed.clear()
-    desk.prompter.draw_gesture("box", [place, other])
-    assert not desk.refiner.busy
-    np.testing.assert_array_equal(labels(work), before)
+        assert annotator.failed == [said]
+        annotator.failed.clear()
+    annotator.prompter.draw_gesture("box", [place, other])
+    assert not annotator.controller.busy
+    np.testing.assert_array_equal(labels(annotated), before)
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_round_that_arrives_in_the_3d_view_is_there_in_the_2d_view(desk, job):
-    work = job(desk)
-    assert desk.session.inside.wait(20)
-    desk.viewer.dims.ndisplay = 3
-    desk.go_on()
-    assert desk.failed == []
-    desk.viewer.dims.ndisplay = 2
-    if desk.refiner.held is not None:
-        assert desk.refiner.accept()
-    assert desk.failed == []
-    assert {n: int((labels(work) == n).sum()) for n in np.unique(labels(work)) if n} == {
-        n: held.area for n, held in work.annotation.objects.items()
+def test_a_round_that_arrives_in_the_3d_view_is_there_in_the_2d_view(annotator, job):
+    annotated = job(annotator)
+    assert annotator.session.inside.wait(20)
+    annotator.viewer.dims.ndisplay = 3
+    annotator.go_on()
+    assert annotator.failed == []
+    annotator.viewer.dims.ndisplay = 2
+    if annotator.controller.active is not None:
+        assert annotator.controller.accept()
+    assert annotator.failed == []
+    assert {n: int((labels(annotated) == n).sum()) for n in np.unique(labels(annotated)) if n} == {
+        n: active.area for n, active in annotated.annotation.objects.items()
     }

@@ -88,16 +88,16 @@ def test_results_of_a_batch_are_shown_and_left_to_its_manifest():
 
 def test_how_far_an_image_is_is_said_once_and_trouble_stays():
     said, objects = [], {}
-    work = SimpleNamespace(annotation=SimpleNamespace(objects=objects), at_hand=None)
-    item = SimpleNamespace(name="a.png", work=work)
+    annotated = SimpleNamespace(annotation=SimpleNamespace(objects=objects), active=None)
+    item = SimpleNamespace(name="a.png", annotated=annotated)
     status = FolderStatus(said.append)
     status.show(item)
     status.show(item)
-    work.at_hand = object()
+    annotated.active = object()
     status.show(item)
     objects.update({1: None, 2: None})
     status.show(item)
-    status.hush()
+    status.clear()
     objects[3] = None
     status.show(item)
     status.begin()

@@ -42,62 +42,62 @@ def _of(model=MODEL, **known):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def profile_store(tmp_path):
     return ProfileStore(tmp_path / "shelf")
 
 
 @pytest.fixture
-def ana(shelf):
-    return shelf.add(_of(name="Ana", picks=10, images=3))
+def ana(profile_store):
+    return profile_store.add(_of(name="Ana", picks=10, images=3))
 
 
 @pytest.fixture
-def open_book(shelf, qtbot):
+def open_book(profile_store, qtbot):
     books = []
 
     def open_it():
-        book = ActiveProfile(shelf)
-        book.model_name = "tiny"
-        books.append(book)
-        book.complaints = []
-        book.failed.connect(book.complaints.append)
-        return book
+        profiles = ActiveProfile(profile_store)
+        profiles.model_name = "tiny"
+        books.append(profiles)
+        profiles.complaints = []
+        profiles.failed.connect(profiles.complaints.append)
+        return profiles
 
     yield open_it
-    for book in books:
-        book.close()
+    for profiles in books:
+        profiles.close()
 
 
-def settle(book, qtbot):
+def settle(profiles, qtbot):
     """Wait until the files' thread did all, and its answers arrived."""
     done = []
-    book.files.ask(lambda: None, done.append)
+    profiles.files.ask(lambda: None, done.append)
     qtbot.waitUntil(lambda: bool(done), timeout=10_000)
 
 
 def test_an_object_teaches_the_file_once_and_the_words_follow(open_book, ana, qtbot):
-    book, session = open_book(), Session()
-    book.use(ana)
-    settle(book, qtbot)
-    book.equip(session)
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    settle(profiles, qtbot)
+    profiles.equip(session)
     assert session.profile.picks == 10
-    assert book.learn(session.accept()).path == ana
-    assert book.words()[0] == "12 picks, 3 images"  # at once, before it is written
-    book.learn(session.accept())
-    settle(book, qtbot)
+    assert profiles.learn(session.accept()).path == ana
+    assert profiles.words()[0] == "12 picks, 3 images"  # at once, before it is written
+    profiles.learn(session.accept())
+    settle(profiles, qtbot)
     assert PreferenceProfile.load(ana).picks == 14
-    assert (session.profile.picks, book.entry.picks) == (14, 14)
-    assert not book.unwritten
+    assert (session.profile.picks, profiles.entry.picks) == (14, 14)
+    assert not profiles.unwritten
 
 
 def test_two_windows_teach_one_profile(open_book, ana, qtbot):
     books, sessions = [open_book(), open_book()], [Session(), Session()]
-    for book, session in zip(books, sessions, strict=True):
-        book.use(ana)
-        book.equip(session)
-        settle(book, qtbot)
-        book.learn(session.accept())
-        settle(book, qtbot)
+    for profiles, session in zip(books, sessions, strict=True):
+        profiles.use(ana)
+        profiles.equip(session)
+        settle(profiles, qtbot)
+        profiles.learn(session.accept())
+        settle(profiles, qtbot)
     books[0].learn(sessions[0].accept())
     settle(books[0], qtbot)
     assert PreferenceProfile.load(ana).picks == 16
@@ -105,10 +105,10 @@ def test_two_windows_teach_one_profile(open_book, ana, qtbot):
 
 
 def test_a_lesson_that_cannot_be_written_is_tried_again(open_book, ana, qtbot, monkeypatch):
-    book, session = open_book(), Session()
-    book.use(ana)
-    book.equip(session)
-    settle(book, qtbot)
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    profiles.equip(session)
+    settle(profiles, qtbot)
 
     def refuse(path, change):
         raise DataError(f"cannot write {path}: No space left on device.")
@@ -116,74 +116,74 @@ def test_a_lesson_that_cannot_be_written_is_tried_again(open_book, ana, qtbot, m
     with monkeypatch.context() as patch:
         patch.setattr(active, "update_profile", refuse)
         for _ in range(2):
-            book.learn(session.accept())
-            settle(book, qtbot)
-    assert book.complaints == [
+            profiles.learn(session.accept())
+            settle(profiles, qtbot)
+    assert profiles.complaints == [
         f"cannot write {ana}: No space left on device; what you taught it is kept and tried again."
     ]
-    assert book.unwritten
-    assert book.words()[0].startswith("Not saved yet: 14 picks")
+    assert profiles.unwritten
+    assert profiles.words()[0].startswith("Not saved yet: 14 picks")
     assert (session.profile.picks, PreferenceProfile.load(ana).picks) == (14, 10)
-    book.use(None)
-    book.use(ana)
-    settle(book, qtbot)
+    profiles.use(None)
+    profiles.use(ana)
+    settle(profiles, qtbot)
     assert session.profile.picks == 14  # coming back loses none of it
-    book.learn(session.accept())
-    settle(book, qtbot)
+    profiles.learn(session.accept())
+    settle(profiles, qtbot)
     assert PreferenceProfile.load(ana).picks == 16
-    assert not book.unwritten
+    assert not profiles.unwritten
 
 
 def test_a_lesson_that_never_could_be_written_is_named_at_the_end(open_book, ana, qtbot):
-    book, session = open_book(), Session()
-    book.use(ana)
-    book.equip(session)
-    settle(book, qtbot)
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    profiles.equip(session)
+    settle(profiles, qtbot)
     ana.unlink()
-    book.learn(session.accept())
-    settle(book, qtbot)
-    assert "is gone" in book.complaints[0]
-    assert book.entry.problem
-    assert book.close() == ("Ana",)
+    profiles.learn(session.accept())
+    settle(profiles, qtbot)
+    assert "is gone" in profiles.complaints[0]
+    assert profiles.entry.problem
+    assert profiles.close() == ("Ana",)
 
 
-def test_a_profile_of_another_model_is_refused_and_work_goes_on(open_book, shelf, qtbot):
-    book, session = open_book(), Session()
-    book.equip(session)
-    book.learn(session.accept())
-    path = shelf.add(_of(OTHER, name="Ben", picks=5))
-    book.use(path)
-    settle(book, qtbot)
-    qtbot.waitUntil(lambda: bool(book.complaints))
-    assert "cannot be used with tiny" in book.complaints[0]
-    assert book.chosen is None
+def test_a_profile_of_another_model_is_refused_and_work_goes_on(open_book, profile_store, qtbot):
+    profiles, session = open_book(), Session()
+    profiles.equip(session)
+    profiles.learn(session.accept())
+    path = profile_store.add(_of(OTHER, name="Ben", picks=5))
+    profiles.use(path)
+    settle(profiles, qtbot)
+    qtbot.waitUntil(lambda: bool(profiles.complaints))
+    assert "cannot be used with tiny" in profiles.complaints[0]
+    assert profiles.chosen is None
     assert session.profile.picks == 2
-    settle(book, qtbot)
-    assert not book.fits(book.entries[0])
+    settle(profiles, qtbot)
+    assert not profiles.fits(profiles.entries[0])
 
 
 def test_what_is_learnt_without_a_profile_waits_while_one_is_in_use(open_book, ana, qtbot):
-    book, session = open_book(), Session()
-    book.equip(session)
-    assert book.words()[0] == UNSAVED
-    assert book.learn(session.accept()).path is None
-    assert "Unsaved: " in book.words()[0]
-    book.use(ana)
-    settle(book, qtbot)
+    profiles, session = open_book(), Session()
+    profiles.equip(session)
+    assert profiles.words()[0] == UNSAVED
+    assert profiles.learn(session.accept()).path is None
+    assert "Unsaved: " in profiles.words()[0]
+    profiles.use(ana)
+    settle(profiles, qtbot)
     assert session.profile.picks == 10
-    book.use(None)
+    profiles.use(None)
     assert session.profile.picks == 2
 
 
 def test_names_are_judged_while_they_are_typed(open_book, ana, qtbot):
-    book = open_book()
-    book.refresh()
-    settle(book, qtbot)
-    assert "needs a name" in book.problem("  ")
-    assert "Ana already" in book.problem(" aNA ")
-    assert not book.problem("Ana", "optic cup")
-    assert not book.problem("ana", but=ana)
-    assert not book.problem("Ben")
+    profiles = open_book()
+    profiles.refresh()
+    settle(profiles, qtbot)
+    assert "needs a name" in profiles.problem("  ")
+    assert "Ana already" in profiles.problem(" aNA ")
+    assert not profiles.problem("Ana", "optic cup")
+    assert not profiles.problem("ana", but=ana)
+    assert not profiles.problem("Ben")
 
 
 def test_the_last_profile_of_each_model_is_remembered():
@@ -199,55 +199,55 @@ def test_the_last_profile_of_each_model_is_remembered():
 
 
 def test_what_was_taught_is_taken_back_one_after_another(open_book, ana, qtbot):
-    book, session = open_book(), Session()
-    book.use(ana)
-    settle(book, qtbot)
-    book.equip(session)
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    settle(profiles, qtbot)
+    profiles.equip(session)
     before = PreferenceProfile.load(ana).to_json()
-    taught = [book.learn(session.accept()) for _ in range(3)]
-    settle(book, qtbot)
-    assert not book.unlearn(taught[0], session)  # others came after it
+    taught = [profiles.learn(session.accept()) for _ in range(3)]
+    settle(profiles, qtbot)
+    assert not profiles.unlearn(taught[0], session)  # others came after it
     for one in reversed(taught):
-        assert book.unlearn(one, session)
-    settle(book, qtbot)
+        assert profiles.unlearn(one, session)
+    settle(profiles, qtbot)
     assert PreferenceProfile.load(ana).to_json() == before
-    assert (session.profile.picks, book.profile.picks, book.entry.picks) == (10, 10, 10)
-    assert not book.unlearn(taught[0], session)  # once
+    assert (session.profile.picks, profiles.profile.picks, profiles.entry.picks) == (10, 10, 10)
+    assert not profiles.unlearn(taught[0], session)  # once
 
 
 def test_what_another_window_taught_since_stays(open_book, ana, qtbot):
     books, sessions = [open_book(), open_book()], [Session(), Session()]
     taught = []
-    for book, session in zip(books, sessions, strict=True):
-        book.use(ana)
-        book.equip(session)
-        settle(book, qtbot)
-        taught.append(book.learn(session.accept()))
-        settle(book, qtbot)
+    for profiles, session in zip(books, sessions, strict=True):
+        profiles.use(ana)
+        profiles.equip(session)
+        settle(profiles, qtbot)
+        taught.append(profiles.learn(session.accept()))
+        settle(profiles, qtbot)
     assert not books[0].unlearn(taught[0], sessions[0])
     assert PreferenceProfile.load(ana).picks == 14
 
 
 def test_a_lesson_that_could_not_be_written_is_taken_back(open_book, ana, qtbot):
-    book, session = open_book(), Session()
-    book.use(ana)
-    book.equip(session)
-    settle(book, qtbot)
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    profiles.equip(session)
+    settle(profiles, qtbot)
     content = ana.read_bytes()
     ana.write_bytes(b"damaged")
-    taught = book.learn(session.accept())
-    settle(book, qtbot)
+    taught = profiles.learn(session.accept())
+    settle(profiles, qtbot)
     ana.write_bytes(content)
-    assert book.unlearn(taught, session)
-    book.close()
+    assert profiles.unlearn(taught, session)
+    profiles.close()
     assert ana.read_bytes() == content
 
 
 def test_what_the_window_learnt_is_taken_back(open_book, qtbot):
-    book, session = open_book(), Session()
-    book.equip(session)
-    taught = book.learn(session.accept())
-    assert book.profile.picks == 2
-    assert book.unlearn(taught, session)
-    settle(book, qtbot)
-    assert (book.profile.picks, session.profile.picks) == (0, 0)
+    profiles, session = open_book(), Session()
+    profiles.equip(session)
+    taught = profiles.learn(session.accept())
+    assert profiles.profile.picks == 2
+    assert profiles.unlearn(taught, session)
+    settle(profiles, qtbot)
+    assert (profiles.profile.picks, session.profile.picks) == (0, 0)

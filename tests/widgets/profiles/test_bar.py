@@ -58,7 +58,7 @@ def test_a_long_name_and_long_words_do_not_widen_the_dock(bar):
 
 def test_the_menu_offers_what_is_possible(bar, qtbot):
     acts, compared = [], []
-    bar.act_requested.connect(acts.append)
+    bar.action_requested.connect(acts.append)
     bar.compare_requested.connect(lambda *values: compared.append(values))
     menu = bar.menu(["new", "rename", "folder"], [BEN], "", bar.combo)
     titles = {action.text(): action for action in menu.actions() if action.text()}
@@ -105,18 +105,18 @@ def test_a_name_is_judged_in_place(owner, qtbot):
     dialog = NameDialog("New profile", "Words.", "Make it", problem, parent=owner)
     named = []
     dialog.named.connect(lambda *values: named.append(values))
-    assert not dialog.act.isEnabled()
+    assert not dialog.action.isEnabled()
     assert dialog.trouble.text() == ""  # no one typed anything yet
     qtbot.keyClicks(dialog.name, " Ana")
-    assert dialog.act.isEnabled()
+    assert dialog.action.isEnabled()
     qtbot.keyClick(dialog.name, Qt.Key.Key_Backspace)
     for _ in range(3):
         qtbot.keyClick(dialog.name, Qt.Key.Key_Backspace)
     assert dialog.trouble.text() == "A profile needs a name."
-    assert not dialog.act.isEnabled()
+    assert not dialog.action.isEnabled()
     qtbot.keyClicks(dialog.name, "Ana ")
     qtbot.keyClicks(dialog.task, "optic cup")
-    dialog.act.click()
+    dialog.action.click()
     assert named == [("Ana", "optic cup")]
 
 
@@ -124,13 +124,13 @@ def test_merging_suggests_a_name_and_says_who(owner, qtbot):
     dialog = MergeDialog(ANA, [BEN, LONG], problem, owner)
     wanted = []
     dialog.merge_requested.connect(lambda *values: wanted.append(values))
-    assert not dialog.act.isEnabled()
+    assert not dialog.action.isEnabled()
     dialog.boxes[0].click()
     assert dialog.name.text() == "Ana and Ben <b>"
     dialog.boxes[0].click()
     assert dialog.trouble.text() == "Choose at least one."
     dialog.boxes[0].click()
-    dialog.act.click()
+    dialog.action.click()
     assert wanted == [([BEN.path], "Ana and Ben <b>", "optic cup")]
 
 
@@ -142,5 +142,5 @@ def test_nothing_is_lost_without_a_yes(owner):
     assert heard == []
     dialog = ConfirmDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
     dialog.confirmed.connect(lambda: heard.append("yes"))
-    dialog.act.click()
+    dialog.action.click()
     assert heard == ["yes"]

@@ -28,7 +28,7 @@ def heard(window):
     signals = []
     window.candidate_chosen.connect(lambda index: signals.append(("chosen", index)))
     window.accept_requested.connect(lambda: signals.append(("accept",)))
-    window.act_requested.connect(lambda act: signals.append(("act", act)))
+    window.action_requested.connect(lambda act: signals.append(("act", act)))
     return signals
 
 

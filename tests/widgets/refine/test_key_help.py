@@ -3,7 +3,7 @@
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
-from napari_spa.viewer.actions import ACT_TITLES, DEFAULT_KEYS
+from napari_spa.viewer.actions import ACTION_TITLES, DEFAULT_KEYS
 from napari_spa.widgets.refine.key_help import GROUPS, KeyHelp, KeyHelpButton
 
 
@@ -20,20 +20,20 @@ def test_every_act_has_a_group():
 def test_keys_and_titles_stand_under_their_heading(qtbot):
     window = KeyHelp()
     qtbot.addWidget(window)
-    window.set_acts({act: (ACT_TITLES[act], DEFAULT_KEYS[act]) for act in ACT_TITLES})
+    window.set_actions({act: (ACTION_TITLES[act], DEFAULT_KEYS[act]) for act in ACTION_TITLES})
     found = texts(window)
     assert {f"<b>{heading}</b>" for heading in GROUPS} <= set(found)
-    assert {*ACT_TITLES.values(), *DEFAULT_KEYS.values()} <= set(found)
-    window.set_acts({"a": ("First", "Alt-1"), "b": ("No key", "")}, {"Group": ["a", "gone"]})
+    assert {*ACTION_TITLES.values(), *DEFAULT_KEYS.values()} <= set(found)
+    window.set_actions({"a": ("First", "Alt-1"), "b": ("No key", "")}, {"Group": ["a", "gone"]})
     assert "Alt+1" in texts(window)
     assert "No key" not in texts(window)
-    assert ACT_TITLES["undo"] not in texts(window)
+    assert ACTION_TITLES["undo"] not in texts(window)
 
 
 def test_an_act_without_a_group_comes_last(qtbot):
     window = KeyHelp()
     qtbot.addWidget(window)
-    window.set_acts({"new": ("New act", "F9"), "a": ("First", "A")}, {"Group": ["a"]})
+    window.set_actions({"new": ("New act", "F9"), "a": ("First", "A")}, {"Group": ["a"]})
     found = texts(window)
     assert found.index("First") < found.index("<b>More</b>") < found.index("New act")
 
@@ -41,7 +41,7 @@ def test_an_act_without_a_group_comes_last(qtbot):
 def test_the_button_opens_and_escape_closes(qtbot):
     button = KeyHelpButton()
     qtbot.addWidget(button)
-    button.set_acts({"undo": ("Undo", "U")})
+    button.set_actions({"undo": ("Undo", "U")})
     button.show()
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert button.help.isVisible()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Box, Click
-    from napari_spa.evaluate.users import Act, Currency, Observation
+    from napari_spa.evaluate.users import Action, Currency, Observation
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
@@ -30,7 +30,7 @@ class Segmenter(Protocol):
         """Start an object from a click, or from a box where the method takes boxes."""
         ...
 
-    def act(self, act: Act) -> Observation:
+    def act(self, act: Action) -> Observation:
         """Go on after what the user did."""
         ...
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, FloatArray
     from napari_spa.evaluate.methods.base import Bench
-    from napari_spa.evaluate.users import Act, Currency
+    from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
@@ -83,7 +83,7 @@ class PromptedSegmenter:
         self._logits = None
         return self._answer(begun)
 
-    def act(self, act: Act) -> Observation:
+    def act(self, act: Action) -> Observation:
         """Add a click, or take another box in place of the last."""
         begun = time.perf_counter()
         if isinstance(act, Box) and self._by_box:
@@ -198,7 +198,7 @@ class WholeImageSegmenter:
             mask = parts == parts[rows[nearest], columns[nearest]]
         return Observation(np.asarray(mask), (), float("nan"), self._seconds)
 
-    def act(self, act: Act) -> Observation:
+    def act(self, act: Action) -> Observation:
         """Refuse: it takes nothing."""
         raise InputError("this method gives one mask and takes neither picks nor clicks.")
 

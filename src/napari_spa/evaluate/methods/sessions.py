@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import Proposal
     from napari_spa.evaluate.methods.base import Bench
-    from napari_spa.evaluate.users import Act, Currency
+    from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
@@ -108,7 +108,7 @@ class SpaSegmenter:
         self.session.adapt = self._adapt
         return self._stage.first_round(click)
 
-    def act(self, act: Act) -> Observation:
+    def act(self, act: Action) -> Observation:
         """Pick a candidate or click."""
         session = self.session
         if isinstance(act, Pick):

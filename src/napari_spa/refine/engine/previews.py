@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, FloatArray, Proposal
 
-PICTURE_SIDE = 320
+IMAGE_SIDE = 320
 LINE = 4
 """Of outlines, in pixels of the picture: two or more where a picture is shown in the dock."""
 
@@ -29,8 +29,8 @@ _ALIKE = 1.7
 or the others would be too small to be told apart."""
 
 
-def round_pictures(
-    sampler: ImageSampler, proposal: Proposal, side: int = PICTURE_SIDE, *, blind: bool = False
+def round_images(
+    sampler: ImageSampler, proposal: Proposal, side: int = IMAGE_SIDE, *, blind: bool = False
 ) -> tuple[NDArray[np.uint8], ...]:
     """Draw the recommendation and each candidate.
 

@@ -95,7 +95,7 @@ class LoggedSession:
     image: ImageFacts  # the image
     model: Record  # the latest model's identity
     annotation: Annotation  # the objects, with their labels in the surface that was given
-    at_hand: ActiveObject | None = None  # the object that was not accepted yet
+    active: ActiveObject | None = None  # the object that was not accepted yet
     # Digest of each plane that was decided on.
     fingerprints: dict[Plane, str] = field(default_factory=dict)
     closed: bool = False  # whether the window was closed in order
@@ -132,31 +132,31 @@ class RecordReader:
     def _on_decision(self, record: Record) -> None:
         plane = self._plane(record["plane"])
         decision = decision_from_record(record, self._extent(plane))
-        number, held = _number(record), self._session.at_hand
+        number, active = _number(record), self._session.active
         source = self._looked(record)
-        if held is None or decision.act == "start":
-            again = held is not None and (held.number, held.plane) == (number, plane)
-            held = ActiveObject(
-                number, plane, reopened=held is not None and again and held.reopened
+        if active is None or decision.act == "start":
+            again = active is not None and (active.number, active.plane) == (number, plane)
+            active = ActiveObject(
+                number, plane, reopened=active is not None and again and active.reopened
             )
-        earlier = tuple(d for d in held.decisions if d.round < decision.round)
-        self._session.at_hand = replace(
-            held, decisions=(*earlier, decision), round=decision.round, source=source
+        earlier = tuple(d for d in active.decisions if d.round < decision.round)
+        self._session.active = replace(
+            active, decisions=(*earlier, decision), round=decision.round, source=source
         )
         self._session.fingerprints.setdefault(plane, str(record["image"]))
 
     def _on_at(self, record: Record) -> None:
-        held = self._session.at_hand
-        if held is not None:
-            source = self._looked(record) or held.source
-            self._session.at_hand = replace(held, round=int(record["round"]), source=source)
+        active = self._session.active
+        if active is not None:
+            source = self._looked(record) or active.source
+            self._session.active = replace(active, round=int(record["round"]), source=source)
 
     def _on_blind(self, record: Record) -> None:
         """Take nothing from it: it says what was seen, not what was done."""
 
     def _on_accept(self, record: Record) -> None:
         number, plane = _number(record), self._plane(record["plane"])
-        held = self._session.at_hand
+        active = self._session.active
         decisions: tuple[Decision, ...] = ()
         # Should nothing say how: as the last plane, but each plane has limits of its own.
         source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
@@ -165,9 +165,9 @@ class RecordReader:
                 decision_from_record(d, self._extent(plane)) for d in record["decisions"]
             )
             source = self._looked(record) or source
-        elif held is not None and (held.number, held.plane) == (number, plane):
-            decisions = tuple(d for d in held.decisions if d.round <= held.round)
-            source = held.source or source
+        elif active is not None and (active.number, active.plane) == (number, plane):
+            decisions = tuple(d for d in active.decisions if d.round <= active.round)
+            source = active.source or source
         mask = mask_from_record(record["mask"], self._extent(plane))
         if self._mask_of is not None and decisions:
             model = self._session.model
@@ -189,18 +189,18 @@ class RecordReader:
             group=record["group"],
             class_name=_words(record.get("class")),
         )
-        self._session.at_hand = None
+        self._session.active = None
 
     def _on_reopen(self, record: Record) -> None:
         number, plane = _number(record), self._plane(record["plane"])
-        held = self._session.annotation.objects.get(number)
-        part = None if held is None else held.on(plane)
+        active = self._session.annotation.objects.get(number)
+        part = None if active is None else active.on(plane)
         decisions = () if part is None else part.decisions
         last = decisions[-1].round if decisions else 0
-        self._session.at_hand = ActiveObject(number, plane, decisions, last, reopened=True)
+        self._session.active = ActiveObject(number, plane, decisions, last, reopened=True)
 
     def _on_discard(self, record: Record) -> None:
-        self._session.at_hand = None
+        self._session.active = None
 
     def _on_delete(self, record: Record) -> None:
         where = record["plane"]

@@ -34,25 +34,25 @@ class ClassList(QObject):
     changed = Signal()  # the list, or which class new objects get
     failed = Signal(str)  # the list could not be read or written, in one sentence
 
-    def __init__(self, works: AnnotatedImages, parent: QObject | None = None) -> None:
+    def __init__(self, images: AnnotatedImages, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._works = works
+        self._images = images
         self._path: Path | None = None
         self.entries: tuple[ObjectClass, ...] = ()
         self.current = ""
-        works.changed.connect(self.refresh)
+        images.changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
         """Take the list of the image on show, and the classes that its objects are of."""
-        work, entries = self._works.current, self.entries
-        path = None if work is None else work.classes_file
+        annotated, entries = self._images.current, self.entries
+        path = None if annotated is None else annotated.classes_file
         path = path or platformdirs.user_config_path("napari-spa", appauthor=False) / FILE_NAME
         if path != self._path:
             self._path, entries = path, self._read(path)
-        if work is not None:
-            held = work.annotation.objects.values()
-            entries = with_unknown(entries, [one.class_name for one in held])
+        if annotated is not None:
+            active = annotated.annotation.objects.values()
+            entries = with_unknown(entries, [one.class_name for one in active])
         if entries != self.entries:
             self._take(entries)
 

@@ -33,7 +33,7 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     The one with an active object; else, of those that can be seen, the selected one; else the
     last one annotated; else the topmost.
     """
-    if current is not None and current.at_hand is not None:
+    if current is not None and current.active is not None:
         return current.image
     active = layers.selection.active
     shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
@@ -44,12 +44,12 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     return shown[-1] if shown else None
 
 
-def accepted_at(work: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
+def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
     """Return the number of the accepted object at a pixel; None for background or the current."""
     pixel = Region(_pixel(row), _pixel(column), 1, 1)
-    label = int(work.mask.read(plane, pixel)[0, 0])
-    held = work.at_hand
-    if label not in work.annotation.objects or (held is not None and held.number == label):
+    label = int(annotated.mask.read(plane, pixel)[0, 0])
+    active = annotated.active
+    if label not in annotated.annotation.objects or (active is not None and active.number == label):
         return None
     return label
 
@@ -83,13 +83,13 @@ def _reached(proposal: Proposal) -> BoolArray:
     A candidate with a region of its own is another object, such as all of the tissue: that
     it reaches a place does not make a click there a correction of this one.
     """
-    held = proposal.local_mask.copy()
+    active = proposal.local_mask.copy()
     for candidate in proposal.candidates:
         if candidate.region == proposal.region:
-            held |= candidate.local_mask
-    if not held.any():
-        return held
-    box = Region.bounding(held)
+            active |= candidate.local_mask
+    if not active.any():
+        return active
+    box = Region.bounding(active)
     margin = max(2.0, _MARGIN * max(box.height, box.width))
-    near: BoolArray = ndimage.distance_transform_edt(~held) <= margin
+    near: BoolArray = ndimage.distance_transform_edt(~active) <= margin
     return near

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.engine import SessionFactory
     from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage
 
-    Act = Callable[[RefinementSession, Progress], Proposal]
+    SessionCall = Callable[[RefinementSession, Progress], Proposal]
 
 HINT_START = "Click on an object in the image."
 HINT_CHOOSE = (
@@ -67,7 +67,9 @@ class AnnotationController(QObject):
     objects_changed = Signal()  # accepted objects changed, or another image is annotated
     undo_requested = Signal()  # there is no round to go to: what was done to objects is meant
     redo_requested = Signal()  # there is no round to go to: what was done to objects is meant
-    said = Signal(str)  # what happened or what to do next; what went wrong; in one sentence
+    status_message = Signal(
+        str
+    )  # what happened or what to do next; what went wrong; in one sentence
     failed = Signal(str)  # what happened or what to do next; what went wrong; in one sentence
     _troubled = Signal(str)  # from the logs' threads, as the next
     _mended = Signal(str)
@@ -91,17 +93,17 @@ class AnnotationController(QObject):
             None  # what comes back when its object cannot be started
         )
         self._troubled.connect(self.failed)
-        self._mended.connect(self.said)
-        self.keeper = AutosaveManager(work_root, self._troubled.emit, self._mended.emit)
-        self.works = AnnotatedImages(viewer, self.keeper, self)
-        self.works.changed.connect(self.objects_changed)
-        self.works.lost.connect(self._on_lost)
-        self.works.noticed.connect(self.said)
-        self.cleared.connect(self.works.settle)
+        self._mended.connect(self.status_message)
+        self.autosave = AutosaveManager(work_root, self._troubled.emit, self._mended.emit)
+        self.images = AnnotatedImages(viewer, self.autosave, self)
+        self.images.changed.connect(self.objects_changed)
+        self.images.lost.connect(self._on_lost)
+        self.images.noticed.connect(self.status_message)
+        self.cleared.connect(self.images.settle)
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
         self.profiles.forgotten.connect(self._on_forgotten)
-        self.classes = ClassList(self.works, self)
+        self.classes = ClassList(self.images, self)
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
         self.model = ActiveModel(session_factory, self.profiles.equip)
@@ -113,7 +115,7 @@ class AnnotationController(QObject):
 
     def get_ready(self) -> None:
         """Load the model and make the layers before the first click; no one waits for it."""
-        self.works.get_ready()
+        self.images.get_ready()
         if self.session is not None or self.busy:
             return
         load = self.model.loader()
@@ -128,7 +130,7 @@ class AnnotationController(QObject):
     @property
     def current(self) -> AnnotatedImage | None:
         """The image that is annotated."""
-        return self.works.current
+        return self.images.current
 
     @property
     def selected(self) -> int | None:
@@ -150,9 +152,9 @@ class AnnotationController(QObject):
         changed, self._overlap = overlap != self._overlap, overlap
         if self.current is not None:
             self.current.set_overlap(overlap)
-        held = self.held
-        if changed and held is not None and held.shown is not None and not self.busy:
-            self.proposed.emit(held.shown.proposal, held.shown)  # other pixels are counted
+        active = self.active
+        if changed and active is not None and active.shown is not None and not self.busy:
+            self.proposed.emit(active.shown.proposal, active.shown)  # other pixels are counted
 
     @property
     def busy(self) -> bool:
@@ -165,14 +167,14 @@ class AnnotationController(QObject):
         return self._size is not None
 
     @property
-    def held(self) -> ActiveObject | None:
+    def active(self) -> ActiveObject | None:
         """The active object."""
-        return None if self.current is None else self.current.at_hand
+        return None if self.current is None else self.current.active
 
     @property
     def choosing(self) -> bool:
         """Whether an object is active and shown."""
-        return self.held is not None and self.held.shown is not None
+        return self.active is not None and self.active.shown is not None
 
     @property
     def session(self) -> RefinementSession | None:
@@ -189,10 +191,10 @@ class AnnotationController(QObject):
     @property
     def follows(self) -> bool:
         """Whether the click that started the current object also accepted the one before."""
-        work, held = self.current, self.held
-        if work is None or held is None or work.annotation.last_change is None:
+        annotated, active = self.current, self.active
+        if annotated is None or active is None or annotated.annotation.last_change is None:
             return False
-        return work.followed.get(held.number) is work.annotation.last_change
+        return annotated.followed.get(active.number) is annotated.annotation.last_change
 
     @property
     def can_redo(self) -> bool:
@@ -210,16 +212,16 @@ class AnnotationController(QObject):
 
     def preview_size(self, size: float) -> None:
         """Show the recommendation at a size while that is being chosen; nothing is done yet."""
-        held = self.held
-        if held is None or held.blind or not (self.resizing or self.ready()):
+        active = self.active
+        if active is None or active.blind or not (self.resizing or self.ready()):
             return
         waiting, self._size = self.resizing, size
         if not waiting or not self.worker.busy:
             self._preview_latest()
 
     def _preview_latest(self) -> None:
-        session, work, size = self.session, self.current, self._size
-        if session is None or work is None or size is None:
+        session, annotated, size = self.session, self.current, self._size
+        if session is None or annotated is None or size is None:
             return
 
         def job(progress: Progress) -> LocalMask:
@@ -228,7 +230,7 @@ class AnnotationController(QObject):
 
         def then(mask: LocalMask) -> None:
             if self._size is not None:
-                work.show_sized(mask)
+                annotated.show_sized(mask)
             if self._size != size:  # it was moved on meanwhile
                 self._preview_latest()
 
@@ -236,7 +238,7 @@ class AnnotationController(QObject):
 
     def resize(self, size: float) -> None:
         """Hold the recommendation at a size, in [-1, 1]."""
-        if not (self.resizing or self.ready()) or self.held is None or self.held.blind:
+        if not (self.resizing or self.ready()) or self.active is None or self.active.blind:
             return
         self._size = size
         now = self.shown().proposal.size
@@ -244,7 +246,7 @@ class AnnotationController(QObject):
             self._drop_work(self.current)  # and with it the size
             self._size = None
             self.current.show_sized(None)
-            self.said.emit(HINT_CHOOSE)
+            self.status_message.emit(HINT_CHOOSE)
             return
         self.run(lambda session, progress: session.resize(size, progress=progress))
 
@@ -254,21 +256,21 @@ class AnnotationController(QObject):
         In the first round of an object whose click accepted the one before, take both back.
         """
         if self.busy:
-            self.said.emit(BUSY)
+            self.status_message.emit(BUSY)
         elif self.choosing and self.session is not None and self.session.can_undo:
             self.run(lambda session, progress: session.undo(progress=progress))
         elif self.choosing and self.follows:
             self._drop_held()
             self.undo_requested.emit()
         elif self.choosing:
-            self.said.emit("This is the first round; Discard cancels the object.")
+            self.status_message.emit("This is the first round; Discard cancels the object.")
         else:
             self.undo_requested.emit()
 
     def redo(self) -> None:
         """Take an undone round, or act on objects, again."""
         if self.busy:
-            self.said.emit(BUSY)
+            self.status_message.emit(BUSY)
         elif self.choosing and self.can_redo:
             self.run(lambda session, progress: session.redo(progress=progress))
         elif not self.choosing:
@@ -287,7 +289,9 @@ class AnnotationController(QObject):
             self.pick(index)
         elif shown.blind:
             self.current.take_recommended()
-            self.said.emit("This one is shown in the image: accept it, or choose another.")
+            self.status_message.emit(
+                "This one is shown in the image: accept it, or choose another."
+            )
         else:
             self.accept()
 
@@ -295,42 +299,42 @@ class AnnotationController(QObject):
         """Write the recommended mask as an object, and tell whether it was written."""
         if not self.ready() or self.current is None:
             return False
-        if self.held is not None and not self.held.decided:
-            self.said.emit("Choose one of the masks first.")
+        if self.active is not None and not self.active.decided:
+            self.status_message.emit("Choose one of the masks first.")
             return False
-        work, shown = self.current, self.shown()
-        known = 0 if self.held is None else self.held.learnt
+        annotated, shown = self.current, self.shown()
+        known = 0 if self.active is None else self.active.learnt
         try:
-            number, area = work.accept(self.overlap, self.classes.current)
+            number, area = annotated.accept(self.overlap, self.classes.current)
         except InputError as error:
             self.failed.emit(str(error))
             return False
         self.selected = number
         profile = shown.session.accept().profile
         taught = self.profiles.learn(shown.session, known=known)
-        work.taught(taught)
+        annotated.taught(taught)
         if taught.path is None:
-            self.keeper.save_profile(work, profile)
+            self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
         self.objects_changed.emit()
-        self.said.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
+        self.status_message.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
         return True
 
     def discard(self) -> None:
         """Drop the active object; an accepted one stays as it was accepted."""
         self._drop_held()
-        self.said.emit(HINT_START)
+        self.status_message.emit(HINT_START)
 
     def cancel(self) -> None:
         """Ask what is running to stop; what is done by then counts."""
         if self.worker.busy:
             self.worker.stop()
-            self.said.emit("Stopping…")
+            self.status_message.emit("Stopping…")
 
     def set_model(self, model: str) -> None:
         """Use another model from the next object on; the active object is dropped."""
         if model != self.model.name:
-            if self.held is not None:
+            if self.active is not None:
                 self.discard()
             self.model.name = model
 
@@ -340,13 +344,13 @@ class AnnotationController(QObject):
         """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
         self._round.drop()
         self.worker.close()
-        self.works.close()
+        self.images.close()
         return self.profiles.close()
 
-    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+    def leave(self, annotated: AnnotatedImage, *, onward: bool = False) -> None:
         """Let go of an image that goes on another day; see :meth:`AnnotatedImages.leave`."""
-        self._drop_work(work)
-        self.works.leave(work, onward=onward)
+        self._drop_work(annotated)
+        self.images.leave(annotated, onward=onward)
         self.cleared.emit()
         self.objects_changed.emit()
 
@@ -356,14 +360,14 @@ class AnnotationController(QObject):
 
     # ------------------------------------------------------------------ how it does it
 
-    def run(self, act: Act) -> None:
+    def run(self, action: SessionCall) -> None:
         """Let the session do something to the active object, and show what comes of it."""
-        session, work = self.session, self.current
-        if session is not None and work is not None:
-            blind = work.at_hand is not None and work.at_hand.blind
+        session, annotated = self.session, self.current
+        if session is not None and annotated is not None:
+            blind = annotated.active is not None and annotated.active.blind
             self.submit(
-                lambda progress: render_round(session, act(session, progress), blind=blind),
-                partial(self._show, work),
+                lambda progress: render_round(session, action(session, progress), blind=blind),
+                partial(self._show, annotated),
             )
 
     def submit(
@@ -387,59 +391,64 @@ class AnnotationController(QObject):
         if session is not None:
             then(session)
         elif self.busy:
-            self.said.emit(BUSY)
+            self.status_message.emit(BUSY)
         else:
             self.submit(self.model.loader(), then)
 
     def begin(
-        self, work: AnnotatedImage, held: ActiveObject, act: Act, *, known: bool = False
+        self,
+        annotated: AnnotatedImage,
+        active: ActiveObject,
+        action: SessionCall,
+        *,
+        known: bool = False,
     ) -> None:
         """Make an object the active one and start on it in the background."""
-        look = held.look or work.look
-        held = replace(held, look=look, blind=self.blind)
-        load, image_plane = self.model.loader(), image_plane_of(work.image, held.plane, look)
-        side = pixel_side(work.image, held.plane)
+        look = active.look or annotated.look
+        active = replace(active, look=look, blind=self.blind)
+        load, image_plane = self.model.loader(), image_plane_of(annotated.image, active.plane, look)
+        side = pixel_side(annotated.image, active.plane)
 
         def job(progress: Progress) -> RenderedRound:
             session = load(progress)
             progress(0.05, "reading the image")
-            session.set_image(image_plane, source=work.source(), pixel_size=side)
-            return render_round(session, act(session, progress), blind=held.blind)
+            session.set_image(image_plane, source=annotated.source(), pixel_size=side)
+            return render_round(session, action(session, progress), blind=active.blind)
 
         # Started again, an object that is on show comes back where that fails or is cancelled.
-        before = work.at_hand
+        before = annotated.active
         self._before = before if before is not None and before.shown is not None else None
-        work.take(held)
-        self.selected = held.number
-        self.said.emit("Segmenting…")
-        self.submit(job, partial(self._show_known if known else self._show, work))
+        annotated.take(active)
+        self.selected = active.number
+        self.status_message.emit("Segmenting…")
+        self.submit(job, partial(self._show_known if known else self._show, annotated))
 
-    def _show_known(self, work: AnnotatedImage, shown: RenderedRound) -> None:
+    def _show_known(self, annotated: AnnotatedImage, shown: RenderedRound) -> None:
         """Show an object whose decisions are in the log already."""
-        if work.journal is not None:
-            work.journal.continued(shown.timeline)
-        self._show(work, shown)
+        if annotated.journal is not None:
+            annotated.journal.continued(shown.timeline)
+        self._show(annotated, shown)
 
-    def _show(self, work: AnnotatedImage, shown: RenderedRound) -> None:
+    def _show(self, annotated: AnnotatedImage, shown: RenderedRound) -> None:
         """Begin to show a round, and note it in the log."""
-        held = work.at_hand
-        if held is None:
+        active = annotated.active
+        if active is None:
             return
-        self.keeper.begin(work, shown.session.model.identity)
-        if work.journal is not None:
-            work.journal.shown(
-                held.number,
-                held.plane,
+        self.autosave.begin(annotated, shown.session.model.identity)
+        if annotated.journal is not None:
+            annotated.journal.shown(
+                active.number,
+                active.plane,
                 shown.timeline,
-                display_record(held.look or work.look, shown.session.sampler),
+                display_record(active.look or annotated.look, shown.session.sampler),
             )
             if shown.blind:
-                work.journal.blind(held.number, shown.timeline.state.number, shown.order)
-        self._round.begin(work.showing(shown, self.overlap), shown)
+                annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
+        self._round.begin(annotated.showing(shown, self.overlap), shown)
 
     def _on_forgotten(self, profile: PreferenceProfile) -> None:
         if self.current is not None:
-            self.keeper.save_profile(self.current, profile)
+            self.autosave.save_profile(self.current, profile)
 
     def _on_round_shown(self, shown: RenderedRound) -> None:
         self._size = None
@@ -451,7 +460,7 @@ class AnnotationController(QObject):
         change = None if self.current is None else self.current.annotation.last_change
         if self.follows and change is not None and shown.proposal.round == 1:
             hint = f"Object {change.number} accepted; Undo goes back to it. {hint}"
-        self.said.emit(hint)
+        self.status_message.emit(hint)
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""
@@ -466,25 +475,25 @@ class AnnotationController(QObject):
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
-        held = self.held
-        if held is None or held.shown is None:
+        active = self.active
+        if active is None or active.shown is None:
             raise InputError("there is no active object; click on one.")
-        return held.shown
+        return active.shown
 
     def _drop_held(self) -> None:
         """Drop the current object; an accepted one stays as it was accepted."""
         self._drop_work()
-        work, held = self.current, self.held
-        if work is not None and held is not None:
-            if work.journal is not None:
-                work.journal.discard(held.number)
-            work.followed.pop(held.number, None)
-            work.drop()
+        annotated, active = self.current, self.active
+        if annotated is not None and active is not None:
+            if annotated.journal is not None:
+                annotated.journal.discard(active.number)
+            annotated.followed.pop(active.number, None)
+            annotated.drop()
         self.cleared.emit()
 
-    def _drop_work(self, work: AnnotatedImage | None = None) -> None:
+    def _drop_work(self, annotated: AnnotatedImage | None = None) -> None:
         """Neither hear nor show what is under way, or only what is about one image."""
-        if work is None or work is self._owner:
+        if annotated is None or annotated is self._owner:
             self._size = None
             self._round.drop()
             self.worker.drop()
@@ -493,33 +502,33 @@ class AnnotationController(QObject):
     def ready(self) -> bool:
         """Tell whether something can be done to the active object now; say why not."""
         if self.busy:
-            self.said.emit(BUSY)
+            self.status_message.emit(BUSY)
             return False
         return self.choosing
 
     def free(self) -> bool:
         """Tell whether another object can be taken up now; say why not."""
         if self.busy:
-            self.said.emit(BUSY)
+            self.status_message.emit(BUSY)
             return False
-        if self.held is not None:
-            self.said.emit("Accept or discard the active object first.")
+        if self.active is not None:
+            self.status_message.emit("Accept or discard the active object first.")
             return False
         return True
 
     # ------------------------------------------------------------------ what happens to it
 
-    def _on_lost(self, work: AnnotatedImage, sentence: str) -> None:
+    def _on_lost(self, annotated: AnnotatedImage, sentence: str) -> None:
         """Drop what is under way on an image whose pixels are gone or others now."""
-        self._drop_work(work)
-        if work.at_hand is not None:
-            work.drop()
+        self._drop_work(annotated)
+        if annotated.active is not None:
+            annotated.drop()
         self.cleared.emit()
-        self.said.emit(f"{sentence} {HINT_START}")
+        self.status_message.emit(f"{sentence} {HINT_START}")
 
     def _on_stopped(self) -> None:
         self._unstarted()
-        self.said.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
+        self.status_message.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
 
     def _on_failed(self, error: BaseException) -> None:
         self._unstarted()
@@ -530,18 +539,22 @@ class AnnotationController(QObject):
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came; show the round that stays."""
-        work, held = self._owner, self.held
-        if self.resizing and work is not None:
+        annotated, active = self._owner, self.active
+        if self.resizing and annotated is not None:
             self._size = None
-            work.show_sized(None)
-            if held is not None and held.shown is not None:
-                self.proposed.emit(held.shown.proposal, held.shown)
-        if work is not None and work.at_hand is not None and work.at_hand.shown is None:
+            annotated.show_sized(None)
+            if active is not None and active.shown is not None:
+                self.proposed.emit(active.shown.proposal, active.shown)
+        if (
+            annotated is not None
+            and annotated.active is not None
+            and annotated.active.shown is None
+        ):
             before, self._before = self._before, None
             if before is not None and before.shown is not None:
                 decisions = before.shown.timeline.state.decisions
                 self.begin(
-                    work,
+                    annotated,
                     replace(before, shown=None),
                     lambda session, progress: session.restore(
                         decisions, learnt=before.learnt, progress=progress
@@ -550,5 +563,5 @@ class AnnotationController(QObject):
                 )
                 self._before = None  # once
                 return
-            work.drop()
+            annotated.drop()
             self.cleared.emit()

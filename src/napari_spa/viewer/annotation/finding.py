@@ -44,9 +44,9 @@ _NEW = 0.5  # share of a mask that must belong to no object yet
 class AutomaticSegmentation(QObject):
     """Fill the image that is annotated with objects, as one act that Undo takes back."""
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
         self._layer: ReferenceType[Labels] | None = None
         self._written = self._passed = 0
 
@@ -54,17 +54,17 @@ class AutomaticSegmentation(QObject):
 
     def segment_all(self) -> None:
         """Look for all objects on the slice on show; what is found waits to be kept or dropped."""
-        work = self._ready()
-        if work is None:
+        annotated = self._ready()
+        if annotated is None:
             return
-        refiner = self._refiner
+        controller = self._controller
         try:
-            plane = shown_plane(refiner.viewer, work.image)
+            plane = shown_plane(controller.viewer, annotated.image)
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return
-        load, look, sizes = refiner.model.loader(), work.look, _sizes(work, plane)
-        image_plane, source = image_plane_of(work.image, plane, look), work.source
+        load, look, sizes = controller.model.loader(), annotated.look, _sizes(annotated, plane)
+        image_plane, source = image_plane_of(annotated.image, plane, look), annotated.source
 
         def job(handle: JobHandle) -> None:
             from napari_spa.batch.auto import generate_plane_masks
@@ -83,10 +83,10 @@ class AutomaticSegmentation(QObject):
             for found in generate_plane_masks(config, engine, plane, looked, handle):
                 handle.report(found)
 
-        self._begin(job, partial(self._write_found, work, _group()), "found")
-        refiner.said.emit("Looking for all objects…")
+        self._begin(job, partial(self._write_found, annotated, _group()), "found")
+        controller.status_message.emit("Looking for all objects…")
 
-    def _write_found(self, work: AnnotatedImage, group: int, found: Found) -> None:
+    def _write_found(self, annotated: AnnotatedImage, group: int, found: Found) -> None:
         """Write an object that was found, unless it is one of those there are."""
         part = Part(
             found.plane,
@@ -97,16 +97,18 @@ class AutomaticSegmentation(QObject):
             "review",
             found.decisions,
         )
-        self._write(work, work.annotation.next_number, part, found.mask, group, found.source)
+        self._write(
+            annotated, annotated.annotation.next_number, part, found.mask, group, found.source
+        )
 
     # ------------------------------------------------------------------ from a layer
 
     def sources(self) -> list[Labels]:
         """Return the labels layers that are not ours, those on top first."""
-        ours = [work.mask for work in self._refiner.works]
+        ours = [annotated.mask for annotated in self._controller.images]
         return [
             layer
-            for layer in reversed(self._refiner.viewer.layers)
+            for layer in reversed(self._controller.viewer.layers)
             if isinstance(layer, Labels) and not any(mask.owns(layer) for mask in ours)
         ]
 
@@ -114,20 +116,20 @@ class AutomaticSegmentation(QObject):
     def origin(self) -> Labels | None:
         """The layer that was taken over last, while it is in the viewer."""
         layer = None if self._layer is None else self._layer()
-        return layer if layer is not None and layer in self._refiner.viewer.layers else None
+        return layer if layer is not None and layer in self._controller.viewer.layers else None
 
     def take_over(self, layer: Labels) -> None:
         """Make every label of a layer an object; numbers that are free are kept."""
-        work = self._ready()
-        if work is None:
+        annotated = self._ready()
+        if annotated is None:
             return
-        refiner, data = self._refiner, _finest(layer)
+        controller, data = self._controller, _finest(layer)
         try:
-            planes = self._planes(work, tuple(data.shape))
+            planes = self._planes(annotated, tuple(data.shape))
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return
-        shape, name = spatial_shape(work.image), str(layer.name)
+        shape, name = spatial_shape(annotated.image), str(layer.name)
         numbers: dict[int, int] = {}
 
         def job(handle: JobHandle) -> None:
@@ -143,55 +145,58 @@ class AutomaticSegmentation(QObject):
                 handle.report((plane, masks))
 
         self._layer = ref(layer)
-        write = partial(self._write_taken, work, _group(), numbers)
+        write = partial(self._write_taken, annotated, _group(), numbers)
         self._begin(job, lambda value: write(*value), "taken over")
         layer.visible = False  # its objects are on show in ours from now on
 
     def _write_taken(
         self,
-        work: AnnotatedImage,
+        annotated: AnnotatedImage,
         group: int,
         numbers: dict[int, int],
         plane: Plane,
         masks: list[tuple[int, LocalMask]],
     ) -> None:
-        with work.bare():
+        with annotated.bare():
             for label, mask in masks:
                 if label not in numbers:
-                    free = label not in work.annotation.objects and label <= work.mask.largest
-                    numbers[label] = label if free else work.annotation.next_number
+                    free = (
+                        label not in annotated.annotation.objects
+                        and label <= annotated.mask.largest
+                    )
+                    numbers[label] = label if free else annotated.annotation.next_number
                 part = Part(plane, Region(0, 0, 0, 0), 0, 0, 0.0, "accepted")
-                self._write(work, numbers[label], part, mask, group, None)
+                self._write(annotated, numbers[label], part, mask, group, None)
 
     def write_back(self) -> None:
         """Write the objects into the layer that they were taken over from."""
-        work, layer = self._refiner.current, self.origin
-        if work is None or layer is None:
-            self._refiner.said.emit("No labels layer was taken over.")
+        annotated, layer = self._controller.current, self.origin
+        if annotated is None or layer is None:
+            self._controller.status_message.emit("No labels layer was taken over.")
             return
-        self._refiner.works.painting.flush(work)
-        data, shape = _finest(layer), spatial_shape(work.image)
+        self._controller.images.painting.flush(annotated)
+        data, shape = _finest(layer), spatial_shape(annotated.image)
         try:
             if layer.multiscale or not isinstance(data, np.ndarray):
                 raise InputError(f"{layer.name} cannot be written; export the labels instead.")
-            planes = self._planes(work, tuple(data.shape))
+            planes = self._planes(annotated, tuple(data.shape))
             after = data.copy()
-            with work.bare():
+            with annotated.bare():
                 for plane in planes:
-                    labels = work.mask.read_plane(plane)
+                    labels = annotated.mask.read_plane(plane)
                     if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
                         raise InputError(f"{layer.name} cannot hold so many objects.")
                     after[plane_index(plane, shape, tuple(data.shape))] = labels
         except SpaError as error:
-            self._refiner.failed.emit(str(error))
+            self._controller.failed.emit(str(error))
             return
         layer.data = after
-        self._refiner.said.emit(f"{layer.name} holds the objects now.")
+        self._controller.status_message.emit(f"{layer.name} holds the objects now.")
 
-    def _planes(self, work: AnnotatedImage, labels: tuple[int, ...]) -> list[Plane]:
+    def _planes(self, annotated: AnnotatedImage, labels: tuple[int, ...]) -> list[Plane]:
         """Return the planes that labels of a shape are about; ``InputError`` for none."""
-        shape = spatial_shape(work.image)
-        plane = shown_plane(self._refiner.viewer, work.image)
+        shape = spatial_shape(annotated.image)
+        plane = shown_plane(self._controller.viewer, annotated.image)
         if labels == shape:
             counts = [1 if axis in plane.axes else n for axis, n in enumerate(shape)]
             return [Plane(plane.axes, tuple(index)) for index in np.ndindex(*counts)]
@@ -203,20 +208,20 @@ class AutomaticSegmentation(QObject):
 
     def _ready(self) -> AnnotatedImage | None:
         """Return the image that is meant, once no object is active; say why not."""
-        refiner = self._refiner
-        if refiner.busy:
-            refiner.said.emit(BUSY)
+        controller = self._controller
+        if controller.busy:
+            controller.status_message.emit(BUSY)
             return None
-        if refiner.held is not None and not refiner.accept():
+        if controller.active is not None and not controller.accept():
             return None
         try:
-            work = refiner.works.annotate(refiner.image())
+            annotated = controller.images.annotate(controller.image())
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return None
-        refiner.works.painting.flush(work)
-        refiner.keeper.begin(work)
-        return work
+        controller.images.painting.flush(annotated)
+        controller.autosave.begin(annotated)
+        return annotated
 
     def _begin(
         self, job: Callable[[JobHandle], None], write: Callable[[Any], None], done: str
@@ -225,9 +230,9 @@ class AutomaticSegmentation(QObject):
 
         def on_value(value: Any) -> None:
             write(value)
-            self._refiner.objects_changed.emit()
+            self._controller.objects_changed.emit()
 
-        self._refiner.submit(job, lambda _: self._ended(done), on_value=on_value)
+        self._controller.submit(job, lambda _: self._ended(done), on_value=on_value)
 
     def _ended(self, done: str) -> None:
         words = f"{counted(self._written, 'object')} {done}."
@@ -235,44 +240,44 @@ class AutomaticSegmentation(QObject):
             words += f" {self._passed} left out: others are there already."
         if done == "found" and self._written:
             words += " Keep or drop them in the tab Objects; Undo takes all back."
-        self._refiner.said.emit(words)
+        self._controller.status_message.emit(words)
 
     def _write(
         self,
-        work: AnnotatedImage,
+        annotated: AnnotatedImage,
         number: int,
         part: Part,
         mask: LocalMask,
         group: int,
         source: Any,
     ) -> None:
-        refiner = self._refiner
+        controller = self._controller
         try:
-            with work.bare():
-                _, kept = work.annotation.outline(number, part.plane, mask, overlap="protect")
+            with annotated.bare():
+                _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
                 if kept.area < _NEW * mask.area or not kept.area:
                     self._passed += 1
                     return
-                work.write(
+                annotated.write(
                     number,
                     part,
                     mask,
                     "protect",
                     group=group,
                     source=None if source is None else dict(source),
-                    class_name=refiner.classes.current,
+                    class_name=controller.classes.current,
                     native_undo=False,
                 )
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return
         self._written += 1
 
 
-def _sizes(work: AnnotatedImage, plane: Plane) -> list[int]:
+def _sizes(annotated: AnnotatedImage, plane: Plane) -> list[int]:
     """Return the areas of the objects that a user accepted on a plane."""
-    held = [one.on(plane) for one in work.annotation.objects.values()]
-    return [p.area for p in held if p is not None and p.status in ("accepted", "edited")]
+    active = [one.on(plane) for one in annotated.annotation.objects.values()]
+    return [p.area for p in active if p is not None and p.status in ("accepted", "edited")]
 
 
 def _auto_config(sizes: Sequence[int], shape: tuple[int, int]) -> AutoConfig:

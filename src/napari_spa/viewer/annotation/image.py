@@ -93,7 +93,7 @@ class AnnotatedImage:
         self.annotation = Annotation(self.mask)
         self.look = DisplaySettings(channel_choices(image)[0])
         self.journal: Journal | None = None
-        self.at_hand: ActiveObject | None = None
+        self.active: ActiveObject | None = None
         self.selected: int | None = None
         # The object that is edited by hand, and where; the classes of the image's project.
         self.edited: tuple[int, Plane] | None = None
@@ -124,7 +124,7 @@ class AnnotatedImage:
     @property
     def untouched(self) -> bool:
         """Whether nothing was done to the image yet."""
-        return not self.annotation.objects and self.at_hand is None and self.journal is None
+        return not self.annotation.objects and self.active is None and self.journal is None
 
     @property
     def empty(self) -> bool:
@@ -143,10 +143,10 @@ class AnnotatedImage:
 
     # ------------------------------------------------------------------ the active object
 
-    def take(self, held: ActiveObject) -> None:
+    def take(self, active: ActiveObject) -> None:
         """Make an object the active one; nothing is shown of it yet."""
         self.end_edit()
-        self.at_hand = held
+        self.active = active
 
     def showing(self, shown: RenderedRound, overlap: Overlap) -> Iterator[None]:
         """Show a round of the active object: mask, prompts and view, then differences.
@@ -154,8 +154,8 @@ class AnnotatedImage:
         What napari does for each takes a while in the GUI thread, so this is an iterator:
         between two of its steps the window may live.
         """
-        held = self.at_hand
-        if held is None:
+        active = self.active
+        if active is None:
             return
         self.mask.make()
         yield
@@ -163,18 +163,18 @@ class AnnotatedImage:
         yield
         self._end_preview()
         self._flipped = self._sized = None
-        self.at_hand, self._overlap = replace(held, shown=shown, taken=False), overlap
+        self.active, self._overlap = replace(active, shown=shown, taken=False), overlap
         self._begin_preview()
         self.mask.refresh()
         yield
         state = shown.timeline.state
-        self.prompts.show(held.plane, state.own_clicks, state.prompts.box, state.view)
+        self.prompts.show(active.plane, state.own_clicks, state.prompts.box, state.view)
         yield
-        yield from self.candidates.steps(held.plane, shown.drawn)
+        yield from self.candidates.steps(active.plane, shown.drawn)
 
     def flip(self, index: int | None) -> None:
         """Show a candidate in the place of the recommendation for a moment; None ends it."""
-        shown = None if self.at_hand is None else self.at_hand.shown
+        shown = None if self.active is None else self.active.shown
         if index is not None and (shown is None or index >= len(shown.drawn)):
             return  # of a blind round nothing is drawn
         self._end_preview()
@@ -201,17 +201,17 @@ class AnnotatedImage:
 
         An object that is new is of the class.
         """
-        held = self.at_hand
-        if held is None or held.shown is None:
+        active = self.active
+        if active is None or active.shown is None:
             raise InputError("there is no active object; click on one.")
-        shown = held.shown
-        part = part_of(held.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
+        shown = active.shown
+        part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
         with self.bare():
-            self.write(held.number, part, shown.mask, overlap, class_name=class_name)
-            self.at_hand = None  # no preview of it comes back
+            self.write(active.number, part, shown.mask, overlap, class_name=class_name)
+            self.active = None  # no preview of it comes back
         self.drop()
-        kept = self.annotation.objects[held.number].on(held.plane)
-        return held.number, 0 if kept is None else kept.area
+        kept = self.annotation.objects[active.number].on(active.plane)
+        return active.number, 0 if kept is None else kept.area
 
     def write(
         self,
@@ -268,8 +268,8 @@ class AnnotatedImage:
 
     def take_recommended(self) -> None:
         """Show what is recommended: it was chosen among the masks of a blind round."""
-        if self.at_hand is not None and not self.at_hand.decided:
-            self.at_hand = replace(self.at_hand, taken=True)
+        if self.active is not None and not self.active.decided:
+            self.active = replace(self.active, taken=True)
             self._begin_preview()
             self.mask.refresh()
 
@@ -385,7 +385,7 @@ class AnnotatedImage:
 
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""
-        parts = (part for held in self.annotation.objects.values() for part in held.parts)
+        parts = (part for active in self.annotation.objects.values() for part in active.parts)
         planes = dict.fromkeys(part.plane for part in parts)
         with self.bare():
             return [(plane, self.mask.read_plane(plane)) for plane in planes]
@@ -418,7 +418,7 @@ class AnnotatedImage:
         self.mask.refresh()
         self.prompts.clear()
         self.candidates.clear()
-        self.at_hand = self._flipped = self._sized = None
+        self.active = self._flipped = self._sized = None
 
     def restore(self, annotation: Annotation, store: LabelStore) -> None:
         """Take objects and labels that were read from a log."""
@@ -487,19 +487,21 @@ class AnnotatedImage:
     def _begin_preview(self) -> None:
         """Count what accepting would write; show it, but not to a blind reader."""
         self._end_preview()  # a preview of a preview would forget the labels under both
-        held = self.at_hand
-        if held is None or held.shown is None:
+        active = self.active
+        if active is None or active.shown is None:
             return
-        mask = held.shown.mask
+        mask = active.shown.mask
         if self._sized is not None:
             mask = self._sized
         elif self._flipped is not None:
-            other = held.shown.proposal.candidates[self._flipped]
+            other = active.shown.proposal.candidates[self._flipped]
             mask = LocalMask.crop(other.local_mask, other.region)
-        patch, kept = self.annotation.outline(held.number, held.plane, mask, overlap=self._overlap)
+        patch, kept = self.annotation.outline(
+            active.number, active.plane, mask, overlap=self._overlap
+        )
         if self._flipped is None and self._sized is None:
-            self.at_hand = replace(held, area=kept.area)
-        if held.decided:
+            self.active = replace(active, area=kept.area)
+        if active.decided:
             self.annotation.apply(patch)
             self._preview = patch
 

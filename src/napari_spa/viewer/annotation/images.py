@@ -42,10 +42,10 @@ class AnnotatedImages(QObject):
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
-        self, viewer: ViewerModel, keeper: AutosaveManager, parent: QObject | None = None
+        self, viewer: ViewerModel, autosave: AutosaveManager, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._keeper = viewer, keeper
+        self._viewer, self._autosave = viewer, autosave
         self.current: AnnotatedImage | None = None
         self.contrast = "automatic"
         self.framed = False
@@ -56,13 +56,13 @@ class AnnotatedImages(QObject):
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
         self._make_due, self._zoomed = QTimer(self), QTimer(self)
-        for timer, pause, act in (
+        for timer, pause, action in (
             (self._make_due, _STEP_MS, self._on_make_due),
             (self._zoomed, _ZOOMING_MS, self._on_zoomed),
         ):
             timer.setSingleShot(True)
             timer.setInterval(pause)
-            timer.timeout.connect(act)
+            timer.timeout.connect(action)
         camera_of(viewer).events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.current_step.connect(self._on_slider)
@@ -72,71 +72,71 @@ class AnnotatedImages(QObject):
 
     def annotate(self, image: Image, axes: tuple[int, int] | None = None) -> AnnotatedImage:
         """Return what belongs to an image, and make it the one that is annotated."""
-        work = self._all.get(id(image))
-        if work is None:
+        annotated = self._all.get(id(image))
+        if annotated is None:
             axes = axes or shown_plane(self._viewer, image).axes
-            work = AnnotatedImage(self._viewer, image, axes)
-            work.look = replace(work.look, contrast=self.contrast)
-            work.mask.draw(filled=self.filled)
+            annotated = AnnotatedImage(self._viewer, image, axes)
+            annotated.look = replace(annotated.look, contrast=self.contrast)
+            annotated.mask.draw(filled=self.filled)
             if self._left is not None:
-                work.take_over(self._left, saved=True)
+                annotated.take_over(self._left, saved=True)
                 self._left = None
-            work.mask.painted.connect(partial(self.painting.paint, work))
-            work.mask.touched.connect(partial(self._on_touched, work))
-            work.mask.replaced.connect(partial(self._on_replaced, work))
-            work.prompts.reframed.connect(self._on_reframed)
-            work.prompts.set_framed(self.framed)
-            work.candidates.toggled.connect(self._on_toggled)
+            annotated.mask.painted.connect(partial(self.painting.paint, annotated))
+            annotated.mask.touched.connect(partial(self._on_touched, annotated))
+            annotated.mask.replaced.connect(partial(self._on_replaced, annotated))
+            annotated.prompts.reframed.connect(self._on_reframed)
+            annotated.prompts.set_framed(self.framed)
+            annotated.candidates.toggled.connect(self._on_toggled)
             image.events.data.connect(self._on_image_data)
-            self._all[id(image)] = work
+            self._all[id(image)] = annotated
         before = self.current
-        if work is not before:
+        if annotated is not before:
             self.painting.flush()
-            if before is not None and before.at_hand is not None:
+            if before is not None and before.active is not None:
                 # There is one session, and it goes on with the other image.
                 name = before.image.name
                 self.lost.emit(before, f"The current object on {name} was discarded.")
             if before is not None:
-                work.take_over(before)
-            self.current = work
+                annotated.take_over(before)
+            self.current = annotated
             self.changed.emit()
-        return work
+        return annotated
 
     def set_filled(self, filled: bool) -> None:
         """Fill the objects, or draw their outlines."""
         self.filled = filled
-        for work in self:
-            work.mask.draw(filled=filled)
+        for annotated in self:
+            annotated.mask.draw(filled=filled)
 
     def get_ready(self) -> None:
         """Make the layers of the image on show before they are needed, when nothing else is on."""
-        if self.current is not None and self.current.at_hand is None:
+        if self.current is not None and self.current.active is None:
             self._making = self.current, self.current.ready()
             self._make_due.start()
 
     def _on_make_due(self) -> None:
-        work, steps = self._making
+        annotated, steps = self._making
         # Those of an image that was left would come back without it.
-        free = work is not None and work is self.current and work.at_hand is None
+        free = annotated is not None and annotated is self.current and annotated.active is None
         if free and next(steps, self) is not self:
             self._make_due.start()
 
     def _on_zoomed(self) -> None:
-        for work in self:
-            work.mask.draw(filled=self.filled)
+        for annotated in self:
+            annotated.mask.draw(filled=self.filled)
 
     def settle(self) -> None:
         """Look at the labels on show once nothing has happened to them for a moment."""
         if self.current is not None:
             self._on_touched(self.current)
 
-    def leave(self, work: AnnotatedImage, *, onward: bool = False) -> None:
+    def leave(self, annotated: AnnotatedImage, *, onward: bool = False) -> None:
         """Let an image and all layers of ours on it go; its log goes on another day."""
-        if work.at_hand is not None:
-            work.drop()  # no record of it: it stays active in the log
-        self._let_go(work, mask=True, layers=not onward)
+        if annotated.active is not None:
+            annotated.drop()  # no record of it: it stays active in the log
+        self._let_go(annotated, mask=True, layers=not onward)
         self.clear()
-        self._left = work if onward else None
+        self._left = annotated if onward else None
 
     def clear(self) -> None:
         """Take away layers that were kept for an image that did not come."""
@@ -153,48 +153,52 @@ class AnnotatedImages(QObject):
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.clear()
-        for work in self:
-            self._let_go(work, mask=work.empty)
+        for annotated in self:
+            self._let_go(annotated, mask=annotated.empty)
 
-    def _let_go(self, work: AnnotatedImage, *, mask: bool = False, layers: bool = True) -> None:
-        self.painting.forget(work)
-        self._all.pop(id(work.image), None)
-        work.image.events.data.disconnect(self._on_image_data)
-        self._keeper.end(work)
+    def _let_go(
+        self, annotated: AnnotatedImage, *, mask: bool = False, layers: bool = True
+    ) -> None:
+        self.painting.forget(annotated)
+        self._all.pop(id(annotated.image), None)
+        annotated.image.events.data.disconnect(self._on_image_data)
+        self._autosave.end(annotated)
         if layers:
-            work.remove_layers(mask=mask)
-        if self.current is work:
+            annotated.remove_layers(mask=mask)
+        if self.current is annotated:
             self.current = None
             self.changed.emit()
 
     # ------------------------------------------------------------------ what happens to them
 
     def _on_layer_removed(self, event: Any) -> None:
-        work = self._all.get(id(event.value))
-        if work is not None:
-            self.lost.emit(work, f"{work.image.name} was removed.")
-            self._let_go(work)
-        elif any(work.mask.owns(event.value) for work in self):
+        annotated = self._all.get(id(event.value))
+        if annotated is not None:
+            self.lost.emit(annotated, f"{annotated.image.name} was removed.")
+            self._let_go(annotated)
+        elif any(annotated.mask.owns(event.value) for annotated in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
 
     def _on_image_data(self, event: Any) -> None:
         """Go on with new pixels of the same shape; let go of an image that is another now."""
-        for work in self:
-            if work.image is event.source:
-                self.lost.emit(work, f"The pixels of {work.image.name} were replaced.")
-                if work.same_data:
-                    work.forget_pixels()
+        for annotated in self:
+            if annotated.image is event.source:
+                self.lost.emit(annotated, f"The pixels of {annotated.image.name} were replaced.")
+                if annotated.same_data:
+                    annotated.forget_pixels()
                 else:
-                    self._let_go(work)
+                    self._let_go(annotated)
 
-    def _on_replaced(self, work: AnnotatedImage, planes: tuple[Plane, ...]) -> None:
+    def _on_replaced(self, annotated: AnnotatedImage, planes: tuple[Plane, ...]) -> None:
         self.noticed.emit("The labels of the mask layer were replaced.")
-        held = work.annotation.objects.values()
-        self.painting.paint(work, (*planes, *(part.plane for one in held for part in one.parts)))
+        active = annotated.annotation.objects.values()
+        self.painting.paint(
+            annotated, (*planes, *(part.plane for one in active for part in one.parts))
+        )
 
-    def _on_touched(self, work: AnnotatedImage) -> None:
+    def _on_touched(self, annotated: AnnotatedImage) -> None:
         try:
-            self.painting.touch(work, shown_plane(self._viewer, work.image))
+            self.painting.touch(annotated, shown_plane(self._viewer, annotated.image))
         except SpaError:  # the viewer shows a volume
             return
 

@@ -40,36 +40,36 @@ class PaintRecorder(QObject):
         """Whether something was painted that is not in the log yet."""
         return any(self._painted.values())
 
-    def paint(self, work: AnnotatedImage, planes: Iterable[Plane]) -> None:
+    def paint(self, annotated: AnnotatedImage, planes: Iterable[Plane]) -> None:
         """Remember planes that were painted on."""
-        self._painted.setdefault(work, {}).update(dict.fromkeys(planes))
+        self._painted.setdefault(annotated, {}).update(dict.fromkeys(planes))
         self._settled.start()
 
-    def touch(self, work: AnnotatedImage, plane: Plane) -> None:
+    def touch(self, annotated: AnnotatedImage, plane: Plane) -> None:
         """Remember that labels on show may have changed, by napari's undo for one.
 
         Where another plane came on show, that is all that happened: of planes that one only
         scrolls through the last is looked at.
         """
-        if self._on_show.get(work) == plane:
-            self._touched.setdefault(work, {})[plane] = None
-        self._on_show[work] = plane
+        if self._on_show.get(annotated) == plane:
+            self._touched.setdefault(annotated, {})[plane] = None
+        self._on_show[annotated] = plane
         self._settled.start()
 
-    def flush(self, work: AnnotatedImage | None = None) -> None:
+    def flush(self, annotated: AnnotatedImage | None = None) -> None:
         """Count and log what was painted, on one image or on all."""
         changed = False
-        for one in [work] if work is not None else list(self._painted):
+        for one in [annotated] if annotated is not None else list(self._painted):
             for plane in self._painted.pop(one, {}):
                 changed |= _count(one, plane, painted=True)
         if changed:
             self.counted.emit()
 
-    def forget(self, work: AnnotatedImage) -> None:
+    def forget(self, annotated: AnnotatedImage) -> None:
         """Count and log what was painted on an image that is let go of."""
-        self.flush(work)
-        self._touched.pop(work, None)
-        self._on_show.pop(work, None)
+        self.flush(annotated)
+        self._touched.pop(annotated, None)
+        self._on_show.pop(annotated, None)
 
     def stop(self) -> None:
         """Wait for nothing any more."""
@@ -78,21 +78,21 @@ class PaintRecorder(QObject):
     def _on_settled(self) -> None:
         self.flush()
         changed = False
-        for work, plane in list(self._on_show.items()):
-            if work.at_hand is None:  # else its preview is there; looked at when it is gone
-                for touched in {**self._touched.pop(work, {}), plane: None}:
-                    changed |= _count(work, touched, painted=False)
+        for annotated, plane in list(self._on_show.items()):
+            if annotated.active is None:  # else its preview is there; looked at when it is gone
+                for touched in {**self._touched.pop(annotated, {}), plane: None}:
+                    changed |= _count(annotated, touched, painted=False)
         if changed:
             self.counted.emit()
 
 
-def _count(work: AnnotatedImage, plane: Plane, *, painted: bool) -> bool:
+def _count(annotated: AnnotatedImage, plane: Plane, *, painted: bool) -> bool:
     """Count the objects of a plane and log it; tell whether any object changed."""
-    if not work.mask.paintable:
+    if not annotated.mask.paintable:
         return False
-    with work.bare():
-        labels = work.mask.read_plane(plane)
-        changed = work.annotation.recount(plane, labels)
-    if (changed or painted) and work.journal is not None:
-        work.journal.edit(plane, labels)
+    with annotated.bare():
+        labels = annotated.mask.read_plane(plane)
+        changed = annotated.annotation.recount(plane, labels)
+    if (changed or painted) and annotated.journal is not None:
+        annotated.journal.edit(plane, labels)
     return changed

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_spa.core.plane import Plane
-    from napari_spa.viewer.annotation.controller import Act, AnnotationController
+    from napari_spa.viewer.annotation.controller import AnnotationController, SessionCall
 
 
 Tool = Literal["add", "remove", "box", "brush", "refine", "merge", "split"]
@@ -147,10 +147,10 @@ class PromptController(QObject):
     merge_requested = Signal(object)  # the selected object with the one at this world position
     split_requested = Signal(object)  # an object along a line, a list of world positions
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
-        self.gestures = CanvasGestures(refiner.viewer, self)
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
+        self.gestures = CanvasGestures(controller.viewer, self)
 
     def close(self) -> None:
         """Listen to the mouse no more."""
@@ -175,7 +175,7 @@ class PromptController(QObject):
         an accepted object selects that one.
         """
 
-        def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
+        def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
             return (
                 lambda session, progress: session.start([p[0]], progress=progress),
                 lambda session, progress: session.click(p[0], label, progress=progress),
@@ -183,41 +183,41 @@ class PromptController(QObject):
 
         if label == 1 and aim == "auto" and self._select(position):
             return
-        self._prompt([position], label, acts, aim)
+        self._prompt([position], label, actions, aim)
 
     def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
         """Start an object in a box between two world positions, or box the current one."""
 
-        def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
-            image = self._refiner.image()
-            drawn = box_between(self._refiner.viewer, image, first, second)
+        def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
+            image = self._controller.image()
+            drawn = box_between(self._controller.viewer, image, first, second)
             corners = (drawn.row0, drawn.column0, drawn.row1, drawn.column1)
             return (
                 lambda session, progress: session.start(box=corners, progress=progress),
                 lambda session, progress: session.box(corners, progress=progress),
             )
 
-        self._prompt([first, second], 1, acts, aim)
+        self._prompt([first, second], 1, actions, aim)
 
     def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
         """Start an object under a brush stroke in world positions, or add to the current one."""
 
-        def acts(p: list[tuple[float, float]]) -> tuple[Act, Act]:
+        def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
             few = p[:: max(1, len(p) // 4)][:5]
             return (
                 lambda session, progress: session.start(few, progress=progress),
                 lambda session, progress: session.stroke(p, label, progress=progress),
             )
 
-        self._prompt(path, label, acts, aim)
+        self._prompt(path, label, actions, aim)
 
     def point(self, row: float, column: float, label: int = 1) -> None:
         """Take a point of the plane on show, in pixels: a click without a mouse."""
         try:
-            image = self._refiner.image()
-            plane = shown_plane(self._refiner.viewer, image)
+            image = self._controller.image()
+            plane = shown_plane(self._controller.viewer, image)
         except SpaError as error:
-            self._refiner.failed.emit(str(error))
+            self._controller.failed.emit(str(error))
             return
         place = list(plane.index)
         place[plane.axes[0]], place[plane.axes[1]] = row, column  # type: ignore[call-overload]
@@ -225,38 +225,38 @@ class PromptController(QObject):
 
     def draw_gesture(self, tool: Tool, path: list[Position]) -> None:
         """Show a box or stroke that is being made."""
-        image = self._refiner.target()
-        if image is None or self._refiner.busy:
+        image = self._controller.target()
+        if image is None or self._controller.busy:
             return
         try:
-            work = self._refiner.works.annotate(image)
-            plane = shown_plane(self._refiner.viewer, image)
+            annotated = self._controller.images.annotate(image)
+            plane = shown_plane(self._controller.viewer, image)
         except SpaError:
             return
         if tool == "box":
-            box = box_between(self._refiner.viewer, image, path[0], path[-1])
-            work.prompts.draw_gesture(plane, box=box)
+            box = box_between(self._controller.viewer, image, path[0], path[-1])
+            annotated.prompts.draw_gesture(plane, box=box)
         else:
             places = [click_in_plane(image, plane, p) for p in path]
-            work.prompts.draw_gesture(plane, path=places)
+            annotated.prompts.draw_gesture(plane, path=places)
 
     def _select(self, position: Position) -> bool:
         """Select the accepted object at a world position; False where there is none."""
-        refiner = self._refiner
-        image = refiner.target()
-        if refiner.busy or image is None:
+        controller = self._controller
+        image = controller.target()
+        if controller.busy or image is None:
             return False
         try:
-            plane = shown_plane(refiner.viewer, image)
-            work = refiner.works.annotate(image)
-            number = accepted_at(work, plane, *_inside(image, plane, position))
+            plane = shown_plane(controller.viewer, image)
+            annotated = controller.images.annotate(image)
+            number = accepted_at(annotated, plane, *_inside(image, plane, position))
         except SpaError:
             return False  # said when the prompt is made
         if number is None:
             return False
-        refiner.selected = number
-        refiner.objects_changed.emit()
-        refiner.said.emit(
+        controller.selected = number
+        controller.objects_changed.emit()
+        controller.status_message.emit(
             f"Object {number} is selected. Reopen changes it; "
             "Ctrl+click starts another object here."
         )
@@ -266,47 +266,49 @@ class PromptController(QObject):
         self,
         positions: list[Position],
         label: int,
-        acts: Callable[[list[tuple[float, float]]], tuple[Act, Act]],
+        actions: Callable[[list[tuple[float, float]]], tuple[SessionCall, SessionCall]],
         aim: Aim,
     ) -> None:
         """Start with a prompt, or say more with it."""
-        refiner = self._refiner
-        if refiner.busy:
-            refiner.said.emit(BUSY)
+        controller = self._controller
+        if controller.busy:
+            controller.status_message.emit(BUSY)
             return
         try:
-            image = refiner.image()
-            plane = shown_plane(refiner.viewer, image)
-            work = refiner.works.annotate(image)
-            held = work.at_hand
+            image = controller.image()
+            plane = shown_plane(controller.viewer, image)
+            annotated = controller.images.annotate(image)
+            active = annotated.active
             points = [_inside(image, plane, p) for p in positions]
-            onward = held is not None and label == 1 and _goes_on(held, plane, points, aim)
-            if held is not None and held.plane != plane and not onward:
+            onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
+            if active is not None and active.plane != plane and not onward:
                 raise InputError(
                     "the current object is on another slice; accept or discard it, "
                     "or Ctrl+click to accept it and start the next one."
                 )
-            if held is None and label == 0:
+            if active is None and label == 0:
                 raise InputError("click on the object first; Shift+click takes a part away later.")
-            start, more = acts(points)
+            start, more = actions(points)
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return
-        if held is not None and not onward:
-            refiner.run(more)
-        elif held is None or refiner.accept():
-            number = work.annotation.next_number
-            work.followed.pop(number, None)
-            if onward and work.annotation.last_change is not None:
-                work.followed[number] = work.annotation.last_change
-            refiner.begin(work, ActiveObject(number, plane), start)
+        if active is not None and not onward:
+            controller.run(more)
+        elif active is None or controller.accept():
+            number = annotated.annotation.next_number
+            annotated.followed.pop(number, None)
+            if onward and annotated.annotation.last_change is not None:
+                annotated.followed[number] = annotated.annotation.last_change
+            controller.begin(annotated, ActiveObject(number, plane), start)
 
 
-def _goes_on(held: ActiveObject, plane: Plane, points: list[tuple[float, float]], aim: Aim) -> bool:
+def _goes_on(
+    active: ActiveObject, plane: Plane, points: list[tuple[float, float]], aim: Aim
+) -> bool:
     """Tell whether a prompt is for the next object."""
-    if aim != "auto" or held.shown is None or held.plane != plane:
+    if aim != "auto" or active.shown is None or active.plane != plane:
         return aim == "next"
-    return is_elsewhere(held.shown, points)
+    return is_elsewhere(active.shown, points)
 
 
 def box_between(viewer: ViewerModel, image: Image, first: Position, second: Position) -> Box:

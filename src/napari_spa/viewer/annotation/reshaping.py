@@ -31,19 +31,19 @@ class ObjectEditing(QObject):
 
     editing_changed = Signal(bool)  # whether an object is edited by hand
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
         self._edited: AnnotatedImage | None = None
         self._before: dict[str, Any] = {}
         self._turning = False
-        refiner.viewer.dims.events.current_step.connect(self._on_slider)
-        refiner.works.changed.connect(self._on_works)
+        controller.viewer.dims.events.current_step.connect(self._on_slider)
+        controller.images.changed.connect(self._on_images)
 
     def close(self) -> None:
         """End what is edited, and follow the viewer no more."""
         self.end()
-        self._refiner.viewer.dims.events.current_step.disconnect(self._on_slider)
+        self._controller.viewer.dims.events.current_step.disconnect(self._on_slider)
 
     # ------------------------------------------------------------------ names and classes
 
@@ -51,72 +51,72 @@ class ObjectEditing(QObject):
         """Call an object something; nothing takes its name away."""
         name = clean_name(name)
         said = f"Object {number} is called {name}." if name else f"Object {number} has no name."
-        self._do(lambda work: work.describe(number, name=name), said)
+        self._do(lambda annotated: annotated.describe(number, name=name), said)
 
     def classify(self, number: int, class_name: str) -> None:
         """Give an object a class; an empty name for none."""
         said = f"Object {number}: {class_name or 'no class'}."
-        self._do(lambda work: work.describe(number, class_name=class_name), said)
+        self._do(lambda annotated: annotated.describe(number, class_name=class_name), said)
 
     # ------------------------------------------------------------------ merge and split
 
     def merge_at(self, position: Position) -> None:
         """Merge the selected object with the one at a world position."""
 
-        def act(work: AnnotatedImage) -> None:
-            number, other = self._chosen(work), self._object_at(work, position)
-            work.merge(number, [other])
+        def action(annotated: AnnotatedImage) -> None:
+            number, other = self._chosen(annotated), self._object_at(annotated, position)
+            annotated.merge(number, [other])
 
-        number = self._refiner.selected
-        self._do(act, f"Object {number} took the other one; Undo parts them again.")
+        number = self._controller.selected
+        self._do(action, f"Object {number} took the other one; Undo parts them again.")
 
     def split(self, path: Sequence[Position]) -> None:
         """Split the object under a line, the selected one if it is, along it."""
         made: list[int] = []
 
-        def act(work: AnnotatedImage) -> None:
-            plane = shown_plane(self._refiner.viewer, work.image)
-            line = [click_in_plane(work.image, plane, p) for p in path]
-            number = self._under(work, plane, line)
-            mask = work.annotation.pixels(number, plane)
+        def action(annotated: AnnotatedImage) -> None:
+            plane = shown_plane(self._controller.viewer, annotated.image)
+            line = [click_in_plane(annotated.image, plane, p) for p in path]
+            number = self._under(annotated, plane, line)
+            mask = annotated.annotation.pixels(number, plane)
             pieces = [] if mask is None else cut_object(mask, line)
             if not pieces:
                 raise InputError(f"the line does not divide object {number}; draw it right across.")
-            made.extend(work.divide(number, plane, pieces))
+            made.extend(annotated.divide(number, plane, pieces))
 
-        work = self._refiner.current
-        if work is not None:
-            work.prompts.clear()
-        if self._do(act):
+        annotated = self._controller.current
+        if annotated is not None:
+            annotated.prompts.clear()
+        if self._do(action):
             pieces = counted(len(made), "new object")
-            self._refiner.said.emit(f"Split: {pieces}, {', '.join(map(str, made))}.")
+            self._controller.status_message.emit(f"Split: {pieces}, {', '.join(map(str, made))}.")
 
     def _under(
-        self, work: AnnotatedImage, plane: Plane, line: Sequence[tuple[float, float]]
+        self, annotated: AnnotatedImage, plane: Plane, line: Sequence[tuple[float, float]]
     ) -> int:
         """Return the object that a line is meant for."""
-        rows, columns = (spatial_shape(work.image)[axis] for axis in plane.axes)
+        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
         inside = [(r, c) for r, c in _along(line) if 0 <= r < rows and 0 <= c < columns]
-        found = [accepted_at(work, plane, *place) for place in inside]
+        found = [accepted_at(annotated, plane, *place) for place in inside]
         there = [number for number in found if number is not None]
         if not there:
             raise InputError("there is no accepted object under the line.")
-        selected = self._refiner.selected
+        selected = self._controller.selected
         return selected if selected in there else max(set(there), key=there.count)
 
-    def _object_at(self, work: AnnotatedImage, position: Position) -> int:
-        plane = shown_plane(self._refiner.viewer, work.image)
-        row, column = click_in_plane(work.image, plane, position)
-        rows, columns = (spatial_shape(work.image)[axis] for axis in plane.axes)
+    def _object_at(self, annotated: AnnotatedImage, position: Position) -> int:
+        plane = shown_plane(self._controller.viewer, annotated.image)
+        row, column = click_in_plane(annotated.image, plane, position)
+        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
         inside = 0 <= row < rows and 0 <= column < columns
-        other = accepted_at(work, plane, row, column) if inside else None
+        other = accepted_at(annotated, plane, row, column) if inside else None
         if other is None:
             raise InputError("there is no accepted object at that place; click on one.")
         return other
 
-    def _chosen(self, work: AnnotatedImage) -> int:
-        number = self._refiner.selected
-        if number is None or number not in work.annotation.objects:
+    def _chosen(self, annotated: AnnotatedImage) -> int:
+        number = self._controller.selected
+        if number is None or number not in annotated.annotation.objects:
             raise InputError(_CHOOSE)
         return number
 
@@ -124,31 +124,31 @@ class ObjectEditing(QObject):
 
     def to_review(self) -> list[int]:
         """Return the objects that were found, or propagated, and wait for a look."""
-        work = self._refiner.current
-        held = {} if work is None else work.annotation.objects
-        return [number for number, one in held.items() if one.status == "review"]
+        annotated = self._controller.current
+        active = {} if annotated is None else annotated.annotation.objects
+        return [number for number, one in active.items() if one.status == "review"]
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Accept objects that wait for a look, as one act."""
         group = _group(numbers)
 
-        def act(work: AnnotatedImage) -> None:
+        def action(annotated: AnnotatedImage) -> None:
             for number in numbers:
-                work.keep(number, group=group)
+                annotated.keep(number, group=group)
 
-        self._do(act, f"{counted(len(numbers), 'object')} kept.")
+        self._do(action, f"{counted(len(numbers), 'object')} kept.")
 
     def drop(self, numbers: Sequence[int]) -> None:
         """Delete objects, as one act."""
         group = _group(numbers)
 
-        def act(work: AnnotatedImage) -> None:
-            with work.bare():
+        def action(annotated: AnnotatedImage) -> None:
+            with annotated.bare():
                 for number in numbers:
-                    work.remove(number, group=group)
+                    annotated.remove(number, group=group)
 
         dropped = counted(len(numbers), "object")
-        self._do(act, f"{dropped} dropped; Undo brings them back.")
+        self._do(action, f"{dropped} dropped; Undo brings them back.")
 
     # ------------------------------------------------------------------ by hand
 
@@ -166,42 +166,42 @@ class ObjectEditing(QObject):
 
     def end(self) -> None:
         """Take what was painted as the object."""
-        work = self._edited
-        if work is not None:
-            self._refiner.works.painting.flush(work)
-            work.end_edit()
+        annotated = self._edited
+        if annotated is not None:
+            self._controller.images.painting.flush(annotated)
+            annotated.end_edit()
 
     def _begin(self) -> None:
-        refiner = self._refiner
-        if refiner.busy:
-            refiner.said.emit(BUSY)
+        controller = self._controller
+        if controller.busy:
+            controller.status_message.emit(BUSY)
             return
-        if refiner.held is not None and not refiner.accept():
+        if controller.active is not None and not controller.accept():
             return
-        work = refiner.current
+        annotated = controller.current
         try:
-            if work is None:
+            if annotated is None:
                 raise InputError(_CHOOSE)
-            number, plane = self._chosen(work), shown_plane(refiner.viewer, work.image)
-            if not work.mask.paintable:
+            number, plane = self._chosen(annotated), shown_plane(controller.viewer, annotated.image)
+            if not annotated.mask.paintable:
                 raise InputError("labels of so large an image cannot be painted; refine instead.")
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return
-        refiner.works.painting.flush(work)
-        work.begin_edit(number, plane)
-        work.edit_ended.connect(self._on_ended)
-        self._edited = work
-        self._ready_tools(work, number, plane)
-        refiner.said.emit(
+        controller.images.painting.flush(annotated)
+        annotated.begin_edit(number, plane)
+        annotated.edit_ended.connect(self._on_ended)
+        self._edited = annotated
+        self._ready_tools(annotated, number, plane)
+        controller.status_message.emit(
             f"Paint on object {number}; napari's layer controls have eraser, polygon and fill. "
             "Press Edit by hand again when it is done."
         )
         self.editing_changed.emit(True)
 
-    def _ready_tools(self, work: AnnotatedImage, number: int, plane: Plane) -> None:
+    def _ready_tools(self, annotated: AnnotatedImage, number: int, plane: Plane) -> None:
         """Make napari's brush ready on the mask, for this object alone."""
-        layer, layers = work.mask.layer, self._refiner.viewer.layers
+        layer, layers = annotated.mask.layer, self._controller.viewer.layers
         self._before = {
             "active": layers.selection.active,
             "preserve_labels": layer.preserve_labels,
@@ -210,74 +210,76 @@ class ObjectEditing(QObject):
         layer.visible = True
         layers.selection.active = layer
         layer.selected_label = number
-        layer.preserve_labels = self._refiner.overlap == "protect"
-        part = work.annotation.objects[number].on(plane)
+        layer.preserve_labels = self._controller.overlap == "protect"
+        part = annotated.annotation.objects[number].on(plane)
         if part is not None:
             layer.brush_size = float(max(3, min(40, round(part.area**0.5 / 5))))
         layer.mode = "paint"
 
     def _on_ended(self) -> None:
         """Put napari's tools back."""
-        work = self._edited
-        if work is None or self._turning:
+        annotated = self._edited
+        if annotated is None or self._turning:
             return
         self._edited = None
-        work.edit_ended.disconnect(self._on_ended)
-        layers, before = self._refiner.viewer.layers, self._before
-        if work.mask.shown:
-            layer = work.mask.layer
+        annotated.edit_ended.disconnect(self._on_ended)
+        layers, before = self._controller.viewer.layers, self._before
+        if annotated.mask.shown:
+            layer = annotated.mask.layer
             layer.mode = "pan_zoom"
             layer.preserve_labels = before["preserve_labels"]
             layer.brush_size = before["brush_size"]
             if layers.selection.active is layer and before["active"] in layers:
                 layers.selection.active = before["active"]
         self.editing_changed.emit(False)
-        self._refiner.objects_changed.emit()
-        self._refiner.said.emit("What you painted is the object now; Undo takes it back.")
+        self._controller.objects_changed.emit()
+        self._controller.status_message.emit(
+            "What you painted is the object now; Undo takes it back."
+        )
 
     def _on_slider(self, event: Any) -> None:
         """Go on on the slice that came on show: what was painted on each is an act of its own."""
-        work = self._edited
-        if work is None or work.edited is None:
+        annotated = self._edited
+        if annotated is None or annotated.edited is None:
             return
-        number, before = work.edited
+        number, before = annotated.edited
         try:
-            plane = shown_plane(self._refiner.viewer, work.image)
+            plane = shown_plane(self._controller.viewer, annotated.image)
         except SpaError:
             self.end()
             return
         if plane != before:
             self._turning = True
             try:
-                work.begin_edit(number, plane)
+                annotated.begin_edit(number, plane)
             finally:
                 self._turning = False
 
-    def _on_works(self) -> None:
-        if self._edited is not None and self._edited is not self._refiner.current:
+    def _on_images(self) -> None:
+        if self._edited is not None and self._edited is not self._controller.current:
             self.end()
 
     # ------------------------------------------------------------------ how it does it
 
-    def _do(self, act: Callable[[AnnotatedImage], None], said: str = "") -> bool:
+    def _do(self, action: Callable[[AnnotatedImage], None], said: str = "") -> bool:
         """Do an act on accepted objects; tell whether it was done, and say why not."""
-        refiner, work = self._refiner, self._refiner.current
-        if work is None or refiner.busy:
-            if refiner.busy:
-                refiner.said.emit(BUSY)
+        controller, annotated = self._controller, self._controller.current
+        if annotated is None or controller.busy:
+            if controller.busy:
+                controller.status_message.emit(BUSY)
             return False
-        if refiner.held is not None and not refiner.accept():
+        if controller.active is not None and not controller.accept():
             return False
-        refiner.works.painting.flush()
-        refiner.keeper.begin(work)
+        controller.images.painting.flush()
+        controller.autosave.begin(annotated)
         try:
-            act(work)
+            action(annotated)
         except SpaError as error:
-            refiner.failed.emit(str(error))
+            controller.failed.emit(str(error))
             return False
-        refiner.objects_changed.emit()
+        controller.objects_changed.emit()
         if said:
-            refiner.said.emit(said)
+            controller.status_message.emit(said)
         return True
 
 

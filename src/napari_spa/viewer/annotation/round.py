@@ -71,7 +71,7 @@ def render_round(
     session: RefinementSession, proposal: Proposal, *, blind: bool = False
 ) -> RenderedRound:
     """Make a session's present round ready; for the worker."""
-    from napari_spa.refine.engine.previews import round_pictures  # brings torch
+    from napari_spa.refine.engine.previews import round_images  # brings torch
 
     timeline = session.timeline
     if timeline is None:
@@ -87,7 +87,7 @@ def render_round(
         timeline=timeline,
         mask=LocalMask.crop(proposal.local_mask, proposal.region),
         drawn=tuple(draw_candidate(candidate) for candidate in offered),
-        pictures=round_pictures(session.sampler, proposal, blind=blind),
+        pictures=round_images(session.sampler, proposal, blind=blind),
         words=tuple(describe_difference(candidate) for candidate in offered),
         shares=tuple(candidate.weight for candidate in offered),
         order=tuple(int(k) for k in shuffled),

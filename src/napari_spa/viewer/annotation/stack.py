@@ -36,11 +36,11 @@ _PERSONAL = ("accepted", "edited")
 class StackPropagation(QObject):
     """Carry and propagate the active object, or the selected one, through its stack."""
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
         self.config = PropagationConfig()
-        refiner.proposed.connect(self._prefetch)
+        controller.proposed.connect(self._prefetch)
 
     def limit(self, slices: int, uncertainty: float) -> None:
         """Set how far propagation goes at most, and at which uncertainty it ends."""
@@ -53,19 +53,19 @@ class StackPropagation(QObject):
         place = self._place()
         if place is None:
             return None
-        work, plane, axis = place
-        return spatial_shape(work.image)[axis], plane.index[axis]
+        annotated, plane, axis = place
+        return spatial_shape(annotated.image)[axis], plane.index[axis]
 
     def results(self) -> dict[int, tuple[float, str]]:
         """Return uncertainty and status of the selected object on each slice it is on."""
-        place, number = self._place(), self._refiner.selected
+        place, number = self._place(), self._controller.selected
         if place is None or number is None:
             return {}
-        work, plane, axis = place
-        held = work.annotation.objects.get(number)
+        annotated, plane, axis = place
+        active = annotated.annotation.objects.get(number)
         return {
             part.plane.index[axis]: (part.uncertainty, part.status)
-            for part in (() if held is None else held.parts)
+            for part in (() if active is None else active.parts)
             if part.plane.at(axis, plane.index[axis]) == plane
         }
 
@@ -75,29 +75,34 @@ class StackPropagation(QObject):
         """Show a slice of the stack that is walked."""
         place = self._place()
         if place is not None:
-            work, plane, axis = place
-            show_plane(self._refiner.viewer, work.image, plane.at(axis, position))
+            annotated, plane, axis = place
+            show_plane(self._controller.viewer, annotated.image, plane.at(axis, position))
 
     def propagate_one(self, step: int) -> None:
         """Accept the object here and take it up on the slice ``step`` further."""
         taken = self._take_up()
         if taken is None:
             return
-        work, plane, axis, number, mask, mixture = taken
+        annotated, plane, axis, number, mask, mixture = taken
         position = plane.index[axis] + step
-        if not 0 <= position < spatial_shape(work.image)[axis]:
-            self._refiner.said.emit("This is the last slice that way.")
+        if not 0 <= position < spatial_shape(annotated.image)[axis]:
+            self._controller.status_message.emit("This is the last slice that way.")
             return
         following = plane.at(axis, position)
-        image_plane = image_plane_of(work.image, following, work.look)
+        image_plane = image_plane_of(annotated.image, following, annotated.look)
         from napari_spa.refine.annotation.propagation import propagate_one
 
-        show_plane(self._refiner.viewer, work.image, following)
-        self._refiner.begin(
-            work,
+        show_plane(self._controller.viewer, annotated.image, following)
+        self._controller.begin(
+            annotated,
             ActiveObject(number, following),
             lambda session, progress: propagate_one(
-                session, image_plane, mask, mixture=mixture, source=work.source(), progress=progress
+                session,
+                image_plane,
+                mask,
+                mixture=mixture,
+                source=annotated.source(),
+                progress=progress,
             ),
         )
 
@@ -107,13 +112,13 @@ class StackPropagation(QObject):
         Slices that a user accepted or painted are theirs: they end it too.
         """
         taken = self._take_up()
-        session = self._refiner.session
+        session = self._controller.session
         if taken is None or session is None:
             return
-        work, plane, axis, number, mask, mixture = taken
-        image, look, config = work.image, work.look, self.config
+        annotated, plane, axis, number, mask, mixture = taken
+        image, look, config = annotated.image, annotated.look, self.config
         ways = [
-            self._way(work, plane, axis, number, step)
+            self._way(annotated, plane, axis, number, step)
             for step, name in ((1, "forward"), (-1, "backward"))
             if direction in (name, "both")
         ]
@@ -150,61 +155,67 @@ class StackPropagation(QObject):
                     handle.report((plane.at(axis, found.position), found, source))
             return endings
 
-        self._refiner.said.emit(f"Following object {number} through the stack…")
-        self._refiner.submit(
+        self._controller.status_message.emit(f"Following object {number} through the stack…")
+        self._controller.submit(
             job,
-            partial(self._ended, work),
-            on_value=lambda value: self._write(work, number, group, *value),
+            partial(self._ended, annotated),
+            on_value=lambda value: self._write(annotated, number, group, *value),
         )
 
     # ------------------------------------------------------------------ how it does it
 
     def _place(self) -> tuple[AnnotatedImage, Plane, int] | None:
         """Return the image that is annotated, its plane on show and the axis to walk."""
-        work = self._refiner.current
-        if work is None:
+        annotated = self._controller.current
+        if annotated is None:
             return None
         try:
-            plane = shown_plane(self._refiner.viewer, work.image)
+            plane = shown_plane(self._controller.viewer, annotated.image)
         except SpaError:
             return None
-        axis = walk_axis(self._refiner.viewer, work.image, plane, work.look)
-        return None if axis is None else (work, plane, axis)
+        axis = walk_axis(self._controller.viewer, annotated.image, plane, annotated.look)
+        return None if axis is None else (annotated, plane, axis)
 
     def _take_up(
         self,
     ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, MixtureParameters | None] | None:
         """Accept what is active, and return what is known of the object on this slice."""
-        refiner, place = self._refiner, self._place()
-        if refiner.busy:
-            refiner.said.emit("Still working on the last step; wait, or press Cancel.")
+        controller, place = self._controller, self._place()
+        if controller.busy:
+            controller.status_message.emit("Still working on the last step; wait, or press Cancel.")
             return None
         if place is None:
-            refiner.said.emit("There is no stack to go through: this image is a single slice.")
+            controller.status_message.emit(
+                "There is no stack to go through: this image is a single slice."
+            )
             return None
-        if refiner.choosing:
-            refiner.accept()
-        if refiner.held is not None:  # it could not be accepted, and that was said
+        if controller.choosing:
+            controller.accept()
+        if controller.active is not None:  # it could not be accepted, and that was said
             return None
-        work, plane, axis = place
-        number = refiner.selected
-        held = None if number is None else work.annotation.objects.get(number)
-        part = None if held is None else held.on(plane)
-        mask = None if number is None else work.annotation.pixels(number, plane)
+        annotated, plane, axis = place
+        number = controller.selected
+        active = None if number is None else annotated.annotation.objects.get(number)
+        part = None if active is None else active.on(plane)
+        mask = None if number is None else annotated.annotation.pixels(number, plane)
         if number is None or part is None or mask is None:
-            refiner.said.emit("Choose an object on this slice first: click on one, or in the list.")
+            controller.status_message.emit(
+                "Choose an object on this slice first: click on one, or in the list."
+            )
             return None
         mixture = part.decisions[-1].mixture if part.decisions else None
-        return work, plane, axis, number, mask, mixture
+        return annotated, plane, axis, number, mask, mixture
 
     @staticmethod
-    def _way(work: AnnotatedImage, plane: Plane, axis: int, number: int, step: int) -> list[int]:
+    def _way(
+        annotated: AnnotatedImage, plane: Plane, axis: int, number: int, step: int
+    ) -> list[int]:
         """Return the positions to go through, up to where a user has been."""
-        held = work.annotation.objects[number]
-        end = spatial_shape(work.image)[axis] if step > 0 else -1
+        active = annotated.annotation.objects[number]
+        end = spatial_shape(annotated.image)[axis] if step > 0 else -1
         way: list[int] = []
         for position in range(plane.index[axis] + step, end, step):
-            part = held.on(plane.at(axis, position))
+            part = active.on(plane.at(axis, position))
             if part is not None and part.status in _PERSONAL:
                 break
             way.append(position)
@@ -212,7 +223,7 @@ class StackPropagation(QObject):
 
     def _write(
         self,
-        work: AnnotatedImage,
+        annotated: AnnotatedImage,
         number: int,
         group: int,
         plane: Plane,
@@ -224,30 +235,36 @@ class StackPropagation(QObject):
         part = part_of(plane, found.proposal, found.decisions, status)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
         try:
-            work.write(number, part, mask, self._refiner.overlap, group=group, source=source)
+            annotated.write(
+                number, part, mask, self._controller.overlap, group=group, source=source
+            )
         except InputError as error:
-            self._refiner.failed.emit(str(error))
+            self._controller.failed.emit(str(error))
             return
-        self._refiner.objects_changed.emit()
+        self._controller.objects_changed.emit()
 
-    def _ended(self, work: AnnotatedImage, endings: list[Ending]) -> None:
-        results = self.results() if work is self._refiner.current else {}
+    def _ended(self, annotated: AnnotatedImage, endings: list[Ending]) -> None:
+        results = self.results() if annotated is self._controller.current else {}
         doubtful = sum(status == "review" for _, status in results.values())
         needs = "needs" if doubtful == 1 else "need"
         look = f"; {doubtful} {needs} review" if doubtful else ""
         why = " ".join(ending.sentence for ending in endings)
-        self._refiner.said.emit(f"Propagated to {counted(len(results), 'slice')}{look}. {why}")
+        self._controller.status_message.emit(
+            f"Propagated to {counted(len(results), 'slice')}{look}. {why}"
+        )
 
     def _prefetch(self, *_: object) -> None:
         """Have the neighbouring slices' embeddings ready, when no one waits for anything."""
-        place, session = self._place(), self._refiner.session
+        place, session = self._place(), self._controller.session
         if place is None or session is None:
             return
-        work, plane, axis = place
-        count = spatial_shape(work.image)[axis]
+        annotated, plane, axis = place
+        count = spatial_shape(annotated.image)[axis]
         near = [plane.index[axis] + step for step in (1, -1)]
         pictures = [
-            image_plane_of(work.image, plane.at(axis, p), work.look) for p in near if 0 <= p < count
+            image_plane_of(annotated.image, plane.at(axis, p), annotated.look)
+            for p in near
+            if 0 <= p < count
         ]
 
         def job(progress: Progress) -> None:
@@ -255,4 +272,4 @@ class StackPropagation(QObject):
                 progress(0.0, "")
                 session.prefetch(image_plane)
 
-        self._refiner.worker.submit_idle(job)
+        self._controller.worker.submit_idle(job)

@@ -54,7 +54,7 @@ class RecoveryOffer:
 
     path: Path  # its folder
     objects: int  # number of accepted objects
-    at_hand: int  # round of the active object; 0 without one
+    active_round: int  # round of the active object; 0 without one
     age: float  # seconds since it was written to
     crashed: bool  # whether the window was not closed in order
 
@@ -85,47 +85,47 @@ class AutosaveManager:
         self._models: dict[int, ModelIdentity] = {}
         self._refused = False  # there is no room for a log; said once until there is
 
-    def keep_at(self, work: AnnotatedImage, place: LogLocation) -> None:
+    def set_location(self, annotated: AnnotatedImage, location: LogLocation) -> None:
         """Keep an image's work at a place of its own, from its first record on."""
-        self._places[id(work)] = place
+        self._places[id(annotated)] = location
 
-    def placed(self, work: AnnotatedImage) -> bool:
+    def placed(self, annotated: AnnotatedImage) -> bool:
         """Tell whether an image's work has a place of its own."""
-        return id(work) in self._places
+        return id(annotated) in self._places
 
-    def begin(self, work: AnnotatedImage, model: ModelIdentity | None = None) -> None:
+    def begin(self, annotated: AnnotatedImage, model: ModelIdentity | None = None) -> None:
         """Start an image's log, unless it has one; say in it which model goes on, if one does."""
-        place = self._places.get(id(work))
-        known = work.journal is not None and model in (None, self._models.get(id(work)))
-        if known or (self.root is None and place is None):
+        location = self._places.get(id(annotated))
+        known = annotated.journal is not None and model in (None, self._models.get(id(annotated)))
+        if known or (self.root is None and location is None):
             return
         if model is not None:
-            self._models[id(work)] = model
-        if work.journal is not None:
-            work.journal.begin(work.facts, model)
+            self._models[id(annotated)] = model
+        if annotated.journal is not None:
+            annotated.journal.begin(annotated.facts, model)
             return
-        if place is None:
-            place = self._make_location()
-        if place is None:
-            self._models.pop(id(work), None)  # tried again with the next round
+        if location is None:
+            location = self._make_location()
+        if location is None:
+            self._models.pop(id(annotated), None)  # tried again with the next round
             return
-        self._hold(work, place)
-        if work.journal is not None:
-            work.journal.begin(work.facts, model)
+        self._hold(annotated, location)
+        if annotated.journal is not None:
+            annotated.journal.begin(annotated.facts, model)
             # What was done while there was no log.
-            for plane, labels in work.labels_in_use():
-                work.journal.edit(plane, labels)
+            for plane, labels in annotated.labels_in_use():
+                annotated.journal.edit(plane, labels)
 
-    def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
+    def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
         """Go on with the log of recovered work."""
-        self._hold(work, recovered.folder)
+        self._hold(annotated, recovered.folder)
 
-    def save_profile(self, work: AnnotatedImage, profile: PreferenceProfile) -> None:
+    def save_profile(self, annotated: AnnotatedImage, profile: PreferenceProfile) -> None:
         """Keep what was learnt; in the log's thread."""
-        held = self._held.get(id(work))
-        if held is None:
+        opened = self._held.get(id(annotated))
+        if opened is None:
             return
-        folder, log = held
+        folder, log = opened
 
         def write() -> dict[str, object]:
             profile.save(folder.profile)
@@ -133,28 +133,28 @@ class AutosaveManager:
 
         log.append(write)
 
-    def log_of(self, work: AnnotatedImage) -> Path | None:
+    def log_of(self, annotated: AnnotatedImage) -> Path | None:
         """Return the log of an image, where it is kept."""
-        held = self._held.get(id(work))
-        return None if held is None else held[0].log
+        opened = self._held.get(id(annotated))
+        return None if opened is None else opened[0].log
 
     def flush(self) -> None:
         """Wait until everything so far is on disk."""
         for _, log in self._held.values():
             log.flush()
 
-    def end(self, work: AnnotatedImage) -> None:
+    def end(self, annotated: AnnotatedImage) -> None:
         """Close an image's log in order."""
-        held = self._held.pop(id(work), None)
-        self._models.pop(id(work), None)
-        self._places.pop(id(work), None)
-        if held is None:
+        opened = self._held.pop(id(annotated), None)
+        self._models.pop(id(annotated), None)
+        self._places.pop(id(annotated), None)
+        if opened is None:
             return
-        place, log = held
-        if work.journal is not None:
-            work.journal.note("closed")
-            work.journal = None
-        place.close(log)
+        location, log = opened
+        if annotated.journal is not None:
+            annotated.journal.note("closed")
+            annotated.journal = None
+        location.close(log)
 
     def offers(
         self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
@@ -173,11 +173,11 @@ class AutosaveManager:
                 session = read_journal(records, surface)
                 if any(fingerprint(p) != f for p, f in list(session.fingerprints.items())[:1]):
                     continue
-                held, count = session.at_hand, len(session.annotation.objects)
-                if held is None and not count:
+                active, count = session.active, len(session.annotation.objects)
+                if active is None and not count:
                     continue
                 age = time.time() - log.stat().st_mtime
-                rounds = 0 if held is None else max(held.round, 1)
+                rounds = 0 if active is None else max(active.round, 1)
                 found.append(RecoveryOffer(path, count, rounds, age, not session.closed))
             except (DataError, OSError) as error:
                 _logger.info("%s is passed over: %s", path, error)
@@ -210,7 +210,7 @@ class AutosaveManager:
         if self.root is None:
             return None
         try:
-            place = WorkFolder.create(self.root)
+            location = WorkFolder.create(self.root)
         except DataError as error:
             if not self._refused:
                 self._refused = True
@@ -219,12 +219,12 @@ class AutosaveManager:
         if self._refused:
             self._refused = False
             self._mended("your work is saved again.")
-        return place
+        return location
 
-    def _hold(self, work: AnnotatedImage, place: LogLocation) -> None:
-        log = place.open(self._failed, self._mended)
-        self._held[id(work)] = place, log
-        work.journal = Journal(log)
+    def _hold(self, annotated: AnnotatedImage, location: LogLocation) -> None:
+        log = location.open(self._failed, self._mended)
+        self._held[id(annotated)] = location, log
+        annotated.journal = Journal(log)
 
 
 def _same_image(logged: ImageFacts, facts: ImageFacts) -> bool:

@@ -23,19 +23,19 @@ _AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
 
 
 def export_work(
-    work: AnnotatedImage, folder: Path, log: Path | None
+    annotated: AnnotatedImage, folder: Path, log: Path | None
 ) -> Callable[[Progress], list[str]]:
     """Return a job that writes labels, measures and the decision log into a folder.
 
     Everything the job needs of the viewer is looked up here, in the main thread.
     """
-    image, space = work.image, space_of(work.image)
+    image, space = annotated.image, space_of(annotated.image)
     axes = _AXES.get(image.ndim, "YX")
-    store, name = work.mask.store, _file_name(str(image.name))
+    store, name = annotated.mask.store, _file_name(str(image.name))
     scale = tuple(float(s) for s in space["scale"])
     unit = str(image.units[-1])
     pixels: Any = image.data[0] if image.multiscale else image.data
-    highest, notes = max(work.annotation.objects, default=0), work.annotation.notes
+    highest, notes = max(annotated.annotation.objects, default=0), annotated.annotation.notes
 
     def job(progress: Progress) -> list[str]:
         from napari_spa.core.measures import measure_objects

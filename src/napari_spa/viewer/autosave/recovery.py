@@ -34,92 +34,97 @@ class Recovery(QObject):
     offered = Signal(object)
     _looked = Signal(object, object)  # from the idle thread
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
         self._asked: set[int] = set()
         self._looked.connect(self._on_looked)
-        refiner.proposed.connect(lambda *_: self.offered.emit([]))
+        controller.proposed.connect(lambda *_: self.offered.emit([]))
 
-    def look(self, work: AnnotatedImage) -> None:
+    def look(self, annotated: AnnotatedImage) -> None:
         """Look for work on an image, once; offer it while nothing was done to the image."""
-        refiner = self._refiner
-        keeper, image, look = refiner.keeper, work.image, work.look
-        if keeper.placed(work) or keeper.root is None or id(work) in self._asked:
+        controller = self._controller
+        autosave, image, look = controller.autosave, annotated.image, annotated.look
+        if autosave.placed(annotated) or autosave.root is None or id(annotated) in self._asked:
             return
-        if not work.untouched:
+        if not annotated.untouched:
             return
         try:
-            axes = shown_plane(refiner.viewer, image).axes
+            axes = shown_plane(controller.viewer, image).axes
         except SpaError:
             return
-        self._asked.add(id(work))
-        facts = work.facts
+        self._asked.add(id(annotated))
+        facts = annotated.facts
 
         def job(progress: Progress) -> None:
-            offers = keeper.offers(
+            offers = autosave.offers(
                 facts, axes, lambda plane: image_plane_of(image, plane, look).fingerprint()
             )
-            self._looked.emit(work, offers)
+            self._looked.emit(annotated, offers)
 
-        refiner.worker.submit_idle(job)  # no one waits for it: a click comes first
+        controller.worker.submit_idle(job)  # no one waits for it: a click comes first
 
     def recover(self, offer: RecoveryOffer) -> None:
         """Bring work back: objects, labels, profile and the active object."""
-        refiner, work = self._refiner, self._refiner.current
-        if work is None or not refiner.free():
+        controller, annotated = self._controller, self._controller.current
+        if annotated is None or not controller.free():
             return
-        if work.annotation.objects:
-            refiner.failed.emit("there are objects already; delete them first, or choose Not now.")
+        if annotated.annotation.objects:
+            controller.failed.emit(
+                "there are objects already; delete them first, or choose Not now."
+            )
             return
-        shape, axes = spatial_shape(work.image), shown_plane(refiner.viewer, work.image).axes
-        refiner.said.emit("Bringing your work back…")
-        refiner.submit(
-            lambda progress: refiner.keeper.recover(offer, shape, axes),
-            lambda recovered: self.resume(work, recovered),
+        shape, axes = (
+            spatial_shape(annotated.image),
+            shown_plane(controller.viewer, annotated.image).axes,
+        )
+        controller.status_message.emit("Bringing your work back…")
+        controller.submit(
+            lambda progress: controller.autosave.recover(offer, shape, axes),
+            lambda recovered: self.resume(annotated, recovered),
             unheard=lambda recovered: recovered.folder.release(),
         )
 
     def forget(self, offer: RecoveryOffer) -> None:
         """Delete left-behind work."""
         try:
-            self._refiner.keeper.forget(offer)
+            self._controller.autosave.forget(offer)
         except SpaError as error:
-            self._refiner.failed.emit(str(error))
+            self._controller.failed.emit(str(error))
 
-    def _on_looked(self, work: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
-        if work is self._refiner.current and work.untouched:
+    def _on_looked(self, annotated: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
+        if annotated is self._controller.current and annotated.untouched:
             self.offered.emit(offers)
 
-    def resume(self, work: AnnotatedImage, recovered: Recovered) -> None:
+    def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
         """Show work that was read again, and go on with its log."""
-        refiner, logged = self._refiner, recovered.session
-        work.restore(logged.annotation, recovered.store)
-        refiner.keeper.resume(work, recovered)
-        refiner.objects_changed.emit()
-        count, held = len(work.annotation.objects), logged.at_hand
+        controller, logged = self._controller, recovered.session
+        annotated.restore(logged.annotation, recovered.store)
+        controller.autosave.resume(annotated, recovered)
+        controller.objects_changed.emit()
+        count, active = len(annotated.annotation.objects), logged.active
         objects = counted(count, "object")
-        refiner.said.emit(f"Your work is back: {objects}.")
+        controller.status_message.emit(f"Your work is back: {objects}.")
         if recovered.profile is not None:
-            refiner.profiles.adopt(recovered.profile)
-        if held is None or not held.decisions:
+            controller.profiles.adopt(recovered.profile)
+        if active is None or not active.decisions:
             return
-        look = logged_display(work.image, held.source.get("look"), work.look)
-        work.look = replace(look, limits=None)  # those are of the object that comes back
-        show_plane(refiner.viewer, work.image, held.plane)
+        look = logged_display(annotated.image, active.source.get("look"), annotated.look)
+        annotated.look = replace(look, limits=None)  # those are of the object that comes back
+        show_plane(controller.viewer, annotated.image, active.plane)
         learnt = 0
-        if held.reopened:
-            accepted = work.annotation.objects.get(held.number)
-            part = None if accepted is None else accepted.on(held.plane)
+        if active.reopened:
+            accepted = annotated.annotation.objects.get(active.number)
+            part = None if accepted is None else accepted.on(active.plane)
             decisions = () if part is None else part.decisions
             learnt = sum(decision.act == "pick" for decision in decisions)
 
-        def act(session: RefinementSession, progress: Progress) -> Proposal:
+        def action(session: RefinementSession, progress: Progress) -> Proposal:
             return session.restore(
-                held.decisions, undone=held.undone, learnt=learnt, progress=progress
+                active.decisions, undone=active.undone, learnt=learnt, progress=progress
             )
 
         again = ActiveObject(
-            held.number, held.plane, learnt=learnt, reopened=held.reopened, look=look
+            active.number, active.plane, learnt=learnt, reopened=active.reopened, look=look
         )
-        refiner.begin(work, again, act, known=True)
+        controller.begin(annotated, again, action, known=True)

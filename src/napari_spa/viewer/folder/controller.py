@@ -46,8 +46,8 @@ class ReadAhead(QObject):
     def begin(self, current: OpenItem, near: Sequence[tuple[str, Path]]) -> None:
         """Get some images ready, the likeliest first."""
         images = [self._reader.image(name, path) for name, path in near]
-        refiner = current.desk.refiner
-        session = refiner.session
+        controller = current.refine_dock.controller
+        session = controller.session
         if session is None:  # the model is loaded with the first click
             return
         shown = current.image
@@ -59,7 +59,7 @@ class ReadAhead(QObject):
                 if image is not None:
                     session.prefetch(image.image_plane(image.middle()))
 
-        refiner.worker.submit_idle(job)
+        controller.worker.submit_idle(job)
 
     def stop(self) -> None:
         """Wait for nothing any more."""
@@ -95,11 +95,11 @@ class FolderStatus:
         """Say how far an image is, or what to do on it, when that changed."""
         if self._said is None:
             return
-        count = len(item.work.annotation.objects)
+        count = len(item.annotated.annotation.objects)
         words = "click on an object."
         if count:
             words = f"{counted(count, 'object')} so far."
-        elif item.work.at_hand is not None:
+        elif item.annotated.active is not None:
             words = "the first object is active."
         sentence = f"{item.name}: {words}"
         if sentence != self._said:
@@ -108,7 +108,7 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
-AT_HAND = "Accept or discard the active object first."
+ACTIVE = "Accept or discard the active object first."
 
 
 class FolderController(QObject):
@@ -120,7 +120,7 @@ class FolderController(QObject):
     project_changed = Signal()  # another folder is open, or its list of images changed
     changed = Signal(str)  # what is known of an image changed
     opened = Signal(str)  # an image is on show; an empty name when none is any more
-    said = Signal(str)  # what happened or what to do; what went wrong; in one sentence
+    status_message = Signal(str)  # what happened or what to do; what went wrong; in one sentence
     failed = Signal(str)  # what happened or what to do; what went wrong; in one sentence
     _held_now = Signal(object, object)
     _was_read = Signal(str, object)
@@ -128,12 +128,12 @@ class FolderController(QObject):
     def __init__(
         self,
         viewer: ViewerModel,
-        open_desk: Callable[[], RefineDockProtocol],
+        open_refine_dock: Callable[[], RefineDockProtocol],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.saver = FolderSaver(self)
-        self.stage = FolderImageView(viewer, open_desk, self.saver, self)
+        self.stage = FolderImageView(viewer, open_refine_dock, self.saver, self)
         self.items = self._no_items()
         self.order: Callable[[], Sequence[str]] = lambda: list(self.items)
         self.reserved: frozenset[str] = frozenset()
@@ -143,7 +143,7 @@ class FolderController(QObject):
         self._bookmark: FolderBookmark | None = None
         self._wanted: str | None = None
         self._onward = 0
-        self._status = FolderStatus(self.said.emit)
+        self._status = FolderStatus(self.status_message.emit)
         self._closed = False
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
@@ -185,12 +185,12 @@ class FolderController(QObject):
             project.source.resolve(),
             project.out.resolve(),
         ):
-            self.said.emit(f"{folder.name} is open already.")
+            self.status_message.emit(f"{folder.name} is open already.")
             return
         if self.reserved:
-            self.said.emit("A batch is running; wait for it, or cancel it.")
+            self.status_message.emit("A batch is running; wait for it, or cancel it.")
             return
-        self.said.emit(f"Looking through {folder.name}…")
+        self.status_message.emit(f"Looking through {folder.name}…")
         future = self.saver.run(partial(hold_project, folder, out))
         future.add_done_callback(lambda done: self._emit(self._held_now, folder, done))
 
@@ -248,7 +248,7 @@ class FolderController(QObject):
         self.saver.begin(project)
         self._bookmark = bookmark = FolderBookmark(project, self.saver.run)
         self._take_items(project.items)
-        self.said.emit(f"{counted(len(self.items), 'image')}.")
+        self.status_message.emit(f"{counted(len(self.items), 'image')}.")
         name = bookmark.first(self.items)
         if name is None:
             self._remember()
@@ -271,7 +271,9 @@ class FolderController(QObject):
         if name == self.at or name not in self.items:
             return
         if name in self.reserved:
-            self.said.emit(f"{name} waits in the batch; cancel it, or choose another image.")
+            self.status_message.emit(
+                f"{name} waits in the batch; cancel it, or choose another image."
+            )
             return
         self._go(name, onward=0)
 
@@ -279,7 +281,9 @@ class FolderController(QObject):
         """Go to the next image as they are listed, or to the one before (-1)."""
         name = self._neighbour(step)
         if name is None:
-            self.said.emit("This is the last image." if step > 0 else "This is the first image.")
+            self.status_message.emit(
+                "This is the last image." if step > 0 else "This is the first image."
+            )
         else:
             self._go(name, onward=step)
 
@@ -300,10 +304,10 @@ class FolderController(QObject):
             return
         self._wanted, self._onward = name, onward
         self._status.begin()
-        self.said.emit(f"Opening {name}…")
+        self.status_message.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
-        place = partial(self.saver.place, out, name, self.stage.left)
-        future = self._reader.item(image, place, partial(self.saver.return_pending, name))
+        location = partial(self.saver.location, out, name, self.stage.left)
+        future = self._reader.item(image, location, partial(self.saver.return_pending, name))
         future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
@@ -343,7 +347,7 @@ class FolderController(QObject):
             self.failed.emit(words)
             return
         self._go(following, onward=self._onward)
-        self.said.emit(f"Passed over: {words}")
+        self.status_message.emit(f"Passed over: {words}")
 
     def note_unreadable(self, name: str, words: str) -> None:
         """List why an image cannot be opened, as someone else found out."""
@@ -365,16 +369,16 @@ class FolderController(QObject):
             return
         if (
             item.status == "done"
-            and left.place.open_log is None
+            and left.location.open_log is None
             and not os.path.exists(labels_path(self.out, left.name))
         ):  # there is nothing on it, and that is a result too
-            store, info = left.work.mask.store, left.image.file.info
-            self.saver.save(PendingSave(left.place, store, info, True))
+            store, info = left.annotated.mask.store, left.image.file.info
+            self.saver.save(PendingSave(left.location, store, info, True))
 
     def _on_gone(self, name: str) -> None:
         self._remember()
         self.opened.emit("")
-        self.said.emit(f"{name} was closed; its work is saved.")
+        self.status_message.emit(f"{name} was closed; its work is saved.")
 
     def _remember(self) -> None:
         """Keep where one is, for another day."""
@@ -395,7 +399,7 @@ class FolderController(QObject):
     def keep_now(self) -> Future[None] | None:
         """Write the labels of the image on show, for someone who reads them from disk."""
         current = self.stage.current
-        return None if current is None else self.saver.keep(current.place, current.image)
+        return None if current is None else self.saver.keep(current.location, current.image)
 
     def done(self) -> None:
         """Say that the image on show is done, and go to the next."""
@@ -408,15 +412,15 @@ class FolderController(QObject):
     def _finish(self, status: str) -> None:
         current = self.stage.current
         if current is None:
-            self.said.emit("Open an image first.")
-        elif current.work.at_hand is not None and status == "done":
-            self.said.emit(AT_HAND)
+            self.status_message.emit("Open an image first.")
+        elif current.annotated.active is not None and status == "done":
+            self.status_message.emit(ACTIVE)
         else:
             following = self._neighbour(1)
             self._count()
             self.items.set_status(current.name, status)
             if following is None:
-                self.said.emit(f"{current.name} is {status}; this was the last image.")
+                self.status_message.emit(f"{current.name} is {status}; this was the last image.")
             else:
                 self._go(following, onward=1)
 
@@ -438,5 +442,5 @@ class FolderController(QObject):
     def _count(self) -> None:
         current = self.stage.current
         if current is not None:
-            objects = current.work.annotation.objects.values()
+            objects = current.annotated.annotation.objects.values()
             self.items.count(current.name, [held.uncertainty for held in objects])

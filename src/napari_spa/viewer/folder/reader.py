@@ -105,7 +105,7 @@ class FolderLogLocation:
         self.profile = out / PROFILE_NAME
         self.open_log = known
         self.before: tuple[Record, ...] = ()
-        self.work: AnnotatedImage | None = None
+        self.annotated: AnnotatedImage | None = None
         self.info: ImageInfo | None = None
         self._left, self._tell = left, tell
 
@@ -194,7 +194,7 @@ class ReadItem:
     """An image and the work on it."""
 
     image: ReadImage  # the image
-    place: FolderLogLocation  # where the work is kept
+    location: FolderLogLocation  # where the work is kept
     recovered: Recovered | None  # what was done already
 
 
@@ -249,9 +249,9 @@ class FolderReader:
 
         def read() -> ReadItem:
             found = image.result()
-            place = make_place()
+            location = make_place()
             try:
-                return ReadItem(found, place, recover(found, place))
+                return ReadItem(found, location, recover(found, location))
             except BaseException:
                 return_pending()
                 raise
@@ -268,36 +268,36 @@ class FolderReader:
         self._images.clear()
 
 
-def recover(image: ReadImage, place: FolderLogLocation) -> Recovered | None:
+def recover(image: ReadImage, location: FolderLogLocation) -> Recovered | None:
     """Read the work on an image: from its log, else from its labels; for the background."""
-    records = _records(place)
-    labels = labels_path(place.out, place.name)
+    records = _records(location)
+    labels = labels_path(location.out, location.name)
     if not records and not os.path.exists(labels):
         return None
     if not records:
         records = _from_labels(image, labels)
-        place.before = tuple(records)
+        location.before = tuple(records)
     facts = image_facts(records)[0]
     if facts.shape != image.shape:
         raise DataError(
-            f"the work in {place.log.name} was done on an image of another size; "
+            f"the work in {location.log.name} was done on an image of another size; "
             "move it away to start again."
         )
     store = make_label_store(image.shape, axes=image.axes)
     try:
         session = read_journal(records, StoreSurface(store))
     except DataError as error:
-        raise DataError(f"{place.log.name} cannot be opened: {error}") from error
-    return Recovered(place, session, store, None)
+        raise DataError(f"{location.log.name} cannot be opened: {error}") from error
+    return Recovered(location, session, store, None)
 
 
-def _records(place: FolderLogLocation) -> list[Record]:
+def _records(location: FolderLogLocation) -> list[Record]:
     from napari_spa.io.event_log import read_records
 
-    log: FolderLog | None = place.open_log
+    log: FolderLog | None = location.open_log
     if log is not None:
         return log.records()
-    return read_records(place.log) if os.path.exists(place.log) else []
+    return read_records(location.log) if os.path.exists(location.log) else []
 
 
 def _from_labels(image: ReadImage, path: Path) -> list[Record]:

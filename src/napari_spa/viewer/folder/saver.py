@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class PendingSave:
     """The work on an image that is left."""
 
-    place: FolderLogLocation  # where it is kept
+    location: FolderLogLocation  # where it is kept
     store: LabelStore  # its labels; no one changes them any more
     info: ImageInfo  # axes and pixel size
     labels: bool  # whether the labels have to be written
@@ -78,15 +78,15 @@ class FolderSaver(QObject):
         """Write the work on an image that is left, and close its log."""
         self._submit(lambda: self._save(leaving))
 
-    def keep(self, place: FolderLogLocation, image: ReadImage) -> Future[None]:
+    def keep(self, location: FolderLogLocation, image: ReadImage) -> Future[None]:
         """Write the labels of what is accepted on an image that is still on show."""
-        return self._submit(lambda: self._keep(place, image))
+        return self._submit(lambda: self._keep(location, image))
 
-    def run(self, act: Callable[[], Any]) -> Future[Any]:
+    def run(self, action: Callable[[], Any]) -> Future[Any]:
         """Do something after all that is to be written so far."""
-        return self._submit(act)
+        return self._submit(action)
 
-    def place(
+    def location(
         self, out: Path, name: str, left: Callable[[FolderLogLocation], None]
     ) -> FolderLogLocation:
         """Return where an image's work is kept, once all so far is written; in any thread.
@@ -96,11 +96,11 @@ class FolderSaver(QObject):
 
         def make() -> FolderLogLocation:
             kept = self._leaving.pop(name, None)
-            known = None if kept is None else kept.place.open_log
-            place = FolderLogLocation(out, name, left, known, self._tell)
+            known = None if kept is None else kept.location.open_log
+            location = FolderLogLocation(out, name, left, known, self._tell)
             if kept is not None:
                 self._lent[name] = kept
-            return place
+            return location
 
         return self._submit(make).result()
 
@@ -114,13 +114,13 @@ class FolderSaver(QObject):
 
         self._submit(keep)
 
-    def _submit(self, act: Callable[[], _T]) -> Future[_T]:
+    def _submit(self, action: Callable[[], _T]) -> Future[_T]:
         """Do something in the thread; here and now when it has ended, so that nothing is lost."""
         try:
-            return self._writer.submit(act)
+            return self._writer.submit(action)
         except RuntimeError:  # an image was being read when the dock was closed
             done: Future[_T] = Future()
-            done.set_result(act())
+            done.set_result(action())
             return done
 
     def try_again(self) -> None:
@@ -137,8 +137,8 @@ class FolderSaver(QObject):
         self.flush()
         self._writer.shutdown(wait=True)
         for leaving in self._leaving.values():
-            if leaving.place.open_log is not None:
-                leaving.place.open_log.close()
+            if leaving.location.open_log is not None:
+                leaving.location.open_log.close()
         return self.unsaved
 
     # ------------------------------------------------------------------ in the thread
@@ -169,7 +169,7 @@ class FolderSaver(QObject):
             self._told = False
 
     def _save(self, leaving: PendingSave) -> None:
-        name, log = leaving.place.name, leaving.place.open_log
+        name, log = leaving.location.name, leaving.location.open_log
         kept = True
         if log is not None:
             log.flush()
@@ -193,17 +193,17 @@ class FolderSaver(QObject):
             self._leaving[name] = leaving
         self._announce()
 
-    def _keep(self, place: FolderLogLocation, image: ReadImage) -> None:
+    def _keep(self, location: FolderLogLocation, image: ReadImage) -> None:
         from napari_spa.viewer.folder.reader import recover
 
-        if place.open_log is None or not place.open_log.touched:
+        if location.open_log is None or not location.open_log.touched:
             return
         try:
             # From the log: the layer's labels hold the active object as well.
-            found = recover(image, place)
+            found = recover(image, location)
             if found is not None:
                 notes = found.session.annotation.notes
-                _write_labels(PendingSave(place, found.store, image.file.info, True, notes))
+                _write_labels(PendingSave(location, found.store, image.file.info, True, notes))
         except SpaError as error:
             self._tell(str(error))
 
@@ -219,8 +219,10 @@ class FolderSaver(QObject):
 def _write_labels(leaving: PendingSave) -> None:
     from napari_spa.io.images import write_labels
 
-    store, place = leaving.store, leaving.place
+    store, location = leaving.store, leaving.location
     finest = store.data[0] if store.multiscale else store.data
     labels = np.asarray(finest) if store.ndim == 2 else finest
-    write_notes(notes_path(place.out, place.name), leaving.notes)
-    write_labels(labels_path(place.out, place.name), labels, leaving.info, highest=store.highest())
+    write_notes(notes_path(location.out, location.name), leaving.notes)
+    write_labels(
+        labels_path(location.out, location.name), labels, leaving.info, highest=store.highest()
+    )

@@ -34,7 +34,7 @@ class RefineDockProtocol(Protocol):
     """Where objects are refined: the dock *SPA Refine*."""
 
     @property
-    def refiner(self) -> AnnotationController:
+    def controller(self) -> AnnotationController:
         """What connects clicks to a session and layers."""
         ...
 
@@ -50,9 +50,9 @@ class OpenItem:
 
     image: ReadImage  # its pixels and name
     layer: Image  # its layer
-    work: AnnotatedImage  # its objects
-    place: FolderLogLocation  # where its work is kept
-    desk: RefineDockProtocol  # where it is refined
+    annotated: AnnotatedImage  # its objects
+    location: FolderLogLocation  # where its work is kept
+    refine_dock: RefineDockProtocol  # where it is refined
 
     @property
     def name(self) -> str:
@@ -71,14 +71,14 @@ class FolderImageView(QObject):
     def __init__(
         self,
         viewer: ViewerModel,
-        open_desk: Callable[[], RefineDockProtocol],
+        open_refine_dock: Callable[[], RefineDockProtocol],
         saver: FolderSaver,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._open_desk, self._saver = viewer, open_desk, saver
+        self._viewer, self._open_refine_dock, self._saver = viewer, open_refine_dock, saver
         self.current: OpenItem | None = None
-        self._desk: RefineDockProtocol | None = None
+        self._refine_dock: RefineDockProtocol | None = None
         self._taught: Path | None = None
         self._place: int | None = None
         self._gone: OpenItem | None = None
@@ -89,30 +89,30 @@ class FolderImageView(QObject):
     def show(self, item: ReadItem, plane: Plane) -> None:
         """Show an image and what was done to it, at a slice; the one before is left."""
         self.leave(onward=True)
-        image, viewer, desk = item.image, self._viewer, self._take_desk()
-        refiner = desk.refiner
+        image, viewer, refine_dock = item.image, self._viewer, self._connect_dock()
+        controller = refine_dock.controller
         viewer.dims.ndisplay = 2
         layer = Image(**image.layer())
         try:
             # First: napari draws an image at once when it comes, with what lies above it.
-            work = refiner.works.annotate(layer, image.axes)
+            annotated = controller.images.annotate(layer, image.axes)
         except SpaError:
-            refiner.works.clear()
+            controller.images.clear()
             raise
         self._insert(layer)
         viewer.dims.order = tuple(range(viewer.dims.ndim))
         show_plane(viewer, layer, plane)
-        work.facts, work.classes_file = image.facts, item.place.out / FILE_NAME
-        item.place.work, item.place.info = work, image.file.info
-        refiner.keeper.keep_at(work, item.place)
-        self.current = OpenItem(image, layer, work, item.place, desk)
+        annotated.facts, annotated.classes_file = image.facts, item.location.out / FILE_NAME
+        item.location.annotated, item.location.info = annotated, image.file.info
+        controller.autosave.set_location(annotated, item.location)
+        self.current = OpenItem(image, layer, annotated, item.location, refine_dock)
         viewer.reset_view()
-        refiner.classes.refresh()
-        profile = self._profile(item.place, refiner)
+        controller.classes.refresh()
+        profile = self._profile(item.location, controller)
         if item.recovered is not None:
-            desk.recovery.resume(work, replace(item.recovered, profile=profile))
+            refine_dock.recovery.resume(annotated, replace(item.recovered, profile=profile))
         elif profile is not None:
-            refiner.profiles.adopt(profile)
+            controller.profiles.adopt(profile)
 
     def leave(self, *, onward: bool = False) -> OpenItem | None:
         """Take the image and its layers away; its work is saved in the background."""
@@ -125,7 +125,7 @@ class FolderImageView(QObject):
         layers = self._viewer.layers
         # napari collects garbage after each layer; of several at once, after all of them.
         with getattr(layers, "batched_update", nullcontext)():
-            current.desk.refiner.leave(current.work, onward=onward)
+            current.refine_dock.controller.leave(current.annotated, onward=onward)
             if current.layer in layers:
                 self._place = layers.index(current.layer)
                 layers.remove(current.layer)
@@ -134,20 +134,20 @@ class FolderImageView(QObject):
     def _insert(self, layer: Image) -> None:
         """Add an image where the one before was, so that what lay above it lies above."""
         layers = self._viewer.layers
-        place, self._place = self._place, None
-        layers.insert(len(layers) if place is None else min(place, len(layers)), layer)
+        location, self._place = self._place, None
+        layers.insert(len(layers) if location is None else min(location, len(layers)), layer)
         layers.selection.active = layer
 
-    def left(self, place: FolderLogLocation) -> None:
+    def left(self, location: FolderLogLocation) -> None:
         """Save the work on an image that is let go of, whoever lets go."""
-        if self.current is not None and self.current.place is place:
+        if self.current is not None and self.current.location is location:
             # The user removed its layer; what else that starts comes first.
             self._gone = self.current
             self._gone_due.start()
-        log, work, info = place.open_log, place.work, place.info
-        if log is not None and work is not None and info is not None:
-            notes = work.annotation.notes
-            self._saver.save(PendingSave(place, work.mask.store, info, log.touched, notes))
+        log, annotated, info = location.open_log, location.annotated, location.info
+        if log is not None and annotated is not None and info is not None:
+            notes = annotated.annotation.notes
+            self._saver.save(PendingSave(location, annotated.mask.store, info, log.touched, notes))
 
     def plane(self) -> Plane | None:
         """Return the slice on show."""
@@ -163,18 +163,18 @@ class FolderImageView(QObject):
         if item is None or self.current is not item:
             return
         self.current = None
-        mask = item.work.mask
+        mask = item.annotated.mask
         if mask.shown:
             self._viewer.layers.remove(mask.layer)
         self.gone.emit(item.name)
 
-    def _take_desk(self) -> RefineDockProtocol:
-        desk = self._open_desk()
-        if desk is not self._desk:
-            self._desk = desk
-            desk.refiner.proposed.connect(self._on_proposed)
-            desk.refiner.objects_changed.connect(self._on_objects)
-        return desk
+    def _connect_dock(self) -> RefineDockProtocol:
+        refine_dock = self._open_refine_dock()
+        if refine_dock is not self._refine_dock:
+            self._refine_dock = refine_dock
+            refine_dock.controller.proposed.connect(self._on_proposed)
+            refine_dock.controller.objects_changed.connect(self._on_objects)
+        return refine_dock
 
     def _on_proposed(self, *_: object) -> None:
         if self._ours():
@@ -187,18 +187,18 @@ class FolderImageView(QObject):
     def _ours(self) -> bool:
         """Tell whether the image that is annotated is the folder's."""
         current = self.current
-        return current is not None and current.desk.refiner.current is current.work
+        return current is not None and current.refine_dock.controller.current is current.annotated
 
     def _profile(
-        self, place: FolderLogLocation, refiner: AnnotationController
+        self, location: FolderLogLocation, controller: AnnotationController
     ) -> PreferenceProfile | None:
         """Return what was learnt in this project, once, when nothing else was chosen."""
         from napari_spa.io.profiles.profile import PreferenceProfile
 
-        path = place.out / PROFILE_NAME
+        path = location.out / PROFILE_NAME
         if self._taught == path or not path.exists():
             return None
-        if refiner.profiles.chosen is not None or refiner.profiles.profile is not None:
+        if controller.profiles.chosen is not None or controller.profiles.profile is not None:
             return None
         self._taught = path
         try:

@@ -30,18 +30,18 @@ class ProfileActions(QObject):
 
     setting_wanted = Signal(str)  # the profile that the settings shall name; empty for none
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner, self._book = refiner, refiner.profiles
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller, self._profiles = controller, controller.profiles
         self._settings: Settings | None = None
 
     def apply(self, settings: Settings) -> None:
         """Use the profile of the settings; with another model, the one used last with it."""
         before, self._settings = self._settings, settings
-        book = self._book
-        book.model_name = settings.model
+        profiles = self._profiles
+        profiles.model_name = settings.model
         if before is not None and settings.model != before.model:
-            book.release()
+            profiles.release()
             if settings.profile == before.profile:
                 wanted = recent_profile(settings.model)
                 if wanted != settings.profile:
@@ -49,15 +49,15 @@ class ProfileActions(QObject):
                     return
         elif before is not None and settings.profile != before.profile:
             remember_profile(settings.model, settings.profile)
-        book.use(Path(settings.profile) if settings.profile else None)
+        profiles.use(Path(settings.profile) if settings.profile else None)
 
     def choose(self, path: Path | None) -> None:
         """Use a profile from the next object on, or from this one if nothing was picked yet."""
-        if path == self._book.chosen:
+        if path == self._profiles.chosen:
             return
-        session = self._refiner.session
+        session = self._controller.session
         before = None if session is None else session.profile
-        self._book.use(path)
+        self._profiles.use(path)
         self.setting_wanted.emit("" if path is None else str(path))
         self._start_again(before)
 
@@ -70,23 +70,23 @@ class ProfileActions(QObject):
             model = session.model.identity
             self._put(lambda: PreferenceProfile.empty(model, name=name.strip(), task=task.strip()))
 
-        self._refiner.with_session(make)
+        self._controller.with_session(make)
 
     def keep(self, name: str, task: str) -> None:
         """Put what this window learnt without a profile on the shelf, and use it."""
-        loose = self._book.loose
+        loose = self._profiles.loose
         if loose is None:
             return
 
         def then(path: Path) -> None:
-            self._book.loose = None
+            self._profiles.loose = None
             self.choose(path)
 
         self._put(lambda: replace(loose, name=name.strip(), task=task.strip()), then)
 
     def merge(self, others: Sequence[Path], name: str, task: str) -> None:
         """Put one profile of the one in use and others on the shelf, and use it."""
-        path, lessons = self._book.chosen, self._book.lessons
+        path, lessons = self._profiles.chosen, self._profiles.lessons
         if path is None:
             return
         paths = [path, *others]
@@ -98,104 +98,108 @@ class ProfileActions(QObject):
 
     def copy(self, name: str, task: str) -> None:
         """Put a copy of the profile in use on the shelf; where its file is gone, use that."""
-        book = self._book
-        path, held = book.chosen, book.profile
+        profiles = self._profiles
+        path, held = profiles.chosen, profiles.profile
         if path is None:
             return
 
         def make() -> tuple[Path, bool]:
             gone = held is not None and not path.exists()
-            profile = held if gone and held is not None else book.lessons.read(path)
-            copied = book.shelf.add(replace(profile, name=name.strip(), task=task.strip()))
+            profile = held if gone and held is not None else profiles.lessons.read(path)
+            copied = profiles.store.add(replace(profile, name=name.strip(), task=task.strip()))
             if gone:
-                book.lessons.drop(path)
+                profiles.lessons.drop(path)
             return copied, gone
 
         def then(made: tuple[Path, bool]) -> None:
             copied, gone = made
-            if gone and book.chosen == path:
+            if gone and profiles.chosen == path:
                 self.choose(copied)
-            self._refiner.said.emit(f"Saved a copy, {name.strip()}.")
-            book.refresh()
+            self._controller.status_message.emit(f"Saved a copy, {name.strip()}.")
+            profiles.refresh()
 
-        book.files.ask(make, then)
+        profiles.files.ask(make, then)
 
     def rename(self, name: str, task: str) -> None:
         """Call the profile in use something else."""
-        book = self._book
-        path = book.chosen
+        profiles = self._profiles
+        path = profiles.chosen
         if path is not None:
-            book.files.ask(
-                lambda: book.shelf.rename(path, name, task), partial(self._on_changed, path)
+            profiles.files.ask(
+                lambda: profiles.store.rename(path, name, task), partial(self._on_changed, path)
             )
 
     def reset(self) -> None:
         """Let the profile in use forget what it has learnt."""
-        book = self._book
-        path = book.chosen
+        profiles = self._profiles
+        path = profiles.chosen
         if path is None:
             return
 
         def forget() -> PreferenceProfile:
-            before = book.shelf.reset(path)
-            book.lessons.drop(path)
+            before = profiles.store.reset(path)
+            profiles.lessons.drop(path)
             return before
 
         def then(before: PreferenceProfile) -> None:
-            self._refiner.said.emit(f"{before.name}: {evidence(before)} forgotten.")
+            self._controller.status_message.emit(f"{before.name}: {evidence(before)} forgotten.")
             self._on_changed(path, before.emptied())
 
-        book.files.ask(forget, then)
+        profiles.files.ask(forget, then)
 
     def delete(self) -> None:
         """Take the profile in use off the shelf, and use none."""
-        book, known = self._book, self._book.entry
-        path = book.chosen
+        profiles, known = self._profiles, self._profiles.entry
+        path = profiles.chosen
         if path is None:
             return
 
         def remove() -> None:
             if path.exists():
-                book.shelf.delete(path)
-            book.lessons.drop(path)
+                profiles.store.delete(path)
+            profiles.lessons.drop(path)
 
         def then(_: None) -> None:
-            if book.chosen == path:
+            if profiles.chosen == path:
                 self.choose(None)
-            self._refiner.said.emit(f"{path.stem if known is None else known.name} is deleted.")
-            book.refresh()
+            self._controller.status_message.emit(
+                f"{path.stem if known is None else known.name} is deleted."
+            )
+            profiles.refresh()
 
-        book.files.ask(remove, then)
+        profiles.files.ask(remove, then)
 
     def bring_back(self, path: Path) -> None:
         """Undo a reset or a deletion, and use that profile."""
-        book = self._book
+        profiles = self._profiles
 
         def back() -> tuple[Path, PreferenceProfile]:
-            target = book.shelf.bring_back(path)
-            return target, book.lessons.read(target)
+            target = profiles.store.bring_back(path)
+            return target, profiles.lessons.read(target)
 
         def then(found: tuple[Path, PreferenceProfile]) -> None:
             target, profile = found
-            self._refiner.said.emit(f"{profile.name} is back, with {evidence(profile)}.")
-            if target == book.chosen:
+            self._controller.status_message.emit(
+                f"{profile.name} is back, with {evidence(profile)}."
+            )
+            if target == profiles.chosen:
                 self._on_changed(target, profile)
             else:
                 self.choose(target)
 
-        book.files.ask(back, then)
+        profiles.files.ask(back, then)
 
     # ------------------------------------------------------------------ how it does it
 
     def _put(
         self, make: Callable[[], PreferenceProfile], then: Callable[[Path], None] | None = None
     ) -> None:
-        book = self._book
-        book.files.ask(lambda: book.shelf.add(make()), then or self.choose)
+        profiles = self._profiles
+        profiles.files.ask(lambda: profiles.store.add(make()), then or self.choose)
 
     def _on_changed(self, path: Path, profile: PreferenceProfile) -> None:
-        self._book.hold(path, profile)
-        self._book.refresh()
+        self._profiles.hold(path, profile)
+        self._profiles.refresh()
 
     def _start_again(self, before: PreferenceProfile | None) -> None:
         """Propose the active object again; its clicks stay.
@@ -203,25 +207,25 @@ class ProfileActions(QObject):
         One that was picked from, was accepted before, or is carried on from another slice
         has learnt already, and stays as it is.
         """
-        refiner, book = self._refiner, self._book
-        held = refiner.held
-        if held is None or held.shown is None:
+        controller, profiles = self._controller, self._profiles
+        active = controller.active
+        if active is None or active.shown is None:
             return
-        timeline = held.shown.timeline
+        timeline = active.shown.timeline
         first, *rest = timeline.latest
         undone, initial = len(timeline.future), timeline.state.initial
         picked = any(decision.act == "pick" for decision in rest)
         untaught = _equal(first.mixture, start_from(initial, before))
-        if refiner.busy or picked or held.reopened or not untaught:
-            refiner.said.emit("The next object starts from this profile.")
+        if controller.busy or picked or active.reopened or not untaught:
+            controller.status_message.emit("The next object starts from this profile.")
             return
 
-        def act(session: RefinementSession, progress: Progress) -> Proposal:
-            book.equip(session, again=True)
+        def action(session: RefinementSession, progress: Progress) -> Proposal:
+            profiles.equip(session, again=True)
             decision = replace(first, mixture=start_from(initial, session.profile))
             return session.restore([decision, *rest], undone=undone, progress=progress)
 
-        refiner.run(act)
+        controller.run(action)
 
 
 def _equal(one: MixtureParameters, other: MixtureParameters) -> bool:

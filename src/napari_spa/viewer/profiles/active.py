@@ -222,9 +222,9 @@ class ActiveProfile(QObject):
     _refused = Signal(object, str)  # from other threads
     _unlearnt = Signal(object, object)
 
-    def __init__(self, shelf: ProfileStore | None = None, parent: QObject | None = None) -> None:
+    def __init__(self, store: ProfileStore | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.shelf = shelf or ProfileStore()
+        self.store = store or ProfileStore()
         self.entries: tuple[StoreEntry, ...] = ()
         self.removed: tuple[StoreEntry, ...] = ()
         self.chosen: Path | None = None
@@ -305,7 +305,7 @@ class ActiveProfile(QObject):
         chosen, known = self.chosen, self.entry
 
         def look() -> _Listed:
-            entries, removed = self.shelf.list(), self.shelf.removed.list(_MOST_BACK)
+            entries, removed = self.store.list(), self.store.removed.list(_MOST_BACK)
             if chosen is None or any(entry.path == chosen for entry in entries):
                 return entries, removed
             found = read_entry(chosen)

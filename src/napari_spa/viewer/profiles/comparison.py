@@ -76,36 +76,36 @@ class Disagreements(QObject):
 
     changed = Signal(object)  # the ``Disagreement`` that is shown, or None
 
-    def __init__(self, refiner: AnnotationController) -> None:
-        super().__init__(refiner)
-        self._refiner = refiner
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
         self._layer: Labels | None = None
         self._image: Image | None = None
         self._under: Labels | None = None  # the mask, hidden meanwhile
         self._shown = False
-        refiner.cleared.connect(self.clear)
-        refiner.proposed.connect(lambda *_: self.clear())  # it was about the round before
-        refiner.viewer.layers.events.removed.connect(self._on_removed)
+        controller.cleared.connect(self.clear)
+        controller.proposed.connect(lambda *_: self.clear())  # it was about the round before
+        controller.viewer.layers.events.removed.connect(self._on_removed)
 
     @property
     def possible(self) -> bool:
         """Whether there is an object to compare on; blind reading shows no mask."""
-        return self._refiner.choosing and not self._refiner.blind
+        return self._controller.choosing and not self._controller.blind
 
     def compare(self, other: Path | None, name: str = MODEL_ALONE) -> None:
         """Show where the profile in use and another one disagree; None is the model alone."""
-        refiner = self._refiner
-        if not self.possible or not refiner.ready():
+        controller = self._controller
+        if not self.possible or not controller.ready():
             return
-        work, held = refiner.current, refiner.held
-        if work is None or held is None:
+        annotated, active = controller.current, controller.active
+        if annotated is None or active is None:
             return
-        shown, book = refiner.shown(), refiner.profiles
+        shown, profiles = controller.shown(), controller.profiles
         session, state = shown.session, shown.timeline.state
-        image_plane = image_plane_of(work.image, held.plane, held.look or work.look)
+        image_plane = image_plane_of(annotated.image, active.plane, active.look or annotated.look)
         prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)
         mine = session.profile
-        names = "you" if book.entry is None else shortened(book.entry.name), shortened(name)
+        names = "you" if profiles.entry is None else shortened(profiles.entry.name), shortened(name)
 
         def job(progress: Progress) -> Disagreement:
             from napari_spa.refine.preference.comparison import disagree
@@ -123,8 +123,8 @@ class Disagreements(QObject):
             )
             return cut_out(found, names)
 
-        refiner.said.emit(f"Comparing with {name}…")
-        refiner.submit(job, lambda found: self._show(found, work, held.plane))
+        controller.status_message.emit(f"Comparing with {name}…")
+        controller.submit(job, lambda found: self._show(found, annotated, active.plane))
 
     def clear(self) -> None:
         """Show the comparison no more."""
@@ -141,33 +141,35 @@ class Disagreements(QObject):
 
     def close(self) -> None:
         """Take the layer away, and listen to the viewer no more."""
-        self._refiner.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
         self._remove()
 
     def _remove(self) -> None:
         self.clear()
         layer, self._layer, self._image = self._layer, None, None
-        if layer is not None and layer in self._refiner.viewer.layers:
-            self._refiner.viewer.layers.remove(layer)
+        if layer is not None and layer in self._controller.viewer.layers:
+            self._controller.viewer.layers.remove(layer)
 
-    def _show(self, found: Disagreement, work: AnnotatedImage, plane: Plane) -> None:
+    def _show(self, found: Disagreement, annotated: AnnotatedImage, plane: Plane) -> None:
         self.clear()
-        viewer, image = self._refiner.viewer, work.image
+        viewer, image = self._controller.viewer, annotated.image
         if image not in viewer.layers:
             return
         if found.labels.any():
             self._draw(found, image, plane)
-            if work.mask.shown and work.mask.layer.visible:
-                self._under = work.mask.layer  # its colour would mix with these
+            if annotated.mask.shown and annotated.mask.layer.visible:
+                self._under = annotated.mask.layer  # its colour would mix with these
                 self._under.visible = False
-            self._refiner.said.emit("Where they disagree is drawn in the image.")
+            self._controller.status_message.emit("Where they disagree is drawn in the image.")
         else:
-            self._refiner.said.emit(f"{found.names[0]} and {found.names[1]} agree on this object.")
+            self._controller.status_message.emit(
+                f"{found.names[0]} and {found.names[1]} agree on this object."
+            )
         self._shown = True
         self.changed.emit(found)
 
     def _draw(self, found: Disagreement, image: Image, plane: Plane) -> None:
-        viewer, labels = self._refiner.viewer, as_stack(found, image, plane)
+        viewer, labels = self._controller.viewer, as_stack(found, image, plane)
         if self._layer is None or image is not self._image:
             self._remove()
             self._layer, self._image = disagreement_layer(labels, image), image

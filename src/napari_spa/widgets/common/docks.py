@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def later(owner: QObject, act: Callable[[], None]) -> QTimer:
+def later(owner: QObject, action: Callable[[], None]) -> QTimer:
     """Return what does something when it is started, as soon as no event waits."""
     timer = QTimer(owner)
     timer.setSingleShot(True)
     timer.setInterval(0)
-    timer.timeout.connect(act)
+    timer.timeout.connect(action)
     return timer
 
 

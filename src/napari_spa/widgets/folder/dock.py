@@ -48,14 +48,14 @@ class FolderDock(QWidget):
         # are held by reference here, so they have to be themselves.
         viewer = getattr(viewer, "__wrapped__", viewer)
         self._viewer = viewer
-        self._desk: RefineDock | None = None
+        self._refine_dock: RefineDock | None = None
         self._keys: KeyBindings | None = None
         self.store = SettingsStore()
-        self.walker = FolderController(viewer, self._open_desk, self)
+        self.controller = FolderController(viewer, self._open_refine_dock, self)
         self.thumbnails = Thumbnails(self)
         self.parts = FolderPanel(self._thumbnail)
-        self.jobs = FolderJobs(self.walker, self)
-        self.walker.order = lambda: self.parts.model.names
+        self.jobs = FolderJobs(self.controller, self)
+        self.controller.order = lambda: self.parts.model.names
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
@@ -72,16 +72,16 @@ class FolderDock(QWidget):
     # ------------------------------------------------------------------ composing
 
     def _connect(self) -> None:
-        walker, parts, jobs = self.walker, self.parts, self.jobs
-        walker.project_changed.connect(self._on_project)
-        walker.changed.connect(self._on_changed)
-        walker.opened.connect(self._on_opened)
-        walker.said.connect(self._on_said)
-        walker.failed.connect(self._on_failed)
-        walker.saver.unsaved_changed.connect(parts.set_unsaved)
+        controller, parts, jobs = self.controller, self.parts, self.jobs
+        controller.project_changed.connect(self._on_project)
+        controller.changed.connect(self._on_changed)
+        controller.opened.connect(self._on_opened)
+        controller.status_message.connect(self._on_said)
+        controller.failed.connect(self._on_failed)
+        controller.saver.unsaved_changed.connect(parts.set_unsaved)
         self.thumbnails.ready.connect(parts.model.changed)
-        self.thumbnails.failed.connect(walker.note_unreadable)
-        jobs.said.connect(self._on_said)
+        self.thumbnails.failed.connect(controller.note_unreadable)
+        jobs.status_message.connect(self._on_said)
         jobs.failed.connect(self._on_failed)
         jobs.running.connect(parts.set_running)
         jobs.running.connect(self._words_due.start)
@@ -91,43 +91,45 @@ class FolderDock(QWidget):
         parts.kind.activated.connect(self._list)
         parts.order.activated.connect(self._list)
         parts.text.textChanged.connect(self._list_due.start)
-        parts.list.chosen.connect(walker.go)
+        parts.list.chosen.connect(controller.go)
         parts.note.editingFinished.connect(self._on_note)
-        parts.retry.clicked.connect(walker.saver.try_again)
+        parts.retry.clicked.connect(controller.saver.try_again)
         parts.apply.clicked.connect(self._on_apply)
         parts.export.clicked.connect(self._on_export)
         parts.cancel.clicked.connect(jobs.cancel)
-        for act, button in parts.acts.items():
-            button.clicked.connect(partial(self._press, self._acts()[act]))
+        for action, button in parts.action_buttons.items():
+            button.clicked.connect(partial(self._press, self._actions()[action]))
         self.store.changed.connect(self._apply)
 
-    def _acts(self) -> dict[str, Callable[[], Any]]:
+    def _actions(self) -> dict[str, Callable[[], Any]]:
         """Return what each act that has a key does."""
         return {
-            "previous_image": partial(self.walker.step, -1),
-            "next_image": partial(self.walker.step, 1),
-            "done_next": self.walker.done,
+            "previous_image": partial(self.controller.step, -1),
+            "next_image": partial(self.controller.step, 1),
+            "done_next": self.controller.done,
             "skip_image": self._skip,
             "flag_image": self._flag,
         }
 
-    def _press(self, act: Callable[[], Any], _: bool = False) -> None:
-        act()
+    def _press(self, action: Callable[[], Any], _: bool = False) -> None:
+        action()
 
     def _apply(self, settings: Settings) -> None:
         """Use the keys of the settings."""
         if self._keys is not None:
             self._keys.release()
-        acts = self._acts()
-        keys = {act: settings.keys[act] for act in acts}
-        self._keys = KeyBindings(self._viewer, {key: acts[act] for act, key in keys.items()})
+        actions = self._actions()
+        keys = {action: settings.keys[action] for action in actions}
+        self._keys = KeyBindings(
+            self._viewer, {key: actions[action] for action, key in keys.items()}
+        )
         self.parts.set_keys(keys)
 
-    def _open_desk(self) -> RefineDock:
+    def _open_refine_dock(self) -> RefineDock:
         """Return the dock *SPA Refine* of this window; open it where it is not there."""
-        desk = self._desk
-        if desk is not None and not desk.closed:
-            return desk
+        refine_dock = self._refine_dock
+        if refine_dock is not None and not refine_dock.closed:
+            return refine_dock
         window = self._viewer.window
         docks = [w for w in window.dock_widgets.values() if isinstance(w, RefineDock)]
         found = next((dock for dock in docks if not dock.closed), None)
@@ -135,8 +137,8 @@ class FolderDock(QWidget):
             dock, found = window.add_plugin_dock_widget("napari-spa", "SPA Refine")
             self._places.put_beside(dock)
         assert isinstance(found, RefineDock)
-        self._desk = found
-        found.released.connect(self.walker.leave)
+        self._refine_dock = found
+        found.released.connect(self.controller.leave)
         return found
 
     def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
@@ -154,7 +156,7 @@ class FolderDock(QWidget):
         out : Path or str or None
             Where the project is kept; beside the images by default.
         """
-        self.walker.open(Path(folder), None if out is None else Path(out))
+        self.controller.open(Path(folder), None if out is None else Path(out))
 
     def _on_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
@@ -170,13 +172,13 @@ class FolderDock(QWidget):
                 f"{source.name}    {source.parent}", partial(self.open_folder, entry.out)
             )
         if menu.isEmpty():
-            action = menu.addAction("No folder yet")
-            if action is not None:
-                action.setEnabled(False)
+            menu_action = menu.addAction("No folder yet")
+            if menu_action is not None:
+                menu_action.setEnabled(False)
         menu.addSeparator()
         menu.addAction("Open with another output folder…", self._on_open_elsewhere)
-        if self.walker.project is not None:
-            menu.addAction("Look again for images", self.walker.refresh)
+        if self.controller.project is not None:
+            menu.addAction("Look again for images", self.controller.refresh)
         return menu
 
     def _on_recent(self) -> None:
@@ -191,41 +193,41 @@ class FolderDock(QWidget):
             self.open_folder(folder, out)
 
     def _on_apply(self) -> None:
-        self.jobs.ask_batch(self._desk, self)
+        self.jobs.ask_batch(self._refine_dock, self)
 
     def _on_export(self) -> None:
         self.jobs.ask_export(self)
 
     def _target(self) -> str | None:
         """Return the image that a note or flag is about."""
-        return self.parts.list.chosen_name() or self.walker.current
+        return self.parts.list.chosen_name() or self.controller.current
 
     def _skip(self) -> None:
         name = self._target()
-        item = None if name is None else self.walker.items.get(name)
+        item = None if name is None else self.controller.items.get(name)
         if item is not None and item.problem and name is not None:
-            self.walker.items.set_status(name, "skipped")  # it cannot be on show
+            self.controller.items.set_status(name, "skipped")  # it cannot be on show
         else:
-            self.walker.skip()
+            self.controller.skip()
 
     def _flag(self) -> None:
         name = self._target()
         if name is not None:
-            self.walker.items.toggle_flag(name)
+            self.controller.items.toggle_flag(name)
         self._words_due.start()
 
     def _on_note(self) -> None:
         name, note = self._noted, self.parts.note
         if name is not None and note.isModified():
             note.setModified(False)
-            self.walker.items.set_note(name, note.text().strip())
+            self.controller.items.set_note(name, note.text().strip())
         note.clearFocus()
 
     # ------------------------------------------------------------------ answering
 
     def _on_project(self) -> None:
-        images = [(item.name, item.path) for item in self.walker.items.values()]
-        out = str(self.walker.out)
+        images = [(item.name, item.path) for item in self.controller.items.values()]
+        out = str(self.controller.out)
         if out != self._shown_out:
             self._shown_out = out
             self.thumbnails.begin(images[:_LOOKED_THROUGH])
@@ -236,20 +238,20 @@ class FolderDock(QWidget):
 
     def _list(self, *_: object) -> None:
         """List the images that are chosen."""
-        parts, items = self.parts, self.walker.items
+        parts, items = self.parts, self.controller.items
         parts.model.show(items, parts.choice())
-        known = self.walker.project is not None
+        known = self.controller.project is not None
         parts.pages.setCurrentWidget(parts.list if parts.model.names else parts.empty)
         parts.empty.setText("No image is like that." if known and items else EMPTY)
         if known and not items:
             parts.empty.setText("There is no image in this folder.")
-        parts.list.choose(self.walker.at)
+        parts.list.choose(self.controller.at)
         self._show_words()
 
     def _show_words(self, *_: object) -> None:
         """Say what is known of the folder and of the image on show."""
-        parts, walker = self.parts, self.walker
-        project = walker.project
+        parts, controller = self.parts, self.controller
+        project = controller.project
         known = project is not None
         for part in (parts.filters, parts.acting, parts.summary, parts.apply, parts.export):
             part.setVisible(known)
@@ -258,19 +260,19 @@ class FolderDock(QWidget):
             source, out = Path(project.source), Path(project.out)
             parts.folder.setText(source.name)
             parts.folder.setToolTip(f"Images: {source}\nYour work: {out}")
-            parts.summary.setText(summary(walker.items.values()))
+            parts.summary.setText(summary(controller.items.values()))
         busy = self.jobs.busy
         parts.apply.setEnabled(not busy)
         parts.export.setEnabled(not busy)
-        shown = walker.current is not None
-        for act, button in parts.acts.items():
-            button.setEnabled(bool(walker.items) if act.endswith("_image") else shown)
+        shown = controller.current is not None
+        for action, button in parts.action_buttons.items():
+            button.setEnabled(bool(controller.items) if action.endswith("_image") else shown)
         self._show_note()
 
     def _show_note(self) -> None:
         name, note = self._target(), self.parts.note
-        item = None if name is None else self.walker.items.get(name)
-        self.parts.acts["flag_image"].setChecked(item is not None and item.flagged)
+        item = None if name is None else self.controller.items.get(name)
+        self.parts.action_buttons["flag_image"].setChecked(item is not None and item.flagged)
         note.setEnabled(item is not None)
         if name != self._noted or not note.isModified():
             self._on_note_left()
@@ -282,10 +284,10 @@ class FolderDock(QWidget):
         """Keep a note that was typed when another image comes."""
         note = self.parts.note
         if self._noted is not None and note.isModified():
-            self.walker.items.set_note(self._noted, note.text().strip())
+            self.controller.items.set_note(self._noted, note.text().strip())
 
     def _on_changed(self, name: str) -> None:
-        parts, item = self.parts, self.walker.items.get(name)
+        parts, item = self.parts, self.controller.items.get(name)
         if parts.model.place_of(name) is not None:
             parts.model.changed(name)
         elif item is not None and parts.model.choice.takes(item):
@@ -305,12 +307,12 @@ class FolderDock(QWidget):
         words = capitalised(sentence)
         self.parts.status.setText(words)
         show_warning(words)
-        self.parts.list.choose(self.walker.at)
+        self.parts.list.choose(self.controller.at)
 
     def _show_review(self) -> None:
         """List what a batch was unsure of, the most doubtful first."""
         parts = self.parts
-        if any(state_of(item) == "review" for item in self.walker.items.values()):
+        if any(state_of(item) == "review" for item in self.controller.items.values()):
             parts.set_choice(type(parts.choice())("review", "", "doubt"))
             self._list()
 
@@ -341,11 +343,11 @@ class FolderDock(QWidget):
             self._keys.release()
         self.store.changed.disconnect(self._apply)
         self.store.close()
-        if self._desk is not None and not self._desk.closed:
-            self._desk.released.disconnect(self.walker.leave)
+        if self._refine_dock is not None and not self._refine_dock.closed:
+            self._refine_dock.released.disconnect(self.controller.leave)
         self.jobs.close()
         self.thumbnails.close()
-        lost = self.walker.close()
+        lost = self.controller.close()
         if lost:
             show_warning(f"The work on {', '.join(lost)} could not be saved.")
 

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 class FolderJobs(QObject):
     """Ask what shall be done, do it in the background, and say what came of it."""
 
-    said = Signal(str)  # what happened; what went wrong; in one sentence
+    status_message = Signal(str)  # what happened; what went wrong; in one sentence
     failed = Signal(str)  # what happened; what went wrong; in one sentence
     running = Signal(str, float)  # what is under way and the share done; no words when nothing is
     review_wanted = Signal()  # A batch ended that has results to look at
 
-    def __init__(self, walker: FolderController, parent: QObject | None = None) -> None:
+    def __init__(self, controller: FolderController, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._walker = walker
+        self._controller = controller
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
@@ -44,7 +44,7 @@ class FolderJobs(QObject):
         self.dialog: BatchDialog | ExportDialog | None = None
         self._then: Callable[[Any], None] | None = None
         self._what = ""
-        self._desk: RefineDock | None = None
+        self._refine_dock: RefineDock | None = None
 
     @property
     def busy(self) -> bool:
@@ -67,20 +67,22 @@ class FolderJobs(QObject):
 
     def rest(self) -> tuple[str, ...]:
         """Return the images that are to do, but for the one on show."""
-        walker = self._walker
+        controller = self._controller
         return tuple(
             name
-            for name, item in walker.items.items()
-            if item.status == "to do" and not walker.items.is_unreadable(name) and name != walker.at
+            for name, item in controller.items.items()
+            if item.status == "to do"
+            and not controller.items.is_unreadable(name)
+            and name != controller.at
         )
 
-    def ask_batch(self, desk: RefineDock | None, parent: QWidget) -> None:
+    def ask_batch(self, refine_dock: RefineDock | None, parent: QWidget) -> None:
         """Ask how the rest shall be done."""
         names = self.rest()
         if not names:
-            self.said.emit("No other image is pending.")
+            self.status_message.emit("No other image is pending.")
             return
-        self._desk = desk
+        self._refine_dock = refine_dock
         dialog = BatchDialog(names, self._profile_words(), parent)
         dialog.options_changed.connect(partial(self._on_options_changed, dialog))
         dialog.start_requested.connect(self._start_batch)
@@ -105,13 +107,13 @@ class FolderJobs(QObject):
         return f"Your preference so far: {evidence(profile)}."
 
     def _profile(self) -> Any:
-        return None if self._desk is None else self._desk.refiner.profiles.profile
+        return None if self._refine_dock is None else self._refine_dock.controller.profiles.profile
 
     def _order(self, options: BatchOptions) -> BatchRequest | None:
-        project = self._walker.project
+        project = self._controller.project
         if project is None:
             return None
-        settings = None if self._desk is None else self._desk.settings
+        settings = None if self._refine_dock is None else self._refine_dock.settings
         return BatchRequest(
             source=project.source,
             out=project.out,
@@ -136,14 +138,14 @@ class FolderJobs(QObject):
             dialog.show_effort(words, possible=True)
 
     def _start_batch(self, options: BatchOptions) -> None:
-        order, walker = self._order(options), self._walker
+        order, controller = self._order(options), self._controller
         if order is None or self.busy:
             return
-        walker.reserve(order.names)
+        controller.reserve(order.names)
         self._run("Batch", lambda handle: do_batch(order, handle.report, handle), self._batch_done)
 
     def _on_result(self, result: Any) -> None:
-        self._walker.take_result(result)
+        self._controller.take_result(result)
 
     def _batch_done(self, report: Any) -> None:
         review, failed = len(report.review), len(report.failed)
@@ -156,7 +158,7 @@ class FolderJobs(QObject):
             more = len(report.missing) - 1
             also = f" and {counted(more, 'other')}" if more else ""
             words.append(f"Not found: object {number} of {name}{also}: {why}")
-        self.said.emit(" ".join(words))
+        self.status_message.emit(" ".join(words))
         if review:
             self.review_wanted.emit()
 
@@ -164,24 +166,24 @@ class FolderJobs(QObject):
 
     def ask_export(self, parent: QWidget) -> None:
         """Ask what shall be exported, and where to."""
-        project = self._walker.project
+        project = self._controller.project
         if project is not None:
             dialog = ExportDialog(project.out, parent)
             dialog.start_requested.connect(self._start_export)
             self._open(dialog)
 
     def _start_export(self, options: ExportOptions) -> None:
-        project = self._walker.project
+        project = self._controller.project
         if project is None or self.busy:
             return
-        kept = self._walker.keep_now()
+        kept = self._controller.keep_now()
 
         def job(progress: Progress) -> str:
             if kept is not None:
                 kept.result()
             return do_export(project, options.kinds, options.folder, progress)
 
-        self._run("Export", job, self.said.emit)
+        self._run("Export", job, self.status_message.emit)
 
     # ------------------------------------------------------------------ how it does it
 
@@ -212,7 +214,7 @@ class FolderJobs(QObject):
         if self.busy:
             what = self._what
             self._ended()
-            self.said.emit(f"{what} stopped; what was finished stays.")
+            self.status_message.emit(f"{what} stopped; what was finished stays.")
 
     def _ended(self) -> None:
         if not self.busy:
@@ -220,5 +222,5 @@ class FolderJobs(QObject):
         batch, self._what = self._what == "Batch", ""
         self.running.emit("", 0.0)
         if batch:
-            self._walker.reserve(())
-            self._walker.refresh()
+            self._controller.reserve(())
+            self._controller.refresh()

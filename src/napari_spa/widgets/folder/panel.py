@@ -32,7 +32,7 @@ EMPTY = (
     "Open a folder of images, or drop one here.\n\n"
     "Your work is kept in a folder beside it; the images are never changed."
 )
-_ACTS = {
+_ACTIONS = {
     "previous_image": ("Previous", "◂", "Show the image before, as they are listed."),
     "next_image": ("Next", "▸", "Show the next image, as they are listed."),
     "done_next": ("Done, next", "Done", "This image is finished: show the next."),
@@ -72,8 +72,8 @@ class FolderPanel(QWidget):
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.summary.installEventFilter(self)
-        self.acts = {act: FittingButton() for act in _ACTS}
-        self.acts["flag_image"].setCheckable(True)
+        self.action_buttons = {action: FittingButton() for action in _ACTIONS}
+        self.action_buttons["flag_image"].setCheckable(True)
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note about this image")
         self.note.setAccessibleName("Note about this image")
@@ -112,8 +112,8 @@ class FolderPanel(QWidget):
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show the keys of all acts on their buttons."""
-        for act, (long, short, tip) in _ACTS.items():
-            button, key = self.acts[act], keys.get(act, "")
+        for action, (long, short, tip) in _ACTIONS.items():
+            button, key = self.action_buttons[action], keys.get(action, "")
             button.set_texts(with_key(long, key), long, short)
             button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
             button.setAccessibleName(f"{long}: {tip}")
@@ -170,7 +170,7 @@ class FolderPanel(QWidget):
             cells = QWidget()
             grid = EvenGrid(columns, cells)
             for name in names:
-                grid.addWidget(self.acts[name])
+                grid.addWidget(self.action_buttons[name])
             acting.addWidget(cells)
         acting.addWidget(self.note)
         layout.addWidget(self.acting)

@@ -111,17 +111,17 @@ def _slice_order(slices: str) -> float:
     return order + int(end or start) / 1e6
 
 
-def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
+def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
     """List the accepted objects of an image, and the active one."""
-    rows = {number: _row(held) for number, held in work.annotation.objects.items()}
-    held = work.at_hand
-    if held is not None and held.shown is not None:
-        proposal = held.shown.proposal
-        known = work.annotation.objects.get(held.number)
-        rows[held.number] = ObjectRow(
-            number=held.number,
-            slices=_spans([held.plane.position]),
-            area=held.area,
+    rows = {number: _row(active) for number, active in annotated.annotation.objects.items()}
+    active = annotated.active
+    if active is not None and active.shown is not None:
+        proposal = active.shown.proposal
+        known = annotated.annotation.objects.get(active.number)
+        rows[active.number] = ObjectRow(
+            number=active.number,
+            slices=_spans([active.plane.position]),
+            area=active.area,
             rounds=proposal.round,
             uncertainty=proposal.uncertainty,
             status="in progress",
@@ -131,16 +131,16 @@ def list_objects(work: AnnotatedImage) -> list[ObjectRow]:
     return [rows[number] for number in sorted(rows)]
 
 
-def _row(held: AnnotatedObject) -> ObjectRow:
+def _row(active: AnnotatedObject) -> ObjectRow:
     return ObjectRow(
-        number=held.number,
-        slices=_spans([part.plane.position for part in held.parts]),
-        area=held.area,
-        rounds=held.rounds,
-        uncertainty=held.uncertainty,
-        status=held.status,
-        class_name=held.class_name,
-        name=held.name,
+        number=active.number,
+        slices=_spans([part.plane.position for part in active.parts]),
+        area=active.area,
+        rounds=active.rounds,
+        uncertainty=active.uncertainty,
+        status=active.status,
+        class_name=active.class_name,
+        name=active.name,
     )
 
 

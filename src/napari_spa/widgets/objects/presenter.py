@@ -28,11 +28,14 @@ class ObjectPresenter(QObject):
     tool_wanted = Signal(str)  # the next gesture in the image shall be of this tool
 
     def __init__(
-        self, refiner: AnnotationController, prompt_controller: PromptController, table: ObjectTable
+        self,
+        controller: AnnotationController,
+        prompt_controller: PromptController,
+        table: ObjectTable,
     ) -> None:
         super().__init__(table)
-        self._refiner, self._prompter, self._table = refiner, prompt_controller, table
-        self.reshaping, self.finding = ObjectEditing(refiner), AutomaticSegmentation(refiner)
+        self._controller, self._prompter, self._table = controller, prompt_controller, table
+        self.reshaping, self.finding = ObjectEditing(controller), AutomaticSegmentation(controller)
         prompt_controller.merge_requested.connect(self._on_merge)
         prompt_controller.split_requested.connect(self._on_split)
         self.reshaping.editing_changed.connect(self._on_editing)
@@ -45,7 +48,7 @@ class ObjectPresenter(QObject):
         table.take_requested.connect(self._on_take)
         table.keep_requested.connect(self.reshaping.keep)
         table.drop_requested.connect(self.reshaping.drop)
-        bar, classes = table.classes, refiner.classes
+        bar, classes = table.classes, controller.classes
         bar.chosen.connect(classes.choose)
         bar.add_requested.connect(lambda name: self._try(lambda: classes.add(name)))
         bar.colour_requested.connect(
@@ -59,7 +62,7 @@ class ObjectPresenter(QObject):
         classes.changed.connect(self._on_classes)
         self._on_classes()
 
-    def acts(self) -> dict[str, Callable[[], Any]]:
+    def actions(self) -> dict[str, Callable[[], Any]]:
         """Return what each key of :mod:`napari_spa.viewer.actions` about objects does."""
         return {
             "edit_by_hand": self.edit,
@@ -83,14 +86,16 @@ class ObjectPresenter(QObject):
         if self._prompter.gestures.tool == tool:
             self._put_away()
             return
-        if tool == "merge" and self._refiner.selected is None:
+        if tool == "merge" and self._controller.selected is None:
             self._table.set_tool(None)
-            self._refiner.said.emit("Choose an object first: click on one, or in the list.")
+            self._controller.status_message.emit(
+                "Choose an object first: click on one, or in the list."
+            )
             return
         self.tool_wanted.emit(tool)
         self._table.set_tool(tool)
-        number = self._refiner.selected
-        self._refiner.said.emit(
+        number = self._controller.selected
+        self._controller.status_message.emit(
             f"Click on the object that becomes a part of object {number}."
             if tool == "merge"
             else "Draw a line across the object, from one side to the other."
@@ -112,25 +117,29 @@ class ObjectPresenter(QObject):
         self._table.set_tool("edit" if on else None)
 
     def _on_classes(self) -> None:
-        classes = self._refiner.classes
+        classes = self._controller.classes
         self._table.set_classes(classes.entries, classes.current)
 
     def _next_class(self) -> None:
-        name = self._refiner.classes.step()
-        self._refiner.said.emit(f"New objects: {name}." if name else "New objects have no class.")
+        name = self._controller.classes.step()
+        self._controller.status_message.emit(
+            f"New objects: {name}." if name else "New objects have no class."
+        )
 
-    def _try(self, act: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], None]) -> None:
         try:
-            act()
+            action()
         except SpaError as error:
-            self._refiner.failed.emit(str(error))
+            self._controller.failed.emit(str(error))
 
     def _on_take(self) -> None:
         """Ask which layer, unless there is nothing to choose."""
         menu = self.take_menu()
         if menu.isEmpty():
             menu.deleteLater()
-            self._refiner.said.emit("There is no other labels layer; add one to take it over.")
+            self._controller.status_message.emit(
+                "There is no other labels layer; add one to take it over."
+            )
             return
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         button = self._table.buttons["take"]

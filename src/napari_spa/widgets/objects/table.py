@@ -281,7 +281,7 @@ def _header(header: QHeaderView | None) -> QHeaderView:
 
 
 EMPTY = "Accepted objects appear here.\nClick an object in the image, pick, accept."
-_ACTS = {
+_ACTIONS = {
     "reopen": ("Reopen", "Refine the selected object further, with its history."),
     "delete": ("Delete", "Delete the selected object."),
     "edit": ("Edit by hand", "Paint on the selected object with napari's brush, or end that."),
@@ -335,9 +335,9 @@ class ObjectTable(QWidget):
         self.pages.addWidget(self.empty)
         self.pages.addWidget(self.view)
         self.pages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.buttons = {act: FittingButton() for act in _ACTS}
-        for act in _TOOLS:
-            self.buttons[act].setCheckable(True)
+        self.buttons = {action: FittingButton() for action in _ACTIONS}
+        for action in _TOOLS:
+            self.buttons[action].setCheckable(True)
         self.classes = ClassBar()
         self.keep_all, self.drop_all = FittingButton(), FittingButton()
         self.keep_all.setToolTip("Accept all objects that wait for a look.")
@@ -376,8 +376,8 @@ class ObjectTable(QWidget):
             chosen.selectionChanged.connect(self._refresh)
         self.buttons["reopen"].clicked.connect(self._on_reopen_button)
         self.buttons["delete"].clicked.connect(self._on_delete_button)
-        for act in ("edit", "merge", "split", "segment", "refine", "take", "export"):
-            self.buttons[act].clicked.connect(partial(self._on_button, act))
+        for action in ("edit", "merge", "split", "segment", "refine", "take", "export"):
+            self.buttons[action].clicked.connect(partial(self._on_button, action))
         self.keep_all.clicked.connect(partial(self._on_review, self.keep_requested))
         self.drop_all.clicked.connect(partial(self._on_review, self.drop_requested))
 
@@ -410,10 +410,10 @@ class ObjectTable(QWidget):
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys: an act of the buttons, or ``"class"``, and its key."""
         self.classes.set_key(keys.get("class", ""))
-        for act, (text, tip) in _ACTS.items():
-            button, key = self.buttons[act], keys.get(act, "")
+        for action, (text, tip) in _ACTIONS.items():
+            button, key = self.buttons[action], keys.get(action, "")
             button.set_texts(with_key(text, key), text)
-            lines = [tip, _IN_TABLE.get(act, ""), f"Key: {show_key(key)}" if key else ""]
+            lines = [tip, _IN_TABLE.get(action, ""), f"Key: {show_key(key)}" if key else ""]
             button.setToolTip("\n".join(line for line in lines if line))
             button.setAccessibleName(f"{text}: {tip}")
 
@@ -425,8 +425,8 @@ class ObjectTable(QWidget):
 
     def _refresh(self, *_: object) -> None:
         one = self._active and self.view.selected() is not None
-        for act, button in self.buttons.items():
-            button.setEnabled(one if act in _OF_ONE else self._active)
+        for action, button in self.buttons.items():
+            button.setEnabled(one if action in _OF_ONE else self._active)
         self.buttons["edit"].setEnabled(one or self.buttons["edit"].isChecked())
         self.buttons["split"].setEnabled(self._active and bool(self._model.rows))
         self.buttons["export"].setEnabled(bool(self._model.rows))
@@ -436,10 +436,10 @@ class ObjectTable(QWidget):
         self.review.setVisible(waiting > 0)
         self.review.setEnabled(self._active)
 
-    def set_tool(self, act: str | None) -> None:
+    def set_tool(self, action: str | None) -> None:
         """Show which of edit, merge and split is in use; emits nothing."""
         for tool in _TOOLS:
-            self.buttons[tool].setChecked(tool == act)
+            self.buttons[tool].setChecked(tool == action)
         self._refresh()
 
     def set_classes(self, classes: Sequence[ObjectClass], current: str) -> None:
@@ -462,8 +462,8 @@ class ObjectTable(QWidget):
     def _waiting(self) -> list[int]:
         return [row.number for row in self._model.rows if row.status == "review"]
 
-    def _on_button(self, act: str, _: bool = False) -> None:
-        getattr(self, f"{act}_requested").emit()
+    def _on_button(self, action: str, _: bool = False) -> None:
+        getattr(self, f"{action}_requested").emit()
 
     def _on_review(self, signal: Any, _: bool = False) -> None:
         signal.emit(self._waiting())
@@ -493,13 +493,13 @@ class ObjectTable(QWidget):
             menu.addAction(
                 f"Go to object {number}\tEnter", partial(self.go_to_requested.emit, number)
             )
-            for text, act in (
+            for text, action in (
                 ("Reopen\tDouble click", self._on_reopen),
                 ("Delete\tDel", self._on_delete),
             ):
-                action = menu.addAction(text, partial(act, number))
-                if action is not None:
-                    action.setEnabled(self._active)
+                menu_action = menu.addAction(text, partial(action, number))
+                if menu_action is not None:
+                    menu_action.setEnabled(self._active)
             self._add_naming(menu, number)
             menu.addSeparator()
         order = menu.addMenu("Sort by")
@@ -515,13 +515,13 @@ class ObjectTable(QWidget):
         classes = menu.addMenu("Class")
         if classes is not None:
             for name in ("", *(one.name for one in self.classes.entries)):
-                action = classes.addAction(
+                menu_action = classes.addAction(
                     name.replace("&", "&&") or "No class",
                     partial(self.class_requested.emit, number, name),
                 )
-                if action is not None:
-                    action.setCheckable(True)
-                    action.setChecked(name == row.class_name)
+                if menu_action is not None:
+                    menu_action.setCheckable(True)
+                    menu_action.setChecked(name == row.class_name)
         if row.status == "review":
             menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 

@@ -36,21 +36,26 @@ _UNDO = "You can undo this with Restore in the menu."
 class ProfilePresenter(QObject):
     """What the dock does with profiles."""
 
-    def __init__(self, refiner: AnnotationController, bar: ProfileBar, window: QWidget) -> None:
+    def __init__(self, controller: AnnotationController, bar: ProfileBar, window: QWidget) -> None:
         super().__init__(window)
-        self._refiner, self._book, self._bar, self._window = refiner, refiner.profiles, bar, window
-        self.acts = ProfileActions(refiner)
-        self.comparison = Disagreements(refiner)
+        self._controller, self._profiles, self._bar, self._window = (
+            controller,
+            controller.profiles,
+            bar,
+            window,
+        )
+        self.actions = ProfileActions(controller)
+        self.comparison = Disagreements(controller)
         self.dialog: ConfirmDialog | None = None
-        self._book.changed.connect(self._show)
+        self._profiles.changed.connect(self._show)
         self.comparison.changed.connect(bar.set_comparison)
-        bar.chosen.connect(self.acts.choose)
+        bar.chosen.connect(self.actions.choose)
         bar.menu_requested.connect(self._open_menu)
-        bar.act_requested.connect(self.ask)
-        bar.back_requested.connect(self.acts.bring_back)
+        bar.action_requested.connect(self.ask)
+        bar.back_requested.connect(self.actions.bring_back)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
-        self._book.refresh()
+        self._profiles.refresh()
         self._show()
 
     def close(self) -> None:
@@ -61,37 +66,37 @@ class ProfilePresenter(QObject):
 
     def menu(self) -> QMenu:
         """Make the menu for what can be done now."""
-        book, others = self._book, self._book.others()
+        profiles, others = self._profiles, self._profiles.others()
         possible = ["new", "folder"]
-        if book.chosen is not None:
+        if profiles.chosen is not None:
             possible += ["rename", "copy", "reset", "delete"]
             possible += ["merge"] if others else []
-        elif book.loose is not None and book.loose.picks:
+        elif profiles.loose is not None and profiles.loose.picks:
             possible.append("keep")
         why_not = ""
         if not self.comparison.possible:
-            blind = self._refiner.blind
+            blind = self._controller.blind
             why_not = "Not in blind mode" if blind else "Click on an object first"
-        return self._bar.menu(possible, others, why_not, self._window, removed=book.removed)
+        return self._bar.menu(possible, others, why_not, self._window, removed=profiles.removed)
 
-    def ask(self, act: str) -> None:
+    def ask(self, action: str) -> None:
         """Ask what is needed for an act of the menu, then do it."""
-        book, entry = self._book, self._book.entry
-        if act == "folder":
+        profiles, entry = self._profiles, self._profiles.entry
+        if action == "folder":
             self._show_folder()
-        elif act in ("new", "keep"):
-            self._ask_new(act)
+        elif action in ("new", "keep"):
+            self._ask_new(action)
         elif entry is not None:
-            getattr(self, f"_ask_{act}")(entry, book.chosen)
+            getattr(self, f"_ask_{action}")(entry, profiles.chosen)
 
     # ------------------------------------------------------------------ asking
 
-    def _ask_new(self, act: str) -> None:
+    def _ask_new(self, action: str) -> None:
         words = "One for each person and task. Saved automatically after each accepted object."
-        title, button, do = "New profile", "Create", self.acts.new
-        if act == "keep":
+        title, button, do = "New profile", "Create", self.actions.new
+        if action == "keep":
             words = "What you picked in this window so far goes into it."
-            title, button, do = "Save as a profile", "Save", self.acts.keep
+            title, button, do = "Save as a profile", "Save", self.actions.keep
         self._ask_name(title, words, button, do)
 
     def _ask_rename(self, entry: StoreEntry, path: Path) -> None:
@@ -99,7 +104,7 @@ class ProfilePresenter(QObject):
             f"Rename {shortened(entry.name)}",
             "",
             "Rename",
-            self.acts.rename,
+            self.actions.rename,
             entry.name,
             entry.task,
             path,
@@ -110,14 +115,14 @@ class ProfilePresenter(QObject):
             f"Save a copy of {shortened(entry.name)}",
             f"You go on with {shortened(entry.name)}; the copy stays as it is now.",
             "Save",
-            self.acts.copy,
+            self.actions.copy,
             self._free_name(entry),
             entry.task,
         )
 
     def _ask_merge(self, entry: StoreEntry, path: Path) -> None:
-        dialog = MergeDialog(entry, self._book.others(), self._book.problem, self._window)
-        dialog.merge_requested.connect(self.acts.merge)
+        dialog = MergeDialog(entry, self._profiles.others(), self._profiles.problem, self._window)
+        dialog.merge_requested.connect(self.actions.merge)
         self._open(dialog)
 
     def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
@@ -125,17 +130,19 @@ class ProfilePresenter(QObject):
             f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
             f"Name and task stay; so does everything you outlined. {_UNDO}"
         )
-        self._ask_confirmation(f"Reset {shortened(entry.name)}", words, "Reset", self.acts.reset)
+        self._ask_confirmation(f"Reset {shortened(entry.name)}", words, "Reset", self.actions.reset)
 
     def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
             f"Everything you outlined stays. {_UNDO}"
         )
-        self._ask_confirmation(f"Delete {shortened(entry.name)}", words, "Delete", self.acts.delete)
+        self._ask_confirmation(
+            f"Delete {shortened(entry.name)}", words, "Delete", self.actions.delete
+        )
 
     def _evidence(self) -> str:
-        profile = self._book.profile
+        profile = self._profiles.profile
         return "your picks" if profile is None else evidence(profile)
 
     def _ask_name(
@@ -148,7 +155,7 @@ class ProfilePresenter(QObject):
         task: str = "",
         but: Path | None = None,
     ) -> None:
-        problem = partial(self._book.problem, but=but)
+        problem = partial(self._profiles.problem, but=but)
         dialog = NameDialog(
             title, words, button, problem, name=name, task=task, parent=self._window
         )
@@ -173,7 +180,7 @@ class ProfilePresenter(QObject):
     def _free_name(self, entry: StoreEntry) -> str:
         """Return a name for a copy that is not taken."""
         name, number = f"{entry.name} (copy)", 1
-        while self._book.problem(name, entry.task):
+        while self._profiles.problem(name, entry.task):
             number += 1
             name = f"{entry.name} (copy {number})"
         return name
@@ -181,26 +188,28 @@ class ProfilePresenter(QObject):
     # ------------------------------------------------------------------ showing
 
     def _show(self) -> None:
-        book = self._book
-        fitting = [entry for entry in book.entries if book.fits(entry)]
-        self._bar.set_entries(book.entries, book.chosen, fitting)
-        self._bar.set_words(*book.words())
+        profiles = self._profiles
+        fitting = [entry for entry in profiles.entries if profiles.fits(entry)]
+        self._bar.set_entries(profiles.entries, profiles.chosen, fitting)
+        self._bar.set_words(*profiles.words())
 
     def _open_menu(self) -> None:
-        self._book.refresh()  # other windows may have made some
+        self._profiles.refresh()  # other windows may have made some
         self._bar.open_menu(self.menu())
 
     def _show_folder(self) -> None:
-        chosen = self._book.chosen
-        folder = self._book.shelf.root if chosen is None else chosen.parent
+        chosen = self._profiles.chosen
+        folder = self._profiles.store.root if chosen is None else chosen.parent
         if folder.is_dir():
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
         else:
-            self._refiner.said.emit(f"There is no profile yet; they will be in {folder}.")
+            self._controller.status_message.emit(
+                f"There is no profile yet; they will be in {folder}."
+            )
 
 
 NONE = "No profile"
-ACTS = {
+ACTIONS = {
     "new": "New…",
     "keep": "Keep as a profile…",
     "rename": "Rename…",
@@ -217,7 +226,7 @@ class ProfileBar(QObject):
 
     chosen = Signal(object)  # path of another profile, or None for none
     menu_requested = Signal()  # the menu shall be opened, by :meth:`open_menu`
-    act_requested = Signal(str)  # one of :data:`ACTS`
+    action_requested = Signal(str)  # one of :data:`ACTIONS`
     back_requested = Signal(object)  # path of a removed profile that shall come back
     # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
@@ -322,18 +331,18 @@ class ProfileBar(QObject):
         """Make the menu."""
         menu = QMenu(parent)
         menu.setFont(self.menu_button.font())  # which napari's style gives to buttons alone
-        for act, title in ACTS.items():
-            if act == "keep" and act not in possible:
+        for action, title in ACTIONS.items():
+            if action == "keep" and action not in possible:
                 continue
-            if act in ("reset", "folder"):
+            if action in ("reset", "folder"):
                 menu.addSeparator()
-            action = QAction(title, menu)
-            action.setEnabled(act in possible)
-            action.triggered.connect(partial(self._on_act, act))
-            menu.addAction(action)
-            if act == "merge":
+            menu_action = QAction(title, menu)
+            menu_action.setEnabled(action in possible)
+            menu_action.triggered.connect(partial(self._on_action, action))
+            menu.addAction(menu_action)
+            if action == "merge":
                 menu.addMenu(self._compare_menu(others, why_not, menu))
-            if act == "delete" and removed:
+            if action == "delete" and removed:
                 menu.addMenu(self._back_menu(removed, menu))
         return menu
 
@@ -349,9 +358,9 @@ class ProfileBar(QObject):
             *((entry.path, entry.name, full_name(entry)) for entry in others),
             (None, MODEL_ALONE, MODEL_ALONE.capitalize()),
         ]:
-            action = QAction(title.replace("&", "&&"), menu)
-            action.triggered.connect(partial(self._on_compare, path, name))
-            menu.addAction(action)
+            menu_action = QAction(title.replace("&", "&&"), menu)
+            menu_action.triggered.connect(partial(self._on_compare, path, name))
+            menu.addAction(menu_action)
         return menu
 
     def _back_menu(self, removed: Sequence[StoreEntry], parent: QMenu) -> QMenu:
@@ -359,9 +368,9 @@ class ProfileBar(QObject):
         menu.setFont(parent.font())
         for entry in removed:
             picks = counted(entry.picks, "pick")
-            action = QAction(f"{full_name(entry)} ({picks})".replace("&", "&&"), menu)
-            action.triggered.connect(partial(self._on_back, entry.path))
-            menu.addAction(action)
+            menu_action = QAction(f"{full_name(entry)} ({picks})".replace("&", "&&"), menu)
+            menu_action.triggered.connect(partial(self._on_back, entry.path))
+            menu.addAction(menu_action)
         return menu
 
     # ------------------------------------------------------------------ asking
@@ -369,8 +378,8 @@ class ProfileBar(QObject):
     def _on_chosen(self, place: int) -> None:
         self.chosen.emit(self._paths[place])
 
-    def _on_act(self, act: str, _: bool = False) -> None:
-        self.act_requested.emit(act)
+    def _on_action(self, action: str, _: bool = False) -> None:
+        self.action_requested.emit(action)
 
     def _on_back(self, path: object, _: bool = False) -> None:
         self.back_requested.emit(path)

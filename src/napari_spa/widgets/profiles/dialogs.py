@@ -38,7 +38,7 @@ class ConfirmDialog(QDialog):
 
     confirmed = Signal()  # it shall be done
 
-    def __init__(self, title: str, words: str, act: str, parent: QWidget | None = None) -> None:
+    def __init__(self, title: str, words: str, action: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
@@ -46,10 +46,10 @@ class ConfirmDialog(QDialog):
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setWordWrap(True)
         self.words.setVisible(bool(words))
-        self.act = FittingButton(act)
+        self.action = FittingButton(action)
         self.cancel = FittingButton("Cancel")
         ends = QHBoxLayout()
-        ends.addWidget(self.act)
+        ends.addWidget(self.action)
         ends.addWidget(self.cancel)
         self.column = QVBoxLayout()
         layout = QVBoxLayout(self)
@@ -57,7 +57,7 @@ class ConfirmDialog(QDialog):
         layout.addLayout(self.column)
         layout.addStretch(1)
         layout.addLayout(ends)
-        self.act.clicked.connect(self._on_act)
+        self.action.clicked.connect(self._on_action)
         self.cancel.clicked.connect(self.reject)
         self.cancel.setFocus()
 
@@ -77,7 +77,7 @@ class ConfirmDialog(QDialog):
             width = max(self.width(), self.minimumWidth())
             self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
 
-    def _on_act(self) -> None:
+    def _on_action(self) -> None:
         self.confirmed.emit()
         self.accept()
 
@@ -91,20 +91,20 @@ class NameDialog(ConfirmDialog):
         self,
         title: str,
         words: str,
-        act: str,
+        action: str,
         problem: Problem,
         *,
         name: str = "",
         task: str = "",
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(title, words, act, parent)
+        super().__init__(title, words, action, parent)
         self._problem, self._touched = problem, bool(name)
         self.name, self.task = QLineEdit(name), QLineEdit(task)
         for field in (self.name, self.task):
             field.setMaxLength(_LONGEST_NAME)
             field.textEdited.connect(self._on_typed)
-            field.returnPressed.connect(self.act.click)
+            field.returnPressed.connect(self.action.click)
         self.name.setAccessibleName("Name of the profile")
         self.task.setAccessibleName("What is outlined")
         self.task.setPlaceholderText("what is outlined (not needed)")
@@ -129,7 +129,7 @@ class NameDialog(ConfirmDialog):
     def look(self) -> None:
         """Say in place what is wrong; of an empty name only once something was typed."""
         trouble = self.trouble_now()
-        self.act.setEnabled(not trouble)
+        self.action.setEnabled(not trouble)
         self.trouble.setText(trouble if self._touched else "")
         if self.isVisible():
             self.grow()
@@ -138,9 +138,9 @@ class NameDialog(ConfirmDialog):
         self._touched = True
         self.look()
 
-    def _on_act(self) -> None:
+    def _on_action(self) -> None:
         self.named.emit(self.name.text().strip(), self.task.text().strip())
-        super()._on_act()
+        super()._on_action()
 
 
 class MergeDialog(NameDialog):
@@ -195,6 +195,6 @@ class MergeDialog(NameDialog):
             self.name.setText(" and ".join(names)[:_LONGEST_NAME] if len(names) > 1 else "")
         self.look()
 
-    def _on_act(self) -> None:
+    def _on_action(self) -> None:
         self.merge_requested.emit(self.paths(), self.name.text().strip(), self.task.text().strip())
-        super()._on_act()
+        super()._on_action()

@@ -165,7 +165,9 @@ class SideBySide(QDialog):
     # A candidate was picked: its 0-based place in what ``set_pictures`` was given.
     candidate_chosen = Signal(int)
     accept_requested = Signal()  # the recommended mask was picked
-    act_requested = Signal(str)  # the key of another act was pressed in this window; the act's name
+    action_requested = Signal(
+        str
+    )  # the key of another act was pressed in this window; the act's name
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -194,7 +196,7 @@ class SideBySide(QDialog):
     def _bottom(self) -> QHBoxLayout:
         layout = QHBoxLayout()
         layout.addWidget(self._hint, 1)
-        for text, tip, act in (
+        for text, tip, action in (
             ("−", "Show more (key −)", partial(self.zoom.zoom, 1 / STEP)),  # noqa: RUF001
             ("+", "Enlarge (key +)", partial(self.zoom.zoom, STEP)),
             ("Fit", "Show the whole pictures (key 0)", self.zoom.reset),
@@ -203,7 +205,7 @@ class SideBySide(QDialog):
             button.setToolTip(tip)
             button.setAccessibleName(tip)
             button.setMinimumWidth(button.sizeHint().width() + 16)
-            button.clicked.connect(_plain(act))
+            button.clicked.connect(_plain(action))
             layout.addWidget(button)
         return layout
 
@@ -221,8 +223,8 @@ class SideBySide(QDialog):
         for position, key in enumerate(pick_keys):
             self._bind(key, partial(self._press, position))
         self._bind(accept_key, self._on_accept)
-        for act, key in (others or {}).items():
-            self._bind(key, partial(self.act_requested.emit, act))
+        for action, key in (others or {}).items():
+            self._bind(key, partial(self.action_requested.emit, action))
         self._label()
 
     def set_pictures(
@@ -302,10 +304,10 @@ class SideBySide(QDialog):
         super().resizeEvent(event)
         self._place()
 
-    def _bind(self, key: str, act: Callable[[], object]) -> None:
+    def _bind(self, key: str, action: Callable[[], object]) -> None:
         if key:
             shortcut = QShortcut(QKeySequence(_as_qt(key)), self)
-            shortcut.activated.connect(act)
+            shortcut.activated.connect(action)
             self._shortcuts.append(shortcut)
 
     def _need_pictures(self, count: int) -> None:
@@ -342,11 +344,11 @@ class SideBySide(QDialog):
             self._grid.addWidget(tile, *divmod(place, columns))
 
 
-def _plain(act: Callable[[], object]) -> Callable[..., None]:
+def _plain(action: Callable[[], object]) -> Callable[..., None]:
     """Drop what a button says about its state."""
 
     def run(*_: object) -> None:
-        act()
+        action()
 
     return run
 

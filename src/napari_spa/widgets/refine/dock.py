@@ -61,17 +61,17 @@ class RefineDock(QWidget):
         self.settings = self.store.load()
         root = work_root() if self.settings.autosave else None
         factory = session_factory or self._make_session
-        self.refiner = AnnotationController(viewer, factory, self, work_root=root)
-        self.prompt_controller = PromptController(self.refiner)
-        self.display = DisplayController(self.refiner)
-        self.objects = ObjectActions(self.refiner)
-        self.walker = StackPropagation(self.refiner)
-        self.recovery = Recovery(self.refiner)
+        self.controller = AnnotationController(viewer, factory, self, work_root=root)
+        self.prompt_controller = PromptController(self.controller)
+        self.display = DisplayController(self.controller)
+        self.objects = ObjectActions(self.controller)
+        self.propagation = StackPropagation(self.controller)
+        self.recovery = Recovery(self.controller)
         self.parts = RefinePanel(self._colour_of)
-        self.tab = ObjectPresenter(self.refiner, self.prompt_controller, self.parts.objects)
-        self.profiles = ProfilePresenter(self.refiner, self.parts.profile, self)
+        self.tab = ObjectPresenter(self.controller, self.prompt_controller, self.parts.objects)
+        self.profiles = ProfilePresenter(self.controller, self.parts.profile, self)
         self._image = ImageBinding(
-            self.refiner, self.display, self.walker, self.recovery, self.parts
+            self.controller, self.display, self.propagation, self.recovery, self.parts
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -83,7 +83,7 @@ class RefineDock(QWidget):
         self._numbers: tuple[object, KeyBindings] | None = None
         self._layout = LayoutFilter(self)
         self._peeked = 0  # the candidate that was looked at last
-        self._ready_due = later(self, self.refiner.get_ready)
+        self._ready_due = later(self, self.controller.get_ready)
         self._connect()
         self._apply(self.settings)
         self.parts.status.setText(HINT_START)
@@ -92,28 +92,28 @@ class RefineDock(QWidget):
     # ------------------------------------------------------------------ composing
 
     def _connect(self) -> None:
-        refiner, parts = self.refiner, self.parts
-        refiner.proposed.connect(self._on_proposed)
-        refiner.cleared.connect(self._on_cleared)
-        refiner.works.toggled.connect(self._on_eye)
-        refiner.said.connect(self._on_said)
-        refiner.failed.connect(self._on_failed)
-        refiner.worker.progressed.connect(self._on_progressed)
-        refiner.worker.busy_changed.connect(self._refresh)
-        parts.size_slider.previewed.connect(refiner.preview_size)
-        parts.size_slider.chosen.connect(refiner.resize)
-        parts.grid.candidate_chosen.connect(refiner.choose)
+        controller, parts = self.controller, self.parts
+        controller.proposed.connect(self._on_proposed)
+        controller.cleared.connect(self._on_cleared)
+        controller.images.toggled.connect(self._on_eye)
+        controller.status_message.connect(self._on_said)
+        controller.failed.connect(self._on_failed)
+        controller.worker.progressed.connect(self._on_progressed)
+        controller.worker.busy_changed.connect(self._refresh)
+        parts.size_slider.previewed.connect(controller.preview_size)
+        parts.size_slider.chosen.connect(controller.resize)
+        parts.grid.candidate_chosen.connect(controller.choose)
         parts.grid.candidate_toggled.connect(self.display.set_candidate_visible)
         parts.grid.candidate_previewed.connect(self._on_previewed)
-        parts.side_by_side.candidate_chosen.connect(refiner.choose)
-        parts.side_by_side.accept_requested.connect(refiner.accept)
-        parts.side_by_side.act_requested.connect(lambda act: self._acts()[act]())
-        for name, button in parts.acts.items():
-            button.clicked.connect(partial(self._press, getattr(refiner, name)))
-        parts.cancel.clicked.connect(partial(self._press, refiner.cancel))
+        parts.side_by_side.candidate_chosen.connect(controller.choose)
+        parts.side_by_side.accept_requested.connect(controller.accept)
+        parts.side_by_side.action_requested.connect(lambda action: self._actions()[action]())
+        for name, button in parts.action_buttons.items():
+            button.clicked.connect(partial(self._press, getattr(controller, name)))
+        parts.cancel.clicked.connect(partial(self._press, controller.cancel))
         parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
         parts.model.model_chosen.connect(lambda model: self._save(model=model))
-        self.profiles.acts.setting_wanted.connect(lambda path: self._save(profile=path))
+        self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.prompts.tool_changed.connect(self._set_tool)
         parts.prompts.point_requested.connect(self.prompt_controller.point)
         self.prompt_controller.refine_requested.connect(self.objects.refine_at)
@@ -130,20 +130,20 @@ class RefineDock(QWidget):
         table.export_requested.connect(self._on_export)
         self.store.changed.connect(self._apply)
 
-    def _acts(self) -> dict[str, Callable[[], Any]]:
+    def _actions(self) -> dict[str, Callable[[], Any]]:
         """Return what each act of :mod:`napari_spa.viewer.actions` does."""
-        refiner, walker, parts = self.refiner, self.walker, self.parts
-        acts: dict[str, Callable[[], Any]] = {
+        controller, propagation, parts = self.controller, self.propagation, self.parts
+        actions: dict[str, Callable[[], Any]] = {
             "smaller": partial(parts.size_slider.step, -1),
             "larger": partial(parts.size_slider.step, 1),
-            **self.tab.acts(),
-            "accept": refiner.accept,
-            "undo": refiner.undo,
-            "redo": refiner.redo,
-            "discard": refiner.discard,
-            "carry_next": partial(walker.propagate_one, 1),
-            "carry_previous": partial(walker.propagate_one, -1),
-            "propagate": partial(walker.propagate, "both"),
+            **self.tab.actions(),
+            "accept": controller.accept,
+            "undo": controller.undo,
+            "redo": controller.redo,
+            "discard": controller.discard,
+            "carry_next": partial(propagation.propagate_one, 1),
+            "carry_previous": partial(propagation.propagate_one, -1),
+            "propagate": partial(propagation.propagate, "both"),
             "next_object": partial(self.objects.step, 1),
             "previous_object": partial(self.objects.step, -1),
             "reopen": partial(self._with_selected, self.objects.reopen),
@@ -159,23 +159,23 @@ class RefineDock(QWidget):
             "help": parts.help.help.show_beside,
         }
         for position in range(4):
-            acts[f"pick_{position + 1}"] = self.parts.grid.cards[position].button.click
-            acts[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
-        return acts
+            actions[f"pick_{position + 1}"] = self.parts.grid.cards[position].button.click
+            actions[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
+        return actions
 
     # ------------------------------------------------------------------ settings
 
     def _apply(self, settings: Settings) -> None:
         """Work as the settings say; the model from the next object on."""
         before, self.settings = self.settings, settings
-        refiner, parts = self.refiner, self.parts
-        refiner.overlap = settings.overlap
+        controller, parts = self.controller, self.parts
+        controller.overlap = settings.overlap
         self.display.set_blind(settings.blind)
         self.display.set_contrast(settings.contrast)
-        refiner.set_model(settings.model)
+        controller.set_model(settings.model)
         self._ready_due.start()
-        self.profiles.acts.apply(settings)
-        self.walker.limit(settings.propagate_slices, settings.propagate_uncertainty)
+        self.profiles.actions.apply(settings)
+        self.propagation.limit(settings.propagate_slices, settings.propagate_uncertainty)
         parts.model.set_current(settings.model)
         parts.options.set_overlap(settings.overlap)
         parts.options.set_contrast(settings.contrast)
@@ -185,9 +185,10 @@ class RefineDock(QWidget):
         parts.set_keys(settings.keys)
         if self._keys is not None:
             self._keys.release()
-        acts = self._acts()
+        actions = self._actions()
         self._keys = KeyBindings(
-            self._viewer, {key: acts[act] for act, key in settings.keys.items() if act in acts}
+            self._viewer,
+            {key: actions[action] for action, key in settings.keys.items() if action in actions},
         )
 
     def _save(self, **changes: object) -> None:
@@ -203,14 +204,14 @@ class RefineDock(QWidget):
 
     # ------------------------------------------------------------------ asking
 
-    def _with_selected(self, act: Callable[[int], None]) -> None:
-        if self.refiner.selected is None:
+    def _with_selected(self, action: Callable[[int], None]) -> None:
+        if self.controller.selected is None:
             self.parts.status.setText("Choose an object in the list first.")
         else:
-            act(self.refiner.selected)
+            action(self.controller.selected)
 
-    def _press(self, act: Callable[[], None], _: bool = False) -> None:
-        act()
+    def _press(self, action: Callable[[], None], _: bool = False) -> None:
+        action()
 
     def _toggle_at(self, position: int) -> None:
         self.parts.grid.cards[position].toggle.toggle()
@@ -221,7 +222,7 @@ class RefineDock(QWidget):
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
         elif tool not in ("merge", "split"):
             self.parts.prompts.set_tool(tool)
-            if not self.refiner.choosing and not self.refiner.busy:
+            if not self.controller.choosing and not self.controller.busy:
                 self.parts.status.setText(HINTS.get(tool, HINT_START))
 
     def _switch_tool(self, tool: str) -> None:
@@ -242,13 +243,13 @@ class RefineDock(QWidget):
         self.display.flip(None)
 
     def _fill(self) -> None:
-        self.display.set_filled(not self.refiner.works.filled)
+        self.display.set_filled(not self.controller.images.filled)
 
     def _bind_numbers(self) -> None:
         """Let 1 to 5 choose too, while no tool of the active layer has these keys."""
         active = self._viewer.layers.selection.active
         owner = self._viewer if active is None else active
-        if not self.refiner.choosing or not (active is None or _only_moves(active)):
+        if not self.controller.choosing or not (active is None or _only_moves(active)):
             owner = None
         bound, self._numbers = self._numbers, None
         if bound is not None and bound[0] is owner:
@@ -257,8 +258,8 @@ class RefineDock(QWidget):
         if bound is not None:
             bound[1].release()
         if owner is not None:
-            acts = {str(n + 1): partial(self._choose_at, n) for n in range(5)}
-            self._numbers = owner, KeyBindings(owner, acts)
+            actions = {str(n + 1): partial(self._choose_at, n) for n in range(5)}
+            self._numbers = owner, KeyBindings(owner, actions)
 
     def _choose_at(self, position: int) -> None:
         cards = self.parts.grid.cards
@@ -267,7 +268,7 @@ class RefineDock(QWidget):
 
     def _accept_and_export(self) -> None:
         """Export with the current object: who exports is done with it."""
-        if not self.refiner.choosing or self.refiner.accept():
+        if not self.controller.choosing or self.controller.accept():
             self._on_export()
 
     def _on_export(self) -> None:
@@ -278,9 +279,9 @@ class RefineDock(QWidget):
     # ------------------------------------------------------------------ answering
 
     def _on_proposed(self, proposal: Proposal, shown: RenderedRound) -> None:
-        parts, held = self.parts, self.refiner.held
+        parts, active = self.parts, self.controller.active
         self._peeked = 0
-        parts.show_round(proposal, shown, protected=0 if held is None else held.protected)
+        parts.show_round(proposal, shown, protected=0 if active is None else active.protected)
         for index in range(len(shown.words)):
             self.display.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view
@@ -319,35 +320,37 @@ class RefineDock(QWidget):
         self._activity.update(max(0, round(share * PROGRESS_STEPS) - self._activity.n))
 
     def _on_previewed(self, index: int, on: bool) -> None:
-        held = self.refiner.held
-        if held is not None and not held.blind:
+        active = self.controller.active
+        if active is not None and not active.blind:
             self._peeked = index if on else self._peeked
             self.display.preview_candidate(index if on else None)
 
     def _colour_of(self, number: int) -> tuple[float, float, float, float] | None:
-        work = self.refiner.current
-        return None if work is None else work.mask.colour(number)
+        annotated = self.controller.current
+        return None if annotated is None else annotated.mask.colour(number)
 
     def _refresh(self, _: object = None) -> None:
         """Enable what can be done now."""
-        refiner, parts = self.refiner, self.parts
-        busy, choosing = refiner.busy, refiner.choosing
-        parts.set_busy(busy and not refiner.resizing)
-        parts.size_slider.setEnabled(choosing and (refiner.resizing or not busy))
+        controller, parts = self.controller, self.parts
+        busy, choosing = controller.busy, controller.choosing
+        parts.set_busy(busy and not controller.resizing)
+        parts.size_slider.setEnabled(choosing and (controller.resizing or not busy))
         if not busy:
             self._end_activity()
             parts.progress.setValue(0)
             parts.progress.setFormat("ready")
         parts.grid.setEnabled(choosing and not busy)
         self._bind_numbers()
-        held = refiner.held
-        parts.acts["accept"].setEnabled(held is not None and held.decided and not busy)
-        parts.acts["discard"].setEnabled(held is not None)
-        parts.acts["undo"].setEnabled(refiner.can_undo and not busy)
-        parts.acts["redo"].setEnabled(refiner.can_redo and not busy)
+        active = controller.active
+        parts.action_buttons["accept"].setEnabled(
+            active is not None and active.decided and not busy
+        )
+        parts.action_buttons["discard"].setEnabled(active is not None)
+        parts.action_buttons["undo"].setEnabled(controller.can_undo and not busy)
+        parts.action_buttons["redo"].setEnabled(controller.can_redo and not busy)
         parts.model.set_active(not busy)
         parts.objects.set_active(not busy)
-        parts.stack.set_active(not busy and (choosing or refiner.selected is not None))
+        parts.stack.set_active(not busy and (choosing or controller.selected is not None))
 
     def _end_activity(self) -> None:
         if self._activity is not None:
@@ -382,7 +385,7 @@ class RefineDock(QWidget):
         self.prompt_controller.close()
         self.parts.model.close_files()
         self.profiles.close()
-        unsaved = self.refiner.close()
+        unsaved = self.controller.close()
         if unsaved:
             show_warning(f"What you taught {', '.join(unsaved)} last could not be saved.")
 

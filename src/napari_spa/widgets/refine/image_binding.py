@@ -37,33 +37,33 @@ class ImageBinding(QObject):
 
     def __init__(
         self,
-        refiner: AnnotationController,
+        controller: AnnotationController,
         looks: DisplayController,
-        walker: StackPropagation,
+        propagation: StackPropagation,
         recovery: Recovery,
         parts: RefinePanel,
     ) -> None:
         super().__init__(parts)
-        self._refiner, self._display, self._walker = refiner, looks, walker
+        self._controller, self._display, self._propagation = controller, looks, propagation
         self._recovery, self._parts = recovery, parts
         self._images: list[Image] = []
         self._target_due = later(self, self._on_target)
         self._objects_due = later(self, self._on_objects)
         self._plane_due = later(self, self._on_plane)
-        refiner.objects_changed.connect(self._objects_due.start)
-        refiner.proposed.connect(self._on_round)
+        controller.objects_changed.connect(self._objects_due.start)
+        controller.proposed.connect(self._on_round)
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.forget_requested.connect(recovery.forget)
-        parts.stack.propagate_one_requested.connect(walker.propagate_one)
-        parts.stack.propagate_requested.connect(walker.propagate)
-        parts.stack.slice_requested.connect(walker.go)
+        parts.stack.propagate_one_requested.connect(propagation.propagate_one)
+        parts.stack.propagate_requested.connect(propagation.propagate)
+        parts.stack.slice_requested.connect(propagation.go)
         options = parts.options
         options.layer_requested.connect(self._on_layer_chosen)
         options.channels_requested.connect(self._on_channels)
         options.field_requested.connect(self._on_field)
         options.frame_requested.connect(looks.set_framed)
-        viewer = refiner.viewer
+        viewer = controller.viewer
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.layers.selection.events.active.connect(self._on_layers)
@@ -75,7 +75,7 @@ class ImageBinding(QObject):
         """Follow the viewer no more."""
         for timer in (self._target_due, self._objects_due, self._plane_due):
             timer.stop()
-        viewer = self._refiner.viewer
+        viewer = self._controller.viewer
         viewer.layers.events.inserted.disconnect(self._on_layers)
         viewer.layers.events.removed.disconnect(self._on_layers)
         viewer.layers.selection.events.active.disconnect(self._on_layers)
@@ -86,13 +86,13 @@ class ImageBinding(QObject):
 
     def _on_layer_chosen(self, place: int) -> None:
         if 0 <= place < len(self._images):
-            self._refiner.viewer.layers.selection.active = self._images[place]
+            self._controller.viewer.layers.selection.active = self._images[place]
 
     def _on_channels(self, place: int) -> None:
-        image = self._refiner.target()
+        image = self._controller.target()
         if image is not None:
             choice = channel_choices(image)[place]
-            self._display.set_display(DisplaySettings(choice, self._refiner.works.contrast))
+            self._display.set_display(DisplaySettings(choice, self._controller.images.contrast))
 
     def _on_field(self, name: str) -> None:
         if name == "automatic":
@@ -110,8 +110,8 @@ class ImageBinding(QObject):
 
     def _on_target(self) -> None:
         """Show which image is annotated and what may be chosen about it."""
-        options, target = self._parts.options, self._refiner.target()
-        self._images = [x for x in self._refiner.viewer.layers if isinstance(x, Image)]
+        options, target = self._parts.options, self._controller.target()
+        self._images = [x for x in self._controller.viewer.layers if isinstance(x, Image)]
         names = [image.name for image in self._images]
         options.set_layers(names, self._images.index(target) if target in self._images else -1)
         if target is None:
@@ -119,36 +119,36 @@ class ImageBinding(QObject):
             self._parts.prompts.set_limits(0, 0)
         else:
             choices = channel_choices(target)
-            work = self._annotated(target)
-            chosen = 0 if work is None else choices.index(work.look.channels)
+            annotated = self._annotated(target)
+            chosen = 0 if annotated is None else choices.index(annotated.look.channels)
             options.set_channels([choice.name for choice in choices], chosen)
         self._on_plane()
         self._on_objects()
 
     def _annotated(self, image: Image) -> AnnotatedImage | None:
         """Make an image the one that is annotated; look for work on it, suggest a click."""
-        before = self._refiner.current
+        before = self._controller.current
         try:
-            work = self._refiner.works.annotate(image)
+            annotated = self._controller.images.annotate(image)
         except SpaError:  # the viewer shows a volume
             return None
-        if before is not None and work is not before and before.at_hand is None:
+        if before is not None and annotated is not before and before.active is None:
             self._parts.status.setText(HINT_START)  # what was said is about another image
-        self._recovery.look(work)
-        self._refiner.works.get_ready()
+        self._recovery.look(annotated)
+        self._controller.images.get_ready()
         suggestion = image.metadata.get("napari-spa", {})
-        if work.untouched and suggestion:
-            work.prompts.suggest(suggestion["first_click"])
+        if annotated.untouched and suggestion:
+            annotated.prompts.suggest(suggestion["first_click"])
             self._parts.status.setText(suggestion["hint"])
-        return work
+        return annotated
 
     def _on_plane(self) -> None:
         """Show where in the stack one is."""
-        target, viewer = self._refiner.target(), self._refiner.viewer
-        count, current = self._walker.slices() or (1, 0)
+        target, viewer = self._controller.target(), self._controller.viewer
+        count, current = self._propagation.slices() or (1, 0)
         self._parts.stack.set_slices(count, current)
         self._parts.set_stack(count > 1)
-        self._parts.stack.set_results(self._walker.results())
+        self._parts.stack.set_results(self._propagation.results())
         try:
             plane = None if target is None else shown_plane(viewer, target)
         except SpaError:
@@ -164,9 +164,9 @@ class ImageBinding(QObject):
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""
-        work = self._refiner.current
-        rows = [] if work is None else list_objects(work)
+        annotated = self._controller.current
+        rows = [] if annotated is None else list_objects(annotated)
         self._parts.objects.set_rows(rows)
-        self._parts.objects.select(self._refiner.selected)
-        self._parts.stack.set_results(self._walker.results())
+        self._parts.objects.select(self._controller.selected)
+        self._parts.stack.set_results(self._propagation.results())
         self.changed.emit()

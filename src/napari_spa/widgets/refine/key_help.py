@@ -56,20 +56,22 @@ class KeyHelp(QDialog):
         layout.addWidget(intro)
         layout.addWidget(self._scroll, 1)
 
-    def set_acts(
+    def set_actions(
         self,
-        acts: Mapping[str, tuple[str, str]],
+        actions: Mapping[str, tuple[str, str]],
         groups: Mapping[str, Sequence[str]] = GROUPS,
     ) -> None:
         """List other acts."""
         wanted = {heading: list(members) for heading, members in groups.items()}
-        grouped = {act for members in wanted.values() for act in members}
-        rest = [act for act in acts if act not in grouped]
+        grouped = {action for members in wanted.values() for action in members}
+        rest = [action for action in actions if action not in grouped]
         wanted[_REST if wanted else ""] = rest
         columns: list[list[QWidget]] = [[], []]
         lengths = [0, 0]
         for heading, members in wanted.items():
-            listed = [acts[act] for act in members if act in acts and acts[act][1]]
+            listed = [
+                actions[action] for action in members if action in actions and actions[action][1]
+            ]
             if listed:
                 shortest = lengths.index(min(lengths))
                 lengths[shortest] += len(listed) + 1
@@ -103,13 +105,13 @@ class KeyHelpButton(FittingButton):
         self.setSizePolicy(self.sizePolicy().Policy.Fixed, self.sizePolicy().Policy.Fixed)
         self.clicked.connect(self.help.show_beside)
 
-    def set_acts(
+    def set_actions(
         self,
-        acts: Mapping[str, tuple[str, str]],
+        actions: Mapping[str, tuple[str, str]],
         groups: Mapping[str, Sequence[str]] = GROUPS,
     ) -> None:
-        """List other acts; see `KeyHelp.set_acts`."""
-        self.help.set_acts(acts, groups)
+        """List other acts; see `KeyHelp.set_actions`."""
+        self.help.set_actions(actions, groups)
 
 
 def _column(groups: Sequence[QWidget]) -> QWidget:

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
-from napari_spa.viewer.actions import ACT_TITLES
+from napari_spa.viewer.actions import ACTION_TITLES
 from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.table import ObjectTable
@@ -113,7 +113,7 @@ class RefinePanel(QWidget):
         self.size_slider = SizeSlider()
         self.figures = QLabel()
         self.figures.setWordWrap(True)
-        self.acts = {name: FittingButton() for name in _TIPS}
+        self.action_buttons = {name: FittingButton() for name in _TIPS}
         self.compare = FittingButton()
         self.stack = StackBar()
         self.objects = ObjectTable(colour_of)
@@ -128,8 +128,8 @@ class RefinePanel(QWidget):
         picks = [keys[f"pick_{n}"] for n in range(1, 5)]
         self.grid.set_keys(picks, [keys[f"toggle_{n}"] for n in range(1, 5)])
         self.size_slider.set_keys(keys["smaller"], keys["larger"])
-        for name, button in self.acts.items():
-            title = ACT_TITLES[name]
+        for name, button in self.action_buttons.items():
+            title = ACTION_TITLES[name]
             button.set_texts(with_key(title, keys[name]), title)
             button.setToolTip(f"{_TIPS[name]}\nKey: {show_key(keys[name])}")
         self.compare.set_texts(with_key("Side by side", keys["side_by_side"]), "Side by side")
@@ -152,8 +152,10 @@ class RefinePanel(QWidget):
                 "class": keys["next_class"],
             }
         )
-        self.help.set_acts({act: (title, keys[act]) for act, title in ACT_TITLES.items()})
-        others = {act: keys[act] for act in ("undo", "redo", "discard", "side_by_side")}
+        self.help.set_actions(
+            {action: (title, keys[action]) for action, title in ACTION_TITLES.items()}
+        )
+        others = {action: keys[action] for action in ("undo", "redo", "discard", "side_by_side")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
     def show_round(self, proposal: Proposal, shown: RenderedRound, *, protected: int = 0) -> None:
@@ -217,7 +219,7 @@ class RefinePanel(QWidget):
         self.now.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         cells = QWidget()
         buttons = EvenGrid((2, 1), cells)
-        for button in self.acts.values():
+        for button in self.action_buttons.values():
             buttons.addWidget(button)
         # A part that expands keeps napari from adding a stretch under it.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)

@@ -71,9 +71,9 @@ class RecoveryBar(QFrame):
 def in_words(offer: RecoveryOffer) -> str:
     """Say in a sentence what an offer holds."""
     count = counted(offer.objects, "object")
-    held = f" and one in round {offer.at_hand}" if offer.at_hand else ""
+    active = f" and one in round {offer.active_round}" if offer.active_round else ""
     ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
-    return f"{_ago(offer.age)} {ended}: {count}{held} can be restored."
+    return f"{_ago(offer.age)} {ended}: {count}{active} can be restored."
 
 
 def _ago(seconds: float) -> str:
