@@ -540,18 +540,18 @@ def test_in_the_3d_view_every_tool_says_where_it_works(annotator):
     annotator.viewer.dims.ndisplay = 3
     place, other = (2, 20, 20), (2, 30, 30)
     for act in (
-        lambda: annotator.prompter.click(place),
-        lambda: annotator.prompter.click(place, 0),
-        lambda: annotator.prompter.click(place, aim="next"),
-        lambda: annotator.prompter.box(place, other),
-        lambda: annotator.prompter.stroke([place, other]),
-        lambda: annotator.prompter.point(20, 20),
+        lambda: annotator.prompt_controller.click(place),
+        lambda: annotator.prompt_controller.click(place, 0),
+        lambda: annotator.prompt_controller.click(place, aim="next"),
+        lambda: annotator.prompt_controller.box(place, other),
+        lambda: annotator.prompt_controller.stroke([place, other]),
+        lambda: annotator.prompt_controller.point(20, 20),
     ):
         act()
         said = "the viewer shows a volume; switch to the 2D view to click on a slice."
         assert annotator.failed == [said]
         annotator.failed.clear()
-    annotator.prompter.draw_gesture("box", [place, other])
+    annotator.prompt_controller.draw_gesture("box", [place, other])
     assert not annotator.controller.busy
     np.testing.assert_array_equal(labels(annotated), before)
 
