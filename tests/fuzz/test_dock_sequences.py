@@ -46,7 +46,7 @@ waits = st.booleans()
 class DockMachine(RuleBasedStateMachine):
     """What the dock is made of, without a window, and a person who does anything."""
 
-    acts = 0
+    actions = 0
 
     def __init__(self):
         super().__init__()

@@ -122,7 +122,7 @@ class ObjectActions(QObject):
             self._restore(annotated, change.number, part, reopened=known, undone=change)
             return
         annotated.undo()
-        self._changed(f"Taken back: {change.action}.")
+        self._changed(f"Taken back: {change.act}.")
 
     def redo(self) -> None:
         """Do the last act on objects again that was taken back."""
@@ -135,7 +135,7 @@ class ObjectActions(QObject):
         taught = annotated.untaught_by(change)
         if taught is not None:
             annotated.taught(self._controller.profiles.learn_again(taught))
-        self._changed(f"Done again: {change.action}.")
+        self._changed(f"Done again: {change.act}.")
 
     def go_to(self, number: int) -> None:
         """Bring an object into view and make it the selected one."""
@@ -216,7 +216,7 @@ class ObjectActions(QObject):
     ) -> None:
         """Make an object active again; what the act that is undone taught is taken back too."""
         taught = None if undone is None else annotated.taught_by(undone)
-        picks = sum(decision.action == "pick" for decision in part.decisions)
+        picks = sum(decision.act == "pick" for decision in part.decisions)
         learnt = picks if taught is None else taught.known
         profiles = self._controller.profiles
 

@@ -117,7 +117,7 @@ class Recovery(QObject):
             accepted = annotated.annotation.objects.get(active.number)
             part = None if accepted is None else accepted.on(active.plane)
             decisions = () if part is None else part.decisions
-            learnt = sum(decision.action == "pick" for decision in decisions)
+            learnt = sum(decision.act == "pick" for decision in decisions)
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
             return session.restore(

@@ -214,7 +214,7 @@ class ProfileActions(QObject):
         timeline = active.shown.timeline
         first, *rest = timeline.latest
         undone, initial = len(timeline.future), timeline.state.initial
-        picked = any(decision.action == "pick" for decision in rest)
+        picked = any(decision.act == "pick" for decision in rest)
         untaught = _equal(first.mixture, start_from(initial, before))
         if controller.busy or picked or active.reopened or not untaught:
             controller.status_message.emit("The next object starts from this profile.")
