@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +24,21 @@ from napari_spa.evaluate.report import tables as paper
 from napari_spa.evaluate.report.page import to_html
 
 from .test_statistics import row, rows
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LOOK = """
+addEventListener("load", () => {
+  const links = [...document.querySelectorAll("nav a")];
+  const seen = {
+    pictures: [...document.images].map(image => image.naturalWidth),
+    headings: links.map(link => document.querySelector(link.hash)?.querySelector("h2").innerText),
+    links: links.map(link => link.innerText),
+    tables: [...document.querySelectorAll("table")].map(table => table.offsetHeight),
+    wide: document.documentElement.scrollWidth - innerWidth,
+  };
+  document.body.textContent = JSON.stringify(seen);
+});
+"""
 
 RATERS = ("x", "y", "z")
 
@@ -212,6 +232,31 @@ def test_the_page_is_whole_and_its_pictures_are_there(tmp_path: Path) -> None:
     for line in report.splitlines():
         if line.startswith("!["):
             assert (tmp_path / line.split("(")[-1][:-1]).exists()
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None and (sys.platform != "linux" or "CI" not in os.environ),
+    reason="no Chromium here",
+)
+def test_a_browser_shows_the_page(tmp_path: Path) -> None:
+    """Pictures load, links lead to their tables, and a narrow window scrolls tables only."""
+    assert CHROMIUM is not None, "scripts/test.sh installs Chromium"
+    played = [replace(row, similarity=0.5 + 0.1 * row.round) for row in rows()]
+    write_report(results(played, rater_rows()), tmp_path, facts={"data": "<b>made & up</b>"})
+    page = tmp_path / "index.html"
+    page.write_text(page.read_text().replace("</body>", f"<script>{LOOK}</script></body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
+    command = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True)
+    found = re.search(r"<body>(.*)</body>", shown.stdout, re.DOTALL)
+    assert found is not None, shown.stderr
+    seen = json.loads(found[1])
+    assert len(seen["pictures"]) == 3
+    assert min(seen["pictures"]) > 400
+    assert seen["links"] == seen["headings"]
+    assert len(seen["tables"]) == len(seen["links"]) > 5
+    assert min(seen["tables"]) > 40
+    assert seen["wide"] <= 0
 
 
 def test_the_plot_shows_a_line_for_each_method(tmp_path: Path) -> None:

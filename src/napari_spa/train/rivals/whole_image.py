@@ -35,11 +35,20 @@ def monai_part(name: str) -> ModuleType:
 
 
 def unet(outputs: int = 1) -> nn.Module:
-    """Return MONAI's residual U-Net of five levels (Ronneberger et al. 2015; 1.6 M weights)."""
+    """Return MONAI's residual U-Net of five levels (Ronneberger et al. 2015; 1.6 M weights).
+
+    Its last level normalises what it puts out, so that with one output the background of a small
+    object stays near a logit of 0 for thousands of steps; hence a last convolution of our own.
+    """
+    features = _unet_features()
+    return nn.Sequential(features, nn.LeakyReLU(0.1), nn.Conv2d(_WIDTHS[0], outputs, 1))
+
+
+def _unet_features() -> nn.Module:
     network: nn.Module = monai_part("nets").UNet(
         spatial_dims=2,
         in_channels=3,
-        out_channels=outputs,
+        out_channels=_WIDTHS[0],
         channels=_WIDTHS,
         strides=(2, 2, 2, 2),
         num_res_units=2,
@@ -233,7 +242,7 @@ class ProbabilisticUnet(WholeImage):
 
     def __init__(self, latent: int = 6, samples: int = 16) -> None:
         super().__init__()
-        self.features = unet(16)
+        self.features = _unet_features()
         widths = (16, 32, 64, 128)
         self.prior = _GaussianNet(widths, 3, latent)
         self.posterior = _GaussianNet(widths, 4, latent)
