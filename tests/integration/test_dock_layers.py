@@ -54,7 +54,7 @@ def names(viewer):
     return [layer.name for layer in viewer.layers]
 
 
-OURS = ["objects", "prompts", "view", *(f"candidate {k}" for k in (1, 2, 3, 4))]
+OURS = [*(f"candidate {k}" for k in (1, 2, 3, 4)), "objects", "prompts", "view"]
 
 
 def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):

@@ -163,8 +163,10 @@ def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
         assert play(qtbot, dock, lambda: press(viewer, DEFAULT_KEYS["pick_1"])).round >= 2
         play(qtbot, dock, lambda: press(viewer, DEFAULT_KEYS["undo"]))
     assert {"Image", "Labels", "Points", "Shapes"} <= kinds
+    first = dock.controller.current.candidates.layers[0]
+    assert first.visible
     press(viewer, DEFAULT_KEYS["toggle_1"])
-    assert dock.controller.current.candidates.layers[0].visible
+    assert not first.visible
     press(viewer, DEFAULT_KEYS["accept"])
     assert not dock.controller.choosing
 

@@ -51,6 +51,15 @@ def rasterise(layer, colour, shape=SHAPE):
     return np.concatenate([[False], there])[layer.to_labels(labels_shape=shape)]
 
 
+def polygons_of(layer):
+    return [data for data, kind in zip(layer.data, layer.shape_type, strict=True) if kind != "path"]
+
+
+def show_only(shapes, *wanted):
+    for index in range(4):
+        shapes.set_visible(index, index in wanted)
+
+
 def assert_shows(layer, shown, least=1.0):
     for colour, mask in ((ADDED_COLOUR, shown.added), (REMOVED_COLOUR, shown.removed)):
         back = rasterise(layer, colour, shown.shape)
@@ -70,8 +79,10 @@ def test_layers_hold_the_differences(viewer, shapes):
         assert_shows(layer, one)
         np.testing.assert_array_equal(layer.scale, [2, 3])
         np.testing.assert_array_equal(layer.translate, [5, 7])
-        assert set(layer.shape_type) == {"polygon"}
-        assert set(layer.edge_width) == {0}
+        lines = np.array(layer.shape_type) == "path"
+        assert lines.any()
+        assert (np.array(layer.edge_width) > 0).tolist() == lines.tolist()
+        assert not layer.face_color[:, 3].any()
     shapes.show(PLANE, [draw_candidate(shown[2])])
     assert_shows(shapes.layers[0], shown[2])
     assert [len(layer.data) for layer in shapes.layers[1:3]] == [0, 0]
@@ -109,7 +120,7 @@ def test_planes_of_a_stack(viewer):
     shapes.show(Plane((0, 2), (0, 2, 0)), [draw_candidate(one)])
     (layer, *_) = shapes.layers
     assert all((polygon[:, 1] == 2).all() for polygon in layer.data)
-    flat = [polygon[:, [0, 2]] for polygon in layer.data]
+    flat = [polygon[:, [0, 2]] for polygon in polygons_of(layer)]
     np.testing.assert_array_equal(fill_polygons(flat, SHAPE), one.added | one.removed)
 
 
@@ -119,13 +130,13 @@ def test_a_transposed_view_gets_pieces_that_do_not_fork_in_it(viewer, shapes, mo
     monkeypatch.setattr(candidates, "_compiled", lambda: True)
     drawn, one = draw_candidate(candidate()), candidate()
     shapes.show(PLANE, [drawn])
-    straight = len(shapes.layers[0].data)
+    straight = len(polygons_of(shapes.layers[0]))
     viewer.dims.order = (1, 0)
     shapes.show(PLANE, [drawn])
     (layer, *_) = shapes.layers
     assert straight == len(drawn.polygons)
     np.testing.assert_array_equal(fill_polygons(layer.data, SHAPE), one.added | one.removed)
-    for polygon in layer.data:
+    for polygon in polygons_of(layer):
         steps = np.sign(np.diff(np.append(polygon[:, 0], polygon[0, 0])))
         steps = steps[steps != 0]
         assert np.count_nonzero(steps != np.roll(steps, 1)) == 2
@@ -145,7 +156,7 @@ def test_layers_are_kept_when_there_is_nothing_to_show(viewer, shapes):
 
 def test_a_person_may_do_anything_to_the_layers(viewer, shapes):
     drawn = [draw_candidate(candidate(seed)) for seed in range(4)]
-    shapes.set_visible(1, True)
+    show_only(shapes, 1)
     shapes.show(PLANE, drawn)
     renamed, deleted, *_ = shapes.layers
     renamed.name = "mine now"
@@ -191,7 +202,7 @@ def test_adding_a_layer_leaves_the_selection_alone(viewer, shapes):
 
 def test_what_is_shown_is_remembered(viewer, shapes):
     drawn = [draw_candidate(candidate(seed)) for seed in range(4)]
-    shapes.set_visible(0, True)
+    show_only(shapes, 0)
     shapes.show(PLANE, drawn)
     heard = []
     shapes.toggled.connect(lambda *args: heard.append(args))
@@ -223,7 +234,7 @@ def test_on_screen_holes_are_holes(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.add_image(np.zeros(SHAPE, np.float32))
     shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
-    shapes.set_visible(0, True)
+    show_only(shapes, 0)
     drawn = draw_candidate(candidate())
     shapes.show(PLANE, [drawn])
     shapes.layers[0].opacity = 1
@@ -245,7 +256,7 @@ def test_on_screen_holes_are_holes(make_napari_viewer):
 def test_hiding_all_for_a_moment_is_no_choice_of_the_person(viewer, shapes):
     for _ in shapes.make():
         pass
-    shapes.set_visible(1, True)
+    show_only(shapes, 1)
     heard = []
     shapes.toggled.connect(lambda *what: heard.append(what))
     shapes.set_hidden(True)
@@ -253,3 +264,35 @@ def test_hiding_all_for_a_moment_is_no_choice_of_the_person(viewer, shapes):
     shapes.set_hidden(False)
     assert [layer.visible for layer in shapes.layers] == [False, True, False, False]
     assert (shapes.visible, heard) == ((False, True, False, False), [])
+
+
+def test_several_are_outlines_and_one_alone_is_filled(viewer, shapes):
+    shapes.show(PLANE, [draw_candidate(candidate(seed)) for seed in range(4)])
+
+    def filled():
+        return [layer.face_color[:, 3].any() for layer in shapes.layers]
+
+    def widths():
+        return {width for layer in shapes.layers for width in layer.edge_width}
+
+    assert [layer.visible for layer in shapes.layers] == [True] * 4
+    assert filled() == [False] * 4
+    assert len(widths()) == 2
+    shapes.solo(2)
+    assert shapes.layers[2].face_color[:, 3].any()
+    assert set(shapes.layers[2].edge_width) == {0}
+    shapes.solo(None)
+    assert filled() == [False] * 4
+    viewer.scene.camera.zoom = 0.5
+    shapes.fit_lines()
+    wide = max(widths())
+    viewer.scene.camera.zoom = 1.0
+    shapes.fit_lines()
+    assert max(widths()) == wide / 2
+
+
+def test_layers_are_put_under_the_mask(viewer):
+    mask = viewer.add_labels(np.zeros(SHAPE, int), name="mask")
+    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image", under=lambda: mask)
+    shapes.show(PLANE, [draw_candidate(candidate())])
+    assert [layer.name for layer in viewer.layers] == ["image", "image: candidate 1", "mask"]

@@ -14,7 +14,7 @@ from napari.utils.triangulation_backend import (
 from polygon_filling import fill_polygons
 from scipy import ndimage
 
-from napari_spa.viewer.layers.polygons import mask_polygons
+from napari_spa.viewer.layers.polygons import border_lines, mask_polygons
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 MODULES = {
@@ -122,3 +122,21 @@ def test_origin_shifts():
     mask = blob(0)
     for here, there in zip(mask_polygons(mask), mask_polygons(mask, (10, 20)), strict=True):
         np.testing.assert_allclose(there, here + np.array([10, 20]), atol=1e-4)
+
+
+def test_borders_are_lines_where_they_are_not_shared():
+    mask, other = np.zeros((12, 20), bool), np.zeros((12, 20), bool)
+    mask[2:10, 2:10] = True
+    other[2:10, 5:16] = True
+    lines, inside = border_lines(mask, other, (100, 200))
+    # Its left part lies outside of the other, its right side inside; above and below both end.
+    assert sorted(inside) == [False, True]
+    left, right = sorted(lines, key=lambda line: line[:, 1].mean())
+    assert left[:, 1].min() == 201.5
+    assert right[:, 1].max() == 209.5
+    assert not (np.floor(left) == left).all(axis=1).any()
+    assert border_lines(mask, mask) == ([], [])
+    (whole,), (alone,) = border_lines(mask, np.zeros_like(mask))
+    assert not alone
+    np.testing.assert_array_equal(whole[0], whole[-1])
+    assert len(whole) <= 9  # corners only

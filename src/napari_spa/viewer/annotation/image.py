@@ -88,7 +88,11 @@ class AnnotatedImage:
         self.mask = MaskLayer(viewer, image, axes)
         self.prompts = PromptLayers(viewer, image)
         self.candidates = CandidateShapes(
-            viewer, ndim=image.ndim, space=space_of(image), owner=image.name
+            viewer,
+            ndim=image.ndim,
+            space=space_of(image),
+            owner=image.name,
+            under=lambda: self.mask.known,
         )
         self.annotation = Annotation(self.mask)
         self.look = DisplaySettings(channel_choices(image)[0])

@@ -124,6 +124,7 @@ class AnnotatedImages(QObject):
     def _on_zoomed(self) -> None:
         for annotated in self:
             annotated.mask.draw(filled=self.filled)
+            annotated.candidates.fit_lines()
 
     def settle(self) -> None:
         """Look at the labels on show once nothing has happened to them for a moment."""

@@ -1,11 +1,11 @@
-"""The four candidates as Shapes layers: their differences from the recommendation, filled."""
+"""The four candidates as Shapes layers: their differences from the recommendation."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from psygnal import Signal
 
 from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer
-from napari_spa.viewer.layers.polygons import mask_polygons
+from napari_spa.viewer.layers.planes import camera_of
+from napari_spa.viewer.layers.polygons import border_lines, mask_polygons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari.components import ViewerModel
 
@@ -27,29 +28,30 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
+_NO_COLOURS = np.empty((0, 4))
 
 
-def fill_layer(layer: Shapes, polygons: Sequence[DoubleArray], colours: DoubleArray) -> None:
-    """Replace all that a layer holds by polygons, in one go.
+def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
+    """Replace all that a layer holds, in one go.
 
     napari draws a visible layer again at each step of this, so it is not visible meanwhile.
     And it tells the viewer, which then works out for some milliseconds what its sliders
-    span: polygons inside the image change nothing about that, so no one is told.
+    span: shapes inside the image change nothing about that, so no one is told.
 
     Parameters
     ----------
     layer : Shapes
         Which layer.
-    polygons : sequence of ndarray of shape (N, layer.ndim)
-        float64, in the data's space; none empties the layer.
-    colours : ndarray of shape (len(polygons), 4)
-        float64 RGBA in [0, 1], of the faces; edges are not drawn.
+    drawn : Drawing
+        In the data's space; one without shapes empties the layer.
+    line : float
+        Width of the outlines in the data's pixels; 0 fills the polygons instead.
 
     Notes
     -----
     A polygon for which napari's triangulation raises is left out, and logged.
     """
-    if not len(polygons) and not layer.data:
+    if not drawn.shapes and not layer.data:
         return
     visible = layer.visible
     with ExitStack() as quiet:
@@ -57,28 +59,27 @@ def fill_layer(layer: Shapes, polygons: Sequence[DoubleArray], colours: DoubleAr
             quiet.enter_context(event.blocker())
         layer.visible = False
         layer.data = []
-        if len(polygons):
-            _add(layer, list(polygons), colours)
+        if drawn.shapes:
+            _add(layer, drawn, line)
         layer.visible = visible  # draws it, once
-    if not len(polygons):  # napari leaves what it last drew of a hidden layer
+    if not drawn.shapes:  # napari leaves what it last drew of a hidden layer
         layer.thumbnail = np.zeros_like(layer.thumbnail)
 
 
-def _add(layer: Shapes, polygons: list[DoubleArray], colours: DoubleArray) -> None:
-    style: dict[str, Any] = {"shape_type": "polygon", "edge_width": 0}
+def _add(layer: Shapes, drawn: Drawing, line: float) -> None:
     try:
-        layer.add(polygons, face_color=colours, **style)
+        layer.add(drawn.shapes, **drawn.style(line))
     except RuntimeError:
         layer.data = []
-        good = [number for number, polygon in enumerate(polygons) if _can_be_filled(polygon)]
+        good = drawn.only(_can_be_filled)
         _logger.warning(
             "napari cannot fill %d of %d polygons of %r",
-            len(polygons) - len(good),
-            len(polygons),
+            len(drawn.shapes) - len(good.shapes),
+            len(drawn.shapes),
             layer.name,
         )
-        if good:
-            layer.add([polygons[k] for k in good], face_color=colours[good], **style)
+        if good.shapes:
+            layer.add(good.shapes, **good.style(line))
 
 
 def _can_be_filled(polygon: DoubleArray) -> bool:
@@ -89,8 +90,57 @@ def _can_be_filled(polygon: DoubleArray) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """Polygons to be filled, or lines to be drawn in their place.
+
+    Attributes
+    ----------
+    polygons : sequence of ndarray of shape (N, D)
+        float64.
+    colours : ndarray of shape (len(polygons), 4)
+        float64 RGBA in [0, 1].
+    lines : sequence of ndarray of shape (N, D)
+        float64, open.
+    line_colours : ndarray of shape (len(lines), 4)
+        float64 RGBA in [0, 1].
+    """
+
+    polygons: Sequence[DoubleArray]
+    colours: DoubleArray
+    lines: Sequence[DoubleArray] = ()
+    line_colours: DoubleArray = field(default_factory=lambda: _NO_COLOURS)
+
+    @property
+    def shapes(self) -> list[DoubleArray]:
+        """The polygons, and then the lines, there and back so that no one can fill them."""
+        return [*self.polygons, *(np.concatenate([line, line[-2::-1]]) for line in self.lines)]
+
+    def style(self, line: float) -> dict[str, Any]:
+        """Return how napari is to draw the shapes: lines of a width, or filled polygons."""
+        faces = self.colours * [1.0, 1.0, 1.0, float(not line)]
+        return {
+            "shape_type": ["polygon"] * len(self.polygons) + ["path"] * len(self.lines),
+            "edge_width": self.widths(line),
+            "edge_color": np.concatenate([self.colours, self.line_colours]),
+            "face_color": np.concatenate([faces, 0 * self.line_colours]),
+        }
+
+    def widths(self, line: float) -> list[float]:
+        """Return the width of each shape's edge."""
+        return [0.0] * len(self.polygons) + [line] * len(self.lines)
+
+    def only(self, good: Callable[[DoubleArray], bool]) -> Drawing:
+        """Return it without some of its polygons."""
+        kept = [number for number, polygon in enumerate(self.polygons) if good(polygon)]
+        polygons = [self.polygons[number] for number in kept]
+        return replace(self, polygons=polygons, colours=self.colours[kept])
+
+
 CANDIDATE_NAME = "{}: candidate {}"
 CANDIDATES = 4
+_LINE = 1.5
+"""Width of outlines in pixels of the screen."""
 
 # The most vertices of one colour: filling a polygon takes 3 us a vertex with a compiled
 # triangulation, and 300 us without.
@@ -103,21 +153,18 @@ _TRIANGULATIONS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DrawnCandidate:
-    """A candidate's difference as polygons; around a hole lie several.
+class DrawnCandidate(Drawing):
+    """A candidate's difference as polygons, and its own outline where it differs.
+
+    All is float64 (row, column) in image pixels.  Polygons are not closed and overlap nowhere;
+    around a hole lie several.  Blue is what the candidate adds, yellow what it removes.
 
     Attributes
     ----------
-    polygons : tuple of ndarray of shape (N, 2)
-        float64 (row, column) in image pixels, not closed; they overlap nowhere.
-    colours : ndarray of shape (len(polygons), 4)
-        float64 RGBA in [0, 1]: blue where the candidate adds, magenta where it removes.
     candidate : Candidate or None
         To draw it again in a transposed view.
     """
 
-    polygons: tuple[DoubleArray, ...]
-    colours: DoubleArray
     candidate: Candidate | None = None
 
 
@@ -142,8 +189,13 @@ def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
         drawn = mask_polygons(mask, corner, most=most, axis=axis)
         polygons += drawn
         colours += [(*colour, 255)] * len(drawn)
-    shades = np.array(colours, dtype=float).reshape(-1, 4) / 255
-    return DrawnCandidate(tuple(polygons), shades, candidate)
+    lines, removed = border_lines(candidate.local_mask, candidate.local_recommended, corner)
+    of_lines = [(*(REMOVED_COLOUR if its else ADDED_COLOUR), 255) for its in removed]
+    return DrawnCandidate(polygons, _shades(colours), lines, _shades(of_lines), candidate=candidate)
+
+
+def _shades(colours: Sequence[tuple[int, ...]]) -> DoubleArray:
+    return np.array(colours, dtype=float).reshape(-1, 4) / 255
 
 
 def _compiled() -> bool:
@@ -154,7 +206,7 @@ def _compiled() -> bool:
     return _TRIANGULATIONS.get(chosen, "") in sys.modules
 
 
-_NOTHING = DrawnCandidate((), np.empty((0, 4)))
+_NOTHING = Drawing((), _NO_COLOURS)
 
 
 class CandidateShapes:
@@ -163,16 +215,26 @@ class CandidateShapes:
     A layer that was deleted is made again when there is something to show.  Whether a
     candidate is shown is one thing, whoever said so last: :meth:`set_visible`, or a user
     with napari's eye icon.  It holds for later rounds, and for a layer that is made again.
+    Several that are shown at once are thin outlines; one that is shown alone is filled.
     """
 
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
-        self, viewer: ViewerModel, *, ndim: int, space: Mapping[str, Any], owner: str
+        self,
+        viewer: ViewerModel,
+        *,
+        ndim: int,
+        space: Mapping[str, Any],
+        owner: str,
+        under: Callable[[], object] = lambda: None,
     ) -> None:
         self._viewer, self._ndim, self._space, self._owner = viewer, ndim, dict(space), owner
+        self._under = under  # the layer that new ones are put under, if it is there
         self._layers: list[Shapes | None] = [None] * CANDIDATES
-        self._wanted = [False] * CANDIDATES
+        self._drawn: list[Drawing] = [_NOTHING] * CANDIDATES
+        self._wanted = [True] * CANDIDATES
+        self._lines = [0.0] * CANDIDATES  # the width that outlines were drawn with
         self._solo: int | None = None
         self._hidden = False
         self._ours = False
@@ -233,15 +295,16 @@ class CandidateShapes:
             if layer is None and index < len(drawn):
                 layer = self._make(index)
             if layer is not None:
-                shown = drawn[index] if index < len(drawn) else _NOTHING
-                fill_layer(layer, *_placed(plane, shown, self._transposed))
+                there = index < len(drawn)
+                shown = _placed(plane, drawn[index], self._transposed) if there else _NOTHING
+                self._fill(index, layer, shown)
             yield
 
     def clear(self) -> None:
         """Empty the layers; they stay, as making one takes much longer than filling it."""
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             if layer is not None:
-                fill_layer(layer, [], _NOTHING.colours)
+                self._fill(index, layer, _NOTHING)
 
     def remove(self) -> None:
         """Take the layers out of the viewer; what is to be shown is remembered."""
@@ -266,6 +329,22 @@ class CandidateShapes:
         self._hidden = hidden
         self._apply()
 
+    def fit_lines(self) -> None:
+        """Draw outlines as wide as they are to be on the screen now."""
+        line = self._wanted_line()
+        for index, (layer, drawn) in enumerate(zip(self.layers, self._drawn, strict=True)):
+            before = self._lines[index]
+            if layer is None or not self._shown(index) or line == before:
+                continue
+            self._lines[index] = line
+            # Where a user changed the shapes, they stay as they are.
+            if drawn.shapes and len(layer.data) == len(drawn.shapes):
+                layer.edge_width = drawn.widths(line)
+                if bool(before) != bool(line):
+                    layer.face_color = drawn.style(line)["face_color"]
+                else:
+                    layer.events.edge_width()  # napari draws it again only when told
+
     # ------------------------------------------------------------------ how it does it
 
     @property
@@ -283,8 +362,19 @@ class CandidateShapes:
             **self._space,
         )
         self._listen(index, layer)
-        add_quietly(self._viewer, layer)
+        add_quietly(self._viewer, layer, under=self._under())
         return layer
+
+    def _fill(self, index: int, layer: Shapes, drawn: Drawing) -> None:
+        self._drawn[index], self._lines[index] = drawn, self._wanted_line()
+        fill_layer(layer, drawn, line=self._lines[index])
+
+    def _wanted_line(self) -> float:
+        """Return the width of outlines in the data's pixels now; 0 for one that is filled."""
+        if sum(map(self._shown, range(CANDIDATES))) == 1:
+            return 0.0
+        scale = np.abs(np.ravel(self._space.get("scale", 1.0))[-2:]).min()
+        return float(_LINE / (camera_of(self._viewer).zoom * scale))
 
     def _listen(self, index: int, layer: Shapes) -> None:
         layer.events.visible.connect(self._on_visible)
@@ -298,6 +388,7 @@ class CandidateShapes:
     def _apply(self) -> None:
         self._ours = True
         try:
+            self.fit_lines()
             for index, layer in enumerate(self.layers):
                 if layer is not None and layer.visible != self._shown(index):
                     layer.visible = self._shown(index)
@@ -310,18 +401,19 @@ class CandidateShapes:
             for index, layer in enumerate(self._layers):
                 if layer is not None and layer is event.source:
                     self._wanted[index] = layer.visible
+                    self.fit_lines()
                     self.toggled.emit(index, layer.visible)
 
 
-def _placed(
-    plane: Plane, drawn: DrawnCandidate, transposed: bool
-) -> tuple[list[DoubleArray], DoubleArray]:
-    """Place polygons in the data's space, with their colours."""
+def _placed(plane: Plane, drawn: DrawnCandidate, transposed: bool) -> Drawing:
+    """Place polygons and lines in the data's space."""
     if transposed and drawn.candidate is not None:
         # Columns on screen are rows of the plane, so the pieces must not fork along rows.
         drawn = draw_candidate(drawn.candidate, axis=0)
-    polygons, colours = drawn.polygons, drawn.colours
-    if not polygons:
-        return [], colours
-    stops = np.cumsum([len(polygon) for polygon in polygons])[:-1]
-    return np.split(plane.points(np.concatenate(polygons)), stops), colours
+    everything = [*drawn.polygons, *drawn.lines]
+    if not everything:
+        return _NOTHING
+    stops = np.cumsum([len(shape) for shape in everything])[:-1]
+    placed = np.split(plane.points(np.concatenate(everything)), stops)
+    count = len(drawn.polygons)
+    return Drawing(placed[:count], drawn.colours, placed[count:], drawn.line_colours)

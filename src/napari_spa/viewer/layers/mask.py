@@ -136,6 +136,11 @@ class MaskLayer:
         """Whether the layer is in the viewer."""
         return self._layer is not None and self._layer in self._viewer.layers
 
+    @property
+    def known(self) -> Labels | None:
+        """The layer, if it was made; nothing is made here."""
+        return self._layer
+
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is this one."""
         return layer is not None and layer is self._layer
@@ -355,9 +360,11 @@ def _plain(value: Any) -> Any:
     return value.affine_matrix if isinstance(value, Affine) else value
 
 
-def add_quietly(viewer: ViewerModel, layer: Any) -> None:
-    """Add a layer of ours without taking the selection away from the user's."""
-    active = viewer.layers.selection.active
-    viewer.add_layer(layer)
+def add_quietly(viewer: ViewerModel, layer: Any, under: object = None) -> None:
+    """Add a layer of ours, on top or under another, and leave the user's selection alone."""
+    layers = viewer.layers
+    active = layers.selection.active
+    place = layers.index(under) if under is not None and under in layers else len(layers)
+    layers.insert(place, layer)
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active

@@ -1,7 +1,8 @@
-"""From a mask to polygons that napari fills quickly and rightly: pieces of runs of pixels."""
+"""From masks to shapes: polygons that napari fills quickly and rightly, and borders as lines."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _TOLERANCE = 0.45
 _PIECE = 60  # vertices that take napari as long as one polygon more
 _FEWEST = 100
+_LONGEST = 4000  # vertices of a candidate's border, beyond which some are left out
 
 
 def mask_polygons(
@@ -59,6 +61,57 @@ def mask_polygons(
         # Noise has a fourth of the vertices when its blocks are twice as large.
         block = max(block + 1, int(block * np.sqrt(effort / max(most, _FEWEST))))
         merged = _merged(mask, block)
+
+
+def border_lines(
+    mask: BoolArray, other: BoolArray, origin: tuple[int, int] = (0, 0)
+) -> tuple[list[DoubleArray], list[bool]]:
+    """Return a mask's border as lines, without the parts that are another mask's border too.
+
+    Parameters
+    ----------
+    mask, other : ndarray of shape (H, W)
+        bool.
+    origin : (int, int)
+        Row and column of the masks' first pixel in the image.
+
+    Returns
+    -------
+    lines : list of ndarray of shape (N, 2)
+        float64 (row, column), N of 2 or more; they pass between pixels' centres.
+    inside : list of bool
+        Of each line, whether it lies inside of the other mask.
+    """
+    from skimage.measure import find_contours
+
+    lines: list[DoubleArray] = []
+    inside: list[bool] = []
+    contours = find_contours(np.pad(mask, 1).astype(np.uint8), 0.5)
+    step = 1 + sum(map(len, contours)) // _LONGEST
+    around = np.pad(other, 1)
+    for contour in contours:
+        # Each vertex lies half way between two neighbours, one of them in the mask.
+        low, high = np.floor(contour).astype(int), np.ceil(contour).astype(int)
+        first, second = around[low[:, 0], low[:, 1]], around[high[:, 0], high[:, 1]]
+        kind = np.where(first != second, 2, first)  # 2 where both masks end
+        stops = np.flatnonzero(np.diff(kind)) + 1
+        for start, stop in pairwise([0, *stops.tolist(), len(kind)]):
+            if kind[start] == 2:
+                continue
+            line = contour[max(start - 1, 0) : stop + 1]  # up to the border of both
+            line = _corners(line)
+            line = line[[*range(0, len(line) - 1, step), -1]]
+            lines.append(line + np.array(origin, dtype=float) - 1)
+            inside.append(bool(kind[start]))
+    return lines, inside
+
+
+def _corners(line: DoubleArray) -> DoubleArray:
+    """Leave out what lies on a straight line between its neighbours."""
+    steps = np.diff(line, axis=0)
+    turns = np.flatnonzero((np.diff(steps, axis=0) != 0).any(axis=1)) + 1
+    kept: DoubleArray = line[[0, *turns.tolist(), len(line) - 1]]
+    return kept
 
 
 def _pieces(mask: BoolArray) -> list[tuple[int, NDArray[np.intp]]]:

@@ -47,6 +47,7 @@ class CandidateCard(QFrame):
         self.button.installEventFilter(self)
         self.toggle = FittingButton()
         self.toggle.setCheckable(True)
+        self.toggle.setChecked(True)
         self.toggle.toggled.connect(self._on_toggled)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -62,7 +63,7 @@ class CandidateCard(QFrame):
         self.toggle.set_texts(
             with_key("Show in image", toggle_key), with_key("Show", toggle_key), key or "Show"
         )
-        tip = "Draw this difference into the image."
+        tip = "Show this difference in the image: an outline, or filled where it is the only one."
         self.toggle.setToolTip(f"{tip}\nKey: {key}" if key else tip)
         self._refresh()
 
