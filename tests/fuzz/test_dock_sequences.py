@@ -289,7 +289,7 @@ class WindowMachine(DockMachine):
         self.viewer.dims.ndisplay = 2
         self.dock = RefineDock(self.viewer, session_factory())
         self.viewer.window.add_dock_widget(self.dock, name="SPA Refine")
-        for part in ("refiner", "prompt_controller", "display", "objects", "walker", "recovery"):
+        for part in ("controller", "prompt_controller", "display", "objects", "propagation", "recovery"):
             setattr(self, part, getattr(self.dock, part))
         self.profile_actions = self.dock.profiles.actions
 
