@@ -119,34 +119,34 @@ def play(model: LoadedModel, image: np.ndarray, place: tuple[int, int]) -> list[
     return masks
 
 
-def ceilings(bench: Benchmark) -> None:
+def ceilings(context: Benchmark) -> None:
     """Measure what the device can do: the floors under everything below."""
-    if bench.device.type == "cuda":
-        bench.say("device", torch.cuda.get_device_name(bench.device))
-        memory = torch.cuda.get_device_properties(bench.device).total_memory
-        bench.say("memory", memory / 2**30, "GiB")
-    bench.say("torch", torch.__version__)
-    bench.say("processor cores", float(os.cpu_count() or 1))
-    side = 512 if bench.small else 8192
+    if context.device.type == "cuda":
+        context.say("device", torch.cuda.get_device_name(context.device))
+        memory = torch.cuda.get_device_properties(context.device).total_memory
+        context.say("memory", memory / 2**30, "GiB")
+    context.say("torch", torch.__version__)
+    context.say("processor cores", float(os.cpu_count() or 1))
+    side = 512 if context.small else 8192
     for kind in (torch.float32, torch.bfloat16):
-        first, second = (torch.randn(side, side, device=bench.device, dtype=kind) for _ in "ab")
-        rate = 2 * side**3 / bench.milliseconds(lambda a=first, b=second: a @ b) / 1e9
-        bench.say(f"matrix product, {kind}".replace("torch.", ""), rate, "TFLOP/s")
-    block = torch.empty(2**24 if bench.small else 2**30, dtype=torch.uint8, device=bench.device)
+        first, second = (torch.randn(side, side, device=context.device, dtype=kind) for _ in "ab")
+        rate = 2 * side**3 / context.milliseconds(lambda a=first, b=second: a @ b) / 1e9
+        context.say(f"matrix product, {kind}".replace("torch.", ""), rate, "TFLOP/s")
+    block = torch.empty(2**24 if context.small else 2**30, dtype=torch.uint8, device=context.device)
     other = torch.empty_like(block)
-    rate = 2 * len(block) / bench.milliseconds(lambda: other.copy_(block)) / 1e6
-    bench.say("copy on the device, read and written", rate, "GB/s")
+    rate = 2 * len(block) / context.milliseconds(lambda: other.copy_(block)) / 1e6
+    context.say("copy on the device, read and written", rate, "GB/s")
     host = torch.empty(SAMPLES, 256, 256)
-    fetched = host.to(bench.device)
-    bench.say("48 maps of 256 x 256 to the host", bench.milliseconds(fetched.cpu), "ms")
+    fetched = host.to(context.device)
+    context.say("48 maps of 256 x 256 to the host", context.milliseconds(fetched.cpu), "ms")
 
 
-def masks(bench: Benchmark) -> None:
+def masks(context: Benchmark) -> None:
     """Check for the same masks as on the CPU, in each precision (spa-tiny)."""
     cpu = load_model("spa-tiny", device="cpu")
-    there = load_model("spa-tiny", device=str(bench.device))
+    there = load_model("spa-tiny", device=str(context.device))
     agree: dict[str, list[float]] = {kind: [] for kind in PRECISIONS}
-    for name, places in list(PLACES.items())[: 1 if bench.small else None]:
+    for name, places in list(PLACES.items())[: 1 if context.small else None]:
         for place in places:
             image = picture(name)
             expected = play(cpu, image, place)
@@ -155,14 +155,14 @@ def masks(bench: Benchmark) -> None:
                 got = play(there, image, place)
                 scores += [dice(a, b) for a, b in zip(got, expected, strict=False)]
     for kind, scores in agree.items():
-        bench.say(f"whole rounds, {kind} to the CPU: mean Dice", float(np.mean(scores)))
-        bench.say(f"whole rounds, {kind} to the CPU: worst Dice", float(np.min(scores)))
+        context.say(f"whole rounds, {kind} to the CPU: mean Dice", float(np.mean(scores)))
+        context.say(f"whole rounds, {kind} to the CPU: worst Dice", float(np.min(scores)))
     verdict = "met" if np.mean(agree["float32"]) > DICE_BAR else "NOT met"
-    bench.say(f"the device agrees with the CPU (bar {DICE_BAR})", verdict)
-    compare(bench, "spa-tiny", there.spa)
+    context.say(f"the device agrees with the CPU (bar {DICE_BAR})", verdict)
+    compare(context, "spa-tiny", there.spa)
 
 
-def compare(bench: Benchmark, name: str, spa: Spa) -> None:
+def compare(context: Benchmark, name: str, spa: Spa) -> None:
     """Compare the masks of the same latents in low precision and in float32."""
     size = spa.config.image_size
     found: dict[str, list[float]] = {kind: [] for kind in PRECISIONS}
@@ -172,7 +172,7 @@ def compare(bench: Benchmark, name: str, spa: Spa) -> None:
         row, column = places[0]
         cut = image[:, max(row - 64, 0) : row + 64, max(column - 64, 0) : column + 64][None]
         cut = torch.nn.functional.interpolate(cut, (size, size), mode="bilinear")
-        pixels = ((cut - cut.mean()) / cut.std()).to(bench.device)
+        pixels = ((cut - cut.mean()) / cut.std()).to(context.device)
         exact = None
         for kind, scores in found.items():
             spa.precision = PRECISIONS[kind]
@@ -183,9 +183,9 @@ def compare(bench: Benchmark, name: str, spa: Spa) -> None:
     spa.precision = torch.float32
     for kind, scores in list(found.items())[1:]:
         mean = float(np.mean(scores)) if scores else float("nan")
-        bench.say(f"{name}: single samples, {kind} to float32: mean Dice", mean)
+        context.say(f"{name}: single samples, {kind} to float32: mean Dice", mean)
         allowed = "yes" if mean > DICE_BAR else "NO"
-        bench.say(f"{name}: {kind} may be used (bar {DICE_BAR})", allowed)
+        context.say(f"{name}: {kind} may be used (bar {DICE_BAR})", allowed)
 
 
 def prompt_of(spa: Spa) -> PromptEmbedding:
@@ -200,14 +200,14 @@ def decode(spa: Spa, image: ImageEmbedding, prompt: PromptEmbedding) -> torch.Te
     return spa.decode(image, prompt, latents.to(spa.device))[0]
 
 
-def small_network(bench: Benchmark) -> None:
+def small_network(context: Benchmark) -> None:
     """Time spa-tiny: a first mask, later rounds, a further object (1024 x 1024)."""
     image = picture("retina")
     for kind, precision in PRECISIONS.items():
-        model = load_model("spa-tiny", device=str(bench.device))
+        model = load_model("spa-tiny", device=str(context.device))
         model.spa.precision = precision
         first, later, further = [], [], []
-        for repeat in range(1 + bench.repeats):
+        for repeat in range(1 + context.repeats):
             session = RefinementSession(model, seed=repeat)
             session.set_image(image)
             begun = time.perf_counter()
@@ -224,10 +224,10 @@ def small_network(bench: Benchmark) -> None:
             further.append(time.perf_counter() - begun)
         for name, seconds in (("first mask", first), ("later round", later), ("next", further)):
             median = 1000 * statistics.median(seconds[1:])
-            bench.say(f"spa-tiny, {kind}: {name}", median, "ms")
-        pixels = torch.randn(64, 3, 128, 128, device=bench.device)
-        rate = 64e3 / bench.milliseconds(lambda m=model, p=pixels: m.spa.encode(p))
-        bench.say(f"spa-tiny, {kind}: encode, 64 windows at once", rate, "windows/s")
+            context.say(f"spa-tiny, {kind}: {name}", median, "ms")
+        pixels = torch.randn(64, 3, 128, 128, device=context.device)
+        rate = 64e3 / context.milliseconds(lambda m=model, p=pixels: m.spa.encode(p))
+        context.say(f"spa-tiny, {kind}: encode, 64 windows at once", rate, "windows/s")
 
 
 def random_vit(size: int, device: torch.device) -> LoadedModel:
@@ -251,22 +251,22 @@ def random_vit(size: int, device: torch.device) -> LoadedModel:
     return LoadedModel(spa.to(device), identity, device)
 
 
-def large_network(bench: Benchmark) -> None:
+def large_network(context: Benchmark) -> None:
     """Time ViT-B at 1024 pixels: encode (bar 25 ms), later round (bar 10 ms)."""
-    size = 256 if bench.small else 1024
-    model = random_vit(size, bench.device)
+    size = 256 if context.small else 1024
+    model = random_vit(size, context.device)
     spa = model.spa
-    pixels = torch.randn(1, 3, size, size, device=bench.device)
-    compare(bench, "ViT-B, random weights", spa)
+    pixels = torch.randn(1, 3, size, size, device=context.device)
+    compare(context, "ViT-B, random weights", spa)
     for precision, number in PRECISIONS.items():
         spa.precision = number
         kind = f"ViT-B/{size}, {precision}"
-        bench.say(f"{kind}: encode", bench.milliseconds(lambda: spa.encode(pixels)), "ms")
+        context.say(f"{kind}: encode", context.milliseconds(lambda: spa.encode(pixels)), "ms")
         image, prompt = spa.encode(pixels), prompt_of(spa)
-        spent = bench.milliseconds(lambda i=image, p=prompt: decode(spa, i, p))
-        bench.say(f"{kind}: decode {SAMPLES} samples", spent, "ms")
-        if bench.device.type == "cuda":
-            bench.say(f"{kind}: most memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
+        spent = context.milliseconds(lambda i=image, p=prompt: decode(spa, i, p))
+        context.say(f"{kind}: decode {SAMPLES} samples", spent, "ms")
+        if context.device.type == "cuda":
+            context.say(f"{kind}: most memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
         for head in ("latent", "logit"):
             session = RefinementSession(model, config=EngineConfig(head=head))
             session.set_image(np.random.default_rng(0).integers(0, 255, (size, size), np.uint8))
@@ -276,20 +276,20 @@ def large_network(bench: Benchmark) -> None:
                 session.pick(0)
                 session.undo()
 
-            spent = bench.milliseconds(later, 5)
-            bench.say(f"{kind}: later round, {head} head, all of it", spent, "ms")
+            spent = context.milliseconds(later, 5)
+            context.say(f"{kind}: later round, {head} head, all of it", spent, "ms")
 
 
-def graphs(bench: Benchmark) -> None:
+def graphs(context: Benchmark) -> None:
     """Time the decoding of all samples of ViT-B at 1024 pixels as a CUDA graph."""
-    if bench.device.type != "cuda":
-        bench.say("CUDA graph", "needs a GPU")
+    if context.device.type != "cuda":
+        context.say("CUDA graph", "needs a GPU")
         return
-    spa = random_vit(1024, bench.device).spa
+    spa = random_vit(1024, context.device).spa
     spa.precision = torch.float16
-    image = spa.encode(torch.randn(1, 3, 1024, 1024, device=bench.device))
+    image = spa.encode(torch.randn(1, 3, 1024, 1024, device=context.device))
     prompt, kind = prompt_of(spa), "ViT-B/1024, float16"
-    latents = torch.randn(SAMPLES, spa.config.latent_dim, device=bench.device)
+    latents = torch.randn(SAMPLES, spa.config.latent_dim, device=context.device)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -300,41 +300,43 @@ def graphs(bench: Benchmark) -> None:
         with torch.cuda.graph(graph):
             spa.decode(image, prompt, latents)
     except RuntimeError as error:
-        bench.say(f"{kind}: decode as a graph", f"impossible: {str(error).splitlines()[0]}")
+        context.say(f"{kind}: decode as a graph", f"impossible: {str(error).splitlines()[0]}")
         return
-    spent = bench.milliseconds(graph.replay)
-    bench.say(f"{kind}: decode {SAMPLES} samples as a CUDA graph", spent, "ms")
+    spent = context.milliseconds(graph.replay)
+    context.say(f"{kind}: decode {SAMPLES} samples as a CUDA graph", spent, "ms")
 
 
-def short_of_memory(bench: Benchmark) -> None:
+def short_of_memory(context: Benchmark) -> None:
     """Run out of memory: fewer rows at once, then the CPU."""
-    if bench.device.type != "cuda":
-        bench.say("out of memory", "simulated in tests/model/test_memory.py")
+    if context.device.type != "cuda":
+        context.say("out of memory", "simulated in tests/model/test_memory.py")
         return
-    model = random_vit(512, bench.device)
+    model = random_vit(512, context.device)
     spa = model.spa
-    image, prompt = spa.encode(torch.randn(1, 3, 512, 512, device=bench.device)), prompt_of(spa)
+    image, prompt = spa.encode(torch.randn(1, 3, 512, 512, device=context.device)), prompt_of(spa)
     expected = decode(spa, image, prompt) > 0
     torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(bench.device).total_memory
+    total = torch.cuda.get_device_properties(context.device).total_memory
     for spare in (2**29, 2**20):
         used = torch.cuda.memory_reserved()
         torch.cuda.set_per_process_memory_fraction((used + spare) / total)
         try:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", DeviceMemoryWarning)
-                got = decode(spa, image, prompt).to(bench.device) > 0
+                got = decode(spa, image, prompt).to(context.device) > 0
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         same = float((got == expected).double().mean())
         where = f"on {spa.device}, {spa.most_rows.get('_decode', SAMPLES)} at once"
-        bench.say(f"with {spare / 2**20:.0f} MiB to spare", f"{where}, {same:.2%} of pixels alike")
+        context.say(
+            f"with {spare / 2**20:.0f} MiB to spare", f"{where}, {same:.2%} of pixels alike"
+        )
         for one in told:
             print(f"   {one.message}")
         torch.cuda.empty_cache()
 
 
-def folder(bench: Benchmark) -> None:
+def folder(context: Benchmark) -> None:
     """Segment a folder of images, one click each, in one process."""
     sys.path.insert(0, str(Path(__file__).parent))
     from batch import make_images
@@ -345,8 +347,8 @@ def folder(bench: Benchmark) -> None:
     from napari_spa.batch.task import BatchRecipe
 
     with tempfile.TemporaryDirectory() as name:
-        place, recipe = Path(name), BatchRecipe(device=str(bench.device))
-        make_images(place, 4 if bench.small else 40)
+        place, recipe = Path(name), BatchRecipe(device=str(context.device))
+        make_images(place, 4 if context.small else 40)
         plan = make_plan(place / "images", place / "out", recipe, prompts=place / "clicks.csv")
         engine = BatchEngine(recipe)
         segment_image(plan.tasks[0], recipe, engine, place)
@@ -354,10 +356,10 @@ def folder(bench: Benchmark) -> None:
         for task in plan.tasks[1:]:
             segment_image(task, recipe, engine, place)
         spent = (time.perf_counter() - begun) / len(plan.tasks[1:])
-    bench.say("folder: an image in one process", 1000 * spent, "ms")
+    context.say("folder: an image in one process", 1000 * spent, "ms")
 
 
-def training(bench: Benchmark) -> None:
+def training(context: Benchmark) -> None:
     """Train: windows a second that the device takes, and that the cores draw."""
     from importlib import resources
 
@@ -370,17 +372,17 @@ def training(bench: Benchmark) -> None:
     packaged = resources.files("napari_spa.train") / "recipes" / "spa-tiny.toml"
     with resources.as_file(packaged) as path:
         config = read_recipe(path).on("cuda")
-    if bench.small:
+    if context.small:
         config = replace(config, batch=4, workers=1)
     windows = Windows([(SyntheticSource(32, size=128), 1.0)], config.window)
     batch = collate([windows[index] for index in range(config.batch)])
     for kind in ("float32", "bfloat16"):
-        trainer = Trainer(replace(config, precision=kind), bench.device)
-        spent = bench.milliseconds(lambda t=trainer: t.advance(batch), 3 if bench.small else 10)
-        bench.say(f"training, {kind}: steps of {config.batch} windows", 1000 / spent, "steps/s")
-        bench.say(f"training, {kind}: the device takes", 1000 * config.batch / spent, "windows/s")
+        trainer = Trainer(replace(config, precision=kind), context.device)
+        spent = context.milliseconds(lambda t=trainer: t.advance(batch), 3 if context.small else 10)
+        context.say(f"training, {kind}: steps of {config.batch} windows", 1000 / spent, "steps/s")
+        context.say(f"training, {kind}: the device takes", 1000 * config.batch / spent, "windows/s")
         loss = trainer.advance(batch)["loss"]
-        bench.say(f"training, {kind}: loss after the same few steps", loss)
+        context.say(f"training, {kind}: loss after the same few steps", loss)
         del trainer
     workers = min(config.workers, os.cpu_count() or 1)
     numbers = range(10**9)
@@ -391,11 +393,11 @@ def training(bench: Benchmark) -> None:
     for _ in range(2 * workers):
         next(batches)
     drawn, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < (2 if bench.small else 10):
+    while time.perf_counter() - begun < (2 if context.small else 10):
         next(batches)
         drawn += config.batch
     rate = drawn / (time.perf_counter() - begun)
-    bench.say(f"training: {workers} processes draw", rate, "windows/s")
+    context.say(f"training: {workers} processes draw", rate, "windows/s")
 
 
 def main() -> None:
@@ -407,7 +409,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", help="only these, as they are called in this file")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    bench = Benchmark(torch.device(options.device), options.seconds, small=options.small)
+    context = Benchmark(torch.device(options.device), options.seconds, small=options.small)
     parts = (
         ceilings,
         masks,
@@ -421,9 +423,9 @@ def main() -> None:
     for annotated in parts:
         if options.parts and annotated.__name__ not in options.parts:
             continue
-        bench.part(annotated)
+        context.part(annotated)
         if options.json is not None:  # after each: what was measured is kept
-            options.json.write_text(json.dumps(bench.figures, indent=1))
+            options.json.write_text(json.dumps(context.figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
-from napari_spa.evaluate.methods import Bench
+from napari_spa.evaluate.methods import MethodContext
 from napari_spa.io.models.load import LoadedModel
 from napari_spa.refine.engine.config import EngineConfig
 
@@ -45,5 +45,5 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bench(model: LoadedModel) -> Bench:
-    return Bench(model, EngineConfig(samples=8))
+def context(model: LoadedModel) -> MethodContext:
+    return MethodContext(model, EngineConfig(samples=8))

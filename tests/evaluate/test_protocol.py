@@ -29,8 +29,8 @@ CONFIG = EvaluateConfig(
 )
 
 
-def play(bench, folder, config=CONFIG, **options):
-    parts = list(evaluate(bench, folder, replace(config, engine=bench.engine), **options))
+def play(context, folder, config=CONFIG, **options):
+    parts = list(evaluate(context, folder, replace(config, engine=context.engine), **options))
     return [row for part in parts for row in part.rows]
 
 
@@ -38,8 +38,8 @@ def without_seconds(rows):
     return [repr(replace(row, seconds=0.0)) for row in rows]
 
 
-def test_one_row_for_each_image_target_method_and_round(bench, folder: Path) -> None:
-    rows = play(bench, folder)
+def test_one_row_for_each_image_target_method_and_round(context, folder: Path) -> None:
+    rows = play(context, folder)
     # Three raters marked b, two a; three methods, three rounds.
     assert len(rows) == (3 + 2) * 3 * 3
     assert len({(r.image, r.target, r.method, r.round) for r in rows}) == len(rows)
@@ -53,42 +53,42 @@ def test_one_row_for_each_image_target_method_and_round(bench, folder: Path) -> 
         assert row.act == ("none" if row.round == 3 or row.candidates == 0 else "pick")
 
 
-def test_every_combination_of_raters_is_a_user(bench, folder: Path) -> None:
-    rows = play(bench, folder, replace(CONFIG, combinations=15, rounds=1, methods=("spa",)))
+def test_every_combination_of_raters_is_a_user(context, folder: Path) -> None:
+    rows = play(context, folder, replace(CONFIG, combinations=15, rounds=1, methods=("spa",)))
     assert {r.target for r in rows if r.image == "b"} == {
         "blank", "loose", "tight", "blank+loose", "blank+tight", "loose+tight", "blank+loose+tight",
     }  # fmt: skip
 
 
-def test_methods_and_users_share_the_click_and_the_first_round(bench, folder: Path) -> None:
-    rows = [r for r in play(bench, folder) if r.round == 1]
+def test_methods_and_users_share_the_click_and_the_first_round(context, folder: Path) -> None:
+    rows = [r for r in play(context, folder) if r.round == 1]
     for image in ("a", "b"):
         first = [r for r in rows if r.image == image]
         assert len({(r.uncertainty, r.candidates, r.similarity) for r in first}) == 1
         assert len({(r.target, r.dice) for r in first}) == len({r.target for r in first})
 
 
-def test_it_is_seeded(bench, folder: Path) -> None:
+def test_it_is_seeded(context, folder: Path) -> None:
     def figures(**changes) -> list[str]:
-        return without_seconds(play(bench, folder, replace(CONFIG, **changes)))
+        return without_seconds(play(context, folder, replace(CONFIG, **changes)))
 
     assert figures() == figures()
     assert figures() == figures(workers=2), "images do not depend on each other"
     assert figures() != figures(seed=1)
 
 
-def test_what_else_is_played_changes_nothing(bench, folder: Path) -> None:
-    both = [r for r in play(bench, folder) if r.method == "spa-random-pick"]
-    alone = play(bench, folder, replace(CONFIG, methods=("spa-random-pick",)))
+def test_what_else_is_played_changes_nothing(context, folder: Path) -> None:
+    both = [r for r in play(context, folder) if r.method == "spa-random-pick"]
+    alone = play(context, folder, replace(CONFIG, methods=("spa-random-pick",)))
     assert without_seconds(both) == without_seconds(alone)
 
 
-def test_users_play_with_the_methods_that_take_what_they_do(bench, folder: Path) -> None:
+def test_users_play_with_the_methods_that_take_what_they_do(context, folder: Path) -> None:
     registry = {**METHODS, "fixed": MethodEntry("fixed", "", "deterministic", "looks", Fixed)}
     config = replace(
         CONFIG, users=("clicks", "both"), methods=("spa", "spa-random-pick", "fixed"), limit=1
     )
-    rows = play(bench, folder, config, registry=registry)
+    rows = play(context, folder, config, registry=registry)
     assert {(r.method, r.user) for r in rows} == {
         ("spa", "clicks"),
         ("spa", "both"),
@@ -98,19 +98,19 @@ def test_users_play_with_the_methods_that_take_what_they_do(bench, folder: Path)
     assert {r.act for r in rows if (r.method, r.user) == ("spa", "clicks")} == {"click", "none"}
 
 
-def test_both_ways_of_clicking_side_by_side(bench, folder: Path) -> None:
+def test_both_ways_of_clicking_side_by_side(context, folder: Path) -> None:
     config = replace(CONFIG, clicks=("central", "realistic"), methods=("spa",), rounds=1)
-    rows = play(bench, folder, config)
+    rows = play(context, folder, config)
     assert {r.clicks for r in rows} == {"central", "realistic"}
-    alone = play(bench, folder, replace(config, clicks=("realistic",)))
+    alone = play(context, folder, replace(config, clicks=("realistic",)))
     assert without_seconds([r for r in rows if r.clicks == "realistic"]) == without_seconds(alone)
 
 
-def test_objects_are_targets(bench, folder: Path) -> None:
+def test_objects_are_targets(context, folder: Path) -> None:
     config = replace(CONFIG, objects=True, rounds=1, methods=("spa",))
-    rows = play(bench, folder, config)
+    rows = play(context, folder, config)
     assert {(r.image, r.object) for r in rows} == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
-    fewer = play(bench, folder, replace(config, targets=1))
+    fewer = play(context, folder, replace(config, targets=1))
     assert len({(r.image, r.object) for r in fewer}) == 2
     assert {r.dice for r in fewer} <= {r.dice for r in rows}, "a subset, not another game"
 
@@ -120,12 +120,12 @@ class Fixed:
 
     currencies = frozenset()
 
-    def __init__(self, bench) -> None:
+    def __init__(self, context) -> None:
         self.facts = {"weights": "none"}
         self.told: list[object] = []
 
-    def open(self, image, bench):
-        self.told.append(bench)
+    def open(self, image, context):
+        self.told.append(context)
         return self
 
     def start(self, click, box):
@@ -153,8 +153,8 @@ class Recorder(Fixed):
 @pytest.mark.parametrize(
     ("habit", "kind"), [("picks", Pick), ("clicks", Click), ("boxes", Box), ("slips-20", Pick)]
 )
-def test_a_game_is_what_its_user_does(bench, habit: str, kind: type) -> None:
-    method = Recorder(bench)
+def test_a_game_is_what_its_user_does(context, habit: str, kind: type) -> None:
+    method = Recorder(context)
     user = User(disc(18, 14, 8), np.random.default_rng(0), habit)
     turns = list(play_rounds(method, method, Click(18, 14, 1), user, 3))
     assert len(turns) == 3
@@ -162,17 +162,17 @@ def test_a_game_is_what_its_user_does(bench, habit: str, kind: type) -> None:
     assert isinstance(method.told[1], Box), "a method that takes boxes is started with one"
 
 
-def test_a_user_with_nothing_to_do_ends_the_game(bench) -> None:
-    method = Recorder(bench)
+def test_a_user_with_nothing_to_do_ends_the_game(context) -> None:
+    method = Recorder(context)
     user = User(disc(18, 14, 5), np.random.default_rng(0), "clicks")
     assert len(list(play_rounds(method, method, Click(18, 14, 1), user, 6))) == 1
 
 
-def test_the_click_is_where_all_raters_agree(bench, folder: Path) -> None:
-    method = Fixed(bench)
-    registry = {"fixed": MethodEntry("fixed", "", "deterministic", "looks", lambda bench: method)}
+def test_the_click_is_where_all_raters_agree(context, folder: Path) -> None:
+    method = Fixed(context)
+    registry = {"fixed": MethodEntry("fixed", "", "deterministic", "looks", lambda context: method)}
     config = replace(CONFIG, methods=("fixed",), objects=True)
-    rows = play(bench, folder, config, registry=registry)
+    rows = play(context, folder, config, registry=registry)
     assert {row.user for row in rows} == {"looks"}
     agreed = open_folder(folder).read("b").masks.all(axis=0)
     clicks = [told for told in method.told if isinstance(told, Click)][2 * 2 :]
@@ -181,10 +181,10 @@ def test_the_click_is_where_all_raters_agree(bench, folder: Path) -> None:
     assert all(agreed[int(c.row), int(c.column)] for c in clicks)
 
 
-def test_frozen_keeps_the_mixture_and_spa_does_not(bench, folder: Path) -> None:
+def test_frozen_keeps_the_mixture_and_spa_does_not(context, folder: Path) -> None:
     image, mixtures = open_folder(folder).read("b").image, {}
     for name in ("spa", "spa-frozen", "spa-gaussian", "spa-weights"):
-        segmenter = METHODS[name].build(bench).open(image, bench.fresh())
+        segmenter = METHODS[name].build(context).open(image, context.fresh())
         segmenter.start(Click(18.0, 14.0, 1), None)
         before = segmenter.session.mixture
         offered = segmenter.session._rounds.show(segmenter.session.timeline.state).feedback
@@ -203,8 +203,8 @@ def test_frozen_keeps_the_mixture_and_spa_does_not(bench, folder: Path) -> None:
     }
 
 
-def test_a_standard_gaussian_is_all_that_random_sampling_has(bench, folder: Path) -> None:
-    segmenter = METHODS["spa-random-gaussian"].build(bench).open(disc(18, 14, 5) * 1.0, bench)
+def test_a_standard_gaussian_is_all_that_random_sampling_has(context, folder: Path) -> None:
+    segmenter = METHODS["spa-random-gaussian"].build(context).open(disc(18, 14, 5) * 1.0, context)
     segmenter.start(Click(18.0, 14.0, 1), None)
     mixture = segmenter.session.mixture
     assert (mixture.components, mixture.weights.tolist()) == (1, [1.0])
@@ -212,53 +212,53 @@ def test_a_standard_gaussian_is_all_that_random_sampling_has(bench, folder: Path
     assert (mixture.variances == 1).all()
 
 
-def test_the_number_of_samples_is_the_methods_own(bench, folder: Path) -> None:
+def test_the_number_of_samples_is_the_methods_own(context, folder: Path) -> None:
     for count in (24, 36, 48):
-        segmenter = METHODS[f"spa-n{count}"].build(bench).open(disc(18, 14, 5) * 1.0, bench)
+        segmenter = METHODS[f"spa-n{count}"].build(context).open(disc(18, 14, 5) * 1.0, context)
         assert segmenter.session.config.samples == count
 
 
 def test_a_stopped_evaluation_goes_on_and_gives_the_same_table(
-    bench, folder: Path, tmp_path: Path
+    context, folder: Path, tmp_path: Path
 ) -> None:
-    whole = play(bench, folder)
+    whole = play(context, folder)
     work = tmp_path / "report"
-    parts = evaluate(bench, folder, replace(CONFIG, engine=bench.engine), work=work)
+    parts = evaluate(context, folder, replace(CONFIG, engine=context.engine), work=work)
     next(parts)
     parts.close()  # stopped after the first image
     (image,) = {path.stem for path in (work / "games").glob("spa_*/[!p]*.json")}
     first = work / "games" / "spa_picks_uniform" / f"{image}.json"
     stamp = first.stat().st_mtime_ns
-    rest = play(bench, folder, work=work)
+    rest = play(context, folder, work=work)
     assert without_seconds(rest) == without_seconds(whole)
     assert first.stat().st_mtime_ns == stamp, "what was played is not played again"
-    again = play(bench, folder, work=work)
+    again = play(context, folder, work=work)
     assert list(map(repr, again)) == list(map(repr, rest)), "seconds too"
 
 
-def test_a_method_can_be_added_to_a_report(bench, folder: Path, tmp_path: Path) -> None:
-    play(bench, folder, replace(CONFIG, methods=("spa",)), work=tmp_path / "r")
-    rows = play(bench, folder, work=tmp_path / "r")
-    assert without_seconds(rows) == without_seconds(play(bench, folder))
+def test_a_method_can_be_added_to_a_report(context, folder: Path, tmp_path: Path) -> None:
+    play(context, folder, replace(CONFIG, methods=("spa",)), work=tmp_path / "r")
+    rows = play(context, folder, work=tmp_path / "r")
+    assert without_seconds(rows) == without_seconds(play(context, folder))
 
 
-def test_games_with_other_settings_are_not_mixed(bench, folder: Path, tmp_path: Path) -> None:
-    play(bench, folder, work=tmp_path / "r")
+def test_games_with_other_settings_are_not_mixed(context, folder: Path, tmp_path: Path) -> None:
+    play(context, folder, work=tmp_path / "r")
     with pytest.raises(InputError, match="games of spa with another seed; choose another folder"):
-        play(bench, folder, replace(CONFIG, seed=1), work=tmp_path / "r")
+        play(context, folder, replace(CONFIG, seed=1), work=tmp_path / "r")
     path = next((tmp_path / "r" / "games").glob("spa_*/a.json"))
     path.write_text(json.dumps({"rows": [{}]}))
     with pytest.raises(DataError, match="damaged; delete it"):
-        play(bench, folder, work=tmp_path / "r")
+        play(context, folder, work=tmp_path / "r")
 
 
-def test_a_broken_case_is_left_out_and_named(bench, folder: Path) -> None:
+def test_a_broken_case_is_left_out_and_named(context, folder: Path) -> None:
     (folder / "raters" / "loose" / "a.png").write_bytes(b"broken")
     config = replace(CONFIG, rounds=1, methods=("spa",))
     with pytest.raises(InputError, match="cannot be read"):
-        play(bench, folder, config)
+        play(context, folder, config)
     failed = {}
-    rows = play(bench, folder, config, failed=failed.__setitem__)
+    rows = play(context, folder, config, failed=failed.__setitem__)
     assert {r.image for r in rows} == {"b"}
     assert list(failed) == ["a"]
 
@@ -276,13 +276,13 @@ def test_a_broken_case_is_left_out_and_named(bench, folder: Path) -> None:
     ],
 )
 def test_an_impossible_configuration_is_one_sentence(
-    bench, folder: Path, changes, sentence
+    context, folder: Path, changes, sentence
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        play(bench, folder, replace(CONFIG, **changes))
+        play(context, folder, replace(CONFIG, **changes))
 
 
-def test_an_empty_split_is_one_sentence(bench, folder: Path) -> None:
+def test_an_empty_split_is_one_sentence(context, folder: Path) -> None:
     (folder / "split.csv").write_text("name,split\na,train\nb,train\n")
     with pytest.raises(DataError, match="no image of the split 'val'"):
-        play(bench, folder, replace(CONFIG, split="val"))
+        play(context, folder, replace(CONFIG, split="val"))

@@ -20,7 +20,9 @@ from napari_spa.widgets.refine.dock import RefineDock
 MODEL = make_model()
 SHAPE = (12, 64, 72)
 # A random network sees no object end; only the stack's edges and empty masks do.
-ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9, fade=-1e9, shift=1e9)
+ON_AND_ON = PropagationConfig(
+    uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, fade=-1e9, shift=1e9
+)
 SCALE, TRANSLATE = (2.5, 0.7, 0.7), (10.0, -3.0, 4.0)
 
 

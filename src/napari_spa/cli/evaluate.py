@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.methods import Bench
+    from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.protocol import Played
     from napari_spa.evaluate.targets import Combinations, EvaluateConfig
     from napari_spa.evaluate.transfer import Tested
@@ -272,7 +272,7 @@ def run(options: argparse.Namespace) -> int:
     if missing:
         raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")
     from napari_spa.datasets import open_folder
-    from napari_spa.evaluate.methods import Bench
+    from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.targets import choose_names
     from napari_spa.io.models.load import load_model
 
@@ -283,7 +283,7 @@ def run(options: argparse.Namespace) -> int:
         model = load_model(options.model, device=options.device)
     if options.transfer is not None:
         return run_transfer(options, model, folder, config)
-    bench = Bench(
+    context = MethodContext(
         model,
         config.engine,
         seed=config.seed,
@@ -292,12 +292,12 @@ def run(options: argparse.Namespace) -> int:
         medsam=options.medsam,
         single=config.objects,
     )
-    played, failed = _play(options, bench, folder, config, count)
+    played, failed = _play(options, context, folder, config, count)
     for name, reason in failed:
         echo_err(f"napari-spa: {name} was left out: {reason}")
     if not played.rows:
         raise DataError(f"no image of {options.data} could be played.")
-    _report(options, bench, config, played, failed)
+    _report(options, context, config, played, failed)
     return 1 if failed else 0
 
 
@@ -346,7 +346,7 @@ def _list_methods(*, as_json: bool) -> None:
 
 def _play(
     options: argparse.Namespace,
-    bench: Bench,
+    context: MethodContext,
     folder: CaseFolder,
     config: EvaluateConfig,
     count: int,
@@ -364,7 +364,7 @@ def _play(
         bar.update()
 
     with checking_the_call():
-        images = evaluate(bench, folder, config, work=options.output, failed=leave_out)
+        images = evaluate(context, folder, config, work=options.output, failed=leave_out)
     with tqdm(total=count, unit="image", desc="evaluate", disable=None) as bar:
         for played in images:
             bar.update()
@@ -374,7 +374,7 @@ def _play(
 
 def _report(
     options: argparse.Namespace,
-    bench: Bench,
+    context: MethodContext,
     config: EvaluateConfig,
     played: Played,
     failed: list[tuple[str, str]],
@@ -388,13 +388,13 @@ def _report(
         "images": len({row.image for row in rows}),
         "patients or images drawn again": len({row.group for row in rows}),
         "targets": len({(row.image, row.object, row.target) for row in rows}),
-        "model": model_words(bench.model),
+        "model": model_words(context.model),
         "settings": (
             f"split {config.split}, seed {config.seed}, limit {config.limit}, "
             f"combinations {config.combinations}"
         ),
     }
-    results = Results(rows, played.agreement, training_costs(bench, config.methods), config.seed)
+    results = Results(rows, played.agreement, training_costs(context, config.methods), config.seed)
     report = write_report(results, options.output, facts=facts)
     if report.remark is not None:
         echo_err(f"napari-spa: {report.remark}.")
@@ -407,7 +407,7 @@ def _report(
             "report": str(options.output),
             "rows": len(rows),
             **facts,
-            "model": model_facts(bench.model),
+            "model": model_facts(context.model),
             "failed": [{"image": name, "why": reason} for name, reason in failed],
             "summary": [asdict(summary) for summary in report.summaries],
             "differences": [asdict(difference) for difference in report.differences],

@@ -177,9 +177,9 @@ def check_json_file(path: Path) -> None:
 
 
 def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
-    from napari_spa.refine.preference.summary import boundary_lean, describe, growth
+    from napari_spa.refine.preference.summary import boundary_lean, describe, relative_size
 
-    lean, size = boundary_lean(profile), growth(profile)
+    lean, size = boundary_lean(profile), relative_size(profile)
     if json:
         echo_json(
             {

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_spa.cli.arguments import Commands
+    from napari_spa.train.baselines import BaselineConfig
     from napari_spa.train.config import Recipe
     from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
-    from napari_spa.train.rivals import RivalConfig
 
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:
@@ -77,17 +77,17 @@ def run_methods(options: argparse.Namespace) -> int:
     """Train the methods and return the exit status; what is done is not done again."""
     from napari_spa.datasets import open_folder
     from napari_spa.io.models.load import resolve_device
-    from napari_spa.train.rivals import RIVALS, split_name, train_method
+    from napari_spa.train.baselines import BASELINES, split_name, train_method
 
     names = list(dict.fromkeys(chain(*options.methods)))
-    names = list(RIVALS) if names == ["all"] else names
+    names = list(BASELINES) if names == ["all"] else names
     if len(options.data) != 1:
         raise CallError("--methods takes one DATA folder.")
     with checking_the_call():
         folder = open_folder(Path(options.data[0]))
         for name in names:
             split_name(name)
-        config = _rival_config(options)
+        config = _baseline_config(options)
         config.check()
     device = resolve_device(options.device)
     results = []
@@ -119,12 +119,12 @@ def run_methods(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rival_config(options: argparse.Namespace) -> RivalConfig:
+def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
     from dataclasses import replace
 
-    from napari_spa.train.rivals import RivalConfig
+    from napari_spa.train.baselines import BaselineConfig
 
-    config = RivalConfig(
+    config = BaselineConfig(
         split=None if options.split == "all" else options.split,
         single=options.objects,
         seed=options.seed,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.methods import Bench, Method, MethodEntry, Segmenter
+    from napari_spa.evaluate.methods import Method, MethodContext, MethodEntry, Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _write(path: Path, content: object) -> None:
 
 
 def evaluate(
-    bench: Bench,
+    context: MethodContext,
     folder: CaseFolder | Path | str,
     config: EvaluateConfig | None = None,
     *,
@@ -139,12 +139,12 @@ def evaluate(
     opened = open_folder(folder) if isinstance(folder, (str, Path)) else folder
     names = choose_names(opened, config)
     entries = {name: find_method(name, registry) for name in config.methods}
-    methods = {name: entry.build(bench) for name, entry in entries.items()}
+    methods = {name: entry.build(context) for name, entry in entries.items()}
     seats = _seats(config, entries, methods)
     files = {
-        seat: GameFiles(work, seat, _plan(bench, config, methods[seat.method])) for seat in seats
+        seat: GameFiles(work, seat, _plan(context, config, methods[seat.method])) for seat in seats
     }
-    table = _Table(bench, opened, config, methods, files, case_groups(opened, names))
+    table = _Table(context, opened, config, methods, files, case_groups(opened, names))
     return _outcomes(table.play, names, config.workers, failed)
 
 
@@ -206,10 +206,10 @@ def _seats(
     return seats
 
 
-def _plan(bench: Bench, config: EvaluateConfig, method: Method) -> dict[str, object]:
+def _plan(context: MethodContext, config: EvaluateConfig, method: Method) -> dict[str, object]:
     """Return what decides a game, besides its image: not how many are played."""
     return {
-        "model": asdict(bench.model.identity),
+        "model": asdict(context.model.identity),
         "method": dict(method.facts),
         "objects": config.objects,
         "combinations": config.combinations,
@@ -225,14 +225,14 @@ class _Table:
 
     def __init__(
         self,
-        bench: Bench,
+        context: MethodContext,
         folder: CaseFolder,
         config: EvaluateConfig,
         methods: Mapping[str, Method],
         files: Mapping[Seat, GameFiles],
         groups: Mapping[str, str],
     ) -> None:
-        self._bench, self._folder, self._config = bench, folder, config
+        self._bench, self._folder, self._config = context, folder, config
         self._methods, self._files, self._groups = methods, files, groups
 
     def play(self, name: str) -> Played:
@@ -246,13 +246,13 @@ class _Table:
         return Played.joined([played for played in known.values() if played is not None])
 
     def _play(self, seats: Sequence[Seat], name: str) -> dict[Seat, Played]:
-        config, bench = self._config, self._bench.fresh()
+        config, context = self._config, self._bench.fresh()
         case = self._folder.read(name)
         objects = choose_objects(case, config)
         played: dict[Seat, Played] = {}
         for seat in seats:
             method, style = self._methods[seat.method], cast("ClickStyle", seat.clicks)
-            segmenter = method.open(case.image, bench)
+            segmenter = method.open(case.image, context)
             parts = []
             for rated in objects:
                 rng = seeded(config, name, rated.object, "click", seat.clicks)

@@ -169,11 +169,11 @@ class _Pairs:
                 self._dice[seat, row.round][row.image, row.object, row.target] = row.dice
 
     def __call__(
-        self, name: str, rival: Seat, at: Callable[[int], int] = _same
+        self, name: str, baseline: Seat, at: Callable[[int], int] = _same
     ) -> list[Difference]:
         found = []
         for number in sorted(number for seat, number in self._dice if seat == self._first):
-            other = rival, at(number)
+            other = baseline, at(number)
             if other == (self._first, number) or other not in self._dice:
                 continue
             mine, theirs = self._dice[self._first, number], self._dice[other]

@@ -213,7 +213,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
 
 
 @dataclass(slots=True)
-class _Pupil:
+class _Learner:
     """One rater at work: the profile so far, and those that are tested."""
 
     images: int = 0
@@ -241,10 +241,10 @@ class _Experiment:
         for order in range(1, self._config.orders + 1):
             rng = seeded(self._config.protocol, "order", order)
             shuffled = [names[index] for index in rng.permutation(len(names))]
-            pupils, used = self._teach(order, shuffled)
+            learners, used = self._teach(order, shuffled)
             unseen = [name for name in shuffled if name not in used]
             for name in unseen[: self._config.protocol.limit]:
-                tested = self._attempt(name, partial(self._test, order, pupils))
+                tested = self._attempt(name, partial(self._test, order, learners))
                 if tested is not None:
                     yield tested
 
@@ -260,36 +260,36 @@ class _Experiment:
             self._left_out.add(name)
             return None
 
-    def _teach(self, order: int, names: Sequence[str]) -> tuple[dict[str, _Pupil], set[str]]:
+    def _teach(self, order: int, names: Sequence[str]) -> tuple[dict[str, _Learner], set[str]]:
         """Return the raters, and which images taught one of them."""
-        pupils: dict[str, _Pupil] = {}
+        learners: dict[str, _Learner] = {}
         used: set[str] = set()
         for name in names:
-            if self._attempt(name, partial(self._work_through, order, pupils)):
+            if self._attempt(name, partial(self._work_through, order, learners)):
                 used.add(name)
             most = max(self._config.images)
-            if pupils and all(pupil.images >= most for pupil in pupils.values()):
+            if learners and all(learner.images >= most for learner in learners.values()):
                 break
-        return pupils, used
+        return learners, used
 
-    def _work_through(self, order: int, pupils: dict[str, _Pupil], case: Case) -> bool:
+    def _work_through(self, order: int, learners: dict[str, _Learner], case: Case) -> bool:
         """Let each rater who is not done work through an image; say whether one did."""
         rated = choose_objects(case, self._config.protocol)
         anybody = False
         for rater in case.raters:
-            pupil = pupils.setdefault(rater, _Pupil())
+            learner = learners.setdefault(rater, _Learner())
             mine = [each for each in rated if rater in each.raters]
-            if not mine or pupil.images >= max(self._config.images):
+            if not mine or learner.images >= max(self._config.images):
                 continue
             anybody = True
-            number = pupil.images + 1
+            number = learner.images + 1
             profile = self._files.profile(order, rater, number)
             if profile is None:
-                profile = self._play(case, rater, mine, pupil.profile)
+                profile = self._play(case, rater, mine, learner.profile)
                 self._files.keep_profile(order, rater, number, profile)
-            pupil.images, pupil.profile = number, profile
+            learner.images, learner.profile = number, profile
             if number in self._config.images:
-                pupil.kept[number] = profile
+                learner.kept[number] = profile
         return anybody
 
     def _play(
@@ -317,18 +317,18 @@ class _Experiment:
 
     # ---------------------------------------------------------------- testing
 
-    def _test(self, order: int, pupils: dict[str, _Pupil], case: Case) -> Tested:
+    def _test(self, order: int, learners: dict[str, _Learner], case: Case) -> Tested:
         tested = self._files.tested(order, case.name)
         if tested is None:
-            tested = self._propose_all(order, pupils, case)
+            tested = self._propose_all(order, learners, case)
             self._files.keep_tested(order, case.name, tested)
         return tested
 
-    def _propose_all(self, order: int, pupils: dict[str, _Pupil], case: Case) -> Tested:
+    def _propose_all(self, order: int, learners: dict[str, _Learner], case: Case) -> Tested:
         taught = [
             (images, rater, profile)
-            for rater, pupil in pupils.items()
-            for images, profile in pupil.kept.items()
+            for rater, learner in learners.items()
+            for images, profile in learner.kept.items()
         ]
         rows: list[TransferRow] = []
         agreements: list[Agreement] = []

@@ -101,12 +101,12 @@ def test_a_slice_can_be_had_again_from_its_decisions(tiny):
 
 def test_a_limit_and_an_edge_end_it(tiny):
     image, _ = ball(slices=6)
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
     found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=anything))
     if ending.reason == "edge":
         assert ending.position == found[-1].position == 5
-    few = PropagationConfig(limit=1, uncertainty=1.0, overlap=0.0, growth=1e9)
+    few = PropagationConfig(limit=1, uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=few))
     assert len(found) <= 1
     assert ending.reason in ("limit", "empty")
@@ -121,7 +121,7 @@ def test_what_was_found_before_a_cancel_stays(tiny):
         if len(steps) > 1:
             raise Cancelled("stopped")
 
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, growth=1e9)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
     walk = propagate(
         tiny, image.__getitem__, [1, 2, 3], mask, config=anything, progress=stop_at_the_second

@@ -14,9 +14,9 @@ from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.summary import (
     boundary_lean,
     describe,
-    growth,
     in_brief,
     proportion,
+    relative_size,
 )
 
 BOTH = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 2)
@@ -86,12 +86,12 @@ def test_in_brief(profile: PreferenceProfile, words: str) -> None:
 
 
 def test_growth_is_the_geometric_mean_and_never_overflows() -> None:
-    assert growth(_profile(objects=2, log_growth=math.log(2.0) + math.log(0.5))) == 0.0
-    assert growth(_profile()) is None
-    huge = growth(_profile(objects=1, log_growth=1e300))
+    assert relative_size(_profile(objects=2, log_growth=math.log(2.0) + math.log(0.5))) == 0.0
+    assert relative_size(_profile()) is None
+    huge = relative_size(_profile(objects=1, log_growth=1e300))
     assert huge is not None
     assert math.isfinite(huge)
-    assert growth(_profile(objects=1, log_growth=-1e300)) == -1.0
+    assert relative_size(_profile(objects=1, log_growth=-1e300)) == -1.0
     for extreme in (1e300, -1e300):
         assert "Learnt" in describe(_profile(objects=9, log_growth=extreme))
 

@@ -66,15 +66,15 @@ def test_the_only_image_of_a_profile_counts_in_full():
 
 
 def test_what_is_known_of_a_reopened_object_is_not_learnt_twice():
-    once = learn(None, state(0.5, 3), MODEL, growth=0.1)
+    once = learn(None, state(0.5, 3), MODEL, log_area_ratio=0.1)
     again = learn(once, state(1.0, 5), MODEL, known=3)
     assert (again.picks, again.images, again.objects) == (5, 1, 1)
     np.testing.assert_allclose(again.mixture.means, 0.5 + 0.5 * 2 / 5)
 
 
 def test_without_picks_nothing_is_learnt_but_the_size():
-    profile = learn(None, state(1.0, 4), MODEL, growth=math.log(2), image="one")
-    kept = learn(profile, state(5.0, 0), MODEL, growth=math.log(0.5), image="one")
+    profile = learn(None, state(1.0, 4), MODEL, log_area_ratio=math.log(2), image="one")
+    kept = learn(profile, state(5.0, 0), MODEL, log_area_ratio=math.log(0.5), image="one")
     np.testing.assert_array_equal(kept.mixture.means, profile.mixture.means)
     assert (kept.images, kept.objects, kept.log_growth) == (1, 2, pytest.approx(0))
     initial = mixture(0)
@@ -165,7 +165,7 @@ def test_a_session_teaches_growth_and_counts_images_once():
     session.start([(30, 30)])
     profile = session.accept().profile
     assert profile.images == 2
-    assert session.lesson()(None).images == 1
+    assert session.profile_update()(None).images == 1
     assert profile.objects <= 3
     if first.area and last.area:
         assert profile.log_growth == pytest.approx(math.log(last.area / first.area))
@@ -188,7 +188,7 @@ def test_accepting_decodes_nothing_also_after_recovery(monkeypatch):
     monkeypatch.setattr(again._predictor, "propose", refuse)
     assert again.accept().profile.log_growth == grown
     with pytest.raises(SessionError, match="nothing was accepted"):
-        RefinementSession(session.model).lesson()
+        RefinementSession(session.model).profile_update()
 
 
 def test_a_reopened_object_teaches_its_size_once():

@@ -29,10 +29,10 @@ class Session:
         self.model, self.profile = SimpleNamespace(identity=model), None
 
     def accept(self):
-        self.profile = self.lesson()(self.profile)
+        self.profile = self.profile_update()(self.profile)
         return self
 
-    def lesson(self):
+    def profile_update(self):
         model = self.model.identity
         return lambda p: replace(p, picks=p.picks + 2) if p else _of(model, picks=2)
 

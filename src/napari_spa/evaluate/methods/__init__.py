@@ -1,4 +1,4 @@
-"""The ways of segmenting that are compared: ours, its ablations, and its rivals.
+"""The ways of segmenting that are compared: ours, its ablations, and its baselines.
 
 A method is a small class with ``currencies`` and ``open`` (see
 :class:`~napari_spa.evaluate.methods.base.Method`).  To compare another one, give
@@ -15,8 +15,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import InputError
-from napari_spa.evaluate.methods.base import Bench, Method, MethodEntry, Segmenter, run_folder
-from napari_spa.evaluate.methods.rivals import prompted, tuned, whole_image
+from napari_spa.evaluate.methods.base import (
+    Method,
+    MethodContext,
+    MethodEntry,
+    Segmenter,
+    run_folder,
+)
+from napari_spa.evaluate.methods.baselines import prompted, tuned, whole_image
 from napari_spa.evaluate.methods.sessions import SpaMethod
 
 if TYPE_CHECKING:
@@ -26,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
-    "Bench",
     "Method",
+    "MethodContext",
     "MethodEntry",
     "Segmenter",
     "find_method",
@@ -41,11 +47,11 @@ def _ours(
     return MethodEntry(name, about, family, user, partial(_session, method))
 
 
-def _session(method: SpaMethod, bench: Bench, run: str = "spa") -> SpaMethod:
+def _session(method: SpaMethod, context: MethodContext, run: str = "spa") -> SpaMethod:
     """Play with the model that was trained further on the data set, where one was."""
-    if bench.runs is None or not (bench.runs / run).is_dir():
+    if context.runs is None or not (context.runs / run).is_dir():
         return method
-    model, facts = bench.once(run, partial(tuned, run, bench))
+    model, facts = context.once(run, partial(tuned, run, context))
     return replace(method, model=model, facts=facts)
 
 
@@ -120,19 +126,21 @@ def find_method(name: str, registry: Mapping[str, MethodEntry] = METHODS) -> Met
         )
     if base == name:
         return entry
-    build: Callable[[Bench], Method] = partial(_part if base == "spa" else whole_image, name)
+    build: Callable[[MethodContext], Method] = partial(
+        _part if base == "spa" else whole_image, name
+    )
     return replace(entry, name=name, build=build)
 
 
-def _part(name: str, bench: Bench) -> Method:
-    run_folder(bench, name)  # says how to train it
-    return _session(SpaMethod(), bench, name)
+def _part(name: str, context: MethodContext) -> Method:
+    run_folder(context, name)  # says how to train it
+    return _session(SpaMethod(), context, name)
 
 
-def training_costs(bench: Bench, names: Sequence[str]) -> dict[str, Mapping[str, object]]:
+def training_costs(context: MethodContext, names: Sequence[str]) -> dict[str, Mapping[str, object]]:
     """Return what training cost, for those methods that were trained."""
     entries = [find_method(name) for name in names]
-    built = {entry.name: entry.build(bench).facts for entry in entries}
+    built = {entry.name: entry.build(context).facts for entry in entries}
     costs: dict[str, Mapping[str, object]] = {}
     known = set()
     for name, facts in built.items():

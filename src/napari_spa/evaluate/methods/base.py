@@ -48,16 +48,16 @@ class Method(Protocol):
         """What decides its masks besides the bench, and what it cost to train."""
         ...
 
-    def open(self, image: NDArray[np.generic], bench: Bench) -> Segmenter:
+    def open(self, image: NDArray[np.generic], context: MethodContext) -> Segmenter:
         """Take an image; one segmenter plays its games one after another."""
         ...
 
 
 @dataclass(slots=True, eq=False)
-class Bench:
-    """What the methods share: the model, the trained rivals, and an image's embeddings."""
+class MethodContext:
+    """What the methods share: the model, the trained baselines, and an image's embeddings."""
 
-    model: LoadedModel  # the one that is evaluated, and the backbone of the rivals that have one
+    model: LoadedModel  # the one that is evaluated, and the backbone of the baselines that have one
     engine: EngineConfig  # numbers of samples and candidates, and what a pick carries on
     seed: int = 0  # of sessions
     runs: Path | None = None  # where trained methods are: ``runs/METHOD``
@@ -77,9 +77,9 @@ class Bench:
         loaded: T = self._loaded[name]
         return loaded
 
-    def fresh(self) -> Bench:
+    def fresh(self) -> MethodContext:
         """Return the bench for another image."""
-        return Bench(
+        return MethodContext(
             self.model, self.engine, self.seed, self.runs, self.sam, self.medsam, self.single
         )
 
@@ -92,17 +92,17 @@ class MethodEntry:
     about: str  # for a user
     family: Family  # its row in the paper's Table 1
     user: str  # the habit of its own user, in its own currency
-    # Makes it from a :class:`Bench`; raises ``InputError`` when it is not trained.
-    build: Callable[[Bench], Method]
+    # Makes it from a :class:`MethodContext`; raises ``InputError`` when it is not trained.
+    build: Callable[[MethodContext], Method]
     trains: bool = False  # whether it must be trained before it can be played
 
 
-def run_folder(bench: Bench, name: str) -> Path:
+def run_folder(context: MethodContext, name: str) -> Path:
     """Return where a trained method is."""
-    if bench.runs is None or not (bench.runs / name).is_dir():
-        where = "RUNS" if bench.runs is None else str(bench.runs)
+    if context.runs is None or not (context.runs / name).is_dir():
+        where = "RUNS" if context.runs is None else str(context.runs)
         raise InputError(
             f"{name} is not trained; run: napari-spa train DATA --methods {name} -o {where}, "
             f"then evaluate with --runs {where}."
         )
-    return bench.runs / name
+    return context.runs / name

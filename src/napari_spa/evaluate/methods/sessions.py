@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Proposal
-    from napari_spa.evaluate.methods.base import Bench
+    from napari_spa.evaluate.methods.base import MethodContext
     from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
@@ -43,16 +43,16 @@ class SpaMethod:
     facts: Mapping[str, object] = field(default_factory=dict)  # what that training cost
     currencies: frozenset[Currency] = frozenset({"pick", "click"})
 
-    def open(self, image: NDArray[np.generic], bench: Bench) -> SpaSegmenter:
+    def open(self, image: NDArray[np.generic], context: MethodContext) -> SpaSegmenter:
         """Take an image; methods of one engine share its embedding and first rounds."""
-        engine = self._engine(bench.engine)
-        model = self.model or bench.model
+        engine = self._engine(context.engine)
+        model = self.model or context.model
         key = "session", model.identity.sha256, repr(engine), self.plain
-        stage = bench.shared.get(key)
+        stage = context.shared.get(key)
         if not isinstance(stage, _Stage):
             start = _standard(model.config.latent_dim) if self.plain else None
-            session = RefinementSession(model, seed=bench.seed, config=engine)
-            stage = bench.shared[key] = _Stage(session, image, start)
+            session = RefinementSession(model, seed=context.seed, config=engine)
+            stage = context.shared[key] = _Stage(session, image, start)
         return SpaSegmenter(stage, adapt=self.adapt)
 
     def _engine(self, engine: EngineConfig) -> EngineConfig:

@@ -44,7 +44,9 @@ class PropagationConfig:
     limit: int = 0  # slices at most; 0 for no limit
     uncertainty: float = 0.4  # in [0, 1]: a slice whose samples disagree more ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
-    growth: float = 3.0  # it is another object, too, when the area grows by more than this factor
+    max_area_ratio: float = (
+        3.0  # it is another object, too, when the area grows by more than this factor
+    )
     # The object has ended where its contrast with its surroundings is less than this share of
     # what it was on the first slice.
     fade: float = 0.25
@@ -288,7 +290,7 @@ def _ending(
         return "empty"
     if disagreement > config.uncertainty:
         return "uncertain"
-    if _iou(before, found) < config.overlap or found.area > config.growth * before.area:
+    if _iou(before, found) < config.overlap or found.area > config.max_area_ratio * before.area:
         return "moved"
     return None
 

@@ -16,8 +16,8 @@ from napari_spa.refine.preference.summary import (
     LEANS,
     boundary_channel,
     boundary_lean,
-    growth,
     proportion,
+    relative_size,
 )
 from napari_spa.refine.preference.update import expected_size, start_from
 from napari_spa.refine.session.prompt_validation import check_prompts
@@ -182,7 +182,10 @@ def compare(first: PreferenceProfile, second: PreferenceProfile) -> Distribution
             raise ProfileError(f"the profile {profile.name!r} has learnt nothing yet.")
     if first.mixture.dimension != second.mixture.dimension:
         raise ProfileError("the profiles' mixtures have different numbers of channels.")
-    sizes, leans = (growth(first), growth(second)), (boundary_lean(first), boundary_lean(second))
+    sizes, leans = (
+        (relative_size(first), relative_size(second)),
+        (boundary_lean(first), boundary_lean(second)),
+    )
     size = boundary = None
     if sizes[0] is not None and sizes[1] is not None:
         ratio = first.log_growth / first.objects - second.log_growth / second.objects

@@ -36,7 +36,7 @@ def in_brief(profile: PreferenceProfile) -> str:
     """Say what is in a profile in one short line."""
     if not profile.picks:
         return f"{counted(len(profile.sizes), 'size')}, no picks" if profile.sizes else NOTHING_YET
-    size = growth(profile)
+    size = relative_size(profile)
     counts = [counted(profile.picks, "pick"), counted(profile.images, "image")]
     if size is None or profile.objects < ENOUGH_OBJECTS:
         return ", ".join(counts)
@@ -59,7 +59,7 @@ def evidence(profile: PreferenceProfile) -> str:
     return f"{counted(profile.picks, 'pick')} on {counted(profile.images, 'image')}"
 
 
-def growth(profile: PreferenceProfile) -> float | None:
+def relative_size(profile: PreferenceProfile) -> float | None:
     """Return how much larger the user draws than is first recommended."""
     if not profile.picks or not profile.objects:
         return None
@@ -85,7 +85,7 @@ def boundary_channel(profile: PreferenceProfile) -> int | None:
 
 def habit(profile: PreferenceProfile) -> str:
     """Say how large the user draws, or which way their boundaries lean; maybe nothing."""
-    size = growth(profile)
+    size = relative_size(profile)
     if size is None:
         lean = boundary_lean(profile)
         if lean is None or abs(lean) < LEANS:

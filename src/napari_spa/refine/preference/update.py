@@ -74,7 +74,7 @@ def remember(
     return (*others, latest)[-SIZES_KEPT:]
 
 
-def growth(first: Proposal, accepted: Proposal) -> float | None:
+def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
     """Return how much larger than the first recommendation a user wanted an object."""
     if not first.area or not accepted.area:
         return None
@@ -100,7 +100,7 @@ def learn(
     model: ModelIdentity,
     *,
     known: int = 0,
-    growth: float | None = None,
+    log_area_ratio: float | None = None,
     image: str = "",
     size: AcceptedSize | None = None,
 ) -> PreferenceProfile:
@@ -132,8 +132,8 @@ def learn(
         picks=profile.picks + picks,
         images=profile.images + (new or not profile.images),
         taught=images,
-        objects=profile.objects + (growth is not None),
-        log_growth=profile.log_growth + (growth or 0.0),
+        objects=profile.objects + (log_area_ratio is not None),
+        log_growth=profile.log_growth + (log_area_ratio or 0.0),
         sizes=remember(profile.sizes, size),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_spa.core.types import Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.preference.update import expected_size, growth, learn, start_from
+from napari_spa.refine.preference.update import expected_size, learn, log_area_ratio, start_from
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
-    Lesson = Callable[[PreferenceProfile | None], PreferenceProfile]
+    ProfileUpdate = Callable[[PreferenceProfile | None], PreferenceProfile]
 
 
 class RefinementSession:
@@ -120,7 +120,7 @@ class RefinementSession:
         self._learnt = 0
         self._source, self._pixel_size = "", 0.0
         self._first: Proposal | None = None  # round 1 of an object that is new to the profile
-        self._lesson: Lesson | None = None
+        self._profile_update: ProfileUpdate | None = None
 
     # ---------------------------------------------------------------- what it is now
 
@@ -618,20 +618,20 @@ class RefinementSession:
         shown = self._rounds.show(state)
         proposal = shown.proposal
         held = replace(state, mixture=self._predictor.moved(state.mixture, shown.shift))
-        lesson = partial(
+        profile_update = partial(
             learn,
             state=held,
             model=self.model.identity,
             known=self._learnt,
-            growth=None if self._first is None else growth(self._first, proposal),
+            log_area_ratio=None if self._first is None else log_area_ratio(self._first, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
         )
-        self.profile = lesson(self.profile)
-        self._accepted, self._lesson = True, lesson
+        self.profile = profile_update(self.profile)
+        self._accepted, self._profile_update = True, profile_update
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
-    def lesson(self) -> Lesson:
+    def profile_update(self) -> ProfileUpdate:
         """Return what the object accepted last teaches, for any profile of the model.
 
         Returns
@@ -644,9 +644,9 @@ class RefinementSession:
         SessionError
             When nothing was accepted yet.
         """
-        if self._lesson is None:
+        if self._profile_update is None:
             raise SessionError("nothing was accepted yet; call accept() first.")
-        return self._lesson
+        return self._profile_update
 
     def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.
@@ -698,7 +698,7 @@ class RefinementSession:
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0
-        self._first = self._lesson = None
+        self._first = self._profile_update = None
         self._rounds.forget()
 
     def _choosing(self, act: str) -> Timeline:

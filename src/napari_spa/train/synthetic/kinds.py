@@ -197,11 +197,11 @@ def _packed(stage: Stage) -> Target:
     squared = np.asarray(found[0], np.float32) ** 2
     which = np.asarray(found[1], np.intp)
     own = ((coarse - seeds[0]) ** 2).sum(axis=1)
-    rival = np.where(which[:, 0] == 0, squared[:, 1], squared[:, 0])
+    baseline = np.where(which[:, 0] == 0, squared[:, 1], squared[:, 0])
     width = stage.uniform(0.8, 0.06 * radius + 1.6)
     scale = np.float32(2 * spacing)
     edge = _double((squared[:, 1] - squared[:, 0]).reshape(half) / scale, size)
-    sdf = renormalise(_double((own - rival).reshape(half) / scale, size)) + np.float32(width)
+    sdf = renormalise(_double((own - baseline).reshape(half) / scale, size)) + np.float32(width)
     tones = rng.standard_normal(len(seeds)).astype(np.float32)
     tone = _double(tones[which[:, 0]].reshape(half), size)
     shade = surface(stage, stage.uniform(0.2, 0.8) * radius, stage.uniform(0.05, 0.35))

@@ -86,7 +86,7 @@ class ProfileActions(QObject):
 
     def merge(self, others: Sequence[Path], name: str, task: str) -> None:
         """Put one profile of the one in use and others on the shelf, and use it."""
-        path, lessons = self._profiles.chosen, self._profiles.lessons
+        path, lessons = self._profiles.chosen, self._profiles.updates
         if path is None:
             return
         paths = [path, *others]
@@ -105,10 +105,10 @@ class ProfileActions(QObject):
 
         def make() -> tuple[Path, bool]:
             gone = held is not None and not path.exists()
-            profile = held if gone and held is not None else profiles.lessons.read(path)
+            profile = held if gone and held is not None else profiles.updates.read(path)
             copied = profiles.store.add(replace(profile, name=name.strip(), task=task.strip()))
             if gone:
-                profiles.lessons.drop(path)
+                profiles.updates.drop(path)
             return copied, gone
 
         def then(made: tuple[Path, bool]) -> None:
@@ -138,7 +138,7 @@ class ProfileActions(QObject):
 
         def forget() -> PreferenceProfile:
             before = profiles.store.reset(path)
-            profiles.lessons.drop(path)
+            profiles.updates.drop(path)
             return before
 
         def then(before: PreferenceProfile) -> None:
@@ -157,7 +157,7 @@ class ProfileActions(QObject):
         def remove() -> None:
             if path.exists():
                 profiles.store.delete(path)
-            profiles.lessons.drop(path)
+            profiles.updates.drop(path)
 
         def then(_: None) -> None:
             if profiles.chosen == path:
@@ -175,7 +175,7 @@ class ProfileActions(QObject):
 
         def back() -> tuple[Path, PreferenceProfile]:
             target = profiles.store.bring_back(path)
-            return target, profiles.lessons.read(target)
+            return target, profiles.updates.read(target)
 
         def then(found: tuple[Path, PreferenceProfile]) -> None:
             target, profile = found

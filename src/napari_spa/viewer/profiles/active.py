@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.refine.session.session import RefinementSession
 
-    Lesson = Callable[[PreferenceProfile], PreferenceProfile]
+    ProfileUpdate = Callable[[PreferenceProfile], PreferenceProfile]
 
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, str]:
         return {}
 
 
-class Lessons:
+class PendingUpdates:
     """Lessons that are due to be written; for one thread.
 
     Each goes into its profile's file once.  One that cannot be written stays due, and is
@@ -83,7 +83,7 @@ class Lessons:
     """
 
     def __init__(self) -> None:
-        self._due: dict[Path, list[Lesson]] = {}
+        self._due: dict[Path, list[ProfileUpdate]] = {}
         self._written: dict[Path, list[_Step]] = {}  # the latest of this window
 
     def due(self, path: Path) -> int:
@@ -94,9 +94,9 @@ class Lessons:
         """Return the profiles that lack lessons."""
         return tuple(self._due)
 
-    def teach(self, path: Path, lesson: Lesson) -> PreferenceProfile:
+    def teach(self, path: Path, profile_update: ProfileUpdate) -> PreferenceProfile:
         """Write a lesson, and all that were due before it."""
-        self._due.setdefault(path, []).append(lesson)
+        self._due.setdefault(path, []).append(profile_update)
         return self.write(path)
 
     def write(self, path: Path) -> PreferenceProfile:
@@ -106,8 +106,8 @@ class Lessons:
 
         def learn(profile: PreferenceProfile) -> PreferenceProfile:
             steps.clear()
-            for lesson in lessons:
-                steps.append(_Step(lesson, profile, lesson(profile)))
+            for profile_update in lessons:
+                steps.append(_Step(profile_update, profile, profile_update(profile)))
                 profile = steps[-1].after
             return profile
 
@@ -116,17 +116,17 @@ class Lessons:
         self._written[path] = [*self._written.get(path, ()), *steps][-_MOST_UNLEARNT:]
         return written
 
-    def forget(self, path: Path, lesson: Lesson) -> PreferenceProfile | None:
+    def forget(self, path: Path, profile_update: ProfileUpdate) -> PreferenceProfile | None:
         """Take the latest lesson of a profile back; None where something else came after it."""
         due, written = self._due.get(path, []), self._written.get(path, [])
         if due:
-            if due[-1] is not lesson:
+            if due[-1] is not profile_update:
                 return None
             due.pop()
             if not due:
                 del self._due[path]
             return self.read(path)
-        if not written or written[-1].lesson is not lesson:
+        if not written or written[-1].profile_update is not profile_update:
             return None
         step = written[-1]
 
@@ -154,7 +154,7 @@ class Lessons:
 class _Step:
     """A lesson that was written, and the profile before and after it."""
 
-    lesson: Lesson
+    profile_update: ProfileUpdate
     before: PreferenceProfile
     after: PreferenceProfile
 
@@ -164,7 +164,7 @@ class Taught:
     """What an accepted object taught, to be taken back with it."""
 
     path: Path | None  # the profile's file; None for what stays with the window
-    lesson: Lesson
+    profile_update: ProfileUpdate
     before: PreferenceProfile | None  # of the window
     after: PreferenceProfile | None
     known: int  # picks of the object that were known before
@@ -175,20 +175,20 @@ def _evidence(profile: PreferenceProfile) -> str:
 
 
 def for_model(
-    lesson: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
-) -> Lesson:
+    profile_update: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
+) -> ProfileUpdate:
     """Return a lesson that refuses profiles of another model than its own."""
 
     def checked(profile: PreferenceProfile) -> PreferenceProfile:
         profile.check(model)
-        return lesson(profile)
+        return profile_update(profile)
 
     return checked
 
 
-def _after(profile: PreferenceProfile, lessons: list[Lesson]) -> PreferenceProfile:
-    for lesson in lessons:
-        profile = lesson(profile)
+def _after(profile: PreferenceProfile, lessons: list[ProfileUpdate]) -> PreferenceProfile:
+    for profile_update in lessons:
+        profile = profile_update(profile)
     return profile
 
 
@@ -232,7 +232,7 @@ class ActiveProfile(QObject):
         self.model_name = ""
         self.files = FileThread("napari-spa-profiles", self)
         self.files.failed.connect(self.failed)
-        self.lessons = Lessons()
+        self.updates = PendingUpdates()
         self._refused.connect(self._on_refused)
         self._unlearnt.connect(self._on_unlearnt)
         self._session: RefinementSession | None = None
@@ -250,7 +250,7 @@ class ActiveProfile(QObject):
     @property
     def unwritten(self) -> bool:
         """Whether the profile in use lacks lessons that could not be written yet."""
-        due = 0 if self.chosen is None else self.lessons.due(self.chosen)
+        due = 0 if self.chosen is None else self.updates.due(self.chosen)
         return due > 0 and not self._writing
 
     @property
@@ -351,14 +351,16 @@ class ActiveProfile(QObject):
     def learn(self, session: RefinementSession, *, known: int = 0) -> Taught:
         """Teach the profile in use what the object accepted last says."""
         path, after = self.chosen, session.profile
-        lesson = for_model(session.lesson(), session.model.identity)
-        taught = Taught(path, lesson, self.loose, after, known)
+        profile_update = for_model(session.profile_update(), session.model.identity)
+        taught = Taught(path, profile_update, self.loose, after, known)
         if path is None:
             self.loose = after
         else:
             self._held = after
             self._writing += 1
-            self.files.ask(lambda: self._teach(path, lesson), partial(self._on_taught, path))
+            self.files.ask(
+                lambda: self._teach(path, profile_update), partial(self._on_taught, path)
+            )
         self.changed.emit()
         return taught
 
@@ -371,7 +373,9 @@ class ActiveProfile(QObject):
             profile = profile or PreferenceProfile.empty(session.model.identity)
         else:
             try:
-                profile = self.files.wait_for(partial(self.lessons.forget, path, taught.lesson))
+                profile = self.files.wait_for(
+                    partial(self.updates.forget, path, taught.profile_update)
+                )
             except SpaError as error:
                 _logger.info("a lesson stays: %s", error)
                 profile = None
@@ -387,10 +391,10 @@ class ActiveProfile(QObject):
         path, before = taught.path, self.loose
         if path is not None:
             self._writing += 1
-            teach = partial(self._teach, path, taught.lesson)
+            teach = partial(self._teach, path, taught.profile_update)
             self.files.ask(teach, partial(self._on_taught, path))
         elif taught.after is not None:
-            after = taught.lesson(before or PreferenceProfile.empty(taught.after.model))
+            after = taught.profile_update(before or PreferenceProfile.empty(taught.after.model))
             self.adopt(after)
             self.forgotten.emit(after)
             taught = replace(taught, before=before, after=after)
@@ -402,7 +406,7 @@ class ActiveProfile(QObject):
         self.files.ask(self._write_all)
         self.files.close()
         names = {entry.path: entry.name for entry in self.entries}
-        return tuple(names.get(path, path.stem) for path in self.lessons.unwritten())
+        return tuple(names.get(path, path.stem) for path in self.updates.unwritten())
 
     # ------------------------------------------------------------------ in the main thread
 
@@ -462,7 +466,7 @@ class ActiveProfile(QObject):
 
     def _try_read(self, path: Path) -> PreferenceProfile | None:
         try:
-            profile = self.lessons.read(path)
+            profile = self.updates.read(path)
             if self._session is not None:
                 profile.check(self._session.model.identity)
         except SpaError as error:
@@ -477,10 +481,10 @@ class ActiveProfile(QObject):
         session.profile = _fitting(profile, session)
 
     def _teach(
-        self, path: Path, lesson: Callable[[PreferenceProfile], PreferenceProfile]
+        self, path: Path, profile_update: Callable[[PreferenceProfile], PreferenceProfile]
     ) -> _Written:
         try:
-            return _Written(self.lessons.teach(path, lesson))
+            return _Written(self.updates.teach(path, profile_update))
         except SpaError as error:
             return _Written(None, str(error))
         except Exception as error:  # the lesson must not be lost, whatever it is
@@ -488,9 +492,9 @@ class ActiveProfile(QObject):
             return _Written(None, f"the profile could not be written ({error}).")
 
     def _write_all(self) -> None:
-        for path in self.lessons.unwritten():
+        for path in self.updates.unwritten():
             try:
-                self.lessons.write(path)
+                self.updates.write(path)
             except (SpaError, OSError) as error:
                 _logger.warning("%s", error)
 

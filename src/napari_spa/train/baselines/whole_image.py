@@ -15,7 +15,7 @@ from napari_spa.train.losses import soft_dice_loss
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from napari_spa.train.rivals.examples import RatedBatch
+    from napari_spa.train.baselines.examples import RatedBatch
 
 _WIDTHS = (16, 32, 64, 128, 256)
 _ACT = ("LeakyReLU", {"negative_slope": 0.1})
@@ -30,7 +30,7 @@ def monai_part(name: str) -> ModuleType:
         return importlib.import_module(f"monai.networks.{name}")
     except ImportError as error:
         raise ModelError(
-            "the rivals' networks come from MONAI: pip install napari-spa[evaluate]."
+            "the baselines' networks come from MONAI: pip install napari-spa[evaluate]."
         ) from error
 
 
@@ -148,7 +148,7 @@ class TransUnet(nn.Module):
 
 
 class WholeImage(nn.Module):
-    """A rival that answers one image with one mask."""
+    """A baseline that answers one image with one mask."""
 
     def loss(self, batch: RatedBatch) -> Tensor:
         """Return the training loss; random numbers are torch's global ones."""
@@ -362,7 +362,7 @@ def draw_rater(batch: RatedBatch) -> Tensor:
 
 
 def build_whole_image(name: str, *, raters: int, size: int) -> WholeImage:
-    """Build a rival that segments whole images, by its method's name."""
+    """Build a baseline that segments whole images, by its method's name."""
     if name == "unet":
         return Deterministic(unet())
     if name == "transunet":

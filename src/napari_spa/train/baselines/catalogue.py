@@ -1,4 +1,4 @@
-"""Rivals by name: how each is built, trained, kept and loaded again."""
+"""Baselines by name: how each is built, trained, kept and loaded again."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import load_model
 from napari_spa.io.strict_json import JsonError, read_json
-from napari_spa.train.rivals.examples import (
+from napari_spa.train.baselines.examples import (
     RatedBatch,
     RatedExamples,
     draw_example,
     plain_batch,
     read_examples,
 )
-from napari_spa.train.rivals.loop import Drawn, Progress, RivalConfig, Task, train_rival
-from napari_spa.train.rivals.prompted import Prompted, build_prompted
-from napari_spa.train.rivals.whole_image import WholeImage, build_whole_image
+from napari_spa.train.baselines.loop import BaselineConfig, Drawn, Progress, Task, train_baseline
+from napari_spa.train.baselines.prompted import Prompted, build_prompted
+from napari_spa.train.baselines.whole_image import WholeImage, build_whole_image
 from napari_spa.train.steps import Batch
 from napari_spa.train.windows import WindowConfig, draw_window
 
@@ -46,7 +46,7 @@ WHOLE_IMAGE = (
     "mrnet",
 )
 PROMPTED = ("spa", "medsam-box", "msa-click")
-RIVALS = (*PROMPTED, *WHOLE_IMAGE)
+BASELINES = (*PROMPTED, *WHOLE_IMAGE)
 """Methods that can be trained on a data set.
 
 ``NAME@RATER`` is one that learns from one rater alone, ``NAME~RATER`` from all but one.
@@ -60,8 +60,8 @@ def split_name(name: str) -> tuple[str, str | None, str | None]:
     """Return a method's base name, the only rater it learns from, and the one left out."""
     base, _, only = name.partition("@")
     base, _, without = base.partition("~")
-    if base not in RIVALS:
-        raise InputError(f"{name} cannot be trained; choose of {', '.join(RIVALS)}.")
+    if base not in BASELINES:
+        raise InputError(f"{name} cannot be trained; choose of {', '.join(BASELINES)}.")
     return base, only or None, without or None
 
 
@@ -69,7 +69,7 @@ def train_method(
     name: str,
     folder: CaseFolder,
     run: Path,
-    config: RivalConfig,
+    config: BaselineConfig,
     *,
     backbone: str,
     device: torch.device,
@@ -106,7 +106,9 @@ def train_method(
         task = _WholeImageTask(network, examples, config)
     plan["images"] = [len(examples.learnt), len(examples.aside)]
     plan["raters"] = list(examples.raters)
-    cost = train_rival(task, run, config, plan, device=device, workers=workers, progress=progress)
+    cost = train_baseline(
+        task, run, config, plan, device=device, workers=workers, progress=progress
+    )
     return _keep(task, base, run, plan | asdict(config) | cost)
 
 
@@ -138,7 +140,7 @@ def trained_facts(run: Path) -> dict[str, Any]:
     return facts
 
 
-def load_rival(run: Path, model: LoadedModel | None = None) -> WholeImage | Prompted:
+def load_baseline(run: Path, model: LoadedModel | None = None) -> WholeImage | Prompted:
     """Load a trained method."""
     facts = trained_facts(run)
     if not facts:
@@ -164,7 +166,9 @@ def load_rival(run: Path, model: LoadedModel | None = None) -> WholeImage | Prom
 class _WholeImageTask:
     """A network that segments whole images."""
 
-    def __init__(self, network: WholeImage, examples: RatedExamples, config: RivalConfig) -> None:
+    def __init__(
+        self, network: WholeImage, examples: RatedExamples, config: BaselineConfig
+    ) -> None:
         self.network, self.rate = network, config.learning_rate
         self._examples = examples
 
@@ -188,7 +192,7 @@ class _WholeImageTask:
 class _PromptedTask:
     """A backbone that answers prompts in windows."""
 
-    def __init__(self, network: Prompted, examples: RatedExamples, config: RivalConfig) -> None:
+    def __init__(self, network: Prompted, examples: RatedExamples, config: BaselineConfig) -> None:
         self.network, self.rate = network, config.tuning_rate
         size = network.spa.config.image_size
         self._window = WindowConfig(size=size, far_share=0.15)

@@ -1,4 +1,4 @@
-"""Tests of the rivals: what each learns from, and that a killed training goes on as if not."""
+"""Tests of the baselines: what each learns from, and that a killed training goes on as if not."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ from napari_spa.datasets import open_folder
 from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
-from napari_spa.train.rivals import RIVALS, RivalConfig, load_rival, split_name, train_method
-from napari_spa.train.rivals.catalogue import PROMPTED, WHOLE_IMAGE
-from napari_spa.train.rivals.examples import RatedBatch, read_examples
-from napari_spa.train.rivals.loop import RivalRun
-from napari_spa.train.rivals.prompted import build_prompted
-from napari_spa.train.rivals.whole_image import ProbabilisticUnet, build_whole_image, draw_rater
+from napari_spa.train.baselines import (
+    BASELINES,
+    BaselineConfig,
+    load_baseline,
+    split_name,
+    train_method,
+)
+from napari_spa.train.baselines.catalogue import PROMPTED, WHOLE_IMAGE
+from napari_spa.train.baselines.examples import RatedBatch, read_examples
+from napari_spa.train.baselines.loop import BaselineRun
+from napari_spa.train.baselines.prompted import build_prompted
+from napari_spa.train.baselines.whole_image import ProbabilisticUnet, build_whole_image, draw_rater
 
 CPU = torch.device("cpu")
-CONFIG = RivalConfig(steps=4, batch=2, check_every=2, size=64)
+CONFIG = BaselineConfig(steps=4, batch=2, check_every=2, size=64)
 
 
 @pytest.fixture
@@ -65,13 +71,13 @@ def curve(run: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_every_method_trains_and_loads(name: str, folder, backbone: str, tmp_path: Path) -> None:
     facts = train_method(name, folder, tmp_path / "run", CONFIG, backbone=backbone, device=CPU)
     assert facts["steps"] == 4
     assert facts["parameters"] >= facts["trained"] > 0
     assert [row[0] for row in curve(tmp_path / "run")] == ["step", "2", "4"]
-    network = load_rival(tmp_path / "run", load_model(backbone, device="cpu"))
+    network = load_baseline(tmp_path / "run", load_model(backbone, device="cpu"))
     before = make_model().spa if name in PROMPTED else None
     changed = [
         key
@@ -141,7 +147,7 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(
     train_method(name, folder, tmp_path / "parts", CONFIG, workers=workers, **options)
     assert curve(tmp_path / "whole") == curve(tmp_path / "parts")
     whole, parts = (
-        load_rival(tmp_path / run, load_model(backbone, device="cpu")).state_dict()
+        load_baseline(tmp_path / run, load_model(backbone, device="cpu")).state_dict()
         for run in ("whole", "parts")
     )
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -153,8 +159,8 @@ def test_killed_hard_it_goes_on_to_the_same_curve(folder, tmp_path: Path) -> Non
     program = (
         "import sys, torch; from dataclasses import replace; from pathlib import Path\n"
         "from napari_spa.datasets import open_folder\n"
-        "from napari_spa.train.rivals import RivalConfig, train_method\n"
-        "config = RivalConfig(steps=40, batch=2, check_every=4, size=64, patience=99)\n"
+        "from napari_spa.train.baselines import BaselineConfig, train_method\n"
+        "config = BaselineConfig(steps=40, batch=2, check_every=4, size=64, patience=99)\n"
         "train_method('unet', open_folder(sys.argv[1]), Path(sys.argv[2]), config, backbone='',"
         " device=torch.device('cpu'))\n"
     )
@@ -196,7 +202,7 @@ def test_it_stops_when_the_score_no_longer_rises(folder, tmp_path: Path) -> None
 
     task = Flat()
     config = replace(CONFIG, steps=100, check_every=1, patience=2)
-    state = RivalRun(task, tmp_path, config, {}, CPU).train()
+    state = BaselineRun(task, tmp_path, config, {}, CPU).train()
     assert (state.step, state.best_step, state.best_score) == (4, 2, 0.7)
     assert torch.equal(task.network.weight, task.seen[1]), "the best weights, not the last"
 
@@ -273,12 +279,12 @@ def test_names_and_damage_are_one_sentence(folder, backbone: str, tmp_path: Path
     with pytest.raises(InputError, match="sam-click cannot be trained; choose of spa"):
         split_name("sam-click")
     with pytest.raises(DataError, match="no finished training"):
-        load_rival(tmp_path)
+        load_baseline(tmp_path)
     run = tmp_path / "run"
     train_method("ls-unet", folder, run, CONFIG, backbone=backbone, device=CPU)
     (run / "weights.safetensors").write_bytes(b"broken")
     with pytest.raises(CheckpointError):
-        load_rival(run)
+        load_baseline(run)
     (run / "last.pt").write_bytes(b"PK\x03\x04 cut")
     (run / "facts.json").unlink()
     with pytest.raises(CheckpointError, match="damaged"):

@@ -19,7 +19,7 @@ _HIDDEN = 32
 
 
 class Prompted(nn.Module):
-    """A rival that answers prompts.
+    """A baseline that answers prompts.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _mask_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def build_prompted(name: str, spa: Spa) -> Prompted:
-    """Build a rival that answers prompts, by its method's name."""
+    """Build a baseline that answers prompts, by its method's name."""
     kinds: dict[str, type[Prompted]] = {
         "spa": SpaTuning,
         "medsam-box": BoxTuning,

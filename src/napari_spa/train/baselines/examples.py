@@ -1,4 +1,4 @@
-"""What rivals are trained on: whole images at the network's size, with every rater's mask."""
+"""What baselines are trained on: whole images at the network's size, with every rater's mask."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RatedExamples:
-    """The images that a rival learns from, and those held aside to decide when it stops."""
+    """The images that a baseline learns from, and those held aside to decide when it stops."""
 
     raters: tuple[str, ...]
     learnt: tuple[Example, ...]  # no patient (or image) is in both

@@ -1,4 +1,4 @@
-"""One loop for all rivals: the same split, budget and stopping rule; killed, it goes on.
+"""One loop for all baselines: the same split, budget and stopping rule; killed, it goes on.
 
 Every random number comes from the seed and the number of the step or example, so a run
 that was killed and started again gives the same curve, for any number of workers.
@@ -33,7 +33,7 @@ Progress = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RivalConfig:
+class BaselineConfig:
     """What is the same for every method that is trained."""
 
     steps: int = 1200  # the budget; fewer are taken when the score stops rising
@@ -116,14 +116,14 @@ class _AnotherPlan(Exception):
     """A folder holds a run that was begun with other settings."""
 
 
-class RivalRun:
-    """A rival in training, in a folder of its own."""
+class BaselineRun:
+    """A baseline in training, in a folder of its own."""
 
     def __init__(
         self,
         task: Task,
         folder: Path,
-        config: RivalConfig,
+        config: BaselineConfig,
         plan: dict[str, object],
         device: torch.device,
     ) -> None:
@@ -242,19 +242,21 @@ class RivalRun:
         return {k: v.detach().clone() for k, v in self._task.network.state_dict().items()}
 
 
-def train_rival(
+def train_baseline(
     task: Task,
     folder: Path,
-    config: RivalConfig,
+    config: BaselineConfig,
     plan: dict[str, object],
     *,
     device: torch.device,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, object]:
-    """Train a rival, or go on with it, and return what it cost."""
+    """Train a baseline, or go on with it, and return what it cost."""
     config.check()
-    state = RivalRun(task, folder, config, plan, device).train(workers=workers, progress=progress)
+    state = BaselineRun(task, folder, config, plan, device).train(
+        workers=workers, progress=progress
+    )
     parameters: Sequence[nn.Parameter] = list(task.network.parameters())
     return {
         "parameters": sum(p.numel() for p in parameters),

@@ -1,4 +1,4 @@
-"""The rivals: the SAM family by clicks and boxes, and networks that segment whole images."""
+"""The baselines: the SAM family by clicks and boxes, and networks that segment whole images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, FloatArray
-    from napari_spa.evaluate.methods.base import Bench
+    from napari_spa.evaluate.methods.base import MethodContext
     from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
-    from napari_spa.train.rivals.whole_image import WholeImage
+    from napari_spa.train.baselines.whole_image import WholeImage
 
 _BOXES = 9
 """SAM-U asks with so many boxes."""
@@ -43,13 +43,13 @@ class PromptedMethod:
     currencies: frozenset[Currency]  # clicks or boxes
     boxes: int = 1  # how many boxes it is asked with; their masks are averaged (SAM-U)
 
-    def open(self, image: NDArray[np.generic], bench: Bench) -> PromptedSegmenter:
+    def open(self, image: NDArray[np.generic], context: MethodContext) -> PromptedSegmenter:
         """Take an image."""
         from napari_spa.refine.engine.predictor import SpaPredictor
 
         predictor = SpaPredictor(self.model)
         predictor.set_image(image)
-        rng = np.random.default_rng([bench.seed, 11])
+        rng = np.random.default_rng([context.seed, 11])
         offsets = rng.normal(0, _JITTER, (self.boxes, 4)) if self.boxes > 1 else np.zeros((1, 4))
         return PromptedSegmenter(predictor, "box" in self.currencies, offsets)
 
@@ -151,13 +151,13 @@ class WholeImageMethod:
     facts: Mapping[str, object]  # which weights, and what they cost
     currencies: frozenset[Currency] = frozenset()
 
-    def open(self, image: NDArray[np.generic], bench: Bench) -> WholeImageSegmenter:
+    def open(self, image: NDArray[np.generic], context: MethodContext) -> WholeImageSegmenter:
         """Segment the image."""
         import torch
         from torch.nn import functional
 
         from napari_spa.core.transforms import to_unit_rgb
-        from napari_spa.train.rivals.examples import normalised, resize
+        from napari_spa.train.baselines.examples import normalised, resize
 
         begun = time.perf_counter()
         size = int(str(self.facts["size"]))
@@ -168,7 +168,7 @@ class WholeImageMethod:
             answer = self.network.predict(pixels.to(device)).float().cpu()[None]
             full = functional.interpolate(answer, size=rgb.shape[1:], mode="bilinear")[0, 0]
         mask: BoolArray = (full > 0.5).numpy()
-        return WholeImageSegmenter(mask, time.perf_counter() - begun, single=bench.single)
+        return WholeImageSegmenter(mask, time.perf_counter() - begun, single=context.single)
 
 
 class WholeImageSegmenter:
@@ -203,46 +203,46 @@ class WholeImageSegmenter:
         raise InputError("this method gives one mask and takes neither picks nor clicks.")
 
 
-def whole_image(name: str, bench: Bench) -> WholeImageMethod:
+def whole_image(name: str, context: MethodContext) -> WholeImageMethod:
     """Load a trained network that segments whole images."""
-    from napari_spa.train.rivals import load_rival, trained_facts
+    from napari_spa.train.baselines import load_baseline, trained_facts
 
-    run = run_folder(bench, name)
-    network = load_rival(run)
-    return WholeImageMethod(network.to(bench.model.device), trained_facts(run))  # type: ignore[arg-type]
+    run = run_folder(context, name)
+    network = load_baseline(run)
+    return WholeImageMethod(network.to(context.model.device), trained_facts(run))  # type: ignore[arg-type]
 
 
-def prompted(name: str, bench: Bench) -> PromptedMethod:
+def prompted(name: str, context: MethodContext) -> PromptedMethod:
     """Load a method of the SAM family: a real file where one is given, else our backbone."""
     facts: dict[str, object] = {}
     by_box = name in ("medsam-box", "sam-u-v1", "sam-u-v2")
     if name in ("sam-click", "sam-u-v1"):
-        model = _published(bench, bench.sam)
-    elif name == "msa-click" or bench.medsam is None:
+        model = _published(context, context.sam)
+    elif name == "msa-click" or context.medsam is None:
         trained = "medsam-box" if name == "sam-u-v2" else name
-        model, facts = tuned(trained, bench)
+        model, facts = tuned(trained, context)
     else:
-        model = _published(bench, bench.medsam)
+        model = _published(context, context.medsam)
     facts = {"model": model.identity.name, "model_sha256": model.identity.sha256} | facts
     currencies: frozenset[Currency] = frozenset({"box"}) if by_box else frozenset({"click"})
     return PromptedMethod(model, facts, currencies, _BOXES if name.startswith("sam-u") else 1)
 
 
-def _published(bench: Bench, path: str | None) -> LoadedModel:
+def _published(context: MethodContext, path: str | None) -> LoadedModel:
     from napari_spa.io.models.load import load_model
 
-    return bench.model if path is None else load_model(path, device=str(bench.model.device))
+    return context.model if path is None else load_model(path, device=str(context.model.device))
 
 
-def tuned(name: str, bench: Bench) -> tuple[LoadedModel, dict[str, object]]:
+def tuned(name: str, context: MethodContext) -> tuple[LoadedModel, dict[str, object]]:
     """Return a copy of the backbone with a run's weights, and what they cost."""
     from copy import deepcopy
 
-    from napari_spa.train.rivals import load_rival, trained_facts
+    from napari_spa.train.baselines import load_baseline, trained_facts
 
-    run = run_folder(bench, name)
-    model = replace(bench.model, spa=deepcopy(bench.model.spa))
-    load_rival(run, model)
+    run = run_folder(context, name)
+    model = replace(context.model, spa=deepcopy(context.model.spa))
+    load_baseline(run, model)
     facts = trained_facts(run)
     identity = replace(model.identity, name=name, sha256=str(facts["sha256"]))
     model.spa.eval()
