@@ -459,5 +459,5 @@ def _travel(cost: DoubleArray, cells: NDArray[np.integer]) -> DoubleArray:
         return np.full(cost.shape, np.inf)
     from skimage.graph import MCP_Geometric  # slow to import
 
-    travelled, _ = MCP_Geometric(cost).find_costs(cells.tolist())
+    travelled, _ = MCP_Geometric(cost).find_costs(np.unique(cells, axis=0).tolist())
     return np.asarray(travelled, dtype=np.float64)

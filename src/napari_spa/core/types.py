@@ -41,7 +41,7 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A brush stroke: every pixel under its line has the label.
+    """A brush stroke or lasso: every pixel under its line, or inside of it, has the label.
 
     Attributes
     ----------
@@ -49,10 +49,13 @@ class Stroke:
         Pixels, row and column, that straight lines join.
     label : int
         1 on the object, 0 on the background.
+    filled : bool
+        Whether it is a lasso, closed by a line from its end to its beginning.
     """
 
     path: tuple[tuple[int, int], ...]
     label: int = 1
+    filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

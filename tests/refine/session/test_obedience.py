@@ -24,6 +24,7 @@ ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("click"), PIXEL, st.integers(0, 1)),
         st.tuples(st.just("stroke"), st.lists(PIXEL, min_size=1, max_size=4), st.integers(0, 1)),
+        st.tuples(st.just("lasso"), st.lists(PIXEL, min_size=1, max_size=5), st.integers(0, 1)),
         st.tuples(st.just("box"), PIXEL, PIXEL),
         st.tuples(st.just("pick"), st.integers(0, 3), st.none()),
         st.tuples(st.just("resize"), st.floats(-1, 1), st.none()),
@@ -46,6 +47,10 @@ def play(session, acts):
         elif act == "stroke":
             proposal = session.stroke(first, second)
             fresh = dict.fromkeys(stroke_pixels(Stroke(tuple(first), second)), second == 1)
+        elif act == "lasso":
+            proposal = session.stroke(first, second, filled=True)
+            drawn = Stroke(tuple(first), second, filled=True)
+            fresh = dict.fromkeys(stroke_pixels(drawn), second == 1)
         elif act == "box":
             low, high = np.minimum(first, second), np.maximum(first, second) + 1
             box = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
@@ -116,5 +121,14 @@ def test_a_stroke_is_written_down_and_read_again(tmp_path):
         decision_from_record(record).prompts.strokes == decision.prompts.strokes
     )
     assert decision.prompts.strokes == (Stroke(((10, 11), (20, 30), (20, 31)), 0),)
+    session.stroke([(30, 40), (30, 44), (36, 42)], filled=True)
+    lasso = session.timeline.state.decisions[-1].prompts
+    assert (
+        decision_from_record(
+            decision_to_record(session.timeline.state.decisions[-1])
+        ).prompts.strokes
+        == lasso.strokes
+    )
+    assert lasso.strokes[-1].filled
     del record["prompts"]["strokes"]  # as earlier versions wrote it
     assert decision_from_record(record).prompts.strokes == ()

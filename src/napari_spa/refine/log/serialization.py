@@ -32,6 +32,8 @@ _LARGEST_MIXTURE = 2**18
 _LARGEST_GRID = 4096
 _LONGEST_PATH = 2**21
 """Numbers in the path of a brush stroke, two for each place."""
+_LARGEST_LASSO = 2**26
+"""Pixels in the rectangle around one."""
 _LARGEST_MASK = 2**31
 """Pixels, where no image says how many there can be."""
 _ACTS = get_args(Act)
@@ -257,7 +259,11 @@ def _prompts_to_record(prompts: Prompts) -> Record:
         "mask": None if prompts.mask is None else mask_to_record(prompts.mask),
         "anchor": None if anchor is None else [anchor.row, anchor.column],
         "strokes": [
-            {"label": stroke.label, "path": pack(np.array(stroke.path, dtype="<i4"))}
+            {
+                "label": stroke.label,
+                "path": pack(np.array(stroke.path, dtype="<i4")),
+                **({"filled": True} if stroke.filled else {}),
+            }
             for stroke in prompts.strokes
         ],
     }
@@ -281,7 +287,10 @@ def _stroke_from_record(record: Mapping[str, Any]) -> Stroke:
     path = unpack(record["path"], "<i4", _LONGEST_PATH, fewer=True).reshape(-1, 2)
     if not len(path):
         raise ValueError("a stroke's path")
-    return Stroke(tuple((int(r), int(c)) for r, c in path), int(record["label"]))
+    filled = bool(record.get("filled", False))
+    if filled and np.ptp(path.astype(np.int64), axis=0).prod() > _LARGEST_LASSO:
+        raise ValueError("a lasso's size")
+    return Stroke(tuple((int(r), int(c)) for r, c in path), int(record["label"]), filled)
 
 
 _DAMAGE = (

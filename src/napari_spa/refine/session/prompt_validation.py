@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Stroke
 from napari_spa.errors import InputError
+from napari_spa.refine.session.state import stroke_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,13 +84,20 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
 
 
 def check_stroke(
-    path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int], *, extent: float
+    path: Sequence[tuple[float, float]],
+    label: int,
+    shape: tuple[int, int],
+    *,
+    extent: float,
+    filled: bool = False,
 ) -> tuple[Click, ...]:
-    """Turn a brush stroke into a few clicks along it."""
+    """Turn a brush stroke into a few clicks along it, or a lasso into a few inside of it."""
     listed = _listed(path, "a stroke is a list of (row, column)")
     points = [check_click(point, label, shape) for point in listed]
     if not points:
         raise InputError("the stroke has no point; draw over a part of the object.")
+    if filled:
+        return _clicks_inside(stroke_along(path, label, shape, filled=True), extent)
     places = np.array([(c.row, c.column) for c in points])
     steps = np.hypot(*np.diff(places, axis=0).T) if len(points) > 1 else np.zeros(0)
     along = np.concatenate([[0.0], np.cumsum(steps)])
@@ -100,12 +108,30 @@ def check_stroke(
     return tuple(Click(float(r), float(c), int(label)) for r, c in zip(rows, columns, strict=True))
 
 
-def stroke_along(path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int]) -> Stroke:
+def _clicks_inside(lasso: Stroke, extent: float) -> tuple[Click, ...]:
+    """Spread a few clicks over the inner half of a lasso, the innermost first."""
+    pixels = np.array(sorted(set(stroke_pixels(lasso))))
+    inside = np.zeros(np.ptp(pixels, axis=0) + 3, dtype=bool)
+    corner = pixels.min(axis=0) - 1
+    inside[tuple((pixels - corner).T)] = True
+    depth = ndimage.distance_transform_edt(inside)
+    deep = np.argwhere(depth >= depth.max() / 2)
+    chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
+    count = int(np.clip(np.sqrt(len(pixels)) / (extent / 8), 1, 5))
+    for _ in range(count - 1):
+        away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
+        chosen.append(deep[int(away.argmax())])
+    return tuple(Click(float(r), float(c), lasso.label) for r, c in chosen + corner)
+
+
+def stroke_along(
+    path: Sequence[tuple[float, float]], label: int, shape: tuple[int, int], *, filled: bool = False
+) -> Stroke:
     """Return a checked stroke as the pixels it goes through."""
     places = np.floor(np.asarray(path, dtype=np.float64) + 0.5).astype(int)
     places = np.minimum(places, np.array(shape) - 1)
     moved = np.append(True, (np.diff(places, axis=0) != 0).any(axis=1))
-    return Stroke(tuple((int(r), int(c)) for r, c in places[moved]), int(label))
+    return Stroke(tuple((int(r), int(c)) for r, c in places[moved]), int(label), filled)
 
 
 def check_pick(index: int, offered: int) -> int:

@@ -30,11 +30,12 @@ from napari_spa.refine.session.state import (
     SessionState,
     Timeline,
     add_clicks,
+    edit_clicks,
 )
 from napari_spa.refine.session.transitions import RoundCache, Transitions, first_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -56,7 +57,7 @@ class RefinementSession:
 
         NO_IMAGE --set_image--> READY --start--> CHOOSING --accept--> ACCEPTED
                                                  |      ^                |
-                pick, click, stroke, box, look,  |             start, restore
+          pick, click, stroke, box, edit, look,  |             start, restore
                              resize, undo, redo  +------+  <-------------+
 
     ``set_image`` is allowed at any time and drops the active object.  A call that
@@ -337,11 +338,12 @@ class RefinementSession:
         path: Sequence[tuple[float, float]],
         label: int = 1,
         *,
+        filled: bool = False,
         progress: Progress = silent,
     ) -> Proposal:
-        """Add a brush stroke over a part of the object or of the background.
+        """Add a brush stroke over, or a lasso around, a part of the object or the background.
 
-        Every pixel under it has the label from now on.  A few points along it become
+        Every pixel under it, or in it, has the label from now on.  A few points become
         prompts for the network, as many as its length in the field of view deserves.
 
         Parameters
@@ -350,6 +352,8 @@ class RefinementSession:
             Where the brush went, in image pixels.
         label : int
             1 on the object, 0 on the background.
+        filled : bool
+            Whether it is a lasso: closed, and filled.
         progress : callable
             Called with the share done and a message; may raise ``Cancelled``.
 
@@ -366,9 +370,10 @@ class RefinementSession:
             When the stroke or label cannot be used.
         """
         state = self._choosing("stroke").state
-        clicks = check_stroke(path, label, self.sampler.shape, extent=state.view.height)
+        shape, extent = self.sampler.shape, state.view.height
+        clicks = check_stroke(path, label, shape, extent=extent, filled=filled)
         prompts = add_clicks(state.prompts, *clicks)
-        drawn = stroke_along(path, label, self.sampler.shape)
+        drawn = stroke_along(path, label, shape, filled=filled)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
         return self._go(self._moves.prompt("stroke", state, prompts, progress), progress)
 
@@ -399,6 +404,47 @@ class RefinementSession:
         state = self._choosing("box").state
         prompts = replace(state.prompts, box=check_box(box, self.sampler.shape))
         return self._go(self._moves.prompt("box", state, prompts, progress), progress)
+
+    def edit(
+        self,
+        changes: Mapping[int, tuple[float, float] | None],
+        *,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Move clicks, or take them back; a stroke goes with its clicks.
+
+        Parameters
+        ----------
+        changes : mapping of int to (row, column) or None
+            By the index into ``timeline.state.own_clicks``: where it is now, in image pixels,
+            or None to take it back.
+        progress : callable
+            Called with the share done and a message; may raise ``Cancelled``.
+
+        Returns
+        -------
+        Proposal
+            The next round.
+
+        Raises
+        ------
+        SessionError
+            When no object was started.
+        InputError
+            When there is no such click, or nothing would be left to start from.
+        """
+        state = self._choosing("edit").state
+        own = state.own_clicks
+        if not changes or not all(0 <= index < len(own) for index in changes):
+            raise InputError(f"there are {len(own)} clicks; name those to change from 0.")
+        changed = {
+            index: None
+            if place is None
+            else check_click(place, own[index].label, self.sampler.shape)
+            for index, place in changes.items()
+        }
+        prompts = edit_clicks(state, changed)
+        return self._go(self._moves.prompt("edit", state, prompts, progress), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
         """Grow or shrink the recommendation: the same samples at another size.

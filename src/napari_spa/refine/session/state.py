@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_spa.core.obedience import Evidence
 from napari_spa.core.types import Box
+from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_spa.core.types import (
         BoolArray,
         Click,
@@ -41,7 +46,7 @@ class Phase(StrEnum):
     ACCEPTED = "accepted"
 
 
-Act = Literal["start", "pick", "click", "stroke", "box", "view", "resize"]
+Act = Literal["start", "pick", "click", "stroke", "box", "edit", "view", "resize"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +55,8 @@ class Decision:
 
     Attributes
     ----------
-    act : {"start", "pick", "click", "stroke", "box", "view", "resize"}
-        What they did.
+    act : {"start", "pick", "click", "stroke", "box", "edit", "view", "resize"}
+        What they did; "edit" moved or took back clicks.
     round : int
         Number of the round that it led to.
     seed : int
@@ -185,7 +190,7 @@ class SessionState:
         """The clicks a user made, without the representative points of their picks."""
         own: list[Click] = []
         known = 0
-        for decision in self.decisions:
+        for decision in _settled(self.decisions):
             clicks = decision.prompts.clicks
             if decision.act != "pick":
                 own += clicks[known:]
@@ -266,12 +271,87 @@ def add_clicks(prompts: Prompts, *clicks: Click) -> Prompts:
     return replace(prompts, clicks=(*prompts.clicks, *clicks))
 
 
+def edit_clicks(state: SessionState, changes: Mapping[int, Click | None]) -> Prompts:
+    """Return the prompts after own clicks were moved or taken back.
+
+    A stroke goes with any of its clicks that is taken back.
+
+    Parameters
+    ----------
+    state : SessionState
+        Before.
+    changes : mapping of int to Click or None
+        By the index into ``state.own_clicks``: the click in its place, or none.
+
+    Returns
+    -------
+    Prompts
+        Those that were moved come last: they were said last.
+
+    Raises
+    ------
+    InputError
+        When nothing would be left to start from.
+    """
+    own, prompts = state.own_clicks, state.prompts
+    gone = {index: own[index] for index in changes}
+    taken = [click for index, click in gone.items() if changes[index] is None]
+    strokes = list(prompts.strokes)
+    for before, after in pairwise(_settled(state.decisions)):
+        drawn = after.prompts.clicks[len(before.prompts.clicks) :]
+        if after.act == "stroke" and any(click is other for click in taken for other in drawn):
+            strokes.remove(after.prompts.strokes[-1])
+            gone |= {k: click for k, click in enumerate(own) if any(click is d for d in drawn)}
+    left = _without(prompts.clicks, Counter(gone.values()))
+    moved = [click for click in changes.values() if click is not None]
+    clicks = (*left, *moved)
+    if prompts.box is None and prompts.mask is None and not any(c.label for c in clicks):
+        raise InputError("an object needs a click on it or a box; discard it to start another.")
+    first = set(state.decisions[0].prompts.clicks)
+    anchor = None if first.intersection(gone.values()) else prompts.anchor
+    return replace(prompts, clicks=clicks, strokes=tuple(strokes), anchor=anchor)
+
+
+def _without(items: tuple[Any, ...], gone: Counter[Any]) -> tuple[Any, ...]:
+    """Return what is left when some are taken, the first of equal ones."""
+    left, gone = [], Counter(gone)
+    for item in items:
+        if gone[item] > 0:
+            gone[item] -= 1
+        else:
+            left.append(item)
+    return tuple(left)
+
+
+def _settled(decisions: tuple[Decision, ...]) -> list[Decision]:
+    """Return decisions as if what was taken back by an edit had never been said."""
+    settled: list[Decision] = []
+    for decision in decisions:
+        if decision.act == "edit":
+            before, now = decisions[len(settled) - 1].prompts, decision.prompts
+            clicks = Counter(before.clicks) - Counter(now.clicks)
+            strokes = Counter(before.strokes) - Counter(now.strokes)
+            settled = [_forgetful(earlier, clicks, strokes) for earlier in settled]
+        settled.append(decision)
+    return settled
+
+
+def _forgetful(decision: Decision, clicks: Counter[Click], strokes: Counter[Stroke]) -> Decision:
+    prompts = replace(
+        decision.prompts,
+        clicks=_without(decision.prompts.clicks, clicks),
+        strokes=_without(decision.prompts.strokes, strokes),
+    )
+    return replace(decision, prompts=prompts)
+
+
+@lru_cache(maxsize=8)
 def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
     """Go through the acts in order: a later one wins over an earlier one."""
     said: dict[tuple[int, int], bool] = {}
     box: Box | None = None
     clicks = strokes = 0
-    for decision in decisions:
+    for decision in _settled(decisions):
         prompts = decision.prompts
         if prompts.box is not None and decision.act in ("start", "box"):
             box = prompts.box
@@ -305,13 +385,17 @@ def _holds(box: Box, place: tuple[int, int]) -> bool:
 
 
 def stroke_pixels(stroke: Stroke) -> list[tuple[int, int]]:
-    """Return the pixels under a stroke, each once for each time it passes."""
+    """Return the pixels under a stroke, each once for each time it passes, or in a lasso."""
     if len(stroke.path) == 1:
         return list(stroke.path)
-    from skimage.draw import line  # slow to import
+    from skimage.draw import line, polygon  # slow to import
 
     pixels: list[tuple[int, int]] = []
-    for start, end in pairwise(stroke.path):
+    if stroke.filled:
+        rows, columns = polygon(*np.transpose(stroke.path))
+        pixels += zip(rows.tolist(), columns.tolist(), strict=True)
+    ends = (*stroke.path, stroke.path[0]) if stroke.filled else stroke.path
+    for start, end in pairwise(ends):
         rows, columns = line(*start, *end)
         pixels += zip(rows.tolist(), columns.tolist(), strict=True)
     return pixels

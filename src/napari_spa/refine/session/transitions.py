@@ -153,12 +153,15 @@ class Transitions:
         """
         mixture, framed = state.mixture, None
         if view is None:
-            latest = prompts.clicks[len(state.prompts.clicks) :]
+            known = state.prompts.clicks
+            latest = prompts.clicks[len(known) :]
+            if act == "edit":
+                latest = tuple(click for click in prompts.clicks if click not in known)
             reach = self._rounds.show(state, progress).reach
             framed = self._predictor.reconsider(state.view, prompts, latest, reach)
         if framed is not None:
             view, prompts = framed.view, replace(prompts, anchor=framed.anchor)
-        if act in ("click", "stroke"):
+        if act in ("click", "stroke", "edit"):
             mixture = self._predictor.refresh(mixture, view or state.view, prompts)
         after = self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
         if framed is not None and framed.hypotheses:
