@@ -17,12 +17,14 @@ import torch
 from fake_batch import TOOLS, make_folder
 from tiny_model import make_model
 
+from napari_spa.batch.plan import read_prompts
 from napari_spa.batch.resume import verify
 from napari_spa.batch.runner import run_batch
 from napari_spa.cli import main
+from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.event_log import RecordLog, read_records
-from napari_spa.io.images import open_image, read_image
+from napari_spa.io.images import list_images, open_image, read_image
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
 from napari_spa.io.profiles.profile import PreferenceProfile
@@ -164,6 +166,92 @@ def test_devices_and_pipes_are_not_read(tmp_path):
         with pytest.raises(SpaError):
             Project.open(tmp_path / "project")
         shutil.rmtree(tmp_path / "project")
+
+
+def zarr_of(version):
+    def write(path):
+        zarr = pytest.importorskip("zarr")
+        group = zarr.create_group(str(path), zarr_format=version)
+        group.create_array("0", data=STACK, chunks=(1, 24, 20))
+        group.attrs["multiscales"] = [{"datasets": [{"path": "0"}]}]
+
+    return write
+
+
+def pair(path):
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Pair(STACK.T, np.eye(4)), path)
+
+
+def detached(path):
+    itk = pytest.importorskip("SimpleITK")
+    itk.WriteImage(itk.GetImageFromArray(STACK), str(path))
+
+
+STACK = np.random.default_rng(1).integers(0, 4000, (3, 24, 20)).astype(np.uint16)
+INSIDE = [
+    ("a.zarr", zarr_of(2), "0/.zarray"),
+    ("a.zarr", zarr_of(2), ".zattrs"),
+    ("a.zarr", zarr_of(2), "0/1.0.0"),
+    ("a.zarr", zarr_of(3), "zarr.json"),
+    ("a.zarr", zarr_of(3), "0/zarr.json"),
+    ("a.zarr", zarr_of(3), "0/c/1/0/0"),
+    ("a.hdr", pair, "../a.img"),
+    ("a.mhd", detached, "../a.raw"),
+    ("a.nhdr", detached, "../a.raw"),
+]
+
+
+@posix
+@pytest.mark.parametrize("source", ["/dev/zero", "pipe"])
+@pytest.mark.parametrize(("name", "write", "part"), INSIDE)
+def test_devices_and_pipes_inside_an_image_are_not_read(tmp_path, name, write, part, source):
+    os.mkfifo(tmp_path / "pipe")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    write(folder / name)
+    np.testing.assert_array_equal(every_plane(folder / name), STACK)
+    there = Path(os.path.normpath(folder / name / part))
+    there.unlink()
+    there.symlink_to(tmp_path / source)
+    assert [entry.name for entry in list_images(folder)] == [name]
+    with pytest.raises(SpaError):
+        every_plane(folder / name)
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+@pytest.mark.parametrize("elsewhere", ["/etc/passwd", "../secret.raw", "no-such-file"])
+def test_a_header_does_not_lead_out_of_its_folder(tmp_path, name, elsewhere):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    detached(folder / name)
+    (folder / "a.raw").rename(tmp_path / "secret.raw")
+    text = (folder / name).read_bytes().replace(b"a.raw", elsewhere.encode())
+    (folder / name).write_bytes(text)
+    with pytest.raises(SpaError, match="which is no file beside it"):
+        open_image(folder / name)
+    (folder / name).write_bytes(b"# comment\n" * 10_000 + text)  # where the name is not seen
+    with pytest.raises(SpaError, match="cannot be read"):
+        open_image(folder / name)
+
+
+def every_plane(path):
+    image = open_image(path)
+    return np.stack([np.asarray(image.levels[0][z]) for z in range(image.shape[0])])
+
+
+@posix
+def test_devices_and_pipes_are_no_tables(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "raters" / "me").mkdir(parents=True)
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(SpaError, match="it is no file"):
+            read_prompts(path)
+        (tmp_path / "split.csv").symlink_to(path)
+        with pytest.raises(SpaError, match="it is no file"):
+            open_folder(tmp_path)
+        (tmp_path / "split.csv").unlink()
 
 
 # -- one bad thing costs only itself ---------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from napari_spa.batch.task import BatchTask, ObjectPrompt
-from napari_spa.errors import InputError
+from napari_spa.errors import DataError, InputError
+from napari_spa.io.strict_json import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -93,9 +94,11 @@ def _points(path: Path) -> Iterator[_Point]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_small(path).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
+    except DataError as error:
+        raise InputError(str(error)) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8; save it as 'CSV UTF-8'.") from error
 

@@ -11,10 +11,11 @@ from napari_spa.datasets.folders import (
     PlainFolder,
     QubiqFolder,
     Refuge2Folder,
+    read_splits,
 )
 from napari_spa.errors import DataError
 
-__all__ = ["Case", "CaseFolder", "open_folder"]
+__all__ = ["Case", "CaseFolder", "open_folder", "read_splits"]
 
 
 def open_folder(folder: Path | str) -> CaseFolder:

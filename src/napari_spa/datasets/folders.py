@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from napari_spa.errors import DataError
 from napari_spa.io.images import open_image, read_image
 from napari_spa.io.images.faults import check_size, reading
 from napari_spa.io.images.lazy import number_of_values
+from napari_spa.io.strict_json import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,7 +148,7 @@ class PlainFolder:
         self._images = _by_stem(folder / "images")
         raters = sorted(path for path in (folder / "raters").iterdir() if path.is_dir())
         self._masks = {rater.name: _by_stem(rater) for rater in raters}
-        table = _read_splits(folder / "split.csv")
+        table = read_splits(folder / "split.csv")
         self._splits = None if table is None else {row["name"]: row["split"] for row in table}
         self.patients = {row["name"]: row["patient"] for row in table or () if row.get("patient")}
 
@@ -182,13 +184,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_splits(table: Path) -> list[dict[str, str]] | None:
-    if not table.exists():
-        return None
+def read_splits(table: Path) -> list[dict[str, str]] | None:
+    """Read a table of names and their splits; None where there is none."""
     try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_small(table).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} cannot be read: {error}.") from error
     if not all(row.get("name") and row.get("split") for row in rows):
         raise DataError(f"{table} needs the columns name and split, filled in every row.")

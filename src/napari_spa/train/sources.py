@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_spa.core.transforms import to_unit_rgb
+from napari_spa.datasets import read_splits
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import read_image
 from napari_spa.model.efficientnet import EfficientNetEncoder, load_pretrained
@@ -200,10 +200,8 @@ def _read_pair(image: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np
 
 def _names(table: Path, split: str | None) -> set[str] | None:
     """Return the names of a split; None for all, where there is no table of splits."""
-    if split is None or not table.is_file():
-        return None
-    with table.open(newline="", encoding="utf-8") as stream:
-        return {row["name"] for row in csv.DictReader(stream) if row.get("split") == split}
+    rows = None if split is None else read_splits(table)
+    return None if rows is None else {row["name"] for row in rows if row["split"] == split}
 
 
 def with_generator(

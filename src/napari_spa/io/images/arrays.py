@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
+import stat
 import warnings
 import zipfile
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.errors import InputError
+from napari_spa.errors import DataError, InputError
 from napari_spa.io.images.faults import check_size, needs_extra
 from napari_spa.io.images.layout import RawImage, both, guess_axes, length, several
 from napari_spa.io.images.lazy import file_array, number_of_values
+from napari_spa.io.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -175,6 +177,7 @@ def _decode_deep(path: Path, picture: Image) -> NDArray[Any]:
 
 
 _MARKS = (".zgroup", ".zarray", "zarr.json")
+_METADATA = {*_MARKS, ".zattrs", ".zmetadata"}
 _LARGEST_FACTS = 2**24
 
 # Decoders of numbers; everything else, known or not, is refused.
@@ -230,7 +233,7 @@ def read_zarr(path: Path) -> RawImage:
             )
         path = fields[0]
     try:
-        opened: Any = zarr.open(str(path), mode="r")
+        opened: Any = zarr.open(_ordinary_files()(path, read_only=True), mode="r")
     except (OSError, LookupError, ValueError) as error:
         raise ValueError("it is a folder, and no Zarr array") from error
     if not isinstance(opened, zarr.Group):
@@ -244,6 +247,31 @@ def read_zarr(path: Path) -> RawImage:
     if not images:
         raise ValueError("it holds no array")
     return several(path, images)
+
+
+@cache
+def _ordinary_files() -> Any:  # noqa: ANN401  a class of zarr's
+    """Return a store that reads no device or pipe, which may have no end, nor huge metadata."""
+    from zarr.storage import LocalStore
+
+    class OrdinaryFiles(LocalStore):
+        async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:  # noqa: ANN401
+            try:
+                status = (self.root / key).stat()
+            except OSError:
+                return None
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise ValueError(f"{key} in it is no file")
+            if key.rpartition("/")[2] in _METADATA and status.st_size > _LARGEST_FACTS:
+                raise ValueError(f"{key} in it is too large")
+            if byte_range is None:
+                check_size(status.st_size)
+            return await super().get(key, prototype, byte_range)
+
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:  # noqa: ANN401
+            return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    return OrdinaryFiles
 
 
 def _image(group: Any) -> RawImage | None:  # noqa: ANN401  a zarr group
@@ -298,11 +326,8 @@ def _facts(folder: Path) -> Mapping[str, Any]:
     """Return the attributes of a Zarr group, without zarr; nothing where they are damaged."""
     for name in ("zarr.json", ".zattrs"):
         try:
-            file = folder / name
-            if file.stat().st_size > _LARGEST_FACTS:
-                return {}
-            content = json.loads(file.read_bytes())
-        except (OSError, ValueError, RecursionError):
+            content = read_json(folder / name, largest=_LARGEST_FACTS, unknown_as_null=True)
+        except (OSError, ValueError, DataError):
             continue
         if name == "zarr.json":
             content = _dict(content).get("attributes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from napari_spa.io.images.lazy import number_of_values, plane_by_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,7 @@ def read_itk(path: Path) -> RawImage:
         raise needs_extra(path, "SimpleITK") from error
     reader: Any = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
+    data_files(path)  # before ITK opens what a header names
     try:
         reader.ReadImageInformation()
         size = [int(n) for n in reader.GetSize()]
@@ -95,19 +96,33 @@ def partner(path: Path) -> Path | None:
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
-    """Return the files that hold the pixels of a header, as far as it names them."""
+    """Return the other files that hold the pixels of a header, as it names them."""
     suffix = path.suffix.lower()
     if suffix in _PAIRS:
         other = partner(path)
         return () if other is None else (other,)
-    if suffix not in (".mhd", ".nhdr"):
+    if suffix not in ITK_SUFFIXES:
         return ()
     with path.open("rb") as stream:
         text = stream.read(_HEADER_BYTES).decode("utf-8", "replace")
-    key = "ElementDataFile *=" if suffix == ".mhd" else "data file:"
-    found = re.search(rf"^{key} *([^\r\n]+)", text, re.IGNORECASE | re.MULTILINE)
-    file = path.parent / found[1].strip() if found else path
-    return (file,) if file != path and file.is_file() else ()
+    if suffix in (".mha", ".mhd"):
+        found = re.search(r"^\s*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]+)", text, re.I | re.M)
+        end = found
+    else:
+        end = re.search(r"\r?\n\r?\n|\Z" if len(text) < _HEADER_BYTES else r"\r?\n\r?\n", text)
+        text = text[: end.start()] if end else text
+        found = re.search(r"^data ?file: *([^\r\n]+)", text, re.I | re.M)
+    if end is None:
+        raise ValueError("its header does not end")
+    name = "LOCAL" if found is None else found[1].strip()
+    if found is None or name.upper() == "LOCAL":
+        return ()
+    names = text[found.end() :].split() if name.upper().startswith("LIST") else [name]
+    for name in names:
+        out = Path(name).is_absolute() or ".." in Path(name).parts
+        if out or not (path.parent / name).is_file():
+            raise ValueError(f"its pixels lie in {name}, which is no file beside it")
+    return tuple(path.parent / name for name in names)
 
 
 def _meta(image: Any, key: str) -> str:  # noqa: ANN401  SimpleITK's Image
