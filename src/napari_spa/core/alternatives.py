@@ -50,21 +50,7 @@ class Offer:
 
 
 def choose(offer: Offer, count: int) -> list[int]:
-    """Choose which masks to show beside the recommendation.
-
-    Parameters
-    ----------
-    offer : Offer
-        What there is.
-    count : int
-        Number of places.
-
-    Returns
-    -------
-    list of int
-        At most ``count``, in the order of the choice; at most two that are the
-        recommendation grown or shrunk, as long as there are others.
-    """
+    """Choose which masks to show beside the recommendation."""
     chosen: list[int] = []
     best = offer.recommended.copy()
     for _ in range(min(count, len(offer.kinds))):

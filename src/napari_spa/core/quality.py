@@ -85,19 +85,7 @@ class Calibration:
 
 
 def quality_in_words(quality: float, calibrated: bool) -> str:
-    """Say what the quality of a recommendation means.
-
-    Parameters
-    ----------
-    quality : float
-        In [0, 1].
-    calibrated : bool
-        Whether it is the Dice to be expected, or only the agreement of the samples.
-
-    Returns
-    -------
-    str
-    """
+    """Say what the quality of a recommendation means."""
     if not calibrated:
         return f"samples agree to {quality:.2f}"
     advice = next(words for least, words in _ADVICE if quality >= least)

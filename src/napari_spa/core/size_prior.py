@@ -39,20 +39,7 @@ class SizePrior:
     objects: float
 
     def likelihood(self, area: float, *, doubt: float = 0.0) -> float:
-        """Return how likely an area is, relative to the one that is expected.
-
-        Parameters
-        ----------
-        area : float
-            In pixels of the image.
-        doubt : float
-            In [0, 1]: how likely any other area is still.
-
-        Returns
-        -------
-        float
-            In [doubt, 1].
-        """
+        """Return how likely an area is, relative to the one that is expected."""
         if area <= 0:
             return doubt
         apart = (math.log(area) - self.log_area) / self.deviation
@@ -64,18 +51,6 @@ def fit_size_prior(areas: Sequence[float], weights: Sequence[float]) -> SizePrio
 
     The middle is the weighted median, so that one slip among four does not move it; the width
     is that of the areas around it, shrunk from a wide guess as evidence grows.
-
-    Parameters
-    ----------
-    areas : sequence of float
-        In pixels of the image, above 0.
-    weights : sequence of float
-        What each counts for; an object of the same image counts 1.
-
-    Returns
-    -------
-    SizePrior or None
-        None without evidence.
     """
     share = np.asarray(weights, dtype=np.float64)
     total = float(share.sum())

@@ -19,23 +19,7 @@ __all__ = ["Case", "CaseFolder", "open_folder", "read_splits"]
 
 
 def open_folder(folder: Path | str) -> CaseFolder:
-    """Open a multi-rater data set, telling its layout from what is in it.
-
-    Parameters
-    ----------
-    folder : Path or str
-        Our layout (``images`` and ``raters``), the paper's REFUGE2 crops, LIDC crops
-        with four readers (``images`` and ``gt``), or QUBIQ (``caseNN``).
-
-    Returns
-    -------
-    CaseFolder
-
-    Raises
-    ------
-    DataError
-        When the folder does not exist or has none of these layouts.
-    """
+    """Open a multi-rater data set, telling its layout from what is in it."""
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.")

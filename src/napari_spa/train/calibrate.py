@@ -78,22 +78,7 @@ _RESIZES = 0.15
 
 
 def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
-    """Return objects of one data set that the network did not learn from.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``images`` and ``raters``, or ``images`` and instance labels in ``masks``.
-    seen : bool
-        Whether the network learnt from its training images, which are left out then.
-    per : int
-        At most so many objects.
-
-    Yields
-    ------
-    _Known
-        The same ones every time.
-    """
+    """Return objects of one data set that the network did not learn from."""
     splits = _splits(folder)
     rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
     names = sorted(name for name, split in splits.items() if split == "val" or not seen)

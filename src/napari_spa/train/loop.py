@@ -97,22 +97,7 @@ def collate(windows: Sequence[Window]) -> Batch:
 
 
 def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> float:
-    """Warm up, hold, and fall along a half cosine.
-
-    Parameters
-    ----------
-    step : int
-        Steps taken.
-    config : TrainConfig
-        Lengths of the phases.
-    used : float
-        Share of the time that is used, where time is limited.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-    """
+    """Warm up, hold, and fall along a half cosine."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     done = max(float(step), used * config.steps)

@@ -78,27 +78,7 @@ class Packed:
 def write_pack(
     path: Path, sources: Sequence[tuple[Source, float]], *, megabytes: float = MEGABYTES
 ) -> list[Packed]:
-    """Write sources and their shares to one file.
-
-    Parameters
-    ----------
-    path : Path
-        The new file.
-    sources : sequence of (Source, float)
-        As :func:`napari_spa.train.sources.open_sources` gives them.
-    megabytes : float
-        Size of the file at most, in 10**6 bytes.
-
-    Returns
-    -------
-    list of Packed
-        For each source; the generator and superpixels take no room.
-
-    Raises
-    ------
-    InputError
-        When a source is of a kind that cannot be packed.
-    """
+    """Write sources and their shares to one file."""
     entries = [_entry(source, share, sources) for source, share in sources]
     parts = [list(_encoded(source)) for source, _ in sources]
     # By the square root: a source that is shown more may take more, but not all the room.
@@ -122,23 +102,7 @@ def write_pack(
 
 
 def read_pack(path: Path) -> list[tuple[Source, float]]:
-    """Open the sources of a pack.
-
-    Parameters
-    ----------
-    path : Path
-        A file that :func:`write_pack` wrote.
-
-    Returns
-    -------
-    list of (Source, float)
-        Sources and their shares.
-
-    Raises
-    ------
-    DataError
-        When the file is no pack, damaged or of a later version.
-    """
+    """Open the sources of a pack."""
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(_get(archive, _MANIFEST))

@@ -77,26 +77,7 @@ GENERATOR = "synthetic"
 def open_sources(
     data: Sequence[str], recipes: Mapping[str, SourceRecipe]
 ) -> list[tuple[Source, float]]:
-    """Open the data sets that a run draws from, or the one file that holds them.
-
-    Parameters
-    ----------
-    data : sequence of str
-        Folders of data sets and the word ``synthetic``, or one file of
-        :func:`napari_spa.train.pack.write_pack`, which has its own shares.
-    recipes : mapping of str to SourceRecipe
-        How each data set takes part; empty for all alike.
-
-    Returns
-    -------
-    list of (Source, float)
-        Sources and their shares.
-
-    Raises
-    ------
-    InputError, DataError
-        When data are missing, or not as the recipe says.
-    """
+    """Open the data sets that a run draws from, or the one file that holds them."""
     if len(data) == 1 and Path(data[0]).is_file():
         return read_pack(Path(data[0]))
     places = {name: Path(name) for name in data if name != GENERATOR}

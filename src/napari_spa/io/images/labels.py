@@ -198,23 +198,7 @@ def _whole_numbers(labels: NDArray[np.floating], path: Path) -> NDArray[np.integ
 
 
 def label_dtype(highest: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the smallest type that holds a label.
-
-    Parameters
-    ----------
-    highest : int
-        The highest label.
-
-    Returns
-    -------
-    dtype
-        uint8, uint16 or uint32.
-
-    Raises
-    ------
-    InputError
-        When no such type holds it.
-    """
+    """Return the smallest type that holds a label."""
     if not 0 <= highest <= LARGEST:
         raise InputError(f"labels must be between 0 and 2**32 - 1, not {highest}.")
     if highest <= 0xFF:
@@ -223,19 +207,7 @@ def label_dtype(highest: int) -> np.dtype[np.unsignedinteger[Any]]:
 
 
 def needs_bigtiff(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Tell whether pixels could outgrow a classic TIFF, should they not compress at all.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array.
-    dtype : dtype
-        Of the file.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether pixels could outgrow a classic TIFF, should they not compress at all."""
     return number_of_values(shape) * dtype.itemsize > _CLASSIC_BYTES
 
 

@@ -167,29 +167,7 @@ def plane_by_plane(
 
 
 def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401
-    """Return the uncompressed array that lies in a file: read now if small, else in parts.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    offset : int
-        Of the first value, in bytes.
-    shape : tuple of int
-        Of the array, in C order; at least one axis.
-    dtype : dtype
-        Of its values, with their byte order.
-
-    Returns
-    -------
-    ndarray or LazyArray
-        In this machine's byte order.
-
-    Raises
-    ------
-    ValueError
-        When the file is too short for it.
-    """
+    """Return the uncompressed array that lies in a file: read now if small, else in parts."""
     native = dtype.newbyteorder("=")
     total = number_of_values(shape) * dtype.itemsize
     if path.stat().st_size < offset + total:

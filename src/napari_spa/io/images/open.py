@@ -204,21 +204,6 @@ def _is_output(name: str, known: set[str], ours: bool) -> bool:
 def open_image(path: Path | str) -> ImageFile:
     """Open an image, whatever it is; pixels are read late where the format allows.
 
-    Parameters
-    ----------
-    path : Path or str
-        A file, a Zarr folder, or the folder of a DICOM series.
-
-    Returns
-    -------
-    ImageFile
-        Axes of length one are left out.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read; one sentence.
-
     Warns
     -----
     ImageWarning

@@ -37,13 +37,7 @@ def save_calibration(
 
 
 def read_calibration(weights: Path, sha256: str) -> Calibration | None:
-    """Return the calibration of a weights file; None without one for exactly these weights.
-
-    Raises
-    ------
-    CheckpointError
-        When it is damaged.
-    """
+    """Return the calibration of a weights file; None without one for exactly these weights."""
     path = calibration_path(weights)
     if not path.is_file():
         return None

@@ -59,26 +59,7 @@ class ObjectNote:
 def make_class(
     name: object, colour: object = None, *, among: Sequence[ObjectClass] = ()
 ) -> ObjectClass:
-    """Make a class that may join others.
-
-    Parameters
-    ----------
-    name : str
-        Not empty, and not the name of another.
-    colour : str or None
-        "#rrggbb"; one that the others do not have by default.
-    among : sequence of ObjectClass
-        The others.
-
-    Returns
-    -------
-    ObjectClass
-
-    Raises
-    ------
-    InputError
-        When the name or colour cannot be used, or there are too many.
-    """
+    """Make a class that may join others."""
     kept = clean_name(name) if isinstance(name, str) else ""
     if not kept:
         raise InputError("a class needs a name.")

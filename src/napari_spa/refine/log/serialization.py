@@ -40,17 +40,7 @@ _ACTS = get_args(Act)
 
 
 def decision_to_record(decision: Decision) -> Record:
-    """Write a decision as JSON values.
-
-    Parameters
-    ----------
-    decision : Decision
-        What the user did and what it led to.
-
-    Returns
-    -------
-    dict
-    """
+    """Write a decision as JSON values."""
     view = decision.view
     return {
         "act": decision.act,
@@ -76,24 +66,7 @@ def decision_to_record(decision: Decision) -> Record:
 def decision_from_record(
     record: Mapping[str, Any], shape: tuple[int, int] | None = None
 ) -> Decision:
-    """Read a decision.
-
-    Parameters
-    ----------
-    record : mapping
-        From :func:`decision_to_record`.
-    shape : (int, int) or None
-        Rows and columns of the image, in which its masks must lie; None where it is unknown.
-
-    Returns
-    -------
-    Decision
-
-    Raises
-    ------
-    DataError
-        When the record is damaged.
-    """
+    """Read a decision."""
     from napari_spa.refine.engine.view import FieldOfView  # brings torch
 
     try:

@@ -38,19 +38,7 @@ class RoundCache:
         self._kept: OrderedDict[SessionState, Round] = OrderedDict()
 
     def show(self, state: SessionState, progress: Progress = silent) -> Round:
-        """Return the round of a state.
-
-        Parameters
-        ----------
-        state : SessionState
-            Of an object in the predictor's image.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Round
-        """
+        """Return the round of a state."""
         shown = self._kept.pop(state, None)
         if shown is None:
             shown = self._predictor.propose(state.asked, progress)
@@ -171,13 +159,7 @@ class Transitions:
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool
     ) -> SessionState:
-        """Return the state that a recorded decision leads to.
-
-        Raises
-        ------
-        InputError
-            When its candidate is not on offer here.
-        """
+        """Return the state that a recorded decision leads to."""
         if decision.act == "resize":
             if decision.size is None:
                 raise InputError("a resize in the log says no size; the log is damaged.")

@@ -38,15 +38,6 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
     And it tells the viewer, which then works out for some milliseconds what its sliders
     span: shapes inside the image change nothing about that, so no one is told.
 
-    Parameters
-    ----------
-    layer : Shapes
-        Which layer.
-    drawn : Drawing
-        In the data's space; one without shapes empties the layer.
-    line : float
-        Width of the outlines in the data's pixels; 0 fills the polygons instead.
-
     Notes
     -----
     A polygon for which napari's triangulation raises is left out, and logged.
@@ -169,15 +160,7 @@ class DrawnCandidate(Drawing):
 
 
 def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
-    """Draw what a candidate would change; for the worker.
-
-    Parameters
-    ----------
-    candidate : Candidate
-        Which one.
-    axis : {0, 1}
-        Of the image, across the screen.
-    """
+    """Draw what a candidate would change; for the worker."""
     most = _COMPILED if _compiled() else _PLAIN
     corner = (candidate.region.row, candidate.region.column)
     polygons: list[DoubleArray] = []

@@ -147,15 +147,7 @@ class FolderDock(QWidget):
     # ------------------------------------------------------------------ asking
 
     def open_folder(self, folder: Path | str, out: Path | str | None = None) -> None:
-        """Open a folder of images, or a project's output folder.
-
-        Parameters
-        ----------
-        folder : Path or str
-            The folder.
-        out : Path or str or None
-            Where the project is kept; beside the images by default.
-        """
+        """Open a folder of images, or a project's output folder."""
         self.controller.open(Path(folder), None if out is None else Path(out))
 
     def _on_open(self) -> None:
