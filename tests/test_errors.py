@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_spa.core.words import capitalised
+from napari_spa.core.presentation import capitalised
 from napari_spa.errors import CheckpointError, InputError, SpaError, printable
 
 

@@ -5,7 +5,7 @@ import pytest
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from tiny_model import make_model
 
-from napari_spa.core.pictures import ADDED_COLOUR, outline, outline_picture
+from napari_spa.core.presentation import ADDED_COLOUR, outline, outline_picture
 from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine import previews

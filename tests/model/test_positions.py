@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_spa.errors import InputError
-from napari_spa.model.positions import at_image_size
+from napari_spa.model.assemble import at_image_size
 from napari_spa.model.sam import import_modeling
 from napari_spa.model.spa import SpaConfig
 

@@ -22,7 +22,7 @@ from napari_spa.batch.executors import (
 from napari_spa.batch.manifest import Manifest, recipe_facts
 from napari_spa.batch.resume import lock_output, output_names, plan_resume
 from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import file_sha256
 from napari_spa.refine.engine.config import Progress, silent

@@ -26,7 +26,7 @@ from napari_spa.cli.output import (
     echo_json,
     progress_bar,
 )
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 
 if TYPE_CHECKING:
     import argparse

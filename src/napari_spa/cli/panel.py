@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import BoolArray, Candidate, FloatArray, Proposal, Region
 from napari_spa.io.files import atomic_path

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_spa.core.pictures import OUTLINE_COLOUR
+from napari_spa.core.presentation import OUTLINE_COLOUR
 from napari_spa.core.types import Candidate, Proposal, Region
 from napari_spa.refine.engine.previews import LINE, crops, round_images
 from napari_spa.refine.engine.view import ImageSampler

@@ -11,8 +11,8 @@ from tiny_model import make_model
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
-from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.plane import Plane
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.types import Candidate, Region
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.viewer.layers.candidates import CandidateShapes, draw_candidate

@@ -417,8 +417,7 @@ class Weights:
 
 def recognise(stored: WeightsFile) -> Weights:
     """Tell what network a weights file holds."""
-    from napari_spa.model.paper_weights import is_paper, recognise_paper
-    from napari_spa.model.sam_weights import recognise_sam, sam_prefix
+    from napari_spa.model.sam_weights import is_paper, recognise_paper, recognise_sam, sam_prefix
 
     if is_native(stored):
         config, state, card = read_native(stored)
@@ -436,7 +435,7 @@ def recognise(stored: WeightsFile) -> Weights:
 
 
 def _saved_mixture(stored: WeightsFile, dimension: int) -> MixtureParameters | None:
-    from napari_spa.model.paper_weights import paper_mixture
+    from napari_spa.model.sam_weights import paper_mixture
 
     names = ("EM_weights", "EM_means", "EM_variances")
     if not any(name in stored.content for name in names):

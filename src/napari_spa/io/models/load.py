@@ -182,8 +182,7 @@ def _build(
     head: str | None,
     image_size: int | None,
 ) -> tuple[Weights, Spa]:
-    from napari_spa.model.assemble import assemble
-    from napari_spa.model.positions import at_image_size
+    from napari_spa.model.assemble import assemble, at_image_size
 
     try:
         weights = recognise(stored)

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.core.words import clean_name
+from napari_spa.core.presentation import clean_name
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.strict_json import JsonError, read_json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.pictures import difference_picture, draw_frame, outline_picture
+from napari_spa.core.presentation import difference_picture, draw_frame, outline_picture
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_spa.core.presentation import clean_name
 from napari_spa.core.types import Region
-from napari_spa.core.words import clean_name
 from napari_spa.errors import DataError, InputError
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.serialization import (

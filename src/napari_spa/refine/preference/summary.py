@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters

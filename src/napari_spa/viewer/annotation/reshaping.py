@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.objects import cut_object
-from napari_spa.core.words import clean_name, counted
+from napari_spa.core.presentation import clean_name, counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at
 from napari_spa.viewer.annotation.controller import BUSY

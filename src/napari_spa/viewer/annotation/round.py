@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.pictures import describe_difference
+from napari_spa.core.presentation import describe_difference
 from napari_spa.core.types import LocalMask
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
 

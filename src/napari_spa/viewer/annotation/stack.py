@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QObject
 
+from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask
-from napari_spa.core.words import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
 from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import in_brief

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import in_brief
 from napari_spa.viewer.layers.mask import mask_colours

@@ -13,7 +13,7 @@ from napari.layers import Shapes
 from napari.utils.triangulation_backend import TriangulationBackend, get_backend
 from psygnal import Signal
 
-from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer
 from napari_spa.viewer.layers.planes import camera_of
 from napari_spa.viewer.layers.polygons import border_lines, mask_polygons

@@ -10,7 +10,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
-from napari_spa.core.words import capitalised
+from napari_spa.core.presentation import capitalised
 from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails

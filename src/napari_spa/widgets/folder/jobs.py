@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.words import capitalised, counted
+from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import Worker

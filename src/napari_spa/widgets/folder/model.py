@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainterPath, QPen, QPolygonF
 
-from napari_spa.core.words import capitalised, counted
+from napari_spa.core.presentation import capitalised, counted
 from napari_spa.io.projects.project import in_brief
 
 if TYPE_CHECKING:

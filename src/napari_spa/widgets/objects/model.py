@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
-from napari_spa.core.words import capitalised, counted
+from napari_spa.core.presentation import capitalised, counted
 from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.profiles.actions import ProfileActions

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
 

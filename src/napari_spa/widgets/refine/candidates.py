@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.pictures writes
+_LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.presentation writes
 
 
 class CandidateCard(QFrame):

@@ -11,7 +11,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_spa.core.words import capitalised
+from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.core.pictures import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.actions import ACTION_TITLES
 from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
-from napari_spa.core.words import counted
+from napari_spa.core.presentation import counted
 from napari_spa.widgets.common.buttons import FittingButton
 from napari_spa.widgets.common.layouts import EvenGrid
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from napari_spa.core.pictures import (
+from napari_spa.core.presentation import (
     ADDED_COLOUR,
     OUTLINE_COLOUR,
     REMOVED_COLOUR,

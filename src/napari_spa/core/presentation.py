@@ -1,7 +1,8 @@
-"""Small pictures of a candidate, and words for it: what it would add and remove."""
+"""How results are shown: small pictures of a candidate, and the words of sentences."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, Candidate, FloatArray
-
 ADDED_COLOUR = (0, 145, 255)
 REMOVED_COLOUR = (255, 221, 0)
 OUTLINE_COLOUR = (255, 255, 255)
@@ -178,3 +178,23 @@ def _side(part: BoolArray, around: BoolArray) -> str:
     if np.hypot(down, right) < _ONE_SIDED:
         return ""
     return _SIDES[round(np.degrees(np.arctan2(down, right)) / 90) % 4]
+
+
+_LONGEST_NAME = 100
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def clean_name(text: str) -> str:
+    """Return a name that a user gave as it is kept: one line, no spaces around it, not endless."""
+    return _UNNAMEABLE.sub(" ", text).strip()[:_LONGEST_NAME].strip()
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many of something there are."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def capitalised(sentence: str) -> str:
+    """Begin a sentence with a capital, unless it begins with what may be a file's name."""
+    first = sentence.partition(" ")[0].rstrip(",:;.")
+    return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence
