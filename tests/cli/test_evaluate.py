@@ -94,9 +94,11 @@ def test_a_report_goes_on_and_refuses_other_settings(run, refuses, call, tmp_pat
 def test_methods_are_listed_one_a_line(run) -> None:
     listed = run("evaluate", "--list-methods").out.splitlines()
     assert len(set(listed)) == len(listed)
-    assert {"spa", "spa-logit", "spa-both", "spa-frozen", "spa-random-pick", "spa-n24"} <= set(
-        listed
-    )
+    ours = "spa spa-logit spa-both spa-frozen spa-random-pick"
+    ablations = "spa-random-gaussian spa-gaussian spa-weights spa-n24 spa-n36 spa-n48"
+    interactive = "sam-click medsam-box msa-click sam-u-v1 sam-u-v2"
+    networks = "unet transunet swinunet ensemble-unet probunet ls-unet mh-unet mrnet"
+    assert listed == f"{ours} {ablations} {interactive} {networks}".split()
     said = run("evaluate", "--list-methods", "--json").json
     assert [method["name"] for method in said["methods"]] == listed
     assert {"picks", "clicks", "both", "slips-5"} <= {user["name"] for user in said["users"]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_spa.cli import main
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
 from napari_spa.datasets import open_folder
@@ -105,6 +107,18 @@ def test_the_table_sums_up_a_person(logs, folder) -> None:
     assert set(lines) == {("ann", "tiny"), ("ann", "tiny blind")}
     assert lines["ann", "tiny"][:5] == ("1", "11.50", "3.00", "1.00", "1.00")
     assert lines["ann", "tiny blind"][:5] == ("1", "3.00", "1.00", "0.00", "0.00")
+
+
+def test_one_command_writes_the_report_of_a_study(logs, folder, tmp_path: Path, capsys) -> None:
+    report = tmp_path / "study"
+    assert main(["evaluate", str(folder), "--from-log", str(logs), "-o", str(report)]) == 0
+    shown = capsys.readouterr().out
+    assert "| ann | tiny | 1 | 11.50 | 3.00 | 1.00 | 1.00 | 1.000 |" in shown
+    with (report / "rows.csv").open(newline="") as stream:
+        acts = [(row["user"], row["image"], row["act"]) for row in csv.DictReader(stream)]
+    assert ("ann", "b", "pick") in acts
+    assert len(acts) == 4
+    assert "People: time and rounds" in (report / "index.html").read_text()
 
 
 def test_without_data_there_is_no_dice(logs) -> None:
