@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 from napari_spa.cli.output import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    Run = Callable[[argparse.Namespace], int]
     Commands = argparse._SubParsersAction["Parser"]  # noqa: SLF001  the only name there is
 
 _NEGATIVE = re.compile(r"-\d[\d.,eE+-]*")
@@ -25,15 +26,21 @@ class Parser(argparse.ArgumentParser):
         raise CallError(f"{message}; see {self.prog} --help.")
 
 
-def add_command(commands: Commands, name: str, *, about: str, example: str) -> Parser:
-    """Add a command with an example in its help."""
-    return commands.add_parser(
+def add_command(
+    commands: Commands, name: str, run: Run | None, *, about: str, example: str
+) -> Parser:
+    """Add a command with an example in its help; one that runs takes ``--json``."""
+    parser = commands.add_parser(
         name,
         help=about,
         description=about,
         epilog=f"Example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if run is not None:
+        parser.set_defaults(run=run)
+        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return parser
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +61,29 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--point``, ``--label``, ``--box``, ``--slice`` and ``--seed``."""
+    parser.add_argument(
+        "--point",
+        type=point,
+        action="append",
+        default=[],
+        metavar="ROW,COL",
+        help="a point in pixels, rows first; again for more points",
+    )
+    parser.add_argument(
+        "--label",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="0|1",
+        help="for each point: 1 on the object (default), 0 on the background",
+    )
+    parser.add_argument("--box", type=box, metavar="R0,C0,R1,C1", help="a box around the object")
+    parser.add_argument(
+        "--slice", type=slice_index, metavar="Z", help="which slice of a stack; T,Z for two axes"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
 
 
 def point(text: str) -> tuple[float, float]:

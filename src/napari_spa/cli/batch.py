@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.arguments import (
     add_command,
-    add_json_option,
     add_model_options,
     existing_folder,
     positive,
@@ -47,6 +46,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "batch",
+        run,
         about="Segment all images of a folder; run again, it does what is missing or changed.",
         example="napari-spa batch images results --prompts clicks.csv --profile me.json",
     )
@@ -82,8 +82,6 @@ def add_parser(commands: Commands) -> None:
     what.add_argument(
         "--verify", action="store_true", help="check OUT and its inputs against the manifest"
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.arguments import add_command, add_json_option, add_model_options
+from napari_spa.cli.arguments import add_command, add_model_options
 from napari_spa.cli.output import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
 from napari_spa.errors import DataError
 
@@ -50,6 +50,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "demo",
+        run,
         about="Segment a fundus, a cell and a tissue picture, and open napari with the dock.",
         example="napari-spa demo -o demo --no-viewer",
     )
@@ -63,8 +64,6 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--no-viewer", action="store_true", help="open no window")
     add_model_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

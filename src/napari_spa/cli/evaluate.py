@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.arguments import (
     add_command,
-    add_json_option,
     add_model_options,
     counts,
     existing_folder,
@@ -156,6 +155,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "evaluate",
+        run,
         about="Let simulated users click once and pick, on a folder with several raters' masks.",
         example="napari-spa evaluate lidc --limit 50 --methods spa,spa-both,spa-frozen -o report",
     )
@@ -170,6 +170,43 @@ def add_parser(commands: Commands) -> None:
         "--list-methods", action="store_true", help="name every method and user, and stop"
     )
     add_model_options(parser)
+    _add_players(parser)
+    parser.add_argument("--split", default="val", help="which cases; 'all' for all (default: val)")
+    parser.add_argument(
+        "--objects", action="store_true", help="each connected object of the masks is a target"
+    )
+    parser.add_argument("--rounds", type=positive, default=6, help="rounds per user (default: 6)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N images, by the seed")
+    parser.add_argument(
+        "--targets", type=positive, metavar="N", help="only N objects of each image, by the seed"
+    )
+    parser.add_argument(
+        "--from-log",
+        type=Path,
+        nargs="+",
+        metavar="LOG",
+        help="instead of playing: what people did, from decision logs; a folder for each person",
+    )
+    _add_transfer(parser)
+    parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
+    parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the report; games that it holds are not played again",
+    )
+
+
+def _add_players(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--combinations",
+        type=_combinations,
+        default=15,
+        metavar="N|all|raters",
+        help="users: N combinations of raters, all of them, or single raters (default: 15)",
+    )
     parser.add_argument(
         "--methods",
         type=words,
@@ -189,22 +226,6 @@ def add_parser(commands: Commands) -> None:
         default=[["central", "realistic"]],
         help="uniform, central, realistic (default: central,realistic)",
     )
-    parser.add_argument("--split", default="val", help="which cases; 'all' for all (default: val)")
-    parser.add_argument(
-        "--objects", action="store_true", help="each connected object of the masks is a target"
-    )
-    parser.add_argument(
-        "--combinations",
-        type=_combinations,
-        default=15,
-        metavar="N|all|raters",
-        help="users: N combinations of raters, all of them, or single raters (default: 15)",
-    )
-    parser.add_argument("--rounds", type=positive, default=6, help="rounds per user (default: 6)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N images, by the seed")
-    parser.add_argument(
-        "--targets", type=positive, metavar="N", help="only N objects of each image, by the seed"
-    )
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="where 'train --methods ... -o DIR' left methods"
     )
@@ -212,25 +233,6 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--medsam", metavar="PATH", help="a real MedSAM file, for medsam-box and sam-u-v2"
     )
-    parser.add_argument(
-        "--from-log",
-        type=Path,
-        nargs="+",
-        metavar="LOG",
-        help="instead of playing: what people did, from decision logs; a folder for each person",
-    )
-    _add_transfer(parser)
-    parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
-    parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for the report; games that it holds are not played again",
-    )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import add_command, add_device_option, add_json_option
+from napari_spa.cli.arguments import add_command, add_device_option
 from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
@@ -20,21 +20,22 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "models",
+        None,
         about="List models, say what one is, download one, or bring in a weights file.",
         example="napari-spa models download mobile-sam",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = add_command(
+    add_command(
         actions,
         "list",
+        run_list,
         about="List every model that can be asked for by name.",
         example="napari-spa models list",
     )
-    add_json_option(listing)
-    listing.set_defaults(run=run_list)
     info = add_command(
         actions,
         "info",
+        run_info,
         about="Say what a model is: shape, head, digest, model card.",
         example="napari-spa models info spa-tiny",
     )
@@ -42,11 +43,23 @@ def add_parser(commands: Commands) -> None:
         "name", nargs="?", default="spa-tiny", metavar="NAME|PATH", help="default: spa-tiny"
     )
     add_device_option(info)
-    add_json_option(info)
-    info.set_defaults(run=run_info)
+    _add_download(actions)
+    bring = add_command(
+        actions,
+        "import",
+        run_import,
+        about="Check a weights file and keep it under a name.",
+        example="napari-spa models import medsam_vit_b.pth --name medsam",
+    )
+    bring.add_argument("path", type=Path, metavar="FILE", help="SAM, MedSAM, micro-sam or ours")
+    bring.add_argument("--name", help="what to ask for it by (default: the file's name)")
+
+
+def _add_download(actions: Commands) -> None:
     fetch = add_command(
         actions,
         "download",
+        run_download,
         about="Download a published model, check it, and keep it under its name; run it again to "
         "go on after it was broken off.",
         example="napari-spa models download sam-vit-b",
@@ -60,18 +73,6 @@ def add_parser(commands: Commands) -> None:
     fetch.add_argument(
         "--proxy", metavar="URL", help="go through this proxy (or $NAPARI_SPA_PROXY, $HTTPS_PROXY)"
     )
-    add_json_option(fetch)
-    fetch.set_defaults(run=run_download)
-    bring = add_command(
-        actions,
-        "import",
-        about="Check a weights file and keep it under a name.",
-        example="napari-spa models import medsam_vit_b.pth --name medsam",
-    )
-    bring.add_argument("path", type=Path, metavar="FILE", help="SAM, MedSAM, micro-sam or ours")
-    bring.add_argument("--name", help="what to ask for it by (default: the file's name)")
-    add_json_option(bring)
-    bring.set_defaults(run=run_import)
 
 
 def run_list(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.cli.arguments import add_command, add_device_option, add_json_option, positive
+from napari_spa.cli.arguments import add_command, add_device_option, positive
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
@@ -41,6 +41,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "replay",
+        run,
         about="Play a decision log again, and tell whether the same masks come of it.",
         example="napari-spa replay cells.spa.jsonl --check cells-labels.tif",
     )
@@ -57,8 +58,6 @@ def add_parser(commands: Commands) -> None:
         "--check", type=Path, metavar="MASK", help="compare the labels with those of a file"
     )
     parser.add_argument("--object", type=positive, metavar="N", help="only object N")
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

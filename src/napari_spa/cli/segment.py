@@ -11,13 +11,9 @@ import numpy as np
 
 from napari_spa.cli.arguments import (
     add_command,
-    add_json_option,
     add_model_options,
-    box,
-    point,
-    seed,
+    add_prompt_options,
     size,
-    slice_index,
 )
 from napari_spa.cli.output import (
     CallError,
@@ -49,6 +45,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "segment",
+        run,
         about="Segment the object under a point, and pick among candidate differences.",
         example="napari-spa segment fundus.jpg --point 620,1130 --pick 2 -o disc.tif",
     )
@@ -63,7 +60,6 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     add_model_options(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"
@@ -74,31 +70,10 @@ def add_parser(commands: Commands) -> None:
         metavar="DIR",
         help="write each candidate of the last round: its mask, what it adds and removes",
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--point",
-        type=point,
-        action="append",
-        default=[],
-        metavar="ROW,COL",
-        help="a point in pixels, rows first; again for more points",
-    )
-    parser.add_argument(
-        "--label",
-        type=int,
-        nargs="+",
-        action="extend",
-        metavar="0|1",
-        help="for each point: 1 on the object (default), 0 on the background",
-    )
-    parser.add_argument("--box", type=box, metavar="R0,C0,R1,C1", help="a box around the object")
-    parser.add_argument(
-        "--slice", type=slice_index, metavar="Z", help="which slice of a stack; T,Z for two axes"
-    )
+    add_prompt_options(parser)
     parser.add_argument(
         "--pick",
         type=int,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from napari_spa.cli.arguments import (
     add_command,
     add_device_option,
-    add_json_option,
     positive,
     words,
 )
@@ -141,6 +140,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "train",
+        run,
         about="Train a model on multi-rater data sets and the procedural generator.",
         example="napari-spa train lidc cfos synthetic --steps 4000 -o my-model",
     )
@@ -159,6 +159,22 @@ def add_parser(commands: Commands) -> None:
         help="instead of training: put the data into one file of at most 38 MB, to train on "
         "another machine",
     )
+    _add_starts(parser)
+    parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="end well within so much time, steps or not"
+    )
+    add_device_option(parser)
+    parser.add_argument(
+        "--synthetic",
+        nargs=2,
+        metavar=("N", "SHARE"),
+        help="N different generated objects make up SHARE (0 to 1) of what is shown",
+    )
+    add_method_options(parser)
+
+
+def _add_starts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="TOML",
@@ -178,20 +194,6 @@ def add_parser(commands: Commands) -> None:
         metavar="PROJECT",
         help="instead of DATA: tune a model on the objects accepted in this project folder",
     )
-    parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
-    parser.add_argument(
-        "--minutes", type=float, metavar="M", help="end well within so much time, steps or not"
-    )
-    add_device_option(parser)
-    parser.add_argument(
-        "--synthetic",
-        nargs=2,
-        metavar=("N", "SHARE"),
-        help="N different generated objects make up SHARE (0 to 1) of what is shown",
-    )
-    add_method_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +134,8 @@ def outline(mask: BoolArray, line: int = 1) -> BoolArray:
     ndarray of shape (H, W)
         bool.
     """
+    from scipy import ndimage  # the command line needs only the words
+
     inner = ndimage.binary_erosion(mask, iterations=line, border_value=1)
     border: BoolArray = mask & ~inner
     return border
