@@ -27,18 +27,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from rounds import random_vit
 from skimage import data
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.models.load import LoadedModel
 from napari_spa.model.memory import DeviceMemoryWarning
-from napari_spa.model.spa import ImageEmbedding, PromptEmbedding, Spa, SpaConfig
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.model.spa import ImageEmbedding, PromptEmbedding, Spa
 
 SAMPLES = 48
 DICE_BAR = 0.999
@@ -228,27 +229,6 @@ def small_network(context: Benchmark) -> None:
         pixels = torch.randn(64, 3, 128, 128, device=context.device)
         rate = 64e3 / context.milliseconds(lambda m=model, p=pixels: m.spa.encode(p))
         context.say(f"spa-tiny, {kind}: encode, 64 windows at once", rate, "windows/s")
-
-
-def random_vit(size: int, device: torch.device) -> LoadedModel:
-    """Return SAM's ViT-B with the paper's additions and random weights."""
-    torch.manual_seed(0)
-    config = SpaConfig(
-        name="vit-b",
-        encoder="vit",
-        image_size=size,
-        embed_dim=256,
-        decoder_mlp=2048,
-        latent_dim=64,
-        head="latent",
-        convention="paper",
-    )
-    spa = Spa(config).eval().requires_grad_(False)
-    # A random decoder hardly listens to its latent; make it, so that clustering has work to do.
-    spa.conditioner.layers[0].weight[:, config.embed_dim :] *= 8
-    spa.conditioner.layers[4].weight *= 8
-    identity = ModelIdentity("vit-b", "0" * 64, "latent", config.rules.sampler, config.latent_dim)
-    return LoadedModel(spa.to(device), identity, device)
 
 
 def large_network(context: Benchmark) -> None:

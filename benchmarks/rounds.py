@@ -116,26 +116,25 @@ def print_bar(name: str, seconds: float, bar: float) -> None:
     print(f"  {name:<24}{seconds:6.3f} s   (bar {bar:.2f} s: {verdict})")
 
 
-def random_vit() -> LoadedModel:
-    """Return SAM's ViT-B at 512 px with the paper's additions and random weights."""
+def random_vit(size: int = 512, device: str | torch.device = "cpu") -> LoadedModel:
+    """Return SAM's ViT-B with the paper's additions and random weights."""
     torch.manual_seed(0)
     config = SpaConfig(
         name="vit-b",
         encoder="vit",
-        image_size=512,
+        image_size=size,
         embed_dim=256,
         decoder_mlp=2048,
         latent_dim=64,
-        components=16,
         head="latent",
         convention="paper",
     )
     spa = Spa(config).eval().requires_grad_(False)
-    # A random decoder hardly listens to its latent; make it, so that K-means has work to do.
+    # A random decoder hardly listens to its latent; make it, so that clustering has work to do.
     spa.conditioner.layers[0].weight[:, config.embed_dim :] *= 8
     spa.conditioner.layers[4].weight *= 8
     identity = ModelIdentity("vit-b", "0" * 64, "latent", config.rules.sampler, config.latent_dim)
-    return LoadedModel(spa, identity, torch.device("cpu"))
+    return LoadedModel(spa.to(device), identity, torch.device(device))
 
 
 def compare(model: LoadedModel, repeats: int) -> None:

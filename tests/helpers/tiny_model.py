@@ -1,26 +1,27 @@
 """A tiny random network of the real architecture, fast enough for every test."""
 
+from dataclasses import replace
+
 import torch
 
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.models.load import LoadedModel
 from napari_spa.model.spa import Spa, SpaConfig
 
+TINY = SpaConfig(
+    image_size=32,
+    embed_dim=32,
+    widths=(8, 16, 32),
+    depths=(1, 1, 1),
+    layers=1,
+    decoder_mlp=32,
+    latent_dim=4,
+)
+
 
 def make_model(head="both", seed=0, **changes):
     torch.manual_seed(seed)
-    config = SpaConfig(
-        name="tiny-random",
-        image_size=32,
-        embed_dim=32,
-        widths=(8, 16, 32),
-        depths=(1, 1, 1),
-        layers=1,
-        decoder_mlp=32,
-        latent_dim=4,
-        head=head,
-        **changes,
-    )
+    config = replace(TINY, name="tiny-random", head=head, **changes)
     spa = Spa(config).eval()
     # A random decoder hardly listens to its latent; make it, so that samples differ.
     with torch.no_grad():

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_model import TINY as TINY_MODEL
 
 from napari_spa.model.sam import import_modeling
-from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.model.spa import Spa
 
-TINY = SpaConfig(
-    name="tiny",
-    image_size=32,
-    embed_dim=32,
-    widths=(8, 16, 32),
-    depths=(1, 1, 1),
-    layers=1,
-    decoder_mlp=32,
-    latent_dim=4,
-    components=3,
-)
+TINY = replace(TINY_MODEL, name="tiny", components=3)
 
 
 @torch.no_grad()

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from tiny_model import TINY as TINY_MODEL
 
 from napari_spa import RefinementSession
 from napari_spa.io.models.load import load_model
 from napari_spa.model import memory
-from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.model.spa import Spa
 
-CONFIG = SpaConfig(
-    image_size=32,
-    embed_dim=32,
-    widths=(8, 16, 32),
-    depths=(1, 1, 1),
-    layers=1,
-    decoder_mlp=32,
-    latent_dim=4,
-    components=4,
-    prompt_maps=True,
-    extents=True,
-)
+CONFIG = replace(TINY_MODEL, components=4, prompt_maps=True, extents=True)
 
 
 class Short:

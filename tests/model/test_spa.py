@@ -6,21 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_model import TINY as TINY_MODEL
 
 from napari_spa.model.preference import Conditioner, PaperPriorNetwork, WeightNetwork
 from napari_spa.model.sam import PairedMaskDecoder, TwoWayTransformer, import_modeling
-from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.model.spa import Spa
 
-CONV = SpaConfig(
-    image_size=32,
-    embed_dim=32,
-    widths=(8, 16, 32),
-    depths=(1, 1, 1),
-    layers=1,
-    decoder_mlp=32,
-    latent_dim=4,
-    components=3,
-)
+CONV = replace(TINY_MODEL, components=3)
 VIT = replace(
     CONV,
     encoder="vit",

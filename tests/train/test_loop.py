@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_model import TINY as TINY_MODEL
 
 from napari_spa.errors import CheckpointError
 from napari_spa.io.models.load import export_checkpoint, load_model
-from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.model.spa import Spa
 from napari_spa.train.data import RatedObject
 from napari_spa.train.loop import (
     TrainConfig,
@@ -32,16 +33,7 @@ CONFIG = TrainConfig(
     warmup=2,
     save_every=3,
     workers=0,
-    model=SpaConfig(
-        image_size=32,
-        embed_dim=32,
-        widths=(8, 16, 32),
-        depths=(1, 1, 1),
-        layers=1,
-        decoder_mlp=32,
-        latent_dim=4,
-        components=4,
-    ),
+    model=replace(TINY_MODEL, components=4),
     window=WindowConfig(size=32, targets=2),
 )
 CPU = torch.device("cpu")

@@ -1,4 +1,7 @@
-"""Random fields of numbers over an image, and shapes as distances to their outline."""
+"""Random fields of numbers over an image, and shapes as distances to their outline.
+
+``rng`` is the source of randomness and ``size`` the side of the image; lengths are in pixels.
+"""
 
 from __future__ import annotations
 
@@ -58,22 +61,9 @@ def blur(field: Field, sigma: float) -> Field:
 
 
 def noise(rng: np.random.Generator, size: int, scale: float, stretch: float = 1.0) -> Field:
-    """Smooth random field of about zero mean and unit variance.
+    """Return a smooth field of zero mean and about unit variance, of features of about ``scale``.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : int
-        Side of the image.
-    scale : float
-        Typical feature size in pixels.
-    stretch : float, optional
-        Ratio of the horizontal to the vertical feature size.
-
-    Returns
-    -------
-    float32 array, shape (size, size)
+    ``stretch`` is the ratio of their horizontal to their vertical size.
     """
     rows = int(np.clip(round(size / scale), 1, size // 2))
     columns = int(np.clip(round(size / (scale * stretch)), 1, size // 2))
@@ -83,23 +73,7 @@ def noise(rng: np.random.Generator, size: int, scale: float, stretch: float = 1.
 
 
 def texture(rng: np.random.Generator, size: int, coarse: float, octaves: int = 3) -> Field:
-    """Multi-scale noise of about unit variance.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : int
-        Side of the image.
-    coarse : float
-        Largest feature size in pixels; each octave divides it by 2.3.
-    octaves : int, optional
-        Number of scales, each with a random weight.
-
-    Returns
-    -------
-    float32 array, shape (size, size)
-    """
+    """Return noise of about unit variance at several scales: ``coarse``, and by 2.3 finer each."""
     weights = rng.uniform(0.2, 1.0, octaves)
     weights /= np.sqrt((weights**2).sum())
     total: Field = np.zeros((size, size), np.float32)
@@ -110,23 +84,7 @@ def texture(rng: np.random.Generator, size: int, coarse: float, octaves: int = 3
 
 
 def waves(rng: np.random.Generator, size: int, period: float, wobble: float = 0.3) -> Field:
-    """Warped stripes in a random direction.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : int
-        Side of the image.
-    period : float
-        Stripe period in pixels.
-    wobble : float, optional
-        Displacement of the stripes, in periods.
-
-    Returns
-    -------
-    float32 array, shape (size, size), values in [-1, 1]
-    """
+    """Return warped stripes in a random direction, values in [-1, 1]; ``wobble`` in periods."""
     yy, xx = grid(size)
     angle = rng.uniform(0, np.pi)
     along = (xx * np.float32(np.cos(angle)) + yy * np.float32(np.sin(angle))) / np.float32(period)
@@ -149,24 +107,10 @@ def curves(
     length: float,
     wiggle: float,
 ) -> Field:
-    """Random smooth curves.
+    """Return smooth curves of a point per pixel, ``(n, length, 2)``, row and column.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    starts : float array, shape (n, 2)
-        Row and column of each start.
-    angles : float array, shape (n,)
-        Initial directions in radians.
-    length : float
-        Length in pixels (one point per pixel).
-    wiggle : float
-        Spread of the direction, in radians, along the curve.
-
-    Returns
-    -------
-    float32 array, shape (n, length, 2)
+    They begin at ``starts`` (``(n, 2)``) in the directions ``angles`` (``(n,)``), which spread by
+    ``wiggle`` on the way; angles in radians.
     """
     steps = max(2, int(length))
     knots = max(2, steps // 25) + 3
@@ -179,22 +123,9 @@ def curves(
 
 
 def tubes(points: NDArray[np.floating], size: int, sigma: float, taper: float = 0.0) -> Field:
-    """Draw curves as soft tubes.
+    """Draw curves, ``(n, length, 2)``, as soft tubes of half width ``sigma``, values in [0, 1].
 
-    Parameters
-    ----------
-    points : float array, shape (n, length, 2)
-        Curves with about one point per pixel.
-    size : int
-        Side of the image.
-    sigma : float
-        Half width of the tubes in pixels.
-    taper : float, optional
-        How much a tube fades from its start (0: not at all) to its end (1: to nothing).
-
-    Returns
-    -------
-    float32 array, shape (size, size), values in [0, 1]
+    They fade from their start by the share ``taper``: 0 not at all, 1 to nothing.
     """
     place = np.rint(points).astype(np.intp)
     strength = np.broadcast_to(
@@ -221,23 +152,10 @@ class Target:
 
 
 def warped(rng: np.random.Generator, size: int, amount: float, scale: float) -> tuple[Field, Field]:
-    """Pixel coordinates displaced by smooth noise.
+    """Return pixel coordinates displaced by smooth noise of features of about ``scale``.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : int
-        Side of the image.
-    amount : float
-        Standard deviation of the displacement in pixels, kept small enough against
-        ``scale`` that the plane does not fold over itself.
-    scale : float
-        Feature size of the displacement in pixels.
-
-    Returns
-    -------
-    yy, xx : float32 arrays, shape (size, size)
+    ``amount`` is the deviation of the displacement, kept so small against ``scale`` that the plane
+    does not fold over itself.
     """
     yy, xx = grid(size)
     if amount <= 0:
@@ -289,17 +207,7 @@ def renormalise(field: Field) -> Field:
 
 
 def exact_distance(inside: NDArray[np.bool_]) -> Field:
-    """Signed Euclidean distance to the edge of a mask, computed at half resolution.
-
-    Parameters
-    ----------
-    inside : bool array, shape (size, size)
-        The mask; ``size`` is even.
-
-    Returns
-    -------
-    float32 array, shape (size, size)
-    """
+    """Signed Euclidean distance to the edge of a mask of even side, computed at half resolution."""
     half = inside[::2, ::2]
     if not half.any() or half.all():
         return np.where(inside, np.float32(-1.0), np.float32(inside.shape[0]))
