@@ -307,6 +307,28 @@ def test_marks_of_a_killed_run_count(tmp_path):
     assert snapshot(lost) == snapshot(plan.out)
 
 
+@pytest.mark.parametrize("torn", ["run.json", "run-*/marks/*.json"])
+def test_torn_records_of_a_killed_run_are_told(tmp_path, torn):
+    plan = make_folder(tmp_path, {"a.png": "blob 1", "b.png": "blob 2"})
+    lost = tmp_path / "lost"
+
+    def copy(result):
+        if not lost.exists():
+            shutil.copytree(plan.out, lost)
+
+    run(plan, on_result=copy)
+    (lost / STATE / "lock").unlink(missing_ok=True)
+    (record,) = (lost / STATE).glob(torn)
+    record.write_bytes(record.read_bytes()[:20])
+    before = snapshot(lost)
+    with pytest.raises(DataError, match=r"\.spa-batch is damaged.* remove it to start again"):
+        run(replace(plan, out=lost))
+    assert snapshot(lost) == before
+    shutil.rmtree(lost / STATE)
+    report = run(replace(plan, out=lost))
+    assert (report.kept, report.done) == (("a.png",), ("b.png",))
+
+
 def test_wrong_calls_leave_no_trace(tmp_path):
     plan = make_folder(tmp_path, {"a.png": "blob"})
     with pytest.raises(InputError, match="one worker or more"):
