@@ -86,9 +86,11 @@ class Trial:
         found = snapshot(self.folder)
         if self.act is disturbed.annotate:
             # What was done twice is learnt and noted twice; nothing of it is lost.
-            # What a killed process was just writing stays for a day, and stands for nothing.
+            # What a killed process was just writing stays for a day, and stands for nothing;
+            # nor was anything promised where it was killed just before it said so.
             self.keeps_what_it_promised()
             found = {n: c for n, c in found.items() if not Path(n).name.startswith(".spa-")}
+            found |= {n: c for n, c in self.expected.items() if n.startswith("promised/")}
             project = Project.open(self.folder / "out")
             assert all(project.item(name).status == "done" for name in NAMES)
             for name in (*(f"out/{n}.spa.jsonl" for n in NAMES), "profile.json"):

@@ -99,6 +99,7 @@ def annotate(folder: Path) -> int:
 def _annotate(folder: Path) -> None:
     from napari_spa.errors import DataError
     from napari_spa.io.event_log import RecordLog
+    from napari_spa.io.files import check_there
     from napari_spa.io.images import open_image, write_labels
     from napari_spa.io.profiles.store import update_profile
     from napari_spa.io.projects.paths import labels_path, log_path, project_path
@@ -112,13 +113,14 @@ def _annotate(folder: Path) -> None:
         for number, item in enumerate(project.items, 1):
             if item.status == "done":
                 continue
-            log = RecordLog(log_path(out, item.name), said.append)
+            log = RecordLog(log_path(out, item.name), said.append, within=out)
             for act in range(3):
                 log.append({"kind": "act", "number": act})
             log.close()
             labels = np.zeros((40, 50), np.uint16)
             labels[number : number + 9, 5:20] = number
             info = open_image(folder / "images" / item.name).info
+            check_there(out)
             write_labels(labels_path(out, item.name), labels, info, highest=number)
             update_profile(folder / "profile.json", _one_more)
             project.update(item.name, status="done", objects=1)

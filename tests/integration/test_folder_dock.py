@@ -13,6 +13,7 @@ from tiny_model import make_model
 from napari_spa.io.event_log import read_records
 from napari_spa.io.projects.classes import read_classes
 from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.io.projects.project import Project
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.folder import reader
@@ -364,6 +365,34 @@ def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatc
     np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
     assert [r["kind"] for r in read_records(log_path(out, "cell1.png"))].count("accept") == 1
     assert not [path for path in out.iterdir() if path.name.startswith(".cell")]
+
+
+def test_a_project_that_is_taken_away_is_told_and_not_made_again(open_docks, folder, qtbot):
+    """As when a disk is pulled out: what was done waits in memory, and is written there."""
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, folder)
+    controller, said = dock.controller, []
+    controller.failed.connect(said.append)
+    refine_dock.controller.failed.connect(said.append)
+    out, away = controller.out, folder.parent / "away"
+    accept(qtbot, dock, refine_dock)
+    refine_dock.controller.autosave.flush()
+    out.rename(away)
+    accept(qtbot, dock, refine_dock, (8, 8))
+    labels = refine_dock.controller.current.mask.store.data.copy()
+    dock.parts.action_buttons["done_next"].click()
+    until(qtbot, lambda: controller.current == "cell2.png")
+    until(qtbot, lambda: controller.saver.unsaved == ("cell1.png",))
+    assert "images-spa was taken away; bring it back" in said[0]
+    assert len(said) == 1
+    assert not out.exists()
+    away.rename(out)
+    dock.parts.retry.click()
+    until(qtbot, lambda: not controller.saver.unsaved)
+    controller.saver.flush()
+    np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
+    assert [r["kind"] for r in read_records(log_path(out, "cell1.png"))].count("accept") == 2
+    assert Project.open(out).item("cell1.png").status == "done"
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(open_docks, folder, qtbot):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import open_file
+from napari_spa.io.files import check_there, open_file
 from napari_spa.io.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RecordLog:
     in memory, in order, and are written with the next one, when the log is flushed or at its
     end.  That they cannot be written is said once, through ``failed``, and that they are
     written after all through ``mended``; both are called in the log's thread.  A record that
-    is no JSON costs itself.
+    is no JSON costs itself.  The folder ``within`` has to be there: it is never made again.
     """
 
     def __init__(
@@ -47,8 +47,10 @@ class RecordLog:
         path: Path,
         failed: Callable[[str], None] | None = None,
         mended: Callable[[str], None] | None = None,
+        *,
+        within: Path | None = None,
     ) -> None:
-        self.path = path
+        self.path, self._within = path, within
         self._failed, self._mended = failed, mended
         self._unsaved: deque[Entry] = deque()
         self._told = False
@@ -87,6 +89,8 @@ class RecordLog:
     def _write_unsaved(self) -> None:
         while self._unsaved:
             try:
+                if self._within is not None:
+                    check_there(self._within)
                 self._append_line(line_of(self._unsaved[0]))
             except (OSError, DataError) as error:
                 self._tell(getattr(error, "strerror", None) or error)
@@ -116,9 +120,10 @@ class RecordLog:
     def _tell(self, reason: object) -> None:
         if not self._told:
             self._told = True
+            why = str(reason).rstrip(".")
             self._say(
                 self._failed,
-                f"your work cannot be saved as you go ({self.path.name}: {reason}); "
+                f"your work cannot be saved as you go ({self.path.name}: {why}); "
                 "it stays in memory, and is written when that works again.",
             )
 

@@ -85,6 +85,12 @@ def open_file(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def check_there(folder: Path) -> None:
+    """Refuse to go on in a folder that was taken away: made again, it would hide the real one."""
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder} was taken away; bring it back, and go on.")
+
+
 def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
     """Digest a file as it is now; ``fault`` is raised where it cannot be read."""
     try:

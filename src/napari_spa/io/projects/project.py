@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, check_there
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
@@ -268,8 +268,8 @@ def _lock(out: Path, name: str, busy: str, *, wait: float) -> BaseFileLock:
 
     # A window's is taken in the worker's thread and let go in the main one.
     lock = FileLock(out / name, timeout=wait, thread_local=False)
+    check_there(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise DataError(busy) from error
@@ -309,6 +309,10 @@ class Project:
         out = default_output(source) if out is None else Path(out).absolute()
         project = cls(source, out, recursive=recursive)
         project._list()
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(out, error) from error
         with writing_alone(out):
             if project_path(out).exists():
                 try:

@@ -8,6 +8,7 @@ import platformdirs
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import (
     FILE_NAME,
     ObjectClass,
@@ -38,6 +39,7 @@ class ClassList(QObject):
         super().__init__(parent)
         self._images = images
         self._path: Path | None = None
+        self._in_project = False  # whose folder is not made again
         self.entries: tuple[ObjectClass, ...] = ()
         self.current = ""
         images.changed.connect(self.refresh)
@@ -47,6 +49,7 @@ class ClassList(QObject):
         """Take the list of the image on show, and the classes that its objects are of."""
         annotated, entries = self._images.current, self.entries
         path = None if annotated is None else annotated.classes_file
+        self._in_project = path is not None
         path = path or platformdirs.user_config_path("napari-spa", appauthor=False) / FILE_NAME
         if path != self._path:
             self._path, entries = path, self._read(path)
@@ -94,9 +97,10 @@ class ClassList(QObject):
         self._take(tuple(entries))
         try:
             if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if self._in_project:
+                    check_there(self._path.parent)
                 write_classes(self._path, self.entries)
-        except (SpaError, OSError) as error:
+        except SpaError as error:
             self.failed.emit(f"the classes could not be saved: {error}")
         self.refresh()  # those that objects are of stay
 

@@ -48,8 +48,9 @@ class FolderLog(RecordLog):
         mended: Callable[[str], None] | None = None,
         *,
         before: Iterable[Record] = (),
+        within: Path | None = None,
     ) -> None:
-        super().__init__(path, failed, mended)
+        super().__init__(path, failed, mended, within=within)
         self.touched = False
         self._waiting: list[Mapping[str, Any]] = list(before)
 
@@ -114,7 +115,8 @@ class FolderLogLocation:
     ) -> RecordLog:
         """Return the log to append to."""
         if self.open_log is None:
-            self.open_log = FolderLog(self.log, self._tell or failed, mended, before=self.before)
+            tell = self._tell or failed
+            self.open_log = FolderLog(self.log, tell, mended, before=self.before, within=self.out)
         return self.open_log
 
     def close(self, log: RecordLog) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
+from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import write_notes
 from napari_spa.io.projects.paths import labels_path, notes_path
 from napari_spa.viewer.folder.reader import FolderLogLocation
@@ -222,6 +223,7 @@ def _write_labels(leaving: PendingSave) -> None:
     store, location = leaving.store, leaving.location
     finest = store.data[0] if store.multiscale else store.data
     labels = np.asarray(finest) if store.ndim == 2 else finest
+    check_there(location.out)
     write_notes(notes_path(location.out, location.name), leaving.notes)
     write_labels(
         labels_path(location.out, location.name), labels, leaving.info, highest=store.highest()
