@@ -31,6 +31,7 @@ from napari.qt import get_qapp
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from skimage import data
 
+from napari_spa.io.export import ExportRequest
 from napari_spa.viewer.samples import sample_stack
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
     live(1)
     meter.report("accepting")
     with tempfile.TemporaryDirectory() as folder:
-        dock.objects.export(folder)
+        dock.objects.export(ExportRequest(Path(folder)))
         wait(idle)
     meter.report("saving")
     viewer.close()

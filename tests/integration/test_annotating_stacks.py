@@ -11,6 +11,7 @@ from tiny_model import make_model
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
+from napari_spa.io.export import ExportRequest
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
@@ -306,7 +307,7 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
         )
         assert mine == its
         assert profile.images == 1  # a stack
-        dock.objects.export(str(tmp_path))
+        dock.objects.export(ExportRequest(tmp_path))
         gui.idle()
         saved = tifffile.imread(tmp_path / "renamed-labels.tif")
         np.testing.assert_array_equal(saved, library.array)

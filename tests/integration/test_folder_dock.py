@@ -542,7 +542,7 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     dock.parts.export.click()
     dialog = dock.jobs.dialog
     dialog.kinds["coco"].setChecked(True)
-    dialog.kinds["classes"].setChecked(True)
+    dialog.values["classes"].setChecked(True)
     dialog.folder.setText(str(tmp_path / "exported"))
     dialog.start.click()
     until(qtbot, lambda: not dock.jobs.busy)

@@ -85,7 +85,17 @@ def _notes_on_images() -> Iterator[None]:
 
 
 def _parser() -> Parser:
-    from napari_spa.cli import batch, demo, evaluate, models, profile, replay, segment, train
+    from napari_spa.cli import (
+        batch,
+        demo,
+        evaluate,
+        export,
+        models,
+        profile,
+        replay,
+        segment,
+        train,
+    )
     from napari_spa.cli.arguments import Parser
 
     parser = Parser(
@@ -95,6 +105,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"napari-spa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, batch, evaluate, train, models, profile, replay, demo):
+    for command in (segment, batch, export, evaluate, train, models, profile, replay, demo):
         command.add_parser(commands)
     return parser

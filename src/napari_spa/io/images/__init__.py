@@ -1,6 +1,6 @@
 """Images of every readable format, opened plane by plane, and labels read and written."""
 
-from napari_spa.io.images.labels import read_label_stack, write_labels, write_picture
+from napari_spa.io.images.labels import label_dtype, read_label_stack, write_labels, write_picture
 from napari_spa.io.images.layout import ImageFile, ImageInfo
 from napari_spa.io.images.open import (
     ImageEntry,
@@ -17,6 +17,7 @@ __all__ = [
     "ImageFile",
     "ImageInfo",
     "image_parts",
+    "label_dtype",
     "list_images",
     "natural_key",
     "open_image",

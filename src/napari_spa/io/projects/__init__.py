@@ -1,5 +1,5 @@
 """The project folder of an image folder.
 
 Front: `project` (the images, their work, what is known of each), `paths` (where each file lies),
-`export` (for other programs).
+`classes` (what objects can be).
 """

@@ -388,20 +388,6 @@ class Project:
             if self._changed or not project_path(self.out).exists():
                 self._save()
 
-    def exported_to(self, folder: Path) -> frozenset[str]:
-        """Return the names of the files and folders that were exported into a folder."""
-        with self._guard:
-            noted = self._rest.get("exports")
-            names = noted.get(str(folder)) if isinstance(noted, dict) else None
-            return (
-                frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
-            )
-
-    def note_export(self, folder: Path, names: Iterable[str]) -> None:
-        """Remember that these are this project's in a folder, and may be replaced later."""
-        with self._guard:
-            self._save({str(folder): sorted(self.exported_to(folder).union(names))})
-
     def refresh(self) -> None:
         """Look again at the images, the project's file and a batch's manifest.
 
@@ -468,7 +454,7 @@ class Project:
         names = {"kind", "version", "source", "recursive", "images"}
         self._rest = {name: value for name, value in record.items() if name not in names}
 
-    def _save(self, exports: dict[str, list[str]] | None = None) -> None:
+    def _save(self) -> None:
         with writing_alone(self.out):
             try:
                 there = read_project(project_path(self.out))
@@ -477,9 +463,6 @@ class Project:
                 there = {}
             except ProjectMissingError:
                 there = {}
-            if exports:
-                known = there.get("exports")
-                there["exports"] = (known if isinstance(known, dict) else {}) | exports
             self._write(there)
 
     def _write(self, there: dict[str, Any]) -> None:

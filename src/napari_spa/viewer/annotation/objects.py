@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
@@ -10,12 +9,13 @@ from qtpy.QtCore import QObject
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.annotation.stored_masks import stored_mask
-from napari_spa.viewer.autosave.export import export_work
+from napari_spa.viewer.autosave.export import export_work, in_words
 from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
 
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
+    from napari_spa.io.export import ExportRequest
     from napari_spa.refine.annotation.history import Change
     from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.engine.config import Progress
@@ -165,17 +165,18 @@ class ObjectActions(QObject):
         at = numbers.index(selected) if selected in numbers else -1 if step > 0 else 0
         self.go_to(numbers[(at + step) % len(numbers)])
 
-    def export(self, folder: str) -> None:
-        """Write labels, measures and the decision log of this image into a folder."""
+    def export(self, request: ExportRequest, name: str = "") -> None:
+        """Write the objects of this image as they are wanted."""
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():
             return
         controller.images.painting.flush()
         controller.autosave.flush()
-        job = export_work(annotated, Path(folder), controller.autosave.log_of(annotated))
+        log, classes = controller.autosave.log_of(annotated), controller.classes.entries
         controller.status_message.emit("Saving…")
         controller.submit(
-            job, lambda names: controller.status_message.emit(f"Saved {', '.join(names)}.")
+            export_work(annotated, request, log, classes, name),
+            lambda report: controller.status_message.emit(in_words(report, request.folder)),
         )
 
     # ------------------------------------------------------------------ how it does it

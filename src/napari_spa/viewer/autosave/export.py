@@ -2,85 +2,122 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.viewer.layers.mask import space_of
+from napari_spa.core.presentation import counted
+from napari_spa.errors import SpaError
+from napari_spa.io.export.labelled import Labelled
+from napari_spa.io.images import ImageFile, ImageInfo, open_image
+from napari_spa.viewer.layers.mask import mask_colours, space_of
 from napari_spa.viewer.layers.planes import micrometres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from napari_spa.io.images import ImageInfo
+    from napari_spa.io.export import ExportReport, ExportRequest
+    from napari_spa.io.projects.classes import ObjectClass
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
+_FEW = 4  # files that are named
 _AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
 
 
 def export_work(
-    annotated: AnnotatedImage, folder: Path, log: Path | None
-) -> Callable[[Progress], list[str]]:
-    """Return a job that writes labels, measures and the decision log into a folder.
+    annotated: AnnotatedImage,
+    request: ExportRequest,
+    log: Path | None,
+    classes: Sequence[ObjectClass],
+    name: str = "",
+) -> Callable[[Progress], ExportReport]:
+    """Return a job that writes the objects of the image on show.
 
     Everything the job needs of the viewer is looked up here, in the main thread.
     """
-    image, space = annotated.image, space_of(annotated.image)
-    axes = _AXES.get(image.ndim, "YX")
-    store, name = annotated.mask.store, _file_name(str(image.name))
-    scale = tuple(float(s) for s in space["scale"])
-    unit = str(image.units[-1])
+    image, store = annotated.image, annotated.mask.store
+    scale = tuple(float(s) for s in space_of(image)["scale"])
+    unit, axes = str(image.units[-1]), axes_of(image)
     pixels: Any = image.data[0] if image.multiscale else image.data
-    highest, notes = max(annotated.annotation.objects, default=0), annotated.annotation.notes
+    finest: Any = store.data[0] if store.multiscale else store.data
+    info = _info(axes, finest.shape, scale, unit)
+    path, colours = image.source.path, colour_of(image)
+    called = Labelled(
+        name or file_name(image),
+        ImageFile(Path(), (finest,), info),
+        dict(annotated.annotation.notes),
+        None,
+        pixels,
+        log,
+        scale,
+        unit,
+    )
 
-    def job(progress: Progress) -> list[str]:
-        from napari_spa.core.measures import measure_objects
-        from napari_spa.io.files import write_table
-        from napari_spa.io.images import write_labels
-        from napari_spa.io.projects.classes import noted
+    def job(progress: Progress) -> ExportReport:
+        from dataclasses import replace
 
-        names = [f"{name}-labels.tif", f"{name}-objects.csv"]
-        finest = store.data[0] if store.multiscale else store.data
-        info = _info(axes, finest.shape, scale, unit)
-        labels = np.asarray(finest) if len(finest.shape) == 2 else finest
-        write_labels(folder / names[0], labels, info, highest=highest)
-        progress(0.4, "measuring objects")
-        measures = measure_objects(
-            finest,
-            axes=axes,
-            spacing=scale,
-            unit=unit,
-            intensity=pixels,
-            progress=lambda share, message: progress(0.4 + 0.5 * share, message),
-        )
-        rows = [noted(row, notes) for row in measures.rows]
-        said = ("class", "name") if notes else ()
-        write_table(folder / names[1], rows, columns=(*said, *measures.columns))
-        if log is not None and os.path.exists(log):
-            names.append(f"{name}.spa.jsonl")
-            shutil.copyfile(log, folder / names[2])
-        return names
+        from napari_spa.io.export import export_image
+
+        source = Path(path) if path and _same_voxels(Path(path), pixels) else None
+        labelled = replace(called, source=source)
+        return export_image(labelled, request, progress, classes=classes, colour=colours)
 
     return job
 
 
+def in_words(report: ExportReport, folder: Path) -> str:
+    """Say what an export of one image wrote, and what it did not."""
+    few = len(report.names) <= _FEW
+    words = ", ".join(report.names) if few else counted(report.files, "file")
+    sentence = f"Saved {words} in {folder}." if report.files else "Nothing was saved."
+    return " ".join([sentence, *(f"Not written: {why}" for _, why in report.problems)])
+
+
+def axes_of(image: Any) -> str:
+    """Return what the axes of a layer are: as they are named, else as is usual."""
+    letters = "".join(str(label)[:1].upper() for label in image.axis_labels)
+    named = (
+        letters.endswith("YX") and len(set(letters)) == len(letters) and set(letters) <= {*"TZCYX"}
+    )
+    return letters if named else _AXES.get(image.ndim, "YX")
+
+
+def colour_of(image: Any = None) -> Callable[[int], tuple[int, int, int, int]]:
+    """Return what gives the colour of an object by its number: red, green, blue, opacity."""
+    colours = mask_colours(image) if image is not None else mask_colours()
+
+    def colour(number: int) -> tuple[int, int, int, int]:
+        red, green, blue, alpha = (round(255 * float(share)) for share in colours.map(number))
+        return red, green, blue, alpha
+
+    return colour
+
+
+def file_name(image: Any) -> str:
+    """Return a layer's name as a file's: letters that no file system minds."""
+    kept = "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(image.name)).strip(" .")
+    return kept or "image"
+
+
+def _same_voxels(path: Path, pixels: Any) -> bool:
+    """Tell whether a layer has the voxels of its file in their request; plugins may turn them."""
+    try:
+        stack = open_image(path).levels[0]
+    except SpaError:
+        return False
+    if tuple(stack.shape) != tuple(pixels.shape):
+        return False
+    middle = tuple(n // 2 for n in stack.shape[:-2])
+    return np.array_equal(np.asarray(stack[middle]), np.asarray(pixels[middle]))
+
+
 def _info(axes: str, shape: tuple[int, ...], scale: tuple[float, ...], unit: str) -> ImageInfo:
     """Describe the labels; a scale in a unit of length becomes micrometres."""
-    from napari_spa.io.images import ImageInfo
-
     factor = micrometres(unit)
     if factor is None:
         return ImageInfo(axes, (shape[-2], shape[-1]))
     distance = scale[-3] * factor if "Z" in axes and axes[-3] == "Z" else None
     size = (scale[-2] * factor, scale[-1] * factor)
     return ImageInfo(axes, (shape[-2], shape[-1]), size, plane_distance=distance)
-
-
-def _file_name(name: str) -> str:
-    """Return a layer's name as a file's: letters that no file system minds."""
-    kept = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(" .")
-    return kept or "image"

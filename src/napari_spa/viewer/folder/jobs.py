@@ -8,35 +8,30 @@ from typing import TYPE_CHECKING, Literal
 from napari_spa.core.presentation import counted
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import in_brief
-from napari_spa.viewer.layers.mask import mask_colours
+from napari_spa.viewer.autosave.export import colour_of
 from napari_spa.viewer.subprocess_job import run_in_subprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.runner import BatchReport, Estimate
     from napari_spa.batch.task import ImageResult
+    from napari_spa.io.export import ExportRequest
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.io.projects.project import Project
     from napari_spa.refine.engine.config import Progress
 
 
-def do_export(project: Project, kinds: Sequence[str], folder: Path, progress: Progress) -> str:
+def do_export(project: Project, request: ExportRequest, progress: Progress) -> str:
     """Export a project, and say what came of it."""
-    from napari_spa.io.projects.export import export_project
+    from napari_spa.io.export import export_project
 
-    colours = mask_colours()
-
-    def colour(number: int) -> tuple[int, int, int, int]:
-        red, green, blue, alpha = (round(255 * float(share)) for share in colours.map(number))
-        return red, green, blue, alpha
-
-    report = export_project(project, kinds, folder, progress, colour=colour)
+    report = export_project(project, request, progress, colour=colour_of())
     images = counted(report.images, "image")
     files = counted(report.files, "file")
-    words = f"Exported {images} into {folder}: {files}."
+    words = f"Exported {images} into {request.folder}: {files}."
     if report.problems:
         name, why = report.problems[0]
         more = len(report.problems) - 1

@@ -1,4 +1,4 @@
-"""The dialogs of the folder dock: run a batch, export the project."""
+"""The dialog that runs a batch on the rest of a folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.io.projects.export import KINDS
-from napari_spa.io.projects.paths import exports_path
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingSpinBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,76 +168,6 @@ class BatchDialog(QDialog):
             return
         self.show_effort("Looking what that takes…", possible=True)  # no one has to wait for it
         self.options_changed.emit(options)
-
-    def _on_start(self) -> None:
-        options = self.options()
-        self.accept()
-        self.start_requested.emit(options)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What a user wants written."""
-
-    kinds: tuple[str, ...]  # keys of ``KINDS``
-    folder: Path  # where to
-
-
-class ExportDialog(QDialog):
-    """Choose kinds and a folder; nothing is written before *Export*."""
-
-    start_requested = Signal(object)  # an ``ExportOptions`` that shall be done
-
-    def __init__(self, out: Path, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Export")
-        self.kinds = {kind: FocusRingCheckBox(text) for kind, text in KINDS.items()}
-        self.folder = QLineEdit(str(exports_path(out)))
-        self.folder.setAccessibleName("Where to")
-        self.browse = FittingButton("Browse…")
-        self.browse.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        self.start = FittingButton("Export")
-        self.close_button = FittingButton("Close")
-        self._compose()
-        self._refresh()
-
-    def options(self) -> ExportOptions:
-        """Return what is chosen."""
-        chosen = tuple(kind for kind, box in self.kinds.items() if box.isChecked())
-        return ExportOptions(chosen, Path(self.folder.text().strip()))
-
-    def _compose(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.addWidget(QLabel("Write of all images with objects:"))
-        for box in self.kinds.values():
-            box.toggled.connect(self._refresh)
-            layout.addWidget(box)
-        self.kinds["labels"].setChecked(True)
-        layout.addSpacing(6)
-        layout.addWidget(QLabel("Into the folder:"))
-        row = QHBoxLayout()
-        row.addWidget(self.folder, 1)
-        row.addWidget(self.browse)
-        layout.addLayout(row)
-        ends = QHBoxLayout()
-        ends.addWidget(self.start)
-        ends.addWidget(self.close_button)
-        layout.addStretch(1)
-        layout.addLayout(ends)
-        self.setMinimumWidth(440)
-        self.folder.textChanged.connect(self._refresh)
-        self.browse.clicked.connect(self._on_browse)
-        self.start.clicked.connect(self._on_start)
-        self.close_button.clicked.connect(self.reject)
-
-    def _refresh(self, *_: object) -> None:
-        options = self.options()
-        self.start.setEnabled(bool(options.kinds) and bool(self.folder.text().strip()))
-
-    def _on_browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Export into a folder")
-        if folder:
-            self.folder.setText(folder)
 
     def _on_start(self) -> None:
         options = self.options()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,13 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import SpaError
+from napari_spa.io.export import ExportRequest
+from napari_spa.io.projects.paths import exports_path
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import Worker
 from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
-from napari_spa.widgets.folder.dialogs import BatchDialog, BatchOptions, ExportDialog, ExportOptions
+from napari_spa.widgets.common.export import ExportDialog
+from napari_spa.widgets.folder.dialogs import BatchDialog, BatchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +49,7 @@ class FolderJobs(QObject):
         self._then: Callable[[Any], None] | None = None
         self._what = ""
         self._refine_dock: RefineDock | None = None
+        self._exported: ExportRequest | None = None  # what was wanted last
 
     @property
     def busy(self) -> bool:
@@ -167,21 +172,24 @@ class FolderJobs(QObject):
     def ask_export(self, parent: QWidget) -> None:
         """Ask what shall be exported, and where to."""
         project = self._controller.project
-        if project is not None:
-            dialog = ExportDialog(project.out, parent)
-            dialog.start_requested.connect(self._start_export)
-            self._open(dialog)
+        if project is None:
+            return
+        request = self._exported or ExportRequest(exports_path(project.out), ("labels", "tables"))
+        dialog = ExportDialog(request, [i.name for i in project.items], parent, single=False)
+        dialog.start_requested.connect(self._start_export)
+        self._open(dialog)
 
-    def _start_export(self, options: ExportOptions) -> None:
+    def _start_export(self, request: ExportRequest, _: str = "") -> None:
         project = self._controller.project
         if project is None or self.busy:
             return
+        self._exported = replace(request, replace=False)
         kept = self._controller.keep_now()
 
         def job(progress: Progress) -> str:
             if kept is not None:
                 kept.result()
-            return do_export(project, options.kinds, options.folder, progress)
+            return do_export(project, request, progress)
 
         self._run("Export", job, self.status_message.emit)
 

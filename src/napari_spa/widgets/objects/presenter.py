@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QMenu
 
 from napari_spa.errors import SpaError
+from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.classes import write_classes
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.reshaping import ObjectEditing
+from napari_spa.viewer.autosave.export import axes_of, file_name
+from napari_spa.widgets.common.export import ExportDialog, start_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +30,7 @@ class ObjectPresenter(QObject):
     """Names, classes, merging, splitting, editing and finding, as the table asks for them."""
 
     tool_wanted = Signal(str)  # the next gesture in the image shall be of this tool
+    export_wanted = Signal(object, str)  # an ``ExportRequest``, and what files are called after
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class ObjectPresenter(QObject):
         self.reshaping, self.finding = ObjectEditing(controller), AutomaticSegmentation(controller)
         prompt_controller.merge_requested.connect(self._on_merge)
         prompt_controller.split_requested.connect(self._on_split)
+        self._exported: ExportRequest | None = None  # what was wanted last
         self.reshaping.editing_changed.connect(self._on_editing)
         table.rename_requested.connect(self.reshaping.rename)
         table.class_requested.connect(self.reshaping.classify)
@@ -46,6 +52,7 @@ class ObjectPresenter(QObject):
         table.split_requested.connect(partial(self.take_tool, "split"))
         table.segment_requested.connect(self.finding.segment_all)
         table.take_requested.connect(self._on_take)
+        table.export_requested.connect(self.ask_export)
         table.keep_requested.connect(self.reshaping.keep)
         table.drop_requested.connect(self.reshaping.drop)
         bar, classes = table.classes, controller.classes
@@ -79,6 +86,24 @@ class ObjectPresenter(QObject):
         """Begin to edit the selected object by hand, or end it."""
         self.reshaping.toggle()
         self._table.set_tool("edit" if self.reshaping.editing else None)
+
+    def ask_export(self) -> None:
+        """Ask what shall be exported of the image that is annotated, and where to."""
+        annotated = self._controller.current
+        if annotated is None:
+            self._controller.status_message.emit("There is no object yet.")
+            return
+        request = self._exported or ExportRequest(start_folder())
+        deep = "Z" in axes_of(annotated.image)
+        names = [file_name(annotated.image)]
+        dialog = ExportDialog(request, names, self._table, single=True, deep=deep)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.start_requested.connect(self._on_export)
+        dialog.open()
+
+    def _on_export(self, request: ExportRequest, name: str) -> None:
+        self._exported = replace(request, replace=False)
+        self.export_wanted.emit(request, name)
 
     def take_tool(self, tool: str) -> None:
         """Take the tool to merge or to split, or put it away."""

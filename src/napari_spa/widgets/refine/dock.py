@@ -9,7 +9,7 @@ from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
@@ -127,7 +127,7 @@ class RefineDock(QWidget):
         table.reopen_requested.connect(self.objects.reopen)
         table.delete_requested.connect(self.objects.delete)
         table.refine_requested.connect(partial(self._set_tool, "refine"))
-        table.export_requested.connect(self._on_export)
+        self.tab.export_wanted.connect(self.objects.export)
         self.store.changed.connect(self._apply)
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
@@ -269,12 +269,7 @@ class RefineDock(QWidget):
     def _accept_and_export(self) -> None:
         """Export with the current object: who exports is done with it."""
         if not self.controller.choosing or self.controller.accept():
-            self._on_export()
-
-    def _on_export(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save labels, measures and log in a folder")
-        if folder:
-            self.objects.export(folder)
+            self.tab.ask_export()
 
     # ------------------------------------------------------------------ answering
 

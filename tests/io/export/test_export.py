@@ -3,7 +3,6 @@
 import csv
 import errno
 import json
-import shutil
 import tracemalloc
 
 import imageio.v3 as iio
@@ -13,6 +12,9 @@ import tifffile
 import zarr
 
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.export import FORMATS, ExportRequest, existing, free_folder
+from napari_spa.io.export import export_project as export_requested
+from napari_spa.io.export.coco import CocoWriter
 from napari_spa.io.images import ImageInfo, open_image, write_labels
 from napari_spa.io.projects.classes import (
     ObjectClass,
@@ -23,7 +25,6 @@ from napari_spa.io.projects.classes import (
     write_classes,
     write_notes,
 )
-from napari_spa.io.projects.export import KINDS, CocoWriter, export_project
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.io.projects.project import Project
 
@@ -41,12 +42,19 @@ def silent(share, message):
     pass
 
 
+def export_project(project, formats, folder, *, colour=None, **wanted):
+    request = ExportRequest(folder, tuple(formats), **wanted)
+    return export_requested(project, request, silent, colour=colour)
+
+
 @pytest.fixture
 def project(tmp_path):
     source = tmp_path / "images"
     source.mkdir()
     iio.imwrite(source / "flat.png", FLAT * 50)
-    tifffile.imwrite(source / "stack.tif", STACK.astype(np.uint16) * 9, imagej=True)
+    tifffile.imwrite(
+        source / "stack.tif", STACK.astype(np.uint16) * 9, imagej=True, metadata={"axes": "ZYX"}
+    )
     iio.imwrite(source / "untouched.png", FLAT)
     project = Project.create(source)
     for name, labels in (("flat.png", FLAT), ("stack.tif", STACK)):
@@ -68,10 +76,14 @@ def decoded(segmentation):
 
 def test_everything_comes_back(project, tmp_path):
     folder = tmp_path / "exports"
-    report = export_project(project, tuple(KINDS), folder, silent)
-    assert (report.images, report.problems) == (2, ())
+    report = export_project(project, FORMATS, folder)
+    assert report.images == 1, report.problems
+    assert report.problems == [
+        ("flat.png", "flat.png has no planes along Z; STL is for 3D objects.")
+    ]
     plain = [p for p in folder.rglob("*") if p.is_file() and "ome-zarr" not in p.parts]
-    assert report.files == len(plain) + 2
+    assert report.files == len(report.names) == len(plain) + 2
+    assert {folder / name for name in report.names} >= set(plain)
     np.testing.assert_array_equal(tifffile.imread(folder / "labels" / "flat.png.tif"), FLAT)
     mask = tifffile.imread(folder / "masks" / "flat.png" / "object00004.tif")
     np.testing.assert_array_equal(mask, np.where(FLAT == 4, 255, 0))
@@ -94,11 +106,23 @@ def test_everything_comes_back(project, tmp_path):
         assert found["area"] == known.sum()
     assert len(coco["annotations"]) == 4
 
-    with (folder / "measures.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    flat = {row["object"]: row for row in rows if row["image"] == "flat.png"}
-    assert int(flat["1"]["pixels"]) == (FLAT == 1).sum()
-    assert {row["image"] for row in rows} == {"flat.png", "stack.tif"}
+    objects, slices = (read_csv(folder / f"{table}.csv") for table in ("objects", "slices"))
+    found = {(row["image"], row["object"]): int(row["pixels"]) for row in objects}
+    assert found == {
+        ("flat.png", "1"): (FLAT == 1).sum(),
+        ("flat.png", "4"): (FLAT == 4).sum(),
+        ("stack.tif", "2"): (STACK == 2).sum(),
+    }
+    assert [(r["image"], r["slice_z"], int(r["pixels"])) for r in slices] == [
+        ("stack.tif", "1", (STACK[1] == 2).sum()),
+        ("stack.tif", "2", (STACK[2] == 2).sum()),
+    ]
+    assert "level" not in objects[0]
+
+
+def read_csv(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def test_ome_zarr_comes_back(project, tmp_path):
@@ -114,7 +138,7 @@ def test_ome_zarr_comes_back(project, tmp_path):
         return (number % 256, 1, 2, 255)
 
     for _ in "twice":  # the second replaces the first
-        export_project(project, ["ome-zarr"], tmp_path, silent, colour=colour)
+        export_project(project, ["ome-zarr"], tmp_path, colour=colour, replace=True)
     written = tmp_path / "ome-zarr"
     names = ["flat.png.zarr", "movie.png.zarr", "stack.tif.zarr"]
     assert sorted(path.name for path in written.iterdir()) == names
@@ -142,22 +166,22 @@ def test_ome_zarr_comes_back(project, tmp_path):
 
 
 def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
-    export_project(project, ["ome-zarr"], tmp_path, silent)
+    export_project(project, ["ome-zarr"], tmp_path)
     before = sorted(tmp_path.rglob("*"))
 
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("napari_spa.io.projects.export._facts", refuse)
+    monkeypatch.setattr("napari_spa.io.export.ome_zarr._facts", refuse)
     with pytest.raises(DataError, match="No space left"):
-        export_project(project, ["ome-zarr"], tmp_path, silent)
+        export_project(project, ["ome-zarr"], tmp_path, replace=True)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_image_that_cannot_be_exported_does_not_stop_the_others(project, tmp_path):
     labels_path(project.out, "flat.png").write_bytes(b"II*\0")
-    report = export_project(project, ["labels", "coco"], tmp_path / "exports", silent)
-    assert report.images == 1
+    report = export_project(project, ["labels", "coco"], tmp_path / "exports")
+    assert report.images == 1, report.problems
     assert [name for name, _ in report.problems] == ["flat.png"]
     assert not (tmp_path / "exports" / "labels" / "flat.png.tif").exists()
 
@@ -165,70 +189,79 @@ def test_an_image_that_cannot_be_exported_does_not_stop_the_others(project, tmp_
 def test_nothing_or_nonsense_is_refused(project, tmp_path):
     for kinds in ([], ["pictures"]):
         with pytest.raises(InputError, match="choose"):
-            export_project(project, kinds, tmp_path / "exports", silent)
+            export_project(project, kinds, tmp_path / "exports")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
-        export_project(project, ["measures"], tmp_path / "file", silent)
+        export_project(project, ["tables"], tmp_path / "file")
 
 
-def test_nothing_of_others_is_replaced(project, tmp_path):
-    """Neither what a folder holds already, nor another project's, nor a folder named so."""
-    other = Project.create(project.source, tmp_path / "other")
-    write_labels(
-        labels_path(other.out, "flat.png"), FLAT, open_image(project.source / "flat.png").info
-    )
-    folder = tmp_path / "shared"
-    (folder / "ome-zarr" / "flat.png.zarr").mkdir(parents=True)
-    (folder / "ome-zarr" / "flat.png.zarr" / "thesis.txt").write_text("mine")
-    (folder / "measures.csv").write_text("mine")
-    for kind in ("ome-zarr", "measures"):
-        with pytest.raises(InputError, match="did not export"):
-            export_project(project, [kind], folder, silent)
-    export_project(project, ["labels"], folder, silent)
-    with pytest.raises(InputError, match="did not export"):
-        export_project(other, ["labels"], folder, silent)
-    export_project(project, ["labels"], folder, silent)  # its own again
-    with pytest.raises(InputError, match="did not export"):
-        export_project(project, ["measures"], folder, silent)
-    assert (folder / "measures.csv").read_text() == "mine"
-    export_project(project, ["ome-zarr"], tmp_path / "own", silent)
-    shutil.rmtree(tmp_path / "own" / "ome-zarr")
-    shutil.copytree(folder / "ome-zarr", tmp_path / "own" / "ome-zarr")
-    folder = tmp_path / "own"
-    report = export_project(project, ["ome-zarr"], folder, silent)
+def test_nothing_is_replaced_unless_that_is_allowed(project, tmp_path):
+    folder = tmp_path / "out"
+    request = ExportRequest(folder, ("labels", "tables", "ome-zarr"))
+    names = ["flat.png", "stack.tif"]
+    assert existing(request, names, single=False) == []
+    export_requested(project, request, silent)
+    written = {p.relative_to(folder).as_posix() for p in existing(request, names, single=False)}
+    assert written == {
+        *(f"labels/{name}.tif" for name in names),
+        *(f"ome-zarr/{name}.zarr" for name in names),
+        *("objects.csv", "slices.csv"),
+    }
+    (folder / "objects.csv").write_text("mine")
+    for kind in request.formats:
+        with pytest.raises(InputError, match="would be replaced"):
+            export_project(project, [kind], folder)
+    assert (folder / "objects.csv").read_text() == "mine"
+    assert free_folder(request, names) == tmp_path / "out-2"
+    export_project(project, ["tables"], folder, replace=True)
+    assert (folder / "objects.csv").read_text() != "mine"
+
+
+def test_a_folder_that_is_no_label_image_is_never_replaced(project, tmp_path):
+    place = tmp_path / "ome-zarr" / "flat.png.zarr"
+    place.mkdir(parents=True)
+    (place / "thesis.txt").write_text("mine")
+    report = export_project(project, ["ome-zarr"], tmp_path, replace=True)
     assert [name for name, _ in report.problems] == ["flat.png"]
-    assert (folder / "ome-zarr" / "flat.png.zarr" / "thesis.txt").read_text() == "mine"
+    assert (place / "thesis.txt").read_text() == "mine"
+
+
+def test_what_an_earlier_export_left_of_deleted_objects_goes(project, tmp_path):
+    folder = tmp_path / "masks" / "flat.png"
+    export_project(project, ["masks"], tmp_path)
+    assert {p.name for p in folder.iterdir()} == {"object00001.tif", "object00004.tif"}
+    (folder / "notes.txt").write_text("mine")
+    info = open_image(project.source / "flat.png").info
+    write_labels(labels_path(project.out, "flat.png"), np.where(FLAT == 4, FLAT, 0), info)
+    export_project(project, ["masks"], tmp_path, replace=True)
+    assert {p.name for p in folder.iterdir()} == {"notes.txt", "object00004.tif"}
 
 
 def test_exports_are_never_among_the_images(project, tmp_path):
     for folder in (project.source, project.source / "new"):
         with pytest.raises(InputError, match="among the images"):
-            export_project(project, ["labels"], folder, silent)
+            export_project(project, ["labels"], folder)
     within = Project.create(project.source, project.source / "work")
     write_labels(
         labels_path(within.out, "flat.png"), FLAT, open_image(project.source / "flat.png").info
     )
-    export_project(within, ["labels"], within.out / "exports", silent)
+    export_project(within, ["labels"], within.out / "exports")
     within.refresh()
     assert len(within.items) == 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*(set(FORMATS) - {"coco", "tables"}), "classes"])
 def test_a_link_does_not_lead_an_export_out_of_its_folder(project, tmp_path, kind):
     folder, elsewhere = tmp_path / "exports", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    export_project(project, tuple(KINDS), folder, silent)
-    place = folder / kind
-    shutil.rmtree(place, ignore_errors=True)
+    folder.mkdir()
     try:
-        place.symlink_to(elsewhere, target_is_directory=True)
+        (folder / kind).symlink_to(elsewhere, target_is_directory=True)
     except OSError:
         pytest.skip("this user may not make links")
-    if kind in ("coco", "measures"):
-        export_project(project, [kind], folder, silent)  # a file of another name
-    else:
-        with pytest.raises(DataError, match="is a link out of"):
-            export_project(project, [kind], folder, silent)
+    kinds, values = ([kind], ["objects"]) if kind in FORMATS else (["labels"], ["classes"])
+    with pytest.raises(DataError, match="is a link out of"):
+        export_project(project, kinds, folder, values=values)
     assert not list(elsewhere.iterdir())
 
 
@@ -256,13 +289,18 @@ def test_classes_and_names_are_in_every_form(project, tmp_path):
     write_notes(notes_path(project.out, "flat.png"), notes)
     assert read_notes(notes_path(project.out, "flat.png")) == notes
     folder = tmp_path / "out"
-    export_project(project, ("classes", "ome-zarr", "coco", "measures"), folder, silent)
+    kinds = ("labels", "png", "ome-zarr", "coco", "tables")
+    export_project(project, kinds, folder, values=("objects", "classes"))
     # The list, and after it a class that an object is of and no one listed.
-    listed = [one.name for one in read_classes(folder / "classes" / "classes.json")]
+    listed = [one.name for one in read_classes(folder / "classes.json")]
     assert listed == ["cell", "debris", "vessel"]
     semantic = tifffile.imread(folder / "classes" / "flat.png.tif")
     np.testing.assert_array_equal(semantic, np.select([FLAT == 1, FLAT == 4], [2, 3], 0))
+    np.testing.assert_array_equal(iio.imread(folder / "classes-png" / "flat.png.png"), semantic)
     assert not tifffile.imread(folder / "classes" / "stack.tif.tif").any()
+    classes = zarr.open_group(folder / "classes-ome-zarr" / "flat.png.zarr", mode="r")
+    np.testing.assert_array_equal(classes["0"][:], semantic)
+    assert classes.attrs["image-label"]["colors"][0]["rgba"] == [0x22, 0x22, 0x22, 255]
     attrs = zarr.open_group(folder / "ome-zarr" / "flat.png.zarr", mode="r").attrs
     assert attrs["image-label"]["properties"] == [
         {"label-value": 1, "class": "debris", "name": "the large one"},
@@ -272,8 +310,7 @@ def test_classes_and_names_are_in_every_form(project, tmp_path):
     names = {one["id"]: one["name"] for one in coco["categories"]}
     found = {one["object"]: names[one["category_id"]] for one in coco["annotations"]}
     assert found == {1: "debris", 4: "vessel", 2: "object"}
-    with open(folder / "measures.csv", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(folder / "objects.csv")
     assert {(row["object"], row["class"], row["name"]) for row in rows} == {
         ("1", "debris", "the large one"),
         ("4", "vessel", ""),

@@ -1,0 +1,159 @@
+"""Volumes for other programs: NIfTI in the image's own space, and STL meshes of 3D objects."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spa.errors import InputError
+from napari_spa.io.files import atomic_path
+from napari_spa.io.images import label_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_spa.io.export.labelled import Labelled
+    from napari_spa.io.images import ImageFile
+
+    DoubleArray = NDArray[np.float64]
+
+_NIFTI_AXES = "XYZTC"
+_NIFTI, _ITK = (
+    (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz"),
+    (".nrrd", ".nhdr", ".mha", ".mhd"),
+)
+_MICROMETRES = 1000.0  # in a millimetre
+_SIDE = 32_767  # what the first version of NIfTI can count
+_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+
+
+def write_nifti(path: Path, labels: ImageFile, source: Path | None) -> None:
+    """Write labels as NIfTI: voxel (x, y, z) is index (z, y, x) of the labels.
+
+    The affine is that of the image's file where it has one (NIfTI, MGH, NRRD, MetaImage);
+    else it holds the size of the voxels.
+    """
+    import nibabel
+
+    axes = labels.info.axes
+    stack = np.asarray(labels.levels[0])
+    letters = _NIFTI_AXES[: 1 + max(_NIFTI_AXES.index(axis) for axis in axes)]
+    array = stack.transpose([axes.index(axis) for axis in letters if axis in axes])
+    array = array.reshape([stack.shape[axes.index(a)] if a in axes else 1 for a in letters])
+    array = array.astype(label_dtype(int(array.max(initial=0))))
+    kind: Any = nibabel.Nifti1Image if max(array.shape) <= _SIDE else nibabel.Nifti2Image
+    affine, header = _geometry(source)
+    known = affine is not None
+    image = kind(array, affine if known else _sized(labels), header if known else None)
+    image.header.set_data_dtype(array.dtype)
+    image.header.set_slope_inter(1, 0)
+    image.header.set_intent("label")
+    if header is None and (known or labels.info.pixel_size is not None):
+        image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_zipped(image.to_bytes()))
+
+
+def _zipped(content: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(content, mtime=0)  # the same labels are the same bytes
+
+
+def _sized(labels: ImageFile) -> DoubleArray:
+    """Return an affine that holds the size of the voxels in millimetres."""
+    height, width = labels.info.pixel_size or (_MICROMETRES, _MICROMETRES)
+    depth = labels.info.plane_distance or _MICROMETRES
+    return np.diag([width, height, depth, _MICROMETRES]) / _MICROMETRES
+
+
+def _geometry(source: Path | None) -> tuple[DoubleArray | None, Any]:
+    """Return where a file says its voxels lie, in millimetres to the right, front and top.
+
+    The second is a NIfTI header to go on with, where there is one.
+    """
+    name = "" if source is None else source.name.lower()
+    if name.endswith(_NIFTI):
+        import nibabel
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Any = nibabel.load(source, mmap=False)  # type: ignore[arg-type]
+        header = image.header if isinstance(image, nibabel.Nifti1Image) else None
+        return np.asarray(image.affine, dtype=float), header
+    if name.endswith(_ITK):
+        import SimpleITK
+
+        reader: Any = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(source))
+        reader.ReadImageInformation()
+        count = min(3, int(reader.GetDimension()))
+        whole = int(reader.GetDimension())
+        turn = np.array(reader.GetDirection()).reshape(whole, whole)[:count, :count]
+        affine = np.eye(4)
+        affine[:count, :count] = turn * np.array(reader.GetSpacing()[:count])
+        affine[:count, 3] = reader.GetOrigin()[:count]
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, None  # ITK's left and back are NIfTI's -
+    return None, None
+
+
+def write_meshes(folder: Path, image: Labelled) -> Iterator[Path]:
+    """Write the surface of each 3D object as a binary STL file; yield each file.
+
+    Corners are (x, y, z): in the space of the image's file, in millimetres, where it has one
+    (see :func:`write_nifti`); else in micrometres, or in voxels where their size is unknown.
+    """
+    from skimage.measure import marching_cubes
+
+    info = image.labels.info
+    if "Z" not in info.axes:
+        raise InputError(f"{image.name} has no planes along Z; STL is for 3D objects.")
+    affine, _ = _geometry(image.source)
+    if affine is None:
+        affine = _sized(image.labels)
+        if info.pixel_size is not None:
+            affine = np.diag([_MICROMETRES] * 3 + [1.0]) @ affine
+    for name, first, mask in _solids(image):
+        # A rim of background closes the surface; its corners count from there.
+        corners, faces, _, _ = marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5)
+        places = (corners + np.array(first) - 1)[:, ::-1] @ affine[:3, :3].T + affine[:3, 3]
+        _write_stl(folder / f"{name}.stl", places[faces])
+        yield folder / f"{name}.stl"
+
+
+def _solids(image: Labelled) -> Iterator[tuple[str, tuple[int, ...], NDArray[np.bool_]]]:
+    """Yield name, first voxel and mask in its box of each object at each time."""
+    from scipy import ndimage
+    from skimage.segmentation import relabel_sequential
+
+    axes = image.labels.info.axes
+    place = axes.index("Z")
+    stack = np.moveaxis(np.asarray(image.labels.levels[0]), place, -3)
+    others = axes[:-2].replace("Z", "").lower()
+    for index in np.ndindex(*stack.shape[:-3]):
+        small, _, original = relabel_sequential(stack[index])
+        where = "".join(f"-{axis}{at:04}" for axis, at in zip(others, index, strict=True))
+        for number, box in enumerate(ndimage.find_objects(small), start=1):
+            if box is not None:
+                name = f"object{int(original[number]):05}{where}"
+                yield name, tuple(part.start for part in box), small[box] == number
+
+
+def _write_stl(path: Path, triangles: DoubleArray) -> None:
+    """Write triangles of shape (N, 3, 3) with their outer sides outwards."""
+    one, two, three = triangles.transpose(1, 0, 2)
+    if np.einsum("ij,ij->", one, np.cross(two, three)) < 0:  # six times the volume
+        two, three = three, two
+    normals = np.cross(two - one, three - one)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    content = np.zeros(len(triangles), dtype=_TRIANGLE)
+    content["normal"] = normals / np.where(lengths > 0, lengths, 1)
+    content["corners"] = np.stack([one, two, three], axis=1)
+    with atomic_path(path) as temporary:
+        head = b"napari-spa".ljust(80) + len(content).to_bytes(4, "little")
+        temporary.write_bytes(head + content.tobytes())

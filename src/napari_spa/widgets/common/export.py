@@ -1,0 +1,225 @@
+"""The dialog of every export: formats, a folder, and what is there already."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QDialog,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_spa.core.presentation import counted
+from napari_spa.io.export import (
+    FORMATS,
+    NUMBERED,
+    ExportRequest,
+    existing,
+    format_problem,
+    free_folder,
+    free_name,
+)
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
+from napari_spa.widgets.common.docks import later
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VALUES = {
+    "objects": ("objects", "Instance: each object has a number of its own."),
+    "classes": ("classes", "Semantic: all objects of a class have the same number."),
+}
+_BESIDE = ("masks", "coco", "rois", "geojson", "stl")
+_NAMED = 2  # files that are named where they would be replaced
+_WAIT_MS = 150
+
+
+def start_folder() -> Path:
+    """Return where exports go before a user said so: where napari was started, else home."""
+    here = Path.cwd()
+    return here if os.access(here, os.W_OK) and here != Path(here.anchor) else Path.home()
+
+
+class ExportDialog(QDialog):
+    """Choose formats and a folder; nothing is written, or replaced, before the button is pressed.
+
+    For one image, whose files lie side by side, or for all images of a project.
+    """
+
+    start_requested = Signal(object, str)  # an ``ExportRequest``, and the name of a single image
+
+    def __init__(
+        self,
+        request: ExportRequest,
+        names: Sequence[str],
+        parent: QWidget | None = None,
+        *,
+        single: bool,
+        deep: bool = True,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Export")
+        self._names, self._single, self._deep = list(names), single, deep
+        self._replacing = False
+        self.kinds = {kind: FocusRingCheckBox(known.title) for kind, known in FORMATS.items()}
+        self.values = {value: FocusRingCheckBox(text) for value, (text, _) in _VALUES.items()}
+        self.folder = QLineEdit(str(request.folder))
+        self.name = QLineEdit(names[0] if single else "", self)
+        self.name.setVisible(single)
+        self.browse = FittingButton("Browse…")
+        self.there = QLabel()
+        self.there.setWordWrap(True)
+        self.rename = FittingButton("Use new names" if single else "Use a new folder")
+        self.start, self.close_button = FittingButton("Export"), FittingButton("Close")
+        self._due = later(self, self.look)
+        self._due.setInterval(_WAIT_MS)
+        self._show(request)
+        self._compose()
+        self._connect()
+        self.look()
+
+    def request(self) -> ExportRequest:
+        """Return what is chosen."""
+        return ExportRequest(
+            Path(self.folder.text().strip()),
+            tuple(kind for kind, box in self.kinds.items() if box.isChecked()),
+            tuple(value for value, box in self.values.items() if box.isChecked()),
+        )
+
+    def look(self) -> None:
+        """Look what is there already, and say so; the button says what it will do."""
+        request = self.request()
+        numbered = any(kind in NUMBERED for kind in request.formats)
+        for box in self.values.values():
+            box.setEnabled(numbered)
+        possible = bool(request.formats and self.folder.text().strip())
+        possible = possible and (bool(request.values) or not numbered)
+        possible = possible and bool(self._called() or not self._single)
+        there = existing(request, self._called(), single=self._single) if possible else []
+        self.there.setText(_in_words(there))
+        self.rename.setVisible(bool(there))
+        self.start.set_texts(f"Replace {counted(len(there), 'file')}" if there else "Export")
+        self.start.setEnabled(possible)
+        # Enter replaces nothing.
+        self.start.setDefault(not there)
+        self.rename.setDefault(bool(there))
+        self._replacing = bool(there)
+
+    def _called(self) -> list[str]:
+        if not self._single:
+            return self._names
+        name = self.name.text().strip()
+        return [name] if name and Path(name).name == name else []
+
+    def _show(self, request: ExportRequest) -> None:
+        for kind, box in self.kinds.items():
+            problem = format_problem(kind)
+            if kind == "stl" and not self._deep:
+                problem = "The image has no planes along Z."
+            box.setToolTip(problem or FORMATS[kind].about)
+            box.setAccessibleDescription(problem or FORMATS[kind].about)
+            box.setEnabled(not problem)
+            box.setChecked(kind in request.formats and not problem)
+        for value, box in self.values.items():
+            box.setToolTip(_VALUES[value][1])
+            box.setAccessibleDescription(_VALUES[value][1])
+            box.setChecked(value in request.values)
+
+    def _compose(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(QLabel("<b>Label images</b>: a number for each pixel"))
+        layout.addLayout(_in_row([self.kinds[kind] for kind in NUMBERED]))
+        numbers = [QLabel("Numbers of"), *self.values.values()]
+        layout.addLayout(_in_row(numbers, indent=20))
+        layout.addSpacing(8)
+        layout.addWidget(QLabel("<b>Objects</b>"))
+        grid = QGridLayout()
+        for place, kind in enumerate(_BESIDE):
+            grid.addWidget(self.kinds[kind], place // 2, place % 2)
+        layout.addLayout(grid)
+        layout.addSpacing(8)
+        layout.addWidget(QLabel("<b>Tables and log</b>"))
+        layout.addLayout(_in_row([self.kinds["tables"], self.kinds["logs"]]))
+        layout.addSpacing(8)
+        form = QGridLayout()
+        for place, (words, field) in enumerate((("Folder", self.folder), ("Name", self.name))):
+            label = QLabel(words)
+            label.setBuddy(field)
+            field.setAccessibleName(words)
+            if field is self.name and not self._single:
+                continue
+            form.addWidget(label, place, 0)
+            form.addWidget(field, place, 1)
+        self.name.setToolTip("What the names of the files begin with.")
+        self.browse.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        form.addWidget(self.browse, 0, 2)
+        layout.addLayout(form)
+        layout.addWidget(self.there)
+        layout.addStretch(1)
+        ends = QHBoxLayout()
+        for button in (self.rename, self.start, self.close_button):
+            ends.addWidget(button)
+        layout.addLayout(ends)
+        self.setMinimumWidth(480)
+
+    def _connect(self) -> None:
+        for box in (*self.kinds.values(), *self.values.values()):
+            box.toggled.connect(self._due.start)
+        for field in (self.folder, self.name):
+            field.textChanged.connect(self._due.start)
+        self.browse.clicked.connect(self._on_browse)
+        self.rename.clicked.connect(self._on_rename)
+        self.start.clicked.connect(self._on_start)
+        self.close_button.clicked.connect(self.reject)
+
+    def _on_browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Export into a folder", self.folder.text())
+        if folder:
+            self.folder.setText(folder)
+
+    def _on_rename(self) -> None:
+        if self._single:
+            self.name.setText(free_name(self.request(), self.name.text().strip()))
+        else:
+            self.folder.setText(str(free_folder(self.request(), self._names)))
+        self.look()
+
+    def _on_start(self, _: bool = False) -> None:
+        said = self.there.text()
+        self.look()
+        if self.start.isEnabled() and self.there.text() == said:  # as the button said
+            self.accept()
+            self.start_requested.emit(
+                replace(self.request(), replace=self._replacing), self.name.text().strip()
+            )
+
+
+def _in_row(widgets: Sequence[QWidget], indent: int = 0) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(indent, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    row.addStretch(1)
+    return row
+
+
+def _in_words(there: Sequence[Path]) -> str:
+    """Say what would be replaced."""
+    if not there:
+        return ""
+    names = ", ".join(path.name for path in there[:_NAMED])
+    more = len(there) - _NAMED
+    also = f" and {counted(more, 'more file')}" if more > 0 else ""
+    verb = "are" if len(there) > 1 else "is"
+    return f"{names}{also} {verb} there already."

@@ -1,0 +1,82 @@
+"""Tests of ``napari-spa export``: the same writers as the docks, by command."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import roifile
+import tifffile
+
+from napari_spa.io.images import open_image, write_labels
+from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.project import Project
+
+LABELS = np.zeros((40, 50), np.uint8)
+LABELS[5:15, 5:25], LABELS[20:30, 10:20] = 1, 2
+
+
+@pytest.fixture
+def project(tmp_path):
+    source = tmp_path / "images"
+    source.mkdir()
+    iio.imwrite(source / "cell.png", LABELS * 40)
+    iio.imwrite(source / "other.png", LABELS)
+    project = Project.create(source)
+    info = open_image(source / "cell.png").info
+    write_labels(labels_path(project.out, "cell.png"), LABELS, info)
+    return project
+
+
+def test_a_project_is_exported_once_unless_told_to_replace(run, project, tmp_path):
+    out = tmp_path / "out"
+    call = ("export", project.out, "-o", out, "--formats", "labels,rois,tables", "--json")
+    answer = run(*call)
+    assert answer.status == 0, answer.err
+    files = ["labels/cell.png.tif", "rois/cell.png.zip", "objects.csv"]
+    assert answer.json == {"images": 1, "files": files, "problems": []}
+    np.testing.assert_array_equal(tifffile.imread(out / files[0]), LABELS)
+    assert len(roifile.roiread(out / files[1])) == 2
+    again = run(*call)
+    assert again.status == 2
+    assert "would be replaced" in again.err
+    assert run(*call, "--replace").status == 0
+
+
+def test_a_label_image_is_exported_with_its_image(run, project, tmp_path):
+    labels = labels_path(project.out, "cell.png")
+    answer = run("export", labels, "--image", project.source / "cell.png", "-o", tmp_path / "out")
+    assert answer.status == 0, answer.err
+    assert "intensity_mean" in (tmp_path / "out" / "cell.png-objects.csv").read_text()
+    assert "1 image, 2 files" in answer.out
+
+
+def test_what_a_batch_made_is_exported_with_its_images(run, project, tmp_path):
+    (project.out / "project.json").unlink()
+    (project.out / "manifest.json").write_text('{"kind": "napari-spa batch", "images": {}}')
+    call = ("export", project.out, "-o", tmp_path / "out")
+    answer = run(*call)
+    assert answer.status == 2
+    assert "--image" in answer.err
+    answer = run(*call, "--image", project.source)
+    assert answer.status == 0, answer.err
+    assert (tmp_path / "out" / "labels" / "cell.png.tif").exists()
+
+
+def test_part_of_the_work_that_fails_is_said(run, project, tmp_path):
+    answer = run("export", project.out, "-o", tmp_path / "out", "--formats", "labels,stl")
+    assert answer.status == 1
+    assert "STL is for 3D objects" in answer.err
+    assert (tmp_path / "out" / "labels" / "cell.png.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--formats", "pictures"], "choose what to export"),
+        (["--values", "colours"], "numbers of objects"),
+    ],
+)
+def test_a_call_that_cannot_be_is_refused(run, project, tmp_path, options, words):
+    answer = run("export", project.out, "-o", tmp_path / "out", *options)
+    assert answer.status == 2
+    assert words in answer.err
+    assert not (tmp_path / "out").exists()
