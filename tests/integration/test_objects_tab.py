@@ -218,7 +218,7 @@ def test_a_click_merges_and_a_line_splits(annotator):
     annotator.dock.prompt_controller.merge((0.0, 15.0, 40.0))
     assert list(annotator.objects) == [3, 8]
     np.testing.assert_array_equal(annotator.pixels(), np.where(before == 7, 3, before))
-    assert annotator.dock.prompt_controller.gestures.tool == "add"
+    assert annotator.dock.prompt_controller.gestures.tool == "click"
     annotator.table.split_requested.emit()
     annotator.dock.prompt_controller.split([(0.0, 40.0, 18.0), (0.0, 40.4, 45.0)])
     assert list(annotator.objects) == [3, 8, 9]

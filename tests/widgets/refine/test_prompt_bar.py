@@ -20,7 +20,7 @@ def bar(qtbot):
 @pytest.fixture
 def heard(bar):
     signals = []
-    bar.tool_changed.connect(signals.append)
+    bar.tool_requested.connect(signals.append)
     bar.point_requested.connect(lambda *values: signals.append(values))
     return signals
 
@@ -33,13 +33,22 @@ def test_setters_emit_nothing(bar, heard):
     assert [tool for tool, button in bar.tools.items() if button.isChecked()] == ["box"]
 
 
-def test_a_tool_is_asked_for_once(bar, heard, qtbot):
-    for tool in ("brush", "brush", "remove", "add"):
-        qtbot.mouseClick(bar.tools[tool], Qt.MouseButton.LeftButton)
-    assert heard == ["brush", "remove", "add"]
-    bar.set_tool("box")
-    bar.tools["box"].click()
-    assert heard == ["brush", "remove", "add"]
+@pytest.mark.parametrize(
+    ("tool", "negative", "checked"),
+    [
+        ("click", False, ["add"]),
+        ("click", True, ["remove"]),
+        ("brush", True, ["remove", "brush"]),
+        ("lasso", False, ["add", "lasso"]),
+        ("box", False, ["box"]),
+    ],
+)
+def test_buttons_show_the_tool_and_what_it_does(bar, heard, qtbot, tool, negative, checked):
+    bar.set_tool(tool, negative=negative)
+    for button in bar.tools.values():  # asking changes nothing yet
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert heard == list(bar.tools)
+    assert [name for name, button in bar.tools.items() if button.isChecked()] == checked
 
 
 def test_keys_are_shown_under_the_names(bar):
@@ -77,13 +86,13 @@ def test_limits_keep_the_numbers_while_they_stay(bar):
     assert not bar.add_point.isEnabled()
 
 
-def test_names_fit_four_in_a_row_or_two(bar):
+def test_names_fit_in_a_row_or_two(bar):
     bar.set_keys(dict.fromkeys(bar.tools, "Shift+X"))
-    widest = max(button.sizeHint().width() for button in bar.tools.values())
+    widths = [button.sizeHint().width() for button in bar.tools.values()]
     rows = []
-    for width in (4 * widest + 12, 2 * widest + 4):
+    for width in (sum(widths) + 16, 3 * max(widths) + 8):
         bar.resize(width, 300)
         QApplication.processEvents()
         rows.append(len({button.y() for button in bar.tools.values()}))
-        assert all(b.width() >= b.sizeHint().width() for b in bar.tools.values())
+        assert all(b.width() >= b.minimumSizeHint().width() for b in bar.tools.values())
     assert rows == [1, 2]

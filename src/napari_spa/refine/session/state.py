@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         Stroke,
     )
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
-    from napari_spa.refine.engine.choices import Choice
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.predictor import Asked
     from napari_spa.refine.engine.view import FieldOfView
@@ -121,8 +120,6 @@ class SessionState:
         The mixture now.
     decisions : tuple of Decision
         The log of this object; the last one led here.
-    choices : tuple of Choice
-        The picks behind it, each among what was on show.
     """
 
     view: FieldOfView
@@ -130,7 +127,6 @@ class SessionState:
     initial: MixtureParameters
     mixture: MixtureParameters
     decisions: tuple[Decision, ...]
-    choices: tuple[Choice, ...] = ()
 
     @property
     def number(self) -> int:
@@ -168,7 +164,6 @@ class SessionState:
     @property
     def asked(self) -> Asked:
         """What decides the round."""
-        from napari_spa.refine.engine.choices import Said
         from napari_spa.refine.engine.predictor import Asked  # brings torch
 
         return Asked(
@@ -177,7 +172,8 @@ class SessionState:
             self.mixture,
             self.number,
             self.seed,
-            said=Said(self.own_clicks, self.evidence, self.choices),
+            clicks=self.own_clicks,
+            evidence=self.evidence,
             picks=self.picks,
             size=self.size,
             hypotheses=self.hypotheses,

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _KEPT_BYTES = 32 * 2**20
 """Rounds that were shown are kept up to this size, so that undo answers at once."""
-_CHOICES = 8
-"""So many of the latest picks on an object are weighed; the mixture remembers all."""
 
 
 class RoundCache:
@@ -89,16 +87,13 @@ class Transitions:
         """
         shown = self._rounds.show(state, progress)
         feedback, size = shown.feedback[index], state.size
-        prompts, mixture, choices = state.prompts, state.mixture, state.choices
-        if adapt and self._predictor.weighs_choices:
-            choices = (*choices, feedback.choice)[-_CHOICES:]
+        prompts, mixture = state.prompts, state.mixture
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
             there, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
                 state, ("pick", index), prompts, mixture=mixture, view=there, like=like
             )
-            others = tuple(h for h in state.hypotheses if h is not feedback.hypothesis)
-            return replace(_changed(turned, hypotheses=others, size=None), choices=choices)
+            return _changed(turned, hypotheses=(), size=None)
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_clicks(prompts, feedback.point)
         if adapt:
@@ -110,7 +105,7 @@ class Transitions:
         cut = LocalMask.crop(picked.local_mask, picked.region)
         view = self._predictor.step_back(state.view, cut) if like is None else like.view
         after = self._after(state, ("pick", index), prompts, mixture=mixture, view=view, like=like)
-        return replace(_changed(after, size=size), choices=choices)
+        return _changed(after, size=size)
 
     def resize(
         self, state: SessionState, size: float, *, like: Decision | None = None
@@ -208,7 +203,7 @@ class Transitions:
             areas = tuple((c.added_area, c.removed_area, c.weight) for c in offered)
             decision = replace(decision, offered=areas)
         decisions = (*before.decisions, decision)
-        return SessionState(view, prompts, before.initial, mixture, decisions, before.choices)
+        return SessionState(view, prompts, before.initial, mixture, decisions)
 
 
 def _changed(state: SessionState, **changes: Any) -> SessionState:  # noqa: ANN401  any field

@@ -171,10 +171,15 @@ class AnnotatedImage:
         self._begin_preview()
         self.mask.refresh()
         yield
-        state = shown.timeline.state
-        self.prompts.show(active.plane, state.own_clicks, state.prompts.box, state.view)
+        self.show_prompts()
         yield
         yield from self.candidates.steps(active.plane, shown.drawn)
+
+    def show_prompts(self) -> None:
+        """Draw what was said about the active object."""
+        if self.active is not None and self.active.shown is not None:
+            state = self.active.shown.timeline.state
+            self.prompts.show(self.active.plane, state.own_clicks, state.prompts.box, state.view)
 
     def flip(self, index: int | None) -> None:
         """Show a candidate in the place of the recommendation for a moment; None ends it."""

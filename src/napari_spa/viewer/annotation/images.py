@@ -39,6 +39,10 @@ class AnnotatedImages(QObject):
     lost = Signal(object, str)
     noticed = Signal(str)  # what happened to a layer of ours, in a sentence
     reframed = Signal(object)  # A user moved the frame of the field of view to a ``Box``
+    # A user moved clicks of an ``AnnotatedImage`` in their layer or deleted them: by index, where
+    # they are now or None.  And they added one: its world position.
+    clicks_edited = Signal(object, object)
+    click_added = Signal(object)
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
@@ -85,6 +89,8 @@ class AnnotatedImages(QObject):
             annotated.mask.touched.connect(partial(self._on_touched, annotated))
             annotated.mask.replaced.connect(partial(self._on_replaced, annotated))
             annotated.prompts.reframed.connect(self._on_reframed)
+            annotated.prompts.edited.connect(partial(self._on_clicks_edited, annotated))
+            annotated.prompts.added.connect(self._on_click_added)
             annotated.prompts.set_framed(self.framed)
             annotated.candidates.toggled.connect(self._on_toggled)
             image.events.data.connect(self._on_image_data)
@@ -212,6 +218,12 @@ class AnnotatedImages(QObject):
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)
+
+    def _on_clicks_edited(self, annotated: AnnotatedImage, changes: dict[int, Any]) -> None:
+        self.clicks_edited.emit(annotated, changes)
+
+    def _on_click_added(self, position: tuple[float, ...]) -> None:
+        self.click_added.emit(position)
 
     def _on_toggled(self, index: int, visible: bool) -> None:
         self.toggled.emit(index, visible)

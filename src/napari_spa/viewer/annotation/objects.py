@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.gestures import Position
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.annotation.prompts import Position
 
 
 class ObjectActions(QObject):

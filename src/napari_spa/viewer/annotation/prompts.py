@@ -1,142 +1,30 @@
-"""From the mouse to prompts: gestures on the layers, and the prompts that they become."""
+"""The prompts that gestures on the layers become."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.types import Box
+from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.gestures import CanvasGestures
 from napari_spa.viewer.annotation.image import ActiveObject
-from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Image
 
     from napari_spa.core.plane import Plane
     from napari_spa.viewer.annotation.controller import AnnotationController, SessionCall
-
-
-Tool = Literal["add", "remove", "box", "brush", "refine", "merge", "split"]
-Position = tuple[float, ...]
-_DRAG_PIXELS = 4.0
-
-
-class PromptHandler(Protocol):
-    """Who is told; positions are world coordinates."""
-
-    def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
-        """Take a click."""
-        ...
-
-    def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
-        """Take a box between two corners."""
-        ...
-
-    def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
-        """Take a brush stroke."""
-        ...
-
-    def refine(self, position: Position) -> None:
-        """Take the place of a label to refine."""
-        ...
-
-    def merge(self, position: Position) -> None:
-        """Take the place of an object to merge with the selected one."""
-        ...
-
-    def split(self, path: list[Position]) -> None:
-        """Take a line to split an object along."""
-        ...
-
-    def draw_gesture(self, tool: Tool, path: list[Position]) -> None:
-        """Show a box or stroke that is being made."""
-        ...
-
-
-class CanvasGestures:
-    """Listen to the mouse on a viewer.
-
-    A click is a prompt while the active layer would only move the view; a drag moves the
-    view as ever, unless the box or the brush is the tool.  Shift turns *add* into *remove*;
-    Ctrl accepts the current object and starts the next one; Alt stays with the current one.
-    """
-
-    def __init__(self, viewer: ViewerModel, taker: PromptHandler) -> None:
-        self._viewer, self._taker = viewer, taker
-        self.tool: Tool = "add"
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
-
-    def release(self) -> None:
-        """Listen no more."""
-        if self._on_mouse in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
-
-    def _on_mouse(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
-        active = viewer.layers.selection.active
-        if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
-            return
-        remove = ("Shift" in event.modifiers) != (self.tool == "remove")
-        aim: Aim = _aim(event.modifiers)
-        if self.tool in ("box", "brush", "split"):
-            yield from self._draw(viewer, event, 0 if remove else 1, aim)
-            return
-        start = np.asarray(event.pos, dtype=float)
-        position = _world(event)
-        yield
-        while event.type == "mouse_move":
-            if np.abs(np.asarray(event.pos) - start).max() > _DRAG_PIXELS:
-                return
-            yield
-        if self.tool == "refine":
-            self._taker.refine(position)
-        elif self.tool == "merge":
-            self._taker.merge(position)
-        else:
-            self._taker.click(position, 0 if remove else 1, aim=aim)
-
-    def _draw(
-        self, viewer: ViewerModel, event: Any, label: int, aim: Aim
-    ) -> Generator[None, None, None]:
-        """Follow a drag that draws; the view must not move under it."""
-        camera = camera_of(viewer)
-        panned = camera.mouse_pan
-        camera.mouse_pan = False
-        path = [_world(event)]
-        try:
-            yield
-            while event.type == "mouse_move":
-                path.append(_world(event))
-                shown = [path[0], path[-1]] if self.tool == "box" else path
-                self._taker.draw_gesture(self.tool, shown)
-                yield
-        finally:
-            camera.mouse_pan = panned
-        if self.tool == "split":
-            self._taker.split(path)
-        elif self.tool == "box" and len(path) > 1:
-            self._taker.box(path[0], path[-1], aim=aim)
-        elif len(path) > 1:
-            self._taker.stroke(path, label, aim=aim)
-        else:
-            self._taker.click(path[0], label, aim=aim)
-
-
-def _aim(modifiers: Any) -> Aim:
-    if "Control" in modifiers:
-        return "next"
-    return "current" if "Alt" in modifiers else "auto"
-
-
-def _world(event: Any) -> Position:
-    return tuple(float(p) for p in event.position)
+    from napari_spa.viewer.annotation.gestures import Position, Tool
+    from napari_spa.viewer.annotation.image import AnnotatedImage
 
 
 class PromptController(QObject):
@@ -151,6 +39,12 @@ class PromptController(QObject):
         super().__init__(controller)
         self._controller = controller
         self.gestures = CanvasGestures(controller.viewer, self)
+        # After napari is done with what the user does to its layer.
+        later = Qt.ConnectionType.QueuedConnection
+        controller.images.clicks_edited.connect(self._on_clicks_edited, later)  # type: ignore[call-arg]
+        controller.images.click_added.connect(self._on_click_added, later)  # type: ignore[call-arg]
+        controller.worker.failed.connect(self._redraw)
+        controller.worker.stopped.connect(self._redraw)
 
     def close(self) -> None:
         """Listen to the mouse no more."""
@@ -211,6 +105,18 @@ class PromptController(QObject):
 
         self._prompt(path, label, actions, aim)
 
+    def lasso(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
+        """Start an object from its rough outline in world positions, or add to the current one."""
+
+        def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
+            rough = _filled(p)
+            return (
+                lambda session, progress: session.start(mask=rough, progress=progress),
+                lambda session, progress: session.stroke(p, label, filled=True, progress=progress),
+            )
+
+        self._prompt(path, label, actions, aim)
+
     def point(self, row: float, column: float, label: int = 1) -> None:
         """Take a point of the plane on show, in pixels: a click without a mouse."""
         try:
@@ -239,6 +145,29 @@ class PromptController(QObject):
         else:
             places = [click_in_plane(image, plane, p) for p in path]
             annotated.prompts.draw_gesture(plane, path=places)
+
+    def _on_clicks_edited(
+        self, annotated: AnnotatedImage, changes: Mapping[int, tuple[float, float] | None]
+    ) -> None:
+        """Move clicks of the current object, or take them back."""
+        controller = self._controller
+        if controller.busy or annotated is not controller.current or not controller.choosing:
+            self._redraw()
+            if controller.busy:
+                controller.status_message.emit(BUSY)
+            return
+        controller.run(lambda session, progress: session.edit(changes, progress=progress))
+
+    def _on_click_added(self, position: Position) -> None:
+        """Take a point that was added with napari's own tool for a click."""
+        self._redraw()
+        aim: Aim = "current" if self._controller.choosing else "auto"
+        self.click(position, 0 if self.gestures.negative else 1, aim=aim)
+
+    def _redraw(self, _: object = None) -> None:
+        """Show the clicks as they are, whatever was done to their layer."""
+        if self._controller.current is not None:
+            self._controller.current.show_prompts()
 
     def _select(self, position: Position) -> bool:
         """Select the accepted object at a world position; False where there is none."""
@@ -279,7 +208,7 @@ class PromptController(QObject):
             plane = shown_plane(controller.viewer, image)
             annotated = controller.images.annotate(image)
             active = annotated.active
-            points = [_inside(image, plane, p) for p in positions]
+            points = [_inside(image, plane, p, clip=len(positions) > 1) for p in positions]
             onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
             if active is not None and active.plane != plane and not onward:
                 raise InputError(
@@ -323,11 +252,27 @@ def box_between(viewer: ViewerModel, image: Image, first: Position, second: Posi
     return Box(min(rows) + 0.5, min(columns) + 0.5, max(rows) + 0.5, max(columns) + 0.5)
 
 
-def _inside(image: Image, plane: Plane, position: Position) -> tuple[float, float]:
+def _filled(path: list[tuple[float, float]]) -> LocalMask:
+    """Return the pixels in a closed path."""
+    from napari_spa.refine.session.state import stroke_pixels
+
+    corners = [(int(row), int(column)) for row, column in np.floor(np.array(path) + 0.5)]
+    pixels = np.array(stroke_pixels(Stroke(tuple(corners), filled=True)))
+    mask = np.zeros(np.ptp(pixels, axis=0) + 1, dtype=bool)
+    low = pixels.min(axis=0)
+    mask[tuple((pixels - low).T)] = True
+    return LocalMask(Region(int(low[0]), int(low[1]), *mask.shape), mask)
+
+
+def _inside(
+    image: Image, plane: Plane, position: Position, *, clip: bool = False
+) -> tuple[float, float]:
     """Bring a world position to (row, column); ``InputError`` outside of the image."""
     row, column = click_in_plane(image, plane, position)
     shape = spatial_shape(image)
     height, width = (shape[axis] for axis in plane.axes)
+    if clip:
+        row, column = float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))
     if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
         raise InputError(f"that is outside {image.name}; click inside the image.")
     return row, column

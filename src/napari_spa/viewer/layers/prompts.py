@@ -33,6 +33,9 @@ _RIM = {"yes": "white", "no": "white", "try": _FRAME}
 class PromptLayers:
     """The prompts of one image (Points), and its field of view, box and strokes (Shapes)."""
 
+    # A user moved or deleted clicks: by their number, where they are now (row, column) or None.
+    edited = Signal(dict)
+    added = Signal(tuple)  # A user added a point with napari's own tool: its world position
     reframed = Signal(object)  # A user moved or resized the frame of the field of view; a ``Box``
 
     def __init__(self, viewer: ViewerModel, image: Image) -> None:
@@ -55,6 +58,7 @@ class PromptLayers:
         """Use the layers of an image that was left; what a user did to them holds."""
         self._points, shapes = others.let_go()
         if self._points is not None:
+            self._points.events.data.connect(self._on_points)
             self._rename(self._points, PROMPTS_NAME, others)
             place_layer(self._points, space_of(self._image))
         if shapes is not None:
@@ -69,6 +73,8 @@ class PromptLayers:
     def let_go(self) -> tuple[Points | None, Shapes | None]:
         """Listen to the layers no more, and return those that are in the viewer."""
         points, shapes, there = self._points, self._shapes, self._viewer.layers
+        if points is not None:
+            points.events.data.disconnect(self._on_points)
         if shapes is not None:
             shapes.events.data.disconnect(self._on_shapes)
         self._points = self._shapes = None
@@ -83,6 +89,7 @@ class PromptLayers:
                 **space_of(self._image),
             )
             self._drawn = ()
+            self._points.events.data.connect(self._on_points)
             add_quietly(self._viewer, self._points)
         if self._shapes is None or self._shapes not in self._viewer.layers:
             shapes = Shapes(
@@ -163,13 +170,17 @@ class PromptLayers:
         if layer is None or wanted == self._drawn:
             return
         self._drawn = wanted
-        layer.data = places
-        if labels:
-            layer.face_color = [_FILL[label] for label in labels]
-            layer.border_color = [_RIM[label] for label in labels]
-            layer.border_width = 0.15 if labels == ["try"] else 0.08
-            layer.size = scale * self._point_size(axes)
+        self._ours = True
+        try:
             layer.selected_data = set()
+            layer.data = places
+            if labels:
+                layer.face_color = [_FILL[label] for label in labels]
+                layer.border_color = [_RIM[label] for label in labels]
+                layer.border_width = 0.15 if labels == ["try"] else 0.08
+                layer.size = scale * self._point_size(axes)
+        finally:
+            self._ours = False
 
     def _point_size(self, axes: tuple[int, ...]) -> float:
         shape = spatial_shape(self._image)
@@ -221,12 +232,29 @@ class PromptLayers:
         finally:
             self._ours = False
 
+    def _on_points(self, event: Any) -> None:
+        """Tell what a user did to the clicks with napari's own tools."""
+        layer, action = self._points, _action(event)
+        if self._ours or layer is None or action not in ("changed", "removed", "added"):
+            return
+        self._drawn = ()  # what is drawn is not what was shown
+        if action == "added":
+            self.added.emit(tuple(layer.data_to_world(layer.data[-1])))
+        elif self._plane is not None:
+            places = layer.data[:, list(self._plane.axes)]
+            self.edited.emit(
+                {
+                    int(index): None if action == "removed" else tuple(map(float, places[index]))
+                    for index in event.data_indices
+                }
+            )
+
     def _on_shapes(self, event: Any) -> None:
         """Tell when a user changed the frame, which is the first rectangle."""
         layer = self._shapes
         if self._ours or not self._framed or self._frame is None or layer is None:
             return
-        if str(getattr(event, "action", "")).rpartition(".")[2].lower() != "changed":
+        if _action(event) != "changed":
             return
         if self._plane is None or not len(layer.data):
             return
@@ -234,6 +262,11 @@ class PromptLayers:
         # Shapes count from pixel centres, views from the image's corner.
         (row0, column0), (row1, column1) = corners.min(axis=0) + 0.5, corners.max(axis=0) + 0.5
         self.reframed.emit(Box(float(row0), float(column0), float(row1), float(column1)))
+
+
+def _action(event: Any) -> str:
+    """Return what was done to a layer's data, in lower case."""
+    return str(getattr(event, "action", "")).rpartition(".")[2].lower()
 
 
 def _corners(

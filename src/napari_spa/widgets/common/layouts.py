@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class EvenGrid(QLayout):
-    """Equal columns, as many of the offered numbers as fit; a short last row is centred."""
+    """Equal columns, as many of the offered numbers as fit; a short last row is centred.
+
+    With ``row`` all cells go into one row, each as wide as it needs, where that fits.
+    """
 
     def __init__(
         self,
@@ -25,9 +28,10 @@ class EvenGrid(QLayout):
         *,
         spacing: int = 4,
         wanted: int = 0,
+        row: bool = False,
     ) -> None:
         super().__init__(parent)
-        self._wanted = wanted
+        self._wanted, self._row = wanted, row
         self._items: list[QLayoutItem] = []
         self._choices = tuple(columns)
         self.setContentsMargins(0, 0, 0, 0)
@@ -80,6 +84,8 @@ class EvenGrid(QLayout):
         cells = self._shown()
         columns = max(1, min(self._choices[0], len(cells)))
         width = self._total(columns, max((c.sizeHint().width() for c in cells), default=0))
+        if self._row:
+            width = sum(c.sizeHint().width() + self.spacing() for c in cells)
         return QSize(width, self.heightForWidth(width))
 
     def minimumSize(self) -> QSize:
@@ -107,6 +113,16 @@ class EvenGrid(QLayout):
         if not cells:
             return 0
         inner = rect.marginsRemoved(self.contentsMargins())
+        spare = inner.width() - self._total(0, 0) - sum(c.minimumSize().width() for c in cells)
+        spare -= len(cells) * self.spacing()
+        if self._row and spare >= 0:
+            left, height = inner.left(), max(cell.sizeHint().height() for cell in cells)
+            for cell in cells:
+                width = cell.minimumSize().width() + spare // len(cells)
+                if move:
+                    cell.setGeometry(QRect(left, inner.top(), width, height))
+                left += width + self.spacing()
+            return height + rect.height() - inner.height()
         gap, needed = self.spacing(), max(self._wanted, self._narrowest(cells))
         fitting = (c for c in self._choices if self._total(c, needed) <= rect.width())
         columns = next(fitting, self._choices[-1])

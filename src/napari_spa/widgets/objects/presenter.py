@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.prompts import Position, PromptController
+    from napari_spa.viewer.annotation.gestures import Position
+    from napari_spa.viewer.annotation.prompts import PromptController
     from napari_spa.widgets.objects.table import ObjectTable
 
 
@@ -127,7 +128,7 @@ class ObjectPresenter(QObject):
         )
 
     def _put_away(self) -> None:
-        self.tool_wanted.emit("add")
+        self.tool_wanted.emit("click")
         self._table.set_tool(None)
 
     def _on_merge(self, position: Position) -> None:

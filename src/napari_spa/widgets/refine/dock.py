@@ -27,7 +27,7 @@ from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
 from napari_spa.widgets.refine.panel import PROGRESS_STEPS, RefinePanel
-from napari_spa.widgets.refine.prompt_bar import HINTS
+from napari_spa.widgets.refine.prompt_bar import ADD, CLICK, HINTS, REMOVE, SIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -114,7 +114,7 @@ class RefineDock(QWidget):
         parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
         parts.model.model_chosen.connect(lambda model: self._save(model=model))
         self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
-        parts.prompts.tool_changed.connect(self._set_tool)
+        parts.prompts.tool_requested.connect(self._on_tool)
         parts.prompts.point_requested.connect(self.prompt_controller.point)
         self.prompt_controller.refine_requested.connect(self.objects.refine_at)
         self._image.changed.connect(self._refresh)
@@ -148,9 +148,8 @@ class RefineDock(QWidget):
             "previous_object": partial(self.objects.step, -1),
             "reopen": partial(self._with_selected, self.objects.reopen),
             "delete_object": partial(self._with_selected, self.objects.delete),
-            "prompt_sign": partial(self._switch_tool, "remove"),
-            "box": partial(self._switch_tool, "box"),
-            "brush": partial(self._switch_tool, "brush"),
+            "prompt_sign": self._switch_sign,
+            **{tool: partial(self._switch_tool, tool) for tool in ("box", "brush", "lasso")},
             "side_by_side": self._toggle_side_by_side,
             "hide_overlays": self._hide_overlays,
             "flip": self._flip,
@@ -216,17 +215,31 @@ class RefineDock(QWidget):
     def _toggle_at(self, position: int) -> None:
         self.parts.grid.cards[position].toggle.toggle()
 
-    def _set_tool(self, tool: str) -> None:
-        self.prompt_controller.gestures.tool = tool  # type: ignore[assignment]
+    def _set_tool(self, tool: str, *, negative: bool = False) -> None:
+        gestures = self.prompt_controller.gestures
+        gestures.tool, gestures.negative = tool, negative  # type: ignore[assignment]
         if tool == "refine":
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
         elif tool not in ("merge", "split"):
-            self.parts.prompts.set_tool(tool)
+            self.parts.prompts.set_tool(tool, negative=negative)
             if not self.controller.choosing and not self.controller.busy:
                 self.parts.status.setText(HINTS.get(tool, HINT_START))
 
+    def _on_tool(self, tool: str) -> None:
+        """Take the tool of a button: for a sign again, clicks; for another one, the same tool."""
+        gestures = self.prompt_controller.gestures
+        if tool not in (ADD, REMOVE):
+            self._set_tool(tool, negative=gestures.negative and tool in SIGNED)
+            return
+        negative = tool == REMOVE
+        keeps = negative != gestures.negative and gestures.tool in SIGNED
+        self._set_tool(gestures.tool if keeps else CLICK, negative=negative)
+
     def _switch_tool(self, tool: str) -> None:
-        self._set_tool("add" if self.prompt_controller.gestures.tool == tool else tool)
+        self._on_tool(CLICK if self.prompt_controller.gestures.tool == tool else tool)
+
+    def _switch_sign(self) -> None:
+        self._on_tool(ADD if self.prompt_controller.gestures.negative else REMOVE)
 
     def _toggle_side_by_side(self) -> None:
         window = self.parts.side_by_side
@@ -299,7 +312,7 @@ class RefineDock(QWidget):
     def _on_said(self, sentence: str) -> None:
         self.parts.status.setText(sentence)
         if self.prompt_controller.gestures.tool == "refine":
-            self._set_tool("add")
+            self._set_tool(CLICK)
         self._refresh()
 
     def _on_failed(self, sentence: str) -> None:

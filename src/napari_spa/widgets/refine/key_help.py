@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
-        "Prompts": ("prompt_sign", "box", "brush"),
+        "Prompts": ("prompt_sign", "box", "brush", "lasso"),
         "Choosing": (
             *(f"pick_{number}" for number in range(1, 6)),
             *(f"toggle_{number}" for number in range(1, 6)),

@@ -34,7 +34,7 @@ from napari_spa.widgets.refine.compare import SideBySide
 from napari_spa.widgets.refine.image_options import ImageOptions
 from napari_spa.widgets.refine.key_help import KeyHelpButton
 from napari_spa.widgets.refine.models import ModelBar
-from napari_spa.widgets.refine.prompt_bar import PromptBar
+from napari_spa.widgets.refine.prompt_bar import BOX, BRUSH, LASSO, PromptBar
 from napari_spa.widgets.refine.recovery_bar import RecoveryBar
 from napari_spa.widgets.refine.size_slider import SizeSlider
 from napari_spa.widgets.refine.stack_bar import StackBar
@@ -137,7 +137,7 @@ class RefinePanel(QWidget):
             f"Compare the candidates in a large window.\nKey: {show_key(keys['side_by_side'])}"
         )
         self.prompts.set_keys(
-            {"remove": keys["prompt_sign"], "box": keys["box"], "brush": keys["brush"]}
+            {"remove": keys["prompt_sign"], **{tool: keys[tool] for tool in (BOX, BRUSH, LASSO)}}
         )
         self.stack.set_keys(
             {-1: keys["carry_previous"], 1: keys["carry_next"], "both": keys["propagate"]}

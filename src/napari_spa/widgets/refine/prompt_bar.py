@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QPainter, QPainterPath, QPen
 from qtpy.QtWidgets import (
-    QButtonGroup,
     QHBoxLayout,
     QLabel,
     QStylePainter,
@@ -24,16 +23,20 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QPaintEvent
 
-ADD, REMOVE, BOX, BRUSH = "add", "remove", "box", "brush"
+ADD, REMOVE, BOX, BRUSH, LASSO = "add", "remove", "box", "brush", "lasso"
+CLICK = "click"
+"""The tool when none of the others is: what is clicked is added or removed."""
 _TOOLS = {
-    ADD: ("Add", "Click what belongs to the object."),
-    REMOVE: ("Remove", "Click what does not belong to the object."),
+    ADD: ("Add", "Click what belongs to the object; brush and lasso add as well."),
+    REMOVE: ("Remove", "Click what does not belong to it; brush and lasso take away as well."),
     BOX: ("Box", "Drag a box around the object."),
     BRUSH: ("Brush", "Brush over the object."),
+    LASSO: ("Lasso", "Drag around the object, or click corner by corner and double click."),
 }
-
-
-HINTS = {BOX: _TOOLS[BOX][1], BRUSH: _TOOLS[BRUSH][1]}
+SIGNED = (CLICK, BRUSH, LASSO)
+"""The tools that add or remove."""
+_USUAL_KEY = "Shift+X"
+HINTS = {tool: _TOOLS[tool][1] for tool in (BOX, BRUSH, LASSO)}
 """What to do first with a tool that is not clicked with."""
 
 
@@ -55,17 +58,18 @@ class ToolButton(FittingButton):
         self.setAccessibleName(f"{name}: {tip}")
 
     def sizeHint(self) -> QSize:
-        """Leave room for the sign, and for the key under the name."""
-        metrics = self.fontMetrics()
-        missing = metrics.horizontalAdvance(self._key) - metrics.horizontalAdvance(self.text())
-        more = QSize(max(0, missing) + self._sign_size() + PADDING, 0)
-        if self._key:
-            more.setHeight(metrics.height())
-        return super().sizeHint() + more
+        """Leave room for the sign, and for a key under the name; there may be none yet."""
+        return self._fitting(self.text(), self._key, _USUAL_KEY) + QSize(PADDING, 0)
 
     def minimumSizeHint(self) -> QSize:
         """Show everything, always."""
-        return self.sizeHint()
+        return self._fitting(self.text(), self._key)
+
+    def _fitting(self, *texts: str) -> QSize:
+        metrics = self.fontMetrics()
+        widest = max(map(metrics.horizontalAdvance, texts))
+        height = super().sizeHint().height() + (metrics.height() if self._key else 0)
+        return QSize(widest + self._sign_size() + 3 * PADDING, height)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the sign in front of the name, and the key under it."""
@@ -99,6 +103,12 @@ def draw_sign(painter: QPainter, area: QRectF, tool: str) -> None:
         painter.drawLine(middle - QPointF(reach, 0), middle + QPointF(reach, 0))
         if tool == ADD:
             painter.drawLine(middle - QPointF(0, reach), middle + QPointF(0, reach))
+    elif tool == LASSO:
+        loop = QRectF(area.left(), area.top(), area.width(), 0.7 * area.height())
+        painter.drawEllipse(loop)
+        end = QPainterPath(QPointF(loop.left() + reach, loop.bottom() - reach / 4))
+        end.quadTo(area.bottomLeft() - QPointF(0, reach), area.bottomLeft() + QPointF(2 * reach, 0))
+        painter.drawPath(end)
     elif tool == BOX:
         pen = painter.pen()
         pen.setDashPattern([2, 1.2])
@@ -115,24 +125,22 @@ def draw_sign(painter: QPainter, area: QRectF, tool: str) -> None:
 
 
 class PromptBar(QWidget):
-    """The prompt tools, one of them in use, and a form to place a click by numbers."""
+    """The prompt tools, what they do, and a form to place a click by numbers."""
 
-    tool_changed = Signal(str)  # the user took another tool: "add", "remove", "box" or "brush"
+    tool_requested = Signal(str)  # a button was pressed: a key of ``tools``
     # Row and column in pixels, and 1 to add or 0 to remove.
     point_requested = Signal(float, float, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._tool = ADD
         self.tools = {tool: ToolButton(tool) for tool in _TOOLS}
-        self._group = QButtonGroup(self)
         buttons = QWidget()
-        grid = EvenGrid((4, 2, 1), buttons)
+        grid = EvenGrid((3, 2, 1), buttons, row=True)
         for tool, button in self.tools.items():
-            self._group.addButton(button)
             button.clicked.connect(partial(self._on_tool, tool))
             grid.addWidget(button)
-        self.tools[ADD].setChecked(True)
+        self._checked = {ADD}
+        self.set_tool(CLICK)
         self.row, self.column = FocusRingSpinBox(), FocusRingSpinBox()
         self.add_point, self.remove_point = FittingButton("Add"), FittingButton("Remove")
         self.form = Disclosure("Place a click by numbers", self._form())
@@ -164,10 +172,12 @@ class PromptBar(QWidget):
             grid.addWidget(button)
         return form
 
-    def set_tool(self, tool: str) -> None:
-        """Show which tool is in use; emits nothing."""
-        self._tool = tool
-        self.tools[tool].setChecked(True)
+    def set_tool(self, tool: str, *, negative: bool = False) -> None:
+        """Show which tool is in use, and whether it removes; emits nothing."""
+        self._checked = {REMOVE if negative else ADD} if tool in SIGNED else set()
+        self._checked |= {tool} - {CLICK}
+        for name, button in self.tools.items():
+            button.setChecked(name in self._checked)
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys: tool, and its key."""
@@ -184,9 +194,8 @@ class PromptBar(QWidget):
             part.setEnabled(height > 0 and width > 0)
 
     def _on_tool(self, tool: str, _: bool = False) -> None:
-        if tool != self._tool:
-            self._tool = tool
-            self.tool_changed.emit(tool)
+        self.tools[tool].setChecked(tool in self._checked)  # until it is so
+        self.tool_requested.emit(tool)
 
     def _on_point(self, label: int, _: bool = False) -> None:
         self.point_requested.emit(float(self.row.value()), float(self.column.value()), label)
