@@ -17,16 +17,16 @@ from napari_spa.core.alternatives import (
     levels_of_area,
 )
 from napari_spa.core.candidates import cluster_samples
+from napari_spa.refine.engine.choices import Option
 from napari_spa.refine.engine.hypotheses import dice_across
-from napari_spa.refine.engine.samples import prompt_likelihood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.obedience import Evidence
-    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
+    from napari_spa.core.types import BoolArray, FloatArray
+    from napari_spa.refine.engine.choices import Said
     from napari_spa.refine.engine.config import EngineConfig
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.samples import Samples
@@ -37,31 +37,6 @@ _SHAPES = 3
 _NESTED, _SIMILAR = 0.95, 0.5
 """A mask that holds so much of another, or lies in it so far, and is so alike in extent, is
 the other grown or shrunk."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Option:
-    """One mask that may be offered.
-
-    Attributes
-    ----------
-    view : FieldOfView
-        Where it lies.
-    probability : ndarray of shape (h, w)
-        float32, over the view.
-    sample : int or None
-        The sample that it is, or was made of.
-    resized : bool
-        Whether the sample was brought to the size of the recommendation.
-    hypothesis : Hypothesis or None
-        The object of another view that it is.
-    """
-
-    view: FieldOfView
-    probability: FloatArray
-    sample: int | None = None
-    resized: bool = False
-    hypothesis: Hypothesis | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,12 +112,12 @@ def covering(
     options = [*grouped(samples, config).options, *_shapes(samples, recommended)]
     options += [Option(h.view, h.probability, hypothesis=h) for h, _ in hypotheses]
     hard = maps > 0.5
-    agreement = np.stack([_dice_with(hard, view, option) for option in options], axis=1)
+    agreement = np.stack([option.dice(hard, view) for option in options], axis=1)
     central = dice_matrix(hard, recommended[None])[:, 0]
     shares = samples.shares * (1 - sum(share for _, share in hypotheses))
     for other, share in hypotheses:
         mask = other.mask[None]
-        row = [_dice_with(mask, other.view, option)[0] for option in options]
+        row = [option.dice(mask, other.view)[0] for option in options]
         agreement = np.vstack([agreement, row])
         alike = dice_across(mask, other.view, recommended[None], view)[0, 0]
         central, shares = np.append(central, alike), np.append(shares, share)
@@ -175,11 +150,7 @@ def covering(
 
 
 def weighed(
-    hypotheses: Sequence[Hypothesis],
-    samples: Samples,
-    clicks: Sequence[Click],
-    evidence: Evidence,
-    config: EngineConfig,
+    hypotheses: Sequence[Hypothesis], samples: Samples, said: Said, config: EngineConfig
 ) -> list[tuple[Hypothesis, float]]:
     """Weigh objects of other views against the present view by all that was said.
 
@@ -189,10 +160,8 @@ def weighed(
         What else the prompts may mean.
     samples : Samples
         The present view's.
-    clicks : sequence of Click
-        The user's, in image pixels.
-    evidence : Evidence
-        All they said, in image pixels.
+    said : Said
+        By the user.
     config : EngineConfig
         What an object of another view counts for.
 
@@ -201,14 +170,12 @@ def weighed(
     list of (Hypothesis, float)
         Those that the prompts do not rule out, and how likely each is.
     """
-    mine = prompt_likelihood(samples.probabilities, samples.view, clicks, evidence.box)
-    here = float(np.exp(mine).mean())
+    here = float(np.exp(said.log_likelihood(samples.probabilities, samples.view)).mean())
     found = []
     for other in hypotheses:
-        if not other.sees(evidence):
-            continue
-        likely = prompt_likelihood(other.probability[None], other.view, clicks, evidence.box)
-        found.append((other, config.elsewhere * other.quality * float(np.exp(likely[0]))))
+        if other.sees(said.evidence):
+            likely = said.log_likelihood(other.probability[None], other.view)
+            found.append((other, config.elsewhere * other.quality * float(np.exp(likely[0]))))
     total = here + sum(weight for _, weight in found)
     return [(other, weight / total) for other, weight in found]
 
@@ -226,17 +193,10 @@ def _shapes(samples: Samples, recommended: BoolArray) -> list[Option]:
     return [Option(samples.view, expit(level[k]), int(k), resized=True) for k in chosen]
 
 
-def _dice_with(masks: BoolArray, view: FieldOfView, option: Option) -> DoubleArray:
-    mask = option.probability[None] > 0.5
-    if option.view == view and mask.shape[1:] == masks.shape[1:]:
-        return dice_matrix(masks, mask)[:, 0]
-    return dice_across(masks, view, mask, option.view)[:, 0]
-
-
 def _kind(option: Option, recommended: BoolArray, view: FieldOfView) -> Kind:
     """Tell the recommendation grown or shrunk from another shape and another object."""
-    mask = option.probability > 0.5
-    dice = float(_dice_with(recommended[None], view, option)[0])
+    mask = option.mask
+    dice = float(option.dice(recommended[None], view)[0])
     here = float(recommended.sum()) / recommended.size * view.height * view.width
     there = float(mask.sum()) / mask.size * option.view.height * option.view.width
     within = dice * (here + there) / 2 / max(min(here, there), 1e-9)

@@ -46,6 +46,9 @@ class FramingConfig:
     size_merit : float
         Exponent on their area in their order: of two that are seen equally well, the larger
         goes first.
+    around : tuple of float
+        Sides of the windows that are looked at around a mask that was picked, in sides of the
+        view of it alone.
     size_doubt : float
         How likely the size of any object is, relative to the one that is expected after others
         were accepted: what the network sees can speak against the memory so far.
@@ -61,6 +64,7 @@ class FramingConfig:
     hypotheses: int = 6
     distinct: float = 0.7
     size_merit: float = 0.05
+    around: tuple[float, ...] = (0.5, 1.0, 2.0)
     size_doubt: float = 0.02
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray, LocalMask, Prompts
     from napari_spa.model.spa import Spa
+    from napari_spa.refine.engine.choices import Option
     from napari_spa.refine.engine.config import FramingConfig
 
 
@@ -339,6 +340,51 @@ def turn_to(
         if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
             return view, None
     return view, other.middle(sampler.shape)
+
+
+def look_around(
+    spa: Spa,
+    sampler: ImageSampler,
+    picked: Option,
+    prompts: Prompts,
+    config: FramingConfig,
+    *,
+    see: PredictWindows | None = None,
+) -> tuple[Hypothesis, ...]:
+    """Look for parts of a mask that was picked, and for what it is a part of.
+
+    Parameters
+    ----------
+    spa : Spa
+        A network whose frame is ``window``.
+    sampler : ImageSampler
+        The image.
+    picked : Option
+        The mask.
+    prompts : Prompts
+        With the user's own clicks, at least one; the windows hold them.
+    config : FramingConfig
+        Sizes.
+    see : callable or None
+        Encodes windows, and may remember them; each is encoded by default.
+
+    Returns
+    -------
+    tuple of Hypothesis
+        What windows around it show at the clicks, the best first; none if it is empty.
+    """
+    if not picked.mask.any():
+        return ()
+    prediction = WindowPrediction(picked.view, picked.mask, quality=1.0)
+    own = _centred(prediction, prompts, config, sampler)
+    row, column = own.row + own.height / 2, own.column + own.width / 2
+    views: dict[FieldOfView, None] = {}
+    for scale in config.around:
+        side = min(max(scale * own.height, config.smallest / 2), 1.5 * sampler.largest_view)
+        view = FieldOfView.around(row, column, side).inside(sampler.shape)
+        views[widen(view, prompts, sampler.shape)] = None
+    see = see or partial(encode_windows, spa, sampler)
+    return _hypotheses(predictions_in(spa, see, list(views), prompts), config, None)
 
 
 def _hypotheses(

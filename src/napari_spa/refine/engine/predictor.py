@@ -11,18 +11,20 @@ import torch
 from scipy.special import expit, logit, softmax
 
 from napari_spa.core.candidates import representative_point
-from napari_spa.core.obedience import NO_EVIDENCE, Evidence
+from napari_spa.core.obedience import NO_EVIDENCE
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
+from napari_spa.refine.engine.choices import Choice, Said
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows
 from napari_spa.refine.engine.framing import (
     cuts,
     fits,
     frame_prompts,
+    look_around,
     predictions_in,
     standing,
     turn_to,
@@ -33,7 +35,7 @@ from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, fram
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
-from napari_spa.refine.engine.samples import SIZE_REACH, Reach, Samples, prompt_likelihood
+from napari_spa.refine.engine.samples import SIZE_REACH, Reach, Samples
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
@@ -68,14 +70,19 @@ class Feedback:
         float32, its mask logits.
     point : Click or None
         Its representative point.
-    hypothesis : Hypothesis or None
-        The object of another view that it is.
+    choice : Choice
+        The pick, among what is on show.
     """
 
     latents: NDArray[np.float64]
     logits: FloatArray
     point: Click | None
-    hypothesis: Hypothesis | None = None
+    choice: Choice
+
+    @property
+    def hypothesis(self) -> Hypothesis | None:
+        """The object of another view that it is."""
+        return self.choice.picked.hypothesis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +101,8 @@ class Asked:
         Number of the round, from 1.
     seed : int
         Seed of everything random in this round.
-    clicks : tuple of Click
-        The user's own.
-    evidence : Evidence
-        All they said pixel by pixel: what is shown obeys.
+    said : Said
+        By the user: clicks, what is shown obeys pixel by pixel, and picks.
     picks : int
         How often a candidate was picked.
     size : float or None
@@ -111,8 +116,7 @@ class Asked:
     mixture: MixtureParameters
     number: int
     seed: int
-    clicks: tuple[Click, ...] = ()
-    evidence: Evidence = NO_EVIDENCE
+    said: Said = Said((), NO_EVIDENCE)
     picks: int = 0
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -182,7 +186,7 @@ class SpaPredictor:
         self._calibration = model.calibration if own else None
         self._canvas: ImageSampler | None = None
         self._embedder = Embedder(model, cache)
-        self._latest: tuple[Asked, Decoded] | None = None
+        self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...]] | None = None
 
     @property
     def sampler(self) -> ImageSampler:
@@ -464,18 +468,19 @@ class SpaPredictor:
         """
         rng = np.random.default_rng(asked.seed)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
-        decoded = self._decode(asked, draws, progress)
+        decoded, found = self._decode(asked, draws, progress)
         probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
-        evidence = asked.evidence.within(self.sampler.shape)
-        shares = softmax(prompt_likelihood(probabilities, asked.view, asked.clicks, evidence.box))
+        evidence = asked.said.evidence.within(self.sampler.shape)
+        said = replace(asked.said, evidence=evidence)
+        shares = softmax(said.log_likelihood(probabilities, asked.view))
         samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
         if shift:
             samples = samples.grown(shift * decoded.spread)
             draws = self._moved_draws(draws, shift)
-        others = weighed(asked.hypotheses, samples, asked.clicks, evidence, self.config)
+        others = weighed((*asked.hypotheses, *found), samples, said, self.config)
         proposal, order = build_proposal(
             samples,
             alternatives := self._alternatives(samples, others),
@@ -486,23 +491,47 @@ class SpaPredictor:
             guide=self.sampler.read,
         )
         signs = signs_of(samples, others, evidence, self.spa.config, self.sampler.shape)
-        signs |= {"clicks": math.log1p(len(asked.clicks)), "picks": math.log1p(asked.picks)}
+        signs |= {"clicks": math.log1p(len(said.clicks)), "picks": math.log1p(asked.picks)}
         size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
         proposal = replace(appraised(proposal, signs, self._calibration), size=size)
-        feedback = tuple(self._feedback(samples, draws, alternatives, k, rng) for k in order)
+        shown = tuple(alternatives.options[k] for k in order)
+        choices = [Choice(shown, index) for index in range(len(shown))]
+        feedback = tuple(
+            self._feedback(samples, draws, alternatives, k, choice, rng)
+            for k, choice in zip(order, choices, strict=True)
+        )
         return Round(proposal, feedback, samples.reach, shift)
 
-    def _decode(self, asked: Asked, draws: Draws, progress: Progress) -> Decoded:
-        """Decode what was drawn; the latest is kept, as only its size may change."""
+    def _decode(
+        self, asked: Asked, draws: Draws, progress: Progress
+    ) -> tuple[Decoded, tuple[Hypothesis, ...]]:
+        """Decode what was drawn, and look around the latest pick.
+
+        The latest round is kept, as only its size may change.
+        """
         if self._latest is not None and _same_samples(self._latest[0], asked):
-            return self._latest[1]
+            return self._latest[1:]
         image = self.encode(asked.view, progress)
-        prompt = self._embed(asked.view, asked.prompts)
+        choices, picked = asked.said.choices, None
+        if choices:
+            picked = choices[-1].picked.logits_over(asked.view, 4 * self.spa.config.grid)
+        prompt = embed_prompts(self.spa, self.sampler.shape, asked.view, asked.prompts, picked)
         decoded = self.head.decode(
             image, prompt, draws, lambda share: progress(0.6 + 0.3 * share, "sampling masks")
         )
-        self._latest = asked, decoded
-        return decoded
+        found: tuple[Hypothesis, ...] = ()
+        if choices and asked.said.clicks and self.spa.config.rules.frame == "window":
+            own = replace(asked.prompts, clicks=asked.said.clicks)
+            found = look_around(
+                self.spa,
+                self.sampler,
+                choices[-1].picked,
+                own,
+                self.config.framing,
+                see=self._see,
+            )
+        self._latest = asked, decoded, found
+        return decoded, found
 
     @property
     def _channel(self) -> int | None:
@@ -514,6 +543,11 @@ class SpaPredictor:
         latents = draws.latents.copy()
         latents[:, self._channel] += shift
         return replace(draws, latents=latents)
+
+    @property
+    def weighs_choices(self) -> bool:
+        """Whether a pick says more than its latents; the paper's method takes these alone."""
+        return self.config.alternatives == "cover" and self.spa.config.convention != "paper"
 
     @property
     def has_size(self) -> bool:
@@ -531,7 +565,7 @@ class SpaPredictor:
     def _alternatives(
         self, samples: Samples, others: Sequence[tuple[Hypothesis, float]]
     ) -> Alternatives:
-        if self.config.alternatives == "groups" or self.spa.config.convention == "paper":
+        if not self.weighs_choices:
             return grouped(samples, self.config)
         mean, threshold = samples.mean(self.spa.config)
         return covering(samples, mean > threshold, others, self.config)
@@ -542,6 +576,7 @@ class SpaPredictor:
         draws: Draws,
         alternatives: Alternatives,
         index: int,
+        choice: Choice,
         rng: np.random.Generator,
     ) -> Feedback:
         """Say what a pick of one alternative would carry to the next round."""
@@ -556,7 +591,7 @@ class SpaPredictor:
             )
             point = self._point(samples.view, place, samples.probabilities)
         picked = logit(np.clip(option.probability, 1e-6, 1 - 1e-6)).astype(np.float32)
-        return Feedback(latents, picked, point, option.hypothesis)
+        return Feedback(latents, picked, point, choice)
 
     @torch.inference_mode()
     def refresh(
@@ -603,8 +638,11 @@ class SpaPredictor:
 def _same_samples(one: Asked, other: Asked) -> bool:
     """Whether two rounds draw and decode the same."""
     shared = ("prompts", "mixture")
-    return (one.view, one.seed) == (other.view, other.seed) and all(
-        getattr(one, name) is getattr(other, name) for name in shared
+    same = one.said.choices is other.said.choices
+    return (
+        same
+        and (one.view, one.seed) == (other.view, other.seed)
+        and all(getattr(one, name) is getattr(other, name) for name in shared)
     )
 
 

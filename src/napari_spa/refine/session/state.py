@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Stroke,
     )
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+    from napari_spa.refine.engine.choices import Choice
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.predictor import Asked
     from napari_spa.refine.engine.view import FieldOfView
@@ -120,6 +121,8 @@ class SessionState:
         The mixture now.
     decisions : tuple of Decision
         The log of this object; the last one led here.
+    choices : tuple of Choice
+        The picks behind it, each among what was on show.
     """
 
     view: FieldOfView
@@ -127,6 +130,7 @@ class SessionState:
     initial: MixtureParameters
     mixture: MixtureParameters
     decisions: tuple[Decision, ...]
+    choices: tuple[Choice, ...] = ()
 
     @property
     def number(self) -> int:
@@ -164,6 +168,7 @@ class SessionState:
     @property
     def asked(self) -> Asked:
         """What decides the round."""
+        from napari_spa.refine.engine.choices import Said
         from napari_spa.refine.engine.predictor import Asked  # brings torch
 
         return Asked(
@@ -172,8 +177,7 @@ class SessionState:
             self.mixture,
             self.number,
             self.seed,
-            clicks=self.own_clicks,
-            evidence=self.evidence,
+            said=Said(self.own_clicks, self.evidence, self.choices),
             picks=self.picks,
             size=self.size,
             hypotheses=self.hypotheses,

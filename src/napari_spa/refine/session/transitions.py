@@ -87,13 +87,16 @@ class Transitions:
         """
         shown = self._rounds.show(state, progress)
         feedback, size = shown.feedback[index], state.size
-        prompts, mixture = state.prompts, state.mixture
+        prompts, mixture, choices = state.prompts, state.mixture, state.choices
+        if adapt and self._predictor.weighs_choices:
+            choices = (*choices, feedback.choice)
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
             there, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
                 state, ("pick", index), prompts, mixture=mixture, view=there, like=like
             )
-            return _changed(turned, hypotheses=(), size=None)
+            others = tuple(h for h in state.hypotheses if h is not feedback.hypothesis)
+            return replace(_changed(turned, hypotheses=others, size=None), choices=choices)
         if self._predictor.config.feedback_point and feedback.point is not None:
             prompts = add_clicks(prompts, feedback.point)
         if adapt:
@@ -105,7 +108,7 @@ class Transitions:
         cut = LocalMask.crop(picked.local_mask, picked.region)
         view = self._predictor.step_back(state.view, cut) if like is None else like.view
         after = self._after(state, ("pick", index), prompts, mixture=mixture, view=view, like=like)
-        return _changed(after, size=size)
+        return replace(_changed(after, size=size), choices=choices)
 
     def resize(
         self, state: SessionState, size: float, *, like: Decision | None = None
@@ -203,7 +206,7 @@ class Transitions:
             areas = tuple((c.added_area, c.removed_area, c.weight) for c in offered)
             decision = replace(decision, offered=areas)
         decisions = (*before.decisions, decision)
-        return SessionState(view, prompts, before.initial, mixture, decisions)
+        return SessionState(view, prompts, before.initial, mixture, decisions, before.choices)
 
 
 def _changed(state: SessionState, **changes: Any) -> SessionState:  # noqa: ANN401  any field

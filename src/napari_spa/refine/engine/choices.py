@@ -1,0 +1,134 @@
+"""What picks say about what is meant: more than which latents they came from.
+
+A user who picks one of the masks on show says that what they mean is more like it than like
+the others.  How likely that is (:meth:`Choice.log_likelihood`) weighs every mask of the rounds
+that follow, samples and objects of other views alike, and all picks on an object count: the
+choices narrow down what is meant as clicks do.  The mask that was picked is also shown to the
+network, as SAM's mask prompt, so that the next samples are refinements of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logit
+
+from napari_spa.core.alternatives import dice_matrix, log_choice
+from napari_spa.refine.engine.hypotheses import dice_across
+from napari_spa.refine.engine.samples import prompt_likelihood
+
+if TYPE_CHECKING:
+    from napari_spa.core.obedience import Evidence
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
+    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.view import FieldOfView
+
+_SUREST = 8.0
+"""Logits of a mask prompt are clipped to this, as far as the network's own ones reach."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Option:
+    """One mask that may be offered.
+
+    Attributes
+    ----------
+    view : FieldOfView
+        Where it lies.
+    probability : ndarray of shape (h, w)
+        float32, over the view.
+    sample : int or None
+        The sample that it is, or was made of.
+    resized : bool
+        Whether the sample was brought to the size of the recommendation.
+    hypothesis : Hypothesis or None
+        The object of another view that it is.
+    """
+
+    view: FieldOfView
+    probability: FloatArray
+    sample: int | None = None
+    resized: bool = False
+    hypothesis: Hypothesis | None = None
+
+    @property
+    def mask(self) -> BoolArray:
+        """Over the view, (h, w) bool."""
+        return self.probability > 0.5
+
+    def dice(self, masks: BoolArray, view: FieldOfView) -> DoubleArray:
+        """Return its Dice with each of the masks (N, h, w) over a view, (N,)."""
+        mine = self.mask[None]
+        if self.view == view and mine.shape[1:] == masks.shape[1:]:
+            return dice_matrix(masks, mine)[:, 0]
+        return dice_across(masks, view, mine, self.view)[:, 0]
+
+    def logits_over(self, view: FieldOfView, size: int) -> FloatArray:
+        """Return its logits over a view, (size, size) float32; beyond its own is background."""
+        from scipy.ndimage import map_coordinates
+
+        level = self.probability
+        if view != self.view or level.shape != (size, size):
+            steps = (np.arange(size) + 0.5) / size
+            h, w = level.shape
+            rows = (view.row + steps * view.height - self.view.row) / self.view.height * h - 0.5
+            left = view.column - self.view.column
+            columns = (left + steps * view.width) / self.view.width * w - 0.5
+            places = np.meshgrid(rows, columns, indexing="ij")
+            level = map_coordinates(level, places, order=1, mode="constant")
+        logits = logit(np.clip(level.astype(np.float64), 1e-6, 1 - 1e-6))
+        return np.clip(logits, -_SUREST, _SUREST).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A pick among what was on show.
+
+    Attributes
+    ----------
+    shown : tuple of Option
+        All that could be picked.
+    index : int
+        Which of them was.
+    """
+
+    shown: tuple[Option, ...]
+    index: int
+
+    @property
+    def picked(self) -> Option:
+        """The mask that was picked."""
+        return self.shown[self.index]
+
+    def log_likelihood(self, masks: BoolArray, view: FieldOfView) -> DoubleArray:
+        """Return the log probability of this pick if each mask over a view were meant, (N,)."""
+        alike = np.stack([option.dice(masks, view) for option in self.shown], axis=1)
+        return log_choice(alike, self.index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """All that a user said about an object so far.
+
+    Attributes
+    ----------
+    clicks : tuple of Click
+        Their own, in image pixels.
+    evidence : Evidence
+        What they said pixel by pixel, in image pixels.
+    choices : tuple of Choice
+        Their picks.
+    """
+
+    clicks: tuple[Click, ...]
+    evidence: Evidence
+    choices: tuple[Choice, ...] = ()
+
+    def log_likelihood(self, probabilities: FloatArray, view: FieldOfView) -> DoubleArray:
+        """Return how likely it is if each map (N, h, w) over a view were meant, (N,)."""
+        total = prompt_likelihood(probabilities, view, self.clicks, self.evidence.box)
+        for choice in self.choices:
+            total = total + choice.log_likelihood(probabilities > 0.5, view)
+        return total
