@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from napari_spa.core.alternatives import Offer, choose, dice_matrix, far_apart, levels_of_area
+from napari_spa.core.alternatives import (
+    Offer,
+    choose,
+    dice_matrix,
+    far_apart,
+    levels_of_area,
+    log_choice,
+)
 
 
 def test_each_place_adds_what_the_places_before_lack():
@@ -12,10 +19,22 @@ def test_each_place_adds_what_the_places_before_lack():
     assert choose(offer, 2) == [0, 2]
 
 
-def test_at_most_two_are_the_recommendation_grown_or_shrunk():
+def test_at_most_two_are_the_recommendation_grown_or_shrunk_while_there_are_others():
     agreement = np.eye(4)
     offer = Offer(agreement, np.zeros(4), np.array([0.4, 0.3, 0.2, 0.1]), ["size"] * 3 + ["shape"])
-    assert choose(offer, 4) == [0, 1, 3]
+    assert choose(offer, 3) == [0, 1, 3]
+    assert choose(offer, 4) == [0, 1, 3, 2]
+
+
+def test_a_pick_speaks_for_what_is_most_like_it():
+    agreement = np.array([[1.0, 0.2, 0.2], [0.5, 0.5, 0.5], [0.2, 0.9, 0.8]])
+    found = log_choice(agreement, 0, strength=8.0)
+    first = 1 / (1 + 2 * np.exp(8.0 * (0.2 - 1.0)))
+    assert np.exp(found) == pytest.approx(
+        [first, 1 / 3, 1 / (1 + np.exp(8 * 0.7) + np.exp(8 * 0.6))]
+    )
+    every = np.exp([log_choice(agreement, k) for k in range(3)])
+    assert every.sum(axis=0) == pytest.approx(1.0)
 
 
 def test_what_is_as_good_as_the_recommendation_comes_last():

@@ -61,11 +61,10 @@ def choose(offer: Offer, count: int) -> list[int]:
         gains = offer.likely @ np.maximum(offer.agreement - best[:, None], 0.0)  # (P,)
         gains[chosen] = -1.0
         sizes = sum(offer.kinds[k] == "size" for k in chosen)
-        if sizes >= _MOST_OF_SIZE:
+        others = [k for k, kind in enumerate(offer.kinds) if kind != "size" and k not in chosen]
+        if sizes >= _MOST_OF_SIZE and others:
             gains[[kind == "size" for kind in offer.kinds]] = -1.0
         index = int(gains.argmax())
-        if gains[index] < 0:
-            break
         chosen.append(index)
         best = np.maximum(best, offer.agreement[:, index])
     return chosen

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import logit
 
 from napari_spa.core.alternatives import dice_matrix, log_choice
+from napari_spa.core.obedience import NO_EVIDENCE
 from napari_spa.refine.engine.hypotheses import dice_across
 from napari_spa.refine.engine.samples import prompt_likelihood
 
@@ -132,3 +133,6 @@ class Said:
         for choice in self.choices:
             total = total + choice.log_likelihood(probabilities > 0.5, view)
         return total
+
+
+NOTHING_SAID = Said((), NO_EVIDENCE)

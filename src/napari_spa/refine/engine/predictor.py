@@ -11,13 +11,12 @@ import torch
 from scipy.special import expit, logit, softmax
 
 from napari_spa.core.candidates import representative_point
-from napari_spa.core.obedience import NO_EVIDENCE
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
-from napari_spa.refine.engine.choices import Choice, Said
+from napari_spa.refine.engine.choices import NOTHING_SAID, Choice, Said
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows
 from napari_spa.refine.engine.framing import (
@@ -116,7 +115,7 @@ class Asked:
     mixture: MixtureParameters
     number: int
     seed: int
-    said: Said = Said((), NO_EVIDENCE)
+    said: Said = NOTHING_SAID
     picks: int = 0
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()

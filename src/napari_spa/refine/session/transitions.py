@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KEPT_BYTES = 32 * 2**20
 """Rounds that were shown are kept up to this size, so that undo answers at once."""
+_CHOICES = 8
+"""So many of the latest picks on an object are weighed; the mixture remembers all."""
 
 
 class RoundCache:
@@ -89,7 +91,7 @@ class Transitions:
         feedback, size = shown.feedback[index], state.size
         prompts, mixture, choices = state.prompts, state.mixture, state.choices
         if adapt and self._predictor.weighs_choices:
-            choices = (*choices, feedback.choice)
+            choices = (*choices, feedback.choice)[-_CHOICES:]
         if feedback.hypothesis is not None:  # another object: the outline taught nothing
             there, prompts = self._predictor.turn_to(feedback.hypothesis, prompts)
             turned = self._after(
