@@ -86,6 +86,39 @@ def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtb
     assert not list(work_root().glob("*/"))
 
 
+def test_an_offer_belongs_to_its_image_whichever_is_chosen_meanwhile(
+    open_dock, make_napari_viewer, qtbot
+):
+    _, first = open_dock()
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
+    first.controller.accept()
+    first.release()
+    viewer = make_napari_viewer()
+    mine = viewer.add_image(STACK, name="stack")
+    other = viewer.add_image(STACK[::-1].copy(), name="other")
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        assert offers(qtbot, dock) == []  # of the other image, which is selected
+        for _ in range(2):
+            viewer.layers.selection.active = mine
+            qtbot.waitUntil(lambda: dock.parts.recovery.isVisibleTo(dock), timeout=30_000)
+            viewer.layers.selection.active = other
+            qtbot.waitUntil(lambda: not dock.parts.recovery.isVisibleTo(dock), timeout=30_000)
+        viewer.layers.selection.active = mine
+        qtbot.waitUntil(lambda: dock.parts.recovery.isVisibleTo(dock), timeout=30_000)
+        dock.parts.recovery.restore.click()
+        qtbot.waitUntil(lambda: not dock.controller.busy, timeout=30_000)
+        assert dock.controller.current.image is mine
+        assert list(dock.controller.current.annotation.objects) == [1]
+        viewer.layers.selection.active = other
+        qtbot.wait(100)
+        assert not dock.parts.recovery.isVisibleTo(dock)
+        assert not dock.controller.current.annotation.objects
+    finally:
+        dock.release()
+
+
 def test_work_on_another_image_is_not_offered(open_dock, qtbot):
     _, first = open_dock()
     play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))

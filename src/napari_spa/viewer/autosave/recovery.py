@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
@@ -19,6 +20,8 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
+    from weakref import ReferenceType
+
     from napari_spa.core.types import Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
@@ -37,7 +40,8 @@ class Recovery(QObject):
     def __init__(self, controller: AnnotationController) -> None:
         super().__init__(controller)
         self._controller = controller
-        self._asked: set[int] = set()
+        self._found: WeakKeyDictionary[AnnotatedImage, list[RecoveryOffer]] = WeakKeyDictionary()
+        self._latest: ReferenceType[AnnotatedImage] | None = None  # whose offers are on show
         self._looked.connect(self._on_looked)
         controller.proposed.connect(lambda *_: self.offered.emit([]))
 
@@ -45,15 +49,22 @@ class Recovery(QObject):
         """Look for work on an image, once; offer it while nothing was done to the image."""
         controller = self._controller
         autosave, image, look = controller.autosave, annotated.image, annotated.look
-        if autosave.placed(annotated) or autosave.root is None or id(annotated) in self._asked:
+        before = None if self._latest is None else self._latest()
+        self._latest = ref(annotated)
+        if annotated is before:
             return
-        if not annotated.untouched:
+        if before is not None and self._found.get(before):
+            self.offered.emit([])  # they are of another image
+        if annotated in self._found:
+            self._on_looked(annotated, self._found[annotated])
+            return
+        if autosave.placed(annotated) or autosave.root is None or not annotated.untouched:
             return
         try:
             axes = shown_plane(controller.viewer, image).axes
         except SpaError:
             return
-        self._asked.add(id(annotated))
+        self._found[annotated] = []
         facts = annotated.facts
 
         def job(progress: Progress) -> None:
@@ -68,6 +79,9 @@ class Recovery(QObject):
         """Bring work back: objects, labels, profile and the active object."""
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():
+            return
+        if offer not in self._found.get(annotated, ()):
+            controller.failed.emit("that is work on another image; choose the image first.")
             return
         if annotated.annotation.objects:
             controller.failed.emit(
@@ -91,8 +105,12 @@ class Recovery(QObject):
             self._controller.autosave.forget(offer)
         except SpaError as error:
             self._controller.failed.emit(str(error))
+        for offers in self._found.values():
+            if offer in offers:
+                offers.remove(offer)
 
     def _on_looked(self, annotated: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
+        self._found[annotated] = offers
         if annotated is self._controller.current and annotated.untouched:
             self.offered.emit(offers)
 
