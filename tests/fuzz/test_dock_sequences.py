@@ -3,6 +3,7 @@
 ``pytest tests/fuzz/test_dock_sequences.py --fuzz 500`` plays 500 sequences; a few in CI.
 """
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.profiles.actions import ProfileActions
+from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODELS = {"spa-tiny": make_model(), "other": make_model("latent", 1)}
@@ -51,7 +53,7 @@ class DockMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="napari-spa-")
-        self.root, self.faults, self.offers = Path(self.folder.name), [], None
+        self.root, self.faults, self.offers = Path(self.folder.name), [], []
         self.profiles = [None]
         for name, model in MODELS.items():
             self.profiles.append(self.root / f"{name}.json")
@@ -68,6 +70,7 @@ class DockMachine(RuleBasedStateMachine):
         self.controller.failed.connect(self.faults.append)
         self.recovery.offered.connect(self.on_offered)
         self.display.set_contrast("automatic")
+        self.viewer.layers.selection.active = self.images[0]
         self.controller.images.annotate(self.images[0])
 
     def make(self):
@@ -220,13 +223,13 @@ class DockMachine(RuleBasedStateMachine):
         number = 0 if annotated is None else self.images.index(annotated.image)
         self.close()
         self.open()
+        self.viewer.layers.selection.active = self.images[number]
         again = self.controller.images.annotate(self.images[number])
         if log is None or not annotated.annotation.objects:
             return
         self.until(lambda: not self.controller.busy)
-        self.offers = None
         self.recovery.look(again)
-        self.until(lambda: self.offers is not None)
+        self.until(lambda: any(offer.path == log.parent for offer in self.offers))
         self.recovery.recover(next(o for o in self.offers if o.path == log.parent))
         self.settle()
         with again.bare():
@@ -283,7 +286,12 @@ class WindowMachine(DockMachine):
 
     window = None
 
+    def __init__(self):
+        SettingsStore().save(profile="")  # of the sequence before
+        super().__init__()
+
     def make(self):
+        os.environ["XDG_STATE_HOME"] = str(self.root)  # where work is left; a fixture resets it
         self.viewer = self.window
         self.viewer.layers.clear()
         self.viewer.dims.ndisplay = 2
