@@ -71,19 +71,7 @@ def shared_pixels(one: LocalMask, other: LocalMask) -> int:
 
 
 def covers(masks: Sequence[LocalMask], row: float, column: float) -> bool:
-    """Tell whether a point lies in any of some masks.
-
-    Parameters
-    ----------
-    masks : sequence of LocalMask
-        Of one image.
-    row, column : float
-        Image pixels.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a point, in image pixels, lies in any of some masks."""
     y, x = round(row), round(column)
     for mask in masks:
         down, across = y - mask.region.row, x - mask.region.column
@@ -199,18 +187,7 @@ def refine_mask(
 
 
 def objects_on(labels: NDArray[np.integer]) -> list[tuple[int, LocalMask]]:
-    """Return the objects of a plane of labels, in order.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (H, W)
-        Whole numbers; 0 is no object.
-
-    Returns
-    -------
-    list of (int, LocalMask)
-        Number and pixels.
-    """
+    """Return the number and pixels of each object of a plane of labels, ``(H, W)``; 0 is none."""
     numbers, dense = np.unique(labels, return_inverse=True)
     boxes = ndimage.find_objects(dense.reshape(labels.shape) + 1)
     objects = []

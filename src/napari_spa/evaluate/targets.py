@@ -139,19 +139,7 @@ def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list
 
 
 def seeded(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
-    """Return the generator of one image, target or user, whatever else is played.
-
-    Parameters
-    ----------
-    config : EvaluateConfig
-        With the seed.
-    *parts : str or int
-        Names of what it is for.
-
-    Returns
-    -------
-    numpy Generator
-    """
+    """Return the generator of one image, target or user, whatever else is played."""
     key = [zlib.crc32(str(part).encode()) for part in parts]
     return np.random.default_rng([config.seed, *key])
 

@@ -364,17 +364,7 @@ class _Experiment:
 
 
 def wider_box(mask: BoolArray) -> tuple[float, float, float, float]:
-    """Return a box around a mask, a tenth wider on each side, within the image.
-
-    Parameters
-    ----------
-    mask : ndarray of shape (H, W)
-        bool, not empty.
-
-    Returns
-    -------
-    (row0, column0, row1, column1)
-    """
+    """Return a box around a mask, (row0, column0, row1, column1), a tenth wider on each side."""
     found = Region.bounding(mask)
     rows, columns = _MARGIN * found.height, _MARGIN * found.width
     height, width = mask.shape

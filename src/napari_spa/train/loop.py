@@ -224,20 +224,7 @@ class Trainer:
 
 
 def take_over(model: Spa, start: Mapping[str, torch.Tensor]) -> list[str]:
-    """Start a network from the weights that fit it by name and shape.
-
-    Parameters
-    ----------
-    model : Spa
-        On the CPU; changed in place.
-    start : mapping of str to Tensor
-        Weights of another network; those that do not fit are left out.
-
-    Returns
-    -------
-    list of str
-        The names that were taken.
-    """
+    """Give a network those of another one's weights that fit, in place; return their names."""
     own = model.state_dict()
     taken = [name for name in start if name in own and own[name].shape == start[name].shape]
     model.load_state_dict({name: start[name] for name in taken}, strict=False)

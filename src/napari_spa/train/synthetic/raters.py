@@ -30,17 +30,7 @@ class RaterStyle:
 
 
 def random_style(rng: np.random.Generator) -> RaterStyle:
-    """Draw a style from the wide population.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    RaterStyle
-    """
+    """Draw a style from the wide population."""
     return RaterStyle(
         offset=float(rng.uniform(-0.25, 0.28)),
         includes_penumbra=float(rng.beta(0.8, 0.8)),
@@ -52,17 +42,7 @@ def random_style(rng: np.random.Generator) -> RaterStyle:
 
 
 def random_panel(rng: np.random.Generator) -> list[RaterStyle]:
-    """Draw 4 to 7 styles; in 30 % of the panels the raters nearly agree.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    list of RaterStyle
-    """
+    """Draw 4 to 7 styles; in 30 % of the panels the raters nearly agree."""
     count = int(rng.integers(4, 8))
     if rng.random() >= 0.3:
         return [random_style(rng) for _ in range(count)]
@@ -92,22 +72,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def rater_mask(rng: np.random.Generator, target: Target, style: RaterStyle) -> NDArray[np.bool_]:
-    """Outline one target in one style.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of the deviation on this object.
-    target : Target
-        The soft object.
-    style : RaterStyle
-        The habit of the rater.
-
-    Returns
-    -------
-    bool array, shape (size, size)
-        Never empty; always overlaps the core of the target.
-    """
+    """Outline a target in a style: bool, never empty, always over some of the target's core."""
     radius, size = target.radius, target.sdf.shape[0]
     deviation = style.jitter * float(np.clip(rng.standard_normal(), -2, 2))
     level = radius * (style.offset + deviation)
