@@ -187,7 +187,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(view=mostly(views, odd))
     def look(self, view):
-        self.call(self.session.look, view, progress=self.progress)
+        self.call(self.session.set_view, view, progress=self.progress)
 
     @rule(act=st.sampled_from(["undo", "redo"]))
     def go(self, act):

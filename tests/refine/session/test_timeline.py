@@ -81,7 +81,7 @@ def play(session, rng, rounds=7):
             case "box":
                 session.box((10, 10, 30 + place[0] / 2, 40 + place[1] / 2))
             case "look":
-                session.look(FieldOfView.around(*place, float(rng.uniform(20, 80))))
+                session.set_view(FieldOfView.around(*place, float(rng.uniform(20, 80))))
             case "undo" if session.can_undo:
                 session.undo()
             case "redo" if session.can_redo:
@@ -140,7 +140,7 @@ def test_a_stroke_that_cannot_be(session, path, label):
 
 def test_another_view_shows_the_same_object(session):
     view, mixture = session.view, session.mixture
-    proposal = session.look(FieldOfView(10.0, 20.0, 40.0, 40.0))
+    proposal = session.set_view(FieldOfView(10.0, 20.0, 40.0, 40.0))
     assert proposal.round == 2
     assert session.view == FieldOfView(10.0, 20.0, 40.0, 40.0)
     assert proposal.region == Region(10, 20, 40, 40)
@@ -153,13 +153,13 @@ def test_another_view_shows_the_same_object(session):
 
 
 def test_a_view_holds_all_prompts_and_lies_in_the_image(session):
-    session.look(FieldOfView(-500.0, -500.0, 12.0, 12.0))
+    session.set_view(FieldOfView(-500.0, -500.0, 12.0, 12.0))
     assert session.view.contains(30, 40)
-    session.look(FieldOfView(50.0, 70.0, 30.0, 30.0))
+    session.set_view(FieldOfView(50.0, 70.0, 30.0, 30.0))
     assert session.view.contains(30, 40)
-    session.look(FieldOfView(0.0, 0.0, 1e6, 1e6))
+    session.set_view(FieldOfView(0.0, 0.0, 1e6, 1e6))
     assert session.view.height <= 1.5 * 90
-    session.look(FieldOfView(29.0, 39.0, 0.5, 0.5))
+    session.set_view(FieldOfView(29.0, 39.0, 0.5, 0.5))
     assert session.view.height >= 8.0
 
 
@@ -168,14 +168,14 @@ def test_a_model_that_sees_whole_images_has_one_view(convention):
     session = begun(make_model(convention=convention))
     before = session.start(points=START)
     with pytest.raises(SessionError, match="whole image"):
-        session.look(FieldOfView(10.0, 20.0, 40.0, 40.0))
+        session.set_view(FieldOfView(10.0, 20.0, 40.0, 40.0))
     assert session.proposal is before
 
 
-@pytest.mark.parametrize("act", ["stroke", "look"])
+@pytest.mark.parametrize("act", ["stroke", "set_view"])
 def test_nothing_without_an_object(model, act):
     session = RefinementSession(model, config=CONFIG)
-    given = {"stroke": [(1, 1)], "look": FieldOfView(0, 0, 9, 9)}[act]
+    given = {"stroke": [(1, 1)], "set_view": FieldOfView(0, 0, 9, 9)}[act]
     with pytest.raises(SessionError, match="set_image"):
         getattr(session, act)(given)
     session.set_image(IMAGE)

@@ -57,13 +57,16 @@ class RefinementSession:
 
         NO_IMAGE --set_image--> READY --start--> CHOOSING --accept--> ACCEPTED
                                                  |      ^                |
-          pick, click, stroke, box, edit, look,  |             start, restore
-                             resize, undo, redo  +------+  <-------------+
+          pick, click, stroke, box, edit,        |             start, restore
+                   set_view, resize, undo, redo  +------+  <-------------+
 
     ``set_image`` is allowed at any time and drops the active object.  A call that
     fails or is cancelled leaves everything as it was before it.  All calls are
     synchronous and may be made from any one thread at a time; only :meth:`prefetch` may run
-    beside another, as it touches nothing but the cache.
+    beside another, as it touches nothing but the cache.  Those that compute take ``progress``,
+    which is called with the share done and a message, and may raise ``Cancelled``; they return
+    the next round.  What cannot be used is an ``InputError``, and a call that asks for an object
+    or an image that is not there a ``SessionError``.
 
     Parameters
     ----------
@@ -115,7 +118,7 @@ class RefinementSession:
         self._predictor = SpaPredictor(model, config, cache)
         self._timeline: Timeline | None = None
         self._rounds = RoundCache(self._predictor)
-        self._moves = Transitions(self._predictor, self._rounds)
+        self._transitions = Transitions(self._predictor, self._rounds)
         self._accepted = False
         self._objects = 0
         self._learnt = 0
@@ -199,11 +202,6 @@ class RefinementSession:
         pixel_size : float or None
             Side of a pixel in micrometres, where it is known: objects of other images are
             remembered as large as they really are.
-
-        Raises
-        ------
-        InputError
-            When the image cannot be used.
         """
         checked = check_pixel_size(pixel_size)
         self._predictor.set_image(image)
@@ -238,8 +236,6 @@ class RefinementSession:
             Field of view; chosen from the prompts by default.
         mixture : MixtureParameters or None
             Preference to start from; the model's and the profile's by default.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
 
         Returns
         -------
@@ -250,8 +246,6 @@ class RefinementSession:
         ------
         SessionError
             When no image is set.
-        InputError
-            When a prompt cannot be used.
         """
         if self.phase is Phase.NO_IMAGE:
             raise SessionError("no image is set; call set_image(image) first.")
@@ -280,13 +274,6 @@ class RefinementSession:
         ----------
         index : int
             0-based index into ``proposal.candidates``.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
 
         Raises
         ------
@@ -298,7 +285,7 @@ class RefinementSession:
         state = self._choosing("pick").state
         offered = self._rounds.show(state, progress).proposal.candidates
         index = check_pick(index, len(offered))
-        return self._go(self._moves.pick(state, index, progress, adapt=self.adapt), progress)
+        return self._go(self._transitions.pick(state, index, progress, adapt=self.adapt), progress)
 
     def click(
         self, point: tuple[float, float], label: int = 1, *, progress: Progress = silent
@@ -311,25 +298,16 @@ class RefinementSession:
             Image pixels.
         label : int
             1 on the object, 0 on the background.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
 
         Raises
         ------
-        SessionError
-            When no object was started.
         InputError
             When the point or label cannot be used.
         """
         state = self._choosing("click").state
         clicks = [check_click(point, label, self.sampler.shape)]
         return self._go(
-            self._moves.prompt("click", state, add_clicks(state.prompts, *clicks), progress),
+            self._transitions.prompt("click", state, add_clicks(state.prompts, *clicks), progress),
             progress,
         )
 
@@ -354,18 +332,9 @@ class RefinementSession:
             1 on the object, 0 on the background.
         filled : bool
             Whether it is a lasso: closed, and filled.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
 
         Raises
         ------
-        SessionError
-            When no object was started.
         InputError
             When the stroke or label cannot be used.
         """
@@ -375,7 +344,7 @@ class RefinementSession:
         prompts = add_clicks(state.prompts, *clicks)
         drawn = stroke_along(path, label, shape, filled=filled)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
-        return self._go(self._moves.prompt("stroke", state, prompts, progress), progress)
+        return self._go(self._transitions.prompt("stroke", state, prompts, progress), progress)
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent
@@ -386,24 +355,10 @@ class RefinementSession:
         ----------
         box : (row0, column0, row1, column1)
             Edges in image pixels: an image of H rows reaches from 0 to H.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
-
-        Raises
-        ------
-        SessionError
-            When no object was started.
-        InputError
-            When the box cannot be used.
         """
         state = self._choosing("box").state
         prompts = replace(state.prompts, box=check_box(box, self.sampler.shape))
-        return self._go(self._moves.prompt("box", state, prompts, progress), progress)
+        return self._go(self._transitions.prompt("box", state, prompts, progress), progress)
 
     def edit(
         self,
@@ -418,18 +373,9 @@ class RefinementSession:
         changes : mapping of int to (row, column) or None
             By the index into ``timeline.state.own_clicks``: where it is now, in image pixels,
             or None to take it back.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
 
         Raises
         ------
-        SessionError
-            When no object was started.
         InputError
             When there is no such click, or nothing would be left to start from.
         """
@@ -444,7 +390,7 @@ class RefinementSession:
             for index, place in changes.items()
         }
         prompts = edit_clicks(state, changed)
-        return self._go(self._moves.prompt("edit", state, prompts, progress), progress)
+        return self._go(self._transitions.prompt("edit", state, prompts, progress), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
         """Grow or shrink the recommendation: the same samples at another size.
@@ -456,23 +402,9 @@ class RefinementSession:
         ----------
         size : float
             In [-1, 1], from shrunk to grown; ``proposal.size`` is where it stands now.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
-
-        Raises
-        ------
-        SessionError
-            When no object was started.
-        InputError
-            When the size cannot be used.
         """
         state = self._choosing("resize").state
-        return self._go(self._moves.resize(state, check_size(size)), progress)
+        return self._go(self._transitions.resize(state, check_size(size)), progress)
 
     def at_size(self, size: float) -> Proposal:
         """Return what ``resize(size)`` would show, and do nothing.
@@ -481,49 +413,31 @@ class RefinementSession:
         ----------
         size : float
             In [-1, 1], from shrunk to grown.
-
-        Returns
-        -------
-        Proposal
-
-        Raises
-        ------
-        SessionError
-            When no object was started.
-        InputError
-            When the size cannot be used.
         """
         state = self._choosing("resize").state
-        moved = self._moves.resize(state, check_size(size))
+        moved = self._transitions.resize(state, check_size(size))
         return self._predictor.propose(moved.asked).proposal
 
-    def look(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
+    def set_view(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
         """Look at the same object through another field of view.
 
         Parameters
         ----------
         view : FieldOfView
             Moved into the image, and widened until it holds all prompts.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-            The next round.
 
         Raises
         ------
         SessionError
             When no object was started, or the model always sees the whole image.
         """
-        state = self._choosing("look").state
+        state = self._choosing("set_view").state
         check_view(view)
         if self._predictor.whole_view(self.sampler, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
         return self._go(
-            self._moves.prompt("view", state, state.prompts, progress, fitted), progress
+            self._transitions.prompt("view", state, state.prompts, progress, fitted), progress
         )
 
     def view_of(
@@ -555,15 +469,6 @@ class RefinementSession:
     def undo(self, *, progress: Progress = silent) -> Proposal:
         """Go back one round; the whole state is restored.
 
-        Parameters
-        ----------
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
-
         Raises
         ------
         SessionError
@@ -576,15 +481,6 @@ class RefinementSession:
 
     def redo(self, *, progress: Progress = silent) -> Proposal:
         """Take an undone round again.
-
-        Parameters
-        ----------
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
-
-        Returns
-        -------
-        Proposal
 
         Raises
         ------
@@ -617,8 +513,6 @@ class RefinementSession:
             So many of the last rounds are undone; redo brings them back.
         learnt : int
             So many picks were put into the profile before, and will not be again.
-        progress : callable
-            Called with the share done and a message; may raise ``Cancelled``.
 
         Returns
         -------
@@ -642,7 +536,9 @@ class RefinementSession:
         state = SessionState(first.view, first.prompts, initial, first.mixture, (first,))
         timeline = Timeline(state)
         for decision in decisions[1:]:
-            following = self._moves.again(timeline.state, decision, progress, adapt=self.adapt)
+            following = self._transitions.again(
+                timeline.state, decision, progress, adapt=self.adapt
+            )
             timeline = timeline.push(following)
         for _ in range(min(undone, len(timeline.past))):
             timeline = timeline.back()

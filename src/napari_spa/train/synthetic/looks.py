@@ -317,8 +317,8 @@ def _grain(rng: np.random.Generator, image: Field, contrast: float) -> Field:
 def degrade(rng: np.random.Generator, image: Field, contrast: float, radius: float) -> Field:
     """Change light, sharpness, noise, coding and tone of an image, ``(channels, size, size)``.
 
-    ``contrast`` is the colour difference between the object and its surroundings, and its ``radius``
-    in pixels bounds the blur; the result is in [0, 1].
+    ``contrast`` is the colour difference between the object and its surroundings; its ``radius``
+    in pixels bounds the blur.  The result is in [0, 1].
     """
     size = image.shape[-1]
     if rng.random() < 0.45:

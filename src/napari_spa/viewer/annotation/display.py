@@ -80,7 +80,7 @@ class DisplayController(QObject):
             view = replace(view, row=box.row0, column=box.column0, height=height, width=width)
         row, column = view.row + view.height / 2, view.column + view.width / 2
         wider = type(view).around(row, column, scale * max(view.height, view.width))
-        self._controller.run(lambda session, progress: session.look(wider, progress=progress))
+        self._controller.run(lambda session, progress: session.set_view(wider, progress=progress))
 
     def set_framed(self, framed: bool) -> None:
         """Draw the field of view into the image, where a user can move and resize it."""
