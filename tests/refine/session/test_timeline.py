@@ -436,18 +436,20 @@ def test_as_many_rounds_can_be_undone_as_promised(session, monkeypatch):
     assert len(session.timeline.state.decisions) == UNDO_DEPTH + 31
 
 
+KINDS = (Round, SessionState, Feedback, Decision)
+
+
 def alive():
-    """How many rounds, states, picks and decisions there are in memory, whoever has them."""
+    """All rounds, states, picks and decisions in memory, whoever has them."""
     gc.collect()
-    found = Counter(type(thing) for thing in gc.get_objects())
-    return np.array([found[kind] for kind in (Round, SessionState, Feedback, Decision)])
+    return [thing for thing in gc.get_objects() if type(thing) in KINDS]
 
 
 def test_a_thousand_rounds_keep_memory_flat(session, monkeypatch):
     size = 2**19
     quicken(session, monkeypatch, size)
     monkeypatch.setattr(session._predictor, "update", lambda mixture, *_: mixture)
-    before = alive()
+    before = alive()  # kept, so that what other tests left does not go away meanwhile
     for step in range(1000):
         if step % 2:
             session.pick(step % 4 // 2)
@@ -456,7 +458,9 @@ def test_a_thousand_rounds_keep_memory_flat(session, monkeypatch):
         if step % 10 == 9:
             session.undo()
             session.redo()
-    rounds, states, picks, decisions = alive() - before
+    found = Counter(type(thing) for thing in alive())
+    found.subtract(type(thing) for thing in before)
+    rounds, states, picks, decisions = (found[kind] for kind in KINDS)
     assert session.proposal.round == 1001
     kept = transitions._KEPT_BYTES // size
     assert 0 < rounds <= kept
