@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,12 @@ class _Touch:
 
     def __reduce__(self):
         return (open, (str(self.path), "w"))
+
+
+def test_the_page_names_tests_that_are_there():
+    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # -- no file runs code ------------------------------------------------------------------
