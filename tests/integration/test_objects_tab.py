@@ -177,6 +177,27 @@ def test_objects_get_names_and_classes_that_stay_through_everything(annotator, m
     assert NAME > CLASS
 
 
+def test_objects_are_coloured_by_class_on_demand(annotator):
+    annotator.take_over()
+    classes, mask = annotator.controller.classes, annotator.annotated.mask
+    classes.add("nucleus", "#ff0000")
+    own = mask.colour(3)
+    annotator.table.class_requested.emit(3, "nucleus")
+    assert mask.colour(3) == own
+    annotator.table.classes.by_class_requested.emit(True)
+    assert annotator.table.classes.by_class
+    assert mask.colour(3)[:3] == (1, 0, 0)
+    assert mask.colour(7) == mask.colour(8) != mask.colour(3)  # of no class
+    annotator.table.class_requested.emit(7, "nucleus")
+    assert mask.colour(7)[:3] == (1, 0, 0)
+    classes.recolour("nucleus", "#0000ff")
+    assert mask.colour(7)[:3] == (0, 0, 1)
+    annotator.dock.objects.undo()
+    assert mask.colour(7) == mask.colour(8)
+    annotator.table.classes.by_class_requested.emit(False)
+    assert mask.colour(3) == own
+
+
 def test_new_objects_get_the_class_that_a_key_chooses(annotator, open_annotator):
     classes = annotator.controller.classes
     classes.add("cell")

@@ -90,6 +90,28 @@ def test_an_object_teaches_the_file_once_and_the_words_follow(open_book, ana, qt
     assert not profiles.unwritten
 
 
+def test_teaching_can_be_switched_off(open_book, ana, qtbot):
+    """The profile is used as it is, and the session forgets what the object would have taught."""
+    profiles, session = open_book(), Session()
+    profiles.use(ana)
+    settle(profiles, qtbot)
+    profiles.equip(session)
+    profiles.set_teaching(False)
+    assert profiles.learn(session.accept()) is None
+    assert session.profile.picks == 10
+    settle(profiles, qtbot)
+    assert PreferenceProfile.load(ana).picks == 10
+    profiles.set_teaching(True)
+    profiles.learn(session.accept())
+    settle(profiles, qtbot)
+    assert PreferenceProfile.load(ana).picks == 12
+    profiles.use(None)
+    profiles.set_teaching(False)
+    profiles.learn(session.accept())
+    assert profiles.loose is None
+    assert session.profile is None
+
+
 def test_two_windows_teach_one_profile(open_book, ana, qtbot):
     books, sessions = [open_book(), open_book()], [Session(), Session()]
     for profiles, session in zip(books, sessions, strict=True):

@@ -56,13 +56,22 @@ def test_a_long_name_and_long_words_do_not_widen_the_dock(bar):
     assert bar.words.toolTip() == "all of it"
 
 
+def test_teaching_is_switched_beside_the_name(bar, qtbot):
+    heard = []
+    bar.teach_requested.connect(heard.append)
+    assert bar.teach.isChecked()
+    bar.teach.click()
+    bar.teach.click()
+    assert heard == [False, True]
+
+
 def test_the_menu_offers_what_is_possible(bar, qtbot):
     acts, compared = [], []
     bar.action_requested.connect(acts.append)
     bar.compare_requested.connect(lambda *values: compared.append(values))
     menu = bar.menu(["new", "rename", "folder"], [BEN], "", bar.combo)
     titles = {action.text(): action for action in menu.actions() if action.text()}
-    assert "Keep as a profile…" not in titles
+    assert "Save as a profile…" not in titles
     enabled = {title for title, action in titles.items() if action.isEnabled()}
     assert enabled == {"New…", "Rename…", "Compare on this image", "Show the folder"}
     titles["Rename…"].trigger()
@@ -73,7 +82,7 @@ def test_the_menu_offers_what_is_possible(bar, qtbot):
     assert compared == [(BEN.path, "Ben <b>"), (None, "the model alone")]
     menu = bar.menu(["keep"], [BEN], "Click on an object first", bar.combo)
     titles = {action.text(): action for action in menu.actions()}
-    assert titles["Keep as a profile…"].isEnabled()
+    assert titles["Save as a profile…"].isEnabled()
     (reason,) = titles["Compare on this image"].menu().actions()
     assert not reason.isEnabled()
 

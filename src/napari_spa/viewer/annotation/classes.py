@@ -12,6 +12,7 @@ from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import (
     FILE_NAME,
     ObjectClass,
+    ObjectNote,
     make_class,
     read_classes,
     with_unknown,
@@ -19,7 +20,7 @@ from napari_spa.io.projects.classes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_spa.viewer.annotation.images import AnnotatedImages
@@ -42,6 +43,7 @@ class ClassList(QObject):
         self._in_project = False  # whose folder is not made again
         self.entries: tuple[ObjectClass, ...] = ()
         self.current = ""
+        self.by_class = False
         images.changed.connect(self.refresh)
         self.refresh()
 
@@ -58,6 +60,18 @@ class ClassList(QObject):
             entries = with_unknown(entries, [one.class_name for one in active])
         if entries != self.entries:
             self._take(entries)
+
+    def set_by_class(self, on: bool) -> None:
+        """Draw objects in the colours of their classes, or each in one of its own."""
+        if on != self.by_class:
+            self.by_class = on
+            self.changed.emit()
+
+    def colours(self, notes: Mapping[int, ObjectNote]) -> dict[int, str] | None:
+        """Return the colours that objects are drawn in; None for one of its own for each."""
+        known = {one.name: one.colour for one in self.entries}
+        said = ((number, known.get(note.class_name)) for number, note in notes.items())
+        return {number: colour for number, colour in said if colour} if self.by_class else None
 
     def choose(self, name: str) -> None:
         """Give new objects this class; an empty name for none."""

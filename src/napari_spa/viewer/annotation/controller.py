@@ -312,9 +312,10 @@ class AnnotationController(QObject):
         self.selected = number
         profile = shown.session.accept().profile
         taught = self.profiles.learn(shown.session, known=known)
-        annotated.taught(taught)
-        if taught.path is None:
-            self.autosave.save_profile(annotated, profile)
+        if taught is not None:
+            annotated.taught(taught)
+            if taught.path is None:
+                self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
         self.objects_changed.emit()
         self.status_message.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")

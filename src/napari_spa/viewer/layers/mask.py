@@ -59,6 +59,7 @@ class MaskLayer:
         self._stale = False
         self._undoable = False
         self._filled = False
+        self._class_colours: Mapping[int, str] | None = None
         self.used = False  # whether a user painted on it, or gave it other labels
 
     @property
@@ -212,6 +213,23 @@ class MaskLayer:
         red, green, blue, alpha = (float(v) for v in self._layer.get_color(number))
         return red, green, blue, alpha
 
+    def colour_by(self, colours: Mapping[int, str] | None) -> bool:
+        """Draw objects in colours ("#rrggbb"), others in grey; None gives each one of its own.
+
+        Tells whether anything changed.
+        """
+        from napari.utils.colormaps import DirectLabelColormap
+
+        if colours == self._class_colours:
+            return False
+        self._class_colours = colours
+        if colours is None:
+            self.layer.colormap = mask_colours(self._image)
+        else:
+            rest: dict[int | None, str] = {None: _NO_CLASS, 0: "transparent"}
+            self.layer.colormap = DirectLabelColormap(color_dict=rest | dict(colours))
+        return True
+
     def release(self) -> None:
         """Listen to the layer no more; it stays in the viewer."""
         if self._layer is not None:
@@ -306,6 +324,9 @@ def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
         return set(zip(*(place.tolist() for place in places), strict=True))
     spans = [range(box[axis].start or 0, box[axis].stop) for axis in across]
     return set(product(*spans))
+
+
+_NO_CLASS = "#a0a0a0"
 
 
 def mask_colours(image: Image | None = None) -> CyclicLabelColormap:

@@ -230,6 +230,7 @@ class ActiveProfile(QObject):
         self.chosen: Path | None = None
         self.loose: PreferenceProfile | None = None
         self.model_name = ""
+        self.teaching = True
         self.files = FileThread("napari-spa-profiles", self)
         self.files.failed.connect(self.failed)
         self.updates = PendingUpdates()
@@ -348,8 +349,17 @@ class ActiveProfile(QObject):
             self._held = profile
             self._give(profile)
 
-    def learn(self, session: RefinementSession, *, known: int = 0) -> Taught:
-        """Teach the profile in use what the object accepted last says."""
+    def set_teaching(self, on: bool) -> None:
+        """Let accepted objects teach the profile in use, or leave it as it is."""
+        if on != self.teaching:
+            self.teaching = on
+            self.changed.emit()
+
+    def learn(self, session: RefinementSession, *, known: int = 0) -> Taught | None:
+        """Teach the profile in use what the object accepted last says; None where nothing is."""
+        if not self.teaching:
+            session.profile = _fitting(self.profile, session)
+            return None
         path, after = self.chosen, session.profile
         profile_update = for_model(session.profile_update(), session.model.identity)
         taught = Taught(path, profile_update, self.loose, after, known)

@@ -40,9 +40,12 @@ class ClassBar(QWidget):
     import_requested = Signal(str)  # the classes of this file shall be taken
     export_requested = Signal(str)  # the classes shall be written to this file
 
+    by_class_requested = Signal(bool)  # objects shall be drawn in the colours of their classes
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.entries: tuple[ObjectClass, ...] = ()
+        self.by_class = False
         self.combo = QComboBox()
         self.combo.setAccessibleName("Class of new objects")
         self.combo.setSizeAdjustPolicy(
@@ -50,7 +53,9 @@ class ClassBar(QWidget):
         )
         self.combo.activated.connect(self._on_activated)
         self.more = FittingButton("Classes ▾")
-        self.more.setToolTip("Add, colour, remove, import and export classes.")
+        self.more.setToolTip(
+            "Add, colour, remove, import and export classes; colour objects by them."
+        )
         self.more.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self.more.clicked.connect(self._on_more)
         layout = QHBoxLayout(self)
@@ -85,6 +90,11 @@ class ClassBar(QWidget):
             menu.addAction(f"Colour of {shown}…", partial(self._ask_colour, name))
             menu.addAction(f"Remove {shown}", partial(self.remove_requested.emit, name))
         menu.addSeparator()
+        action = menu.addAction("Colour objects by class", self._on_by_class)
+        if action is not None:
+            action.setCheckable(True)
+            action.setChecked(self.by_class)
+        menu.addSeparator()
         menu.addAction("Import…", self._ask_import)
         if self.entries:
             menu.addAction("Export…", self._ask_export)
@@ -92,6 +102,9 @@ class ClassBar(QWidget):
 
     def _on_activated(self, place: int) -> None:
         self.chosen.emit(self.combo.itemData(place))
+
+    def _on_by_class(self) -> None:
+        self.by_class_requested.emit(not self.by_class)
 
     def _on_more(self) -> None:
         menu = self.menu()

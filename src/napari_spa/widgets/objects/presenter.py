@@ -67,7 +67,9 @@ class ObjectPresenter(QObject):
         bar.export_requested.connect(
             lambda path: self._try(lambda: write_classes(Path(path), classes.entries))
         )
+        bar.by_class_requested.connect(classes.set_by_class)
         classes.changed.connect(self._on_classes)
+        controller.objects_changed.connect(self._colour)
         self._on_classes()
 
     def actions(self) -> dict[str, Callable[[], Any]]:
@@ -144,7 +146,17 @@ class ObjectPresenter(QObject):
 
     def _on_classes(self) -> None:
         classes = self._controller.classes
+        self._table.classes.by_class = classes.by_class
+        self._colour()
         self._table.set_classes(classes.entries, classes.current)
+
+    def _colour(self) -> None:
+        """Draw objects in the colours that are wanted."""
+        annotated, classes = self._controller.current, self._controller.classes
+        if annotated is not None and annotated.mask.colour_by(
+            classes.colours(annotated.annotation.notes)
+        ):
+            self._table.refresh_colours()
 
     def _next_class(self) -> None:
         name = self._controller.classes.step()

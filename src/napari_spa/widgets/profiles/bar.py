@@ -16,7 +16,7 @@ from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
-from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ProfilePresenter(QObject):
         bar.back_requested.connect(self.actions.bring_back)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
+        bar.teach_requested.connect(self._profiles.set_teaching)
         self._profiles.refresh()
         self._show()
 
@@ -191,6 +192,7 @@ class ProfilePresenter(QObject):
         profiles = self._profiles
         fitting = [entry for entry in profiles.entries if profiles.fits(entry)]
         self._bar.set_entries(profiles.entries, profiles.chosen, fitting)
+        self._bar.teach.setChecked(profiles.teaching)
         self._bar.set_words(*profiles.words())
 
     def _open_menu(self) -> None:
@@ -211,7 +213,7 @@ class ProfilePresenter(QObject):
 NONE = "No profile"
 ACTIONS = {
     "new": "New…",
-    "keep": "Keep as a profile…",
+    "keep": "Save as a profile…",
     "rename": "Rename…",
     "copy": "Save a copy…",
     "merge": "Merge with…",
@@ -231,6 +233,7 @@ class ProfileBar(QObject):
     # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
     hide_requested = Signal()  # the comparison shall be taken away
+    teach_requested = Signal(bool)  # accepted objects shall teach the profile, or not
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -239,6 +242,13 @@ class ProfileBar(QObject):
         self.menu_button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self.menu_button.setToolTip("Make, rename, copy, merge, compare and reset profiles.")
         self.menu_button.setAccessibleName("What can be done with profiles")
+        self.teach = FocusRingCheckBox("Teach")
+        self.teach.setToolTip(
+            "On: accepted objects teach the profile.\n"
+            "Off: objects start from it, and it stays as it is."
+        )
+        self.teach.setAccessibleDescription(self.teach.toolTip())
+        self.teach.setChecked(True)
         self.words = QLabel()
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setWordWrap(True)
@@ -256,13 +266,17 @@ class ProfileBar(QObject):
         self._paths: list[object] = []
         self.combo.activated.connect(self._on_chosen)
         self.menu_button.clicked.connect(self.menu_requested)
+        self.teach.clicked.connect(self.teach_requested)
         self.hide_comparison.clicked.connect(self.hide_requested)
         self.set_entries((), None, ())
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
         """Put the parts into three rows of a grid of three columns."""
         grid.addWidget(QLabel("Profile"), row, 0)
-        grid.addWidget(self.combo, row, 1)
+        name = QHBoxLayout()
+        name.addWidget(self.combo, 1)
+        name.addWidget(self.teach)
+        grid.addLayout(name, row, 1)
         grid.addWidget(self.menu_button, row, 2)
         grid.addWidget(self.words, row + 1, 0, 1, 3)
         grid.addWidget(self.comparison, row + 2, 0, 1, 3)
