@@ -223,3 +223,17 @@ def test_close_ends_the_thread(qtbot):
     worker.close()
     names = [thread.name for thread in threading.enumerate()]
     assert not any(name.startswith("napari-spa") for name in names)
+
+
+def test_idle_work_is_heard_unless_a_job_came_after_it(qtbot, worker):
+    heard = []
+    worker.submit_idle(lambda handle: "found", heard.append, queued=True)
+    qtbot.waitUntil(lambda: heard == ["found"])
+    assert not worker.busy
+    gate = threading.Event()
+    worker.submit_idle(lambda handle: gate.wait(10) and "late", heard.append, queued=True)
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(lambda progress: "job")
+        gate.set()
+    qtbot.wait(50)
+    assert heard == ["found"]

@@ -43,6 +43,7 @@ _ACTIONS = {
     "side_by_side": ("Show candidates side by side", "Shift+C"),
     "hide_overlays": ("Hide overlays while held", "0"),
     "flip": ("Show the difference in place of the mask while held", "F2"),
+    "hover": ("Preview under the pointer, on or off", "Shift+H"),
     "fill": ("Fill objects, or outline them", "Shift+F"),
     "export": ("Accept the current object and export", "Shift+W"),
     "help": ("Help", "F1"),

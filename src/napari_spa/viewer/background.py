@@ -76,6 +76,7 @@ class Worker(QObject):
     progressed = Signal(float, str)  # share done and message of the latest job; in the main thread
     busy_changed = Signal(bool)  # whether a job that counts is under way
     _ended = Signal(object, object, object)
+    _found = Signal(object, object)  # by work ahead
     gave = Signal(object, object)  # from a job's handle, in its thread
     advanced = Signal(object, float, str)
 
@@ -88,6 +89,7 @@ class Worker(QObject):
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
+        self._found.connect(self._on_found)
         self.gave.connect(self._on_gave)
         self.advanced.connect(self._on_advanced)
 
@@ -115,25 +117,35 @@ class Worker(QObject):
             self._say_busy()
         self._executor.submit(self._run, handle, job)
 
-    def submit_idle(self, job: Job) -> None:
-        """Run a job no one waits for, unless there is one that someone does."""
+    def submit_idle(
+        self, job: Job, then: Callable[[Any], None] = nothing, *, queued: bool = False
+    ) -> None:
+        """Run a job no one waits for, unless there is one that someone does.
+
+        What it gives is heard unless someone waits for another job by then.  It has a thread
+        of its own, so that no one waits behind it, unless it is to be ``queued`` because it
+        must not run beside other jobs: then it has to be short.
+        """
         if self.busy or self._closed.is_set():
             return
-        handle = JobHandle(self, nothing, nothing, nothing)
+        handle = JobHandle(self, then, nothing, nothing)
         self._ahead.add(handle)
 
         def run() -> None:
+            result: object = None
             try:
                 handle.check()
-                job(handle)
+                result = job(handle)
             except Cancelled:
                 pass
             except Exception:
                 _logger.debug("work ahead failed", exc_info=True)
-            self._ahead.discard(handle)
+            if self._closed.is_set() or result is None:
+                self._ahead.discard(handle)
+            else:
+                self._found.emit(handle, result)
 
-        # A thread of its own: what someone waits for must not queue behind it.
-        self._idle.submit(run)
+        (self._executor if queued else self._idle).submit(run)
 
     def stop(self) -> None:
         """Ask the running job to end at its next progress report."""
@@ -183,6 +195,11 @@ class Worker(QObject):
             self.stopped.emit()
         else:
             self.failed.emit(error)
+
+    def _on_found(self, handle: JobHandle, result: object) -> None:
+        if handle in self._ahead:
+            self._ahead.discard(handle)
+            handle.then(result)
 
     def _on_gave(self, handle: JobHandle, value: object) -> None:
         if handle is self._job:

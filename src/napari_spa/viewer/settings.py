@@ -81,6 +81,8 @@ class Settings:
     )
     # Whether candidates are shuffled and the recommendation is hidden.
     blind: bool = field(default=False, metadata=_rule("annotation", "blind"))
+    # Whether the outline that a click would give is drawn under a resting pointer.
+    hover: bool = field(default=True, metadata=_rule("annotation", "hover"))
     # Whether the session is saved as it happens.
     autosave: bool = field(default=True, metadata=_rule("annotation", "autosave"))
     # Slices to propagate at most; 0 for no limit.

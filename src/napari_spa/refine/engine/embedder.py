@@ -99,6 +99,10 @@ def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]
     return Windows.of(seen, views)
 
 
+_HOVER_MARGIN = 0.15
+"""How far from the edge of a window a place has to be to be seen well, as a share of its side."""
+
+
 class Embedder:
     """Encode views of a sampler; the latest few stay on the device, the rest in a cache."""
 
@@ -138,6 +142,23 @@ class Embedder:
         while total > _WINDOW_BYTES:
             total -= _nbytes(self._windows.popitem(last=False)[1])
         return Windows.of(seen, views)
+
+    def around(self, row: float, column: float) -> Windows | None:
+        """Return encoded windows that show a place, the smallest first; None without any.
+
+        Of each size the one in whose middle the place lies best; nothing is encoded.
+        """
+        best: dict[int, tuple[float, FieldOfView]] = {}
+        known = {**self._windows, **self._latest}
+        for view in known:
+            if view.contains(row, column, margin=_HOVER_MARGIN):
+                middle = (view.row + view.height / 2, view.column + view.width / 2)
+                away = float(np.hypot(row - middle[0], column - middle[1]))
+                size = round(2 * np.log2(view.height))
+                best[size] = min(best.get(size, (np.inf, view)), (away, view), key=lambda p: p[0])
+        if not best:
+            return None
+        return Windows.of(known, [view for _, (_, view) in sorted(best.items())])
 
     def prefetch(self, sampler: ImageSampler, view: FieldOfView) -> None:
         """Have the embedding of another image's view in the cache; touches nothing else."""

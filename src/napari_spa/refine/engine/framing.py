@@ -300,6 +300,52 @@ def cuts(view: FieldOfView, mask: LocalMask, shape: tuple[int, int]) -> bool:
     return bool(pixels.any()) and prediction.is_cut(shape)
 
 
+def outline_in(
+    spa: Spa,
+    windows: Windows,
+    click: Click,
+    config: FramingConfig,
+    expected: SizePrior | None = None,
+) -> tuple[DoubleArray, ...]:
+    """Outline the likeliest object at a click in encoded windows, in one decoder pass.
+
+    Parameters
+    ----------
+    spa : Spa
+        The network.
+    windows : Windows
+        That show the click, the smallest first.
+    click : Click
+        In image pixels.
+    config : FramingConfig
+        Weights.
+    expected : SizePrior or None
+        How large the object is expected to be.
+
+    Returns
+    -------
+    tuple of ndarray of shape (N, 2)
+        float64 (row, column) in image pixels; none where no window shows an object.
+    """
+    from skimage.measure import find_contours  # slow to import
+
+    predictions = ask(spa, windows, [(click,)] * len(windows.views))
+    ranked = rank_predictions([[one] for one in predictions], config, expected)
+    best = max(
+        ranked,
+        key=lambda one: one.merit * _likelihoods([one.prediction], expected, config)[0],
+    ).prediction
+    if best.probability is None or not best.mask.any():
+        return ()
+    size = best.mask.shape[0]
+    near = ndimage.binary_dilation(best.mask)
+    contours = find_contours(np.pad(np.where(near, best.probability, 0.0), 1), 0.5)
+    return tuple(
+        np.column_stack(best.view.to_image(contour[:, 1] - 1, contour[:, 0] - 1, size))
+        for contour in contours
+    )
+
+
 def turn_to(
     spa: Spa,
     sampler: ImageSampler,

@@ -24,6 +24,7 @@ from napari_spa.refine.engine.framing import (
     fits,
     frame_prompts,
     look_around,
+    outline_in,
     predictions_in,
     standing,
     turn_to,
@@ -422,6 +423,36 @@ class SpaPredictor:
             return known
         progress(0.5, "encoding the image")
         return self._embedder.encode(self.sampler, view)
+
+    @torch.inference_mode()
+    def outline_at(
+        self, click: Click, expected: SizePrior | None = None
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Return roughly what a click would start, from what is encoded, in one decoder pass.
+
+        Parameters
+        ----------
+        click : Click
+            In the image.
+        expected : SizePrior or None
+            How large the object is expected to be.
+
+        Returns
+        -------
+        tuple of ndarray of shape (N, 2)
+            float64 (row, column) in image pixels; none where nothing is encoded or found.
+        """
+        windows = None
+        if self.spa.config.rules.frame == "window":
+            windows = self._embedder.around(click.row, click.column)
+        else:
+            view = self.whole_view(self.sampler, Prompts((click,)))
+            known = None if view is None else self._embedder.recall(view)
+            if view is not None and known is not None:
+                windows = Windows.of({view: known}, [view])
+        if windows is None:
+            return ()
+        return outline_in(self.spa, windows, click, self.config.framing, expected)
 
     @torch.inference_mode()
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:

@@ -37,7 +37,8 @@ from napari_spa.refine.session.transitions import RoundCache, Transitions, first
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import LocalMask, MixtureParameters
@@ -589,6 +590,32 @@ class RefinementSession:
         if self._profile_update is None:
             raise SessionError("nothing was accepted yet; call accept() first.")
         return self._profile_update
+
+    def outline_at(self, point: tuple[float, float]) -> tuple[NDArray[np.float64], ...]:
+        """Return roughly what a click would start, and do nothing; quick, for a hovering pointer.
+
+        Parameters
+        ----------
+        point : (row, column)
+            Image pixels.
+
+        Returns
+        -------
+        tuple of ndarray of shape (N, 2)
+            float64 outlines (row, column) in image pixels, from one decoder pass over what is
+            encoded already; none where nothing is.
+
+        Raises
+        ------
+        SessionError
+            When no image is set.
+        InputError
+            When the point lies outside.
+        """
+        if self.phase is Phase.NO_IMAGE:
+            raise SessionError("no image is set; call set_image(image) first.")
+        click = check_click(point, 1, self.sampler.shape)
+        return self._predictor.outline_at(click, self.expected)
 
     def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.

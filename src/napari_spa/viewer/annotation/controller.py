@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
+from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.engine import make_session, rehearse
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.annotation.annotation import Overlap
@@ -109,6 +111,7 @@ class AnnotationController(QObject):
         self.model = ActiveModel(session_factory, self.profiles.equip)
         self.blind = False
         self._size: float | None = None  # the one being looked at
+        self._seen: tuple[Any, Any] | None = None  # what the session reads, and what that is
         self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
@@ -430,11 +433,20 @@ class AnnotationController(QObject):
             annotated.journal.continued(shown.timeline)
         self._show(annotated, shown)
 
+    def sees(self, annotated: AnnotatedImage, plane: Plane) -> bool:
+        """Tell whether the session sees a plane of an image now, as the user looks at it."""
+        seen = (annotated, plane, annotated.look)
+        session = self.session
+        if session is None or self._seen is None or self._seen[1] != seen:
+            return False
+        return session.phase is not Phase.NO_IMAGE and session.sampler is self._seen[0]
+
     def _show(self, annotated: AnnotatedImage, shown: RenderedRound) -> None:
         """Begin to show a round, and note it in the log."""
         active = annotated.active
         if active is None:
             return
+        self._seen = shown.session.sampler, (annotated, active.plane, active.look or annotated.look)
         self.autosave.begin(annotated, shown.session.model.identity)
         if annotated.journal is not None:
             annotated.journal.shown(

@@ -10,7 +10,7 @@ from psygnal import Signal
 
 from napari_spa.core.types import Box
 from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer, space_of
-from napari_spa.viewer.layers.planes import spatial_shape
+from napari_spa.viewer.layers.planes import camera_of, spatial_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 PROMPTS_NAME, VIEW_NAME = "{}: prompts", "{}: view"
 POSITIVE, NEGATIVE = "#0072b2", "#d55e00"
-_FRAME, _BOX = "#f0e442", "#56b4e9"
+_FRAME, _BOX, _PREVIEW = "#f0e442", "#56b4e9", "white"
+_LINE = 1.5  # of lines, in pixels of the screen
 _FILL = {"yes": POSITIVE, "no": NEGATIVE, "try": "transparent"}
 _RIM = {"yes": "white", "no": "white", "try": _FRAME}
 
@@ -47,6 +48,7 @@ class PromptLayers:
         self._frame: FieldOfView | None = None
         self._box: Box | None = None
         self._path: list[tuple[float, float]] = []
+        self._lines: list[NDArray[np.float64]] = []  # what the pointer would give
         self._drawn: tuple[object, ...] = ()
         self._ours = False
 
@@ -108,6 +110,7 @@ class PromptLayers:
         """Draw the prompts and the field of view of a round."""
         self.make()
         self._plane, self._frame, self._box, self._path = plane, view, box, []
+        self._lines = []
         places = plane.points(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
         self._draw_points(places, ["yes" if c.label else "no" for c in clicks], plane.axes)
         self._draw_shapes()
@@ -132,6 +135,14 @@ class PromptLayers:
         self._box = box
         self._draw_shapes()
 
+    def show_outline(
+        self, lines: Sequence[NDArray[np.float64]], plane: Plane | None = None
+    ) -> None:
+        """Draw thin lines, (row, column), for a moment; none ends it."""
+        self.make()
+        self._lines, self._plane = list(lines), plane or self._plane
+        self._draw_shapes()
+
     def set_framed(self, framed: bool) -> None:
         """Show or hide the frame of the field of view."""
         if framed != self._framed:
@@ -141,7 +152,7 @@ class PromptLayers:
 
     def clear(self) -> None:
         """Take away what is drawn; the layers stay."""
-        self._frame, self._box, self._path = None, None, []
+        self._frame, self._box, self._path, self._lines = None, None, [], []
         if self._points is not None and self._points in self._viewer.layers:
             self._draw_points(np.empty((0, self._image.ndim)), [], (0, 0))
         self._draw_shapes()
@@ -193,7 +204,8 @@ class PromptLayers:
         layer, plane = self._shapes, self._plane
         if layer is None or plane is None or layer not in self._viewer.layers:
             return
-        if not (self._framed and self._frame) and not self._box and len(self._path) < 2:
+        framed = self._framed and self._frame is not None
+        if not framed and not self._box and len(self._path) < 2 and not self._lines:
             if len(layer.data):
                 self._set_shapes(layer, [], [])
             return
@@ -211,6 +223,8 @@ class PromptLayers:
         if len(self._path) > 1:
             shapes.append((plane.points(np.asarray(self._path, dtype=float)), "path"))
             colours.append(_BOX)
+        shapes += [(plane.points(line), "path") for line in self._lines]
+        colours += [_PREVIEW] * len(self._lines)
         self._set_shapes(layer, shapes, colours)
 
     def _set_shapes(
@@ -221,11 +235,12 @@ class PromptLayers:
             layer.selected_data = set()
             layer.data = []
             if shapes and self._plane is not None:
+                scale = float(np.abs(layer.scale[list(self._plane.axes)]).min())
                 layer.add(
                     [data for data, _ in shapes],
                     shape_type=[kind for _, kind in shapes],
                     edge_color=colours,
-                    edge_width=max(0.5, self._point_size(self._plane.axes) / 6),
+                    edge_width=_LINE / (camera_of(self._viewer).zoom * scale),
                     face_color="transparent",
                 )
             layer.visible = bool(shapes)

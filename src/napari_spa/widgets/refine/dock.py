@@ -16,6 +16,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
 from napari_spa.viewer.annotation.display import DisplayController
+from napari_spa.viewer.annotation.hover import HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
@@ -63,6 +64,7 @@ class RefineDock(QWidget):
         factory = session_factory or self._make_session
         self.controller = AnnotationController(viewer, factory, self, work_root=root)
         self.prompt_controller = PromptController(self.controller)
+        self.hover = HoverPreview(self.controller, self.prompt_controller.gestures)
         self.display = DisplayController(self.controller)
         self.objects = ObjectActions(self.controller)
         self.propagation = StackPropagation(self.controller)
@@ -155,6 +157,7 @@ class RefineDock(QWidget):
             "flip": self._flip,
             "export": self._accept_and_export,
             "fill": self._fill,
+            "hover": self._switch_hover,
             "help": parts.help.help.show_beside,
         }
         for position in range(4):
@@ -170,6 +173,7 @@ class RefineDock(QWidget):
         controller, parts = self.controller, self.parts
         controller.overlap = settings.overlap
         self.display.set_blind(settings.blind)
+        self.hover.on = settings.hover
         self.display.set_contrast(settings.contrast)
         controller.set_model(settings.model)
         self._ready_due.start()
@@ -254,6 +258,11 @@ class RefineDock(QWidget):
         self.display.flip(self._peeked)
         yield
         self.display.flip(None)
+
+    def _switch_hover(self) -> None:
+        on = not self.settings.hover
+        self._save(hover=on)
+        self.parts.status.setText(f"The preview under the pointer is {'on' if on else 'off'}.")
 
     def _fill(self) -> None:
         self.display.set_filled(not self.controller.images.filled)
@@ -390,6 +399,7 @@ class RefineDock(QWidget):
         self.store.changed.disconnect(self._apply)
         self.store.close()
         self.tab.close()
+        self.hover.release()
         self.prompt_controller.close()
         self.parts.model.close_files()
         self.profiles.close()

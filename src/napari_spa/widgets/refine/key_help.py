@@ -34,7 +34,7 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
             *("edit_by_hand", "merge_objects", "split_object", "next_class", "export"),
         ),
         "Slices": ("carry_previous", "carry_next", "propagate"),
-        "View": ("side_by_side", "flip", "fill", "hide_overlays", "help"),
+        "View": ("side_by_side", "flip", "hover", "fill", "hide_overlays", "help"),
         "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
     }
 )
