@@ -9,7 +9,7 @@ import pytest
 from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
 from napari_spa.batch.resume import STATE, lock_output, read_previous
-from napari_spa.batch.runner import run_batch
+from napari_spa.batch.runner import estimate, run_batch
 from napari_spa.errors import Cancelled, DataError, InputError, ModelError
 
 MIXED = {"a.tif": "blob 1", "a.png": "blob 2", "sub/b.png": "doubt 3", "c.png": "fail"}
@@ -367,3 +367,16 @@ def test_holding_gives_the_folder_back_after_a_fault(tmp_path):
     with lock_output(tmp_path / "out"):
         pass
     assert not (tmp_path / "out").exists()
+
+
+def test_time_and_space_are_told_by_size_not_by_number(tmp_path):
+    """A stack is as much work as its planes, and the bar does not stand still for it."""
+    sizes = {"a.png": 1_000, "b.png": 1_000, "c.tif": 8_000}
+    plan = make_folder(tmp_path, {name: "blob 1".ljust(size) for name, size in sizes.items()})
+    one = estimate(replace(plan, tasks=plan.tasks[:1]), tools=TOOLS)
+    assert estimate(plan, tools=TOOLS).disk == pytest.approx(10 * one.disk, rel=0.05)
+    shares = []
+    run(plan, progress=lambda share, message: shares.append((round(share, 3), message)))
+    told = dict(shares)
+    assert list(told)[-3:] == [0.1, 0.2, 1.0]
+    assert told[0.2].startswith("2 of 3 images, about ")

@@ -94,16 +94,18 @@ def _scaled(
     workers: int,
 ) -> Estimate:
     asked = sum(len(task.prompts) for task in to_do)
-    objects = asked or len(to_do) * len(result.objects)
+    sizes = sizes_of(to_do)
+    times = sum(sizes.values()) / sizes[result.name]  # how many such images it is like
+    objects = asked or round(times * len(result.objects))
     failed = result.outcome == "failed"
-    whole = float("nan") if failed else seconds * len(to_do) / min(workers, len(to_do))
+    whole = float("nan") if failed else seconds * times / min(workers, len(to_do))
     return Estimate(
         images=len(plan.tasks),
         to_do=len(to_do),
         kept=kept,
         objects=objects,
         seconds=whole,
-        disk=disk * len(to_do),
+        disk=round(disk * times),
         measured=result.name,
         problem=result.problem,
     )
@@ -111,14 +113,22 @@ def _scaled(
 
 def _of_middle_size(tasks: Sequence[BatchTask]) -> BatchTask:
     """Return the image with the median size on disk, prompts and all."""
+    sizes = sizes_of(tasks)
+    return sorted(tasks, key=lambda task: (len(task.prompts), sizes[task.name]))[len(tasks) // 2]
 
-    def size(task: BatchTask) -> tuple[int, int]:
-        try:
-            return len(task.prompts), task.path.stat().st_size
-        except OSError:
-            return len(task.prompts), 0
 
-    return sorted(tasks, key=size)[len(tasks) // 2]
+def sizes_of(tasks: Sequence[BatchTask]) -> dict[str, float]:
+    """Return how much work each image is, in bytes on disk: a stack is as many as its planes.
+
+    One whose size is not known, such as a folder, counts as the mean of the others.
+    """
+    known: dict[str, float] = {}
+    for task in tasks:
+        with suppress(OSError):
+            if task.path.is_file():
+                known[task.name] = float(max(1, task.path.stat().st_size))
+    mean = sum(known.values()) / len(known) if known else 1.0
+    return {task.name: known.get(task.name, mean) for task in tasks}
 
 
 __all__ = ["BatchReport", "run_batch"]
@@ -154,12 +164,14 @@ class BatchProgress:
         folder: RunFolder,
         manifest: Manifest,
         found: ResumePlan,
-        total: int,
+        tasks: Sequence[BatchTask],
         on_result: Callable[[ImageResult], None] | None,
         progress: Progress,
     ) -> None:
         self._folder, self._manifest, self._found = folder, manifest, found
-        self._total, self._on_result, self._progress = total, on_result, progress
+        self._total, self._on_result, self._progress = len(tasks), on_result, progress
+        self._sizes = sizes_of([task for task in tasks if task.name in found.to_do])
+        self._whole, self._size = sum(self._sizes.values()), 0.0
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._partly: list[str] = []  # images of which not all was opened, a sentence each
@@ -185,6 +197,7 @@ class BatchProgress:
     def _take(self, finished: Finished) -> None:
         result = finished.result
         self._count += 1
+        self._size += self._sizes.get(result.name, 0.0)
         if finished.kept:
             self._kept.append(result.name)
             return
@@ -212,9 +225,10 @@ class BatchProgress:
         message = f"{before + now} of {self._total} images"
         seconds = time.monotonic() - self._begun
         if now and now < to_do:
-            left = seconds / now * (to_do - now)
-            message += f", {now / seconds:.2g} a second, {in_words(left)} left"
-        return (before + now) / max(self._total, 1), message
+            left = seconds / self._size * (self._whole - self._size)
+            message += f", about {in_words(left)} left"
+        done = self._size / self._whole if self._whole and now < to_do else float(now >= to_do)
+        return (before + to_do * done) / max(self._total, 1), message
 
     def report(self, seconds: float) -> BatchReport:
         """Say what came of it."""
@@ -278,7 +292,7 @@ def run_batch(
         if found.carry_on and found.earlier.manifest is not None:
             manifest = found.earlier.manifest
             manifest.recipe = facts
-        results = BatchProgress(folder, manifest, found, len(plan.tasks), on_result, progress)
+        results = BatchProgress(folder, manifest, found, plan.tasks, on_result, progress)
         job = _begin(plan, folder, facts, found, manifest, tools, overwrite=overwrite)
         assignments = [
             Assignment(task, found.ours(plan.out, task.name))

@@ -114,7 +114,9 @@ class Recovery(QObject):
         if annotated is self._controller.current and annotated.untouched:
             self.offered.emit(offers)
 
-    def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
+    def resume(
+        self, annotated: AnnotatedImage, recovered: Recovered, *, words: str = "Your work is back"
+    ) -> None:
         """Show work that was read again, and go on with its log."""
         controller, logged = self._controller, recovered.session
         annotated.restore(logged.annotation, recovered.store)
@@ -122,7 +124,7 @@ class Recovery(QObject):
         controller.objects_changed.emit()
         count, active = len(annotated.annotation.objects), logged.active
         objects = counted(count, "object")
-        controller.status_message.emit(f"Your work is back: {objects}.")
+        controller.status_message.emit(f"{words}: {objects}.")
         if recovered.profile is not None:
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:

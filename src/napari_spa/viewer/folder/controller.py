@@ -84,7 +84,7 @@ class FolderStatus:
         self._said: str | None = ""  # of this image; None: trouble is on show
 
     def begin(self) -> None:
-        """Say everything anew: another image comes."""
+        """Say everything again: another image comes."""
         self._said = ""
 
     def clear(self, _: str = "") -> None:

@@ -110,7 +110,9 @@ class FolderImageView(QObject):
         controller.classes.refresh()
         profile = self._profile(item.location, controller)
         if item.recovered is not None:
-            refine_dock.recovery.resume(annotated, replace(item.recovered, profile=profile))
+            # Of the user or of a batch.
+            recovered = replace(item.recovered, profile=profile)
+            refine_dock.recovery.resume(annotated, recovered, words="Opened")
         elif profile is not None:
             controller.profiles.adopt(profile)
 

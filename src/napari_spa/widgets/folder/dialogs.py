@@ -79,8 +79,8 @@ class BatchDialog(QDialog):
         self.effort.setWordWrap(True)
         self.start = FittingButton("Start")
         self.close_button = FittingButton("Close")
-        count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
-        self._compose(f"{count} to do. {profile}")
+        count = "1 other image is" if len(names) == 1 else f"{len(names)} other images are"
+        self._compose(f"{count} pending. {profile}")
         self._connect()
 
     def ask(self) -> None:
@@ -120,7 +120,7 @@ class BatchDialog(QDialog):
         row.addWidget(self.browse)
         layout.addWidget(self.where)
         form = QFormLayout()
-        form.addRow("Review what is more unsure than", self.doubtful)
+        form.addRow("Review objects more uncertain than", self.doubtful)
         form.addRow("Processes at once", self.workers)
         layout.addLayout(form)
         layout.addWidget(self.effort)
@@ -166,7 +166,7 @@ class BatchDialog(QDialog):
         if options.way != "auto" and options.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)
             return
-        self.show_effort("Looking what that takes…", possible=True)  # no one has to wait for it
+        self.show_effort("Estimating time and space…", possible=True)  # no one has to wait for it
         self.options_changed.emit(options)
 
     def _on_start(self) -> None:

@@ -59,8 +59,12 @@ class FolderJobs(QObject):
     def cancel(self) -> None:
         """Ask what is under way to end; what is finished stays."""
         if self.busy:
+            self._stopping = True
             self.worker.stop()
-            self.running.emit("Stopping…", 0.0)
+            waits = "the image in progress" if self._what == "Batch" else "the file in progress"
+            self.running.emit(
+                f"Stopping: waiting for {waits}. What is finished stays.", self._share
+            )
 
     def close(self) -> None:
         """End what is under way and wait for it."""
@@ -197,11 +201,13 @@ class FolderJobs(QObject):
 
     def _run(self, what: str, job: Callable[[JobHandle], Any], then: Callable[[Any], None]) -> None:
         self._what, self._then = what, then
+        self._stopping, self._share = False, 0.0
         self.running.emit(f"{what}…", 0.0)
         self.worker.submit(job, on_value=self._on_result)
 
     def _on_progressed(self, share: float, message: str) -> None:
-        if self.busy:
+        if self.busy and not self._stopping:
+            self._share = share
             self.running.emit(f"{self._what}: {message}" if message else self._what, share)
 
     def _on_finished(self, result: Any) -> None:

@@ -84,9 +84,11 @@ class FolderPanel(QWidget):
         self.retry = FittingButton("Save again")
         self.retry.setToolTip("Write what could not be written, for example after freeing space.")
         self.apply = FittingButton("Apply my profile to the rest…", "Apply to the rest…")
-        self.apply.setToolTip("Segment the images that are to do in the background.")
+        self.apply.setToolTip("Segment the pending images in the background.")
         self.export = FittingButton("Export…")
         self.export.setToolTip("Write labels, masks, tables or logs for other programs.")
+        self.running = QLabel()
+        self.running.setWordWrap(True)
         self.progress = QProgressBar()
         self.progress.setRange(0, PROGRESS_STEPS)
         self.cancel = FittingButton("Cancel")
@@ -129,10 +131,10 @@ class FolderPanel(QWidget):
 
     def set_running(self, words: str, share: float = 0.0) -> None:
         """Show the progress of a batch or an export; no words hide it."""
-        self.progress.setVisible(bool(words))
-        self.cancel.setVisible(bool(words))
+        for part in (self.running, self.progress, self.cancel):
+            part.setVisible(bool(words))
+        self.running.setText(words)
         self.progress.setValue(round(share * PROGRESS_STEPS))
-        self.progress.setFormat(words.replace("%", "%%"))
 
     # ------------------------------------------------------------------ composing
 
@@ -182,6 +184,7 @@ class FolderPanel(QWidget):
         grid.addWidget(self.apply)
         grid.addWidget(self.export)
         layout.addWidget(cells)
+        layout.addWidget(self.running)
         busy = QHBoxLayout()
         busy.addWidget(self.progress, 1)
         busy.addWidget(self.cancel)

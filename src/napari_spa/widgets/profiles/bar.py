@@ -93,7 +93,7 @@ class ProfilePresenter(QObject):
     # ------------------------------------------------------------------ asking
 
     def _ask_new(self, action: str) -> None:
-        words = "One for each person and task. Saved automatically after each accepted object."
+        words = "One for each user and task. Saved automatically after each accepted object."
         title, button, do = "New profile", "Create", self.actions.new
         if action == "keep":
             words = "What you picked in this window so far goes into it."
