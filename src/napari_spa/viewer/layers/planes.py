@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.plane import Plane
+from napari_spa.core.presentation import capitalised
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 
@@ -27,7 +28,12 @@ def camera_of(viewer: ViewerModel) -> Any:
 _MOST_CHANNELS = 8
 _LARGEST_SIDE = 1e9
 """Micrometres; a layer of kilometres was scaled by mistake, or shows no objects of ours."""
-_CHANNEL_NAMES = {"c", "channel", "channels", "ch"}
+_KINDS = {
+    "channel": {"c", "ch", "channel", "channels"},
+    "frame": {"t", "time", "frame", "frames"},
+    "slice": {"z", "depth", "plane", "slice", "slices"},
+}
+"""What the names of axes mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,15 @@ def channel_choices(layer: Image) -> tuple[Channels, ...]:
         names = ("Red", "Green", "Blue")
         alone = tuple(Channels(name, None, (i,)) for i, name in enumerate(names))
         return (Channels("All colours", None, (0, 1, 2)), *alone)
-    choices = [Channels("Slice on show")]
+    choices = [Channels("Grey values of the slice" if layer.ndim > 2 else "Grey values")]
+    kinds = [axis_kind(layer, axis) for axis in range(layer.ndim - 2)]
     for axis, length in enumerate(spatial_shape(layer)[:-2]):
-        if 2 <= length <= _MOST_CHANNELS:
+        # Time points and slices are no channels; nor is anything else where one axis says it is.
+        unknown = kinds[axis] not in _KINDS and "channel" not in kinds
+        if 2 <= length <= _MOST_CHANNELS and (unknown or kinds[axis] == "channel"):
             chosen = tuple(range(min(length, 3)))
-            joined = " + ".join(map(str, chosen))
-            choices.append(Channels(f"{_axis_name(layer, axis)} {joined} as colours", axis, chosen))
+            name = f"{capitalised(kinds[axis])}s {', '.join(map(str, chosen))} as colours"
+            choices.append(Channels(name, axis, chosen))
     return tuple(choices)
 
 
@@ -108,7 +117,7 @@ def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: DisplaySett
     """Return the axis along which one goes to the next slice."""
     shape = spatial_shape(layer)
     axes = [a for a in plane.stack_axes if shape[a] > 1 and a != look.channels.axis]
-    named = [a for a in axes if _axis_name(layer, a).lower() not in _CHANNEL_NAMES]
+    named = [a for a in axes if axis_kind(layer, a) != "channel"]
     used = int(viewer.dims.last_used) - (viewer.dims.ndim - layer.ndim)
     if used in axes:
         return used  # type: ignore[no-any-return]
@@ -199,7 +208,10 @@ def _at_level(plane: Plane, full: Sequence[int], shape: Sequence[int]) -> Plane:
     return Plane(plane.axes, index)
 
 
-def _axis_name(layer: Image, axis: int) -> str:
+def axis_kind(layer: Image, axis: int) -> str:
+    """Return what an axis is: a channel, frame or slice, else its name, else a position."""
     labels = getattr(layer, "axis_labels", ())
     name = str(labels[axis]) if axis < len(labels) else ""
-    return name if name and not name.startswith("axis") else f"Axis {axis}"
+    kinds = (kind for kind, names in _KINDS.items() if name.lower() in names)
+    unnamed = not name or name.startswith("axis") or name.lstrip("-").isdigit()  # napari's own
+    return next(kinds, "position" if unnamed else name)
