@@ -36,6 +36,8 @@ from napari_spa.widgets.common.docks import later
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QShowEvent
+
 _VALUES = {
     "objects": ("objects", "Instance: each object has a number of its own."),
     "classes": ("classes", "Semantic: all objects of a class have the same number."),
@@ -88,6 +90,12 @@ class ExportDialog(QDialog):
         self._compose()
         self._connect()
         self.look()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Write the fields in the font that napari's style gives to labels."""
+        super().showEvent(event)
+        for field in (self.folder, self.name):
+            field.setFont(self.there.font())
 
     def request(self) -> ExportRequest:
         """Return what is chosen."""

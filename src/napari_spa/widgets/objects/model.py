@@ -164,7 +164,7 @@ def _spans(positions: Iterable[tuple[int, ...]]) -> str:
 
 
 NUMBER, SLICES, AREA, ROUNDS, UNCERTAINTY, STATUS, CLASS, NAME = range(8)
-HEADINGS = ("Id", "Slice", "Area", "Rounds", "Unsure", "Status", "Class", "Name")
+HEADINGS = ("Id", "Slice", "Area", "Rounds", "Uncertainty", "Status", "Class", "Name")
 _TIPS = (
     "The object's number in the labels.",
     "The slice, or the first and last slice, that show it.",

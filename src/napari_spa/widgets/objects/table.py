@@ -180,6 +180,7 @@ class ObjectView(QTableView):
             SLICES: any(row.slices for row in self._objects.rows),
             CLASS: any(row.class_name for row in self._objects.rows),
             NAME: any(row.name for row in self._objects.rows),
+            ROUNDS: self._head.sortIndicatorSection() == ROUNDS,  # wanted by few; in the tooltip
         }
         widths = {column: width for column, width in widths.items() if used.get(column, True)}
         viewport = self.viewport()
