@@ -59,7 +59,8 @@ def test_words():
     assert third_line(ITEMS[3]) == "It is empty."
     assert "/my images" not in all_words(whole)
     assert (
-        summary(ITEMS) == "5 images: 1 done, 1 in progress, 1 to review, 1 with a problem, 1 to do"
+        summary(ITEMS)
+        == "5 images: 1 done, 1 in progress, 1 to review, 1 with a problem, 1 pending"
     )
     assert summary(ITEMS[:1]) == "1 image: 1 done"
     assert summary([]) == "0 images"

@@ -31,7 +31,7 @@ _DEEP = 0.5
 _WORDS: dict[Reason, str] = {
     "edge": "the stack ends",
     "empty": "the object ends",
-    "uncertain": "the model is too unsure",
+    "uncertain": "the model is too uncertain",
     "moved": "what is there is another object",
     "limit": "as far as it was to go",
 }

@@ -48,6 +48,7 @@ class FolderJobs(QObject):
         self.dialog: BatchDialog | ExportDialog | None = None
         self._then: Callable[[Any], None] | None = None
         self._what = ""
+        self._stopping, self._share = False, 0.0
         self._refine_dock: RefineDock | None = None
         self._exported: ExportRequest | None = None  # what was wanted last
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TROUBLED = "problem"
 STATUS_WORDS = {
-    "to do": "To do",
+    "to do": "Pending",
     "in progress": "In progress",
     "done": "Done",
     "skipped": "Skipped",
@@ -115,7 +115,7 @@ def _at(box: QRectF, x: float, y: float) -> QPointF:
 ALL, FLAGGED = "all", "flagged"
 FILTERS = {
     ALL: "All images",
-    "to do": "To do",
+    "to do": "Pending",
     "in progress": "In progress",
     "review": "To review",
     "done": "Done",
@@ -202,7 +202,7 @@ _COUNTED = {
     "review": "to review",
     "skipped": "skipped",
     TROUBLED: "with a problem",
-    "to do": "to do",
+    "to do": "pending",
 }
 
 
