@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
-from napari_spa.core.metrics import dice, disagreement, iou, pairwise_dice
-from napari_spa.core.simulated_user import first_click, pick_nearest
+from napari_spa.core.metrics import dice, disagreement, iou, pairwise_dice, pick_nearest
 from napari_spa.errors import InputError
 
 
@@ -41,22 +40,6 @@ def test_disagreement_is_one_minus_mean_dice():
     expected = 1 - np.mean([dice(x, m[0]) for x in m])
     assert disagreement(m.astype(np.float32), m[0]) == pytest.approx(expected)
     assert disagreement(m[:1].astype(np.float32), m[0]) == 0.0
-
-
-def test_first_click_lies_where_all_agree():
-    m = np.zeros((3, 9, 9), bool)
-    m[0, 2:6, 2:6] = m[1, 3:7, 3:7] = m[2, 4:8, 2:8] = True
-    for seed in range(10):
-        click = first_click(m, np.random.default_rng(seed))
-        assert m[:, int(click.row), int(click.column)].all()
-
-
-def test_first_click_without_agreement_and_without_masks():
-    m = np.zeros((2, 5, 5), bool)
-    m[0, 0, 0] = m[1, 4, 4] = True
-    assert first_click(m, np.random.default_rng(0)).label == 1
-    with pytest.raises(InputError, match="empty"):
-        first_click(np.zeros((2, 5, 5), bool), np.random.default_rng(0))
 
 
 def test_picks_the_nearest_and_refuses_nothing():

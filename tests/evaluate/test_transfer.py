@@ -11,8 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_spa.core.metrics import dice
-from napari_spa.core.simulated_user import pick_nearest
+from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate import transfer as module
@@ -94,9 +93,10 @@ def test_a_rater_works_as_a_person_does_with_one_session(model, five, work: Path
     for index in order[:2]:
         case = five.read(str(index))
         marked = case.masks[case.masks.any(axis=(1, 2))]
-        click = module.first_click(marked, module.seeded(PROTOCOL, case.name, 0))
+        rng = module.seeded(PROTOCOL, case.name, 0)
+        point = module.place_click(module.agreed_area(marked), "uniform", rng)
         session.set_image(case.image)
-        proposal = session.start([(click.row, click.column)])
+        proposal = session.start([point])
         wanted = case.masks[case.raters.index("loose")]
         for _ in range(2):
             offered = [candidate.mask for candidate in proposal.candidates]

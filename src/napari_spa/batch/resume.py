@@ -296,7 +296,7 @@ def lock_output(out: Path) -> Iterator[RunFolder]:
 
 
 def _fence(state: Path) -> None:
-    """Shut out whoever still works for a run that ended."""
+    """Shut out workers of a run that ended."""
     for path in state.glob("run-*/"):
         try:
             path.rename(path.with_name(f"old-{path.name.removeprefix('run-')}"))

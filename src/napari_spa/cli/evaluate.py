@@ -185,7 +185,7 @@ def add_parser(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="LOG",
-        help="instead of playing: what people did, from decision logs; a folder for each person",
+        help="instead of playing: what users did, from decision logs; a folder for each user",
     )
     _add_transfer(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")

@@ -99,3 +99,28 @@ def disagreement(
     total = hard.sum(axis=1) + truth.sum()
     agreement = np.where(total > 0, both / np.maximum(total, 1), 1.0)
     return float(np.clip(1.0 - np.average(agreement, weights=shares), 0.0, 1.0))
+
+
+def pick_nearest(masks: Sequence[BoolArray], truth: BoolArray) -> int:
+    """Pick the mask with the highest Dice; the first of equals.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of shape (H, W)
+        bool, the candidates on offer.
+    truth : ndarray of shape (H, W)
+        bool, the user's own mask.
+
+    Returns
+    -------
+    int
+        Index of the pick.
+
+    Raises
+    ------
+    InputError
+        When nothing is on offer.
+    """
+    if len(masks) == 0:
+        raise InputError("there is no candidate to pick from.")
+    return int(np.argmax([dice(mask, truth) for mask in masks]))

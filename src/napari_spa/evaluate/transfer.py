@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from napari_spa.core.metrics import dice
-from napari_spa.core.simulated_user import first_click, pick_nearest
+from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.core.types import Region
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.report.writing import cells, markdown_table, spread, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.targets import EvaluateConfig, choose_names, choose_objects, seeded
+from napari_spa.evaluate.users import agreed_area, place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile
@@ -356,11 +356,12 @@ class _Experiment:
 
     def _start(self, session: RefinementSession, name: str, rated: RatedMasks) -> Proposal:
         """Start an object where all agree, the same for all raters and profiles."""
-        click = first_click(rated.masks, seeded(self._config.protocol, name, rated.object))
+        rng = seeded(self._config.protocol, name, rated.object)
+        point = place_click(agreed_area(rated.masks), "uniform", rng)
         box = None
         if self._config.box:
             box = wider_box(np.asarray(rated.masks.any(axis=0)))
-        return session.start([(click.row, click.column)], [click.label], box)
+        return session.start([point], [1], box)
 
 
 def wider_box(mask: BoolArray) -> tuple[float, float, float, float]:

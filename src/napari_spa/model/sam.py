@@ -6,7 +6,7 @@ it, ``RuntimeError: operator torchvision::nms does not exist`` with a mismatched
 ``segment_anything.modeling`` itself needs none of it.  So the parts are imported through
 a package of another name whose ``__path__`` is segment-anything's own folder: nothing of
 ``segment_anything/__init__.py`` is executed and ``sys.modules["segment_anything"]`` is
-left to whoever imports it properly.  This is the only place that does so.
+left to others that import it properly.  This is the only place that does so.
 """
 
 from __future__ import annotations

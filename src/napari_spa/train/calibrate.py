@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.core.objects import split_objects
 from napari_spa.core.quality import fit_calibration
-from napari_spa.core.simulated_user import pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.images import read_image

@@ -73,7 +73,7 @@ def test_picking_it_moves_the_view_and_undo_moves_it_back(session):
     assert view.contains(15, 60)
     assert view.contains(85, 60)
     assert view.height > 80
-    assert session.timeline.state.lessons == 0  # nothing about an outline was learnt
+    assert session.timeline.state.informative_picks == 0  # nothing about an outline was learnt
     assert session.timeline.state.hypotheses == ()
     back = session.undo()
     assert session.view == VIEW

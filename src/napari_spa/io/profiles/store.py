@@ -82,7 +82,7 @@ def folded(stem: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """One profile on the shelf, or a file that is none."""
+    """One profile in the store, or a file that is none."""
 
     path: Path  # its file
     name: str  # as the user called it; of a nameless or unreadable one, the file's name
@@ -207,12 +207,12 @@ class ProfileStore:
         raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
 
     def new(self, name: str, *, model: ModelIdentity, task: str = "") -> StoreEntry:
-        """Put an empty profile on the shelf."""
+        """Put an empty profile in the store."""
         profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
         return described(self.add(profile), profile)
 
     def add(self, profile: PreferenceProfile) -> Path:
-        """Put a profile on the shelf under a free file name."""
+        """Put a profile in the store under a free file name."""
         with locked(self.root / "shelf"):
             path = self._free(profile.name, profile.task)
             profile.save(path)
@@ -256,7 +256,7 @@ class ProfileStore:
         return held[0]
 
     def delete(self, path: Path) -> None:
-        """Take a profile's file off the shelf, also a damaged one; see :meth:`bring_back`."""
+        """Take a profile's file out of the store, also a damaged one; see :meth:`bring_back`."""
         if not path.exists():
             raise ProfileError(f"the profile {path} is gone.")
         with locked(path):

@@ -392,7 +392,7 @@ class Project:
         """Look again at the images, the project's file and a batch's manifest.
 
         Images that a batch finished are done, or to be reviewed when doubtful, unless a
-        person decided otherwise.  An image that is gone stays in the list while there is
+        user decided otherwise.  An image that is gone stays in the list while there is
         work on it.
         """
         with self._guard:

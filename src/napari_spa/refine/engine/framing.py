@@ -211,7 +211,7 @@ def frame_prompts(
 def _likelihoods(
     predictions: Sequence[WindowPrediction], expected: SizePrior | None, config: FramingConfig
 ) -> DoubleArray:
-    """Return how likely each glimpse's object is of its size, (n,); ones where nothing is known."""
+    """Return how likely each predicted object is of its size, (n,); ones where nothing is known."""
     if expected is None:
         return np.ones(len(predictions))
     return np.array([expected.likelihood(g.area, doubt=config.size_doubt) for g in predictions])
@@ -446,7 +446,7 @@ def _hypotheses(
         predictions, _likelihoods(predictions, expected, config), strict=True
     ):
         if prediction.probability is not None and prediction.mask.any():
-            # Other sizes stay on offer: somebody who outlined nuclei may want a gland now.
+            # Other sizes stay on offer: a user who outlined nuclei may want a gland now.
             quality = prediction.quality * (1.0 - min(1.0, 2.0 * prediction.border)) * likely**0.5
             quality *= _size_preference(prediction.share)
             found.append(
@@ -463,7 +463,7 @@ def _hypotheses(
 def _centred(
     prediction: WindowPrediction, prompts: Prompts, config: FramingConfig, sampler: ImageSampler
 ) -> FieldOfView:
-    """Return the view of a glimpse's object that holds the clicks too."""
+    """Return the view of a prediction's object that holds the clicks too."""
     view = prediction.object_view(config.context)
     if view is None:
         return prediction.view
@@ -473,7 +473,7 @@ def _centred(
 
 
 def _middle(prediction: WindowPrediction, shape: tuple[int, int]) -> Click:
-    """Return a click where a glimpse's mask is thickest; its window's middle if empty."""
+    """Return a click where a prediction's mask is thickest; its window's middle if empty."""
     size = prediction.mask.shape[0]
     depth = ndimage.distance_transform_edt(np.pad(prediction.mask, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
@@ -550,7 +550,7 @@ class RankedPrediction:
 
     Attributes
     ----------
-    glimpse : WindowPrediction
+    prediction : WindowPrediction
         What the window shows.
     likely : float
         How likely it is meant, by its extent and place in the window and by its neighbours

@@ -8,7 +8,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ====================  ======================================================================
 ``session``           image and model; once, at the beginning, and again with another model
 ``decision``          one act on one object: prompts, seed, what was offered, what was picked
-``at``                one is at another round of the active object, or looks at it another way
+``at``                the active object is at another round, or is shown another way
 ``accept``            an object's outline on a plane, with its pixels and when
 ``reopen``            an accepted part is active again
 ``discard``           the active object was dropped

@@ -26,7 +26,7 @@ PRIOR_PICKS = 4.0
 REACH = 1.0
 """One object moves what was expected by at most so many of the model's own deviations."""
 MOST_PICKS = 6
-"""One object's picks beyond this many count no more: rarely does anybody need them."""
+"""One object's picks beyond this many count no more: rarely are more needed."""
 MOST_OF_IMAGE = 12
 """So many picks of one image count, once other images have taught the profile too."""
 
@@ -116,7 +116,7 @@ def learn(
     if profile is None:
         profile = PreferenceProfile(model=model, mixture=state.mixture)
     picks, taught = max(0, state.picks - known), profile.taught.get(image, 0)
-    counted = min(picks, state.lessons, MOST_PICKS)
+    counted = min(picks, state.informative_picks, MOST_PICKS)
     if taught < profile.picks:
         counted = min(counted, max(0, MOST_OF_IMAGE - taught))
     mixture = _within_reach(profile, state)

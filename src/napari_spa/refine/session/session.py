@@ -518,7 +518,7 @@ class RefinementSession:
         Returns
         -------
         Proposal
-            Of the round one is at afterwards.
+            Of the round that is current afterwards.
 
         Raises
         ------

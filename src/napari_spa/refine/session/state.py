@@ -153,7 +153,7 @@ class SessionState:
         return sum(decision.act == "pick" for decision in self.decisions)
 
     @property
-    def lessons(self) -> int:
+    def informative_picks(self) -> int:
         """Number of picks of an outline; those of another object teach nothing about it."""
         return sum(decision.teaches for decision in self.decisions)
 
@@ -209,12 +209,12 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
-    """The states of one object, and at which of them one is.
+    """The states of one object, and which of them is current.
 
     Attributes
     ----------
     state : SessionState
-        Where one is.
+        The current one.
     past, future : tuple of SessionState
         What undo and redo go to: the last of the past, the first of the future.
     """

@@ -86,7 +86,7 @@ class Task(Protocol):
 
 
 class _Examples(Dataset[Drawn]):
-    """Example i is drawn from ``(seed, i)`` alone, whoever draws it."""
+    """Example i is drawn from ``(seed, i)`` alone, in any process."""
 
     def __init__(self, task: Task, seed: int, count: int) -> None:
         self._task, self._seed, self._count = task, seed, count

@@ -10,8 +10,10 @@ from napari_spa.train.synthetic.scene import (
     clutter,
     crowd,
     grid_warp,
+    oval,
     soft_body,
     surface,
+    towards,
     uneven,
     window,
 )
@@ -20,6 +22,7 @@ from napari_spa.train.synthetic.shapes import (
     Target,
     blur,
     curves,
+    doubled,
     ellipse,
     exact_distance,
     grid,
@@ -200,10 +203,10 @@ def _packed(stage: Stage) -> Target:
     baseline = np.where(which[:, 0] == 0, squared[:, 1], squared[:, 0])
     width = stage.uniform(0.8, 0.06 * radius + 1.6)
     scale = np.float32(2 * spacing)
-    edge = _double((squared[:, 1] - squared[:, 0]).reshape(half) / scale, size)
-    sdf = renormalise(_double((own - baseline).reshape(half) / scale, size)) + np.float32(width)
+    edge = doubled((squared[:, 1] - squared[:, 0]).reshape(half) / scale, size)
+    sdf = renormalise(doubled((own - baseline).reshape(half) / scale, size)) + np.float32(width)
     tones = rng.standard_normal(len(seeds)).astype(np.float32)
-    tone = _double(tones[which[:, 0]].reshape(half), size)
+    tone = doubled(tones[which[:, 0]].reshape(half), size)
     shade = surface(stage, stage.uniform(0.2, 0.8) * radius, stage.uniform(0.05, 0.35))
     varied = np.float32(stage.uniform(0, 0.5)) * tone + shade
     stage.add(np.ones((size, size), np.float32), "peer", varied)
@@ -214,11 +217,6 @@ def _packed(stage: Stage) -> Target:
         stage.add(organelles, "inner")
     stage.add(ramp(edge, 0.6 * width, 1.6 * width), "rim")
     return target
-
-
-def _double(field: Field, size: int) -> Field:
-    """Repeat every pixel twice and smooth, to shape (size, size)."""
-    return blur(np.repeat(np.repeat(field, 2, axis=0), 2, axis=1)[:size, :size], 1.0)
 
 
 def tissue(stage: Stage) -> Target:
@@ -287,11 +285,11 @@ def disc(stage: Stage) -> Target:
         surface(stage, 0.15 * size, 0.08) + uneven(stage, 0.2),
     )
     angle = rng.uniform(0, np.pi)
-    sdf = _oval(stage, stage.centre, disc_radius, stage.uniform(1.0, 1.25), angle)
+    sdf = oval(stage, stage.centre, disc_radius, stage.uniform(1.0, 1.25), angle)
     temporal = rng.uniform(0, 2 * np.pi)
     shift = 0.0 if cup_asked else stage.uniform(-0.1, 0.7) * (disc_radius - cup_radius)
     place = stage.beside(shift, temporal)
-    cup_sdf = _oval(stage, place, cup_radius, stage.uniform(0.9, 1.25), angle)
+    cup_sdf = oval(stage, place, cup_radius, stage.uniform(0.9, 1.25), angle)
     if stage.chance(0.3):
         stage.add(
             np.float32(0.35) * ramp(sdf, 0.05 * disc_radius, stage.uniform(0.2, 0.6) * disc_radius),
@@ -305,7 +303,7 @@ def disc(stage: Stage) -> Target:
         stage.add(np.float32(pale) * ramp(sdf, -1.5, 1.5 + whole.penumbra), "object", skin)
     elif not cup_asked and stage.chance(0.6):
         # The nasal rim is pink, near the background's colour, under the vessels' trunk.
-        rim = np.float32(stage.uniform(0.25, 0.7)) + _towards(stage, temporal, disc_radius)
+        rim = np.float32(stage.uniform(0.25, 0.7)) + towards(stage, temporal, disc_radius)
         edge = ramp(sdf, -1.5, 1.5 + whole.penumbra)
         stage.add(np.minimum(rim, np.float32(1)) * edge, "object", skin)
     else:
@@ -320,24 +318,6 @@ def disc(stage: Stage) -> Target:
     if stage.chance(0.25):
         _round_field(stage)
     return cup if cup_asked else whole
-
-
-def _towards(stage: Stage, bearing: float, reach: float) -> Field:
-    """Ramp from 0 to 1 across the target in a direction, shape (size, size)."""
-    yy, xx = grid_warp(stage, 0.0, 1.0)
-    along = (yy - stage.centre[0]) * np.sin(bearing) + (xx - stage.centre[1]) * np.cos(bearing)
-    start = stage.uniform(-0.6, 0.2) * reach
-    share: Field = np.clip((along - start) / (0.6 * reach), 0, 1).astype(np.float32)
-    return share
-
-
-def _oval(
-    stage: Stage, place: tuple[float, float], radius: float, ratio: float, angle: float
-) -> Field:
-    """Signed distance of a slightly uneven ellipse, shape (size, size)."""
-    yy, xx = grid_warp(stage, 0.055 * radius, 0.8 * radius)
-    root = float(np.sqrt(ratio))
-    return renormalise(ellipse(yy, xx, place, (radius * root, radius / root), angle))
 
 
 def _round_field(stage: Stage) -> None:

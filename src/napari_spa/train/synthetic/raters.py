@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RaterStyle:
-    """How one person outlines objects; the same style means the same habit on every image."""
+    """How one rater outlines objects; the same style means the same habit on every image."""
 
     offset: float = 0.0  # shift of the outline outwards, as a share of the radius of the object
     # Share of a soft zone around the core that is counted in, 0 to 1.

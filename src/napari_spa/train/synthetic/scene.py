@@ -14,6 +14,7 @@ from napari_spa.train.synthetic.shapes import (
     noise,
     polygon,
     ramp,
+    renormalise,
     texture,
     tubes,
     warped,
@@ -207,3 +208,21 @@ def uneven(stage: Stage, strength: float) -> Field:
         stage.rng, stage.size, stage.uniform(0.3, 1.0) * stage.size
     )
     return slow
+
+
+def towards(stage: Stage, bearing: float, reach: float) -> Field:
+    """Ramp from 0 to 1 across the target in a direction, shape (size, size)."""
+    yy, xx = grid_warp(stage, 0.0, 1.0)
+    along = (yy - stage.centre[0]) * np.sin(bearing) + (xx - stage.centre[1]) * np.cos(bearing)
+    start = stage.uniform(-0.6, 0.2) * reach
+    share: Field = np.clip((along - start) / (0.6 * reach), 0, 1).astype(np.float32)
+    return share
+
+
+def oval(
+    stage: Stage, place: tuple[float, float], radius: float, ratio: float, angle: float
+) -> Field:
+    """Signed distance of a slightly uneven ellipse, shape (size, size)."""
+    yy, xx = grid_warp(stage, 0.055 * radius, 0.8 * radius)
+    root = float(np.sqrt(ratio))
+    return renormalise(ellipse(yy, xx, place, (radius * root, radius / root), angle))

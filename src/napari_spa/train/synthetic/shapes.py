@@ -224,3 +224,8 @@ def merge(first: Field, second: Field, width: float) -> Field:
     h = np.clip(0.5 + 0.5 * (second - first) / w, 0, 1).astype(np.float32)
     union: Field = second * (1 - h) + first * h - w * h * (1 - h)
     return union
+
+
+def doubled(field: Field, size: int) -> Field:
+    """Repeat every pixel twice and smooth, to shape (size, size)."""
+    return blur(np.repeat(np.repeat(field, 2, axis=0), 2, axis=1)[:size, :size], 1.0)

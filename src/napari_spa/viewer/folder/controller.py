@@ -381,7 +381,7 @@ class FolderController(QObject):
         self.status_message.emit(f"{name} was closed; its work is saved.")
 
     def _remember(self) -> None:
-        """Keep where one is, for another day."""
+        """Keep the current image and slice for another day."""
         if self._bookmark is not None:
             self._bookmark.keep(self.current, self.stage.plane())
 

@@ -91,7 +91,7 @@ def place_in(out: Path, path: Path | None = None) -> RecentFolder | None:
 
 
 class FolderBookmark:
-    """Go on where one was in a project the last time, and keep where one is now."""
+    """Keep the current image and slice of a project, and go on there the next time."""
 
     def __init__(self, project: Project, run: Callable[[Callable[[], None]], Any]) -> None:
         self._project, self._run = project, run

@@ -120,7 +120,7 @@ class FolderLogLocation:
         return self.open_log
 
     def close(self, log: RecordLog) -> None:
-        """Say that the work ended; whoever saves it closes the log in the background."""
+        """Say that the work ended; the saver closes the log in the background."""
         self._left(self)
 
 

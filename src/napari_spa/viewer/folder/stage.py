@@ -141,7 +141,7 @@ class FolderImageView(QObject):
         layers.selection.active = layer
 
     def left(self, location: FolderLogLocation) -> None:
-        """Save the work on an image that is let go of, whoever lets go."""
+        """Save the work on an image that is left, for whatever reason."""
         if self.current is not None and self.current.location is location:
             # The user removed its layer; what else that starts comes first.
             self._gone = self.current

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ProfileActions(QObject):
-    """The acts on the profiles of a refiner."""
+    """The actions on the profiles of a dock."""
 
     setting_wanted = Signal(str)  # the profile that the settings shall name; empty for none
 
@@ -61,10 +61,10 @@ class ProfileActions(QObject):
         self.setting_wanted.emit("" if path is None else str(path))
         self._start_again(before)
 
-    # ------------------------------------------------------------------ on the shelf
+    # ------------------------------------------------------------------ in the store
 
     def new(self, name: str, task: str) -> None:
-        """Put an empty profile for the model in use on the shelf, and use it."""
+        """Put an empty profile for the model in use in the store, and use it."""
 
         def make(session: RefinementSession) -> None:
             model = session.model.identity
@@ -73,7 +73,7 @@ class ProfileActions(QObject):
         self._controller.with_session(make)
 
     def keep(self, name: str, task: str) -> None:
-        """Put what this window learnt without a profile on the shelf, and use it."""
+        """Put what this window learnt without a profile in the store, and use it."""
         loose = self._profiles.loose
         if loose is None:
             return
@@ -85,19 +85,19 @@ class ProfileActions(QObject):
         self._put(lambda: replace(loose, name=name.strip(), task=task.strip()), then)
 
     def merge(self, others: Sequence[Path], name: str, task: str) -> None:
-        """Put one profile of the one in use and others on the shelf, and use it."""
-        path, lessons = self._profiles.chosen, self._profiles.updates
+        """Put one profile of the one in use and others in the store, and use it."""
+        path, updates = self._profiles.chosen, self._profiles.updates
         if path is None:
             return
         paths = [path, *others]
 
         def make() -> PreferenceProfile:
-            return merge_profiles([lessons.read(p) for p in paths], name.strip(), task.strip())
+            return merge_profiles([updates.read(p) for p in paths], name.strip(), task.strip())
 
         self._put(make)
 
     def copy(self, name: str, task: str) -> None:
-        """Put a copy of the profile in use on the shelf; where its file is gone, use that."""
+        """Put a copy of the profile in use in the store; where its file is gone, use that."""
         profiles = self._profiles
         path, held = profiles.chosen, profiles.profile
         if path is None:
@@ -148,7 +148,7 @@ class ProfileActions(QObject):
         profiles.files.ask(forget, then)
 
     def delete(self) -> None:
-        """Take the profile in use off the shelf, and use none."""
+        """Take the profile in use out of the store, and use none."""
         profiles, known = self._profiles, self._profiles.entry
         path = profiles.chosen
         if path is None:

@@ -87,26 +87,26 @@ class PendingUpdates:
         self._written: dict[Path, list[_Step]] = {}  # the latest of this window
 
     def due(self, path: Path) -> int:
-        """Return how many lessons are not in a profile's file yet; in any thread."""
+        """Return how many updates are not in a profile's file yet; in any thread."""
         return len(self._due.get(path, ()))
 
     def unwritten(self) -> tuple[Path, ...]:
-        """Return the profiles that lack lessons."""
+        """Return the profiles that lack updates."""
         return tuple(self._due)
 
     def teach(self, path: Path, profile_update: ProfileUpdate) -> PreferenceProfile:
-        """Write a lesson, and all that were due before it."""
+        """Write an update, and all that were due before it."""
         self._due.setdefault(path, []).append(profile_update)
         return self.write(path)
 
     def write(self, path: Path) -> PreferenceProfile:
         """Write what is due; raises as :meth:`teach` does."""
-        lessons = self._due[path]
+        updates = self._due[path]
         steps: list[_Step] = []
 
         def learn(profile: PreferenceProfile) -> PreferenceProfile:
             steps.clear()
-            for profile_update in lessons:
+            for profile_update in updates:
                 steps.append(_Step(profile_update, profile, profile_update(profile)))
                 profile = steps[-1].after
             return profile
@@ -117,7 +117,7 @@ class PendingUpdates:
         return written
 
     def forget(self, path: Path, profile_update: ProfileUpdate) -> PreferenceProfile | None:
-        """Take the latest lesson of a profile back; None where something else came after it."""
+        """Take the latest update of a profile back; None where something else came after it."""
         due, written = self._due.get(path, []), self._written.get(path, [])
         if due:
             if due[-1] is not profile_update:
@@ -152,7 +152,7 @@ class PendingUpdates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Step:
-    """A lesson that was written, and the profile before and after it."""
+    """An update that was written, and the profile before and after it."""
 
     profile_update: ProfileUpdate
     before: PreferenceProfile
@@ -177,7 +177,7 @@ def _evidence(profile: PreferenceProfile) -> str:
 def for_model(
     profile_update: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
 ) -> ProfileUpdate:
-    """Return a lesson that refuses profiles of another model than its own."""
+    """Return an update that refuses profiles of another model than its own."""
 
     def checked(profile: PreferenceProfile) -> PreferenceProfile:
         profile.check(model)
@@ -186,8 +186,8 @@ def for_model(
     return checked
 
 
-def _after(profile: PreferenceProfile, lessons: list[ProfileUpdate]) -> PreferenceProfile:
-    for profile_update in lessons:
+def _after(profile: PreferenceProfile, updates: list[ProfileUpdate]) -> PreferenceProfile:
+    for profile_update in updates:
         profile = profile_update(profile)
     return profile
 
@@ -195,7 +195,7 @@ def _after(profile: PreferenceProfile, lessons: list[ProfileUpdate]) -> Preferen
 UNSAVED = "Unsaved preference: it lasts until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _MOST_UNLEARNT = 50
-"""So many lessons can be taken back, one after another."""
+"""So many updates can be taken back, one after another."""
 _MOST_BACK = 12
 """So many of those that were removed are offered."""
 
@@ -204,21 +204,21 @@ _Listed = tuple[tuple[StoreEntry, ...], tuple[StoreEntry, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What became of writing a lesson: what the file holds, or why it was not written."""
+    """What became of writing an update: what the file holds, or why it was not written."""
 
     profile: PreferenceProfile | None
     problem: str = ""
 
 
 class ActiveProfile(QObject):
-    """The profiles on the shelf and the one in use; all but :meth:`equip` in the main thread.
+    """The profiles in the store and the one in use; all but :meth:`equip` in the main thread.
 
     Without a chosen profile, what is learnt stays with the window.
     """
 
     changed = Signal()  # the list, the choice, or what is in the profile in use
     failed = Signal(str)  # what went wrong, in one sentence
-    forgotten = Signal(object)  # what the window knows after a lesson was taken back or repeated
+    forgotten = Signal(object)  # what the window knows after an update was taken back or repeated
     _refused = Signal(object, str)  # from other threads
     _unlearnt = Signal(object, object)
 
@@ -250,7 +250,7 @@ class ActiveProfile(QObject):
 
     @property
     def unwritten(self) -> bool:
-        """Whether the profile in use lacks lessons that could not be written yet."""
+        """Whether the profile in use lacks updates that could not be written yet."""
         due = 0 if self.chosen is None else self.updates.due(self.chosen)
         return due > 0 and not self._writing
 
@@ -302,7 +302,7 @@ class ActiveProfile(QObject):
     # ------------------------------------------------------------------ choosing
 
     def refresh(self) -> None:
-        """Read the shelf again."""
+        """Read the store again."""
         chosen, known = self.chosen, self.entry
 
         def look() -> _Listed:
@@ -387,7 +387,7 @@ class ActiveProfile(QObject):
                     partial(self.updates.forget, path, taught.profile_update)
                 )
             except SpaError as error:
-                _logger.info("a lesson stays: %s", error)
+                _logger.info("an update stays: %s", error)
                 profile = None
             if profile is None:
                 return False
@@ -497,7 +497,7 @@ class ActiveProfile(QObject):
             return _Written(self.updates.teach(path, profile_update))
         except SpaError as error:
             return _Written(None, str(error))
-        except Exception as error:  # the lesson must not be lost, whatever it is
+        except Exception as error:  # the update must not be lost, whatever it is
             _logger.exception("a profile could not be written")
             return _Written(None, f"the profile could not be written ({error}).")
 

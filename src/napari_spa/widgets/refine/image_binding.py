@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ImageBinding(QObject):
-    """Show which image is annotated, where in it one is, and which objects it has.
+    """Show which image is annotated, which slice is shown, and which objects it has.
 
     Follows the viewer: another image, slice or active object there is another one here.
     """
@@ -143,7 +143,7 @@ class ImageBinding(QObject):
         return annotated
 
     def _on_plane(self) -> None:
-        """Show where in the stack one is."""
+        """Show which slice of the stack it is."""
         target, viewer = self._controller.target(), self._controller.viewer
         count, current = self._propagation.slices() or (1, 0)
         self._parts.stack.set_slices(count, current)
