@@ -131,7 +131,7 @@ def test_the_mouse_says_which_object_is_meant(modifiers, aim):
 
     from napari.components import ViewerModel
 
-    from napari_spa.viewer.annotation.gestures import CanvasGestures
+    from napari_spa.viewer.annotation.prompts import CanvasGestures
 
     class Taker:
         def click(self, position, label=1, *, aim="auto"):

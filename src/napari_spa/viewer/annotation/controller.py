@@ -17,9 +17,8 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target
-from napari_spa.viewer.annotation.engine import make_session, rehearse
 from napari_spa.viewer.annotation.images import AnnotatedImages
-from napari_spa.viewer.annotation.model_in_use import ActiveModel
+from napari_spa.viewer.annotation.model import ActiveModel, make_session, rehearse
 from napari_spa.viewer.annotation.round import (
     RenderedRound,
     RoundRenderer,
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.engine import SessionFactory
     from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage
+    from napari_spa.viewer.annotation.model import SessionFactory
 
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
 

@@ -20,9 +20,9 @@ from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.objects import Part
+from napari_spa.viewer.annotation.click_target import plane_index
 from napari_spa.viewer.annotation.controller import BUSY
 from napari_spa.viewer.annotation.round import display_record
-from napari_spa.viewer.annotation.stored_masks import plane_index
 from napari_spa.viewer.layers.planes import image_plane_of, shown_plane, spatial_shape
 
 if TYPE_CHECKING:

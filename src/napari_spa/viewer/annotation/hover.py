@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import DoubleArray
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.gestures import CanvasGestures
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.prompts import CanvasGestures
     from napari_spa.viewer.background import JobHandle
 
     Place = tuple[AnnotatedImage, Plane, tuple[float, float]]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject
 
 from napari_spa.errors import SpaError
+from napari_spa.viewer.annotation.click_target import stored_mask
 from napari_spa.viewer.annotation.image import ActiveObject
-from napari_spa.viewer.annotation.stored_masks import stored_mask
 from napari_spa.viewer.autosave.export import export_work, in_words
 from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.gestures import Position
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.prompts import Position
 
 
 class ObjectActions(QObject):

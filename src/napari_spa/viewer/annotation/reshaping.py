@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.gestures import Position
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.prompts import Position
 
 _CHOOSE = "Choose an object first: click on one, or in the list."
 

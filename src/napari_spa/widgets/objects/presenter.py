@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.gestures import Position
-    from napari_spa.viewer.annotation.prompts import PromptController
+    from napari_spa.viewer.annotation.prompts import Position, PromptController
     from napari_spa.widgets.objects.table import ObjectTable
 
 

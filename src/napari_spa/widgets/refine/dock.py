@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.engine import SessionFactory
+    from napari_spa.viewer.annotation.model import SessionFactory
     from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.settings import Settings
 
@@ -201,7 +201,7 @@ class RefineDock(QWidget):
             self._on_failed(str(error))
 
     def _make_session(self, model: str) -> RefinementSession:
-        from napari_spa.viewer.annotation.engine import make_session
+        from napari_spa.viewer.annotation.model import make_session
 
         return make_session(model, self.settings)
 
