@@ -172,7 +172,7 @@ def play_stack(meter: StallMeter, size: tuple[int, int]) -> None:
     dock.prompt_controller.click(tuple(world))
     wait(lambda: not controller.busy and controller.choosing)
     meter.report("first click in a stack")
-    dock.controller.propagate("both")
+    dock.propagation.propagate("both")
     wait(lambda: not controller.busy)
     live(0.5)
     meter.report("propagating")

@@ -51,7 +51,7 @@ def _gated(name):
     return act
 
 
-for _name in ("start", "pick", "restore", "look"):
+for _name in ("start", "pick", "restore", "set_view"):
     setattr(GatedSession, _name, _gated(_name))
 
 
