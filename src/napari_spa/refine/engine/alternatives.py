@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, FloatArray
+    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
     from napari_spa.refine.engine.choices import Said
     from napari_spa.refine.engine.config import EngineConfig
     from napari_spa.refine.engine.hypotheses import Hypothesis
@@ -150,7 +150,7 @@ def covering(
 
 
 def weighed(
-    hypotheses: Sequence[Hypothesis], samples: Samples, said: Said, config: EngineConfig
+    hypotheses: Sequence[Hypothesis], mine: DoubleArray, said: Said, config: EngineConfig
 ) -> list[tuple[Hypothesis, float]]:
     """Weigh objects of other views against the present view by all that was said.
 
@@ -158,8 +158,8 @@ def weighed(
     ----------
     hypotheses : sequence of Hypothesis
         What else the prompts may mean.
-    samples : Samples
-        The present view's.
+    mine : ndarray of shape (N,)
+        float64, how likely what was said is for each sample of the present view, as a logarithm.
     said : Said
         By the user.
     config : EngineConfig
@@ -170,7 +170,7 @@ def weighed(
     list of (Hypothesis, float)
         Those that the prompts do not rule out, and how likely each is.
     """
-    here = float(np.exp(said.log_likelihood(samples.probabilities, samples.view)).mean())
+    here = float(np.exp(mine).mean())
     found = []
     for other in hypotheses:
         if other.sees(said.evidence):

@@ -62,7 +62,7 @@ class FramingConfig:
     alone: float = 0.3
     size_prior: float = 0.2
     hypotheses: int = 6
-    distinct: float = 0.7
+    distinct: float = 0.5
     size_merit: float = 0.05
     around: tuple[float, ...] = (0.5, 1.0, 2.0)
     size_doubt: float = 0.02

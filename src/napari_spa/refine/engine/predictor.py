@@ -503,14 +503,15 @@ class SpaPredictor:
         progress(0.95, "grouping the samples")
         evidence = asked.said.evidence.within(self.sampler.shape)
         said = replace(asked.said, evidence=evidence)
-        shares = softmax(said.log_likelihood(probabilities, asked.view))
+        likely = said.log_likelihood(probabilities, asked.view)
+        shares = softmax(likely)
         samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
         if shift:
             samples = samples.grown(shift * decoded.spread)
             draws = self._moved_draws(draws, shift)
-        others = weighed((*asked.hypotheses, *found), samples, said, self.config)
+        others = weighed((*asked.hypotheses, *found), likely, said, self.config)
         proposal, order = build_proposal(
             samples,
             alternatives := self._alternatives(samples, others),
