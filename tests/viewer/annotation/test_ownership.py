@@ -558,6 +558,7 @@ def test_in_the_3d_view_every_tool_says_where_it_works(annotator):
     np.testing.assert_array_equal(labels(annotated), before)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # napari's, as it switches
 @pytest.mark.parametrize("job", JOBS)
 def test_a_round_that_arrives_in_the_3d_view_is_there_in_the_2d_view(annotator, job):
     annotated = job(annotator)

@@ -59,7 +59,9 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
 
 def _add(layer: Shapes, drawn: Drawing, line: float) -> None:
     try:
-        layer.add(drawn.shapes, **drawn.style(line))
+        # In the 3D view napari makes tubes of paths; of one that goes back on itself with a NaN.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            layer.add(drawn.shapes, **drawn.style(line))
     except RuntimeError:
         layer.data = []
         good = drawn.only(_can_be_filled)
