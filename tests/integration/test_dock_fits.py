@@ -1,12 +1,14 @@
 """The dock in a laptop's window: the main flow needs no scrolling, whatever runs."""
 
 import numpy as np
+import pytest
 from qtpy.QtCore import QPoint, QRect
 from qtpy.QtWidgets import QScrollArea
 from tiny_model import make_model
 
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 
 
@@ -53,3 +55,25 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         dock.release()
         viewer.window.remove_dock_widget(dock)
         dock.deleteLater()
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_a_folder_opened_second_has_room_for_its_list(make_napari_viewer, qtbot, width):
+    viewer, model = make_napari_viewer(show=True), make_model()
+    refine = RefineDock(
+        viewer, lambda name: RefinementSession(model, config=EngineConfig(samples=12))
+    )
+    folder = None
+    try:
+        viewer.window.add_dock_widget(refine, name="SPA Refine")
+        refine.window().resize(width, 720)
+        qtbot.wait(300)
+        folder = FolderDock(viewer)
+        viewer.window.add_dock_widget(folder, name="SPA Folder")
+        qtbot.waitUntil(lambda: folder.isVisible() and folder.height() > 500, timeout=10_000)
+    finally:
+        for dock in (folder, refine):
+            if dock is not None:
+                dock.release()
+                viewer.window.remove_dock_widget(dock)
+                dock.deleteLater()

@@ -62,6 +62,8 @@ class MainWindowCloseFilter(QObject):
 
 
 _WIDTH, _POLISHED_MS = 330, 100
+_WIDE = 1500
+"""Width of a window in pixels from which there is room for two docks beside each other."""
 
 
 class DockLayout(QObject):
@@ -83,6 +85,19 @@ class DockLayout(QObject):
             window.splitDockWidget(ours, other, Qt.Orientation.Horizontal)
             other.visibilityChanged.connect(self._on_laid_out)
 
+    def join(self, widget: QWidget) -> None:
+        """Put ours beside the dock of a widget that was there, or in front of it as a tab."""
+        ours, other, window = self._dock(), _dock_of(widget), self._widget.window()
+        if ours is None or other is None or not isinstance(window, QMainWindow):
+            return
+        if ours.isFloating() or window.dockWidgetArea(ours) != window.dockWidgetArea(other):
+            return
+        if window.width() >= _WIDE:
+            window.splitDockWidget(other, ours, Qt.Orientation.Horizontal)
+        else:
+            window.tabifyDockWidget(other, ours)
+            ours.raise_()
+
     def close(self) -> None:
         """Leave the docks as they are."""
         self._other = None
@@ -90,11 +105,7 @@ class DockLayout(QObject):
         self._widen_due.stop()
 
     def _dock(self) -> QDockWidget | None:
-        """Return the dock that the widget is in."""
-        parent: QObject | None = self._widget.parent()
-        while parent is not None and not isinstance(parent, QDockWidget):
-            parent = parent.parent()
-        return parent
+        return _dock_of(self._widget)
 
     def _share_height(self) -> None:
         """Give the dock below as much height as it needs; the list can be scrolled."""
@@ -115,6 +126,14 @@ class DockLayout(QObject):
         window = self._widget.window()
         if isinstance(window, QMainWindow):
             window.resizeDocks(docks, [_WIDTH] * len(docks), Qt.Orientation.Horizontal)
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    """Return the dock that a widget is in."""
+    parent: QObject | None = widget.parent()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
 
 
 class DockLifecycle(QObject):

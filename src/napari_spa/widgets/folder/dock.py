@@ -63,6 +63,8 @@ class FolderDock(QWidget):
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
         self._places = DockLayout(self)
+        self._join_due = later(self, self._join)
+        self._join_due.start()  # once napari has put it into a dock
         self._list_due = later(self, self._list)
         self._words_due = later(self, self._show_words)
         self._connect()
@@ -125,16 +127,25 @@ class FolderDock(QWidget):
         )
         self.parts.set_keys(keys)
 
+    def _join(self) -> None:
+        """Share the room with *SPA Refine*, where that was opened first."""
+        found = self._find_refine_dock()
+        if found is not None:
+            self._places.join(found)
+
+    def _find_refine_dock(self) -> RefineDock | None:
+        window = getattr(self._viewer, "window", None)
+        docks = () if window is None else window.dock_widgets.values()
+        return next((w for w in docks if isinstance(w, RefineDock) and not w.closed), None)
+
     def _open_refine_dock(self) -> RefineDock:
         """Return the dock *SPA Refine* of this window; open it where it is not there."""
         refine_dock = self._refine_dock
         if refine_dock is not None and not refine_dock.closed:
             return refine_dock
-        window = self._viewer.window
-        docks = [w for w in window.dock_widgets.values() if isinstance(w, RefineDock)]
-        found = next((dock for dock in docks if not dock.closed), None)
+        found = self._find_refine_dock()
         if found is None:
-            dock, found = window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+            dock, found = self._viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
             self._places.put_beside(dock)
         assert isinstance(found, RefineDock)
         self._refine_dock = found
@@ -330,6 +341,7 @@ class FolderDock(QWidget):
         self._on_note_left()
         self._list_due.stop()
         self._words_due.stop()
+        self._join_due.stop()
         self._places.close()
         if self._keys is not None:
             self._keys.release()
