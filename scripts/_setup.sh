@@ -74,13 +74,6 @@ require_gui() {
     require_packages ${missing[@]+"${missing[@]}"}
 }
 
-# One test looks at a report in Chromium; it is left out where there is none, except in CI.
-require_browser() {
-    command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
-        [ "$(uname -s)" != Linux ] || (require_packages chromium) ||
-        say "Without Chromium one test is left out."
-}
-
 has_display() {
     [ "$(uname -s)" != Linux ] || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]
 }

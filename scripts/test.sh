@@ -8,7 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 
 prepare_python
 require_gui xvfb
-require_browser
 install_package batch,evaluate,formats,train check
 cd "$root"
 

@@ -34,8 +34,8 @@ _LINE = 2.0
 """Of outlines, in pixels of the screen, but for a pixel of the image at least."""
 _THICKEST = 8
 _OPACITY = {True: 0.45, False: 0.9}  # by whether objects are filled
-_SEEDS = (0.95522, 0.5, 0.11, 0.27, 0.63, 0.81)
-"""Of colours; with the first, the first objects are green, violet and pink."""
+_SEEDS = (0.95522, 0.14, 0.32, 0.53, 0.59, 0.68)
+"""Of colours whose first three are strong (chroma of 45 or more); green, red, violet first."""
 _FIRST_OBJECTS = (1, 2, 3)
 
 

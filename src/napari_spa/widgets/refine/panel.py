@@ -58,6 +58,7 @@ _TIPS = {
 
 REFINE, OBJECTS, STACK, OPTIONS = range(4)
 _STATUS_LINES = 3
+_LABEL_PADDING = 6  # what napari's style keeps free above and under a label's text, in pixels
 _LINES_BESIDE = 30  # height, in lines of text, of all that is in sight but two rows of pictures
 _SMALLEST_PICTURE = 84
 
@@ -73,7 +74,7 @@ class StatusLine(QLabel):
 
     def sizeHint(self) -> QSize:
         """Return the size of a few lines, however many there are."""
-        return QSize(200, _STATUS_LINES * self.fontMetrics().lineSpacing())
+        return QSize(200, _STATUS_LINES * self.fontMetrics().lineSpacing() + _LABEL_PADDING)
 
     def minimumSizeHint(self) -> QSize:
         """Be as narrow as need be."""
@@ -237,7 +238,7 @@ class RefinePanel(QWidget):
         """Make the pictures as large as leaves all of them in sight."""
         super().resizeEvent(event)
         line = self.fontMetrics().lineSpacing()
-        self.now.setFixedHeight(max(2 * line, self.cancel.sizeHint().height()))
+        self.now.setFixedHeight(max(2 * line + _LABEL_PADDING, self.cancel.sizeHint().height()))
         room = self.height() - _LINES_BESIDE * line
         self.grid.set_largest(min(max(room // 2, _SMALLEST_PICTURE), LARGEST_SIDE))
 
