@@ -124,6 +124,7 @@ def test_what_is_saved_is_remembered(make_store):
         "profile": Path("folder") / "mine à moi.json",
         "overlap": "replace",
         "contrast": "layer",
+        "hover": False,
         "blind": True,
         "autosave": False,
         "propagate_slices": 12,
