@@ -31,7 +31,9 @@ def mixture(mean):
 
 
 def state(mean, picks):
-    return SimpleNamespace(initial=mixture(0), mixture=mixture(mean), picks=picks, lessons=picks)
+    return SimpleNamespace(
+        initial=mixture(0), mixture=mixture(mean), picks=picks, informative_picks=picks
+    )
 
 
 def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
