@@ -14,6 +14,7 @@ from napari.utils.transforms import Affine
 from psygnal import Signal
 
 from napari_spa.core.plane import Plane
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.errors import SpaError
 from napari_spa.viewer.compat import quick_contours
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
@@ -330,18 +331,20 @@ _NO_CLASS = "#a0a0a0"
 
 
 def mask_colours(image: Image | None = None) -> CyclicLabelColormap:
-    """Return the colours of objects, the first of which stand out from an image."""
+    """Return the colours of objects; the first stand out from an image and from candidates."""
     if image is None:
         return _colours(_SEEDS[0])
     from skimage.color import rgb2lab
 
     seen = rgb2lab(np.asarray(image.thumbnail)[..., :3].reshape(-1, 3) / 255)  # (N, 3)
+    others = rgb2lab(np.array([ADDED_COLOUR, REMOVED_COLOUR]) / 255)
 
     def distance(seed: float) -> float:
-        """Return how far the least distinct of the first objects is from most of the image."""
+        """Return how far the least distinct of the first objects is from what it lies among."""
         first = rgb2lab(_colours(seed).map(np.array(_FIRST_OBJECTS))[:, :3])
         apart = np.linalg.norm(seen[:, None] - first[None], axis=-1)
-        return float(np.percentile(apart, 5, axis=0).min())
+        candidates = np.linalg.norm(others[:, None] - first[None], axis=-1)
+        return float(min(np.percentile(apart, 5, axis=0).min(), candidates.min()))
 
     return _colours(max(_SEEDS, key=distance))
 
