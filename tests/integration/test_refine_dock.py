@@ -48,6 +48,18 @@ def play(qtbot, dock, act):
     return signal.args[0]
 
 
+def test_scripts_drive_a_dock_by_its_former_names(open_dock, viewer, qtbot):
+    dock = open_dock()
+    viewer.add_image(image())
+    heard = []
+    dock.refiner.said.connect(heard.append)
+    with qtbot.waitSignal(dock.refiner.proposed, timeout=30_000):
+        dock.prompter.click((30, 30))
+    dock.refiner.accept()
+    assert dock.refiner.current.mask.layer.data.any()
+    assert heard
+
+
 def press(viewer, key):
     """Resolve a key as napari does: the active layer first, then the viewer."""
     from app_model.types import KeyBinding

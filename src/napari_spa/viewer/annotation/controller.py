@@ -68,10 +68,8 @@ class AnnotationController(QObject):
     objects_changed = Signal()  # accepted objects changed, or another image is annotated
     undo_requested = Signal()  # there is no round to go to: what was done to objects is meant
     redo_requested = Signal()  # there is no round to go to: what was done to objects is meant
-    status_message = Signal(
-        str
-    )  # what happened or what to do next; what went wrong; in one sentence
-    failed = Signal(str)  # what happened or what to do next; what went wrong; in one sentence
+    status_message = Signal(str)  # what happened or what to do next, in one sentence
+    failed = Signal(str)  # what went wrong, in one sentence
     _troubled = Signal(str)  # from the logs' threads, as the next
     _mended = Signal(str)
 
@@ -90,9 +88,8 @@ class AnnotationController(QObject):
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
         self._owner: AnnotatedImage | None = None  # whose image the latest job is about
-        self._before: ActiveObject | None = (
-            None  # what comes back when its object cannot be started
-        )
+        # What comes back when an object cannot be started.
+        self._before: ActiveObject | None = None
         self._troubled.connect(self.failed)
         self._mended.connect(self.status_message)
         self.autosave = AutosaveManager(work_root, self._troubled.emit, self._mended.emit)
@@ -128,6 +125,11 @@ class AnnotationController(QObject):
         self.worker.submit_idle(job)
 
     # ------------------------------------------------------------------ what it is now
+
+    @property
+    def said(self) -> Any:  # noqa: ANN401  a bound signal
+        """Return ``status_message`` by its former name, for scripts that drive a dock."""
+        return self.status_message
 
     @property
     def current(self) -> AnnotatedImage | None:

@@ -120,8 +120,8 @@ class FolderController(QObject):
     project_changed = Signal()  # another folder is open, or its list of images changed
     changed = Signal(str)  # what is known of an image changed
     opened = Signal(str)  # an image is on show; an empty name when none is any more
-    status_message = Signal(str)  # what happened or what to do; what went wrong; in one sentence
-    failed = Signal(str)  # what happened or what to do; what went wrong; in one sentence
+    status_message = Signal(str)  # what happened or what to do, in one sentence
+    failed = Signal(str)  # what went wrong, in one sentence
     _held_now = Signal(object, object)
     _was_read = Signal(str, object)
 
@@ -159,6 +159,11 @@ class FolderController(QObject):
         self.failed.connect(self._status.clear)
 
     # ------------------------------------------------------------------ what it is now
+
+    @property
+    def said(self) -> Any:  # noqa: ANN401  a bound signal
+        """Return ``status_message`` by its former name, for scripts that drive a dock."""
+        return self.status_message
 
     @property
     def out(self) -> Path | None:

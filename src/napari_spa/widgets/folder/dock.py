@@ -333,6 +333,11 @@ class FolderDock(QWidget):
             event.acceptProposedAction()
             self.open_folder(folder)
 
+    @property
+    def walker(self) -> FolderController:
+        """Return ``controller`` by its former name, for scripts that drive a dock."""
+        return self.controller
+
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
         if self._closed:

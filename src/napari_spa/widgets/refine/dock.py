@@ -374,6 +374,18 @@ class RefineDock(QWidget):
             self._activity.close()
             self._activity = None
 
+    # ------------------------------------------- former names, for scripts that drive a dock
+
+    @property
+    def refiner(self) -> AnnotationController:
+        """Return ``controller``."""
+        return self.controller
+
+    @property
+    def prompter(self) -> PromptController:
+        """Return ``prompt_controller``."""
+        return self.prompt_controller
+
     # ------------------------------------------------------------------ living
 
     @property
