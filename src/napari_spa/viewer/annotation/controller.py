@@ -127,7 +127,7 @@ class AnnotationController(QObject):
     # ------------------------------------------------------------------ what it is now
 
     @property
-    def said(self) -> Any:  # noqa: ANN401  a bound signal
+    def said(self) -> Any:
         """Return ``status_message`` by its former name, for scripts that drive a dock."""
         return self.status_message
 

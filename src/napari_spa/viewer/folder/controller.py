@@ -161,7 +161,7 @@ class FolderController(QObject):
     # ------------------------------------------------------------------ what it is now
 
     @property
-    def said(self) -> Any:  # noqa: ANN401  a bound signal
+    def said(self) -> Any:
         """Return ``status_message`` by its former name, for scripts that drive a dock."""
         return self.status_message
 
