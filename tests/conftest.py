@@ -56,6 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         _skip(items, "no GPU", lambda item: item.get_closest_marker("gpu"))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Leave bytes out of tests' names: gzip's hold the time, and processes must agree on names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def _skip(items, reason, applies) -> None:
     for item in filter(applies, items):
         item.add_marker(pytest.mark.skip(reason=reason))

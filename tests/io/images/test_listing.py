@@ -123,7 +123,7 @@ def test_folders_of_any_depth_are_gone_through_as_far_as_paths_go(very_deep):
         ("empty.tif", b""),
         ("broken.tif", b"II*\0nonsense"),
         ("cut.npy", b"\x93NUMPY\x01\x00"),
-        ("cut.nii.gz", gzip.compress(b"no volume")),
+        ("cut.nii.gz", gzip.compress(b"no volume", mtime=0)),
         ("text.png", b"this is no picture"),
     ],
 )
