@@ -10,7 +10,7 @@ from tiny_model import make_model
 import napari_spa
 from napari_spa.core.metrics import dice
 from napari_spa.core.obedience import NO_EVIDENCE
-from napari_spa.refine.engine.choices import Choice, Option, Said
+from napari_spa.refine.engine.choices import Choice, Option, UserInput
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
@@ -42,7 +42,7 @@ def test_a_pick_weighs_masks_of_any_view():
     shown = (Option(VIEW, disc(VIEW, 32, 32, 6)), Option(VIEW, disc(VIEW, 32, 32, 14)))
     small, large = disc(PART, 32, 32, 6)[None], disc(PART, 32, 32, 14)[None]
     for index, (likely, unlikely) in enumerate(((small, large), (large, small))):
-        said = Said((), NO_EVIDENCE, (Choice(shown, index),))
+        said = UserInput((), NO_EVIDENCE, (Choice(shown, index),))
         found = said.log_likelihood(np.concatenate([likely, unlikely]), PART)
         assert found[0] > np.log(0.5) > found[1]
         again = replace(said, choices=2 * said.choices)

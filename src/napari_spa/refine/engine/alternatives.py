@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
-    from napari_spa.refine.engine.choices import Said
+    from napari_spa.refine.engine.choices import UserInput
     from napari_spa.refine.engine.config import EngineConfig
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.samples import Samples
@@ -150,7 +150,7 @@ def covering(
 
 
 def weighed(
-    hypotheses: Sequence[Hypothesis], mine: DoubleArray, said: Said, config: EngineConfig
+    hypotheses: Sequence[Hypothesis], mine: DoubleArray, said: UserInput, config: EngineConfig
 ) -> list[tuple[Hypothesis, float]]:
     """Weigh objects of other views against the present view by all that was said.
 
@@ -160,7 +160,7 @@ def weighed(
         What else the prompts may mean.
     mine : ndarray of shape (N,)
         float64, how likely what was said is for each sample of the present view, as a logarithm.
-    said : Said
+    said : UserInput
         By the user.
     config : EngineConfig
         What an object of another view counts for.

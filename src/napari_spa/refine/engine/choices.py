@@ -110,7 +110,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
+class UserInput:
     """All that a user said about an object so far.
 
     Attributes
@@ -135,4 +135,4 @@ class Said:
         return total
 
 
-NOTHING_SAID = Said((), NO_EVIDENCE)
+NO_INPUT = UserInput((), NO_EVIDENCE)

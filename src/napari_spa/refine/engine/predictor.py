@@ -16,7 +16,7 @@ from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
-from napari_spa.refine.engine.choices import NOTHING_SAID, Choice, Said
+from napari_spa.refine.engine.choices import NO_INPUT, Choice, UserInput
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows
 from napari_spa.refine.engine.framing import (
@@ -101,7 +101,7 @@ class Asked:
         Number of the round, from 1.
     seed : int
         Seed of everything random in this round.
-    said : Said
+    said : UserInput
         By the user: clicks, what is shown obeys pixel by pixel, and picks.
     picks : int
         How often a candidate was picked.
@@ -116,7 +116,7 @@ class Asked:
     mixture: MixtureParameters
     number: int
     seed: int
-    said: Said = NOTHING_SAID
+    said: UserInput = NO_INPUT
     picks: int = 0
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()

@@ -168,7 +168,7 @@ class SessionState:
     @property
     def asked(self) -> Asked:
         """What decides the round."""
-        from napari_spa.refine.engine.choices import Said
+        from napari_spa.refine.engine.choices import UserInput
         from napari_spa.refine.engine.predictor import Asked  # brings torch
 
         return Asked(
@@ -177,7 +177,7 @@ class SessionState:
             self.mixture,
             self.number,
             self.seed,
-            said=Said(self.own_clicks, self.evidence, self.choices),
+            said=UserInput(self.own_clicks, self.evidence, self.choices),
             picks=self.picks,
             size=self.size,
             hypotheses=self.hypotheses,

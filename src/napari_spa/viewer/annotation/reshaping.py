@@ -122,12 +122,6 @@ class ObjectEditing(QObject):
 
     # ------------------------------------------------------------------ review
 
-    def to_review(self) -> list[int]:
-        """Return the objects that were found, or propagated, and wait for a look."""
-        annotated = self._controller.current
-        active = {} if annotated is None else annotated.annotation.objects
-        return [number for number, one in active.items() if one.status == "review"]
-
     def keep(self, numbers: Sequence[int]) -> None:
         """Accept objects that wait for a look, as one act."""
         group = _group(numbers)
