@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -239,3 +240,24 @@ def test_picture(tmp_path: Path) -> None:
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     write_picture(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(iio.imread(tmp_path / "a.png"), picture)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_that_lead_in_a_circle_are_refused(tmp_path, empty, bigtiff):
+    path = tmp_path / "circle.tif"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
+        for value in (1, 2):
+            writer.write(np.full((8, 9), value, np.uint8), metadata=None, contiguous=False)
+    with tifffile.TiffFile(path) as tiff:
+        first, last = tiff.pages[0].offset, tiff.pages[1]
+        form = tiff.tiff
+        end = last.offset + form.tagnosize + len(last.tags) * form.tagsize
+    content = bytearray(path.read_bytes())
+    target = len(content) if empty else first
+    content[end : end + form.offsetsize] = struct.pack(form.offsetformat, target)
+    if empty:  # a page without a tag that leads to itself
+        content += struct.pack(form.tagnoformat, 0) + struct.pack(form.offsetformat, target)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"circle\.tif .*: its pages lead in a circle"):
+        read_image(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,6 +45,7 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
     missing = [name for name in ome_parts(path) if not os.path.exists(path.parent / name)]
     options: dict[str, Any] = {"is_ome": False} if missing else {}
     with _heard() as said, tifffile.TiffFile(path, **options) as tiff:
+        _check_pages(tiff)
         if not tiff.series:
             raise ValueError("it holds no image")
         images = [
@@ -61,6 +63,23 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
         f"({', '.join(missing[:3])}); only what this file holds is opened."
     )
     return replace(raw, notes=(*raw.notes, note))
+
+
+def _check_pages(tiff: TiffFile) -> None:
+    """Refuse pages that lead in a circle: tifffile may follow them without an end."""
+    file, form = tiff.filehandle, tiff.tiff
+    offset, seen = int(tiff.pages.first.offset), set[int]()
+    while offset:
+        if offset in seen:
+            raise ValueError("its pages lead in a circle")
+        seen.add(offset)
+        try:
+            file.seek(offset)
+            (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+            file.seek(offset + form.tagnosize + tags * form.tagsize)
+            (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+        except (struct.error, OSError, ValueError, OverflowError):
+            return  # it is cut short, which tifffile tells
 
 
 def ome_parts(path: Path) -> tuple[str, ...]:
