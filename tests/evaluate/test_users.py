@@ -103,9 +103,17 @@ def test_both_picks_only_what_is_better_than_the_mask() -> None:
     )
     assert isinstance(act, Click)
     no_clicks = frozenset({"pick"})
-    assert user(wanted, "both").act(
-        Observation(disc(18, 14, 6), (worse,)), no_clicks, None
-    ) == Pick(0)
+    assert user(wanted, "both").act(Observation(disc(18, 14, 6), (worse,)), no_clicks, None) is None
+
+
+def test_an_approving_user_picks_only_while_a_candidate_is_nearer() -> None:
+    wanted = disc(18, 14, 7)
+    worse, better = disc(18, 14, 3), disc(18, 14, 7)
+    approving = user(wanted, "approves")
+    assert approving.act(Observation(disc(18, 14, 5), (worse, better)), ALL, None) == Pick(1)
+    assert approving.act(Observation(disc(18, 14, 6), (worse,)), ALL, None) is None
+    as_near = Observation(disc(18, 14, 6), (disc(18, 14, 6),))
+    assert approving.act(as_near, ALL, None) is None, "no nearer than what is recommended"
 
 
 def test_a_box_is_drawn_around_and_moved_by_what_is_seen() -> None:
@@ -142,5 +150,5 @@ def test_acts_and_habits_have_names() -> None:
         "none",
     ]
     check_habits(list(HABITS))
-    with pytest.raises(InputError, match="unknown user no one; choose of picks, clicks"):
+    with pytest.raises(InputError, match="unknown user no one; choose of picks, approves, clicks"):
         check_habits(["no one"])

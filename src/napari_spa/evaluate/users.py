@@ -214,12 +214,12 @@ class User:
         if "box" in self._habit.currencies and "box" in currencies and box is not None:
             return self.move_box(box, shown.mask)
         picked = self._pick(shown) if "pick" in self._habit.currencies else None
-        if "click" not in self._habit.currencies or "click" not in currencies:
-            return picked
-        if picked is not None:
+        if picked is not None and self._habit.compares:
             offered = dice(shown.candidates[picked.index], self.wanted)
-            if offered > dice(shown.mask, self.wanted):
-                return picked
+            if offered <= dice(shown.mask, self.wanted):
+                picked = None
+        if picked is not None or not {"click"} <= self._habit.currencies & currencies:
+            return picked
         return corrective_click(shown.mask, self.wanted, self.style, self.rng)
 
     def _pick(self, shown: Observation) -> Pick | None:
@@ -243,20 +243,27 @@ class Habit:
     currencies: frozenset[Currency]  # the acts that they use
     # How often a pick is another than the nearest candidate; 1: they pick blindly.
     slips: float = 0.0
+    compares: bool = False  # a candidate is picked only when it is nearer than the recommended mask
 
 
-def _habit(about: str, *currencies: Currency, slips: float = 0.0) -> Habit:
-    return Habit(about, frozenset(currencies), slips)
+def _habit(about: str, *currencies: Currency, slips: float = 0.0, compares: bool = False) -> Habit:
+    return Habit(about, frozenset(currencies), slips, compares)
 
 
 HABITS: Mapping[str, Habit] = MappingProxyType(
     {
         "picks": _habit("picks the candidate nearest to the mask in mind", "pick"),
+        "approves": _habit(
+            "picks as long as a candidate is nearer than the recommended mask, then keeps that",
+            "pick",
+            compares=True,
+        ),
         "clicks": _habit("clicks into the largest error of the recommended mask", "click"),
         "both": _habit(
             "picks a candidate that is nearer than the recommended mask, else clicks",
             "pick",
             "click",
+            compares=True,
         ),
         "slips-5": _habit("picks, and 5 % of the picks are wrong", "pick", slips=0.05),
         "slips-20": _habit("picks, and 20 % of the picks are wrong", "pick", slips=0.2),
