@@ -1,6 +1,6 @@
 """The effect of profiles on average over several data sets, each counting the same.
 
-    napari-spa evaluate SET --split all --transfer 1,2,5,10 -o REPORT     # for each set
+    python benchmarks/profile_transfer.py SET --split all -o REPORT     # for each set
     python benchmarks/transfer_sets.py REPORT...
 
 Sets on which the raters do not differ are left out.
@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from napari_spa.evaluate.report.writing import markdown_table, spread
-from napari_spa.evaluate.statistics import LEVEL, Interval, drawn_means
-from napari_spa.evaluate.transfer import (
+from profile_transfer import (
     DIFFERENT,
     PAIRED,
     Agreement,
@@ -25,6 +22,9 @@ from napari_spa.evaluate.transfer import (
     TransferTable,
     agreement_between,
 )
+
+from napari_spa.evaluate.report.tables import markdown_table, spread
+from napari_spa.evaluate.statistics import LEVEL, Interval, drawn_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -134,21 +134,6 @@ def test_when_nothing_could_be_played_it_fails(run, call, data: Path, tmp_path: 
     assert not (tmp_path / "report").exists()
 
 
-def test_transfer_is_tested_on_other_images_and_resumed(run, refuses, call, tmp_path) -> None:
-    wanted = [*call, "--split", "all", "--transfer", "1", "--orders", 1, "--limit", 1]
-    said = run(*wanted, "--json").json
-    # One image, two users; without a profile and with either rater's.
-    assert (said["images"], said["rows"]) == (1, 2 * 3)
-    own = [e for e in said["effects"] if (e["what"], e["user"]) == ("own - none", "")]
-    assert [e["images"] for e in own] == [1]
-    again = run(*wanted)
-    assert again.status == 0
-    assert (tmp_path / "report" / "transfer.md").read_text() in again.out
-    assert "other settings" in refuses(*wanted, "--boxes")
-    assert "too few" in refuses(*call, "--split", "all", "--transfer", "3")
-    assert "'x' is not a whole number above 0" in refuses(*call, "--transfer", "x")
-
-
 def test_what_people_did_is_reported_from_logs(run, refuses, tmp_path: Path) -> None:
     (tmp_path / "ann").mkdir()
     assert "does not exist" in refuses(

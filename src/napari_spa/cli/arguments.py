@@ -137,11 +137,6 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def counts(text: str) -> tuple[int, ...]:
-    """Parse whole numbers above 0 with commas between them, ``1,2,5``; sorted."""
-    return tuple(sorted({positive(part) for part in text.split(",")}))
-
-
 def existing_folder(text: str) -> Path:
     """Parse the path of a folder that is there."""
     path = Path(text)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from napari_spa.cli.arguments import (
     add_command,
     add_model_options,
-    counts,
     existing_folder,
     positive,
     seed,
@@ -30,15 +29,12 @@ from napari_spa.errors import DataError, SpaError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from napari_spa.cli.arguments import Commands
     from napari_spa.datasets import CaseFolder
     from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.protocol import Played
     from napari_spa.evaluate.targets import Combinations, EvaluateConfig
-    from napari_spa.evaluate.transfer import Tested
-    from napari_spa.io.models.load import LoadedModel
 
 
 def run_from_log(options: argparse.Namespace) -> int:
@@ -78,78 +74,6 @@ def run_from_log(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_transfer(
-    options: argparse.Namespace, model: LoadedModel, folder: CaseFolder, config: EvaluateConfig
-) -> int:
-    """Run the experiment and return the exit status; what is done already is not done again."""
-    tested, failed = _transferred(options, model, folder, config)
-    for name, reason in failed:
-        echo_err(f"napari-spa: {name} was left out: {reason}")
-    if not tested:
-        raise DataError(f"no image of {options.data} could be tested.")
-    _report_transfer(options, model, config, tested, failed)
-    return 1 if failed else 0
-
-
-def _transferred(
-    options: argparse.Namespace, model: LoadedModel, folder: CaseFolder, config: EvaluateConfig
-) -> tuple[list[Tested], list[tuple[str, str]]]:
-    """Return all first rounds, and which images could not be used and why."""
-    from tqdm import tqdm
-
-    from napari_spa.evaluate.transfer import TransferConfig, transfer
-
-    plan = TransferConfig(options.transfer, options.orders, options.boxes, config)
-    failed: list[tuple[str, str]] = []
-
-    def leave_out(name: str, error: SpaError) -> None:
-        failed.append((name, str(error)))
-
-    with checking_the_call():
-        experiment = transfer(
-            model, folder, plan, work=options.output / "transfer", failed=leave_out
-        )
-    return list(tqdm(experiment, unit="image", desc="transfer", disable=None)), failed
-
-
-def _report_transfer(
-    options: argparse.Namespace,
-    model: LoadedModel,
-    config: EvaluateConfig,
-    tested: Sequence[Tested],
-    failed: Sequence[tuple[str, str]],
-) -> None:
-    from napari_spa.evaluate.transfer import transfer_markdown, write_transfer
-
-    rows = [row for one in tested for row in one.rows]
-    agreements = [pair for one in tested for pair in one.agreements]
-    facts = {
-        "data": options.data.name,
-        "images": len({row.image for row in rows}),
-        "orders": options.orders,
-        "model": model_words(model),
-        "settings": (
-            f"split {config.split}, seed {config.seed}, limit {config.limit}, "
-            f"started with {'a click and a loose box' if options.boxes else 'a click'}"
-        ),
-    }
-    effects = write_transfer(rows, agreements, options.output, facts=facts, seed=config.seed)
-    if not options.json:
-        echo_text(transfer_markdown(effects, agreements, facts))
-        echo(f"Written to {options.output}")
-        return
-    echo_json(
-        {
-            "report": str(options.output),
-            "rows": len(rows),
-            **facts,
-            "model": model_facts(model),
-            "failed": [{"image": name, "why": reason} for name, reason in failed],
-            "effects": [asdict(effect) for effect in effects],
-        }
-    )
-
-
 def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
     parser = add_command(
@@ -187,7 +111,6 @@ def add_parser(commands: Commands) -> None:
         metavar="LOG",
         help="instead of playing: what users did, from decision logs; a folder for each user",
     )
-    _add_transfer(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
     parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
     parser.add_argument(
@@ -235,27 +158,6 @@ def _add_players(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_transfer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--transfer",
-        type=counts,
-        metavar="N,...",
-        help="instead of methods: what profiles of each rater's first N images give on others",
-    )
-    parser.add_argument(
-        "--orders",
-        type=positive,
-        default=2,
-        metavar="N",
-        help="with --transfer: N random orders of the images (default: 2)",
-    )
-    parser.add_argument(
-        "--boxes",
-        action="store_true",
-        help="with --transfer: objects are started with a click and a loose box",
-    )
-
-
 def _combinations(text: str) -> Combinations:
     """Parse ``all``, ``raters`` or a number above 0."""
     if text == "all":
@@ -283,8 +185,6 @@ def run(options: argparse.Namespace) -> int:
         folder = open_folder(options.data)
         count = len(choose_names(folder, config))
         model = load_model(options.model, device=options.device)
-    if options.transfer is not None:
-        return run_transfer(options, model, folder, config)
     context = MethodContext(
         model,
         config.engine,

@@ -19,8 +19,7 @@ from napari_spa.core.metrics import dice, iou
 from napari_spa.core.types import Region
 from napari_spa.errors import DataError
 from napari_spa.evaluate.measures import Row, boundary_distance
-from napari_spa.evaluate.report.tables import Table
-from napari_spa.evaluate.report.writing import spread
+from napari_spa.evaluate.report.tables import Table, spread
 from napari_spa.evaluate.statistics import bootstrap
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.log.journal import accepted_mask, image_facts
@@ -37,38 +36,17 @@ _NOTHING = float("nan")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """An object as someone accepted it.
+    """An object as someone accepted it."""
 
-    Attributes
-    ----------
-    participant : str
-        The folder of the logs.
-    image : str
-        Name of the image's file.
-    object : int
-        Its label.
-    model : str
-    blind : bool
-        Whether masks were shown in random order without a recommendation.
-    times : tuple of float
-        When each round began, and when the object was accepted, in seconds.
-    acts : tuple of str
-        What ended each round: pick, click, ..., accept.
-    undone : int
-        How often a round was taken back.
-    mask : ndarray of shape (H, W)
-        bool.
-    """
-
-    participant: str
-    image: str
-    object: int
+    participant: str  # the folder of the logs
+    image: str  # name of the image's file
+    object: int  # its label
     model: str
-    blind: bool
-    times: tuple[float, ...]
-    acts: tuple[str, ...]
-    undone: int
-    mask: BoolArray
+    blind: bool  # whether masks were shown in random order without a recommendation
+    times: tuple[float, ...]  # when each round began, and the object was accepted, in seconds
+    acts: tuple[str, ...]  # what ended each round: pick, click, ..., accept
+    undone: int  # how often a round was taken back
+    mask: BoolArray  # (H, W)
 
 
 @dataclass(slots=True)

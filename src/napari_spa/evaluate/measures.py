@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +23,8 @@ PLAUSIBLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One round of one game."""
+class Game:
+    """What names a game: everything in a row before its round."""
 
     image: str  # the case, and its patient where the data set knows patients
     group: str
@@ -33,7 +33,13 @@ class Row:
     method: str  # who segmented, what the user did, and how the user clicked
     user: str
     clicks: str
-    round: int  # 1, 2,
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Game):
+    """One round of one game."""
+
+    round: int  # 1, 2, ...
     dice: float  # of the recommended mask with the target
     iou: float
     # Mean distance between the two outlines, both ways, in pixels; NaN when the recommended mask
@@ -52,37 +58,13 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class RaterRow:
+class RaterRow(Game):
     """How one round agrees with one rater, who may be among the target's or not (Table 2)."""
 
-    image: str  # as in :class:`Row`
-    group: str
-    object: int
-    target: str
-    method: str
-    user: str
-    clicks: str
-    round: int
+    round: int  # 1, 2, ...
     rater: str  # with whom it is compared
     included: bool  # whether the rater is among those whose masks were fused into the target
     dice: float  # of the recommended mask with the rater's own
-
-
-@dataclass(frozen=True, slots=True)
-class Game:
-    """What names a game: everything in a row before its round."""
-
-    image: str
-    group: str
-    object: int
-    target: str
-    method: str
-    user: str
-    clicks: str
-
-    def names(self) -> dict[str, str | int]:
-        """Return the columns of a row."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 Turn = tuple["Observation", "Action | None"]
@@ -92,7 +74,7 @@ def measure_game(
     game: Game, turns: Sequence[Turn], target: Target, rated: RatedMasks, rounds: int
 ) -> tuple[list[Row], list[RaterRow]]:
     """Measure a game; one that ended early keeps its last mask."""
-    names = game.names()
+    names = asdict(game)
     rows, agreement = [], []
     values: dict[str, float | int] = {}
     raters: list[float] = []
@@ -104,7 +86,7 @@ def measure_game(
             raters = [dice(shown.mask, mask) for mask in rated.masks]
         rows.append(
             Row(
-                **names,  # type: ignore[arg-type]
+                **names,
                 round=number,
                 **values,  # type: ignore[arg-type]
                 seconds=shown.seconds if played else 0.0,
@@ -113,7 +95,7 @@ def measure_game(
         )
         agreement += [
             RaterRow(
-                **names,  # type: ignore[arg-type]
+                **names,
                 round=number,
                 rater=rater,
                 included=rater in target.raters,

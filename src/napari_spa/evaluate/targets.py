@@ -52,22 +52,13 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One object of an image as some of its raters see it.
+    """One object of an image as some of its raters see it."""
 
-    Attributes
-    ----------
-    object : int
-        Number of the object in its image.
-    raters : tuple of str
-        Whose masks are fused: what each of them marked is averaged, and what at least
-        half of them marked is the target (paper, section 8).
-    mask : ndarray of shape (H, W)
-        bool, not empty.
-    """
-
-    object: int
+    object: int  # number of the object in its image
+    # Whose masks are fused: what each of them marked is averaged, and what at least half of them
+    # marked is the target (paper, section 8).
     raters: tuple[str, ...]
-    mask: BoolArray
+    mask: BoolArray  # (H, W), not empty
 
     @property
     def name(self) -> str:
@@ -77,21 +68,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatedMasks:
-    """One object of an image as each of its raters marked it.
+    """One object of an image as each of its raters marked it."""
 
-    Attributes
-    ----------
-    object : int
-        Number of the object in its image.
-    raters : tuple of str
-        R names of those who marked it.
-    masks : ndarray of shape (R, H, W)
-        bool, none empty.
-    """
-
-    object: int
-    raters: tuple[str, ...]
-    masks: BoolArray
+    object: int  # number of the object in its image
+    raters: tuple[str, ...]  # R names of those who marked it
+    masks: BoolArray  # (R, H, W), none empty
 
 
 def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:

@@ -53,24 +53,12 @@ def action_name(act: Action | None) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What a user sees in one round.
+    """What a user sees in one round."""
 
-    Attributes
-    ----------
-    mask : ndarray of shape (H, W)
-        bool, what is recommended.
-    candidates : tuple of ndarray of shape (H, W)
-        bool; empty for a segmenter that offers none.
-    uncertainty : float
-        As the segmenter says; NaN when it says nothing.
-    seconds : float
-        How long the round took to compute.
-    """
-
-    mask: BoolArray
-    candidates: tuple[BoolArray, ...] = ()
-    uncertainty: float = float("nan")
-    seconds: float = 0.0
+    mask: BoolArray  # (H, W), what is recommended
+    candidates: tuple[BoolArray, ...] = ()  # (H, W) each; none from a segmenter that offers none
+    uncertainty: float = float("nan")  # as the segmenter says; NaN when it says nothing
+    seconds: float = 0.0  # how long the round took to compute
 
 
 def place_click(area: BoolArray, style: ClickStyle, rng: np.random.Generator) -> tuple[int, int]:
@@ -163,24 +151,12 @@ def corrective_click(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class User:
-    """Someone with a mask in mind.
+    """Someone with a mask in mind."""
 
-    Attributes
-    ----------
-    wanted : ndarray of shape (H, W)
-        bool, not empty; what they have in mind.
-    rng : numpy Generator
-        For what they do at random.
-    habit : str
-        A name of :data:`HABITS`.
-    style : {"uniform", "central", "realistic"}
-        How they click.
-    """
-
-    wanted: BoolArray
-    rng: np.random.Generator
-    habit: str = "picks"
-    style: ClickStyle = "uniform"
+    wanted: BoolArray  # (H, W), not empty; what they have in mind
+    rng: np.random.Generator  # for what they do at random
+    habit: str = "picks"  # a name of :data:`HABITS`
+    style: ClickStyle = "uniform"  # how they click
     _habit: Habit = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -57,14 +57,8 @@ class PromptedMethod:
 class PromptedSegmenter:
     """Ask a promptable network again and again, with all clicks so far or another box.
 
-    Parameters
-    ----------
-    predictor : SpaPredictor
-        With the image set.
-    by_box : bool
-        Whether it is asked with boxes.
-    offsets : ndarray of shape (B, 4)
-        float64, by how much the edges of each box differ from the drawn one, in extents.
+    The predictor has its image; ``offsets`` ``(B, 4)`` say by how much the edges of each box that
+    is asked with differ from the drawn one, in extents.
     """
 
     def __init__(self, predictor: SpaPredictor, by_box: bool, offsets: NDArray[np.float64]) -> None:
@@ -172,17 +166,7 @@ class WholeImageMethod:
 
 
 class WholeImageSegmenter:
-    """The one answer of a network.
-
-    Parameters
-    ----------
-    mask : ndarray of shape (H, W)
-        bool.
-    seconds : float
-        How long it took.
-    single : bool
-        Only what is connected to the click is shown, or else what is nearest to it.
-    """
+    """The one answer of a network; ``single``: only what is connected, or nearest, to the click."""
 
     def __init__(self, mask: BoolArray, seconds: float, *, single: bool) -> None:
         self._mask, self._seconds, self._single = mask, seconds, single

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from typing import TYPE_CHECKING
 
 from napari_spa.evaluate.measures import RaterRow, Row
 from napari_spa.evaluate.report.figures import write_figures
-from napari_spa.evaluate.report.tables import Results, Table, all_tables
-from napari_spa.evaluate.report.writing import cells, markdown_table, write_csv, write_parquet
+from napari_spa.evaluate.report.tables import Results, Table, all_tables, markdown_table
 from napari_spa.evaluate.statistics import Difference, Interval, Summary, differences, summarise
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _INTERVALS = (
@@ -139,3 +140,44 @@ def _html_table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         f"<p>{escape(table.note)}</p></section>"
     )
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
+
+
+def write_parquet(
+    path: Path, header: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> str | None:
+    """Write rows as Parquet, whole or not at all; return why not where it cannot be."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return "install pyarrow (pip install napari-spa[evaluate]) to have the tables as Parquet"
+    columns: dict[str, list[object]] = {name: [] for name in header}
+    for row in rows:
+        for name in header:
+            columns[name].append(_cell(row[name], digits=None))
+    with atomic_path(path) as temporary:
+        parquet.write_table(pyarrow.table(columns), temporary)
+    return None
+
+
+def cells(values: Mapping[str, object]) -> list[object]:
+    """Return the cells of a row: floats rounded, and empty where there is no value."""
+    return ["" if (cell := _cell(value)) is None else cell for value in values.values()]
+
+
+def _cell(value: object, digits: int | None = 6) -> object:
+    """Round a float for a table; None where there is no value."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return round(value, digits) if isinstance(value, float) and digits is not None else value

@@ -5,18 +5,19 @@ Each function returns a :class:`Table`, or None where the rows have nothing for 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.evaluate.report.writing import spread
 from napari_spa.evaluate.statistics import Seat, bootstrap, by_seat, differences, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from napari_spa.core.types import DoubleArray
     from napari_spa.evaluate.measures import RaterRow, Row
     from napari_spa.evaluate.statistics import Interval
 
@@ -117,15 +118,14 @@ def alignment(results: Results) -> Table | None:
     rows = []
     for (seat, rater, included), rounds in sorted(groups.items()):
         part = "included" if included else "excluded"
-        values = {number: _dice_interval(group, results.seed) for number, group in rounds.items()}
+        cells = [spread(_mean_dice(rounds[number], results.seed)) for number in sorted(rounds)]
         start = {(r.image, r.object, r.target): r.dice for r in rounds[1]}
-        last = max(rounds)
+        last = rounds[max(rounds)]
         change = bootstrap(
-            [100 * (r.dice - start[r.image, r.object, r.target]) for r in rounds[last]],
-            [r.group for r in rounds[last]],
+            [100 * (r.dice - start[r.image, r.object, r.target]) for r in last],
+            [r.group for r in last],
             seed=results.seed,
         )
-        cells = [spread(values[number]) for number in sorted(values)]
         rows.append((seat.method, seat.clicks, rater, part, *cells, spread(change, digits=2)))
     count = max((row.round for row in results.agreement), default=0)
     header = ("method", "clicks", "rater", "mask", *map(str, range(1, count + 1)), "change, points")
@@ -177,7 +177,7 @@ def own_models(results: Results) -> Table | None:
     methods = sorted({method for method, _ in groups})
     raters = sorted({rater for _, rater in groups})
     rows = [
-        (method, *(spread(_dice_interval(groups[method, rater], results.seed)) for rater in raters))
+        (method, *(spread(_mean_dice(groups[method, rater], results.seed)) for rater in raters))
         for method in methods
     ]
     note = "Each row is a network that was trained on one rater's masks alone (METHOD@RATER)."
@@ -187,19 +187,9 @@ def own_models(results: Results) -> Table | None:
 
 def failures(results: Results) -> Table | None:
     """Table 5: the share of games that never reach a Dice."""
-    rows = [
-        (
-            *_seat_cells(seat),
-            *(
-                spread(games.mean(games.rounds_to(level) == NEVER, results.seed))
-                for level in THRESHOLDS
-            ),
-        )
-        for seat, games in _series(results.rows).items()
-    ]
-    header = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
+    rows = _by_threshold(results, lambda rounds: rounds == NEVER, digits=3)
     note = "Share of targets for which the Dice was not reached in any round."
-    return _table("table-5", "Table 5: failure rate", note, header, rows)
+    return _table("table-5", "Table 5: failure rate", note, _THRESHOLD_HEADER, rows)
 
 
 def rounds_by_rater(results: Results) -> Table | None:
@@ -213,8 +203,8 @@ def rounds_by_rater(results: Results) -> Table | None:
             means = [chosen.mean(chosen.rounds_to(level), results.seed) for level in levels]
             rows.append((*_seat_cells(seat), rater, *(spread(mean, digits=2) for mean in means)))
     header = (*_SEAT_HEADER, "rater", *(f"Dice {level:.2f}" for level in levels))
-    note = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
-    return _table("table-6", "Table 6: rounds to reach a Dice, by rater", note, header, rows)
+    title = "Table 6: rounds to reach a Dice, by rater"
+    return _table("table-6", title, _ROUNDS_NOTE, header, rows)
 
 
 def gains(results: Results) -> Table | None:
@@ -234,19 +224,9 @@ def gains(results: Results) -> Table | None:
 
 def rounds_to_reach(results: Results) -> Table | None:
     """Figure 4 as a table: rounds to reach a Dice."""
-    rows = [
-        (
-            *_seat_cells(seat),
-            *(
-                spread(games.mean(games.rounds_to(level), results.seed), digits=2)
-                for level in THRESHOLDS
-            ),
-        )
-        for seat, games in _series(results.rows).items()
-    ]
-    header = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
-    note = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
-    return _table("figure-4", "Figure 4: rounds to reach a Dice", note, header, rows)
+    rows = _by_threshold(results, lambda rounds: rounds, digits=2)
+    title = "Figure 4: rounds to reach a Dice"
+    return _table("figure-4", title, _ROUNDS_NOTE, _THRESHOLD_HEADER, rows)
 
 
 def left_out(results: Results) -> Table | None:
@@ -264,7 +244,7 @@ def left_out(results: Results) -> Table | None:
         cells = []
         for number in (1, last):
             without = dice.get((seat, rater, number), {})
-            interval = _row_interval(list(without.values()), results.seed)
+            interval = _mean_dice(list(without.values()), results.seed)
             all_raters = dice.get((Seat(base, seat.user, seat.clicks), rater, number), {})
             shared = [key for key in without if key in all_raters]
             change = bootstrap(
@@ -317,6 +297,8 @@ def costs(results: Results) -> Table | None:
 # -------------------------------------------------------------------- parts
 
 _SEAT_HEADER = ("method", "user", "clicks")
+_THRESHOLD_HEADER = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
+_ROUNDS_NOTE = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
 
 
 def _seat_cells(seat: Seat) -> tuple[str, str, str]:
@@ -347,6 +329,22 @@ def _means(results: Results, metric: str) -> dict[Seat, dict[int, Interval]]:
     return means
 
 
+def _by_threshold(
+    results: Results, measure: Callable[[DoubleArray], Iterable[float]], *, digits: int
+) -> list[tuple[str, ...]]:
+    """Return a row a seat: of the rounds that its games take to each Dice, the mean measure."""
+    return [
+        (
+            *_seat_cells(seat),
+            *(
+                spread(games.mean(measure(games.rounds_to(level)), results.seed), digits=digits)
+                for level in THRESHOLDS
+            ),
+        )
+        for seat, games in _series(results.rows).items()
+    ]
+
+
 def _by_round(results: Results, metric: str, name: str, title: str, note: str) -> Table | None:
     rounds = sorted({row.round for row in results.rows})
     rows = []
@@ -357,11 +355,7 @@ def _by_round(results: Results, metric: str, name: str, title: str, note: str) -
     return _table(name, title, note, (*_SEAT_HEADER, *map(str, rounds)), rows)
 
 
-def _dice_interval(rows: Sequence[RaterRow], seed: int) -> Interval:
-    return bootstrap([row.dice for row in rows], [row.group for row in rows], seed=seed)
-
-
-def _row_interval(rows: Sequence[Row], seed: int) -> Interval:
+def _mean_dice(rows: Sequence[Row] | Sequence[RaterRow], seed: int) -> Interval:
     return bootstrap([row.dice for row in rows], [row.group for row in rows], seed=seed)
 
 
@@ -371,15 +365,12 @@ class _Series:
 
     keys: list[tuple[str, int, str]]
     groups: list[str]
-    dice: np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (games, rounds)
+    dice: DoubleArray  # (games, rounds)
 
-    def rounds_to(self, level: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def rounds_to(self, level: float) -> DoubleArray:
         """Return the first round of each game that reaches a Dice, ``NEVER`` where none does."""
         reached = self.dice >= level
-        first: np.ndarray[tuple[int], np.dtype[np.float64]] = np.where(
-            reached.any(axis=1), reached.argmax(axis=1) + 1.0, float(NEVER)
-        )
-        return first
+        return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, float(NEVER))
 
     def mean(self, values: Iterable[float], seed: int) -> Interval:
         """Return the mean over games with its interval."""
@@ -407,3 +398,20 @@ def _series(rows: Sequence[Row]) -> dict[Seat, _Series]:
         groups = [game[0].group for game in games.values()]
         found[seat] = _Series(list(games), groups, np.array(dice))
     return found
+
+
+def spread(value: Interval | None, *, points: bool = False, digits: int = 3) -> str:
+    """Write a mean with its interval; ``points`` are hundredths, with their sign."""
+    if value is None or math.isnan(value.mean):
+        return ""
+    scale, form = (100.0, "+.2f") if points else (1.0, f".{digits}f")
+    mean = format(value.mean * scale, form)
+    if math.isnan(value.low):
+        return mean
+    return f"{mean} ({format(value.low * scale, form)}, {format(value.high * scale, form)})"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,13 +1,22 @@
-"""What profiles learnt on some images give on others: play it, keep it on disk, report it."""
+"""What profiles learnt on some images give on others (paper 4.3.2): played, kept, reported.
+
+    python benchmarks/profile_transfer.py SET --split all --images 1,2,5,10 -o REPORT
+
+Each rater works through the images of a multi-rater folder in random orders; after so many of
+them the profile is tested on images that it has not seen.  What REPORT holds is not done again.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -15,8 +24,10 @@ import numpy as np
 
 from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.core.types import Region
+from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.report.writing import cells, markdown_table, spread, write_csv
+from napari_spa.evaluate.report.page import cells, write_csv
+from napari_spa.evaluate.report.tables import markdown_table, spread
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.targets import EvaluateConfig, choose_names, choose_objects, seeded
 from napari_spa.evaluate.users import agreed_area, place_click
@@ -28,7 +39,6 @@ from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.datasets import Case, CaseFolder
@@ -535,3 +545,75 @@ def _raters_table(effects: Sequence[Effect], users: Sequence[str]) -> list[str]:
     numbers = sorted({images for images, _ in found})
     rows = [[user, *(spread(found.get((n, user)), points=True) for n in numbers)] for user in users]
     return markdown_table(["rater", *(f"{n} images" for n in numbers)], rows)
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, metavar="SET", help="a multi-rater folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT")
+    parser.add_argument("--images", default="1,2,5,10", help="images learnt from (1,2,5,10)")
+    parser.add_argument("--orders", type=int, default=2, help="random orders (2)")
+    parser.add_argument("--boxes", action="store_true", help="start with a loose box as well")
+    parser.add_argument("--model", default="spa-tiny")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--split", default="val", help="which cases; 'all' for all (val)")
+    parser.add_argument("--objects", action="store_true", help="each connected object counts")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--limit", type=int, help="images tested in each order")
+    parser.add_argument("--targets", type=int, help="objects of each image")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    try:
+        return _run(options)
+    except SpaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_spa.io.models.load import load_model
+
+    protocol = EvaluateConfig(
+        split=None if options.split == "all" else options.split,
+        objects=options.objects,
+        rounds=options.rounds,
+        limit=options.limit,
+        targets=options.targets,
+        seed=options.seed,
+    )
+    images = tuple(sorted({int(part) for part in options.images.split(",")}))
+    config = TransferConfig(images, options.orders, options.boxes, protocol)
+    model = load_model(options.model, device=options.device)
+    failed: list[str] = []
+
+    def leave_out(name: str, error: SpaError) -> None:
+        failed.append(name)
+        print(f"{name} was left out: {error}", file=sys.stderr)
+
+    work = options.output / "transfer"
+    experiment = transfer(model, open_folder(options.data), config, work=work, failed=leave_out)
+    tested = list(tqdm(experiment, unit="image", desc="transfer", disable=None))
+    if not tested:
+        raise DataError(f"no image of {options.data} could be tested.")
+    rows = [row for one in tested for row in one.rows]
+    agreements = [pair for one in tested for pair in one.agreements]
+    facts = {
+        "data": options.data.name,
+        "images": len({row.image for row in rows}),
+        "orders": options.orders,
+        "model": f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}",
+        "settings": (
+            f"split {protocol.split}, seed {protocol.seed}, limit {protocol.limit}, "
+            f"started with {'a click and a loose box' if options.boxes else 'a click'}"
+        ),
+    }
+    effects = write_transfer(rows, agreements, options.output, facts=facts, seed=protocol.seed)
+    print(transfer_markdown(effects, agreements, facts))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

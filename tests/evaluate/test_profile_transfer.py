@@ -1,4 +1,4 @@
-"""Tests of the transfer experiment: who learns what, from which images, and what is kept."""
+"""Tests of benchmarks/profile_transfer.py: who learns what, on which images, what is kept."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+import profile_transfer as module
 import pytest
-
-from napari_spa.core.metrics import dice, pick_nearest
-from napari_spa.datasets import open_folder
-from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate import transfer as module
-from napari_spa.evaluate.targets import EvaluateConfig, choose_names, seeded
-from napari_spa.evaluate.transfer import (
+from profile_transfer import (
     Agreement,
     TransferConfig,
     TransferRow,
@@ -25,6 +20,11 @@ from napari_spa.evaluate.transfer import (
     wider_box,
     write_transfer,
 )
+
+from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.datasets import open_folder
+from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.evaluate.targets import EvaluateConfig, choose_names, seeded
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.preference import update as learning
@@ -208,3 +208,14 @@ def test_tested_images_come_back_from_disk_as_they_were(model, five, work: Path)
     pair = tested.agreements[0]
     first, second = (case.masks[case.raters.index(r)] for r in (pair.first, pair.second))
     assert pair.dice == dice(first, second)
+
+
+def test_it_runs_as_a_script(five, model, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("napari_spa.io.models.load.load_model", lambda *_, **__: model)
+    options = ["--split", "all", "--images", "1", "--orders", "1", "--limit", "1", "--rounds", "2"]
+    monkeypatch.setattr("sys.argv", ["x", str(five.folder), "-o", str(tmp_path / "r"), *options])
+    assert module.main() == 0
+    assert (tmp_path / "r" / "transfer.md").read_text() in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["x", str(five.folder), "-o", str(tmp_path / "r")])
+    assert module.main() == 2
+    assert "too few" in capsys.readouterr().err
