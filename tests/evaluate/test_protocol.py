@@ -159,7 +159,19 @@ def test_a_game_is_what_its_user_does(context, habit: str, kind: type) -> None:
     turns = list(play_rounds(method, method, Click(18, 14, 1), user, 3))
     assert len(turns) == 3
     assert [type(act) for _, act in turns] == [kind, kind, type(None)]
-    assert isinstance(method.told[1], Box), "a method that takes boxes is started with one"
+    begins = isinstance(method.told[1], Box)
+    assert begins == (habit == "boxes"), "a method that takes boxes has one of those who draw them"
+
+
+def test_a_box_starts_our_session_and_can_be_drawn_again(context, folder: Path) -> None:
+    rows = {
+        users: play(context, folder, replace(CONFIG, methods=("spa",), users=(users,)))
+        for users in ("approves", "boxed", "boxes")
+    }
+    assert {row.act for row in rows["boxes"]} <= {"box", "none"}
+    assert {row.act for row in rows["boxed"]} <= {"pick", "none"}
+    first = {users: [row.dice for row in part if row.round == 1] for users, part in rows.items()}
+    assert first["approves"] not in (first["boxed"], first["boxes"])
 
 
 def test_a_user_with_nothing_to_do_ends_the_game(context) -> None:

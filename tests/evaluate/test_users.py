@@ -116,6 +116,24 @@ def test_an_approving_user_picks_only_while_a_candidate_is_nearer() -> None:
     assert approving.act(as_near, ALL, None) is None, "no nearer than what is recommended"
 
 
+def test_only_users_of_boxes_draw_one_unless_the_method_takes_nothing_else() -> None:
+    wanted = disc(18, 14, 7)
+    assert isinstance(user(wanted, "boxed").begin(ALL), Box)
+    assert user(wanted, "picks").begin(ALL) is None
+    assert isinstance(user(wanted, "looks").begin(frozenset({"box"})), Box)
+    assert user(wanted, "boxed").begin(frozenset({"click"})) is None
+
+
+def test_a_boxed_user_picks_where_there_are_candidates_and_moves_the_box_elsewhere() -> None:
+    wanted = disc(18, 14, 7)
+    boxed = user(wanted, "boxed")
+    box = boxed.draw_box()
+    shown = Observation(disc(18, 14, 5), (disc(18, 14, 6),))
+    assert boxed.act(shown, ALL, box) == Pick(0)
+    assert boxed.act(Observation(disc(18, 14, 5)), ALL, box) is None
+    assert isinstance(boxed.act(shown, frozenset({"box"}), box), Box)
+
+
 def test_a_box_is_drawn_around_and_moved_by_what_is_seen() -> None:
     wanted = disc(18, 14, 7)
     drawn = user(wanted, "boxes").draw_box()
@@ -150,5 +168,7 @@ def test_acts_and_habits_have_names() -> None:
         "none",
     ]
     check_habits(list(HABITS))
-    with pytest.raises(InputError, match="unknown user no one; choose of picks, approves, clicks"):
+    with pytest.raises(
+        InputError, match="unknown user no one; choose of picks, approves, boxed, clicks"
+    ):
         check_habits(["no one"])

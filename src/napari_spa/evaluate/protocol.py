@@ -272,7 +272,7 @@ def play_rounds(
     method: Method, segmenter: Segmenter, click: Click, user: User, rounds: int
 ) -> Iterator[tuple[Observation, Action | None]]:
     """Play round after round; fewer when the user or the method has nothing more to do."""
-    box = user.draw_box() if "box" in method.currencies else None
+    box = user.begin(method.currencies)
     shown = segmenter.start(click, box)
     for _ in range(rounds - 1):
         act = user.act(shown, method.currencies, box) if method.currencies else None

@@ -162,6 +162,11 @@ class User:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_habit", HABITS[self.habit])
 
+    def begin(self, currencies: frozenset[Currency]) -> Box | None:
+        """Draw a box if they use boxes, or if the method takes nothing else."""
+        boxes = "box" in self._habit.currencies & currencies or currencies == {"box"}
+        return self.draw_box() if boxes else None
+
     def draw_box(self) -> Box:
         """Draw a box around what they have in mind, loosely as people do."""
         edges = _edges(self.wanted)
@@ -187,16 +192,17 @@ class User:
         self, shown: Observation, currencies: frozenset[Currency], box: Box | None
     ) -> Action | None:
         """Say what to do next; None to leave it as it is."""
-        if "box" in self._habit.currencies and "box" in currencies and box is not None:
-            return self.move_box(box, shown.mask)
-        picked = self._pick(shown) if "pick" in self._habit.currencies else None
+        usable = self._habit.currencies & currencies
+        picked = self._pick(shown) if "pick" in usable else None
         if picked is not None and self._habit.compares:
             offered = dice(shown.candidates[picked.index], self.wanted)
             if offered <= dice(shown.mask, self.wanted):
                 picked = None
-        if picked is not None or not {"click"} <= self._habit.currencies & currencies:
+        if picked is not None or ("pick" in usable and "click" not in usable):
             return picked
-        return corrective_click(shown.mask, self.wanted, self.style, self.rng)
+        if "click" in usable:
+            return corrective_click(shown.mask, self.wanted, self.style, self.rng)
+        return self.move_box(box, shown.mask) if "box" in usable and box is not None else None
 
     def _pick(self, shown: Observation) -> Pick | None:
         count = len(shown.candidates)
@@ -231,6 +237,12 @@ HABITS: Mapping[str, Habit] = MappingProxyType(
         "picks": _habit("picks the candidate nearest to the mask in mind", "pick"),
         "approves": _habit(
             "picks as long as a candidate is nearer than the recommended mask, then keeps that",
+            "pick",
+            compares=True,
+        ),
+        "boxed": _habit(
+            "draws a box with the first click, then does what approves does",
+            "box",
             "pick",
             compares=True,
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_spa.core.types import Box, Click, MixtureParameters
+from napari_spa.core.types import Click, MixtureParameters
 from napari_spa.errors import InputError
 from napari_spa.evaluate.users import Observation, Pick
 from napari_spa.refine.session.session import RefinementSession
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import Proposal
+    from napari_spa.core.types import Box, Proposal
     from napari_spa.evaluate.methods.base import MethodContext
     from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
@@ -41,7 +41,7 @@ class SpaMethod:
     # Trained further on the data set; that of the bench by default.
     model: LoadedModel | None = None
     facts: Mapping[str, object] = field(default_factory=dict)  # what that training cost
-    currencies: frozenset[Currency] = frozenset({"pick", "click"})
+    currencies: frozenset[Currency] = frozenset({"pick", "click", "box"})
 
     def open(self, image: NDArray[np.generic], context: MethodContext) -> SpaSegmenter:
         """Take an image; methods of one engine share its embedding and first rounds."""
@@ -75,16 +75,17 @@ class _Stage:
         start: MixtureParameters | None,
     ) -> None:
         self.session, self._image, self._start = session, image, start
-        self._click: Click | None = None
+        self._prompts: tuple[Click, Box | None] | None = None
         self._seconds = 0.0
 
-    def first_round(self, click: Click) -> Observation:
+    def first_round(self, click: Click, box: Box | None) -> Observation:
         session = self.session
-        if click != self._click:
+        if (click, box) != self._prompts:
             session.set_image(self._image)  # again, so no target's seeds depend on another's
             points, labels = [(click.row, click.column)], [click.label]
-            session.start(points=points, labels=labels, mixture=self._start)
-            self._click, self._seconds = click, sum(session.seconds.values())
+            edges = _edges(box) if box is not None else None
+            session.start(points=points, labels=labels, box=edges, mixture=self._start)
+            self._prompts, self._seconds = (click, box), sum(session.seconds.values())
         while session.can_undo:
             session.undo()
         if session.proposal is None:
@@ -104,20 +105,24 @@ class SpaSegmenter:
         return self._stage.session
 
     def start(self, click: Click, box: Box | None) -> Observation:
-        """Start an object from a click."""
+        """Start an object from a click, and from a box where the user draws one."""
         self.session.adapt = self._adapt
-        return self._stage.first_round(click)
+        return self._stage.first_round(click, box)
 
     def act(self, act: Action) -> Observation:
-        """Pick a candidate or click."""
+        """Pick a candidate, click, or draw the box again."""
         session = self.session
         if isinstance(act, Pick):
             proposal = session.pick(act.index)
         elif isinstance(act, Click):
             proposal = session.click((act.row, act.column), act.label)
         else:
-            raise InputError("a session takes picks and clicks here, no boxes.")
+            proposal = session.box(_edges(act))
         return _shown(proposal, sum(session.seconds.values()))
+
+
+def _edges(box: Box) -> tuple[float, float, float, float]:
+    return box.row0, box.column0, box.row1, box.column1
 
 
 def _shown(proposal: Proposal, seconds: float) -> Observation:
