@@ -72,11 +72,14 @@ def main() -> None:
     session = RefinementSession(load_model(options.model, device="cpu"), seed=0)
     rows: list[Row] = []
     for folder in options.sets:
-        rows += play(session, folder, options)
+        here = play(session, folder, options)
+        if not here:
+            print(f"{folder.name}: no image of the split holds enough objects", flush=True)
+            continue
+        rows += here
         if options.json is not None:
             options.json.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
-        here = [row for row in rows if row.set == folder.name]
-        print("\n".join(table(here)[2:3]), flush=True)
+        print(table(here)[2], flush=True)
     print("\n".join(table(rows)))
 
 
@@ -106,11 +109,16 @@ def play(session: RefinementSession, folder: Path, options: argparse.Namespace) 
                 session.profile = known
                 scores.append(dice(session.start(points=[(row, column)]).mask, mask))
             areas = () if profile is None else tuple(size.area for size in profile.sizes)
-            rows.append(Row(folder.name, name, int(mask.sum()), areas, *scores))
+            rows.append(Row(_named(folder), name, int(mask.sum()), areas, *scores))
         images += bool(tested)
         if images == (options.images if crowded else options.images * options.objects):
             break
     return rows
+
+
+def _named(folder: Path) -> str:
+    """Name a set; two collections may hold sets of one name."""
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def read_set(

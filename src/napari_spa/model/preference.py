@@ -84,14 +84,15 @@ class Conditioner(nn.Module):
             ``(N, C, h, w)`` float, ``f(e_x (+) tile(z_n))``.
         """
         shift = latents @ self._first.weight[:, self.embed_dim :, 0, 0].T  # (N, C)
-        x = projected.permute(0, 2, 3, 1) + shift[:, None, None]  # channels last: plain products
+        # Channels last and contiguous: plain products.
+        x = projected.permute(0, 2, 3, 1).contiguous() + shift[:, None, None]
         for layer in list(self.layers)[1:]:
             if isinstance(layer, nn.Conv2d):
                 x = nn.functional.linear(x, layer.weight[:, :, 0, 0], layer.bias)
             else:
                 x = layer(x)
         if self.residual:
-            x = x + embedding.permute(0, 2, 3, 1)
+            x = x + embedding.permute(0, 2, 3, 1).contiguous()
         return x.permute(0, 3, 1, 2)
 
 
