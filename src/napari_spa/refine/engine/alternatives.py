@@ -17,7 +17,7 @@ from napari_spa.core.alternatives import (
     levels_of_area,
 )
 from napari_spa.core.candidates import cluster_samples
-from napari_spa.refine.engine.choices import Option
+from napari_spa.refine.engine.choices import Option, agreement
 from napari_spa.refine.engine.hypotheses import dice_across
 
 if TYPE_CHECKING:
@@ -112,22 +112,26 @@ def covering(
     options = [*grouped(samples, config).options, *_shapes(samples, recommended)]
     options += [Option(h.view, h.probability, hypothesis=h) for h, _ in hypotheses]
     hard = maps > 0.5
-    agreement = np.stack([option.dice(hard, view) for option in options], axis=1)
+    alike = [agreement(options, hard, view)]
     central = dice_matrix(hard, recommended[None])[:, 0]
     shares = samples.shares * (1 - sum(share for _, share in hypotheses))
     for other, share in hypotheses:
         mask = other.mask[None]
-        row = [option.dice(mask, other.view)[0] for option in options]
-        agreement = np.vstack([agreement, row])
-        alike = dice_across(mask, other.view, recommended[None], view)[0, 0]
-        central, shares = np.append(central, alike), np.append(shares, share)
-    kinds = [_kind(option, recommended, view) for option in options]
-    chosen = choose(Offer(agreement, central, shares, kinds), config.candidates)
-    nearest = agreement[:, chosen].argmax(axis=1)  # of each mask that may be meant
+        alike.append(agreement(options, mask, other.view))
+        near = dice_across(mask, other.view, recommended[None], view)[0, 0]
+        central, shares = np.append(central, near), np.append(shares, share)
+    meant = np.concatenate(alike)
+    with_recommended = agreement(options, recommended[None], view)[0]
+    kinds = [
+        _kind(option, recommended, view, dice)
+        for option, dice in zip(options, with_recommended.tolist(), strict=True)
+    ]
+    chosen = choose(Offer(meant, central, shares, kinds), config.candidates)
+    nearest = meant[:, chosen].argmax(axis=1)  # of each mask that may be meant
     weights = np.bincount(nearest, shares, minlength=len(chosen))
     near = [k for k, index in enumerate(chosen) if options[index].hypothesis is None]
     labels = (
-        np.array(near)[agreement[: len(maps)][:, [chosen[k] for k in near]].argmax(axis=1)]
+        np.array(near)[meant[: len(maps)][:, [chosen[k] for k in near]].argmax(axis=1)]
         if near
         else np.full(len(maps), -1)
     )
@@ -193,10 +197,9 @@ def _shapes(samples: Samples, recommended: BoolArray) -> list[Option]:
     return [Option(samples.view, expit(level[k]), int(k), resized=True) for k in chosen]
 
 
-def _kind(option: Option, recommended: BoolArray, view: FieldOfView) -> Kind:
-    """Tell the recommendation grown or shrunk from another shape and another object."""
+def _kind(option: Option, recommended: BoolArray, view: FieldOfView, dice: float) -> Kind:
+    """Tell the recommendation grown or shrunk from another shape and another object, by Dice."""
     mask = option.mask
-    dice = float(option.dice(recommended[None], view)[0])
     here = float(recommended.sum()) / recommended.size * view.height * view.width
     there = float(mask.sum()) / mask.size * option.view.height * option.view.width
     within = dice * (here + there) / 2 / max(min(here, there), 1e-9)

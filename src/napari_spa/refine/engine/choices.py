@@ -21,6 +21,8 @@ from napari_spa.refine.engine.hypotheses import dice_across
 from napari_spa.refine.engine.samples import prompt_likelihood
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_spa.core.obedience import Evidence
     from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
     from napari_spa.refine.engine.hypotheses import Hypothesis
@@ -59,13 +61,6 @@ class Option:
         """Over the view, (h, w) bool."""
         return self.probability > 0.5
 
-    def dice(self, masks: BoolArray, view: FieldOfView) -> DoubleArray:
-        """Return its Dice with each of the masks (N, h, w) over a view, (N,)."""
-        mine = self.mask[None]
-        if self.view == view and mine.shape[1:] == masks.shape[1:]:
-            return dice_matrix(masks, mine)[:, 0]
-        return dice_across(masks, view, mine, self.view)[:, 0]
-
     def logits_over(self, view: FieldOfView, size: int) -> FloatArray:
         """Return its logits over a view, (size, size) float32; beyond its own is background."""
         from scipy.ndimage import map_coordinates
@@ -81,6 +76,21 @@ class Option:
             level = map_coordinates(level, places, order=1, mode="constant")
         logits = logit(np.clip(level.astype(np.float64), 1e-6, 1 - 1e-6))
         return np.clip(logits, -_SUREST, _SUREST).astype(np.float32)
+
+
+def agreement(options: Sequence[Option], masks: BoolArray, view: FieldOfView) -> DoubleArray:
+    """Return the Dice of masks (N, h, w) over a view with each of K options, (N, K)."""
+    together: dict[tuple[FieldOfView, tuple[int, ...]], list[int]] = {}
+    for k, option in enumerate(options):
+        together.setdefault((option.view, option.probability.shape), []).append(k)
+    found = np.empty((len(masks), len(options)))
+    for (where, shape), places in together.items():
+        theirs = np.stack([options[k].mask for k in places])
+        if where == view and shape == masks.shape[1:]:
+            found[:, places] = dice_matrix(masks, theirs)
+        else:
+            found[:, places] = dice_across(masks, view, theirs, where)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +115,7 @@ class Choice:
 
     def log_likelihood(self, masks: BoolArray, view: FieldOfView) -> DoubleArray:
         """Return the log probability of this pick if each mask over a view were meant, (N,)."""
-        alike = np.stack([option.dice(masks, view) for option in self.shown], axis=1)
-        return log_choice(alike, self.index)
+        return log_choice(agreement(self.shown, masks, view), self.index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

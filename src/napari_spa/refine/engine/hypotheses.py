@@ -205,9 +205,9 @@ def _sampled(
     h, w = masks.shape[1:]
     y = np.floor((onto.row + steps * onto.height - view.row) / view.height * h).astype(int)
     x = np.floor((onto.column + steps * onto.width - view.column) / view.width * w).astype(int)
-    inside = np.outer((y >= 0) & (y < h), (x >= 0) & (x < w))
+    inside: BoolArray = np.outer((y >= 0) & (y < h), (x >= 0) & (x < w))
     rows, columns = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
-    seen: BoolArray = masks[:, rows[:, None], columns] & inside
+    seen: BoolArray = masks.take(rows, axis=1).take(columns, axis=2) & inside
     return seen, inside
 
 
