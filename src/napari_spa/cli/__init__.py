@@ -1,4 +1,4 @@
-"""The command line ``napari-spa``: one file for each command.
+"""The command line ``napari-spa``: ``commands.toml`` lists it, a file for each runs it.
 
 Exit status: 0 done, 1 the work failed (or a part of it), 2 the call is wrong, 130 stopped
 by the keyboard.  Results go to stdout, progress and errors to stderr; an error is one
@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
@@ -39,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
         options = _parser().parse_args(arguments)
+        module, _, function = options.run.partition(".")
         with _notes_on_images():
-            status: int = options.run(options)
+            run = getattr(import_module(f"napari_spa.cli.{module}"), function)
+            status: int = run(options)
         sys.stdout.flush()
     except DataError as error:
         return _failed(str(error), FAILED)
@@ -85,18 +88,7 @@ def _notes_on_images() -> Iterator[None]:
 
 
 def _parser() -> Parser:
-    from napari_spa.cli import (
-        batch,
-        demo,
-        evaluate,
-        export,
-        models,
-        profile,
-        replay,
-        segment,
-        train,
-    )
-    from napari_spa.cli.arguments import Parser
+    from napari_spa.cli.arguments import Parser, add_commands
 
     parser = Parser(
         prog="napari-spa",
@@ -104,7 +96,5 @@ def _parser() -> Parser:
         epilog="Start with: napari-spa demo",
     )
     parser.add_argument("--version", action="version", version=f"napari-spa {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, batch, export, evaluate, train, models, profile, replay, demo):
-        command.add_parser(commands)
+    add_commands(parser)
     return parser

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import tomllib
+from importlib import resources
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from napari_spa.cli.output import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    Run = Callable[[argparse.Namespace], int]
-    Commands = argparse._SubParsersAction["Parser"]  # noqa: SLF001  the only name there is
+    from napari_spa.evaluate.targets import Combinations
 
 _NEGATIVE = re.compile(r"-\d[\d.,eE+-]*")
 
@@ -26,64 +28,50 @@ class Parser(argparse.ArgumentParser):
         raise CallError(f"{message}; see {self.prog} --help.")
 
 
-def add_command(
-    commands: Commands, name: str, run: Run | None, *, about: str, example: str
-) -> Parser:
-    """Add a command with an example in its help; one that runs takes ``--json``."""
-    parser = commands.add_parser(
-        name,
-        help=about,
-        description=about,
-        epilog=f"Example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    if run is not None:
-        parser.set_defaults(run=run)
-        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    return parser
+def add_commands(parser: Parser) -> None:
+    """Add all commands of ``commands.toml``, each with an example in its help."""
+    text = resources.files("napari_spa.cli").joinpath("commands.toml").read_text("utf-8")
+    table = tomllib.loads(text)
+    shared = table.pop("shared")
+    groups = {"": parser.add_subparsers(title="commands", metavar="COMMAND", required=True)}
+    for name, facts in table.items():
+        group, _, last = name.rpartition(" ")
+        command = groups[group].add_parser(
+            last,
+            help=facts["about"],
+            description=facts["about"],
+            epilog=f"Example:\n  {facts['example']}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if "run" not in facts:
+            groups[name] = command.add_subparsers(title="actions", metavar="ACTION", required=True)
+            continue
+        command.set_defaults(run=facts["run"])
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        listed = facts.get("arguments", ())
+        arguments = [[one] if isinstance(one, dict) else shared[one] for one in listed]
+        _add_arguments(command, list(chain(*arguments)), facts.get("sections", {}))
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and ``--device``."""
-    parser.add_argument(
-        "--model",
-        default="spa-tiny",
-        metavar="NAME|PATH",
-        help="a name of 'napari-spa models list', or a weights file (default: spa-tiny)",
-    )
-    add_device_option(parser)
-
-
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``."""
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
-    )
-
-
-def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--point``, ``--label``, ``--box``, ``--slice`` and ``--seed``."""
-    parser.add_argument(
-        "--point",
-        type=point,
-        action="append",
-        default=[],
-        metavar="ROW,COL",
-        help="a point in pixels, rows first; again for more points",
-    )
-    parser.add_argument(
-        "--label",
-        type=int,
-        nargs="+",
-        action="extend",
-        metavar="0|1",
-        help="for each point: 1 on the object (default), 0 on the background",
-    )
-    parser.add_argument("--box", type=box, metavar="R0,C0,R1,C1", help="a box around the object")
-    parser.add_argument(
-        "--slice", type=slice_index, metavar="Z", help="which slice of a stack; T,Z for two axes"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+def _add_arguments(
+    command: Parser, arguments: Sequence[Mapping[str, Any]], sections: Mapping[str, str]
+) -> None:
+    """Add arguments as the table has them."""
+    holders: dict[str, argparse._ActionsContainer] = {
+        name: command.add_argument_group(title) for name, title in sections.items()
+    }
+    for argument in arguments:
+        options = dict(argument)
+        names = options.pop("name")
+        if "type" in options:
+            options["type"] = _TYPES[options["type"]]
+        if "metavar" in options and isinstance(options["metavar"], list):
+            options["metavar"] = tuple(options["metavar"])
+        either, section = options.pop("either", ""), options.pop("section", "")
+        if either and either not in holders:
+            holders[either] = command.add_mutually_exclusive_group()
+        holder = holders.get(either or section, command)
+        holder.add_argument(*([names] if isinstance(names, str) else names), **options)
 
 
 def point(text: str) -> tuple[float, float]:
@@ -137,6 +125,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def combinations(text: str) -> Combinations:
+    """Parse ``all``, ``raters`` or a number above 0."""
+    if text == "all":
+        return "all"
+    return "raters" if text == "raters" else positive(text)
+
+
 def existing_folder(text: str) -> Path:
     """Parse the path of a folder that is there."""
     path = Path(text)
@@ -165,3 +160,12 @@ def join_negative_values(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+_TYPES = {
+    "path": Path,
+    "int": int,
+    "float": float,
+    **{f.__name__: f for f in (box, combinations, existing_folder, point, positive, seed, size)},
+    **{f.__name__: f for f in (slice_index, words)},
+}

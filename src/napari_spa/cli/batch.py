@@ -7,16 +7,9 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import (
-    add_command,
-    add_model_options,
-    existing_folder,
-    positive,
-    seed,
-)
 from napari_spa.cli.output import (
     CallError,
     checking_the_call,
@@ -34,77 +27,10 @@ if TYPE_CHECKING:
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.resume import Verdict
     from napari_spa.batch.runner import BatchReport, Estimate
-    from napari_spa.cli.arguments import Commands
 
 _STOPPED = 130
 _LINE_SECONDS = 60
 """So often a line goes to a log that no one watches."""
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "batch",
-        run,
-        about="Segment all images of a folder; run again, it does what is missing or changed.",
-        example="napari-spa batch images results --prompts clicks.csv --profile me.json",
-    )
-    parser.add_argument("source", type=existing_folder, metavar="IN", help="folder of images")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for labels, logs, manifest")
-    _add_sources(parser)
-    parser.add_argument(
-        "--recursive", action="store_true", help="take images of folders inside IN, too"
-    )
-    parser.add_argument("--profile", type=Path, metavar="JSON", help="a user's profile")
-    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
-    add_model_options(parser)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="processes on this machine, of one thread each (default: 1)",
-    )
-    where.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="a dask scheduler, as tls://10.0.0.1:8786; whoever runs it is trusted",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="do everything again, a user's work included"
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--dry-run", action="store_true", help="say how many images, how long, how much disk"
-    )
-    what.add_argument(
-        "--verify", action="store_true", help="check OUT and its inputs against the manifest"
-    )
-
-
-def _add_sources(parser: argparse.ArgumentParser) -> None:
-    sources = parser.add_mutually_exclusive_group()
-    sources.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="CSV",
-        help="a table of points: image,object,row,col, and label (1 or 0), slice",
-    )
-    sources.add_argument(
-        "--masks", type=Path, metavar="DIR", help="rough masks to refine, named as the images"
-    )
-    sources.add_argument(
-        "--auto", action="store_true", help="find all objects, from a grid of points"
-    )
-    parser.add_argument(
-        "--grid",
-        type=positive,
-        metavar="N",
-        help="with --auto: points along the longer side (default: 32); more where objects are "
-        "small or crowded, and the time grows with them",
-    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -242,17 +168,9 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
     if found.problem:
         echo_err(f"napari-spa: {found.measured} failed: {found.problem}")
     if options.json:
-        echo_json(
-            {
-                "images": found.images,
-                "to_do": found.to_do,
-                "kept": found.kept,
-                "objects": found.objects,
-                "seconds": found.seconds,
-                "disk": found.disk,
-                "measured": found.measured,
-            }
-        )
+        facts = asdict(found)
+        del facts["problem"]
+        echo_json(facts)
     else:
         _show_estimate(found, options.workers)
     return 1 if found.problem else 0

@@ -6,21 +6,19 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.arguments import add_command, add_model_options
 from napari_spa.cli.output import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
 from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.cli.panel import PanelRound
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
@@ -43,27 +41,6 @@ SCENES = (
     Scene("cell", "A cell in phase contrast", (375, 425)),
     Scene("immunohistochemistry", "A nucleus in stained tissue", (355, 188)),
 )
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "demo",
-        run,
-        about="Segment a fundus, a cell and a tissue picture, and open napari with the dock.",
-        example="napari-spa demo -o demo --no-viewer",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("napari-spa-demo"),
-        metavar="DIR",
-        help="folder for the panel pictures and masks (default: napari-spa-demo)",
-    )
-    parser.add_argument("--no-viewer", action="store_true", help="open no window")
-    add_model_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import (
-    add_command,
-    add_model_options,
-    existing_folder,
-    positive,
-    seed,
-    words,
-)
 from napari_spa.cli.output import (
     CallError,
     checking_the_call,
@@ -30,11 +21,10 @@ from napari_spa.errors import DataError, SpaError
 if TYPE_CHECKING:
     import argparse
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.datasets import CaseFolder
     from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.protocol import Played
-    from napari_spa.evaluate.targets import Combinations, EvaluateConfig
+    from napari_spa.evaluate.targets import EvaluateConfig
 
 
 def run_from_log(options: argparse.Namespace) -> int:
@@ -72,97 +62,6 @@ def run_from_log(options: argparse.Namespace) -> int:
         echo_text(report.text)
         echo(f"Written to {options.output}")
     return 0
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "evaluate",
-        run,
-        about="Let simulated users click once and pick, on a folder with several raters' masks.",
-        example="napari-spa evaluate lidc --limit 50 --methods spa,spa-both,spa-frozen -o report",
-    )
-    parser.add_argument(
-        "data",
-        nargs="?",
-        type=existing_folder,
-        metavar="DATA",
-        help="images/NAME and raters/RATER/NAME; or REFUGE2, LIDC crops, QUBIQ",
-    )
-    parser.add_argument(
-        "--list-methods", action="store_true", help="name every method and user, and stop"
-    )
-    add_model_options(parser)
-    _add_players(parser)
-    parser.add_argument("--split", default="val", help="which cases; 'all' for all (default: val)")
-    parser.add_argument(
-        "--objects", action="store_true", help="each connected object of the masks is a target"
-    )
-    parser.add_argument("--rounds", type=positive, default=6, help="rounds per user (default: 6)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N images, by the seed")
-    parser.add_argument(
-        "--targets", type=positive, metavar="N", help="only N objects of each image, by the seed"
-    )
-    parser.add_argument(
-        "--from-log",
-        type=Path,
-        nargs="+",
-        metavar="LOG",
-        help="instead of playing: what users did, from decision logs; a folder for each user",
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="of clicks and subsets (default: 0)")
-    parser.add_argument("--workers", type=positive, default=1, help="images at a time (default: 1)")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for the report; games that it holds are not played again",
-    )
-
-
-def _add_players(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--combinations",
-        type=_combinations,
-        default=15,
-        metavar="N|all|raters",
-        help="users: N combinations of raters, all of them, or single raters (default: 15)",
-    )
-    parser.add_argument(
-        "--methods",
-        type=words,
-        nargs="+",
-        help="what is compared (default: spa,spa-both,spa-frozen,spa-random-pick); 'all' for all",
-    )
-    parser.add_argument(
-        "--users",
-        type=words,
-        nargs="+",
-        help="picks, clicks, both, slips-5, ... (default: each method's own user)",
-    )
-    parser.add_argument(
-        "--clicks",
-        type=words,
-        nargs="+",
-        default=[["central", "realistic"]],
-        help="uniform, central, realistic (default: central,realistic)",
-    )
-    parser.add_argument(
-        "--runs", type=Path, metavar="DIR", help="where 'train --methods ... -o DIR' left methods"
-    )
-    parser.add_argument("--sam", metavar="PATH", help="a real SAM file, for sam-click and sam-u-v1")
-    parser.add_argument(
-        "--medsam", metavar="PATH", help="a real MedSAM file, for medsam-box and sam-u-v2"
-    )
-
-
-def _combinations(text: str) -> Combinations:
-    """Parse ``all``, ``raters`` or a number above 0."""
-    if text == "all":
-        return "all"
-    return "raters" if text == "raters" else positive(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import add_command, words
 from napari_spa.cli.output import (
     CallError,
     checking_the_call,
@@ -20,49 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.io.export import ExportReport, ExportRequest
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    from napari_spa.io.export import FORMATS, NUMBERED
-
-    parser = add_command(
-        commands,
-        "export",
-        run,
-        about="Write the objects of a project folder, or of a label image, for other programs.",
-        example="napari-spa export images-spa -o exported --formats labels,coco,rois",
-    )
-    parser.add_argument(
-        "labels", type=Path, metavar="PROJECT|LABELS", help="a project folder, or a label image"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write into"
-    )
-    parser.add_argument(
-        "--formats",
-        type=words,
-        default=["labels", "tables"],
-        metavar="F,F,...",
-        help=f"some of {', '.join(FORMATS)} (default: labels,tables)",
-    )
-    parser.add_argument(
-        "--values",
-        type=words,
-        default=["objects"],
-        metavar="V,V",
-        help=f"what the numbers in {', '.join(NUMBERED)} are: objects (instance), classes "
-        "(semantic), or both (default: objects)",
-    )
-    parser.add_argument(
-        "--image",
-        type=Path,
-        help="the image that the labels are of, for intensities, sizes and where voxels lie in "
-        "space; of a batch the folder of its images",
-    )
-    parser.add_argument("--replace", action="store_true", help="replace files that are there")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,77 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import add_command, add_device_option
 from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.io.models.registry import ModelEntry
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "models",
-        None,
-        about="List models, say what one is, download one, or bring in a weights file.",
-        example="napari-spa models download mobile-sam",
-    )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    add_command(
-        actions,
-        "list",
-        run_list,
-        about="List every model that can be asked for by name.",
-        example="napari-spa models list",
-    )
-    info = add_command(
-        actions,
-        "info",
-        run_info,
-        about="Say what a model is: shape, head, digest, model card.",
-        example="napari-spa models info spa-tiny",
-    )
-    info.add_argument(
-        "name", nargs="?", default="spa-tiny", metavar="NAME|PATH", help="default: spa-tiny"
-    )
-    add_device_option(info)
-    _add_download(actions)
-    bring = add_command(
-        actions,
-        "import",
-        run_import,
-        about="Check a weights file and keep it under a name.",
-        example="napari-spa models import medsam_vit_b.pth --name medsam",
-    )
-    bring.add_argument("path", type=Path, metavar="FILE", help="SAM, MedSAM, micro-sam or ours")
-    bring.add_argument("--name", help="what to ask for it by (default: the file's name)")
-
-
-def _add_download(actions: Commands) -> None:
-    fetch = add_command(
-        actions,
-        "download",
-        run_download,
-        about="Download a published model, check it, and keep it under its name; run it again to "
-        "go on after it was broken off.",
-        example="napari-spa models download sam-vit-b",
-    )
-    fetch.add_argument("name", metavar="NAME", help="one of those that models list shows")
-    fetch.add_argument(
-        "--mirror",
-        metavar="URL",
-        help="take the file from this address instead of its publishers' (or $NAPARI_SPA_MIRROR)",
-    )
-    fetch.add_argument(
-        "--proxy", metavar="URL", help="go through this proxy (or $NAPARI_SPA_PROXY, $HTTPS_PROXY)"
-    )
 
 
 def run_list(options: argparse.Namespace) -> int:

@@ -6,12 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import (
-    add_command,
-    add_device_option,
-    add_model_options,
-    add_prompt_options,
-)
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_spa.cli.arguments import Commands, Parser
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.preference.comparison import DistributionDifference, ProfileDisagreement
@@ -338,114 +331,3 @@ def _tell_where(found: ProfileDisagreement, names: tuple[str, str], overlay: Pat
     echo(f"agreement (Dice): {found.dice:.3f}")
     if overlay is not None:
         echo(f"overlay: {overlay}")
-
-
-_WHICH = "a profile's file, or its name in 'napari-spa profile list'"
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "profile",
-        None,
-        about="List profiles, say what is in one, compare two, or put several together.",
-        example="napari-spa profile diff Ana Ben fundus.png --point 620,1130 -o where.png",
-    )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    add_command(
-        actions,
-        "list",
-        run_list,
-        about="List your profiles, and what is in each.",
-        example="napari-spa profile list",
-    )
-    showing = add_command(
-        actions,
-        "show",
-        run_show,
-        about="Say what is in a profile.",
-        example="napari-spa profile show Ana",
-    )
-    showing.add_argument("profile", metavar="PROFILE", help=_WHICH)
-    _add_changes(actions)
-    _add_merge(actions)
-    diff = add_command(
-        actions,
-        "diff",
-        run_diff,
-        about="Say how two people differ, and where they would on an image.",
-        example="napari-spa profile diff Ana Ben fundus.png --point 620,1130 -o where.png",
-    )
-    _add_diff_options(diff)
-
-
-def _add_changes(actions: Commands) -> None:
-    new = add_command(
-        actions,
-        "new",
-        run_new,
-        about="Make an empty profile among yours.",
-        example="napari-spa profile new Ana --task 'optic cup'",
-    )
-    new.add_argument("name", metavar="NAME", help="what to call it")
-    new.add_argument("--task", default="", help="what is outlined")
-    add_model_options(new)
-    rename = add_command(
-        actions,
-        "rename",
-        run_rename,
-        about="Give a profile another name; its file stays where it is.",
-        example="napari-spa profile rename Ana Anna --task 'optic disc'",
-    )
-    rename.add_argument("profile", metavar="PROFILE", help=_WHICH)
-    rename.add_argument("name", metavar="NAME", help="what to call it from now on")
-    rename.add_argument("--task", help="what is outlined (default: as before)")
-    reset = add_command(
-        actions,
-        "reset",
-        run_reset,
-        about="Forget what a profile has learnt; name, task and model stay.",
-        example="napari-spa profile reset Ana",
-    )
-    reset.add_argument("profile", metavar="PROFILE", help=_WHICH)
-    restore = add_command(
-        actions,
-        "restore",
-        run_restore,
-        about="Bring back what was reset or deleted last under a name.",
-        example="napari-spa profile restore Ana",
-    )
-    restore.add_argument("name", metavar="NAME", help="what it was called")
-
-
-def _add_merge(actions: Commands) -> None:
-    merge = add_command(
-        actions,
-        "merge",
-        run_merge,
-        about="Put what several profiles have learnt into one, each in proportion to its picks.",
-        example="napari-spa profile merge ana.json ben.json -o both.json --name 'Ana and Ben'",
-    )
-    merge.add_argument("profiles", nargs="+", metavar="PROFILE", help=_WHICH)
-    merge.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="JSON", help="the file to write"
-    )
-    merge.add_argument("--name", default="", help="what to call it (default: the file's name)")
-    merge.add_argument("--task", default="", help="what is outlined")
-
-
-def _add_diff_options(diff: Parser) -> None:
-    diff.add_argument("first", metavar="FIRST", help=_WHICH)
-    diff.add_argument("second", metavar="SECOND", help="another one")
-    diff.add_argument(
-        "image", nargs="?", type=Path, metavar="IMAGE", help="where would they disagree on it?"
-    )
-    add_prompt_options(diff)
-    diff.add_argument(
-        "--model", metavar="NAME|PATH", help="the model's weights (default: by the profiles' name)"
-    )
-    add_device_option(diff)
-    diff.add_argument(
-        "-o", "--output", type=Path, metavar="PNG", help="draw where they disagree into the image"
-    )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.cli.arguments import add_command, add_device_option, positive
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
@@ -28,36 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.io.images import ImageFile
     from napari_spa.refine.log.journal import ImageFacts
     from napari_spa.refine.log.reader import LoggedSession
     from napari_spa.refine.log.replay import ReplayedPart
     from napari_spa.refine.session.session import RefinementSession
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "replay",
-        run,
-        about="Play a decision log again, and tell whether the same masks come of it.",
-        example="napari-spa replay cells.spa.jsonl --check cells-labels.tif",
-    )
-    parser.add_argument("log", type=Path, metavar="DECISIONS", help="a decision log, .jsonl")
-    parser.add_argument(
-        "--image", type=Path, help="the image (default: as logged, or beside the log)"
-    )
-    parser.add_argument(
-        "--model", metavar="NAME|PATH", help="the model's weights (default: by the logged name)"
-    )
-    add_device_option(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="MASK", help="write the labels, .tif")
-    parser.add_argument(
-        "--check", type=Path, metavar="MASK", help="compare the labels with those of a file"
-    )
-    parser.add_argument("--object", type=positive, metavar="N", help="only object N")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,12 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.arguments import (
-    add_command,
-    add_model_options,
-    add_prompt_options,
-    size,
-)
 from napari_spa.cli.output import (
     CallError,
     check_outputs,
@@ -29,7 +23,6 @@ from napari_spa.core.quality import quality_in_words
 if TYPE_CHECKING:
     import argparse
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.io.images import ImageInfo
     from napari_spa.refine.session.session import RefinementSession
@@ -38,58 +31,6 @@ _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
 _PARTS = ("mask", "added", "removed")
 _MOST_CANDIDATES = 8
 """More than any model offers."""
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "segment",
-        run,
-        about="Segment the object under a point, and pick among candidate differences.",
-        example="napari-spa segment fundus.jpg --point 620,1130 --pick 2 -o disc.tif",
-    )
-    parser.add_argument(
-        "image",
-        type=Path,
-        metavar="IMAGE",
-        help="any image that can be opened: TIFF, PNG, .npy, ...",
-    )
-    _add_prompts(parser)
-    parser.add_argument("--profile", type=Path, metavar="JSON", help="a user's profile")
-    parser.add_argument(
-        "--save-profile", type=Path, metavar="JSON", help="write what the picks taught"
-    )
-    add_model_options(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="MASK", help=".tif (labels) or .png"
-    )
-    parser.add_argument(
-        "--candidates",
-        type=Path,
-        metavar="DIR",
-        help="write each candidate of the last round: its mask, what it adds and removes",
-    )
-
-
-def _add_prompts(parser: argparse.ArgumentParser) -> None:
-    add_prompt_options(parser)
-    parser.add_argument(
-        "--pick",
-        type=int,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="K",
-        help="pick candidate K (0 is the first) and go on to the next round; again for more",
-    )
-    parser.add_argument(
-        "--size",
-        type=size,
-        metavar="SIZE",
-        help="grow or shrink the mask at the end: from -1 to 1 on the axis that size in --json "
-        "says where it stands",
-    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,12 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.arguments import (
-    add_command,
-    add_device_option,
-    positive,
-    words,
-)
 from napari_spa.cli.output import CallError, checking_the_call, echo, echo_err, echo_json
 
 if TYPE_CHECKING:
@@ -24,52 +18,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_spa.cli.arguments import Commands
     from napari_spa.train.baselines import BaselineConfig
     from napari_spa.train.config import Recipe
     from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
-
-
-def add_method_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of training methods to ``train``."""
-    group = parser.add_argument_group(
-        "methods to compare (with --methods; -o is the folder that evaluate --runs takes)"
-    )
-    group.add_argument(
-        "--methods",
-        type=words,
-        nargs="+",
-        help="train these instead, one after another: spa, unet, probunet, ...; 'all' for all; "
-        "NAME@RATER learns from one rater, NAME~RATER from all but one",
-    )
-    group.add_argument(
-        "--model",
-        default="spa-tiny",
-        metavar="NAME|PATH",
-        help="what promptable methods start from (default: spa-tiny)",
-    )
-    group.add_argument("--split", default="train", help="which cases; 'all' for all")
-    group.add_argument("--batch", type=positive, metavar="N", help="images a step (default: 16)")
-    group.add_argument(
-        "--check-every",
-        type=positive,
-        metavar="N",
-        help="steps between scores on images held aside (default: 100)",
-    )
-    group.add_argument(
-        "--patience",
-        type=positive,
-        metavar="N",
-        help="stop after N scores without a new best (default: 5)",
-    )
-    group.add_argument(
-        "--objects", action="store_true", help="each connected object of the masks is one"
-    )
-    group.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    group.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that draw (default: 0)"
-    )
 
 
 def run_methods(options: argparse.Namespace) -> int:
@@ -119,81 +71,12 @@ def run_methods(options: argparse.Namespace) -> int:
 
 
 def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
-    from dataclasses import replace
-
     from napari_spa.train.baselines import BaselineConfig
 
-    config = BaselineConfig(
-        split=None if options.split == "all" else options.split,
-        single=options.objects,
-        seed=options.seed,
-    )
-    for name in ("steps", "batch", "check_every", "patience"):
-        value = getattr(options, name)
-        if value is not None:
-            config = replace(config, **{name: value})
-    return config
-
-
-def add_parser(commands: Commands) -> None:
-    """Add the command to the main parser."""
-    parser = add_command(
-        commands,
-        "train",
-        run,
-        about="Train a model on multi-rater data sets and the procedural generator.",
-        example="napari-spa train lidc cfos synthetic --steps 4000 -o my-model",
-    )
-    parser.add_argument(
-        "data",
-        nargs="*",
-        metavar="DATA",
-        help="folders with images/NAME and raters/RATER/NAME (or a folder of such folders, "
-        "when the recipe names them), and the word synthetic; or one file of --pack",
-    )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for the run")
-    parser.add_argument(
-        "--pack",
-        type=Path,
-        metavar="FILE",
-        help="instead of training: put the data into one file of at most 38 MB, to train on "
-        "another machine",
-    )
-    _add_starts(parser)
-    parser.add_argument("--steps", type=positive, metavar="N", help="steps in all")
-    parser.add_argument(
-        "--minutes", type=float, metavar="M", help="end well within so much time, steps or not"
-    )
-    add_device_option(parser)
-    parser.add_argument(
-        "--synthetic",
-        nargs=2,
-        metavar=("N", "SHARE"),
-        help="N different generated objects make up SHARE (0 to 1) of what is shown",
-    )
-    add_method_options(parser)
-
-
-def _add_starts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        metavar="TOML",
-        help="a recipe: a file, or spa-tiny for the recipe of the packaged model",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on where DIR stopped")
-    parser.add_argument(
-        "--init",
-        metavar="MODEL",
-        help="start a new run from the weights of this model, where they fit; a network with "
-        "an EfficientNet encoder starts from ImageNet otherwise",
-    )
-    parser.add_argument(
-        "--from",
-        dest="project",
-        type=Path,
-        metavar="PROJECT",
-        help="instead of DATA: tune a model on the objects accepted in this project folder",
-    )
+    split = None if options.split == "all" else options.split
+    given = {name: getattr(options, name) for name in ("steps", "batch", "check_every", "patience")}
+    asked = {name: value for name, value in given.items() if value is not None}
+    return BaselineConfig(split=split, single=options.objects, seed=options.seed, **asked)
 
 
 def run(options: argparse.Namespace) -> int:
