@@ -10,7 +10,7 @@ from tiny_model import make_model
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.preference.comparison import disagree
+from napari_spa.refine.preference.summary import disagree
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.profiles.active import recent_profile
 from napari_spa.widgets.folder.dock import FolderDock

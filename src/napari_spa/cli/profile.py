@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.preference.comparison import DistributionDifference, ProfileDisagreement
+    from napari_spa.refine.preference.summary import DistributionDifference, ProfileDisagreement
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -197,7 +197,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
-    from napari_spa.refine.preference.comparison import compare
+    from napari_spa.refine.preference.summary import compare
 
     _check_diff(options)
     profiles = [load_profile(name) for name in (options.first, options.second)]
@@ -263,7 +263,7 @@ def _look(
     from napari_spa.io.images import read_image
     from napari_spa.io.models.load import load_model
     from napari_spa.refine.engine.image_plane import ImagePlane
-    from napari_spa.refine.preference.comparison import disagree
+    from napari_spa.refine.preference.summary import disagree
     from napari_spa.refine.session.prompt_validation import check_prompts
 
     image, _ = read_image(options.image, index=options.slice)
@@ -282,7 +282,7 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
 
 
 def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
-    from napari_spa.refine.preference.comparison import in_words
+    from napari_spa.refine.preference.summary import in_words
 
     return {
         "words": in_words(difference, names),
@@ -309,8 +309,7 @@ def _tell_difference(
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
 ) -> None:
-    from napari_spa.refine.preference.comparison import in_words
-    from napari_spa.refine.preference.summary import describe
+    from napari_spa.refine.preference.summary import describe, in_words
 
     for name, profile in zip(names, profiles, strict=True):
         echo(f"{name}: {describe(profile)}")

@@ -1,9 +1,9 @@
-"""Single objects out of masks that show many, or one that is to be several."""
+"""Single objects out of masks that show many: parted, cut in pieces, and outlined."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from scipy import ndimage
@@ -11,9 +11,15 @@ from scipy import ndimage
 from napari_spa.core.types import LocalMask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray
+
+    Corner: TypeAlias = tuple[int, int]
+    Polygon: TypeAlias = list[NDArray[np.int64]]
+
 
 _REACH = 64
 _MERGED = 4
@@ -103,3 +109,109 @@ def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[Loc
     off = [piece for piece in range(1, count + 1) if piece not in stays]
     found = [LocalMask.crop(grown == piece, region) for piece in off]
     return sorted(found, key=lambda piece: -piece.area)
+
+
+# A step along an edge keeps the mask on its right: right, down, left, up.
+_STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+# Where the pixel beyond each edge lies, and which of the pixel's corners the edge starts at.
+_BEYOND = ((-1, 0), (0, 1), (1, 0), (0, -1))
+_STARTS = ((0, 0), (0, 1), (1, 1), (1, 0))
+
+
+def mask_outlines(mask: BoolArray, origin: Corner = (0, 0)) -> list[Polygon]:
+    """Outline a mask along the edges of its pixels.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (H, W)
+        bool.
+    origin : (int, int)
+        Row and column of the mask's first pixel in the image.
+
+    Returns
+    -------
+    list of list of ndarray of shape (N, 2)
+        A polygon for each part that hangs together by edges of pixels: the outer ring, and
+        one for each hole.  int64 (row, column) of corners, where pixel (r, c) reaches from
+        (r, c) to (r + 1, c + 1); not closed.  No ring passes a corner twice: rings that
+        meet do so in single corners, so the polygons are valid for other programs.
+    """
+    from scipy import ndimage
+
+    parts, count = ndimage.label(np.pad(mask, 1))
+    shift = np.array(origin, dtype=np.int64) - 1
+    polygons: list[Polygon] = [[] for _ in range(count)]
+    for part, ring in _rings(parts):
+        corners = _straightened(np.array(ring, dtype=np.int64)) + shift
+        if _signed_area(corners) > 0:
+            polygons[part - 1].insert(0, corners)
+        else:
+            polygons[part - 1].append(corners)
+    return polygons
+
+
+def _rings(parts: NDArray[np.signedinteger]) -> Iterator[tuple[int, list[Corner]]]:
+    """Walk along all edges; yield the number of the part and the corners of each ring."""
+    edges: dict[Corner, dict[int, int]] = {}  # from a corner, by direction, of which part
+    inside = parts > 0
+    for way, (beyond, start) in enumerate(zip(_BEYOND, _STARTS, strict=True)):
+        there = np.roll(inside, (-beyond[0], -beyond[1]), axis=(0, 1))
+        rows, columns = np.nonzero(inside & ~there)
+        for row, column, part in zip(
+            rows.tolist(), columns.tolist(), parts[rows, columns].tolist(), strict=True
+        ):
+            edges.setdefault((row + start[0], column + start[1]), {})[way] = part
+    while edges:
+        corner, ways = next(iter(edges.items()))
+        way, part = next(iter(ways.items()))
+        for ring in _simple(_walk(edges, corner, way)):
+            yield part, ring
+
+
+def _walk(edges: dict[Corner, dict[int, int]], corner: Corner, way: int) -> list[Corner]:
+    """Follow edges until they close, and take them away; where two go on, keep to the pixel."""
+    passed, start = [], (corner, way)
+    while True:
+        passed.append(corner)
+        ways = edges[corner]
+        del ways[way]
+        if not ways:
+            del edges[corner]
+        corner = (corner[0] + _STEPS[way][0], corner[1] + _STEPS[way][1])
+        ahead = edges.get(corner, {})
+        # A turn to the right stays at the pixel, where another touches it at this corner.
+        turns = ((way + 1) % 4, way, (way - 1) % 4)
+        way = next(turn for turn in turns if turn in ahead or (corner, turn) == start)
+        if (corner, way) == start:
+            return passed
+
+
+def _simple(ring: list[Corner]) -> Iterator[list[Corner]]:
+    """Part a ring where it passes a corner again."""
+    place: dict[Corner, int] = {}
+    path: list[Corner] = []
+    for corner in ring:
+        if corner in place:
+            at = place[corner]
+            yield path[at:]
+            for gone in path[at + 1 :]:
+                del place[gone]
+            del path[at + 1 :]
+        else:
+            place[corner] = len(path)
+            path.append(corner)
+    yield path
+
+
+def _straightened(ring: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Leave out the corners that a ring goes straight through."""
+    steps = np.roll(ring, -1, axis=0) - ring
+    turns: BoolArray = (steps != np.roll(steps, 1, axis=0)).any(axis=1)
+    return np.asarray(ring[turns])
+
+
+def _signed_area(ring: NDArray[np.int64]) -> float:
+    """Return the area; below zero for a hole."""
+    rows, columns = ring[:, 0], ring[:, 1]
+    area = np.dot(columns, np.roll(rows, -1)) - np.dot(rows, np.roll(columns, -1))
+    return float(area) / 2

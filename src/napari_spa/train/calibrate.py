@@ -26,7 +26,7 @@ from napari_spa.core.quality import fit_calibration
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.images import read_image
-from napari_spa.io.models.calibration import calibration_path, save_calibration
+from napari_spa.io.models.formats import calibration_path, save_calibration
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.train.config import read_recipe

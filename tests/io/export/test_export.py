@@ -14,7 +14,7 @@ import zarr
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.export import FORMATS, ExportRequest, existing, free_folder
 from napari_spa.io.export import export_project as export_requested
-from napari_spa.io.export.coco import CocoWriter
+from napari_spa.io.export.shapes import CocoWriter
 from napari_spa.io.images import ImageInfo, open_image, write_labels
 from napari_spa.io.projects.classes import (
     ObjectClass,
@@ -172,7 +172,7 @@ def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("napari_spa.io.export.ome_zarr._facts", refuse)
+    monkeypatch.setattr("napari_spa.io.export.volumes._facts", refuse)
     with pytest.raises(DataError, match="No space left"):
         export_project(project, ["ome-zarr"], tmp_path, replace=True)
     assert sorted(tmp_path.rglob("*")) == before

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from napari_spa.core.outlines import mask_outlines
+from napari_spa.core.objects import mask_outlines
 from napari_spa.io.export import ExportRequest, Labelled, export_image, free_name, of_file
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote

@@ -6,7 +6,7 @@ import pytest
 
 from napari_spa.core.quality import Calibration, Term
 from napari_spa.errors import CheckpointError
-from napari_spa.io.models.calibration import calibration_path, read_calibration, save_calibration
+from napari_spa.io.models.formats import calibration_path, read_calibration, save_calibration
 from napari_spa.io.models.load import load_model
 
 CALIBRATION = Calibration(1.25, {"agreement": Term(0.8, 0.1, 0.5), "edge": Term(0.1, 0.2, -0.25)})

@@ -14,7 +14,7 @@ from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import Cancelled, InputError, ProfileError
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.image_plane import ImagePlane
-from napari_spa.refine.preference.comparison import compare, disagree, in_words
+from napari_spa.refine.preference.summary import compare, disagree, in_words
 from napari_spa.refine.session.session import RefinementSession
 
 PROMPTS = Prompts((Click(35, 45), Click(5, 5, 0)))

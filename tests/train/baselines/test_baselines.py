@@ -32,8 +32,12 @@ from napari_spa.train.baselines import (
 from napari_spa.train.baselines.catalogue import PROMPTED, WHOLE_IMAGE
 from napari_spa.train.baselines.examples import RatedBatch, read_examples
 from napari_spa.train.baselines.loop import BaselineRun
-from napari_spa.train.baselines.prompted import build_prompted
-from napari_spa.train.baselines.whole_image import ProbabilisticUnet, build_whole_image, draw_rater
+from napari_spa.train.baselines.networks import (
+    ProbabilisticUnet,
+    build_prompted,
+    build_whole_image,
+    draw_rater,
+)
 
 CPU = torch.device("cpu")
 CONFIG = BaselineConfig(steps=4, batch=2, check_every=2, size=64)

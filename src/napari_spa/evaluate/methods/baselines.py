@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
-    from napari_spa.train.baselines.whole_image import WholeImage
+    from napari_spa.train.baselines.networks import WholeImage
 
 _BOXES = 9
 """SAM-U asks with so many boxes."""

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.export.coco import CocoWriter
 from napari_spa.io.export.labelled import of_item
-from napari_spa.io.export.ome_zarr import write_label_zarr
-from napari_spa.io.export.shapes import write_geojson, write_rois
-from napari_spa.io.export.volumes import write_meshes, write_nifti
+from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
+from napari_spa.io.export.volumes import write_label_zarr, write_meshes, write_nifti
 from napari_spa.io.files import atomic_path, write_table
 from napari_spa.io.images import ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_spa.io.export.labelled import Labelled, Progress, Row
-    from napari_spa.io.export.ome_zarr import Colour
+    from napari_spa.io.export.volumes import Colour
     from napari_spa.io.images import ImageFile
     from napari_spa.io.projects.classes import ObjectClass
     from napari_spa.io.projects.project import Project

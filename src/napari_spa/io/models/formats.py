@@ -1,4 +1,4 @@
-"""Recognise a weights file: ours, the paper's, SAM's, MedSAM's or micro-sam's."""
+"""Weights files: recognised, read safely, written; and the calibration that lies beside one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from napari_spa.errors import CheckpointError, ModelError
+from napari_spa.core.quality import DIRECTIONS, Calibration, Term
+from napari_spa.errors import CheckpointError, DataError, ModelError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.strict_json import JsonError, parse_json
+from napari_spa.io.strict_json import JsonError, parse_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import DoubleArray, MixtureParameters
     from napari_spa.model.spa import Spa, SpaConfig
+
 
 _PICKLE_FAULTS = (
     pickle.UnpicklingError,
@@ -348,27 +350,13 @@ _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What a weights file was recognised as.
+    """What a weights file was recognised as."""
 
-    Attributes
-    ----------
-    config : SpaConfig
-        The network's shape and preprocessing.
-    state : dict of str to Tensor
-        Its tensors under this package's names.
-    layout : {"napari-spa", "training", "paper", "sam"}
-        The kind of file.
-    mixture : MixtureParameters or None
-        The mixture saved beside the tensors.
-    card : mapping
-        The model card.
-    """
-
-    config: SpaConfig
-    state: dict[str, Tensor]
-    layout: Layout
-    mixture: MixtureParameters | None = None
-    card: Mapping[str, object] = field(default_factory=dict)
+    config: SpaConfig  # the network's shape and preprocessing
+    state: dict[str, Tensor]  # its tensors under this package's names
+    layout: Layout  # the kind of file
+    mixture: MixtureParameters | None = None  # saved beside the tensors
+    card: Mapping[str, object] = field(default_factory=dict)  # the model card
 
 
 def recognise(stored: WeightsFile) -> Weights:
@@ -411,3 +399,48 @@ def _numbers(value: object) -> DoubleArray:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise CheckpointError("its EM_weights, EM_means or EM_variances are no numbers") from error
+
+
+_LARGEST_CALIBRATION = 2**20  # bytes
+
+
+def calibration_path(weights: Path) -> Path:
+    """Return where the calibration of a weights file lies."""
+    return weights.with_name(f"{weights.stem}.calibration.json")
+
+
+def save_calibration(
+    path: Path, calibration: Calibration, sha256: str, figures: Mapping[str, object]
+) -> None:
+    """Write a calibration, the digest of its weights, and how well it was found to hold."""
+    content = {
+        "weights": sha256,
+        "offset": round(calibration.offset, 5),
+        "terms": {name: [round(v, 5) for v in term] for name, term in calibration.terms.items()},
+        "figures": figures,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_calibration(weights: Path, sha256: str) -> Calibration | None:
+    """Return the calibration of a weights file; None without one for exactly these weights."""
+    path = calibration_path(weights)
+    if not path.is_file():
+        return None
+    try:
+        content = read_json(path, largest=_LARGEST_CALIBRATION)
+        if content["weights"] != sha256:
+            return None
+        terms = {
+            name: Term(*(float(value) for value in values))
+            for name, values in content["terms"].items()
+        }
+        unknown = set(terms) - set(DIRECTIONS)
+        if unknown or any(term.deviation <= 0 for term in terms.values()):
+            raise ValueError("its terms")
+        return Calibration(float(content["offset"]), terms)
+    except (JsonError, DataError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the calibration {path} is damaged ({error}); delete it, or fit it again."
+        ) from error

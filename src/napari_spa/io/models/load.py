@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_spa.errors import CheckpointError, DeviceError, InputError, ModelError
-from napari_spa.io.models.calibration import read_calibration
 from napari_spa.io.models.formats import (
     Layout,
     Weights,
     WeightsFile,
     export_checkpoint,
+    read_calibration,
     read_weights_file,
     recognise,
     save_model,

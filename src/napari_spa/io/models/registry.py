@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import platformdirs
 
@@ -37,154 +38,25 @@ class KnownModel:
         return value if kind == "sha256" else None
 
 
-_META = "https://dl.fbaipublicfiles.com/segment_anything/"
-_BIOIMAGE_IO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
-_GWDG = "https://owncloud.gwdg.de/index.php/s/"
-_NOT_STATED = "not stated"
+def _read_known(path: Path) -> tuple[KnownModel, ...]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return tuple(
+            KnownModel(
+                row["name"],
+                tuple(row["files"].split()),
+                row["about"],
+                int(row["megabytes"]),
+                row["licence"],
+                row["address"],
+                row["digest"] or None,
+                cast("Literal['sam', 'sam2', 'medsam']", row["convention"]),
+            )
+            for row in csv.DictReader(stream)
+        )
 
 
-def _micro_sam(size: str, data: str, about: str, place: str, xxh128: str) -> KnownModel:
-    """Describe one of micro-sam's generalists; their files are whole SAM state dicts."""
-    megabytes = {"t": 41, "b": 375, "l": 1250, "h": 2565}[size]
-    published = f"vit_{size}_{data}"
-    at_zoo = not place.endswith("/download")
-    return KnownModel(
-        published.replace("_", "-"),
-        (f"{published}.pt", published),
-        f"micro-sam, {about}, ViT-{size.upper()}",
-        megabytes,
-        "CC-BY-4.0" if at_zoo else _NOT_STATED,
-        f"{_BIOIMAGE_IO}{place}/files/vit_{size}.pt" if at_zoo else f"{_GWDG}{place}",
-        f"xxh128:{xxh128}",
-    )
-
-
-def _sam2(size: str, megabytes: int, sha256: str) -> KnownModel:
-    """Describe one of SAM 2.1's sizes."""
-    file = f"sam2.1_hiera_{size}.pt"
-    return KnownModel(
-        f"sam2.1-{size}".replace("_", "-"),
-        (file,),
-        f"Segment Anything 2.1, Hiera {size.replace('_', ' ')}",
-        megabytes,
-        "Apache-2.0",
-        f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{file}",
-        f"sha256:{sha256}",
-        convention="sam2",
-    )
-
-
-KNOWN = (
-    KnownModel(
-        "sam-vit-b",
-        ("sam_vit_b_01ec64.pth",),
-        "Segment Anything, ViT-B",
-        375,
-        "Apache-2.0",
-        f"{_META}sam_vit_b_01ec64.pth",
-        "sha256:ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-    KnownModel(
-        "sam-vit-l",
-        ("sam_vit_l_0b3195.pth",),
-        "Segment Anything, ViT-L",
-        1250,
-        "Apache-2.0",
-        f"{_META}sam_vit_l_0b3195.pth",
-        "sha256:3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    ),
-    KnownModel(
-        "sam-vit-h",
-        ("sam_vit_h_4b8939.pth",),
-        "Segment Anything, ViT-H",
-        2565,
-        "Apache-2.0",
-        f"{_META}sam_vit_h_4b8939.pth",
-        "sha256:a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-    ),
-    _sam2("tiny", 156, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
-    _sam2("small", 184, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
-    _sam2("base_plus", 324, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
-    _sam2("large", 898, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
-    KnownModel(
-        "mobile-sam",
-        ("mobile_sam.pt", "vit_t"),
-        "MobileSAM, ViT-T, quick",
-        41,
-        "Apache-2.0",
-        "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
-        "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
-        "sha256:6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-    ),
-    KnownModel(
-        "medsam",
-        ("medsam_vit_b.pth",),
-        "MedSAM, ViT-B, medical images, trained on boxes",
-        375,
-        "Apache-2.0, at Zenodo CC-BY-4.0",
-        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth?download=1",
-        "md5:3bb6db55bd0c9ca30b61248bca72f8d6",
-        convention="medsam",
-    ),
-    _micro_sam(
-        "t", "lm", "light microscopy", "faithful-chicken/1.1", "72ec5074774761a6e5c05a08942f981e"
-    ),
-    _micro_sam(
-        "b", "lm", "light microscopy", "diplomatic-bug/1.2", "fe9252a29f3f4ea53c15a06de471e186"
-    ),
-    _micro_sam(
-        "l", "lm", "light microscopy", "idealistic-rat/1.2", "017f20677997d628426dec80a8018f9d"
-    ),
-    _micro_sam(
-        "t",
-        "em_organelles",
-        "organelles in electron microscopy",
-        "greedy-whale/1",
-        "253474720c497cce605e57c9b1d18fd9",
-    ),
-    _micro_sam(
-        "b",
-        "em_organelles",
-        "organelles in electron microscopy",
-        "noisy-ox/1.2",
-        "f3bf2ed83d691456bae2c3f9a05fb438",
-    ),
-    _micro_sam(
-        "l",
-        "em_organelles",
-        "organelles in electron microscopy",
-        "humorous-crab/1.2",
-        "810b084b6e51acdbf760a993d8619f2d",
-    ),
-    _micro_sam(
-        "b",
-        "histopathology",
-        "nuclei in histopathology",
-        "sBB4H8CTmIoBZsQ/download",
-        "ffd1a2cd84570458b257bd95fdd8f974",
-    ),
-    _micro_sam(
-        "l",
-        "histopathology",
-        "nuclei in histopathology",
-        "IZgnn1cpBq2PHod/download",
-        "b591833c89754271023e901281dee3f2",
-    ),
-    _micro_sam(
-        "h",
-        "histopathology",
-        "nuclei in histopathology",
-        "L7AcvVz7DoWJ2RZ/download",
-        "bd1856dafc156a43fb3aa705f1a6e92e",
-    ),
-    _micro_sam(
-        "b",
-        "medical_imaging",
-        "medical images",
-        "f5Ol4FrjPQWfjUF/download",
-        "40169f1e3c03a4b67bff58249c176d92",
-    ),
-)
+KNOWN = _read_known(Path(__file__).with_name("known.csv"))
+"""Published models; micro-sam's are its generalists, whole SAM state dicts."""
 
 
 PACKAGED = "spa-tiny"

@@ -15,10 +15,12 @@ import numpy as np
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.projects.classes import ObjectNote
-from napari_spa.refine.annotation.history import Change, History, Patch
 from napari_spa.refine.annotation.objects import (
     AnnotatedObject,
+    Change,
+    History,
     Part,
+    Patch,
     joined,
     recounted,
     with_part,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray
-    from napari_spa.refine.annotation.history import ChangeKind
+    from napari_spa.refine.annotation.objects import ChangeKind
 
 __all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
 

@@ -24,8 +24,12 @@ from napari_spa.train.baselines.examples import (
     read_examples,
 )
 from napari_spa.train.baselines.loop import BaselineConfig, Drawn, Progress, Task, train_baseline
-from napari_spa.train.baselines.prompted import Prompted, build_prompted
-from napari_spa.train.baselines.whole_image import WholeImage, build_whole_image
+from napari_spa.train.baselines.networks import (
+    Prompted,
+    WholeImage,
+    build_prompted,
+    build_whole_image,
+)
 from napari_spa.train.steps import Batch
 from napari_spa.train.windows import WindowConfig, draw_window
 

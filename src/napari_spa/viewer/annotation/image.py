@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation.annotation import Overlap
-    from napari_spa.refine.annotation.history import Change, Patch
-    from napari_spa.refine.annotation.objects import Status
+    from napari_spa.refine.annotation.objects import Change, Patch, Status
     from napari_spa.refine.log.journal import Journal
     from napari_spa.refine.session.state import Decision
     from napari_spa.viewer.annotation.round import RenderedRound

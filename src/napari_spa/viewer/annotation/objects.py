@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.io.export import ExportRequest
-    from napari_spa.refine.annotation.history import Change
-    from napari_spa.refine.annotation.objects import Part
+    from napari_spa.refine.annotation.objects import Change, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, space_of
 from napari_spa.viewer.layers.planes import image_plane_of
 from napari_spa.viewer.profiles.active import shortened
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.refine.preference.comparison import ProfileDisagreement
+    from napari_spa.refine.preference.summary import ProfileDisagreement
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
@@ -108,7 +108,7 @@ class Disagreements(QObject):
         names = "you" if profiles.entry is None else shortened(profiles.entry.name), shortened(name)
 
         def job(progress: Progress) -> Disagreement:
-            from napari_spa.refine.preference.comparison import disagree
+            from napari_spa.refine.preference.summary import disagree
 
             found = disagree(
                 session.model,

@@ -11,8 +11,7 @@ from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
 from napari_spa.core.presentation import capitalised, counted
-from napari_spa.refine.preference.comparison import FIRST_COLOUR, SECOND_COLOUR
-from napari_spa.refine.preference.summary import evidence
+from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
