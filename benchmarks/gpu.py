@@ -345,9 +345,9 @@ def training(context: Benchmark) -> None:
 
     from torch.utils.data import DataLoader
 
-    from napari_spa.train.config import read_recipe
     from napari_spa.train.data import SyntheticSource
     from napari_spa.train.loop import Trainer, Windows, collate
+    from napari_spa.train.recipe import read_recipe
 
     packaged = resources.files("napari_spa.train") / "recipes" / "spa-tiny.toml"
     with resources.as_file(packaged) as path:

@@ -23,8 +23,8 @@ from profile_transfer import (
     agreement_between,
 )
 
-from napari_spa.evaluate.report.tables import markdown_table, spread
 from napari_spa.evaluate.statistics import LEVEL, Interval, drawn_means
+from napari_spa.evaluate.tables import markdown_table, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

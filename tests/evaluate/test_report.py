@@ -16,10 +16,10 @@ import pytest
 from pyarrow import parquet
 
 from napari_spa.errors import DataError
+from napari_spa.evaluate import tables as paper
 from napari_spa.evaluate.measures import RaterRow, Row
-from napari_spa.evaluate.report import Results, write_report
-from napari_spa.evaluate.report import tables as paper
-from napari_spa.evaluate.report.page import to_html
+from napari_spa.evaluate.report import to_html, write_report
+from napari_spa.evaluate.tables import Results
 
 from .test_statistics import row, rows
 

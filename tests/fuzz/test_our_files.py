@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from mutating import mutated
 from tiny_model import make_model
 
-from napari_spa.batch.manifest import KIND, read_manifest
 from napari_spa.batch.plan import make_plan, read_prompts
 from napari_spa.batch.resume import STATE, read_previous, verify
 from napari_spa.batch.runner import run_batch
-from napari_spa.batch.task import BatchRecipe
+from napari_spa.batch.task import KIND, BatchRecipe, read_manifest
 from napari_spa.errors import SpaError
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.event_log import read_records
@@ -35,7 +34,7 @@ from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.projects.project import BatchFinding, Known, Project
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import image_facts, read_journal
-from napari_spa.train.config import read_recipe
+from napari_spa.train.recipe import read_recipe
 
 SHAPE = (40, 50)
 SECONDS, PEAK = 20.0, 300 * 2**20

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from napari_spa.errors import DataError
-from napari_spa.io.strict_json import JsonError, parse_json, read_json, read_small
+from napari_spa.io.files import JsonError, parse_json, read_json, read_small
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from napari_spa.io.models.load import load_model
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
-from napari_spa.train.config import read_recipe
+from napari_spa.train.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="such names and links are POSIX")

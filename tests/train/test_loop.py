@@ -24,7 +24,7 @@ from napari_spa.train.loop import (
     learning_rate_factor,
     train,
 )
-from napari_spa.train.losses import sample_cross_entropy
+from napari_spa.train.steps import sample_cross_entropy
 from napari_spa.train.windows import WindowConfig
 
 CONFIG = TrainConfig(

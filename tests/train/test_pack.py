@@ -23,7 +23,7 @@ from napari_spa.train.data import (
 )
 from napari_spa.train.loop import Windows, train
 from napari_spa.train.pack import read_pack, write_pack
-from napari_spa.train.sources import open_sources
+from napari_spa.train.recipe import open_sources
 from napari_spa.train.windows import WindowConfig
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.train.config import SourceRecipe
 from napari_spa.train.data import FolderSource, LabelSource, SyntheticSource
-from napari_spa.train.sources import open_sources, with_generator
+from napari_spa.train.recipe import SourceRecipe, open_sources, with_generator
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from napari_spa.batch.task import BatchTask, ObjectPrompt
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.strict_json import read_small
+from napari_spa.io.files import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -11,22 +11,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_spa.batch.manifest import Manifest, read_manifest, recipe_facts, what_differs
-from napari_spa.batch.task import result_from_record
+from napari_spa.batch.task import (
+    Manifest,
+    read_manifest,
+    recipe_facts,
+    result_from_record,
+    what_differs,
+)
 from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path, file_sha256
+from napari_spa.io.files import JsonError, atomic_path, file_sha256, read_json
 from napari_spa.io.projects.paths import labels_path, log_path, manifest_path
-from napari_spa.io.strict_json import JsonError, read_json
 from napari_spa.refine.engine.config import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from napari_spa.batch.manifest import Entry, Facts
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.task import BatchTask
+    from napari_spa.batch.task import BatchTask, Entry, Facts
 
 ImageState = Literal["new", "changed", "again", "kept", "unchanged"]
 """Not done yet; its input changed; to be done again; a user's; as it shall be."""

@@ -19,8 +19,8 @@ from napari_spa.batch.executors import (
     run_on,
     share_of_memory,
 )
-from napari_spa.batch.manifest import Manifest, recipe_facts
 from napari_spa.batch.resume import lock_output, output_names, plan_resume
+from napari_spa.batch.task import Manifest, recipe_facts
 from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError
@@ -30,10 +30,9 @@ from napari_spa.refine.engine.config import Progress, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_spa.batch.manifest import Facts
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.resume import ResumePlan, RunFolder
-    from napari_spa.batch.task import BatchTask, ImageResult
+    from napari_spa.batch.task import BatchTask, Facts, ImageResult
     from napari_spa.batch.worker import Finished
 
 _LONG_SECONDS = 5.0

@@ -24,16 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa import __version__
-from napari_spa.batch.manifest import digest_of
-from napari_spa.batch.task import ImageResult, result_to_record
+from napari_spa.batch.task import ImageResult, digest_of, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
 from napari_spa.io.files import atomic_path, file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.batch.manifest import Facts
-    from napari_spa.batch.task import BatchRecipe, BatchTask
+    from napari_spa.batch.task import BatchRecipe, BatchTask, Facts
     from napari_spa.io.models.identity import ModelIdentity
 
 
@@ -102,7 +100,7 @@ class Job:
     run: str  # the run's own folder in it, POSIX
     source: Path  # where the images are
     recipe: BatchRecipe  # its profile is a copy in the run's folder
-    facts: Facts  # from :func:`~napari_spa.batch.manifest.recipe_facts`
+    facts: Facts  # from :func:`~napari_spa.batch.task.recipe_facts`
     tools: Tools = field(default_factory=Tools)  # what is called
 
     @property

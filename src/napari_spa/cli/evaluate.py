@@ -31,7 +31,8 @@ def run_from_log(options: argparse.Namespace) -> int:
     """Write the report of a study with people, and return the exit status."""
     from napari_spa.datasets import open_folder
     from napari_spa.evaluate.human import human_rows, human_table, read_outlines
-    from napari_spa.evaluate.report import Results, write_report
+    from napari_spa.evaluate.report import write_report
+    from napari_spa.evaluate.tables import Results
 
     if options.output is None:
         raise CallError("--from-log takes -o DIR, the folder for the report.")
@@ -181,7 +182,8 @@ def _report(
     failed: list[tuple[str, str]],
 ) -> None:
     from napari_spa.evaluate.methods import training_costs
-    from napari_spa.evaluate.report import Results, write_report
+    from napari_spa.evaluate.report import write_report
+    from napari_spa.evaluate.tables import Results
 
     rows = played.rows
     facts = {

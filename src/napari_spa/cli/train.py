@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_spa.train.baselines import BaselineConfig
-    from napari_spa.train.config import Recipe
     from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
+    from napari_spa.train.recipe import Recipe
 
 
 def run_methods(options: argparse.Namespace) -> int:
@@ -173,8 +173,8 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from napari_spa.train.config import Recipe, read_recipe
     from napari_spa.train.loop import TrainConfig
+    from napari_spa.train.recipe import Recipe, read_recipe
 
     recipe = Recipe(TrainConfig(), {})
     if options.config == "spa-tiny":
@@ -220,7 +220,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, float]]:
-    from napari_spa.train.sources import GENERATOR, open_sources, with_generator
+    from napari_spa.train.recipe import GENERATOR, open_sources, with_generator
 
     if options.synthetic is None:
         return open_sources(options.data, recipe.sources)
@@ -238,7 +238,7 @@ def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, flo
 def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor]:
     """Return the weights that a new run starts from."""
     from napari_spa.io.models.load import load_model
-    from napari_spa.train.sources import imagenet_weights
+    from napari_spa.train.recipe import imagenet_weights
 
     start: dict[str, Tensor] = {}
     if config.model.encoder == "efficientnet":

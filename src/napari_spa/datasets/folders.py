@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_spa.errors import DataError
+from napari_spa.io.files import read_small
 from napari_spa.io.images import open_image, read_image
 from napari_spa.io.images.faults import check_size, reading
 from napari_spa.io.images.lazy import number_of_values
-from napari_spa.io.strict_json import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

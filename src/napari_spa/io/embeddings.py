@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path, is_temporary
-from napari_spa.io.strict_json import parse_json
+from napari_spa.io.files import atomic_path, is_temporary, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

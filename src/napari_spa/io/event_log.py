@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import check_there, open_file
-from napari_spa.io.strict_json import JsonError, parse_json
+from napari_spa.io.files import JsonError, check_there, open_file, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

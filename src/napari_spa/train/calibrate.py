@@ -29,8 +29,8 @@ from napari_spa.io.images import read_image
 from napari_spa.io.models.formats import calibration_path, save_calibration
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.train.config import read_recipe
 from napari_spa.train.data import MIN_AREA
+from napari_spa.train.recipe import read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

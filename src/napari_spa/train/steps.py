@@ -2,7 +2,8 @@
 
 The paper alternates three optimisation phases and recomputes the samples in each.  Here
 the losses are computed on the same samples and added; what a phase must not train is
-detached, so each network still sees only its own loss, at a third of the cost.
+detached, so each network still sees only its own loss, at a third of the cost.  One loss is
+ours: the marginal likelihood.
 
 The network may compute in bfloat16 (autocast); what it says is float32 from there on.
 
@@ -12,18 +13,154 @@ and corrective clicks, all of them trained.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_spa.train import losses
 from napari_spa.train.prompts import PlayedPrompts, corrective_clicks, first_prompts, pick_points
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding, Spa
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_float32(
+    function: Callable[Concatenate[Tensor, P], T],
+) -> Callable[Concatenate[Tensor, P], T]:
+    """Compute sums over pixels in float32 also where the network computes in bfloat16."""
+
+    @wraps(function)
+    def computed(first: Tensor, /, *args: P.args, **options: P.kwargs) -> T:
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first.float(), *args, **options)
+
+    return computed
+
+
+@in_float32
+def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every sample against every user, summed over pixels.
+
+    ``sum_p softplus(l) - l y``: the first term does not depend on the user, so all
+    pairs cost one product.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(B, N, h, w)`` float.
+    targets : Tensor
+        ``(B, R, h, w)`` float in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        ``(B, N, R)`` float.
+    """
+    total = functional.softplus(logits).sum(dim=(2, 3))  # (B, N)
+    agreement = logits.flatten(2) @ targets.flatten(2).transpose(1, 2)  # (B, N, R)
+    return total[:, :, None] - agreement
+
+
+@in_float32
+def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
+    """Negative tempered log marginal likelihood of each user under the samples.
+
+    ``-T log (1 / N) sum_n exp(-CE_n / T)``: small when at least one sample is the user's
+    whole mask, which makes samples whole hypotheses (docs/method.md, training).
+
+    Parameters
+    ----------
+    cross_entropy : Tensor
+        ``(B, N, R)`` float, summed over pixels.
+    temperature : float
+        T; with a large one this is the mean again and the latent dies.
+
+    Returns
+    -------
+    Tensor
+        ``(B, R)`` float.
+    """
+    n = cross_entropy.shape[1]
+    evidence = torch.logsumexp(-cross_entropy / temperature, dim=1) - math.log(n)
+    return -temperature * evidence
+
+
+@in_float32
+def soft_dice_loss(probability: Tensor, targets: Tensor) -> Tensor:
+    """One minus the soft Dice of a probability map against each user.
+
+    Parameters
+    ----------
+    probability : Tensor
+        ``(B, h, w)`` float in [0, 1].
+    targets : Tensor
+        ``(B, R, h, w)`` float in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        ``(B, R)`` float.
+    """
+    p = probability[:, None]
+    overlap = (p * targets).sum(dim=(2, 3))
+    total = p.sum(dim=(2, 3)) + targets.sum(dim=(2, 3))
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+@in_float32
+def mean_cross_entropy(probability: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the mean prediction, summed over pixels (Algorithm 1).
+
+    Parameters
+    ----------
+    probability : Tensor
+        ``(B, h, w)`` float in [0, 1], mean over samples.
+    targets : Tensor
+        ``(B, R, h, w)`` float in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        ``(B, R)`` float.
+    """
+    p = probability.clamp(1e-5, 1 - 1e-5)
+    odds = torch.log(p) - torch.log1p(-p)
+    agreement = (odds[:, None] * targets).sum(dim=(2, 3))
+    return -torch.log1p(-p).sum(dim=(1, 2))[:, None] - agreement
+
+
+@in_float32
+def intersection_over_union(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean IoU of thresholded predictions with the users' masks; no gradient.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(B, T, h, w)`` float.
+    targets : Tensor
+        ``(B, R, h, w)`` float in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        ``(B, T)`` float, averaged over users.
+    """
+    prediction = (logits.detach() > 0).flatten(2).float()
+    truth = (targets > 0.5).flatten(2).float()
+    overlap = prediction @ truth.transpose(1, 2)  # (B, T, R)
+    union = prediction.sum(2)[:, :, None] + truth.sum(2)[:, None] - overlap
+    return (overlap / union.clamp(min=1)).mean(dim=2)
+
 
 QUALITY_SPREAD = 10.0
 """Temperature of a user's choice between samples, in summed cross-entropy."""
@@ -164,13 +301,13 @@ def _hypothesis_loss(
     logits, quality = logits.float(), quality.float()
     pixels = logits.shape[-1] * logits.shape[-2]
     count = logits.shape[1]
-    entropy = losses.sample_cross_entropy(logits, batch.targets) / pixels  # (B, T, R)
+    entropy = sample_cross_entropy(logits, batch.targets) / pixels  # (B, T, R)
     dice = torch.stack(
-        [losses.soft_dice_loss(logits[:, t].sigmoid(), batch.targets) for t in range(count)], dim=1
+        [soft_dice_loss(logits[:, t].sigmoid(), batch.targets) for t in range(count)], dim=1
     )
     each = 4 * entropy + dice
     nearest = each[:, 1:].min(dim=1)
-    overlap = losses.intersection_over_union(logits, batch.targets) * batch.visible[:, None]
+    overlap = intersection_over_union(logits, batch.targets) * batch.visible[:, None]
     error = functional.mse_loss(quality, overlap)
     loss = (each[:, 0].mean(1) * known).mean() + nearest.values.mean() + error
     metrics = {"iou": overlap[:, 0].mean(), "quality_mse": error.detach()}
@@ -208,17 +345,17 @@ def _decode(
     b, n, _ = latents.shape
     logits, _ = model.decode(image.repeat(n), prompt.repeat(n), latents.flatten(0, 1))
     logits = logits.float().view(b, n, *logits.shape[-2:])
-    return _Samples(latents, logits, losses.sample_cross_entropy(logits, targets))
+    return _Samples(latents, logits, sample_cross_entropy(logits, targets))
 
 
 def _sample_loss(samples: _Samples, targets: Tensor, known: Tensor, config: StepConfig) -> Tensor:
     """Loss of samples against users, over the rows whose target the prompts determine."""
     probability = samples.logits.sigmoid().mean(dim=1)
-    evidence = losses.marginal_likelihood(samples.cross_entropy, config.temperature).mean(1)
-    mean = losses.mean_cross_entropy(probability, targets).mean(1)
+    evidence = marginal_likelihood(samples.cross_entropy, config.temperature).mean(1)
+    mean = mean_cross_entropy(probability, targets).mean(1)
     each = samples.cross_entropy.mean(dim=(1, 2))
     summed = config.marginal * evidence + config.mean * mean + config.each * each
-    dice = losses.soft_dice_loss(probability, targets).mean(1)
+    dice = soft_dice_loss(probability, targets).mean(1)
     return ((summed / config.scale + config.dice * dice) * known).mean()
 
 
@@ -265,7 +402,7 @@ def _weight_loss(model: Spa, samples: _Samples, means: Tensor, log_variances: Te
 
 
 @torch.no_grad()
-@losses.in_float32
+@in_float32
 def _metrics(targets: Tensor, first: _Samples, last: _Samples) -> dict[str, Tensor]:
     hard = (first.logits > 0).float().flatten(2)  # (B, N, P)
     size = hard.sum(2)

@@ -15,8 +15,7 @@ import platformdirs
 from psygnal import Signal
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path
-from napari_spa.io.strict_json import JsonError, read_json
+from napari_spa.io.files import JsonError, atomic_path, read_json
 from napari_spa.viewer.actions import ACTION_TITLES, DEFAULT_KEYS, changed_keys, read_keys
 
 if TYPE_CHECKING:

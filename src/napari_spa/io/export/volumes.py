@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_folder, atomic_path
+from napari_spa.io.files import JsonError, atomic_folder, atomic_path, read_json
 from napari_spa.io.images import label_dtype
-from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.files import read_json
 from napari_spa.io.images.faults import check_size, needs_extra
 from napari_spa.io.images.layout import RawImage, both, guess_axes, length, several
 from napari_spa.io.images.lazy import file_array, number_of_values
-from napari_spa.io.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,8 +18,7 @@ import numpy as np
 
 from napari_spa.core.quality import DIRECTIONS, Calibration, Term
 from napari_spa.errors import CheckpointError, DataError, ModelError
-from napari_spa.io.files import atomic_path
-from napari_spa.io.strict_json import JsonError, parse_json, read_json
+from napari_spa.io.files import JsonError, atomic_path, parse_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

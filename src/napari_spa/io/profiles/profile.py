@@ -13,9 +13,8 @@ import numpy as np
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import JsonError, atomic_path, parse_json
 from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import DoubleArray
 
     Content = Mapping[str, object]
-from napari_spa.io.strict_json import read_small
+from napari_spa.io.files import read_small
 
 __all__ = ["AcceptedSize", "ModelIdentity", "PreferenceProfile"]
 

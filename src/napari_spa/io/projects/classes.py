@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.presentation import clean_name
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path
-from napari_spa.io.strict_json import JsonError, read_json
+from napari_spa.io.files import JsonError, atomic_path, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -17,7 +17,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.strict_json import read_small
+from napari_spa.io.files import read_small
 
 LOG_SUFFIX = ".spa.jsonl"
 MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".project.lock"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import atomic_path, check_there
+from napari_spa.io.files import JsonError, atomic_path, check_there, read_json
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
@@ -23,7 +23,6 @@ from napari_spa.io.projects.paths import (
     manifest_path,
     project_path,
 )
-from napari_spa.io.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from napari_spa.errors import CheckpointError, DataError, InputError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import JsonError, atomic_path, read_json
 from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import load_model
-from napari_spa.io.strict_json import JsonError, read_json
 from napari_spa.train.baselines.examples import (
     RatedBatch,
     RatedExamples,

@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from napari_spa.errors import ModelError
 from napari_spa.model.sam import import_modeling
-from napari_spa.train.losses import soft_dice_loss
 from napari_spa.train.prompts import PlayedPrompts, corrective_clicks, draw_boxes
-from napari_spa.train.steps import Batch, StepConfig, step_loss
+from napari_spa.train.steps import Batch, StepConfig, soft_dice_loss, step_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, read_json
 from napari_spa.io.projects.paths import default_output, is_project, project_path
 from napari_spa.io.projects.project import ProjectItem
-from napari_spa.io.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import DataError, SpaError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, read_json
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import (
     ProfileStore,
@@ -21,7 +21,6 @@ from napari_spa.io.profiles.store import (
     read_entry,
     update_profile,
 )
-from napari_spa.io.strict_json import read_json
 from napari_spa.refine.preference.summary import describe, in_brief
 from napari_spa.viewer.background import FileThread
 

@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from napari_spa.batch.manifest import (
+from napari_spa.batch.task import (
+    BatchRecipe,
+    ImageResult,
     Manifest,
+    ObjectResult,
     read_manifest,
     recipe_facts,
     what_differs,
 )
-from napari_spa.batch.task import BatchRecipe, ImageResult, ObjectResult
 from napari_spa.errors import DataError, ModelError
 
 FACTS = {"model": {"name": "m", "sha256": "0"}, "seed": 0}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import InputError
-from napari_spa.train.config import parse_recipe, read_recipe
 from napari_spa.train.loop import TrainConfig
+from napari_spa.train.recipe import parse_recipe, read_recipe
 from napari_spa.train.steps import StepConfig
 from napari_spa.train.windows import WindowConfig
 
