@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_spa.train import losses
+from napari_spa.train import steps as losses
 
 B, N, R, H, W = 2, 3, 4, 5, 6
 
