@@ -34,27 +34,13 @@ _STABLE = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointPrediction:
-    """What the network sees at a point.
+    """What the network sees at a point."""
 
-    Attributes
-    ----------
-    mask : LocalMask
-        The connected part of its mask that holds the point; not empty.
-    quality : float
-        Predicted IoU.
-    stability_score : float
-        In [0, 1]: how little the mask changes with its threshold.
-    border : float
-        Share of the window's outline that it touches; edges of the image do not count.
-    share : float
-        Of the window that it fills.
-    """
-
-    mask: LocalMask
-    quality: float
-    stability_score: float
-    border: float
-    share: float
+    mask: LocalMask  # the connected part of its mask that holds the point; not empty
+    quality: float  # predicted IoU
+    stability_score: float  # in [0, 1]: how little the mask changes with its threshold
+    border: float  # share of the window's outline that it touches; edges of the image do not count
+    share: float  # of the window that it fills
 
 
 def predict_points(

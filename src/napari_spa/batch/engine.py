@@ -93,10 +93,7 @@ class LabelPlanes:
     ) -> None:
         """Give the pixels of a region that are true the values.
 
-        Raises
-        ------
-        MemoryError
-            When the labels of all planes with objects do not fit into memory.
+        ``MemoryError`` where the labels of all planes with objects do not fit into memory.
         """
         position = plane.position
         if position not in self._planes:

@@ -86,33 +86,17 @@ _NOTHING = LocalMask(Region(0, 0, 0, 0), np.zeros((0, 0), dtype=bool))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """An object on a plane, before it is written among the others.
+    """An object on a plane, before it is written among the others."""
 
-    Attributes
-    ----------
-    number : int
-        Its label.
-    plane : Plane
-        Where.
-    mask : LocalMask
-        Its pixels; none with a problem.
-    uncertainty : float
-        In [0, 1].
-    decisions : tuple of Decision
-        From which the mask can be computed again; without the time, which is no result.
-    source : mapping
-        How the plane was looked at, for the log.
-    problem : str
-        Why there is no mask, in a sentence.
-    """
-
-    number: int
-    plane: Plane
-    mask: LocalMask
-    uncertainty: float
+    number: int  # its label
+    plane: Plane  # where
+    mask: LocalMask  # its pixels; none with a problem
+    uncertainty: float  # in [0, 1]
+    # from which the mask can be computed again; without the time, which is no result
     decisions: tuple[Decision, ...] = ()
+    # how the plane was looked at, for the log
     source: Mapping[str, Any] = field(default_factory=dict)
-    problem: str = ""
+    problem: str = ""  # why there is no mask, in a sentence
 
 
 def not_found(number: int, plane: Plane, problem: str) -> Found:
@@ -156,25 +140,10 @@ def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> 
 def refine_mask(
     number: int, mask: LocalMask, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
 ) -> Found:
-    """Refine one object on the plane that an engine shows.
+    """Refine one object, not empty, on the plane that an engine shows.
 
-    Parameters
-    ----------
-    number : int
-        Its label.
-    mask : LocalMask
-        Where it is, roughly; not empty.
-    engine : BatchEngine
-        With the plane as its session's image.
-    plane : Plane
-        That plane.
-    source : mapping
-        From :meth:`BatchEngine.show`.
-
-    Returns
-    -------
-    Found
-        Without decisions where the mask stays as it was drawn.
+    ``source`` is from :meth:`BatchEngine.show`.  The result has no decisions where the mask stays
+    as it was drawn.
     """
     session = engine.session
     session.start(deep_points(mask), mask=mask, view=session.view_of(mask))

@@ -71,23 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_scene(scene: Scene) -> NDArray[np.generic]:
-    """Read a picture of scikit-image.
-
-    Parameters
-    ----------
-    scene : Scene
-        Which one.
-
-    Returns
-    -------
-    ndarray of shape (H, W) or (H, W, 3)
-        uint8.
-
-    Raises
-    ------
-    DataError
-        When it is not installed and cannot be downloaded.
-    """
+    """Read a picture of scikit-image, (H, W) or (H, W, 3) uint8."""
     from skimage import data
 
     try:
@@ -123,20 +107,7 @@ def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def pick_by_edges(proposal: Proposal, edges: NDArray[np.float32]) -> int:
-    """Pick the candidate with the greatest mean edge strength along its outline.
-
-    Parameters
-    ----------
-    proposal : Proposal
-        With at least one candidate.
-    edges : ndarray of shape (H, W)
-        From :func:`edge_strength`.
-
-    Returns
-    -------
-    int
-        Index of the candidate.
-    """
+    """Pick the candidate with the greatest mean edge strength along its outline."""
     from scipy import ndimage
 
     def score(mask: NDArray[np.bool_]) -> float:

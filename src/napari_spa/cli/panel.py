@@ -46,23 +46,7 @@ def draw_panel(
 ) -> None:
     """Draw a row for each round: the recommendation, then what each candidate changes.
 
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any real type.
-    rounds : sequence of Shown
-        At least one.
-    path : Path
-        A ``.png`` file to write.
-    title : str
-        Over the picture.
-    point : (row, column)
-        The click, marked in the first round.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be written.
+    The click is marked in the first of the rounds, of which there is one at least; it is a PNG.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -169,24 +153,7 @@ def draw_overlay(
     *,
     names: tuple[str, str],
 ) -> None:
-    """Draw the object with what only the first and only the second would draw.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any real type.
-    found : ProfileDisagreement
-        On that image.
-    path : Path
-        A ``.png`` file to write.
-    names : (str, str)
-        Of the two people.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be written.
-    """
+    """Draw, as a PNG, the object with what only the first and only the second user would draw."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 

@@ -15,21 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clusters:
-    """Groups of samples.
+    """Groups of samples."""
 
-    Attributes
-    ----------
-    labels : ndarray of shape (N,)
-        int64, the group of each sample, ordered by mean area.
-    representatives : tuple of int
-        For each group the sample nearest to its centre.
-    weights : tuple of float
-        For each group its share of the samples.
-    """
-
-    labels: NDArray[np.int64]
-    representatives: tuple[int, ...]
-    weights: tuple[float, ...]
+    labels: NDArray[np.int64]  # (N,), the group of each sample, ordered by mean area
+    representatives: tuple[int, ...]  # of each group the sample nearest to its centre
+    weights: tuple[float, ...]  # of each group its share of the samples
 
 
 def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:

@@ -36,21 +36,11 @@ _HALVINGS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What a user said, on a grid of pixels.
+    """What a user said, on a grid of pixels."""
 
-    Attributes
-    ----------
-    places : ndarray of shape (P, 2)
-        int64, row and column, each at most once.
-    labels : ndarray of shape (P,)
-        bool, True on the object.
-    box : Box or None
-        Edges of what holds the object, in pixels of the grid.
-    """
-
-    places: NDArray[np.int64]
-    labels: BoolArray
-    box: Box | None = None
+    places: NDArray[np.int64]  # (P, 2) row and column, each at most once
+    labels: BoolArray  # (P,), True on the object
+    box: Box | None = None  # edges of what holds the object, in pixels of the grid
 
     @property
     def empty(self) -> bool:

@@ -22,21 +22,11 @@ _FLOOR = 0.35
 
 @dataclass(frozen=True, slots=True)
 class SizePrior:
-    """A log-normal belief about an object's area that no evidence makes certain.
+    """A log-normal belief about an object's area that no evidence makes certain."""
 
-    Attributes
-    ----------
-    log_area : float
-        Natural logarithm of the area that is expected, in pixels of the image.
-    deviation : float
-        Of the logarithm; above 0.
-    objects : float
-        Evidence, in accepted objects of the same image.
-    """
-
-    log_area: float
-    deviation: float
-    objects: float
+    log_area: float  # natural logarithm of the area that is expected, in pixels of the image
+    deviation: float  # of the logarithm; above 0
+    objects: float  # evidence, in accepted objects of the same image
 
     def likelihood(self, area: float, *, doubt: float = 0.0) -> float:
         """Return how likely an area is, relative to the one that is expected."""

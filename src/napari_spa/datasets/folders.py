@@ -27,24 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One image and what each rater marked on it.
+    """One image and what each rater marked on it."""
 
-    Attributes
-    ----------
-    name : str
-        Of the case, unique in its folder.
-    image : ndarray of shape (H, W) or (H, W, C)
-        As stored.
-    masks : ndarray of shape (R, H, W)
-        bool, one per rater, any of them possibly empty.
-    raters : tuple of str
-        R names in the order of the masks.
-    """
-
-    name: str
-    image: NDArray[np.generic]
-    masks: BoolArray
-    raters: tuple[str, ...]
+    name: str  # of the case, unique in its folder
+    image: NDArray[np.generic]  # (H, W) or (H, W, C), as stored
+    masks: BoolArray  # (R, H, W), one per rater, any of them possibly empty
+    raters: tuple[str, ...]  # R names in the order of the masks
 
 
 class CaseFolder(Protocol):
@@ -106,26 +94,7 @@ def read_mask(path: Path, *, half: bool = False) -> BoolArray:
 
 
 def assemble(name: str, image: NDArray[np.generic], masks: Mapping[str, BoolArray]) -> Case:
-    """Put a case together and check that its parts fit.
-
-    Parameters
-    ----------
-    name : str
-        Of the case.
-    image : ndarray of shape (H, W) or (H, W, C)
-        As stored.
-    masks : mapping of str to ndarray of shape (H, W)
-        bool, by rater.
-
-    Returns
-    -------
-    Case
-
-    Raises
-    ------
-    DataError
-        When there is no mask or one has another size than the image.
-    """
+    """Put a case together; ``DataError`` without a mask, or when one is of another size."""
     if not masks:
         raise DataError(f"no rater marked {name}; each image needs at least one mask.")
     for rater, mask in masks.items():

@@ -37,21 +37,11 @@ CONTEXT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RatedObject:
-    """One object, its surroundings and what each rater says it is.
+    """One object, its surroundings and what each rater says it is."""
 
-    Attributes
-    ----------
-    image : ndarray of shape (H, W, 3)
-        uint8.
-    masks : ndarray of shape (R, H, W)
-        bool; none is empty.
-    made_up : bool
-        Whether the masks are a superpixel and not an object.
-    """
-
-    image: NDArray[np.uint8]
-    masks: NDArray[np.bool_]
-    made_up: bool = False
+    image: NDArray[np.uint8]  # (H, W, 3)
+    masks: NDArray[np.bool_]  # (R, H, W); none is empty
+    made_up: bool = False  # whether the masks are a superpixel and not an object
 
 
 class Source(Protocol):
@@ -123,10 +113,7 @@ class FolderSource(ObjectSource):
 class LabelSource:
     """Single-rater instance labels as training objects, each image as often as the others.
 
-    Parameters
-    ----------
-    pairs : iterable of (ndarray, ndarray)
-        ``(H, W, 3)`` uint8 images, and ``(H, W)`` integer labels.
+    Made of pairs of ``(H, W, 3)`` uint8 images and ``(H, W)`` integer labels.
     """
 
     def __init__(self, pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.generic]]]) -> None:
@@ -155,15 +142,8 @@ class LabelSource:
 class SuperpixelSource:
     """Made-up targets: superpixels of the images of other sources (as ScribblePrompt's).
 
-    They teach to follow prompts where no object is known; one click alone cannot tell
-    which of them is meant.
-
-    Parameters
-    ----------
-    images : sequence of ndarray of shape (H, W, 3)
-        uint8.
-    variants : int
-        Different segmentations of each image.
+    They teach to follow prompts where no object is known; one click alone cannot tell which of
+    them is meant.  Each of the ``(H, W, 3)`` uint8 images is segmented in ``variants`` ways.
     """
 
     def __init__(self, images: Sequence[NDArray[np.uint8]], *, variants: int = 3) -> None:

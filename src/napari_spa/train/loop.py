@@ -110,14 +110,7 @@ def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> f
 class Trainer:
     """A model in training: weights, their average, the optimiser and where it stands.
 
-    Parameters
-    ----------
-    config : TrainConfig
-        Everything that decides the run.
-    device : torch.device
-        Where to compute.
-    start : mapping of str to Tensor or None
-        Weights to start from; see :func:`take_over`.
+    ``start`` are weights to start from; see :func:`take_over`.
     """
 
     def __init__(
@@ -241,29 +234,11 @@ def train(
     start: Mapping[str, torch.Tensor] | None = None,
     logs: Sequence[Log] = (),
 ) -> Trainer:
-    """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder.
+    """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder; return the trainer at its end.
 
-    Parameters
-    ----------
-    sources : sequence of (Source, float)
-        Where windows come from, and their shares.
-    folder : Path
-        Made if needed.
-    config : TrainConfig
-        Everything that decides the run.
-    device : torch.device
-        Where to compute.
-    resume : bool
-        Go on from ``last.pt`` when it is there.
-    start : mapping of str to Tensor or None
-        Weights that a new run starts from; see :func:`take_over`.
-    logs : sequence of Log
-        Further receivers of the metrics.
-
-    Returns
-    -------
-    Trainer
-        At its last step.
+    Windows come from the sources in proportion to their shares.  ``resume``: go on from ``last.pt``
+    when it is there; ``start``: weights of a new run (:func:`take_over`); ``logs``: further
+    receivers of the metrics.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.pt"

@@ -60,19 +60,11 @@ _LARGEST_PART = 2**26
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What became of one source.
+    """What became of one source."""
 
-    Attributes
-    ----------
-    kept, found : int
-        Images in the pack, and in the source.
-    size : int
-        Bytes in the pack.
-    """
-
-    kept: int
+    kept: int  # images in the pack, and in the source
     found: int
-    size: int
+    size: int  # bytes in the pack
 
 
 def write_pack(

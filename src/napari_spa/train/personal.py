@@ -53,21 +53,11 @@ class PersonalConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AcceptedObject:
-    """An object that a user accepted.
+    """An object that a user accepted."""
 
-    Attributes
-    ----------
-    name : str
-        Of its image, or of its plane in a stack.
-    image : ndarray of shape (H, W) or (H, W, C)
-        As it is on disk.
-    mask : ndarray of shape (H, W)
-        bool.
-    """
-
-    name: str
-    image: NDArray[np.generic]
-    mask: BoolArray
+    name: str  # of its image, or of its plane in a stack
+    image: NDArray[np.generic]  # (H, W) or (H, W, C), as it is on disk
+    mask: BoolArray  # (H, W)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,27 +24,13 @@ _TOP = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlayedPrompts:
-    """All prompts of a batch so far.
+    """All prompts of a batch so far."""
 
-    Attributes
-    ----------
-    points : Tensor
-        ``(B, P, 2)`` float, (x, y) in model pixels.
-    labels : Tensor
-        ``(B, P)``: 1 object, 0 background, -1 none.
-    boxes : Tensor or None
-        ``(B, 4)`` float, (x0, y0, x1, y1).
-    image_size : int
-        Side of the input in model pixels.
-    definite : bool
-        Whether they say more than where the object is.
-    """
-
-    points: Tensor
-    labels: Tensor
-    boxes: Tensor | None
-    image_size: int
-    definite: bool
+    points: Tensor  # ``(B, P, 2)`` float, (x, y) in model pixels
+    labels: Tensor  # ``(B, P)``: 1 object, 0 background, -1 none
+    boxes: Tensor | None  # ``(B, 4)`` float, (x0, y0, x1, y1)
+    image_size: int  # side of the input in model pixels
+    definite: bool  # whether they say more than where the object is
 
     def embed(
         self, model: Spa, *, mask_logits: Tensor | None = None, has_mask: Tensor | None = None

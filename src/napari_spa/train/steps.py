@@ -211,23 +211,8 @@ def step_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Play a prompt, picks and corrective clicks on a batch and return the loss.
 
-    Parameters
-    ----------
-    model : Spa
-        The network in training mode.
-    batch : Batch
-        Windows with the masks of R users each.
-    config : StepConfig
-        Weights and sizes.
-    generator : torch.Generator
-        Draws latents and prompts; on the CPU.
-
-    Returns
-    -------
-    loss : Tensor
-        Scalar.
-    metrics : dict
-        Detached figures for the log, left on the device.
+    The network is in training mode; the generator, on the CPU, draws latents and prompts.  With the
+    scalar loss come figures for the log, detached and left on the device.
     """
     image = model.encode(batch.pixels)
     played = first_prompts(batch.targets[:, 0], batch.points, generator)

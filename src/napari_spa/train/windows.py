@@ -35,50 +35,21 @@ class WindowConfig:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One training example.
+    """One training example."""
 
-    Attributes
-    ----------
-    pixels : Tensor
-        ``(3, S, S)`` float32, standardised.
-    targets : Tensor
-        ``(R, S / 2, S / 2)`` float32 in [0, 1]: each user's mask as the covered share
-        of each logit's pixel.
-    point : Tensor
-        ``(2,)`` float32, the first click as (x, y) in model pixels.
-    visible : Tensor
-        Scalar float32, the share of the object that lies in the window.
-    extents : Tensor
-        ``(R, 4)`` float32, the box of each user's whole object as (x, y) of its middle and
-        the logarithms of its width and height, in shares of the window.
-    made_up : Tensor
-        Scalar float32, 1 where the target is a superpixel and no object.
-    """
-
-    pixels: Tensor
+    pixels: Tensor  # ``(3, S, S)`` float32, standardised
+    # ``(R, S / 2, S / 2)`` in [0, 1]: each user's mask as the covered share of each logit's pixel
     targets: Tensor
-    point: Tensor
-    visible: Tensor
+    point: Tensor  # ``(2,)``, the first click as (x, y) in model pixels
+    visible: Tensor  # scalar, the share of the object that lies in the window
+    # ``(R, 4)``, the box of each user's whole object as (x, y) of its middle and the logarithms of
+    # its width and height, in shares of the window
     extents: Tensor
-    made_up: Tensor
+    made_up: Tensor  # scalar, 1 where the target is a superpixel and no object
 
 
 def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generator) -> Window:
-    """Draw one augmented window on an object.
-
-    Parameters
-    ----------
-    item : RatedObject
-        The object and its surroundings.
-    config : WindowConfig
-        Size and zoom.
-    rng : numpy Generator
-        All randomness.
-
-    Returns
-    -------
-    Window
-    """
+    """Draw one augmented window on an object."""
     placement = _draw_placement(item, config, rng)
     grid, zoom = placement.grid(config.size), placement.side / config.size
     channels = np.moveaxis(item.image, -1, 0)

@@ -166,27 +166,10 @@ def export_project(
 ) -> ExportReport:
     """Write the objects of all images of a project that have some.
 
-    Parameters
-    ----------
-    project : Project
-        From :meth:`~napari_spa.io.projects.project.Project.open`.
-    request : ExportRequest
-        What shall be written; its folder is not among the images.
-    progress : callable
-        Called with the share done and the image's name; may raise ``Cancelled``.
-    colour : callable or None
-        Gives the colour of an object by its number: red, green, blue, opacity, 0 to 255.
-
-    Returns
-    -------
-    ExportReport
-
-    Raises
-    ------
-    InputError
-        When nothing can be written as it is wanted, or files are there already.
-    DataError
-        When the folder cannot be written to.
+    ``progress`` is called with the share done and the image's name, and may raise ``Cancelled``;
+    ``colour`` gives an object's red, green, blue and opacity, 0 to 255, by its number.  What cannot
+    be written as it is wanted, or is there already, is an ``InputError``, a folder that cannot be
+    written to a ``DataError``; a single image that fails is one of the report's problems.
     """
     request.check()
     _check_outside(request.folder, project)

@@ -43,19 +43,7 @@ class CocoWriter:
         labels: NDArray[np.integer],
         notes: Mapping[int, ObjectNote] = MappingProxyType({}),
     ) -> None:
-        """Add a plane with its objects.
-
-        Parameters
-        ----------
-        name : str
-            Of the image file.
-        index : tuple of int
-            The slice of a stack; empty for an image.
-        labels : ndarray of shape (H, W)
-            0 is background, other numbers are objects.
-        notes : mapping of int to ObjectNote
-            What was said of them.
-        """
+        """Add a plane, (H, W), with its objects; ``index`` is the slice of a stack, else ``()``."""
         number = len(self._images) + 1
         height, width = labels.shape
         image: dict[str, Any] = {

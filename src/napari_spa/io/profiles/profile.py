@@ -196,29 +196,12 @@ _MOST_SIZES = 1000
 
 @dataclass(frozen=True, slots=True)
 class AcceptedSize:
-    """How large one accepted object was.
+    """How large one accepted object was."""
 
-    Attributes
-    ----------
-    object : str
-        Names the object: accepted again, it counts once.
-    image : str
-        Names its image, as ``PreferenceProfile.taught`` does.
-    area : float
-        In pixels of the image, above 0.
-    pixel_size : float
-        Side of a pixel in micrometres; 0 where it is not known.
-
-    Raises
-    ------
-    ProfileError
-        When the area or the pixel size is impossible.
-    """
-
-    object: str
-    image: str
-    area: float
-    pixel_size: float = 0.0
+    object: str  # names the object: accepted again, it counts once
+    image: str  # names its image, as ``PreferenceProfile.taught`` does
+    area: float  # in pixels of the image, above 0
+    pixel_size: float = 0.0  # side of a pixel in micrometres; 0 where it is not known
 
     def __post_init__(self) -> None:
         if not (0 < self.area <= _LARGEST_AREA and 0 <= self.pixel_size <= _LARGEST_AREA):

@@ -66,13 +66,7 @@ class Surface(Protocol):
 
 
 class ArraySurface:
-    """Labels in an array.
-
-    Parameters
-    ----------
-    array : ndarray
-        Of the image's dimensions without colours; integers; written in place.
-    """
+    """Labels in an array of the image's dimensions without colours, written in place."""
 
     def __init__(self, array: NDArray[np.integer]) -> None:
         self.array = array
@@ -151,20 +145,7 @@ class Annotation:
         self._surface = surface
 
     def pixels(self, number: int, plane: Plane) -> LocalMask | None:
-        """Return an object's pixels on a plane as they are now, painting included.
-
-        Parameters
-        ----------
-        number : int
-            Of the object.
-        plane : Plane
-            Which plane.
-
-        Returns
-        -------
-        LocalMask or None
-            None where it has none.
-        """
+        """Return an object's pixels on a plane as they are now, painting included; or None."""
         held = self._objects.get(number)
         part = None if held is None else held.on(plane)
         if part is None:
@@ -186,30 +167,9 @@ class Annotation:
     ) -> Change:
         """Write an object's outline on a plane; what it had there is replaced.
 
-        Parameters
-        ----------
-        number : int
-            Of a new object or one there is.
-        part : Part
-            Plane, rounds, uncertainty, status and decisions; region and area are counted.
-        mask : LocalMask
-            Its pixels.
-        overlap : {"protect", "replace"}
-            What becomes of pixels that are another object's.
-        group : int or None
-            Changes of one group, in a row, are taken back together.
-        class_name : str
-            The class of an object that is new; others keep theirs.
-
-        Returns
-        -------
-        Change
-
-        Raises
-        ------
-        InputError
-            When no pixel is left for it: all are protected, or the mask is empty.  When
-            the labels' type does not hold the number.
+        The part's region and area are counted from the mask.  Changes of one ``group``, in a row,
+        are taken back together; ``class_name`` is of an object that is new, others keep theirs.
+        ``InputError`` when no pixel is left for it, or the labels' type does not hold the number.
         """
         patch, kept = self.outline(number, part.plane, mask, overlap=overlap)
         if not kept.area:
@@ -231,28 +191,8 @@ class Annotation:
     ) -> tuple[Patch, LocalMask]:
         """Say what :meth:`commit` would write, without writing it.
 
-        Parameters
-        ----------
-        number : int
-            Of a new object or one there is.
-        plane : Plane
-            Where.
-        mask : LocalMask
-            Its pixels.
-        overlap : {"protect", "replace"}
-            What becomes of pixels that are another object's.
-
-        Returns
-        -------
-        patch : Patch
-            The pixels that would change.
-        kept : LocalMask
-            The pixels that the object would have.
-
-        Raises
-        ------
-        InputError
-            When the labels' type does not hold the number.
+        Returns the pixels that would change, and those that the object would have.  ``InputError``
+        when the labels' type does not hold the number.
         """
         old = self.pixels(number, plane)
         region = _union(mask.region, None if old is None else old.region)
@@ -370,29 +310,14 @@ class Annotation:
     def begin_edit(self, plane: Plane, labels: NDArray[np.integer]) -> None:
         """Take what is painted on a plane until :meth:`end_edit` for one act.
 
-        Parameters
-        ----------
-        plane : Plane
-            Which plane.
-        labels : ndarray of shape (H, W)
-            Its labels now; they must not change any more.
+        Its labels, (H, W), are those of now and must not change any more.
         """
         self._edit = _Edit(plane, labels, self._objects)
 
     def end_edit(self, number: int, labels: NDArray[np.integer]) -> Change | None:
-        """Make one act of what was painted, and counted, since :meth:`begin_edit`.
+        """Make one act of what was painted, and counted, since :meth:`begin_edit`; or None.
 
-        Parameters
-        ----------
-        number : int
-            Of the object that was edited.
-        labels : ndarray of shape (H, W)
-            The labels of the plane now.
-
-        Returns
-        -------
-        Change or None
-            None where nothing was painted.
+        ``number`` is the object that was edited, ``labels``, (H, W), are those of the plane now.
         """
         edit, self._edit = self._edit, None
         if edit is None:
@@ -427,20 +352,10 @@ class Annotation:
         return change
 
     def recount(self, plane: Plane, labels: NDArray[np.integer]) -> bool:
-        """Count the objects of a plane again after a user painted on it.
+        """Count the objects of a plane, of labels (H, W), again after a user painted on it.
 
-        Parameters
-        ----------
-        plane : Plane
-            Which plane.
-        labels : ndarray of shape (H, W)
-            Its labels now.
-
-        Returns
-        -------
-        bool
-            Whether any object changed.  Objects that were painted by hand, and hold a
-            number of none, become objects too; those with no pixel left are gone.
+        Tells whether any object changed.  Objects that were painted by hand, and hold a number of
+        none, become objects too; those with no pixel left are gone.
         """
         objects = recounted(self._objects, plane, labels)
         if objects is None:

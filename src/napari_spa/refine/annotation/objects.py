@@ -201,42 +201,18 @@ ChangeKind = Literal["accept", "delete", "describe", "keep", "merge", "split", "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """Pixels that changed in one region of one plane.
-
-    Attributes
-    ----------
-    plane : Plane
-        Which plane.
-    pixels : LocalMask
-        Those that changed.
-    before, after : ndarray of shape (n,)
-        Their labels, in row-major order.
-    """
+    """Pixels that changed in one region of one plane."""
 
     plane: Plane
-    pixels: LocalMask
-    before: NDArray[np.integer]
+    pixels: LocalMask  # those that changed
+    before: NDArray[np.integer]  # (n,), their labels, in row-major order
     after: NDArray[np.integer]
 
     @classmethod
     def between(
         cls, plane: Plane, region: Region, before: NDArray[np.integer], after: NDArray[np.integer]
     ) -> Patch:
-        """Find what changed in a region.
-
-        Parameters
-        ----------
-        plane : Plane
-            Which plane.
-        region : Region
-            Where on it.
-        before, after : ndarray of shape (region.height, region.width)
-            Its labels.
-
-        Returns
-        -------
-        Patch
-        """
+        """Find what changed in a region; the labels before and after are of its extent."""
         changed = before != after
         pixels = LocalMask.crop(changed, region)
         return cls(plane, pixels, before[changed], after[changed])

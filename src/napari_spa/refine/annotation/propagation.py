@@ -92,37 +92,16 @@ def propagate_one(
     source: str = "",
     progress: Progress = silent,
 ) -> Proposal:
-    """Start on a slice from what the slice beside it shows.
+    """Start on a slice from what the slice beside it shows; round 1 there.
 
     The prompts are the other slice's mask, for SAM's mask branch, and four points deep
     inside of it; the field of view is one and a half of its extent, or what the model
     always sees (`RefinementSession.view_of`).  The figures of
     ``benchmarks/propagation.py`` are behind each of these choices.
 
-    Parameters
-    ----------
-    session : RefinementSession
-        Gets the image; its profile is not changed.
-    image : array_like of shape (H, W) or (H, W, C), or Picture
-        The slice.
-    mask : LocalMask
-        The object on the slice beside it; not empty.
-    mixture : MixtureParameters or None
-        Preference that was learnt there; the profile's by default.
-    source : str
-        Names the stack, as for ``RefinementSession.set_image``.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    Proposal
-        Round 1 on this slice.
-
-    Raises
-    ------
-    InputError
-        When the mask is empty or the image cannot be used.
+    The session gets the image, named ``source`` as for ``RefinementSession.set_image``; its profile
+    is not changed.  ``mixture`` is the preference that was learnt on the other slice, the profile's
+    by default.  ``InputError`` when the mask is empty or the image cannot be used.
     """
     if not mask.area:
         raise InputError("the mask is empty; there is nothing to carry.")
@@ -144,38 +123,13 @@ def propagate(
     config: PropagationConfig = PropagationConfig(),
     progress: Progress = silent,
 ) -> Generator[PropagatedSlice, None, Ending]:
-    """Follow an object through slices until it ends.
+    """Follow an object through slices until it ends; returns why it went no further.
 
-    Parameters
-    ----------
-    session : RefinementSession
-        Its profile is not changed; the active object is dropped.
-    image_at : callable
-        From a position to the slice there.
-    positions : sequence of int
-        In the order to go, without the slice that ``mask`` is of.
-    mask : LocalMask
-        The object on the slice before the first position.
-    start : int or None
-        The position of that slice: with it, the end of the object is recognised by its
-        looks, too.
-    mixture : MixtureParameters or None
-        Preference that was learnt there; the profile's by default.
-    config : PropagationConfig
-        Where it ends.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``, and what was
-        yielded before stays valid.
-
-    Yields
-    ------
-    PropagatedSlice
-        One after another.
-
-    Returns
-    -------
-    Ending
-        Why it went no further.
+    ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
+    slice that ``mask`` is of.  Its position is ``start``: with it, the end of the object is
+    recognised by its looks, too.  ``mixture`` as for :func:`propagate_one`.  The session's profile
+    is not changed, its active object is dropped.  ``progress`` may raise ``Cancelled``: what was
+    yielded before stays valid.
     """
     last, looks = -1, None
     if start is not None:
@@ -223,19 +177,7 @@ class Appearance:
 
 
 def appearance(sampler: ImageSampler, mask: LocalMask) -> Appearance:
-    """Look at an object and at a ring around it.
-
-    Parameters
-    ----------
-    sampler : ImageSampler
-        The slice.
-    mask : LocalMask
-        The object; not empty.
-
-    Returns
-    -------
-    Appearance
-    """
+    """Look at an object, not empty, and at a ring around it."""
     reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
     height, width = sampler.shape
     box = mask.region
@@ -256,20 +198,7 @@ def appearance(sampler: ImageSampler, mask: LocalMask) -> Appearance:
 
 
 def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:
-    """Return points deep inside a mask and far from each other, the deepest one first.
-
-    Parameters
-    ----------
-    mask : LocalMask
-        Not empty.
-    count : int
-        So many at most.
-
-    Returns
-    -------
-    list of (row, column)
-        Image pixels.
-    """
+    """Return so many (row, column) at most, deep inside a mask and far apart, the deepest first."""
     depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
     deep = np.argwhere(depth >= _DEEP * depth.max())
     chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]

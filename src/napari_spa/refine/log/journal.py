@@ -267,26 +267,10 @@ def read_journal(
     *,
     mask_of: Callable[[Accepted], LocalMask] | None = None,
 ) -> LoggedSession:
-    """Do everything again that a log says.
+    """Do everything again that a log says; ``DataError`` when it cannot be understood.
 
-    Parameters
-    ----------
-    records : list of dict
-        From :func:`napari_spa.io.event_log.read_records`.
-    surface : Surface
-        Empty; gets the labels.
-    mask_of : callable or None
-        Gives an accepted mask again (to replay); the mask in the log by default (to
-        recover).  Not asked for what has no decisions.
-
-    Returns
-    -------
-    LoggedSession
-
-    Raises
-    ------
-    DataError
-        When the log cannot be understood.
+    The surface is empty and gets the labels.  ``mask_of`` gives an accepted mask again (to replay),
+    the mask in the log by default (to recover); it is not asked for what has no decisions.
     """
     image, model = image_facts(records)
     session = LoggedSession(image, model, Annotation(surface))

@@ -61,30 +61,15 @@ class ActiveObject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """An accepted outline, with all that it can be computed from again.
+    """An accepted outline, with all that it can be computed from again."""
 
-    Attributes
-    ----------
-    number : int
-        Label of the object.
-    plane : Plane
-        Where it is.
-    decisions : tuple of Decision
-        What led to it.
-    mask : LocalMask
-        What was accepted.
-    model : mapping
-        Identity of the model.
-    source : mapping
-        ``look`` (channels and limits) and, unless a log does not say, ``image`` (the
-        plane's fingerprint).
-    """
-
-    number: int
-    plane: Plane
-    decisions: tuple[Decision, ...]
-    mask: LocalMask
-    model: Record
+    number: int  # label of the object
+    plane: Plane  # where it is
+    decisions: tuple[Decision, ...]  # what led to it
+    mask: LocalMask  # what was accepted
+    model: Record  # identity of the model
+    # ``look`` (channels and limits) and, unless a log does not say, ``image`` (the plane's
+    # fingerprint)
     source: Mapping[str, Any]
 
 

@@ -214,40 +214,11 @@ def disagree(
     cache: EmbeddingCache | None = None,
     progress: Progress = silent,
 ) -> ProfileDisagreement:
-    """Start the same object with the one and the other profile.
+    """Start the same object with the one and the other profile; None is the model alone.
 
     Each mask is what :meth:`RefinementSession.start` recommends to that user; the image
-    is encoded once, and both draw from the same random numbers.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The model of both.
-    image : array_like of shape (H, W) or (H, W, C), or Picture
-        As for a session.
-    prompts : Prompts
-        In image pixels.
-    first, second : PreferenceProfile or None
-        None is the model alone.
-    seed : int
-        Of everything random.
-    config : EngineConfig or None
-        Numbers of samples and candidates.
-    cache : EmbeddingCache or None
-        Where embeddings are kept.
-    progress : callable
-        Called with the share done and a message; may raise ``Cancelled``.
-
-    Returns
-    -------
-    ProfileDisagreement
-
-    Raises
-    ------
-    ProfileError
-        When a profile was made with another model.
-    InputError
-        When the image or the prompts cannot be used.
+    is encoded once, and both draw from the same random numbers.  ``ProfileError`` when a profile
+    was made with another model, ``InputError`` when the image or the prompts cannot be used.
     """
     from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
     from napari_spa.refine.session.transitions import RoundCache, first_state

@@ -31,31 +31,11 @@ def check_prompts(
     mask: ArrayLike | LocalMask | None,
     shape: tuple[int, int],
 ) -> Prompts:
-    """Check the prompts that start an object.
+    """Check the prompts that start an object: points (row, column), labels, a box, a rough mask.
 
-    A rough mask without a positive click gets one where it is thickest.
-
-    Parameters
-    ----------
-    points : sequence of (row, column)
-        Image pixels.
-    labels : sequence of int or None
-        One per point; all 1 by default.
-    box : (row0, column0, row1, column1) or None
-        Image pixels.
-    mask : array_like of shape (H, W), LocalMask or None
-        Non-zero is the object.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    Prompts
-
-    Raises
-    ------
-    InputError
-        When a prompt cannot be used or there is nothing to start from.
+    Labels are 1 by default; non-zero pixels of the mask, (H, W), are the object.  A rough mask
+    without a positive click gets one where it is thickest.  ``InputError`` when a prompt cannot be
+    used or there is nothing to start from.
     """
     points = _listed(points, "points are (row, column) pairs")
     labels = [1] * len(points) if labels is None else _listed(labels, "labels are 1 or 0 each")
@@ -280,18 +260,7 @@ def check_view(view: FieldOfView) -> FieldOfView:
 
 
 def interior_click(mask: LocalMask) -> Click:
-    """Click where a mask is thickest.
-
-    Parameters
-    ----------
-    mask : LocalMask
-        Not empty.
-
-    Returns
-    -------
-    Click
-        Positive, in image pixels.
-    """
+    """Click, positively, where a mask that is not empty is thickest."""
     depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), mask.pixels.shape)
     return Click(float(row + mask.region.row), float(column + mask.region.column), 1)

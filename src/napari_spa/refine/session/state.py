@@ -108,29 +108,14 @@ class SessionState:
 
     What is shown is a pure function of it and of the image; it is computed when it is
     wanted and kept only for the latest few states.
-
-    Attributes
-    ----------
-    view : FieldOfView
-        Field of view.
-    prompts : Prompts
-        The user's prompts, and representative points of their picks.
-    initial : MixtureParameters
-        The mixture before any pick on this object.
-    mixture : MixtureParameters
-        The mixture now.
-    decisions : tuple of Decision
-        The log of this object; the last one led here.
-    choices : tuple of Choice
-        The picks behind it, each among what was on show.
     """
 
     view: FieldOfView
-    prompts: Prompts
-    initial: MixtureParameters
+    prompts: Prompts  # the user's prompts, and representative points of their picks
+    initial: MixtureParameters  # before any pick on this object
     mixture: MixtureParameters
-    decisions: tuple[Decision, ...]
-    choices: tuple[Choice, ...] = ()
+    decisions: tuple[Decision, ...]  # the log of this object; the last one led here
+    choices: tuple[Choice, ...] = ()  # the picks behind it, each among what was on show
 
     @property
     def number(self) -> int:
@@ -209,19 +194,11 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
-    """The states of one object, and which of them is current.
-
-    Attributes
-    ----------
-    state : SessionState
-        The current one.
-    past, future : tuple of SessionState
-        What undo and redo go to: the last of the past, the first of the future.
-    """
+    """The states of one object, and which of them is current."""
 
     state: SessionState
-    past: tuple[SessionState, ...] = field(default=())
-    future: tuple[SessionState, ...] = field(default=())
+    past: tuple[SessionState, ...] = field(default=())  # what undo goes to: the last of them
+    future: tuple[SessionState, ...] = field(default=())  # what redo goes to: the first of them
 
     def push(self, state: SessionState) -> Timeline:
         """Return the timeline after one more act; what was undone is gone."""
@@ -278,24 +255,9 @@ def add_clicks(prompts: Prompts, *clicks: Click) -> Prompts:
 def edit_clicks(state: SessionState, changes: Mapping[int, Click | None]) -> Prompts:
     """Return the prompts after own clicks were moved or taken back.
 
-    A stroke goes with any of its clicks that is taken back.
-
-    Parameters
-    ----------
-    state : SessionState
-        Before.
-    changes : mapping of int to Click or None
-        By the index into ``state.own_clicks``: the click in its place, or none.
-
-    Returns
-    -------
-    Prompts
-        Those that were moved come last: they were said last.
-
-    Raises
-    ------
-    InputError
-        When nothing would be left to start from.
+    ``changes`` has by the index into ``state.own_clicks`` the click in its place, or none; those
+    that were moved come last: they were said last.  A stroke goes with any of its clicks that is
+    taken back.  ``InputError`` when nothing would be left to start from.
     """
     own, prompts = state.own_clicks, state.prompts
     gone = {index: own[index] for index in changes}

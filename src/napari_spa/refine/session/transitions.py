@@ -27,13 +27,7 @@ _CHOICES = 4
 
 
 class RoundCache:
-    """What each state shows: kept for the latest, computed again for the others.
-
-    Parameters
-    ----------
-    predictor : SpaPredictor
-        Computes rounds.
-    """
+    """What each state shows: kept for the latest, computed again for the others."""
 
     def __init__(self, predictor: SpaPredictor) -> None:
         self._predictor = predictor
@@ -61,15 +55,7 @@ class RoundCache:
 
 
 class Transitions:
-    """The acts of `RefinementSession`, without its memory.
-
-    Parameters
-    ----------
-    predictor : SpaPredictor
-        Updates mixtures.
-    rounds : Rounds
-        What is on offer.
-    """
+    """The acts of `RefinementSession`, without its memory."""
 
     def __init__(self, predictor: SpaPredictor, rounds: RoundCache) -> None:
         self._predictor, self._rounds = predictor, rounds
@@ -225,20 +211,8 @@ def first_state(
 ) -> SessionState:
     """Return the state in which an object starts.
 
-    Parameters
-    ----------
-    framed : Framed
-        Field of view, and what else the prompts may mean.
-    prompts : Prompts
-        The first ones.
-    mixtures : (MixtureParameters, MixtureParameters)
-        The model's own, and the one to start from.
-    entropy : (int, int)
-        The session's seed and the object's number.
-
-    Returns
-    -------
-    SessionState
+    ``mixtures`` are the model's own and the one to start from; ``entropy`` the session's seed and
+    the object's number.
     """
     initial, mixture = mixtures
     decision = _decide(("start", None), 1, prompts, mixture, framed.view, entropy)

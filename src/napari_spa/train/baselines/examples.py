@@ -46,25 +46,13 @@ class RatedBatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One image of the training split.
-
-    Attributes
-    ----------
-    name : str
-    pixels : ndarray of shape (S, S, 3)
-        uint8.
-    masks : ndarray of shape (R, S, S)
-        bool.
-    known : ndarray of shape (R,)
-        bool, which raters marked it.
-    objects : list of RatedObject
-        The same at full resolution, for methods that work in a field of view.
-    """
+    """One image of the training split."""
 
     name: str
-    pixels: NDArray[np.uint8]
-    masks: NDArray[np.bool_]
-    known: NDArray[np.bool_]
+    pixels: NDArray[np.uint8]  # (S, S, 3)
+    masks: NDArray[np.bool_]  # (R, S, S)
+    known: NDArray[np.bool_]  # (R,), which raters marked it
+    # the same at full resolution, for methods that work in a field of view
     objects: list[RatedObject]
 
 

@@ -106,29 +106,11 @@ def generate(
     look: str | None = None,
     raters: Sequence[RaterStyle] | None = None,
 ) -> SyntheticSample:
-    """Make one sample.
+    """Make one sample; the same state of the generator gives the same one.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The only source of randomness; the same state gives the same sample.
-    size : int, optional
-        Side of the image in pixels, at least 32 and even.
-    kind : str, optional
-        One of `KINDS`; random by default.
-    look : str, optional
-        One of `LOOKS`; by default usually one that suits the kind, otherwise any.
-    raters : sequence of RaterStyle, optional
-        Who outlines the object; 4 to 7 random styles by default.
-
-    Returns
-    -------
-    SyntheticSample
-
-    Raises
-    ------
-    ValueError
-        If `size`, `kind` or `look` is not valid, or `raters` is empty.
+    ``size``, the side in pixels, is even and at least 32.  ``kind`` is one of `KINDS`, random by
+    default; ``look`` one of `LOOKS`, by default usually one that suits the kind, otherwise any;
+    ``raters`` outline the object, by default 4 to 7 of random styles.
     """
     if size < 32 or size % 2:
         raise ValueError(f"size must be even and at least 32, got {size}")

@@ -33,27 +33,13 @@ class Layer:
 
 @dataclass(slots=True)
 class Stage:
-    """What a scene is built on: randomness, the place of the target, the paint so far.
-
-    Attributes
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : int
-        Side of the image.
-    centre : tuple of float
-        Row and column of the target.
-    radius : float
-        Equivalent radius of the target.
-    layers : list of Layer
-        Paint, from the bottom up.
-    """
+    """What a scene is built on: randomness, the place of the target, the paint so far."""
 
     rng: np.random.Generator
-    size: int
-    centre: tuple[float, float]
-    radius: float
-    layers: list[Layer] = field(default_factory=list)
+    size: int  # side of the image
+    centre: tuple[float, float]  # row and column of the target
+    radius: float  # equivalent radius of the target
+    layers: list[Layer] = field(default_factory=list)  # paint, from the bottom up
 
     def add(self, alpha: Field, role: str, shade: Field | None = None) -> None:
         """Paint one more layer on top."""
