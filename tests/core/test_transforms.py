@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from napari_spa.core.transforms import fit_intensity, standardise, stretch, to_unit_rgb
+from napari_spa.core.transforms import (
+    IntensityRange,
+    fit_intensity,
+    standardise,
+    stretch,
+    to_unit_rgb,
+)
 from napari_spa.errors import InputError
 
 
@@ -18,6 +24,17 @@ def test_any_real_type_becomes_three_channels_in_range(dtype):
     assert unit.min() >= 0
     assert unit.max() <= 1
     assert unit.std() > 0
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
+def test_each_value_looks_the_same_in_a_large_picture_and_alone(dtype):
+    values = np.arange(2 if dtype == np.bool_ else 200).astype(dtype)
+    many = np.resize(values, (300, 300))
+    for intensity in (fit_intensity(many), IntensityRange(0.0, 150.0), IntensityRange(3.0, 3.0)):
+        alone = intensity.scale(values[:, None])[:, 0]
+        assert np.array_equal(
+            intensity.scale(many), alone[np.resize(np.arange(len(values)), (300, 300))]
+        )
 
 
 def test_bytes_keep_their_scale_and_hounsfield_is_stretched():

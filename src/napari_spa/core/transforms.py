@@ -7,7 +7,7 @@ becomes ``(3, S, S)`` floats.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -77,6 +77,23 @@ class IntensityRange:
             float32; in [0, 1] when the range is fixed, else whatever lies beyond it too.
         """
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+        kind = array.dtype
+        alike = len(self.pairs) == 1
+        if alike and kind.kind in "bu" and array.size > 2 ** (8 * kind.itemsize):
+            # Each value that there is once, not once for each pixel that has it.
+            values = np.arange(2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)).astype(kind)
+            scaled = self._unit(values).take(cast("NDArray[np.uint8]", array))
+        else:
+            scaled = self._unit(array)
+        channels = scaled.shape[-1]
+        if channels == 1:
+            scaled = np.repeat(scaled, 3, axis=-1)
+        elif channels == 2:
+            scaled = np.concatenate([scaled, np.zeros_like(scaled[..., :1])], axis=-1)
+        return scaled
+
+    def _unit(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Scale values (..., C) of each channel, or of all alike."""
         span = np.asarray(self.high, dtype=np.float64) - np.asarray(self.low)
         varies = span > 0  # a constant channel is black
         with np.errstate(over="ignore", invalid="ignore"):
@@ -84,11 +101,6 @@ class IntensityRange:
         unit = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0) * varies
         low, high = (0.0, 1.0) if self.fixed else (-_BEYOND, _BEYOND)
         scaled: NDArray[np.float32] = np.clip(unit, low, high).astype(np.float32)
-        channels = scaled.shape[-1]
-        if channels == 1:
-            scaled = np.repeat(scaled, 3, axis=-1)
-        elif channels == 2:
-            scaled = np.concatenate([scaled, np.zeros_like(scaled[..., :1])], axis=-1)
         return scaled
 
 

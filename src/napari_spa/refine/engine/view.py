@@ -179,7 +179,10 @@ class ImageSampler:
         block = self._block(
             level, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
         )
-        pixels = self.intensity.scale(block[np.ix_(rows - rows[0], columns - columns[0])])
+        for axis, (places, step) in enumerate(((rows, row_step), (columns, column_step))):
+            if step > 1 or len(places) != block.shape[axis]:  # repeated beyond the image's edge
+                block = block.take(places - places[0], axis=axis)
+        pixels = self.intensity.scale(block)
         stack = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
         factors = (max(1, len(rows) // size), max(1, len(columns) // size))
         h, w = len(rows) // factors[0] * factors[0], len(columns) // factors[1] * factors[1]
