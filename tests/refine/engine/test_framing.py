@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
 from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import FramingConfig
+from napari_spa.refine.engine.embedder import encode_windows
 from napari_spa.refine.engine.framing import (
     RankedPrediction,
     WindowPrediction,
@@ -144,3 +146,55 @@ def test_expecting_a_size_turns_the_view_to_what_is_so_large():
         if radius == 6:  # the gland stays on offer
             assert any(other.area > 4000 for other in framed.hypotheses)
     assert sides[6] < 100 < sides[75]
+
+
+def test_what_a_window_gives_does_not_depend_on_the_number_of_threads():
+    spa = load_model("spa-tiny", device="cpu").spa
+    sampler = ImageSampler(data.camera())
+    views = [FieldOfView.around(200, 200, side) for side in (30, 60, 120)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(encode_windows(spa, sampler, views).image)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert torch.equal(found[0].tokens, other.tokens)
+        assert all(map(torch.equal, found[0].skips, other.skips))
+
+
+def test_a_large_object_is_not_looked_for_in_small_windows():
+    spa = load_model("spa-tiny", device="cpu").spa
+    sampler, prompts = ImageSampler(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
+    expected = fit_size_prior([np.pi * 75**2] * 3, [1.0] * 3)
+    sides = {}
+    for known in (None, expected):
+        seen: set[float] = set()
+
+        def see(views, seen=seen):
+            seen.update(view.height for view in views)
+            return encode_windows(spa, sampler, views)
+
+        frame_prompts(spa, sampler, prompts, FramingConfig(), see=see, expected=known)
+        sides[known] = min(seen)
+    assert sides[None] == 16 < 75 < sides[expected]
+
+
+def test_what_cannot_count_for_more_is_not_looked_at_again():
+    spa = load_model("spa-tiny", device="cpu").spa
+    sampler, prompts = ImageSampler(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
+    looks, views = [], []
+    for spared in (np.inf, 0.85):
+        seen: list[FieldOfView] = []
+
+        def see(windows, seen=seen):
+            seen.extend(windows)
+            return encode_windows(spa, sampler, windows)
+
+        config = FramingConfig(spared=spared)
+        views.append(frame_prompts(spa, sampler, prompts, config, see=see).view)
+        looks.append(len(seen))
+    assert looks[1] < looks[0]
+    assert views[0] == views[1]

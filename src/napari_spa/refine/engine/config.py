@@ -33,6 +33,9 @@ class FramingConfig:
         neighbourhood are looked for in the same windows, and these are encoded once.
     looks : int
         At most so many objects of the pyramid are looked at again, each in a window of its own.
+    spared : float
+        An object is not looked at again that at best counts for less than the best so far
+        divided by this.
     alone : float
         What a window counts for that agrees with neither neighbour in the pyramid; full
         agreement adds one.
@@ -59,6 +62,7 @@ class FramingConfig:
     context: float = 2.0
     snap: float = 0.5
     looks: int = 5
+    spared: float = 0.85
     alone: float = 0.3
     size_prior: float = 0.2
     hypotheses: int = 6

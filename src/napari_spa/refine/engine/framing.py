@@ -10,6 +10,7 @@ easy as an optic disc that fills a third of the picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,10 @@ _ROOM, _SPECK = 0.03, 0.1
 """A box has this share of the view around it, and its longer side is at least this of it."""
 _DENIED = 0.2
 """What an object counts for that a click speaks against."""
+_FILLS = 0.45
+"""Share of a window from which on its object is too large for it."""
+_TOGETHER = 2
+"""So many objects are looked at again before it is asked whether more have to be."""
 _CUT, _STEP_BACK, _STEPS_BACK = 0.1, 1.5, 2
 """Where a mask touches more of its window's edge than this share of a side, the window is
 widened by this factor, at most so often."""
@@ -183,18 +188,14 @@ def frame_prompts(
         return Framed(widen(view, prompts, sampler.shape))
     see = see or partial(encode_windows, spa, sampler)
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
-    sides = window_sides(sampler.largest_view, config)
+    sides = _worth_a_look(window_sides(sampler.largest_view, config), expected, config)
     views = list(dict.fromkeys(_snapped(first, side, sampler.shape, config) for side in sides))
     predictions = predictions_in(spa, see, views, prompts)
     step(0.4)
     seen = rank_predictions(_chunks(predictions, len(predictions) // len(views)), config, expected)
-    # Each object once more: alone, centred, asked for by its own middle.
-    middles = [_middle(ranked.prediction, sampler.shape) for ranked in seen]
-    windows = see([_centred(ranked.prediction, prompts, config, sampler) for ranked in seen])
-    alone = ask(spa, windows, [(middle,) for middle in middles])
-    clicked = ask(spa, windows, [prompts.clicks] * len(seen))
+    looks = _look_again(spa, see, sampler, seen, prompts, config, expected)
     step(0.8)
-    scores = np.array([s.found_again(g, prompts.clicks) for s, g in zip(seen, alone, strict=True)])
+    alone, clicked, scores = looks.alone, looks.clicked, np.array(looks.scores)
     index = int(np.argmax(scores))
     others = _hypotheses([*clicked, *predictions], config, expected)
     if expected is not None:
@@ -205,7 +206,65 @@ def frame_prompts(
     asked = _whole(spa, see, clicked[index], prompts, sampler)
     if _agreement(asked, alone[index]) >= _SAME_OBJECT:
         return Framed(asked.view, None, others)
-    return Framed(asked.view, middles[index], others)
+    return Framed(asked.view, looks.middles[index], others)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looks:
+    """Objects that were looked at again, each in a window of its own."""
+
+    middles: list[Click]
+    alone: list[WindowPrediction]  # what their windows show at these
+    clicked: list[WindowPrediction]  # and at the clicks
+    scores: list[float]  # what each counts for
+
+
+def _look_again(
+    spa: Spa,
+    see: PredictWindows,
+    sampler: ImageSampler,
+    seen: Sequence[RankedPrediction],
+    prompts: Prompts,
+    config: FramingConfig,
+    expected: SizePrior | None,
+) -> _Looks:
+    """Look at each object once more: alone, centred, asked for by its own middle.
+
+    What could hardly count for more than the best so far is spared.
+    """
+    looks, weighed = _Looks([], [], [], []), [0.0]
+    likely = _likelihoods([ranked.prediction for ranked in seen], expected, config)
+    for start in range(0, len(seen), _TOGETHER):
+        best, fitting = max(looks.scores, default=-1.0), max(weighed)
+        some = [
+            ranked
+            for ranked, size in zip(seen[start:][:_TOGETHER], likely[start:], strict=False)
+            if config.spared * ranked.at_best > best
+            or config.spared * ranked.at_best * size > fitting
+        ]
+        if not some:
+            continue
+        windows = see([_centred(ranked.prediction, prompts, config, sampler) for ranked in some])
+        middles = [_middle(ranked.prediction, sampler.shape) for ranked in some]
+        alone = ask(spa, windows, [(middle,) for middle in middles])
+        scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
+        clicked = ask(spa, windows, [prompts.clicks] * len(some))
+        weighed += (_likelihoods(clicked, expected, config) * scores).tolist()
+        looks.middles.extend(middles)
+        looks.alone.extend(alone)
+        looks.clicked.extend(clicked)
+        looks.scores.extend(scores)
+    return looks
+
+
+def _worth_a_look(
+    sides: Sequence[float], expected: SizePrior | None, config: FramingConfig
+) -> Sequence[float]:
+    """Leave out windows too small for objects as large as expected, or one deviation less."""
+    if expected is None:
+        return sides
+    small = math.exp(expected.log_area - expected.deviation)
+    return [side for side in sides if _FILLS * side**2 >= small] or sides[-1:]
 
 
 def _likelihoods(
@@ -565,15 +624,20 @@ class RankedPrediction:
         """What it counts for before it was looked at alone."""
         return self.likely * float(np.clip(self.prediction.quality, 0.0, 1.0))
 
+    @property
+    def at_best(self) -> float:
+        """The most that it can count for when it is looked at alone."""
+        return self.likely * float(np.clip(self.prediction.quality, 0.0, 1.0) ** 0.5)
+
     def found_again(self, alone: WindowPrediction, clicks: Sequence[Click]) -> float:
         """Return what it counts for when it was looked at alone, asked for by its own middle.
 
         A thing is an object if it is found again from there, and meant if it holds the clicks.
         """
-        trust = np.clip(self.prediction.quality, 0.0, 1.0) ** 0.5 * np.clip(alone.quality, 0.0, 1.0)
+        trust = np.clip(alone.quality, 0.0, 1.0)
         whole = 1.0 - min(1.0, 2.0 * alone.border)
         denied = sum(not alone.agrees(click) for click in clicks)
-        return self.likely * float(trust) * whole * float(_DENIED**denied)
+        return self.at_best * float(trust) * whole * float(_DENIED**denied)
 
 
 def rank_predictions(
@@ -628,7 +692,7 @@ def _size_preference(share: float) -> float:
     if share <= 0.0:
         return 0.0
     low = min(1.0, share / 0.02)
-    high = float(np.clip((0.85 - share) / 0.4, 0.0, 1.0))
+    high = float(np.clip((_FILLS + 0.4 - share) / 0.4, 0.0, 1.0))
     return low * high
 
 
