@@ -1,11 +1,14 @@
-"""How long a round takes: spa-tiny against its bars, ViT-B against the naive procedure.
+"""How long a round takes: the naive procedure, ours, and the least that the machine allows.
 
     python benchmarks/rounds.py                 # everything, about two minutes on two cores
     python benchmarks/rounds.py --skip-vit      # spa-tiny only
+    python benchmarks/rounds.py --cost          # also against samples, image size and objects
     python benchmarks/rounds.py --chunks        # also which decoder chunk is quickest
 
 All figures are medians; both sides of a ratio come from the same run, the same weights
-and the same machine.
+and the same machine.  The least is the operations of our round over the rate at which the
+same threads multiply large matrices, or its bytes over the rate at which they copy, whichever
+takes longer: weights once, each map written once and read once.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import argparse
 import os
 import statistics
 import time
+from dataclasses import dataclass
 
 # Threads that spin while they wait slow everything else on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,6 +29,7 @@ import torch
 from skimage import data
 from sklearn.cluster import KMeans
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.io.models.identity import ModelIdentity
@@ -34,12 +39,15 @@ from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from napari_spa.model.spa import HeadKind
 
 SAMPLES, CANDIDATES = 48, 4
-FIRST_BAR, FURTHER_BAR, LATER_BAR, RATIO_BAR = 1.0, 0.25, 0.25, 5.0
+FIRST_BAR, FURTHER_BAR, LATER_BAR, RATIO_BAR = 0.6, 0.25, 0.15, 5.0
 NEIGHBOURS = ((20, -15), (-35, 25), (45, 40), (-60, -30))
 DISC = (660.0, 250.0)
+NUCLEI = ((360, 345), (372, 318), (330, 370), (345, 310), (390, 352), (318, 335))
 
 
 def main() -> None:
@@ -49,17 +57,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of each figure (default: 5)")
     parser.add_argument("--model", default="spa-tiny")
     parser.add_argument("--skip-vit", action="store_true", help="leave the ViT-B comparison out")
+    parser.add_argument("--cost", action="store_true", help="against samples, size and objects")
     parser.add_argument("--chunks", action="store_true", help="time decoder chunks")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.threads} threads, CPU, medians")
     model = load_model(options.model, device="cpu")
+    machine = Machine.measure()
+    print(f"matrices {machine.operations / 1e9:.0f} GFLOP/s, copies {machine.bytes / 1e9:.1f} GB/s")
     time_small(model, options.repeats)
+    compare(model, machine, options.repeats, heads=(None,))
+    if options.cost:
+        time_costs(model, options.repeats)
     if options.chunks:
         time_chunks(model, options.repeats)
     if not options.skip_vit:
         vit = random_vit()
-        compare(vit, options.repeats)
+        compare(vit, machine, options.repeats, heads=("latent", "logit"))
         if options.chunks:
             time_chunks(vit, max(1, options.repeats // 2))
 
@@ -95,6 +109,7 @@ def time_small(model: LoadedModel, repeats: int) -> None:
                 proposal = session.pick(number % len(proposal.candidates))
                 later.append(session.seconds["propose"])
         for down, right in NEIGHBOURS:
+            session.accept()
             begun = time.perf_counter()
             session.start(points=[(DISC[0] + down, DISC[1] + right)])
             further.append(time.perf_counter() - begun)
@@ -137,27 +152,102 @@ def random_vit(size: int = 512, device: str | torch.device = "cpu") -> LoadedMod
     return LoadedModel(spa.to(device), identity, torch.device(device))
 
 
-def compare(model: LoadedModel, repeats: int) -> None:
-    """Print one later round of ours against the naive procedure, on the same network."""
-    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3)).astype(np.uint8)
+@dataclass(frozen=True)
+class Machine:
+    """What a machine's processor does at best, a second."""
+
+    operations: float
+    bytes: float
+
+    @classmethod
+    def measure(cls, side: int = 2048, megabytes: int = 256) -> Machine:
+        """Multiply large matrices and copy large arrays, in float32."""
+        one, two = torch.rand(2, side, side)
+        here, there = torch.rand(2, megabytes * 2**18)
+        product = median_of(5, lambda: torch.mm(one, two))
+        return cls(2 * side**3 / product, 2 * here.nbytes / median_of(5, lambda: there.copy_(here)))
+
+    def least(self, operations: float, moved: float) -> float:
+        """Return the seconds that a round cannot go below."""
+        return max(operations / self.operations, moved / self.bytes)
+
+
+def compare(
+    model: LoadedModel, machine: Machine, repeats: int, heads: Sequence[HeadKind | None]
+) -> None:
+    """Print one later round: naive, ours and the least, on the same network."""
+    spa, size = model.spa, model.config.image_size
+    image = np.random.default_rng(0).integers(0, 255, (size, size, 3)).astype(np.uint8)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    point = torch.tensor([[[256.0, 256.0]]])
+    point = torch.tensor([[[size / 2, size / 2]]])
     latents = torch.randn(SAMPLES, model.config.latent_dim, generator=torch.manual_seed(1))
-    difference = check_equal(model.spa, pixels, point, latents)
-    naive = median_of(max(1, repeats // 2), lambda: naive_round(model.spa, pixels, point, latents))
-    print(f"\nViT-B at 512 px, random weights, {SAMPLES} samples, one later round")
+    difference = check_equal(spa, pixels, point, latents)
+    naive = median_of(max(1, repeats // 2), lambda: naive_round(spa, pixels, point, latents))
+    print(f"\n{model.identity.name} at {size} px, {SAMPLES} samples, one later round")
     print(f"  the logits of both ways differ by at most {difference:.1e}")
-    print(f"  naive: encode again, decode one by one, K-means on pixels  {naive:6.2f} s")
-    for head in ("latent", "logit"):
+    print(f"  naive: encode again, decode one by one, K-means on pixels {naive:7.3f} s")
+    for head in heads:
         session = RefinementSession(model, config=EngineConfig(head=head))
         session.set_image(image)
-        session.start(points=[(256, 256)])
+        session.start(points=[(size / 2, size / 2)])
         ours = median_of(repeats, lambda session=session: pick_and_return(session))
+        operations = count_operations(session)
+        maps = 2 * SAMPLES * (4 * model.config.grid) ** 2 * 4
+        weights = sum(p.nbytes for name, p in spa.named_parameters() if "image_enc" not in name)
+        least = machine.least(operations, maps + weights)
         verdict = "met" if naive / ours >= RATIO_BAR else "NOT met"
         print(
-            f"  ours, {head + ' head:':<12} {ours:6.2f} s, {naive / ours:5.1f} x faster "
-            f"(bar {RATIO_BAR:.0f} x: {verdict})"
+            f"  ours, {head or model.config.head} head: {ours:7.3f} s, "
+            f"{naive / ours:5.1f} x faster (bar {RATIO_BAR:.0f} x: {verdict})\n"
+            f"    at least {least:7.3f} s: {operations / 1e9:.1f} GFLOP, "
+            f"{(maps + weights) / 1e6:.0f} MB; ours takes {ours / least:.1f} x that"
         )
+
+
+def count_operations(session: RefinementSession) -> int:
+    """Return the floating-point operations of a later round's products and convolutions."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what other threads compute is not counted
+    with FlopCounterMode(display=False) as counter:
+        pick_and_return(session)
+    torch.set_num_threads(threads)
+    return counter.get_total_flops()
+
+
+def first_mask(session: RefinementSession, image: np.ndarray) -> None:
+    """Take an image and click in its middle."""
+    session.set_image(image)
+    session.start(points=[(len(image) / 2, len(image) / 2)])
+
+
+def time_costs(model: LoadedModel, repeats: int) -> None:
+    """Print what a round costs by the number of samples, the image's size and the objects."""
+    image = data.retina()
+    print("\n  later round by samples:")
+    for samples in (12, 24, 48, 96):
+        session = RefinementSession(model, config=EngineConfig(samples=samples))
+        session.set_image(image[:1024, :1024])
+        session.start(points=[DISC])
+        print(f"  {samples:6}  {median_of(repeats, lambda s=session: pick_and_return(s)):7.3f} s")
+    print("  first mask by the image's side in pixels:")
+    for side in (256, 512, 1024, 2048, 4096):
+        large = np.tile(image[200:1224, :1024], (4, 4, 1))[:side, :side]
+        session = RefinementSession(model)
+        seconds = median_of(repeats, lambda s=session, image=large: first_mask(s, image))
+        print(f"  {side:6}  {seconds:7.3f} s")
+    print("  mask of the object with this number in the image, accepted before:")
+    nuclei, taken = data.immunohistochemistry(), []
+    for repeat in range(repeats):
+        session = RefinementSession(model, seed=repeat)
+        session.set_image(nuclei)
+        taken.append([])
+        for row, column in NUCLEI:
+            begun = time.perf_counter()
+            session.start(points=[(row, column)])
+            taken[-1].append(time.perf_counter() - begun)
+            session.accept()
+    for number, seconds in enumerate(np.median(taken, axis=0), start=1):
+        print(f"  {number:6}  {seconds:7.3f} s")
 
 
 def pick_and_return(session: RefinementSession) -> None:
@@ -191,13 +281,18 @@ def naive_logits(
     spa: Spa, pixels: torch.Tensor, point: torch.Tensor, latents: torch.Tensor
 ) -> list[torch.Tensor]:
     """Encode the image and decode each sample on its own, its latent tiled and joined."""
-    tokens = spa.image_encoder(pixels)
+    encoded = spa.image_encoder(pixels)
+    tokens, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
+    skips = spa.mask_decoder.project_skips(skips)
     prompt = spa.embed_prompts(point, torch.ones(1, 1))
+    if prompt.fine is not None:
+        skips = (*skips[:-1], skips[-1] + prompt.fine)
     decoded = []
     for latent in latents:
         tiled = latent.view(1, -1, 1, 1).expand(1, -1, *tokens.shape[-2:])
         embedding = spa.conditioner.layers(torch.cat([tokens, tiled], dim=1))
-        logits, *_ = spa.mask_decoder(embedding + prompt.dense, spa.position(), prompt.sparse)
+        embedding = embedding + tokens * spa.config.rules.residual + prompt.dense
+        logits, *_ = spa.mask_decoder(embedding, spa.position(), prompt.sparse, skips=skips)
         decoded.append(logits)
     return decoded
 

@@ -173,12 +173,13 @@ class Embedder:
     def windows(self, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
         """Encode those windows of the present image that were not lately, and keep them."""
         widest_first = sorted(set(views), key=lambda view: -view.height)
-        missing = [v for v in widest_first if v not in self._windows and v not in self._latest]
-        seen = dict(zip(missing, self._fresh(sampler, missing), strict=True))
-        for view in widest_first:
-            if view not in seen:
-                seen[view] = self._windows.pop(view, None) or self._latest[view]
-            self._windows[view] = seen[view]
+        known = {**self._latest, **self._windows}
+        missing = [view for view in widest_first if view not in known]
+        known.update(zip(missing, self._fresh(sampler, missing), strict=True))
+        seen = {view: known[view] for view in widest_first}
+        self._windows.update(seen)
+        for view in seen:
+            self._windows.move_to_end(view)
         total = sum(_nbytes(kept) for kept in self._windows.values())
         while total > _WINDOW_BYTES:
             total -= _nbytes(self._windows.popitem(last=False)[1])
