@@ -17,7 +17,7 @@ def test_the_image_that_is_worked_on_goes_before_the_topmost():
     hidden.visible = False
     layers = LayerList([below, above, hidden, points])
     layers.selection.active = points
-    annotated = SimpleNamespace(image=below, active=None)
+    annotated = annotated_image(below)
     assert click_target(layers, None) is above
     assert click_target(layers, annotated) is below  # annotated last
     layers.selection.active = above
@@ -31,14 +31,27 @@ def test_the_image_that_is_worked_on_goes_before_the_topmost():
     assert click_target(LayerList(), None) is None
 
 
+def annotated_image(image, active=None, others=()):
+    display = SimpleNamespace(channels=SimpleNamespace(others=others))
+    return SimpleNamespace(image=image, active=active, display=display)
+
+
+def test_a_layer_that_is_a_channel_means_the_annotated_one():
+    nuc, cyto = (Image(np.zeros((4, 4)), name=name) for name in ("nuc", "cyto"))
+    layers = LayerList([nuc, cyto])
+    layers.selection.active = cyto
+    assert click_target(layers, annotated_image(nuc, others=(cyto,))) is nuc
+    assert click_target(layers, annotated_image(nuc)) is cyto
+
+
 def test_a_click_goes_to_an_image_that_can_be_seen():
     raw, seen = (Image(np.zeros((4, 4)), name=name) for name in ("raw", "denoised"))
     layers = LayerList([raw, seen])
     raw.visible = False
     layers.selection.active = raw
     assert click_target(layers, None) is seen
-    assert click_target(layers, SimpleNamespace(image=raw, active=None)) is seen
-    assert click_target(layers, SimpleNamespace(image=raw, active=object())) is raw
+    assert click_target(layers, annotated_image(raw)) is seen
+    assert click_target(layers, annotated_image(raw, active=object())) is raw
     seen.visible = False
     assert click_target(layers, None) is None
 

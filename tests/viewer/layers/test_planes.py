@@ -15,11 +15,25 @@ from napari_spa.viewer.layers.planes import channel_choices
         ((4, 20, 30), None, ["Grey values of the slice", "Positions 0, 1, 2 as colours"]),
         ((4, 20, 30), "tyx", ["Grey values of the slice"]),
         ((4, 20, 30), "zyx", ["Grey values of the slice"]),
-        ((4, 2, 20, 30), "tcyx", ["Grey values of the slice", "Channels 0, 1 as colours"]),
         (
-            (2, 3, 20, 30),
+            (4, 2, 20, 30),
+            "tcyx",
+            [
+                "Channel on show",
+                "Channels 0, 1 as colours",
+                "Channel 0 alone",
+                "Channel 1 alone",
+            ],
+        ),
+        (
+            (2, 2, 20, 30),
             ("stain", "channel", "y", "x"),
-            ["Grey values of the slice", "Channels 0, 1, 2 as colours"],
+            [
+                "Channel on show",
+                "Channels 0, 1 as colours",
+                "Channel 0 alone",
+                "Channel 1 alone",
+            ],
         ),
         (
             (2, 20, 30),

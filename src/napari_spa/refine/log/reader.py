@@ -83,6 +83,7 @@ class LoggedSession:
     active: ActiveObject | None = None  # the object that was not accepted yet
     # Digest of each plane that was decided on.
     fingerprints: dict[Plane, str] = field(default_factory=dict)
+    looks: dict[Plane, object] = field(default_factory=dict)  # and how it was looked at then
     closed: bool = False  # whether the window was closed in order
 
 
@@ -128,7 +129,8 @@ class RecordReader:
         self._session.active = replace(
             active, decisions=(*earlier, decision), round=decision.round, source=source
         )
-        self._session.fingerprints.setdefault(plane, str(record["image"]))
+        if self._session.fingerprints.setdefault(plane, str(record["image"])) == record["image"]:
+            self._session.looks.setdefault(plane, record.get("look"))
 
     def _on_at(self, record: Record) -> None:
         active = self._session.active

@@ -36,12 +36,15 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     """Return the image a click is meant for.
 
     The one with an active object; else, of those that can be seen, the selected one; else the
-    last one annotated; else the topmost.
+    last one annotated; else the topmost.  A layer that is a channel of the last one annotated
+    means that one.
     """
     if current is not None and current.active is not None:
         return current.image
     active = layers.selection.active
     shown = [layer for layer in layers if isinstance(layer, Image) and layer.visible]
+    if current is not None and active in current.display.channels.others:
+        return current.image
     if active in shown:
         return active
     if current is not None and current.image in shown:

@@ -31,9 +31,9 @@ class DisplayController(QObject):
         self._controller.images.contrast = contrast
         for annotated in self._controller.images:
             if annotated is not self._controller.current:
-                annotated.look = replace(annotated.look, contrast=contrast)
+                annotated.display = replace(annotated.display, contrast=contrast)
         if self._controller.current is not None:
-            self.set_display(replace(self._controller.current.look, contrast=contrast))
+            self.set_display(replace(self._controller.current.display, contrast=contrast))
 
     def set_display(self, look: DisplaySettings) -> None:
         """Look at the image's channels and contrast another way; encodes in the background.
@@ -42,9 +42,11 @@ class DisplayController(QObject):
         looked at so.
         """
         annotated = self._controller.current
-        if annotated is None or annotated.look == look:
+        if annotated is None or annotated.display == look:
             return
-        annotated.look = look
+        annotated.display = look
+        if look.channels.axis is not None and not self._controller.busy:
+            annotated.share_channels(look.channels.axis)
         self.look_again()
 
     def look_again(self) -> None:

@@ -23,7 +23,12 @@ from napari_spa.refine.annotation.objects import Part
 from napari_spa.viewer.annotation.click_target import plane_index
 from napari_spa.viewer.annotation.controller import BUSY
 from napari_spa.viewer.annotation.round import display_record
-from napari_spa.viewer.layers.planes import image_plane_of, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    channel_axis,
+    image_plane_of,
+    shown_plane,
+    spatial_shape,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +181,7 @@ class AutomaticSegmentation(QObject):
             return
         self._controller.images.painting.flush(annotated)
         data, shape = _finest(layer), spatial_shape(annotated.image)
+        shared = channel_axis(annotated.image)
         try:
             if layer.multiscale or not isinstance(data, np.ndarray):
                 raise InputError(f"{layer.name} cannot be written; export the labels instead.")
@@ -186,7 +192,14 @@ class AutomaticSegmentation(QObject):
                     labels = annotated.mask.read_plane(plane)
                     if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
                         raise InputError(f"{layer.name} cannot hold so many objects.")
-                    after[plane_index(plane, shape, tuple(data.shape))] = labels
+                    index = plane_index(plane, shape, tuple(data.shape))
+                    if shared is not None and tuple(data.shape) == shape:
+                        labels = np.expand_dims(labels, sum(axis < shared for axis in plane.axes))
+                        index = tuple(
+                            slice(None) if at == shared else part
+                            for at, part in enumerate(plane.slices)
+                        )
+                    after[index] = labels
         except SpaError as error:
             self._controller.failed.emit(str(error))
             return
@@ -198,7 +211,8 @@ class AutomaticSegmentation(QObject):
         shape = spatial_shape(annotated.image)
         plane = shown_plane(self._controller.viewer, annotated.image)
         if labels == shape:
-            counts = [1 if axis in plane.axes else n for axis, n in enumerate(shape)]
+            once = (*plane.axes, channel_axis(annotated.image))
+            counts = [1 if axis in once else n for axis, n in enumerate(shape)]
             return [Plane(plane.axes, tuple(index)) for index in np.ndindex(*counts)]
         if plane_index(plane, shape, labels) is None:
             raise InputError("the labels have another size than the image; choose other labels.")

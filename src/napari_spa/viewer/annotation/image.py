@@ -14,11 +14,16 @@ from napari_spa.refine.annotation.annotation import CHANGES_KEPT, Annotation
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.viewer.layers.candidates import CandidateShapes
-from napari_spa.viewer.layers.mask import MaskLayer, space_of
+from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
+    channel_axis,
     channel_choices,
+    fellow_channels,
     image_digest,
+    keep_channels_apart,
+    name_channel_axis,
+    shown_channel,
     spatial_shape,
 )
 from napari_spa.viewer.layers.prompts import PromptLayers
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.state import Decision
     from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.layers.label_storage import LabelStore
+    from napari_spa.viewer.layers.planes import Channels
     from napari_spa.viewer.profiles.active import Taught
 
 
@@ -89,12 +95,12 @@ class AnnotatedImage:
         self.candidates = CandidateShapes(
             viewer,
             ndim=image.ndim,
-            space=space_of(image),
+            space=space_on_show(viewer, image),
             owner=image.name,
             under=lambda: self.mask.known,
         )
         self.annotation = Annotation(self.mask)
-        self.look = DisplaySettings(channel_choices(image)[0])
+        self.display = DisplaySettings(channel_choices(image)[0])  # as a user chose it
         self.journal: Journal | None = None
         self.active: ActiveObject | None = None
         self.selected: int | None = None
@@ -123,6 +129,35 @@ class AnnotatedImage:
         if self._source is None:
             self._source = image_digest(self.image, self.mask.store.axes)
         return self._source
+
+    @property
+    def look(self) -> DisplaySettings:
+        """How the image is looked at now: of the channels, "on show" is which one that is."""
+        channels = self.display.channels
+        if channels.axis is None or channels.chosen is not None:
+            return self.display
+        chosen = (shown_channel(self._viewer, self.image),)
+        return replace(self.display, channels=replace(channels, chosen=chosen))
+
+    def choices(self) -> tuple[Channels, ...]:
+        """Return the channels that a user may choose among, those of other layers too."""
+        return channel_choices(self.image, fellow_channels(self._viewer.layers, self.image))
+
+    def share_channels(self, axis: int) -> None:
+        """Let all positions along an axis have the same labels, where none has its own yet."""
+        if channel_axis(self.image) is None and not _apart(axis, self.annotation):
+            with self.bare():
+                name_channel_axis(self.image, axis)
+                self.mask.share()
+                if self.active is not None:
+                    self.active = replace(self.active, plane=self.active.plane.at(axis, 0))
+            self.follow_channel()
+
+    def follow_channel(self) -> None:
+        """Bring what is drawn to the channel on show: an object is on all of them."""
+        if channel_axis(self.image) is not None:
+            self.prompts.place()
+            self.candidates.place(space_on_show(self._viewer, self.image))
 
     @property
     def untouched(self) -> bool:
@@ -430,6 +465,12 @@ class AnnotatedImage:
 
     def restore(self, annotation: Annotation, store: LabelStore) -> None:
         """Take objects and labels that were read from a log."""
+        shared = channel_axis(self.image)
+        if shared is not None and _apart(shared, annotation):
+            keep_channels_apart(self.image)
+            self.display = replace(self.display, channels=channel_choices(self.image)[0])
+        elif shared is not None:
+            store = store.sharing(shared)
         self.mask.adopt(store)
         self.mask.make()
         self.annotation = annotation
@@ -517,6 +558,12 @@ class AnnotatedImage:
         if self._preview is not None:
             self.annotation.apply(self._preview.reverse)
             self._preview = None
+
+
+def _apart(axis: int, annotation: Annotation) -> bool:
+    """Tell whether there are objects elsewhere along an axis than where it begins."""
+    held = (part.plane for one in annotation.objects.values() for part in one.parts)
+    return any(plane.index[axis] for plane in held)
 
 
 def part_of(

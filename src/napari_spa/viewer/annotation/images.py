@@ -80,7 +80,7 @@ class AnnotatedImages(QObject):
         if annotated is None:
             axes = axes or shown_plane(self._viewer, image).axes
             annotated = AnnotatedImage(self._viewer, image, axes)
-            annotated.look = replace(annotated.look, contrast=self.contrast)
+            annotated.display = replace(annotated.display, contrast=self.contrast)
             annotated.mask.draw(filled=self.filled)
             if self._left is not None:
                 annotated.take_over(self._left, saved=True)
@@ -183,7 +183,14 @@ class AnnotatedImages(QObject):
         if annotated is not None:
             self.lost.emit(annotated, f"{annotated.image.name} was removed.")
             self._let_go(annotated)
-        elif any(annotated.mask.owns(event.value) for annotated in self):
+            return
+        for annotated in self:
+            if event.value in annotated.display.channels.others:
+                channels = annotated.choices()[0]
+                annotated.display = replace(annotated.display, channels=channels)
+                name = annotated.image.name
+                self.noticed.emit(f"{event.value.name} was removed; {name} is looked at alone.")
+        if any(annotated.mask.owns(event.value) for annotated in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
 
     def _on_image_data(self, event: Any) -> None:
@@ -215,6 +222,8 @@ class AnnotatedImages(QObject):
     def _on_slider(self, event: Any) -> None:
         if self.painting.due:
             self.painting.flush()
+        if self.current is not None:
+            self.current.follow_channel()
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)

@@ -104,6 +104,7 @@ def display_record(look: DisplaySettings, sampler: ImageSampler) -> dict[str, An
             "channels": channels.chosen,
             "axis": channels.axis,
             "limits": sampler.intensity.logged,
+            **({"layers": [str(o.name) for o in channels.others]} if channels.others else {}),
         },
     }
 

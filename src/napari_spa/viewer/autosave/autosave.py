@@ -157,9 +157,12 @@ class AutosaveManager:
         location.close(log)
 
     def offers(
-        self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane], str]
+        self, facts: ImageFacts, axes: tuple[int, int], fingerprint: Callable[[Plane, object], str]
     ) -> list[RecoveryOffer]:
-        """Find work on an image that was left behind, the latest first; for the worker."""
+        """Find work on an image that was left behind, the latest first; for the worker.
+
+        ``fingerprint`` digests a plane as a log says that it was looked at.
+        """
         if self.root is None:
             return []
         found = []
@@ -171,7 +174,8 @@ class AutosaveManager:
                     continue
                 surface = StoreSurface(make_label_store(facts.shape, axes=axes))
                 session = read_journal(records, surface)
-                if any(fingerprint(p) != f for p, f in list(session.fingerprints.items())[:1]):
+                seen = list(session.fingerprints.items())[:1]
+                if any(fingerprint(p, session.looks.get(p)) != f for p, f in seen):
                     continue
                 active, count = session.active, len(session.annotation.objects)
                 if active is None and not count:

@@ -12,7 +12,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export.labelled import Labelled
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.viewer.layers.mask import mask_colours, space_of
-from napari_spa.viewer.layers.planes import micrometres
+from napari_spa.viewer.layers.planes import channel_axis, micrometres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,13 @@ def export_work(
     unit, axes = str(image.units[-1]), axes_of(image)
     pixels: Any = image.data[0] if image.multiscale else image.data
     finest: Any = store.data[0] if store.multiscale else store.data
+    channels = channel_axis(image)
+    if channels is not None:  # objects are of all of them
+        finest = finest[tuple(0 if at == channels else slice(None) for at in range(store.ndim))]
+        axes = _without(axes, channels)
+        scale = tuple(s for at, s in enumerate(scale) if at != channels)
+        lazy = hasattr(pixels, "__array_function__")  # NumPy or dask
+        pixels = np.moveaxis(pixels, channels, -1) if lazy else None
     info = _info(axes, finest.shape, scale, unit)
     path, colours = image.source.path, colour_of(image)
     called = Labelled(
@@ -60,7 +67,8 @@ def export_work(
 
         from napari_spa.io.export import export_image
 
-        source = Path(path) if path and _same_voxels(Path(path), pixels) else None
+        known = path and channels is None and _same_voxels(Path(path), pixels)
+        source = Path(path) if path and known else None
         labelled = replace(called, source=source)
         return export_image(labelled, request, progress, classes=classes, colour=colours)
 
@@ -82,6 +90,10 @@ def axes_of(image: Any) -> str:
         letters.endswith("YX") and len(set(letters)) == len(letters) and set(letters) <= {*"TZCYX"}
     )
     return letters if named else _AXES.get(image.ndim, "YX")
+
+
+def _without(axes: str, at: int) -> str:
+    return axes[:at] + axes[at + 1 :] if "C" in axes else _AXES.get(len(axes) - 1, "YX")
 
 
 def colour_of(image: Any = None) -> Callable[[int], tuple[int, int, int, int]]:

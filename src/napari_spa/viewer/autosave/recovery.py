@@ -12,6 +12,7 @@ from napari_spa.core.presentation import counted
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import (
+    fellow_channels,
     image_plane_of,
     logged_display,
     show_plane,
@@ -22,6 +23,7 @@ from napari_spa.viewer.layers.planes import (
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
+    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
@@ -49,6 +51,7 @@ class Recovery(QObject):
         """Look for work on an image, once; offer it while nothing was done to the image."""
         controller = self._controller
         autosave, image, look = controller.autosave, annotated.image, annotated.look
+        others = fellow_channels(controller.viewer.layers, image)
         before = None if self._latest is None else self._latest()
         self._latest = ref(annotated)
         if annotated is before:
@@ -68,9 +71,11 @@ class Recovery(QObject):
         facts = annotated.facts
 
         def job(progress: Progress) -> None:
-            offers = autosave.offers(
-                facts, axes, lambda plane: image_plane_of(image, plane, look).fingerprint()
-            )
+            def fingerprint(plane: Plane, logged: object) -> str:
+                before = logged_display(image, logged, look, others)
+                return image_plane_of(image, plane, before).fingerprint()
+
+            offers = autosave.offers(facts, axes, fingerprint)
             self._looked.emit(annotated, offers)
 
         controller.worker.submit_idle(job)  # no one waits for it: a click comes first
@@ -129,8 +134,12 @@ class Recovery(QObject):
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:
             return
-        look = logged_display(annotated.image, active.source.get("look"), annotated.look)
-        annotated.look = replace(look, limits=None)  # those are of the object that comes back
+        others = fellow_channels(controller.viewer.layers, annotated.image)
+        look = logged_display(annotated.image, active.source.get("look"), annotated.look, others)
+        # The limits are of the object that comes back.
+        annotated.display = replace(look, limits=None)
+        if look.channels.axis is not None:
+            annotated.share_channels(look.channels.axis)
         show_plane(controller.viewer, annotated.image, active.plane)
         learnt = 0
         if active.reopened:

@@ -221,7 +221,7 @@ def _write_labels(leaving: PendingSave) -> None:
     from napari_spa.io.images import write_labels
 
     store, location = leaving.store, leaving.location
-    finest = store.data[0] if store.multiscale else store.data
+    finest = store.first()
     labels = np.asarray(finest) if store.ndim == 2 else finest
     check_there(location.out)
     write_notes(notes_path(location.out, location.name), leaving.notes)

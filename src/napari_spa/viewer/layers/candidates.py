@@ -254,6 +254,13 @@ class CandidateShapes:
                 self._listen(index, layer)
         self._apply()
 
+    def place(self, space: Mapping[str, Any]) -> None:
+        """Put the layers elsewhere in the world."""
+        self._space = dict(space)
+        for layer in self.layers:
+            if layer is not None:
+                place_layer(layer, space)
+
     def let_go(self, index: int) -> None:
         """Listen to a layer no more; it stays in the viewer."""
         layer = self._layers[index]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.viewer.layers.tiled_array import TileArray
+from napari_spa.viewer.layers.tiled_array import TileArray, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,14 +86,34 @@ class LabelStore:
     more than half a pixel.
     """
 
-    def __init__(self, levels: Sequence[Level], axes: tuple[int, int]) -> None:
-        self.axes = axes
+    def __init__(
+        self, levels: Sequence[Level], axes: tuple[int, int], shared: int | None = None
+    ) -> None:
+        self.axes, self.shared = axes, shared
         self._fixed = False
         self._levels = list(levels)
         self._steps = [
             {axis: _Blocks.of(fine.shape[axis], coarse.shape[axis]) for axis in axes}
             for fine, coarse in pairwise(levels)
         ]
+
+    def sharing(self, axis: int) -> LabelStore:
+        """Return a store in which the first labels along an axis are all labels along it.
+
+        They take the memory of one position.  Others are lost.
+        """
+        return LabelStore([_sharing(level, axis) for level in self._levels], self.axes, axis)
+
+    def first(self) -> Any:
+        """Return the labels at full resolution, those of a shared axis only where it begins."""
+        if self.shared is None:
+            return self._levels[0]
+        alone = make_label_store(self.shape, axes=self.axes)
+        for position in self.planes_in_use():
+            stack = iter(position)
+            index = tuple(slice(None) if at in self.axes else next(stack) for at in range(self.ndim))
+            alone.write(index, self.read(index))
+        return alone._levels[0]
 
     @property
     def data(self) -> Any:
@@ -132,7 +152,9 @@ class LabelStore:
     def make_room(self, label: int) -> None:
         """Make it hold a label, as far as that goes."""
         if np.iinfo(self.dtype).max < label <= self.largest:
-            self._levels = [level.astype(_WIDE) for level in self._levels]
+            wide: list[Level] = [level.astype(_WIDE) for level in self._levels]
+            shared = self.shared
+            self._levels = wide if shared is None else [_sharing(w, shared) for w in wide]
 
     @property
     def nbytes(self) -> int:
@@ -198,6 +220,10 @@ class LabelStore:
         if isinstance(finest, TileArray):
             stack = [axis for axis in range(self.ndim) if axis not in self.axes]
             return {tuple(number[axis] for axis in stack) for number in finest.occupied}
+        if self.shared is not None:
+            finest = finest[
+                tuple(slice(0, 1) if at == self.shared else slice(None) for at in range(self.ndim))
+            ]
         used = finest.max(axis=self.axes)  # several times faster than any()
         return {tuple(int(p) for p in position) for position in np.argwhere(used)}
 
@@ -222,6 +248,12 @@ class LabelStore:
                 values = block.highest(values, axis, target[axis], source[axis][0])
             coarse[there] = values
             window = tuple(target)
+
+
+def _sharing(level: Level, axis: int) -> Level:
+    if isinstance(level, TileArray):
+        return level.sharing(axis)
+    return spread(level, axis, level.shape[axis])
 
 
 @dataclass(frozen=True, slots=True)

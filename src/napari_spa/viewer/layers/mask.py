@@ -18,7 +18,14 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.errors import SpaError
 from napari_spa.viewer.compat import quick_contours
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
-from napari_spa.viewer.layers.planes import camera_of, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    camera_of,
+    channel_axis,
+    plane_on_show,
+    shown_channel,
+    shown_plane,
+    spatial_shape,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +69,7 @@ class MaskLayer:
         self._filled = False
         self._class_colours: Mapping[int, str] | None = None
         self.used = False  # whether a user painted on it, or gave it other labels
+        self.share()
 
     @property
     def layer(self) -> Labels:
@@ -169,6 +177,12 @@ class MaskLayer:
         """Positions, along the stack axes, of planes that hold any label."""
         return self.store.planes_in_use()
 
+    def share(self) -> None:
+        """Give the image's channels the labels of the first of them."""
+        axis = channel_axis(self._image)
+        if axis not in (None, self.store.shared):
+            self.adopt(self.store.sharing(axis))
+
     def adopt(self, store: LabelStore) -> None:
         """Show other labels of the same image, made by :func:`make_label_store`."""
         self._surface = StoreSurface(store)
@@ -185,7 +199,8 @@ class MaskLayer:
             # A hidden layer has no slice for napari to write into.
             if self._undoable and self.paintable and self.layer.visible:
                 corner = (region.row, region.column)
-                where = plane.points(np.argwhere(pixels).astype(np.float64) + corner)
+                there = plane_on_show(self._viewer, self._image, plane)  # napari draws only that
+                where = there.points(np.argwhere(pixels).astype(np.float64) + corner)
                 self.layer.data_setitem(tuple(where.astype(np.intp).T), np.asarray(values))
                 return
             self._surface.write(plane, region, pixels, values)
@@ -276,6 +291,7 @@ class MaskLayer:
             return
         if isinstance(data, np.ndarray) and (data.shape, data.dtype) == (store.shape, store.dtype):
             self._surface = StoreSurface(LabelStore([data], self._axes))
+            self.share()
         else:
             self.release()
             self._layer = None
@@ -296,7 +312,7 @@ class MaskLayer:
         found: dict[Plane, None] = {}
         for atom in atoms or ():
             for position in _positions(atom, across):
-                index = dict(zip(across, position, strict=True))
+                index = dict(zip(across, position, strict=True)) | {self.store.shared: 0}
                 found[Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))] = None
         return tuple(found)
 
@@ -365,6 +381,16 @@ def space_of(image: Image) -> dict[str, Any]:
         "units": image.units,
         "axis_labels": image.axis_labels,
     }
+
+
+def space_on_show(viewer: ViewerModel, image: Image) -> dict[str, Any]:
+    """Return where a layer lies that is to be seen in the channel on show, drawn for the first."""
+    space, axis = space_of(image), channel_axis(image)
+    if axis is not None:
+        moved = np.array(image.translate, dtype=np.float64)
+        moved[axis] += image.scale[axis] * shown_channel(viewer, image)
+        space["translate"] = moved
+    return space
 
 
 def rename_layer(layer: Any, before: str, after: str) -> None:

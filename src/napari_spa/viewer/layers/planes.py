@@ -14,7 +14,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -28,6 +28,7 @@ def camera_of(viewer: ViewerModel) -> Any:
 _MOST_CHANNELS = 8
 _LARGEST_SIDE = 1e9
 """Micrometres; a layer of kilometres was scaled by mistake, or shows no objects of ours."""
+_APART = "apart"
 _KINDS = {
     "channel": {"c", "ch", "channel", "channels"},
     "frame": {"t", "time", "frame", "frames"},
@@ -44,7 +45,9 @@ class Channels:
     # The data axis whose positions are channels; None for the layer's own colours, or for one
     # grey plane.
     axis: int | None = None
-    chosen: tuple[int, ...] | None = None  # which ones, at most three; all colours by default
+    # Which ones, at most three; by default all colours, and of an axis the one on show.
+    chosen: tuple[int, ...] | None = None
+    others: tuple[Image, ...] = ()  # layers that are channels beside this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +61,129 @@ class DisplaySettings:
     limits: tuple[tuple[float, float], ...] | None = None
 
 
-def channel_choices(layer: Image) -> tuple[Channels, ...]:
-    """Return what a user may choose among; the first is the default."""
+def channel_choices(layer: Image, others: Sequence[Image] = ()) -> tuple[Channels, ...]:
+    """Return what a user may choose among; the first is the default.
+
+    ``others`` are layers that show the same field, from :func:`fellow_channels`.
+    """
     if layer.rgb:
         names = ("Red", "Green", "Blue")
         alone = tuple(Channels(name, None, (i,)) for i, name in enumerate(names))
         return (Channels("All colours", None, (0, 1, 2)), *alone)
+    own = channel_axis(layer)
+    if own is not None:
+        count = min(spatial_shape(layer)[own], _MOST_CHANNELS)
+        alone = (Channels(f"Channel {c} alone", own, (c,)) for c in range(count))
+        return (Channels("Channel on show", own), _as_colours(own, count, "Channel"), *alone)
     choices = [Channels("Grey values of the slice" if layer.ndim > 2 else "Grey values")]
-    kinds = [axis_kind(layer, axis) for axis in range(layer.ndim - 2)]
+    if len(others) > 1:
+        choices.append(_together(layer, others[:2]))
+    choices += [_together(layer, (other,)) for other in others]
     for axis, length in enumerate(spatial_shape(layer)[:-2]):
-        # Time points and slices are no channels; nor is anything else where one axis says it is.
-        unknown = kinds[axis] not in _KINDS and "channel" not in kinds
-        if 2 <= length <= _MOST_CHANNELS and (unknown or kinds[axis] == "channel"):
-            chosen = tuple(range(min(length, 3)))
-            name = f"{capitalised(kinds[axis])}s {', '.join(map(str, chosen))} as colours"
-            choices.append(Channels(name, axis, chosen))
+        kind = axis_kind(layer, axis)  # time points and slices are no channels
+        if 2 <= length <= _MOST_CHANNELS and (kind not in _KINDS or kind == "channel"):
+            choices.append(_as_colours(axis, length, capitalised(kind)))
     return tuple(choices)
 
 
-def logged_display(layer: Image, record: Any, now: DisplaySettings) -> DisplaySettings:
+def _as_colours(axis: int, length: int, kind: str) -> Channels:
+    chosen = tuple(range(min(length, 3)))
+    return Channels(f"{kind}s {', '.join(map(str, chosen))} as colours", axis, chosen)
+
+
+def _together(layer: Image, others: Sequence[Image]) -> Channels:
+    return Channels(" + ".join(str(each.name) for each in (layer, *others)), others=tuple(others))
+
+
+def fellow_channels(layers: Iterable[Any], layer: Image) -> tuple[Image, ...]:
+    """Return the grey image layers of the same pixels at the same place, in their order."""
+    if layer.rgb or channel_axis(layer) is not None:
+        return ()
+    place, extent = layer.affine.affine_matrix, _extents(layer)
+    return tuple(
+        other
+        for other in layers
+        if isinstance(other, type(layer))
+        and other is not layer
+        and not other.rgb
+        and _extents(other) == extent
+        and np.allclose(other.affine.affine_matrix, place)
+        and all(
+            np.allclose(getattr(other, name), getattr(layer, name))
+            for name in ("scale", "translate", "rotate", "shear")
+        )
+    )
+
+
+def _extents(layer: Image) -> list[tuple[int, ...]]:
+    return [tuple(level.shape) for level in (layer.data if layer.multiscale else [layer.data])]
+
+
+def channel_axis(layer: Image) -> int | None:
+    """Return the data axis of channels that share their labels; None for none.
+
+    It is the one that is called so, unless :func:`keep_channels_apart` was told of the layer.
+    """
+    if layer.rgb or layer.metadata.get("napari-spa", {}).get("channels") == _APART:
+        return None
+    found = (axis for axis in range(layer.ndim - 2) if axis_kind(layer, axis) == "channel")
+    axis = next(found, None)
+    return axis if axis is not None and spatial_shape(layer)[axis] > 1 else None
+
+
+def keep_channels_apart(layer: Image) -> None:
+    """Give each channel labels of its own, as work of earlier versions and of batches has."""
+    known = layer.metadata.get("napari-spa", {})
+    layer.metadata = {**layer.metadata, "napari-spa": {**known, "channels": _APART}}
+
+
+def name_channel_axis(layer: Image, axis: int) -> None:
+    """Say in the layer, for us and for the viewer's sliders, that an axis is one of channels."""
+    names = list(layer.axis_labels)
+    names[axis] = "channel"
+    layer.axis_labels = names
+
+
+def shown_channel(viewer: ViewerModel, layer: Image) -> int:
+    """Return the position of the viewer along the axis of channels; 0 without one."""
+    axis = channel_axis(layer)
+    if axis is None:
+        return 0
+    offset = viewer.dims.ndim - layer.ndim
+    world = np.asarray(viewer.dims.point, dtype=np.float64)[offset:]
+    at = int(np.round(layer.world_to_data(world)[axis]))
+    return min(max(at, 0), spatial_shape(layer)[axis] - 1)
+
+
+def plane_on_show(viewer: ViewerModel, layer: Image, plane: Plane) -> Plane:
+    """Return the same plane in the channel on show: labels are of all of them."""
+    axis = channel_axis(layer)
+    return plane if axis is None else plane.at(axis, shown_channel(viewer, layer))
+
+
+def logged_display(
+    layer: Image, record: Any, now: DisplaySettings, others: Sequence[Image] = ()
+) -> DisplaySettings:
     """Return how a log says the layer was looked at, as far as one still can."""
     if not isinstance(record, dict):
         return now
     chosen = None if record.get("channels") is None else tuple(record["channels"])
-    wanted = (record.get("axis"), chosen)
-    known = (c for c in channel_choices(layer) if (c.axis, c.chosen) == wanted)
+    wanted = (record.get("axis"), chosen, tuple(record.get("layers", ())))
+    known = (
+        c
+        for c in channel_choices(layer, others)
+        if (c.axis, c.chosen, tuple(str(other.name) for other in c.others)) == wanted
+    )
     limits = record.get("limits")
     fixed = None if limits is None else tuple((float(a), float(b)) for a, b in limits)
     return DisplaySettings(next(known, now.channels), now.contrast, fixed)
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
-    """Find the plane of an image layer that the viewer shows."""
+    """Find the plane of an image layer that the viewer shows.
+
+    Channels that share their labels are one plane: it lies at the first of them.
+    """
     if viewer.dims.ndisplay != 2:
         raise InputError("the viewer shows a volume; switch to the 2D view to click on a slice.")
     offset = viewer.dims.ndim - layer.ndim
@@ -102,21 +196,26 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     for axis in set(range(layer.ndim)) - set(axes):
         if not 0 <= position[axis] < shape[axis]:
             raise InputError(f"{layer.name} has no slice here; move the slider back onto it.")
-    return Plane((axes[0], axes[1]), tuple(int(p) for p in position))
+    shared = channel_axis(layer)
+    if shared in axes:
+        raise InputError(f"{layer.name} shows its channels as rows; change the order of the axes.")
+    plane = Plane((axes[0], axes[1]), tuple(int(p) for p in position))
+    return plane if shared is None else plane.at(shared, 0)
 
 
 def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
     """Move the viewer's sliders to a plane of a layer."""
     offset = viewer.dims.ndim - layer.ndim
     world = layer.data_to_world(plane.index)
-    for axis in plane.stack_axes:
+    for axis in set(plane.stack_axes) - {channel_axis(layer)}:
         viewer.dims.set_point(axis + offset, float(world[axis]))
 
 
 def walk_axis(viewer: ViewerModel, layer: Image, plane: Plane, look: DisplaySettings) -> int | None:
     """Return the axis along which one goes to the next slice."""
     shape = spatial_shape(layer)
-    axes = [a for a in plane.stack_axes if shape[a] > 1 and a != look.channels.axis]
+    channels = (look.channels.axis, channel_axis(layer))
+    axes = [a for a in plane.stack_axes if shape[a] > 1 and a not in channels]
     named = [a for a in axes if axis_kind(layer, a) != "channel"]
     used = int(viewer.dims.last_used) - (viewer.dims.ndim - layer.ndim)
     if used in axes:
@@ -138,10 +237,11 @@ def image_plane_of(layer: Image, plane: Plane, look: DisplaySettings) -> ImagePl
     for data in levels:
         there = _at_level(plane, levels[0].shape, data.shape)
         if channels.axis is None or channels.axis in plane.axes:
-            readers.append((PlaneReader(data, there),))
+            fellows = (o.data[len(readers)] if o.multiscale else o.data for o in channels.others)
+            readers.append(tuple(PlaneReader(each, there) for each in (data, *fellows)))
             continue
         ratio = data.shape[channels.axis] / levels[0].shape[channels.axis]
-        chosen = channels.chosen or ()
+        chosen = channels.chosen or (0,)
         positions = [int((c + 0.5) * ratio) for c in chosen]
         readers.append(tuple(PlaneReader(data, there.at(channels.axis, p)) for p in positions))
     colours = channels.chosen if channels.axis is None else None
@@ -149,10 +249,13 @@ def image_plane_of(layer: Image, plane: Plane, look: DisplaySettings) -> ImagePl
         return ImagePlane(tuple(readers), colours, limits=look.limits)
     if layer.rgb:
         return ImagePlane(tuple(readers), colours)
-    shown = (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
+    limits = (each.contrast_limits for each in (layer, *channels.others))
+    shown = tuple((float(low), float(high)) for low, high in limits)
     if look.contrast == "layer":
-        return ImagePlane(tuple(readers), colours, limits=(shown,))
-    return ImagePlane(tuple(readers), colours, shown=shown)
+        return ImagePlane(tuple(readers), colours, limits=shown)
+    if channels.others:  # each has a range of its own
+        return ImagePlane(tuple(readers))
+    return ImagePlane(tuple(readers), colours, shown=shown[0])
 
 
 def micrometres(unit: str) -> float | None:

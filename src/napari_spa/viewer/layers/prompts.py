@@ -9,7 +9,12 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 
 from napari_spa.core.types import Box
-from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer, space_of
+from napari_spa.viewer.layers.mask import (
+    add_quietly,
+    place_layer,
+    rename_layer,
+    space_on_show,
+)
 from napari_spa.viewer.layers.planes import camera_of, spatial_shape
 
 if TYPE_CHECKING:
@@ -62,11 +67,16 @@ class PromptLayers:
         if self._points is not None:
             self._points.events.data.connect(self._on_points)
             self._rename(self._points, PROMPTS_NAME, others)
-            place_layer(self._points, space_of(self._image))
         if shapes is not None:
             self._rename(shapes, VIEW_NAME, others)
-            place_layer(shapes, space_of(self._image))
             self._listen(shapes)
+        self.place()
+
+    def place(self) -> None:
+        """Put the layers where the image is, in the channel on show."""
+        for layer in (self._points, self._shapes):
+            if layer is not None:
+                place_layer(layer, space_on_show(self._viewer, self._image))
 
     def _rename(self, layer: Points | Shapes, name: str, others: PromptLayers) -> None:
         before, after = (name.format(image.name) for image in (others._image, self._image))
@@ -88,7 +98,7 @@ class PromptLayers:
             self._points = Points(
                 ndim=self._image.ndim,
                 name=PROMPTS_NAME.format(self._image.name),
-                **space_of(self._image),
+                **space_on_show(self._viewer, self._image),
             )
             self._drawn = ()
             self._points.events.data.connect(self._on_points)
@@ -99,7 +109,7 @@ class PromptLayers:
                 name=VIEW_NAME.format(self._image.name),
                 opacity=0.9,
                 visible=False,  # until there is something to see: napari draws empty ones too
-                **space_of(self._image),
+                **space_on_show(self._viewer, self._image),
             )
             self._listen(shapes)
             add_quietly(self._viewer, shapes)

@@ -46,8 +46,9 @@ class TileArray:
         side: tuple[int, ...],
         dtype: np.dtype[Any],
         window: Window,
+        shared: int | None = None,
     ) -> None:
-        self.dtype = dtype
+        self.dtype, self._shared = dtype, shared
         self._tiles, self._side, self._window = tiles, side, window
 
     @classmethod
@@ -115,8 +116,26 @@ class TileArray:
 
     def astype(self, dtype: DTypeLike) -> TileArray:
         """Return a copy of another type."""
-        tiles = {number: tile.astype(dtype) for number, tile in self._tiles.items()}
-        return TileArray(tiles, self._side, np.dtype(dtype), self._window)
+        tiles = {number: self._spread(tile.astype(dtype)) for number, tile in self._tiles.items()}
+        return TileArray(tiles, self._side, np.dtype(dtype), self._window, self._shared)
+
+    def sharing(self, axis: int) -> TileArray:
+        """Return an array of the same tiles that is the same at all positions along an axis."""
+        found = TileArray({}, self._side, self.dtype, self._window, axis)
+        found._side = tuple(
+            len(part) if at == axis and isinstance(part, range) else side
+            for at, (side, part) in enumerate(zip(self._side, self._window, strict=True))
+        )
+        for number, tile in self._tiles.items():
+            if number[axis] == 0:
+                found._tiles[number] = found._spread(tile)
+        return found
+
+    def _spread(self, tile: NDArray[Any]) -> NDArray[Any]:
+        """Let what is first along the shared axis be all that is there."""
+        if self._shared is None:
+            return tile
+        return spread(tile, self._shared, self._side[self._shared])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -137,7 +156,7 @@ class TileArray:
         window = self._narrowed(entries)
         if not _lengths(window):
             return self._gather(window)[()]
-        return TileArray(self._tiles, self._side, self.dtype, window)
+        return TileArray(self._tiles, self._side, self.dtype, window, self._shared)
 
     def __setitem__(self, key: Any, values: Any) -> None:
         entries = key if isinstance(key, tuple) else (key,)
@@ -186,7 +205,7 @@ class TileArray:
                 tile[inside] = part
                 self._keep(number, tile)
             elif part.any():
-                tile = np.zeros(self._side, dtype=self.dtype)
+                tile = self._spread(np.zeros(self._side, dtype=self.dtype))
                 tile[inside] = part
                 self._tiles[number] = tile
 
@@ -234,7 +253,7 @@ class TileArray:
         for number, inside, members in self._by_tile(points):
             tile = self._tiles.get(number)
             if tile is None:
-                tile = np.zeros(self._side, dtype=self.dtype)
+                tile = self._spread(np.zeros(self._side, dtype=self.dtype))
             tile[inside] = flat[members]
             self._keep(number, tile)
 
@@ -268,6 +287,15 @@ class TileArray:
         for members in np.split(order, np.flatnonzero(np.diff(flat[order])) + 1):
             number = tuple(int(n) for n in numbers[:, members[0]])
             yield number, tuple(inside[:, members]), members
+
+
+def spread(array: NDArray[Any], axis: int, length: int) -> NDArray[Any]:
+    """Let the first position along an axis stand for as many: one memory, whichever is written."""
+    first = array[tuple(slice(0, 1) if at == axis else slice(None) for at in range(array.ndim))]
+    first = np.ascontiguousarray(first)
+    shape = tuple(length if at == axis else n for at, n in enumerate(first.shape))
+    strides = tuple(0 if at == axis else step for at, step in enumerate(first.strides))
+    return np.lib.stride_tricks.as_strided(first, shape, strides)
 
 
 def _lengths(window: Window) -> tuple[int, ...]:

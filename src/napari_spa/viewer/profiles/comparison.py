@@ -15,7 +15,7 @@ from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, space_of
-from napari_spa.viewer.layers.planes import image_plane_of
+from napari_spa.viewer.layers.planes import image_plane_of, plane_on_show
 from napari_spa.viewer.profiles.active import shortened
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Disagreements(QObject):
             self._layer, self._image = disagreement_layer(labels, image), image
         layer = self._layer
         layer.data = labels
-        layer.translate = corner_of(found, image, plane)
+        layer.translate = corner_of(found, image, plane_on_show(viewer, image, plane))
         layer.visible = True
         if layer not in viewer.layers:
             add_quietly(viewer, layer)

@@ -11,10 +11,12 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 
 from napari_spa.core.presentation import counted
+from napari_spa.viewer.layers.planes import channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from napari_spa.core.plane import Plane
     from napari_spa.refine.annotation.objects import AnnotatedObject
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
@@ -113,28 +115,34 @@ def _slice_order(slices: str) -> float:
 
 def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
     """List the accepted objects of an image, and the active one."""
-    rows = {number: _row(active) for number, active in annotated.annotation.objects.items()}
+    shared = channel_axis(annotated.image)
+    known = annotated.annotation.objects
+    rows = {number: _row(active, shared) for number, active in known.items()}
     active = annotated.active
     if active is not None and active.shown is not None:
-        proposal = active.shown.proposal
-        known = annotated.annotation.objects.get(active.number)
+        proposal, before = active.shown.proposal, known.get(active.number)
         rows[active.number] = ObjectRow(
             number=active.number,
-            slices=_spans([active.plane.position]),
+            slices=_spans([_position(active.plane, shared)]),
             area=active.area,
             rounds=proposal.round,
             uncertainty=proposal.uncertainty,
             status="in progress",
-            class_name="" if known is None else known.class_name,
-            name="" if known is None else known.name,
+            class_name="" if before is None else before.class_name,
+            name="" if before is None else before.name,
         )
     return [rows[number] for number in sorted(rows)]
 
 
-def _row(active: AnnotatedObject) -> ObjectRow:
+def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
+    """Return where a plane lies in its stack; it is in all channels that share labels."""
+    return tuple(plane.index[axis] for axis in plane.stack_axes if axis != shared)
+
+
+def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
     return ObjectRow(
         number=active.number,
-        slices=_spans([part.plane.position for part in active.parts]),
+        slices=_spans([_position(part.plane, shared) for part in active.parts]),
         area=active.area,
         rounds=active.rounds,
         uncertainty=active.uncertainty,

@@ -9,12 +9,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_START
-from napari_spa.viewer.layers.planes import (
-    DisplaySettings,
-    channel_choices,
-    shown_plane,
-    spatial_shape,
-)
+from napari_spa.viewer.layers.planes import DisplaySettings, shown_plane, spatial_shape
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.objects.model import list_objects
 
@@ -89,10 +84,11 @@ class ImageBinding(QObject):
             self._controller.viewer.layers.selection.active = self._images[place]
 
     def _on_channels(self, place: int) -> None:
-        image = self._controller.target()
-        if image is not None:
-            choice = channel_choices(image)[place]
+        annotated = self._controller.current
+        if annotated is not None:
+            choice = annotated.choices()[place]
             self._display.set_display(DisplaySettings(choice, self._controller.images.contrast))
+            self._target_due.start()
 
     def _on_field(self, name: str) -> None:
         if name == "automatic":
@@ -118,10 +114,11 @@ class ImageBinding(QObject):
             options.set_channels((), -1)
             self._parts.prompts.set_limits(0, 0)
         else:
-            choices = channel_choices(target)
             annotated = self._annotated(target)
-            chosen = 0 if annotated is None else choices.index(annotated.look.channels)
-            options.set_channels([choice.name for choice in choices], chosen)
+            choices = () if annotated is None else annotated.choices()
+            wanted = None if annotated is None else annotated.display.channels
+            names = [choice.name for choice in choices] if len(choices) > 1 else []
+            options.set_channels(names, choices.index(wanted) if wanted in choices else 0)
         self._on_plane()
         self._on_objects()
 

@@ -1,0 +1,186 @@
+"""Images of several channels: one object for all of them, and layers looked at together."""
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from tiny_model import make_model
+
+from napari_spa.io.event_log import read_records
+from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.autosave.export import export_work
+from napari_spa.viewer.layers.planes import channel_axis
+from napari_spa.widgets.refine.dock import RefineDock
+
+MODEL = make_model()
+SIZE = (60, 70)
+
+
+def make_session(name):
+    return RefinementSession(MODEL, config=EngineConfig(samples=12))
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (*shape, *SIZE), np.uint8)
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer, qtbot):
+    docks = []
+
+    def open_it(**layers):
+        viewer = make_napari_viewer()
+        for name, (data, labels) in layers.items():
+            viewer.add_image(data, name=name, axis_labels=labels, rgb=False)
+        dock = RefineDock(viewer, make_session)
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        qtbot.waitUntil(lambda: dock.controller.current is not None)
+        return dock
+
+    yield open_it
+    for dock in docks:
+        dock.release()
+
+
+def play(qtbot, dock, act):
+    with qtbot.waitSignal(dock.controller.proposed, timeout=30_000) as signal:
+        act()
+    qtbot.waitUntil(lambda: not dock.controller.busy, timeout=30_000)
+    return signal.args[0]
+
+
+def choose(dock, qtbot, name):
+    combo = dock.parts.options.channels
+    qtbot.waitUntil(lambda: combo.findText(name) >= 0, timeout=10_000)
+    combo.activated.emit(combo.findText(name))
+    return combo
+
+
+def value(layer, *position):
+    return layer.get_value(position, world=True)
+
+
+def logged(dock):
+    annotated = dock.controller.current
+    dock.controller.autosave.flush()
+    records = read_records(dock.controller.autosave.log_of(annotated))
+    return [record for record in records if record["kind"] == "decision"]
+
+
+@pytest.mark.parametrize("labels", [("t", "c", "y", "x"), None])
+def test_an_object_is_on_all_channels(open_dock, qtbot, labels):
+    image = noise(3, 2)
+    dock = open_dock(cells=(image, labels))
+    viewer = dock.controller.viewer
+    annotated = dock.controller.current
+    if labels is None:  # an axis that is chosen as channels is one from then on
+        choose(dock, qtbot, "Positions 0, 1 as colours")  # of the second axis, the shorter one
+        assert channel_axis(annotated.image) == 1
+        choose(dock, qtbot, "Channel on show")
+    viewer.dims.set_point((0, 1), (2, 1))
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
+    (start,) = logged(dock)
+    assert (start["look"]["axis"], start["look"]["channels"]) == (1, [1])  # the one on show
+    row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
+    for channel in (0, 1):
+        viewer.dims.set_point(1, channel)
+        drawn = annotated.prompts._points, *annotated.candidates.layers
+        assert annotated.mask.layer.data[2, channel, row, column] == 1
+        for layer in drawn:
+            if layer is not None and len(layer.data):
+                assert layer.data_to_world(layer.data[0] if layer is drawn[0] else layer.data[0][0])[
+                    1
+                ] == pytest.approx(channel)
+    assert dock.propagation.slices() == (3, 2)  # frames are walked, channels are not
+    dock.controller.accept()
+    assert annotated.annotation.objects[1].area == int(proposal.mask.sum())
+    qtbot.waitUntil(lambda: [r.slices for r in dock.parts.objects.view.model().rows] == ["2"])
+    layer = annotated.mask.layer
+    layer.selected_label = 1
+    painted = [(2, 1, 5, 5), (2, 1, 5, 6)]
+    layer.data_setitem(tuple(np.array(painted).T), 1)
+    layer.events.paint(value=[])
+    annotated.mask.painted.emit((annotated.annotation.objects[1].parts[0].plane,))
+    dock.controller.images.painting.flush()
+    assert annotated.mask.layer.data[2, 0, 5, 5] == 1
+    assert annotated.annotation.objects[1].area == int(proposal.mask.sum()) + 2
+    dock.controller.undo()
+
+
+def test_a_choice_after_objects_on_single_positions_keeps_them_there(open_dock, qtbot):
+    dock = open_dock(cells=(noise(3, 2), None))
+    dock.controller.viewer.dims.set_point((0, 1), (0, 1))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((0, 1, 30, 35)))
+    dock.controller.accept()
+    before = dock.controller.current.mask.layer.data.copy()
+    choose(dock, qtbot, "Positions 0, 1 as colours")
+    assert channel_axis(dock.controller.current.image) is None
+    np.testing.assert_array_equal(dock.controller.current.mask.layer.data, before)
+    assert not before[:, 0].any()
+
+
+def test_an_object_of_all_channels_is_exported_once(open_dock, qtbot, tmp_path):
+    from napari_spa.io.export import ExportRequest
+    from napari_spa.io.images import open_image
+
+    image = noise(3, 2)
+    dock = open_dock(cells=(image, ("t", "c", "y", "x")))
+    dock.controller.viewer.dims.set_point(0, 0)
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((0, 0, 30, 35)))
+    dock.controller.accept()
+    request = ExportRequest(tmp_path, ("labels", "tables"))
+    report = export_work(dock.controller.current, request, None, ())(lambda *_: None)
+    assert not report.problems
+    (tiff,) = tmp_path.glob("*.tif")
+    stack = np.asarray(open_image(tiff).levels[0])
+    assert stack.shape == (3, *SIZE)
+    np.testing.assert_array_equal(stack[0] == 1, proposal.mask)
+    (table,) = tmp_path.glob("*objects.csv")
+    heading, row = (line.split(",") for line in table.read_text().splitlines()[:2])
+    found = dict(zip(heading, row, strict=True))
+    assert float(found["area"]) == proposal.mask.sum()
+    means = [image[0, c][proposal.mask].mean() for c in (0, 1)]
+    assert [float(found[f"intensity_mean_{c}"]) for c in (0, 1)] == pytest.approx(means)
+
+
+def test_layers_of_one_field_are_looked_at_together(open_dock, qtbot):
+    nuc, cyto = noise(seed=1), noise(seed=2)
+    dock = open_dock(cyto=(cyto, None), nuc=(nuc, None), small=(noise()[:30], None))
+    viewer = dock.controller.viewer
+    viewer.layers.selection.active = viewer.layers["nuc"]
+    combo = choose(dock, qtbot, "nuc + cyto")
+    assert [combo.itemText(n) for n in range(combo.count())] == ["Grey values", "nuc + cyto"]
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    seen = dock.controller.session.sampler
+    both = RefinementSession(MODEL, config=EngineConfig(samples=12))
+    both.set_image(np.stack([nuc, cyto], axis=-1))
+    assert seen.fingerprint == both.sampler.fingerprint
+    assert logged(dock)[0]["look"]["layers"] == ["cyto"]
+    dock.controller.accept()
+    viewer.layers.selection.active = viewer.layers["cyto"]  # a channel of the same image
+    qtbot.wait(50)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((10, 10), aim="next"))
+    assert [type(layer) for layer in viewer.layers].count(Labels) == 1
+    dock.controller.discard()
+    viewer.layers.remove(viewer.layers["cyto"])
+    assert "nuc is looked at alone" in dock.parts.status.text()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((10, 10)))
+    assert "layers" not in logged(dock)[-1]["look"]
+
+
+def test_work_on_several_channels_is_offered_again(make_napari_viewer, qtbot, open_dock):
+    image = noise(2)
+    dock = open_dock(cells=(image, ("c", "y", "x")))
+    choose(dock, qtbot, "Channels 0, 1 as colours")
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((0, 30, 35)))
+    dock.controller.autosave.flush()
+    dock.release()
+    again = open_dock(cells=(image, ("c", "y", "x")))
+    with qtbot.waitSignal(again.recovery.offered, timeout=30_000, check_params_cb=bool) as signal:
+        pass
+    back = play(qtbot, again, lambda: again.recovery.recover(signal.args[0][0]))
+    np.testing.assert_array_equal(back.mask, proposal.mask)
+    data = again.controller.current.mask.layer.data
+    np.testing.assert_array_equal(data[1] == 1, proposal.mask)
+    assert again.controller.current.display.channels.name == "Channels 0, 1 as colours"
