@@ -85,13 +85,11 @@ def test_an_object_is_on_all_channels(open_dock, qtbot, labels):
     row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
     for channel in (0, 1):
         viewer.dims.set_point(1, channel)
-        drawn = annotated.prompts._points, *annotated.candidates.layers
         assert annotated.mask.layer.data[2, channel, row, column] == 1
-        for layer in drawn:
+        for layer in (annotated.prompts._points, *annotated.candidates.layers):
             if layer is not None and len(layer.data):
-                assert layer.data_to_world(layer.data[0] if layer is drawn[0] else layer.data[0][0])[
-                    1
-                ] == pytest.approx(channel)
+                corner = np.atleast_2d(layer.data[0])[0]
+                assert layer.data_to_world(corner)[1] == pytest.approx(channel)
     assert dock.propagation.slices() == (3, 2)  # frames are walked, channels are not
     dock.controller.accept()
     assert annotated.annotation.objects[1].area == int(proposal.mask.sum())

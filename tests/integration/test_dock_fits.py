@@ -41,6 +41,8 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         for part in (*parts.prompts.tools.values(), *(card.button for card in parts.grid.cards)):
             assert seen.contains(place(window, part))
         assert seen.contains(place(window, parts.size_slider))
+        assert seen.contains(place(window, parts.compare))
+        assert not page.verticalScrollBar().isVisible()
         assert parts.size_slider.slider.width() >= 60
         whole = QRect(QPoint(0, 0), window.size())
         for part in (parts.status, parts.figures, *parts.action_buttons.values()):
@@ -51,6 +53,15 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         # napari's own status bar may be a pixel higher by now, and the dock as much lower.
         assert place(dock, parts.status).translated(0, -dock.height()) == status
         assert not parts.tabs.isTabVisible(2)  # no stack
+        dock.controller.discard()
+        dock.store.save(blind=True)  # five alike
+        with qtbot.waitSignal(dock.controller.proposed, timeout=60_000):
+            dock.prompt_controller.click((30, 35))
+        qtbot.wait(300)
+        cards = [card for card in parts.grid.cards if card.isVisible()]
+        assert len(cards) == 5
+        assert all(seen.contains(place(window, card)) for card in cards)
+        dock.store.save(blind=False)
     finally:
         dock.release()
         viewer.window.remove_dock_widget(dock)

@@ -334,3 +334,51 @@ def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
         assert not (tmp_path / "images-spa" / "profile.json").exists()
     finally:
         folder.release()
+
+
+def test_an_image_of_another_kind_is_said(open_dock, qtbot):
+    viewer, dock = open_dock()
+    viewer.add_image(image(), name="grey")
+    warning, teach = dock.parts.profile.warning, dock.parts.profile.teach
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    dock.controller.accept()
+    viewer.add_image(image(1), name="another")
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    assert not warning.text()
+    dock.controller.discard()
+    colours = np.random.default_rng(2).integers(0, 65535, (60, 70, 3), np.uint16)
+    viewer.add_image(colours, name="colour")
+    until(qtbot, lambda: bool(warning.text()))
+    assert "(colour, 16 bit)" in warning.text()
+    assert "(grey, 8 bit)" in warning.text()
+    assert warning.parentWidget() is teach.parentWidget()  # beside the switch
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    until(qtbot, lambda: "Teach" in dock.parts.status.text())
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    assert "Teach" not in dock.parts.status.text()  # said once
+    dock.controller.discard()
+    dock.controller.profiles.set_teaching(False)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    dock.controller.accept()
+    assert warning.text()  # it was not taught
+    dock.controller.profiles.set_teaching(True)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((10, 10)))
+    dock.controller.accept()
+    until(qtbot, lambda: not warning.text())  # it was one of those that taught
+
+
+def test_pixels_of_another_size_are_said():
+    from napari_spa.io.profiles.profile import AcceptedSize
+    from napari_spa.refine.preference.summary import unfamiliar
+
+    session = make_session()
+    profile = PreferenceProfile.empty(session.model.identity)
+    assert unfamiliar(profile, "grey, 8 bit", 0.5) == ""  # nothing was learnt
+    from dataclasses import replace
+
+    sizes = (AcceptedSize("a", "i", 100.0, 0.2), AcceptedSize("b", "k", 100.0, 0.4))
+    profile = replace(profile, kinds=("grey, 8 bit",), sizes=sizes)
+    assert unfamiliar(profile, "grey, 8 bit", 0.6) == ""
+    assert unfamiliar(profile, "grey, 8 bit", None) == ""
+    assert "Pixels are 2.5 µm here" in unfamiliar(profile, "grey, 8 bit", 2.5)

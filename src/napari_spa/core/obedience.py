@@ -449,5 +449,7 @@ def _travel(cost: DoubleArray, cells: NDArray[np.integer]) -> DoubleArray:
         return np.full(cost.shape, np.inf)
     from skimage.graph import MCP_Geometric  # slow to import
 
-    travelled, _ = MCP_Geometric(cost).find_costs(np.unique(cells, axis=0).tolist())
+    starts = np.zeros(cost.shape, dtype=bool)  # each cell once
+    starts[tuple(cells.T)] = True
+    travelled, _ = MCP_Geometric(cost).find_costs(np.argwhere(starts).tolist())
     return np.asarray(travelled, dtype=np.float64)

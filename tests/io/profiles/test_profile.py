@@ -77,7 +77,16 @@ def _profile(seed: int = 0, m: int = 5, d: int = 3) -> PreferenceProfile:
         weights / weights.sum(), rng.normal(size=(m, d)), rng.random((m, d)) + 1e-12
     )
     return PreferenceProfile(
-        MODEL, mixture, 7, 2, 'optic cup, "tight"\nφ', "Ana", 3, 0.1 + 0.2, {"4f": 7}
+        MODEL,
+        mixture,
+        7,
+        2,
+        'optic cup, "tight"\nφ',
+        "Ana",
+        3,
+        0.1 + 0.2,
+        {"4f": 7},
+        kinds=("grey, 8 bit", "colour, float"),
     )
 
 
@@ -86,7 +95,8 @@ def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
         np.testing.assert_array_equal(
             getattr(a.mixture, name), getattr(b.mixture, name), strict=True
         )
-    for name in ("model", "picks", "images", "task", "name", "objects", "log_growth", "taught"):
+    counted = ("picks", "images", "objects", "log_growth", "taught", "kinds")
+    for name in ("model", "task", "name", *counted):
         assert getattr(a, name) == getattr(b, name), name
 
 
@@ -113,7 +123,7 @@ def test_the_file_is_plain_json_with_a_version(tmp_path) -> None:
     _profile().save(tmp_path / "p.json")
     content = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert content["schema"] == "napari-spa profile"
-    assert content["version"] == 4
+    assert content["version"] == 5
     assert content["model"]["sha256"] == MODEL.sha256
     assert content["picks"] == 7
     assert content["objects"] == 3
@@ -175,7 +185,7 @@ def _edited(*keys: str, value: object) -> str:
         ("[]", "not a napari-spa profile"),
         ('{"a": 1}', "not a napari-spa profile"),
         (_edited("schema", value="other"), "not a napari-spa profile"),
-        (_edited("version", value=5), "newer napari-spa"),
+        (_edited("version", value=6), "newer napari-spa"),
         (_edited("version", value="1"), "impossible version"),
         (_edited("version", value=True), "impossible version"),
         (_edited("version", value=0), "impossible version"),
@@ -186,7 +196,7 @@ def _edited(*keys: str, value: object) -> str:
         (_edited("picks", value=1.5), "picks"),
         (_edited("images", value=10**400), "too large"),
         (_edited("task", value=None), "task"),
-        (_edited("version", value=1), "has unknown 'log_growth'"),
+        (_edited("version", value=1), "has unknown 'kinds'"),
         (_edited("objects", value=KeyError), "lacks 'objects'"),
         (_edited("objects", value=True), "objects"),
         (_edited("log_growth", value="0.1"), "log_growth is not a number"),
@@ -289,7 +299,7 @@ def test_sizes_of_accepted_objects_are_kept_exactly() -> None:
     profile = PreferenceProfile.from_json(replace(_profile(), sizes=sizes).to_json())
     assert profile.sizes == sizes
     content = json.loads(profile.to_json())
-    del content["sizes"]
+    del content["sizes"], content["kinds"]
     older = PreferenceProfile.from_json(json.dumps({**content, "version": 3}))
     assert (older.sizes, older.picks) == ((), profile.picks)
 

@@ -37,6 +37,10 @@ def shown_masks(proposal):
     return [proposal.mask, *(candidate.mask for candidate in proposal.candidates)]
 
 
+def under(stroke):
+    return dict.fromkeys(map(tuple, stroke_pixels(stroke).tolist()), stroke.label == 1)
+
+
 def play(session, acts):
     """Do the acts; return what has to hold now: labels of pixels, and the box."""
     proposal, said, box = session.proposal, {(30, 40): True}, None
@@ -46,11 +50,10 @@ def play(session, acts):
             fresh = {first: second == 1}
         elif act == "stroke":
             proposal = session.stroke(first, second)
-            fresh = dict.fromkeys(stroke_pixels(Stroke(tuple(first), second)), second == 1)
+            fresh = under(Stroke(tuple(first), second))
         elif act == "lasso":
             proposal = session.stroke(first, second, filled=True)
-            drawn = Stroke(tuple(first), second, filled=True)
-            fresh = dict.fromkeys(stroke_pixels(drawn), second == 1)
+            fresh = under(Stroke(tuple(first), second, filled=True))
         elif act == "box":
             low, high = np.minimum(first, second), np.maximum(first, second) + 1
             box = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))

@@ -289,3 +289,27 @@ def test_labels_above_65535_make_room_until_they_are_shown(tiny, shape):
     with pytest.raises(InputError, match="0 to 65535"):
         shown.write((2, 0, 0), 70_000)
     assert shown.dtype == np.uint16
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 40, 50), (2, 3, 3000, 9000), (3, 2, 5000, 90)])
+def test_a_shared_axis_has_the_same_labels_everywhere(shape):
+    plain = make_label_store(shape, axes=(2, 3))
+    plain.write((1, 0, slice(2, 6), slice(3, 9)), 4)
+    plain.write((0, 1, slice(2, 6), slice(3, 9)), 5)  # not where the axis begins: lost
+    store = plain.sharing(1)
+    assert store.shape == shape
+    assert store.planes_in_use() == {(1, 0)}
+    for channel in range(shape[1]):
+        assert (store.read((1, channel, slice(2, 6), slice(3, 9))) == 4).all()
+        assert not store.read((0, channel, slice(2, 6), slice(3, 9))).any()
+    store.write((0, shape[1] - 1, slice(7, 9), slice(7, 9)), 70_000)  # a wider type, wherever
+    assert store.planes_in_use() == {(1, 0), (0, 0)}
+    assert (store.read((0, 0, slice(7, 9), slice(7, 9))) == 70_000).all()
+    assert store.highest() == 70_000
+    if not store.multiscale:
+        points = (np.array([1]), np.array([1]), np.array([30]), np.array([31]))
+        store.data[points] = 6  # as napari paints
+        assert store.read((1, 0, slice(30, 31), slice(31, 32))) == 6
+    alone = store.first()  # as it is written to a file
+    assert (np.asarray(alone[1, 0, 2:6, 3:9]) == 4).all()
+    assert not np.asarray(alone[1, 1, 2:6, 3:9]).any()

@@ -56,6 +56,15 @@ def test_a_long_name_and_long_words_do_not_widen_the_dock(bar):
     assert bar.words.toolTip() == "all of it"
 
 
+def test_a_new_profile_can_be_made_from_the_list(bar, qtbot):
+    bar.set_entries((), None, ())
+    assert bar.combo.isEnabled()  # on first opening too
+    with qtbot.waitSignal(bar.action_requested) as signal:
+        bar.combo.activated.emit(bar.combo.count() - 1)
+    assert signal.args == ["new"]
+    assert bar.combo.currentText() == NONE  # until there is one
+
+
 def test_teaching_is_switched_beside_the_name(bar, qtbot):
     heard = []
     bar.teach_requested.connect(heard.append)

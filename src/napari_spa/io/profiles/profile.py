@@ -77,6 +77,16 @@ def _sizes_in(content: Mapping[str, object]) -> tuple[AcceptedSize, ...]:
     return tuple(found)
 
 
+def _kinds_in(content: Mapping[str, object]) -> tuple[str, ...]:
+    """Return kinds of image, in words."""
+    kinds = content["kinds"]
+    if not isinstance(kinds, list) or len(kinds) > _MOST_KINDS:
+        raise ProfileError("its kinds of image are damaged.")
+    if not all(isinstance(kind, str) and len(kind) <= _LONGEST_KIND for kind in kinds):
+        raise ProfileError("its kinds of image are not text.")
+    return tuple(kinds)
+
+
 def _number_in(content: Mapping[str, object], name: str) -> float:
     """Return a number; finite or not is for others to see."""
     value = content[name]
@@ -116,7 +126,14 @@ SCHEMA = "napari-spa profile"
 _FIRST = frozenset({"schema", "version", "name", "task", "model", "picks", "images", "mixture"})
 _SECOND = _FIRST | {"objects", "log_growth"}
 _THIRD = _SECOND | {"taught"}
-_NAMES: dict[int, frozenset[str]] = {1: _FIRST, 2: _SECOND, 3: _THIRD, 4: _THIRD | {"sizes"}}
+_FOURTH = _THIRD | {"sizes"}
+_NAMES: dict[int, frozenset[str]] = {
+    1: _FIRST,
+    2: _SECOND,
+    3: _THIRD,
+    4: _FOURTH,
+    5: _FOURTH | {"kinds"},
+}
 VERSION = max(_NAMES)
 
 
@@ -135,10 +152,16 @@ def _remember_sizes(content: Content) -> Content:
     return {**content, "sizes": []}
 
 
+def _note_kinds(content: Content) -> Content:
+    """Version 4 did not note what kinds of image taught it: none is unusual."""
+    return {**content, "kinds": []}
+
+
 _STEPS: dict[int, Callable[[Content], Content]] = {
     1: _count_objects,
     2: _name_images,
     3: _remember_sizes,
+    4: _note_kinds,
 }
 
 
@@ -190,8 +213,8 @@ _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4
 """Hypotheses of a decoder, which the logit head's mixture tells apart."""
-_MOST_SIZES = 1000
-"""A profile remembers far fewer; a file that says more is no profile."""
+_MOST_SIZES, _MOST_KINDS, _LONGEST_KIND = 1000, 1000, 200
+"""A profile remembers far less; a file that says more is no profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +264,8 @@ class PreferenceProfile:
         earlier version are not in it.
     sizes : tuple of AcceptedSize
         How large the objects were that were accepted last, the latest at the end.
+    kinds : tuple of str
+        Of what kinds the images were that taught it, such as "grey, 16 bit", in their order.
 
     Raises
     ------
@@ -258,6 +283,7 @@ class PreferenceProfile:
     log_growth: float = 0.0
     taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     sizes: tuple[AcceptedSize, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
@@ -339,6 +365,7 @@ class PreferenceProfile:
             "log_growth": self.log_growth,
             "taught": dict(self.taught),
             "sizes": [asdict(size) for size in self.sizes],
+            "kinds": list(self.kinds),
             "model": asdict(self.model),
             "mixture": mixture,
         }
@@ -386,6 +413,7 @@ class PreferenceProfile:
             log_growth=_number_in(content, "log_growth"),
             taught=MappingProxyType(dict(_counts_in(content, "taught"))),
             sizes=_sizes_in(content),
+            kinds=_kinds_in(content),
         )
 
     def save(self, path: str | Path) -> None:

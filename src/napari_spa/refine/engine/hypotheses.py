@@ -59,10 +59,13 @@ class Hypothesis:
 
     def sees(self, evidence: Evidence) -> bool:
         """Whether the window holds the box and the places that are on the object."""
-        places = [(float(r), float(c)) for r, c in evidence.places[evidence.labels]]
+        places = evidence.places[evidence.labels].astype(np.float64)
         if evidence.box is not None:
-            places += evidence.box.corners
-        return all(self.view.contains(*place) for place in places)
+            places = np.concatenate([places, evidence.box.corners])
+        if not len(places):
+            return True
+        ends = (places.min(axis=0), places.max(axis=0))
+        return all(self.view.contains(float(row), float(column)) for row, column in ends)
 
     def middle(self, shape: tuple[int, int]) -> Click:
         """Return a click where the mask is thickest."""

@@ -119,6 +119,21 @@ class ImagePlane:
         return self.levels[0][0].shape
 
     @property
+    def kind(self) -> str:
+        """What kind of image it is, in words, such as "colour, 8 bit" or "grey, float"."""
+        readers = self.levels[0]
+        array, planes = readers[0].array, len(readers)
+        if planes == 1 and len(array.shape) > len(readers[0].plane.index):
+            planes = int(array.shape[-1]) if self.channels is None else len(self.channels)
+        elif planes > 1 and self.channels is not None:
+            planes = len(self.channels)
+        dtype = np.dtype(array.dtype)
+        number = "float" if dtype.kind == "f" else f"{8 * dtype.itemsize} bit"
+        sign = " with sign" if dtype.kind == "i" else ""
+        colours = {1: "grey", 3: "colour"}.get(planes, f"{planes} channels")
+        return f"{colours}, {number}{sign}"
+
+    @property
     def in_memory(self) -> bool:
         """Whether reading costs nothing but a copy."""
         return all(isinstance(reader.array, np.ndarray) for reader in self.levels[0])

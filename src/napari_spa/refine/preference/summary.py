@@ -39,6 +39,9 @@ FEW_PICKS = 6
 ENOUGH_OBJECTS = 5
 """From so many objects on it is called a tendency."""
 SAME_SIZE = 0.015
+OTHER_SCALE = 4.0
+"""Pixels so many times larger or smaller show other things."""
+_MOST_NAMED = 3
 LEANS = 0.05
 """In units of the logits' spread; the model's own offsets have a deviation of 0.4."""
 
@@ -79,6 +82,20 @@ def evidence(profile: PreferenceProfile) -> str:
     if not profile.picks:
         return "no picks"
     return f"{counted(profile.picks, 'pick')} on {counted(profile.images, 'image')}"
+
+
+def unfamiliar(profile: PreferenceProfile, kind: str, pixel_size: float | None) -> str:
+    """Say how an image differs in kind from all that taught a profile; empty where it does not."""
+    if profile.kinds and kind not in profile.kinds:
+        before = "; ".join(profile.kinds[:_MOST_NAMED])
+        return f"This image is of another kind ({kind}) than those learnt from ({before})."
+    sizes = [size.pixel_size for size in profile.sizes if size.pixel_size > 0]
+    if not sizes or not pixel_size:
+        return ""
+    if min(sizes) / OTHER_SCALE <= pixel_size <= max(sizes) * OTHER_SCALE:
+        return ""
+    before = " to ".join(dict.fromkeys(f"{size:.3g}" for size in (min(sizes), max(sizes))))
+    return f"Pixels are {pixel_size:.3g} µm here; the images learnt from had {before} µm."
 
 
 def relative_size(profile: PreferenceProfile) -> float | None:

@@ -103,6 +103,7 @@ def learn(
     log_area_ratio: float | None = None,
     image: str = "",
     size: AcceptedSize | None = None,
+    kind: str = "",
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
@@ -135,6 +136,7 @@ def learn(
         objects=profile.objects + (log_area_ratio is not None),
         log_growth=profile.log_growth + (log_area_ratio or 0.0),
         sizes=remember(profile.sizes, size),
+        kinds=tuple(dict.fromkeys((*profile.kinds, *filter(None, [kind])))),
     )
 
 
@@ -182,6 +184,7 @@ def merge_profiles(
         objects=sum(profile.objects for profile in profiles),
         log_growth=sum(profile.log_growth for profile in profiles),
         sizes=sizes,
+        kinds=tuple(dict.fromkeys(kind for profile in profiles for kind in profile.kinds)),
         name=name,
         task=task,
     )

@@ -90,14 +90,14 @@ def check_stroke(
 
 def _clicks_inside(lasso: Stroke, extent: float) -> tuple[Click, ...]:
     """Spread a few clicks over the inner half of a lasso, the innermost first."""
-    pixels = np.array(sorted(set(stroke_pixels(lasso))))
+    pixels = stroke_pixels(lasso)
     inside = np.zeros(np.ptp(pixels, axis=0) + 3, dtype=bool)
     corner = pixels.min(axis=0) - 1
     inside[tuple((pixels - corner).T)] = True
     depth = ndimage.distance_transform_edt(inside)
     deep = np.argwhere(depth >= depth.max() / 2)
     chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
-    count = int(np.clip(np.sqrt(len(pixels)) / (extent / 8), 1, 5))
+    count = int(np.clip(np.sqrt(np.count_nonzero(inside)) / (extent / 8), 1, 5))
     for _ in range(count - 1):
         away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
         chosen.append(deep[int(away.argmax())])

@@ -569,6 +569,7 @@ class RefinementSession:
             log_area_ratio=None if self._first is None else log_area_ratio(self._first, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
+            kind=self.sampler.image_plane.kind,
         )
         self.profile = profile_update(self.profile)
         self._accepted, self._profile_update = True, profile_update

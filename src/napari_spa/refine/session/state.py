@@ -20,6 +20,8 @@ from napari_spa.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from napari_spa.core.types import (
         BoolArray,
         Click,
@@ -314,54 +316,75 @@ def _forgetful(decision: Decision, clicks: Counter[Click], strokes: Counter[Stro
 @lru_cache(maxsize=8)
 def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
     """Go through the acts in order: a later one wins over an earlier one."""
-    said: dict[tuple[int, int], bool] = {}
+    places, labels = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=bool)
     box: Box | None = None
     clicks = strokes = 0
     for decision in _settled(decisions):
         prompts = decision.prompts
         if prompts.box is not None and decision.act in ("start", "box"):
             box = prompts.box
-            said = {p: label for p, label in said.items() if not label or _holds(box, p)}
-        fresh: list[tuple[tuple[int, int], bool]] = []
+            kept = ~labels | _held(box, places)
+            places, labels = places[kept], labels[kept]
+        fresh: list[tuple[NDArray[np.int64], bool]] = []
         if decision.act != "pick":  # their points are the engine's, not the user's
-            fresh += [
-                ((math.floor(c.row + 0.5), math.floor(c.column + 0.5)), c.label == 1)
-                for c in prompts.clicks[clicks:]
-            ]
-            for stroke in prompts.strokes[strokes:]:
-                fresh += [(pixel, stroke.label == 1) for pixel in stroke_pixels(stroke)]
+            for c in prompts.clicks[clicks:]:
+                pixel = math.floor(c.row + 0.5), math.floor(c.column + 0.5)
+                fresh.append((np.array([pixel], dtype=np.int64), c.label == 1))
+            fresh += [(stroke_pixels(s), s.label == 1) for s in prompts.strokes[strokes:]]
         clicks, strokes = len(prompts.clicks), len(prompts.strokes)
-        for place, label in fresh:
-            said[place] = label
-            if label and box is not None and not _holds(box, place):
-                box = Box(
-                    min(box.row0, place[0]),
-                    min(box.column0, place[1]),
-                    max(box.row1, place[0] + 1.0),
-                    max(box.column1, place[1] + 1.0),
-                )
-    places = np.array(list(said), dtype=np.int64).reshape(-1, 2)
-    return Evidence(places, np.array(list(said.values()), dtype=bool), box)
+        for pixels, label in fresh:
+            places = np.concatenate([places, pixels])
+            labels = np.concatenate([labels, np.full(len(pixels), label)])
+            if label and box is not None:
+                box = _grown(box, pixels)
+        places, labels = _latest(places, labels)
+    return Evidence(places, labels, box)
 
 
-def _holds(box: Box, place: tuple[int, int]) -> bool:
-    """Whether the centre of a pixel lies in a box."""
-    row, column = place[0] + 0.5, place[1] + 0.5
-    return box.row0 <= row <= box.row1 and box.column0 <= column <= box.column1
+def _latest(places: NDArray[np.int64], labels: BoolArray) -> tuple[NDArray[np.int64], BoolArray]:
+    """Name each place once, where it was first named, with what was said of it last."""
+    if len(places) < 2:
+        return places, labels
+    low = places.min(axis=0)
+    keys = np.ravel_multi_index(tuple((places - low).T), tuple(np.ptp(places, axis=0) + 1))
+    _, first = np.unique(keys, return_index=True)
+    _, last = np.unique(keys[::-1], return_index=True)
+    order = np.argsort(first)
+    return places[first[order]], labels[len(labels) - 1 - last[order]]
 
 
-def stroke_pixels(stroke: Stroke) -> list[tuple[int, int]]:
-    """Return the pixels under a stroke, each once for each time it passes, or in a lasso."""
+def _held(box: Box, places: NDArray[np.int64]) -> BoolArray:
+    """Tell which pixels have their centre in a box."""
+    centres = places + 0.5
+    low, high = (box.row0, box.column0), (box.row1, box.column1)
+    held: BoolArray = ((centres >= low) & (centres <= high)).all(axis=1)
+    return held
+
+
+def _grown(box: Box, places: NDArray[np.int64]) -> Box:
+    """Let a box hold pixels, one after another."""
+    for row, column in places[~_held(box, places)].tolist():
+        if not (box.row0 <= row + 0.5 <= box.row1 and box.column0 <= column + 0.5 <= box.column1):
+            box = Box(
+                min(box.row0, row),
+                min(box.column0, column),
+                max(box.row1, row + 1.0),
+                max(box.column1, column + 1.0),
+            )
+    return box
+
+
+@lru_cache(maxsize=4)
+def stroke_pixels(stroke: Stroke) -> NDArray[np.int64]:
+    """Return the pixels, (N, 2), under a stroke as it passes them, or those in a lasso.
+
+    They are asked for several times and not to be written to.
+    """
     if len(stroke.path) == 1:
-        return list(stroke.path)
+        return np.array(stroke.path, dtype=np.int64)
     from skimage.draw import line, polygon  # slow to import
 
-    pixels: list[tuple[int, int]] = []
-    if stroke.filled:
-        rows, columns = polygon(*np.transpose(stroke.path))
-        pixels += zip(rows.tolist(), columns.tolist(), strict=True)
+    found = [polygon(*np.transpose(stroke.path))] if stroke.filled else []
     ends = (*stroke.path, stroke.path[0]) if stroke.filled else stroke.path
-    for start, end in pairwise(ends):
-        rows, columns = line(*start, *end)
-        pixels += zip(rows.tolist(), columns.tolist(), strict=True)
-    return pixels
+    found += [line(*start, *end) for start, end in pairwise(ends)]
+    return np.concatenate([np.stack(pixels, axis=1) for pixels in found]).astype(np.int64)

@@ -450,7 +450,7 @@ def _filled(path: list[tuple[float, float]]) -> LocalMask:
     from napari_spa.refine.session.state import stroke_pixels
 
     corners = [(int(row), int(column)) for row, column in np.floor(np.array(path) + 0.5)]
-    pixels = np.array(stroke_pixels(Stroke(tuple(corners), filled=True)))
+    pixels = stroke_pixels(Stroke(tuple(corners), filled=True))
     mask = np.zeros(np.ptp(pixels, axis=0) + 1, dtype=bool)
     low = pixels.min(axis=0)
     mask[tuple((pixels - low).T)] = True

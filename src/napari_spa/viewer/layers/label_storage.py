@@ -111,9 +111,11 @@ class LabelStore:
         alone = make_label_store(self.shape, axes=self.axes)
         for position in self.planes_in_use():
             stack = iter(position)
-            index = tuple(slice(None) if at in self.axes else next(stack) for at in range(self.ndim))
+            index = tuple(
+                slice(None) if at in self.axes else next(stack) for at in range(self.ndim)
+            )
             alone.write(index, self.read(index))
-        return alone._levels[0]
+        return alone.first()
 
     @property
     def data(self) -> Any:

@@ -73,8 +73,8 @@ def channel_choices(layer: Image, others: Sequence[Image] = ()) -> tuple[Channel
     own = channel_axis(layer)
     if own is not None:
         count = min(spatial_shape(layer)[own], _MOST_CHANNELS)
-        alone = (Channels(f"Channel {c} alone", own, (c,)) for c in range(count))
-        return (Channels("Channel on show", own), _as_colours(own, count, "Channel"), *alone)
+        single = (Channels(f"Channel {c} alone", own, (c,)) for c in range(count))
+        return (Channels("Channel on show", own), _as_colours(own, count, "Channel"), *single)
     choices = [Channels("Grey values of the slice" if layer.ndim > 2 else "Grey values")]
     if len(others) > 1:
         choices.append(_together(layer, others[:2]))

@@ -232,8 +232,11 @@ class PictureButton(FittingButton):
 
     def heightForWidth(self, width: int) -> int:
         """Return the height of the picture and its words, in pixels."""
-        side = min(width - 2 * PADDING, self._largest)
-        return side + self._words_height(width - 2 * PADDING) + 3 * PADDING
+        return self.side_at(width) + self._words_height(width - 2 * PADDING) + 3 * PADDING
+
+    def side_at(self, width: int) -> int:
+        """Return the side of the picture at a width, in pixels."""
+        return min(width - 2 * PADDING, self._largest)
 
     def hasHeightForWidth(self) -> bool:
         """Be as high as the width asks for."""

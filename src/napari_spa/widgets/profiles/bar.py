@@ -11,11 +11,19 @@ from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
 from napari_spa.core.presentation import capitalised, counted
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence
+from napari_spa.errors import SpaError
+from napari_spa.refine.preference.summary import (
+    FIRST_COLOUR,
+    SECOND_COLOUR,
+    evidence,
+    unfamiliar,
+)
+from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
+from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
@@ -46,6 +54,11 @@ class ProfilePresenter(QObject):
         self.actions = ProfileActions(controller)
         self.comparison = Disagreements(controller)
         self.dialog: ConfirmDialog | None = None
+        self._warned = ""
+        self._kind_due = later(self, self._show_kind)
+        self._profiles.changed.connect(self._kind_due.start)
+        controller.objects_changed.connect(self._kind_due.start)
+        controller.proposed.connect(self._kind_due.start)
         self._profiles.changed.connect(self._show)
         self.comparison.changed.connect(bar.set_comparison)
         bar.chosen.connect(self.actions.choose)
@@ -60,6 +73,7 @@ class ProfilePresenter(QObject):
 
     def close(self) -> None:
         """Take the comparison and an open dialog away."""
+        self._kind_due.stop()
         if self.dialog is not None:
             self.dialog.close()
         self.comparison.close()
@@ -194,6 +208,29 @@ class ProfilePresenter(QObject):
         self._bar.teach.setChecked(profiles.teaching)
         self._bar.set_words(*profiles.words())
 
+    def _show_kind(self) -> None:
+        """Say where the image is of another kind than those that taught the profile."""
+        words, entry = self._unfamiliar(), self._profiles.entry
+        self._bar.set_warning(words)
+        if words and words != self._warned and self._controller.choosing:
+            name = "The preference" if entry is None else shortened(entry.name)
+            self._controller.status_message.emit(
+                f"{words} Switch Teach off in Options to keep {name} as it is."
+            )
+            self._warned = words  # said once; it stays beside the switch
+
+    def _unfamiliar(self) -> str:
+        annotated, profile = self._controller.current, self._profiles.profile
+        if annotated is None or profile is None:
+            return ""
+        image = annotated.image
+        try:
+            plane = shown_plane(self._controller.viewer, image)
+            kind = image_plane_of(image, plane, annotated.look).kind
+        except SpaError:  # a volume, or no image of numbers
+            return ""
+        return unfamiliar(profile, kind, pixel_side(image, plane))
+
     def _open_menu(self) -> None:
         self._profiles.refresh()  # other windows may have made some
         self._bar.open_menu(self.menu())
@@ -209,7 +246,7 @@ class ProfilePresenter(QObject):
             )
 
 
-NONE = "No profile"
+NONE, NEW = "No profile", "New profile…"
 ACTIONS = {
     "new": "New…",
     "keep": "Save as a profile…",
@@ -251,6 +288,9 @@ class ProfileBar(QObject):
         self.words = QLabel()
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setWordWrap(True)
+        self.warning = QLabel()
+        self.warning.setWordWrap(True)
+        self.warning.hide()
         self.comparison = QFrame()
         self.comparison.setFrameShape(QFrame.Shape.StyledPanel)
         self.comparison_words = QLabel()
@@ -263,6 +303,7 @@ class ProfileBar(QObject):
         row.addWidget(self.comparison_words, 1)
         row.addWidget(self.hide_comparison)
         self._paths: list[object] = []
+        self._current = 0
         self.combo.activated.connect(self._on_chosen)
         self.menu_button.clicked.connect(self.menu_requested)
         self.teach.clicked.connect(self.teach_requested)
@@ -270,7 +311,7 @@ class ProfileBar(QObject):
         self.set_entries((), None, ())
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
-        """Put the parts into three rows of a grid of three columns."""
+        """Put the parts into four rows of a grid of three columns."""
         grid.addWidget(QLabel("Profile"), row, 0)
         name = QHBoxLayout()
         name.addWidget(self.combo, 1)
@@ -278,7 +319,8 @@ class ProfileBar(QObject):
         grid.addLayout(name, row, 1)
         grid.addWidget(self.menu_button, row, 2)
         grid.addWidget(self.words, row + 1, 0, 1, 3)
-        grid.addWidget(self.comparison, row + 2, 0, 1, 3)
+        grid.addWidget(self.warning, row + 2, 0, 1, 3)
+        grid.addWidget(self.comparison, row + 3, 0, 1, 3)
         self.comparison.hide()
 
     # ------------------------------------------------------------------ setters
@@ -289,7 +331,8 @@ class ProfileBar(QObject):
         """Offer profiles, one of them chosen (by path); those that do not fit are greyed."""
         self._paths = [None, *(entry.path for entry in entries)]
         current = self._paths.index(chosen) if chosen in self._paths else -1
-        self.combo.show_entries([NONE, *map(full_name, entries)], current)
+        self._current = current
+        self.combo.show_entries([NONE, *map(full_name, entries), NEW], current)
         for place, entry in enumerate(entries, start=1):
             usable = entry in fitting or entry.path == chosen
             self._tell(place, entry, usable=usable)
@@ -309,6 +352,11 @@ class ProfileBar(QObject):
         self.words.setToolTip(full)
         self.words.setAccessibleName(brief)
         self.words.setAccessibleDescription(full)
+
+    def set_warning(self, words: str) -> None:
+        """Say how the image differs from those that taught the profile; empty hides it."""
+        self.warning.setText(words)
+        self.warning.setVisible(bool(words))
 
     def set_comparison(self, found: Disagreement | None) -> None:
         """Say how two profiles disagree; None hides it."""
@@ -389,7 +437,12 @@ class ProfileBar(QObject):
     # ------------------------------------------------------------------ asking
 
     def _on_chosen(self, place: int) -> None:
-        self.chosen.emit(self._paths[place])
+        if place < len(self._paths):
+            self._current = place
+            self.chosen.emit(self._paths[place])
+        else:
+            self.combo.setCurrentIndex(self._current)
+            self.action_requested.emit("new")
 
     def _on_action(self, action: str, _: bool = False) -> None:
         self.action_requested.emit(action)

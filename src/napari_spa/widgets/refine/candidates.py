@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_ROWS, _CARD_GAP = 2, 2  # of candidates; between a picture and its switch, in pixels
+_NARROWEST = 110  # a card, in pixels, where as many as three are in a row
 _LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.presentation writes
 
 
@@ -51,7 +53,7 @@ class CandidateCard(QFrame):
         self.toggle.toggled.connect(self._on_toggled)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout.setSpacing(_CARD_GAP)
         layout.addWidget(self.button)
         layout.addWidget(self.toggle)
         self.set_keys(pick_key, toggle_key)
@@ -170,7 +172,7 @@ class CandidateGrid(QWidget):
         self._largest = LARGEST_SIDE
         self._order: list[int] = []
         cells = QWidget()
-        self._cells = EvenGrid((2,), cells, wanted=140)
+        self._cells = EvenGrid((2,), cells, wanted=_NARROWEST)
         self._message = FramedLabel(space=8)
         self._message.setWordWrap(True)
         self._pages = QStackedLayout(self)
@@ -193,6 +195,14 @@ class CandidateGrid(QWidget):
         self._largest = side
         for card in self.cards:
             card.button.set_largest(side)
+
+    def side_for(self, width: int, height: int) -> int:
+        """Return with which side of the pictures all cards fit into so much room, in pixels."""
+        card, gap = self.cards[0], self._cells.spacing()
+        side = (width - gap) // 2
+        words = card.button.heightForWidth(side) - card.button.side_at(side)
+        below = _CARD_GAP + card.toggle.sizeHint().height()
+        return (height - (_ROWS - 1) * gap) // _ROWS - words - below
 
     def set_candidates(
         self,

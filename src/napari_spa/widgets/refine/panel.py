@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -26,6 +26,7 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.actions import ACTION_TITLES
 from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
+from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
@@ -58,9 +59,10 @@ _TIPS = {
 
 REFINE, OBJECTS, STACK, OPTIONS = range(4)
 _STATUS_LINES = 3
+_SCROLL_BAR = 18  # its width at least, in pixels
 _LABEL_PADDING = 6  # what napari's style keeps free above and under a label's text, in pixels
-_LINES_BESIDE = 30  # height, in lines of text, of all that is in sight but two rows of pictures
 _SMALLEST_PICTURE = 84
+_PAGE_MARGINS, _PAGE_GAP = (2, 4, 2, 2), 4  # left, top, right, bottom; between parts; in pixels
 
 
 class StatusLine(QLabel):
@@ -108,9 +110,7 @@ class RefinePanel(QWidget):
         self.cancel.setToolTip("Stop what is running; what was there before stays.")
         self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self.grid = CandidateGrid([""] * 4, [""] * 4)
-        self.legend = LegendRow(
-            [(ADDED_COLOUR, "would be added"), (REMOVED_COLOUR, "would be removed")]
-        )
+        self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
         self.size_slider = SizeSlider()
         self.figures = QLabel()
         self.figures.setWordWrap(True)
@@ -122,6 +122,7 @@ class RefinePanel(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.now = QStackedWidget()  # the current object's figures, or what is running
+        self._fit_due = later(self, self._fit)
         self._compose()
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
@@ -200,8 +201,17 @@ class RefinePanel(QWidget):
         self.tabs.setTabVisible(STACK, there)
 
     def _compose(self) -> None:
+        below = QWidget()
+        row = QHBoxLayout(below)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.legend)
+        row.addWidget(self.compare, 1)
+        self._beside = (self.prompts, self.size_slider, below)  # of the pictures
+        self._room = QWidget()  # for the pictures and what is beside them
+        refine = _page([self.prompts, self.grid, self.size_slider, below], self._room)
+        self._room.installEventFilter(self)
+        self.tabs.addTab(refine, "Refine")
         for title, parts in (
-            ("Refine", [self.prompts, self.grid, self.size_slider, self.legend, self.compare]),
             ("Objects", [self.objects]),
             ("Stack", [self.stack]),
             ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
@@ -218,8 +228,8 @@ class RefinePanel(QWidget):
         self.now.addWidget(self.figures)
         self.now.addWidget(running)
         self.now.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        cells = QWidget()
-        buttons = EvenGrid((2, 1), cells)
+        self._acts = QWidget()
+        buttons = EvenGrid((2, 1), self._acts)
         for button in self.action_buttons.values():
             buttons.addWidget(button)
         # A part that expands keeps napari from adding a stretch under it.
@@ -232,15 +242,38 @@ class RefinePanel(QWidget):
         outer.addWidget(self.profile.comparison)  # it is about what is in the image now
         outer.addWidget(self.status)
         outer.addWidget(self.now)
-        outer.addWidget(cells)
+        outer.addWidget(self._acts)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Make the pictures as large as leaves all of them in sight."""
+        """Keep two lines for the figures, whatever the font."""
         super().resizeEvent(event)
-        line = self.fontMetrics().lineSpacing()
-        self.now.setFixedHeight(max(2 * line + _LABEL_PADDING, self.cancel.sizeHint().height()))
-        room = self.height() - _LINES_BESIDE * line
-        self.grid.set_largest(min(max(room // 2, _SMALLEST_PICTURE), LARGEST_SIDE))
+        self._fit_due.start()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow another font."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit_due.start()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the room that there is for the pictures."""
+        if event is not None and event.type() == QEvent.Type.Resize:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def _fit(self) -> None:
+        """Make the pictures as large as leaves all of them in sight."""
+        lines = 2 * self.figures.fontMetrics().lineSpacing() + _LABEL_PADDING
+        self.now.setFixedHeight(max(lines, self.cancel.sizeHint().height()))
+        self.status.updateGeometry()
+        left, top, right, bottom = _PAGE_MARGINS
+        width = self._room.width() - left - right
+        room = self._room.height() - top - bottom - _PAGE_GAP
+        for part in self._beside:
+            height = part.heightForWidth(width)
+            room -= _PAGE_GAP + (height if height > 0 else part.sizeHint().height())
+        side = self.grid.side_for(width, room)
+        self.grid.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
 
     def _model_and_profile(self) -> QWidget:
         part = QWidget()
@@ -253,20 +286,22 @@ class RefinePanel(QWidget):
         return part
 
 
-def _page(parts: Sequence[QWidget]) -> QScrollArea:
+def _page(parts: Sequence[QWidget], viewport: QWidget | None = None) -> QScrollArea:
     """Put parts under each other; they scroll where there is not enough room."""
     content = QWidget()
     layout = QVBoxLayout(content)
-    layout.setContentsMargins(2, 4, 2, 2)
-    layout.setSpacing(4)
+    layout.setContentsMargins(*_PAGE_MARGINS)
+    layout.setSpacing(_PAGE_GAP)
     for part in parts:
         layout.addWidget(part)
     if not isinstance(parts[0], ObjectTable):  # which takes all the room there is
         layout.addStretch(1)
     scroll = QScrollArea()
+    if viewport is not None:
+        scroll.setViewport(viewport)
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QScrollArea.Shape.NoFrame)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(content)
-    scroll.setMinimumWidth(content.minimumSizeHint().width() + 18)
+    scroll.setMinimumWidth(content.minimumSizeHint().width() + _SCROLL_BAR)
     return scroll
