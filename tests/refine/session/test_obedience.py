@@ -10,7 +10,7 @@ from napari_spa.core.obedience import box_pixels, box_strips
 from napari_spa.core.types import Box, Stroke
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import stroke_pixels
+from napari_spa.refine.session.state import _latest, stroke_pixels
 
 SHAPE = (70, 90)
 IMAGE = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), np.uint8)
@@ -135,3 +135,14 @@ def test_a_stroke_is_written_down_and_read_again(tmp_path):
     assert lasso.strokes[-1].filled
     del record["prompts"]["strokes"]  # as earlier versions wrote it
     assert decision_from_record(record).prompts.strokes == ()
+
+
+def test_of_places_named_twice_the_first_time_orders_and_the_last_time_counts():
+    rng = np.random.default_rng(0)
+    places, labels = rng.integers(-9, 30, (2000, 2)), rng.random(2000) < 0.5
+    said = {}
+    for place, label in zip(map(tuple, places.tolist()), labels.tolist(), strict=True):
+        said[place] = label
+    named, last = _latest(places, labels)
+    assert list(map(tuple, named.tolist())) == list(said)
+    assert last.tolist() == list(said.values())

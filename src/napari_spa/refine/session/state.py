@@ -357,8 +357,7 @@ def _held(box: Box, places: NDArray[np.int64]) -> BoolArray:
     """Tell which pixels have their centre in a box."""
     centres = places + 0.5
     low, high = (box.row0, box.column0), (box.row1, box.column1)
-    held: BoolArray = ((centres >= low) & (centres <= high)).all(axis=1)
-    return held
+    return np.asarray(((centres >= low) & (centres <= high)).all(axis=1))
 
 
 def _grown(box: Box, places: NDArray[np.int64]) -> Box:
