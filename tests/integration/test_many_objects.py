@@ -194,6 +194,37 @@ def test_what_is_counted_is_what_is_written(open_dock, qtbot):
     assert objects(dock)[2].area == left == int((labels(dock) == 2).sum())
 
 
+def test_any_of_fifty_objects_is_taken_back(open_dock, qtbot):
+    """One click for each; then any is deleted and undone, reopened and discarded, in any order."""
+    image, centres, _ = field_of_nuclei()
+    dock = open_dock(image)
+    for centre in centres:
+        play(qtbot, dock, lambda centre=centre: dock.prompt_controller.click(centre, aim="next"))
+    dock.controller.accept()
+    accepted = list(objects(dock))
+    assert len(accepted) > 40  # the small network draws some that lie wholly under others
+    found = labels(dock).copy()
+    any_order = np.random.default_rng(1).permutation(accepted)[:12].tolist()
+    for number in any_order:
+        dock.objects.delete(number)
+    gone = np.isin(found, any_order)
+    np.testing.assert_array_equal(labels(dock), np.where(gone, 0, found))
+    for taken_back in range(len(any_order)):  # the latest first
+        dock.controller.undo()
+        still = np.isin(found, any_order[: len(any_order) - taken_back - 1])
+        np.testing.assert_array_equal(labels(dock), np.where(still, 0, found))
+    assert list(objects(dock)) == accepted
+    for number in any_order[:3]:
+        play(qtbot, dock, lambda number=number: dock.objects.reopen(number))
+        assert dock.controller.active.number == number
+        dock.controller.discard()
+        np.testing.assert_array_equal(labels(dock), found)
+    last = accepted[-1]
+    play(qtbot, dock, dock.controller.undo)  # the last click's object is the current one again
+    assert dock.controller.active.number == last
+    assert list(objects(dock)) == accepted[:-1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_fifty_nuclei_take_one_click_each(open_dock, qtbot):
