@@ -57,8 +57,11 @@ def test_what_a_batch_made_is_exported_with_its_images(run, project, tmp_path):
     assert answer.status == 2
     assert "--image" in answer.err
     answer = run(*call, "--image", project.source)
-    assert answer.status == 0, answer.err
+    assert (answer.status, answer.err) == (0, "")
     assert (tmp_path / "out" / "labels" / "cell.png.tif").exists()
+    answer = run("train", "--from", project.out, "-o", tmp_path / "model", "--steps", 1)
+    assert answer.status == 1
+    assert "results of a batch and no project yet; review it in SPA Folder" in answer.err
 
 
 def test_part_of_the_work_that_fails_is_said(run, project, tmp_path):

@@ -89,6 +89,13 @@ def test_outlines_have_no_corner_more_than_it_takes():
     assert sorted(map(tuple, ring.tolist())) == [(103, 205), (103, 245), (130, 205), (130, 245)]
 
 
+@pytest.mark.parametrize(("facts", "name"), [({}, "cells"), ({"file_name": "a.png"}, "a.png")])
+def test_coco_names_the_file_that_loaders_look_for(tmp_path, facts, name):
+    report = export(tmp_path, labelled(TOUCHING, **facts), "coco")
+    (image,) = json.loads((tmp_path / report.names[0]).read_text())["images"]
+    assert image["file_name"] == name
+
+
 def test_geojson_holds_objects_classes_and_planes(tmp_path, stack):
     notes = {1: ObjectNote("the large one", "cell"), HUGE: ObjectNote()}
     image = labelled(TOUCHING, notes=notes)

@@ -110,6 +110,15 @@ def test_a_profile_needs_a_name(profile_store: ProfileStore) -> None:
         profile_store.rename(path, "")
 
 
+def test_the_same_name_task_and_model_are_not_made_twice(profile_store: ProfileStore) -> None:
+    profile_store.new("Ana", model=MODEL, task="cup")
+    with pytest.raises(ProfileError, match="there is a profile 'Ana - cup' already"):
+        profile_store.new("Ana ", model=MODEL, task=" cup")
+    profile_store.new("Ana", model=MODEL, task="disc")
+    profile_store.new("Ana", model=replace(MODEL, sha256="0" * 64), task="cup")
+    assert len(profile_store.list()) == 3
+
+
 def test_one_name_for_two_tasks_and_the_same_again(profile_store: ProfileStore) -> None:
     paths = [profile_store.add(_taught("Ana", task=task)) for task in ("cup", "disc", "cup", "")]
     assert [p.stem for p in paths] == ["Ana - cup", "Ana - disc", "Ana - cup (2)", "Ana"]

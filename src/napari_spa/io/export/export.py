@@ -450,7 +450,7 @@ class _Export:
 
     def _collect_coco(self, image: Labelled) -> None:
         for index, plane in image.planes():
-            self._coco.add(image.name, index, plane, image.notes)
+            self._coco.add(image.file_name or image.name, index, plane, image.notes)
 
     def _collect_tables(self, image: Labelled, progress: Progress | None) -> None:
         for table, (columns, rows) in image.tables(progress).items():

@@ -44,6 +44,7 @@ class Labelled:
     # Size of a pixel along each axis of the labels, where micrometres are not meant.
     spacing: tuple[float, ...] | None = None
     unit: str = "pixel"
+    file_name: str = ""  # of the image, for programs that look for it; the name by default
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
         """Yield the index of each plane along the axes before rows and columns, and its labels."""

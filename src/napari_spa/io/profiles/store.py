@@ -207,8 +207,14 @@ class ProfileStore:
         raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
 
     def new(self, name: str, *, model: ModelIdentity, task: str = "") -> StoreEntry:
-        """Put an empty profile in the store."""
+        """Put an empty profile in the store; one of the same name, task and model is refused."""
         profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
+        for entry in self.list():
+            same = (entry.name, entry.task) == (profile.name, profile.task)
+            if same and entry.fits(model):
+                raise ProfileError(
+                    f"there is a profile {entry.path.stem!r} already; choose another name or task."
+                )
         return described(self.add(profile), profile)
 
     def add(self, profile: PreferenceProfile) -> Path:

@@ -18,6 +18,7 @@ from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
     default_output,
+    is_project,
     labels_path,
     log_path,
     manifest_path,
@@ -211,7 +212,9 @@ def read_project(path: Path) -> dict[str, Any]:
         # What another program put in is kept, so it must be something that can be written.
         record = read_json(path, unknown_as_null=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise ProjectMissingError(f"{path.parent} holds no project.") from None
+        what = "the results of a batch and no project yet; review it in SPA Folder first"
+        where = what if is_project(path.parent) else "no project"
+        raise ProjectMissingError(f"{path.parent} holds {where}.") from None
     except JsonError:
         record = None
     if not isinstance(record, dict) or record.get("kind") != KIND:
@@ -397,6 +400,8 @@ class Project:
         with self._guard:
             try:
                 self._take(read_project(project_path(self.out)))
+            except ProjectMissingError:  # as of a batch
+                pass
             except DataError as error:  # it is in memory, and goes to disk with the next change
                 _logger.warning("%s", error)
             self._list()

@@ -60,6 +60,7 @@ def export_work(
         log,
         scale,
         unit,
+        Path(path).name if path else "",
     )
 
     def job(progress: Progress) -> ExportReport:
