@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from qtpy.QtCore import QPoint, QRect
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QLabel, QScrollArea
 from tiny_model import make_model
 
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -63,6 +65,35 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         assert all(seen.contains(place(window, card)) for card in cards)
         dock.store.save(blind=False)
     finally:
+        dock.release()
+        viewer.window.remove_dock_widget(dock)
+        dock.deleteLater()
+
+
+def test_nothing_is_cut_off_in_a_font_twice_as_large(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    dock = RefineDock(viewer, lambda name: RefinementSession(make_model()))
+    appearance = get_settings().appearance
+    before = appearance.font_size
+    try:
+        viewer.window.add_dock_widget(dock, name="SPA Refine")
+        dock.window().resize(1600, 1000)
+        qtbot.wait(200)
+        small = dock.parts.figures.fontMetrics().lineSpacing()
+        appearance.font_size = 2 * before
+        qtbot.waitUntil(lambda: dock.parts.figures.fontMetrics().lineSpacing() > 1.7 * small)
+        qtbot.wait(300)
+        parts = dock.parts
+        for page in map(parts.tabs.widget, range(parts.tabs.count())):
+            assert page.width() >= page.widget().minimumSizeHint().width()
+        for label, text in (
+            (parts.figures, "Round 1 · 30,859 px · Dice about 0.85 expected: likely right"),
+            (parts.status, HINT_CHOOSE),
+        ):
+            label.setText(text)
+            assert QLabel.heightForWidth(label, label.width()) <= label.height()
+    finally:
+        appearance.font_size = before
         dock.release()
         viewer.window.remove_dock_widget(dock)
         dock.deleteLater()

@@ -294,7 +294,6 @@ class LegendRow(QLabel):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self.setWordWrap(True)
         self.setText(
             " &nbsp; ".join(
                 f'<span style="color: rgb{colour}">■</span>&nbsp;{word.replace(" ", "&nbsp;")}'

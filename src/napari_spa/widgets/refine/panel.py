@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.actions import ACTION_TITLES
+from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.common.layouts import EvenGrid
@@ -58,9 +59,9 @@ _TIPS = {
 
 
 REFINE, OBJECTS, STACK, OPTIONS = range(4)
-_STATUS_LINES = 3
+_LONGEST_FIGURES = "Round 10 · 8,888,888 px · Dice about 0.85 expected: likely right"
+_WRAPPED = int(Qt.TextFlag.TextWordWrap)
 _SCROLL_BAR = 18  # its width at least, in pixels
-_LABEL_PADDING = 6  # what napari's style keeps free above and under a label's text, in pixels
 _SMALLEST_PICTURE = 84
 _PAGE_MARGINS, _PAGE_GAP = (2, 4, 2, 2), 4  # left, top, right, bottom; between parts; in pixels
 
@@ -74,13 +75,9 @@ class StatusLine(QLabel):
         self.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
-    def sizeHint(self) -> QSize:
-        """Return the size of a few lines, however many there are."""
-        return QSize(200, _STATUS_LINES * self.fontMetrics().lineSpacing() + _LABEL_PADDING)
-
     def minimumSizeHint(self) -> QSize:
-        """Be as narrow as need be."""
-        return QSize(60, self.sizeHint().height())
+        """Be as narrow as need be; the height is set, whatever is said."""
+        return QSize(60, 0)
 
     def hasHeightForWidth(self) -> bool:
         """Be as high at any width."""
@@ -263,9 +260,12 @@ class RefinePanel(QWidget):
 
     def _fit(self) -> None:
         """Make the pictures as large as leaves all of them in sight."""
-        lines = 2 * self.figures.fontMetrics().lineSpacing() + _LABEL_PADDING
-        self.now.setFixedHeight(max(lines, self.cancel.sizeHint().height()))
-        self.status.updateGeometry()
+        for page in map(self.tabs.widget, range(self.tabs.count())):
+            if isinstance(page, QScrollArea) and (content := page.widget()) is not None:
+                page.setMinimumWidth(content.minimumSizeHint().width() + _SCROLL_BAR)
+        height = self._height(self.figures, _LONGEST_FIGURES, 2)
+        self.now.setFixedHeight(max(height, self.cancel.sizeHint().height()))
+        self.status.setFixedHeight(self._height(self.status, HINT_CHOOSE, 3))
         left, top, right, bottom = _PAGE_MARGINS
         width = self._room.width() - left - right
         room = self._room.height() - top - bottom - _PAGE_GAP
@@ -274,6 +274,14 @@ class RefinePanel(QWidget):
             room -= _PAGE_GAP + (height if height > 0 else part.sizeHint().height())
         side = self.grid.side_for(width, room)
         self.grid.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
+
+    def _height(self, label: QLabel, text: str, lines: int) -> int:
+        """Return how high a label as wide as all of this is for a text, and for so many lines."""
+        metrics = label.fontMetrics()
+        line = metrics.lineSpacing() + 1
+        width = max(1, self.width() - 2 * line)
+        box = metrics.boundingRect(0, 0, width, 9999, _WRAPPED, text)
+        return max(lines * line, box.height()) + line // 2  # which napari's style keeps free
 
     def _model_and_profile(self) -> QWidget:
         part = QWidget()
