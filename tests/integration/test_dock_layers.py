@@ -109,6 +109,42 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
     assert "stays" not in dock.parts.status.text()
 
 
+def assert_together(viewer, image):
+    ours = [layer for layer in viewer.layers if layer.name.startswith("cell: ")]
+    assert len(ours) == len(OURS)
+    world = image._transforms[1:].simplified.affine_matrix
+    for layer in ours:
+        np.testing.assert_allclose(layer._transforms[1:].simplified.affine_matrix, world)
+        assert layer.units == image.units
+    assert viewer.layers.extent.units is not None  # they are consistent
+    return ours
+
+
+def test_layers_go_where_the_image_goes(opened, qtbot):
+    viewer, dock = opened
+    image = viewer.layers["cell"]
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=30_000)
+    image.scale = (0.5, 0.25)
+    image.units = ("um", "um")
+    assert_together(viewer, image)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((15, 35 / 4)))
+    mask = viewer.layers["cell: objects"]
+    width = mask.contour
+    moves = {
+        "translate": (3.0, -4.0),
+        "rotate": 30.0,
+        "shear": [0.2],
+        "affine": np.array([[1.0, 0.1, 2], [0, 1.5, 0], [0, 0, 1]]),
+        "scale": (0.05, 0.05),
+    }
+    for name, value in moves.items():
+        setattr(image, name, value)
+        assert_together(viewer, image)
+    assert mask.contour > width  # as wide on the screen
+    points = viewer.layers["cell: prompts"]
+    np.testing.assert_allclose(points.data_to_world(points.data[0]), image.data_to_world((30, 35)))
+
+
 def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
     _, dock = opened
     proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))

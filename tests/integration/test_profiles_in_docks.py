@@ -244,6 +244,7 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     (shown,) = compare()
     assert isinstance(shown, Labels)
     assert dock.controller.session.timeline is before  # nothing happened to the object
+    layer.rotate, layer.scale = 20, (1, 0.5, 0.5)  # the layer goes where the image goes
     labels = np.zeros((2, 60, 70), np.uint8)
     for place in np.argwhere(shown.data):
         on = np.round(layer.world_to_data(shown.data_to_world(place))).astype(int)

@@ -156,8 +156,17 @@ class AnnotatedImage:
     def follow_channel(self) -> None:
         """Bring what is drawn to the channel on show: an object is on all of them."""
         if channel_axis(self.image) is not None:
-            self.prompts.place()
-            self.candidates.place(space_on_show(self._viewer, self.image))
+            self._place_on_show()
+
+    def place(self) -> None:
+        """Put all layers of ours where the image is now."""
+        self.mask.place()
+        self._place_on_show()
+        self.show_prompts()  # lines as wide as before
+
+    def _place_on_show(self) -> None:
+        self.prompts.place()
+        self.candidates.place(space_on_show(self._viewer, self.image))
 
     @property
     def untouched(self) -> bool:

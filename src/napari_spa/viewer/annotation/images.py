@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.annotation.painting import PaintRecorder
+from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import camera_of, shown_plane
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class AnnotatedImages(QObject):
             annotated.prompts.set_framed(self.framed)
             annotated.candidates.toggled.connect(self._on_toggled)
             image.events.data.connect(self._on_image_data)
+            follow_space(image, self._on_image_placed)
             self._all[id(image)] = annotated
         before = self.current
         if annotated is not before:
@@ -169,6 +171,7 @@ class AnnotatedImages(QObject):
         self.painting.forget(annotated)
         self._all.pop(id(annotated.image), None)
         annotated.image.events.data.disconnect(self._on_image_data)
+        unfollow_space(annotated.image, self._on_image_placed)
         self._autosave.end(annotated)
         if layers:
             annotated.remove_layers(mask=mask)
@@ -192,6 +195,11 @@ class AnnotatedImages(QObject):
                 self.noticed.emit(f"{event.value.name} was removed; {name} is looked at alone.")
         if any(annotated.mask.owns(event.value) for annotated in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
+
+    def _on_image_placed(self, event: Any) -> None:
+        annotated = self._all.get(id(event.source))
+        if annotated is not None and annotated.same_data:
+            annotated.place()
 
     def _on_image_data(self, event: Any) -> None:
         """Go on with new pixels of the same shape; let go of an image that is another now."""

@@ -260,6 +260,7 @@ class CandidateShapes:
         for layer in self.layers:
             if layer is not None:
                 place_layer(layer, space)
+        self.fit_lines()
 
     def let_go(self, index: int) -> None:
         """Listen to a layer no more; it stays in the viewer."""

@@ -28,7 +28,7 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -106,9 +106,15 @@ class MaskLayer:
         before, after = (MASK_NAME.format(image.name) for image in (other._image, self._image))
         rename_layer(layer, before, after)
         layer.colormap = mask_colours(self._image)
-        place_layer(layer, space_of(self._image))
         self._layer, self._filled = layer, other._filled
+        self.place()
         self._listen()
+
+    def place(self) -> None:
+        """Put the layer where the image is; outlines stay as wide on the screen."""
+        if self._layer is not None:
+            place_layer(self._layer, space_of(self._image))
+            self.draw(filled=self._filled)
 
     def let_go(self) -> Labels | None:
         """Listen to the layer no more, and return it where it is in the viewer."""
@@ -370,17 +376,25 @@ def _colours(seed: float) -> CyclicLabelColormap:
     return label_colormap(49, seed=seed, background_value=0)
 
 
+_SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+"""What says where a layer lies in the world: its attributes, its events and arguments of one."""
+
+
 def space_of(image: Image) -> dict[str, Any]:
     """Return where an image lies in the world, as arguments of a new layer."""
-    return {
-        "scale": image.scale,
-        "translate": image.translate,
-        "rotate": image.rotate,
-        "shear": image.shear,
-        "affine": image.affine,
-        "units": image.units,
-        "axis_labels": image.axis_labels,
-    }
+    return {name: getattr(image, name) for name in _SPACE}
+
+
+def follow_space(image: Image, placed: Callable[[Any], None]) -> None:
+    """Call back whenever an image is put elsewhere in the world, or its units change."""
+    for name in _SPACE:
+        getattr(image.events, name).connect(placed)
+
+
+def unfollow_space(image: Image, placed: Callable[[Any], None]) -> None:
+    """Call back no more."""
+    for name in _SPACE:
+        getattr(image.events, name).disconnect(placed)
 
 
 def space_on_show(viewer: ViewerModel, image: Image) -> dict[str, Any]:

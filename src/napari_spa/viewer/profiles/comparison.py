@@ -14,7 +14,13 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR
-from napari_spa.viewer.layers.mask import add_quietly, space_of
+from napari_spa.viewer.layers.mask import (
+    add_quietly,
+    follow_space,
+    place_layer,
+    space_of,
+    unfollow_space,
+)
 from napari_spa.viewer.layers.planes import image_plane_of, plane_on_show
 from napari_spa.viewer.profiles.active import shortened
 
@@ -81,6 +87,7 @@ class Disagreements(QObject):
         self._controller = controller
         self._layer: Labels | None = None
         self._image: Image | None = None
+        self._drawn: tuple[Disagreement, Plane] | None = None  # what the layer holds
         self._under: Labels | None = None  # the mask, hidden meanwhile
         self._shown = False
         controller.cleared.connect(self.clear)
@@ -146,6 +153,8 @@ class Disagreements(QObject):
 
     def _remove(self) -> None:
         self.clear()
+        if self._image is not None:
+            unfollow_space(self._image, self._place)
         layer, self._layer, self._image = self._layer, None, None
         if layer is not None and layer in self._controller.viewer.layers:
             self._controller.viewer.layers.remove(layer)
@@ -173,12 +182,23 @@ class Disagreements(QObject):
         if self._layer is None or image is not self._image:
             self._remove()
             self._layer, self._image = disagreement_layer(labels, image), image
+            follow_space(image, self._place)
         layer = self._layer
         layer.data = labels
-        layer.translate = corner_of(found, image, plane_on_show(viewer, image, plane))
+        self._drawn = found, plane
+        self._place()
         layer.visible = True
         if layer not in viewer.layers:
             add_quietly(viewer, layer)
+
+    def _place(self, event: Any = None) -> None:
+        """Put the layer where its image is now."""
+        layer, image = self._layer, self._image
+        if layer is None or image is None or self._drawn is None:
+            return
+        found, plane = self._drawn
+        shown = plane_on_show(self._controller.viewer, image, plane)
+        place_layer(layer, space_of(image) | {"translate": corner_of(found, image, shown)})
 
     def _on_removed(self, event: Any) -> None:
         if self._layer is None:
@@ -187,7 +207,7 @@ class Disagreements(QObject):
             self._remove()
         elif event.value is self._layer:
             self._layer = None
-            self.clear()
+            self._remove()
 
 
 def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
