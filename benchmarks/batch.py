@@ -3,6 +3,7 @@
     python benchmarks/batch.py                        # 1,000 images, about half an hour
     python benchmarks/batch.py --images 100 --loop 20
     python benchmarks/batch.py --only share           # what of an image is not the network
+    python benchmarks/batch.py --only scale           # what 100 workers would do in an hour
 
 Procedural images of 512 px, one click each.  As many plain loops as there are workers run
 side by side before the batch and after it, each in one thread, so that both sides share the
@@ -36,11 +37,13 @@ import tifffile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_spa.batch.worker import Assignment, Finished
+
 SIDE = 512
 SCENES = 50
 """Different scenes; each image is one of them, shifted and in its own brightness."""
 BAR = 0.9
-_SHARED = 24
+_SHARED, _SCALE = 24, 16
 
 
 def make_images(folder: Path, count: int) -> None:
@@ -153,6 +156,11 @@ class Watched:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
+    @property
+    def in_workers(self) -> float:
+        """Seconds of a core of its children."""
+        return sum(core for pid, core in self.core.items() if pid != self._process.pid)
+
     def end(self) -> None:
         """Wait for the process."""
         self._process.wait()
@@ -189,12 +197,75 @@ def batch(folder: Path, workers: int) -> tuple[float, float, Watched]:
     return clock, sum(watched.core.values()), watched
 
 
+def failing_at_once(job: object, assignment: Assignment) -> Finished:
+    """Stand in for the work on an image, in a worker."""
+    from napari_spa.batch.task import ImageResult
+    from napari_spa.batch.worker import Finished
+
+    return Finished(ImageResult(assignment.task.name, "failed", problem="left out"))
+
+
+def give_out(folder: Path, images: int, workers: int) -> float:
+    """Return the seconds of a core that a batch takes beside what its workers do."""
+    from napari_spa.batch import executors
+    from napari_spa.batch.plan import make_plan
+    from napari_spa.batch.runner import run_batch
+    from napari_spa.batch.task import BatchRecipe
+
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,object,row,col"]
+    for number in range(images):
+        tifffile.imwrite(folder / "images" / f"{number:05}.tif", np.zeros((16, 16), np.uint8))
+        lines.append(f"{number:05}.tif,1,8,8")
+    (folder / "clicks.csv").write_text("\n".join(lines))
+    executors.process = failing_at_once
+    begun = time.process_time()
+    plan = make_plan(
+        folder / "images", folder / "out", BatchRecipe(device="cpu"), prompts=folder / "clicks.csv"
+    )
+    run_batch(plan, workers=workers)
+    return time.process_time() - begun
+
+
+def scale(folder: Path, workers: int, at_scale: int = 100) -> None:
+    """Print from measured parts what many workers would do in an hour, and where they stop.
+
+    A worker's part is the difference of two batches, one three times as large, so that it is
+    free of what starting costs; the part of the process that holds plan, scheduler and manifest
+    is the difference of two batches whose workers answer at once.
+    """
+    cores = []
+    for number, images in enumerate((_SCALE, 3 * _SCALE)):
+        part = folder / str(number)
+        part.mkdir()
+        make_images(part, images)
+        cores.append(batch(part, workers)[2].in_workers)
+    worked = (cores[1] - cores[0]) / (2 * _SCALE)
+    few, many = 200, 1000
+    start = give_out(folder / "few", few, workers)
+    given_out = (give_out(folder / "many", many, workers) - start) / (many - few)
+    read, written = (
+        sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) / (3 * _SCALE)
+        for one in (part / "images", part / f"out-{workers}")
+    )
+    most = worked / given_out
+    rate = min(at_scale, most) / worked
+    print(
+        f"a worker: {1000 * worked:.0f} ms of a core an image\n"
+        f"plan, scheduler and manifest: {1000 * given_out:.1f} ms of a core an image (bar 5), "
+        f"{start - few * given_out:.1f} s to start\n"
+        f"{at_scale} workers in an hour: {3600 * rate:,.0f} images of {SIDE} px, "
+        f"{rate * read / 1e6:.1f} MB/s read, {rate * written / 1e6:.1f} MB/s written\n"
+        f"giving out takes a whole core at {most:.0f} workers; more would wait for it"
+    )
+
+
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=["share"])
+    parser.add_argument("--only", choices=["share", "scale"])
     parser.add_argument("--loop", type=int, default=75, help="images of each plain loop")
     parser.add_argument("--plain", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -206,6 +277,9 @@ def main() -> None:
         if options.only == "share":
             make_images(folder, _SHARED)
             network_share(folder)
+            return
+        if options.only == "scale":
+            scale(folder, options.workers)
             return
         make_images(folder, options.images)
         report(folder, options.images, options.workers, options.loop)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from napari_spa.batch.plan import make_plan
+from napari_spa.batch.resume import PreviousRun, ResumePlan
 from napari_spa.batch.task import BatchRecipe
 from napari_spa.errors import InputError
 
@@ -111,3 +112,10 @@ def test_what_cannot_be_planned_is_one_sentence(tmp_path):
     ]:
         with pytest.raises(InputError, match=sentence):
             make_plan(*arguments, RECIPE, **options)
+
+
+def test_what_is_to_do_is_found_once_for_all_images():
+    states = {f"{number}.png": "new" if number % 3 else "unchanged" for number in range(30)}
+    found = ResumePlan(states, PreviousRun())
+    assert len(found.to_do) == 20
+    assert found.to_do is found.to_do  # it is asked for at each image, and there may be 10,000

@@ -9,6 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.batch.task import (
@@ -35,7 +36,7 @@ ImageState = Literal["new", "changed", "again", "kept", "unchanged"]
 """Not done yet; its input changed; to be done again; a user's; as it shall be."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResumePlan:
     """How each image of a plan stands."""
 
@@ -49,9 +50,9 @@ class ResumePlan:
         """Return the names of the images that stand so."""
         return tuple(name for name, state in self.states.items() if state in states)
 
-    @property
+    @cached_property
     def to_do(self) -> frozenset[str]:
-        """Names of the images that are to be done."""
+        """Names of the images that are to be done; asked for at every image."""
         return frozenset(self.named("new", "changed", "again"))
 
     def ours(self, out: Path, name: str) -> frozenset[str]:
