@@ -88,6 +88,9 @@ class EngineConfig:
     elsewhere : float
         How likely an object of another view is that is seen without doubt, when the present
         view counts one.
+    answer : float
+        What the mask that the network trusts most counts for in the recommendation after a
+        first click, rather than the samples; 0 recommends by the samples alone (the paper).
     focus : int
         At most so many samples of the picked group, those nearest to the pick, explain it.
     feedback_point : bool
@@ -104,6 +107,7 @@ class EngineConfig:
     candidates: int = 4
     alternatives: Literal["cover", "groups"] = "cover"
     elsewhere: float = 0.3
+    answer: float = 0.75
     focus: int = 48
     feedback_point: bool = True
     head: Literal["latent", "logit", "both"] | None = None

@@ -14,7 +14,7 @@ from napari_spa.core.candidates import representative_point
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
-from napari_spa.model.heads import PreferenceHead, build_head
+from napari_spa.model.heads import Draws, PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
 from napari_spa.refine.engine.choices import NO_INPUT, Choice, UserInput
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
@@ -35,7 +35,7 @@ from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, fram
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
-from napari_spa.refine.engine.samples import SIZE_REACH, Reach, Samples
+from napari_spa.refine.engine.samples import SIZE_REACH, Answer, Reach, Samples
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_spa.core.size_prior import SizePrior
     from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.model.heads import Decoded, Draws
+    from napari_spa.model.heads import Decoded
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.image_plane import ImagePlane
@@ -186,7 +186,7 @@ class SpaPredictor:
         self._calibration = model.calibration if own else None
         self._canvas: ImageSampler | None = None
         self._embedder = Embedder(model, cache)
-        self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...]] | None = None
+        self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...], Answer | None] | None = None
 
     @property
     def sampler(self) -> ImageSampler:
@@ -498,14 +498,16 @@ class SpaPredictor:
         """
         rng = np.random.default_rng(asked.seed)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
-        decoded, found = self._decode(asked, draws, progress)
+        decoded, found, answer = self._decode(asked, draws, progress)
         probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
         evidence = asked.said.evidence.within(self.sampler.shape)
         said = replace(asked.said, evidence=evidence)
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
-        samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality)
+        samples = Samples(
+            asked.view, decoded.logits, probabilities, shares, decoded.quality, answer
+        )
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
         if shift:
@@ -535,8 +537,8 @@ class SpaPredictor:
 
     def _decode(
         self, asked: Asked, draws: Draws, progress: Progress
-    ) -> tuple[Decoded, tuple[Hypothesis, ...]]:
-        """Decode what was drawn, and look around the latest pick.
+    ) -> tuple[Decoded, tuple[Hypothesis, ...], Answer | None]:
+        """Decode what was drawn, ask for a first click's mask, and look around the latest pick.
 
         The latest round is kept, as only its size may change.
         """
@@ -561,8 +563,38 @@ class SpaPredictor:
                 self.config.framing,
                 see=self._see,
             )
-        self._latest = asked, decoded, found
-        return decoded, found
+        answer = self._answer(asked, image, prompt)
+        self._latest = asked, decoded, found, answer
+        return decoded, found, answer
+
+    def _answer(
+        self, asked: Asked, image: ImageEmbedding, prompt: PromptEmbedding
+    ) -> Answer | None:
+        """Ask the network itself what a lone click means; None where more was said.
+
+        Of its masks, a part, the thing and the whole, the one that it trusts most counts, moved
+        by as much as a profile moves the samples.
+        """
+        said, prompts = asked.said, asked.prompts
+        lone = len(said.clicks) == 1 and not asked.picks
+        lone = lone and prompts.box is None and prompts.mask is None
+        if not lone or not self.weighs_choices or not self.config.answer:
+            return None
+        tokens = range(1, 1 + self.spa.config.multimask_outputs)
+        masks, trust = self.spa.decode(image, prompt, None, tokens=tokens)
+        logits: FloatArray = masks[0, int(trust[0].argmax())].float().cpu().numpy()
+        initial = self.head.initial(prompt)
+        if not np.allclose(initial.means, asked.mixture.means):
+            before, after = (self._middle(image, prompt, m) for m in (initial, asked.mixture))
+            logits = logits + after - before
+        return Answer(logits, self.config.answer)
+
+    def _middle(
+        self, image: ImageEmbedding, prompt: PromptEmbedding, mixture: MixtureParameters
+    ) -> FloatArray:
+        """Return the logits (4h, 4w) of a mixture's mean."""
+        mean = Draws((mixture.weights @ mixture.means)[None], np.zeros(1, dtype=np.int64))
+        return self.head.decode(image, prompt, mean, lambda share: None).logits[0]
 
     @property
     def _channel(self) -> int | None:

@@ -57,6 +57,22 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The mask that the network trusts most when it is asked without a latent.
+
+    Attributes
+    ----------
+    logits : ndarray of shape (4h, 4w)
+        float32, over the samples' view.
+    share : float
+        What it counts for in the mean, rather than all samples together.
+    """
+
+    logits: FloatArray
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """The masks that were sampled over a view.
 
@@ -70,6 +86,8 @@ class Samples:
         float64, what each counts for, sum 1.
     quality : ndarray of shape (N,)
         float32, the IoU that the network itself expects of each.
+    answer : Answer or None
+        What the network says without a latent, where it counts beside the samples.
     """
 
     view: FieldOfView
@@ -77,11 +95,15 @@ class Samples:
     probabilities: FloatArray
     shares: DoubleArray
     quality: FloatArray
+    answer: Answer | None = None
 
     def grown(self, by: FloatArray) -> Samples:
         """Return the same samples, each with so much (N,) added to its logits."""
         logits = self.logits + by.astype(np.float32)[:, None, None]
-        return replace(self, logits=logits, probabilities=expit(logits))
+        answer = self.answer
+        if answer is not None:
+            answer = replace(answer, logits=answer.logits + np.float32(self.shares @ by))
+        return replace(self, logits=logits, probabilities=expit(logits), answer=answer)
 
     @property
     def reach(self) -> Reach:
@@ -96,6 +118,8 @@ class Samples:
             mean = expit(np.tensordot(self.shares, self.logits, axes=1))
             return mean.astype(np.float32), float(expit(config.rules.threshold))
         mean = np.tensordot(self.shares, self.probabilities, axes=1)
+        if self.answer is not None:
+            mean += self.answer.share * (expit(self.answer.logits) - mean)
         return mean.astype(np.float32), config.rules.threshold
 
 
