@@ -26,6 +26,8 @@ Kind = Literal["size", "shape", "object"]
 """How an alternative differs from the recommendation: grown or shrunk; elsewhere; another."""
 
 _MOST_OF_SIZE = 2
+_WORTH = 0.02
+"""So much of the expected Dice is given for a choice that is not one row of nested masks."""
 CHOICE_STRENGTH = 8.0
 """How much likelier a mask is picked for each unit of Dice with what is meant, as a logarithm:
 of two that differ by 0.1 the better one 69 times of 100."""
@@ -45,16 +47,23 @@ class Offer:
         float64, how likely each is meant, sum 1.
     kinds : sequence of {"size", "shape", "object"}
         Of each mask that may be shown.
+    nested : ndarray of shape (P, P)
+        bool, of which two that may be shown one lies in the other.
     """
 
     agreement: DoubleArray
     recommended: DoubleArray
     likely: DoubleArray
     kinds: Sequence[Kind]
+    nested: BoolArray
 
 
 def choose(offer: Offer, count: int) -> list[int]:
-    """Choose which masks to show beside the recommendation."""
+    """Choose which masks to show beside the recommendation.
+
+    Where each of them lies in the next, the one that tells least makes room for one that does
+    not; a part or a whole stays.
+    """
     chosen: list[int] = []
     best = offer.recommended.copy()
     for _ in range(min(count, len(offer.kinds))):
@@ -67,7 +76,26 @@ def choose(offer: Offer, count: int) -> list[int]:
         index = int(gains.argmax())
         chosen.append(index)
         best = np.maximum(best, offer.agreement[:, index])
-    return chosen
+    return _broken_up(offer, chosen)
+
+
+def _broken_up(offer: Offer, chosen: list[int]) -> list[int]:
+    """Return a choice that is not one row of nested masks, where another mask allows it."""
+    if not offer.nested[np.ix_(chosen, chosen)].all():
+        return chosen
+    shown = np.maximum(offer.recommended, offer.agreement[:, chosen].max(axis=1))
+    best, value = chosen, float(offer.likely @ shown) - _WORTH
+    for place, index in enumerate(chosen):
+        rest = chosen[:place] + chosen[place + 1 :]
+        if offer.kinds[index] == "object" or not rest:
+            continue
+        for other in np.flatnonzero(~offer.nested[:, rest].all(axis=1)).tolist():
+            changed = [*rest[:place], other, *rest[place:]]
+            shown = np.maximum(offer.recommended, offer.agreement[:, changed].max(axis=1))
+            worth = float(offer.likely @ shown)
+            if worth > value:
+                best, value = changed, worth
+    return best
 
 
 def log_choice(

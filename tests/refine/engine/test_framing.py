@@ -63,17 +63,24 @@ def test_does_not_trust_what_the_quality_head_does_not():
     assert high[0] > 4 * low[0]
 
 
+def found(again, clicks=CLICKS, *tokens):
+    seen = RankedPrediction(prediction(60, 30), 1.0, extent=0.3)
+    return seen.found_again([again, *tokens], clicks, FramingConfig())
+
+
 def test_an_object_is_found_again_from_its_own_middle():
-    seen = RankedPrediction(prediction(60, 30), 1.0)
-    texture = seen.found_again(prediction(60, 30, quality=0.3), CLICKS)
-    assert seen.found_again(prediction(60, 30), CLICKS) > 2 * texture
+    assert found(prediction(60, 30)) > 2 * found(prediction(60, 30, quality=0.3))
+
+
+def test_an_object_is_surer_where_any_token_sees_it_well():
+    doubtful, part = prediction(60, 30, quality=0.5), prediction(60, 20, quality=0.9)
+    assert found(doubtful, CLICKS, part) > 2 * found(doubtful)
 
 
 def test_what_a_click_denies_hardly_counts():
-    seen, again = RankedPrediction(prediction(60, 30), 1.0), prediction(60, 30)
-    held = seen.found_again(again, CLICKS)
-    assert held > 3 * seen.found_again(again, (Click(150.0, 150.0),)) > 0
-    assert held > 3 * seen.found_again(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
+    again = prediction(60, 30)
+    assert found(again) > 3 * found(again, (Click(150.0, 150.0),)) > 0
+    assert found(again) > 3 * found(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
 
 
 def test_nothing_seen_counts_nothing_but_is_still_looked_at():

@@ -1,6 +1,7 @@
 """Tests of the session as a state machine, on a tiny random network."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -378,3 +379,24 @@ def test_a_view_to_start_in_is_checked(session, view):
     with pytest.raises(InputError):
         session.start(points=[(30, 40)], view=view)
     assert session.timeline is None
+
+
+def test_a_first_click_is_answered_by_the_network_itself_and_moved_by_what_was_learnt():
+    def shown(seed, **start):
+        session = RefinementSession(
+            make_model(), seed=seed, config=EngineConfig(samples=12, answer=1.0)
+        )
+        session.set_image(IMAGE)
+        session.start(**({"points": [(30, 40)], "view": FieldOfView(0, 0, 64, 64)} | start))
+        return session
+
+    one, other = shown(0), shown(1)
+    np.testing.assert_array_equal(one.proposal.probability, other.proposal.probability)
+    before = one.timeline.state.mixture
+    moved = replace(before, means=before.means + 1.0)
+    assert np.abs(shown(0, mixture=moved).proposal.probability - one.proposal.probability).max() > 0
+    for session in (one, other):
+        session.pick(0)  # from here on the samples say what is recommended
+    assert (one.proposal.probability != other.proposal.probability).any()
+    boxes = [shown(seed, points=None, box=(10, 10, 50, 60)).proposal for seed in (0, 1)]
+    assert (boxes[0].probability != boxes[1].probability).any()

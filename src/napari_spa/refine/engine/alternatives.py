@@ -126,7 +126,8 @@ def covering(
         _kind(option, recommended, view, dice)
         for option, dice in zip(options, with_recommended.tolist(), strict=True)
     ]
-    chosen = choose(Offer(meant, central, shares, kinds), config.candidates)
+    nested = _nested(options, meant[len(maps) :])
+    chosen = choose(Offer(meant, central, shares, kinds, nested), config.candidates)
     nearest = meant[:, chosen].argmax(axis=1)  # of each mask that may be meant
     weights = np.bincount(nearest, shares, minlength=len(chosen))
     near = [k for k, index in enumerate(chosen) if options[index].hypothesis is None]
@@ -206,6 +207,19 @@ def _kind(option: Option, recommended: BoolArray, view: FieldOfView, dice: float
     if dice / (2 - dice) >= _SIMILAR:
         return "size" if within > _NESTED else "shape"
     return "object"
+
+
+def _nested(options: Sequence[Option], across: DoubleArray) -> BoolArray:
+    """Tell of which two options one lies in the other, (P, P).
+
+    ``across`` of shape (H, P) is the Dice of the last H of them, other objects, with all.
+    """
+    here = np.stack([option.mask for option in options[: len(options) - len(across)]])
+    dice = np.hstack([np.vstack([dice_matrix(here, here), across[:, : len(here)]]), across.T])
+    cells = [o.view.height * o.view.width / o.probability.size for o in options]
+    areas = np.array([o.mask.sum() * cell for o, cell in zip(options, cells, strict=True)])
+    smaller = np.maximum(np.minimum.outer(areas, areas), 1e-9)
+    return np.asarray(dice * np.add.outer(areas, areas) / 2 > _NESTED * smaller)
 
 
 def _nearest(
