@@ -12,7 +12,6 @@ from napari_spa.core.alternatives import (
     log_choice,
 )
 
-
 APART = np.zeros((4, 4), dtype=bool)
 
 

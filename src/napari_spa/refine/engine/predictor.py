@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _CROP = 1024.0
 """Side of the window of a huge image that a model gets which else sees whole images."""
 
+_HELD = 0.5
+"""Probability at a click above which a mask holds it."""
 _TRUSTED = 0.5
 """A predicted IoU from which on the network is taken to see what a click means."""
 
@@ -582,7 +584,12 @@ class SpaPredictor:
             return None
         tokens = range(1, 1 + self.spa.config.multimask_outputs)
         masks, trust = self.spa.decode(image, prompt, None, tokens=tokens)
-        logits: FloatArray = masks[0, int(trust[0].argmax())].float().cpu().numpy()
+        every: FloatArray = masks[0].float().cpu().numpy()
+        likely = np.exp(said.log_likelihood(expit(every), asked.view))
+        best = int(np.argmax(likely * trust[0].float().cpu().numpy()))
+        if likely[best] <= _HELD:
+            return None  # none of them holds the click
+        logits = every[best]
         initial = self.head.initial(prompt)
         if not np.allclose(initial.means, asked.mixture.means):
             before, after = (self._middle(image, prompt, m) for m in (initial, asked.mixture))
