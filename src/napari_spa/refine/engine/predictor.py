@@ -55,7 +55,8 @@ _CROP = 1024.0
 """Side of the window of a huge image that a model gets which else sees whole images."""
 
 _HELD = 0.5
-"""Probability at a click above which a mask holds it."""
+"""Probability above which a mask holds a click."""
+
 _TRUSTED = 0.5
 """A predicted IoU from which on the network is taken to see what a click means."""
 
@@ -590,9 +591,9 @@ class SpaPredictor:
         if likely[best] <= _HELD:
             return None  # none of them holds the click
         logits = every[best]
-        initial = self.head.initial(prompt)
-        if not np.allclose(initial.means, asked.mixture.means):
-            before, after = (self._middle(image, prompt, m) for m in (initial, asked.mixture))
+        initial, now = self.head.initial(prompt), asked.mixture
+        if not np.allclose(initial.weights @ initial.means, now.weights @ now.means):
+            before, after = (self._middle(image, prompt, m) for m in (initial, now))
             logits = logits + after - before
         return Answer(logits, self.config.answer)
 
@@ -601,7 +602,8 @@ class SpaPredictor:
     ) -> FloatArray:
         """Return the logits (4h, 4w) of a mixture's mean."""
         mean = Draws((mixture.weights @ mixture.means)[None], np.zeros(1, dtype=np.int64))
-        return self.head.decode(image, prompt, mean, lambda share: None).logits[0]
+        logits: FloatArray = self.head.decode(image, prompt, mean, lambda share: None).logits[0]
+        return logits
 
     @property
     def _channel(self) -> int | None:
