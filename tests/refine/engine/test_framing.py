@@ -64,7 +64,7 @@ def test_does_not_trust_what_the_quality_head_does_not():
 
 
 def found(again, clicks=CLICKS, *tokens):
-    seen = RankedPrediction(prediction(60, 30), 1.0, extent=0.3)
+    seen = RankedPrediction(prediction(60, 30), 1.0, 1.0)
     return seen.found_again([again, *tokens], clicks, FramingConfig())
 
 
