@@ -193,7 +193,7 @@ def test_what_cannot_count_for_more_is_not_looked_at_again():
     spa = load_model("spa-tiny", device="cpu").spa
     sampler, prompts = ImageSampler(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
     looks, views = [], []
-    for spared in (np.inf, 0.85):
+    for spared in (np.inf, FramingConfig().spared):
         seen: list[FieldOfView] = []
 
         def see(windows, seen=seen):
