@@ -138,7 +138,14 @@ class Headless:
         part = self.annotation.objects[number].on(plane)
         mask = self.annotation.pixels(number, plane)
         mixture = part.decisions[-1].mixture
-        propagate_one(self.session, self.data[z + 1], mask, mixture=mixture, source=self.source)
+        propagate_one(
+            self.session,
+            self.data[z + 1],
+            mask,
+            before=self.data[z],
+            mixture=mixture,
+            source=self.source,
+        )
         self.active = (number, following)
 
 

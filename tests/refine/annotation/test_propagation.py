@@ -9,14 +9,16 @@ from napari_spa import load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, InputError
+from napari_spa.refine.annotation.appearance import Appearance, relocated
 from napari_spa.refine.annotation.propagation import (
-    Appearance,
     PropagationConfig,
     deep_points,
+    lost,
     propagate,
     propagate_one,
 )
 from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.engine.view import ImageSampler
 from napari_spa.refine.session.session import RefinementSession
 
 
@@ -133,7 +135,7 @@ def test_what_was_found_before_a_cancel_stays(tiny):
 
 
 @pytest.mark.parametrize(
-    ("now", "lost"),
+    ("now", "ended"),
     [
         (Appearance(0.50, 0.05, 0.30), False),
         (Appearance(0.55, 0.05, 0.20), False),
@@ -142,13 +144,72 @@ def test_what_was_found_before_a_cancel_stays(tiny):
         (Appearance(0.20, 0.05, 0.30), True),  # another grey value
     ],
 )
-def test_an_object_is_told_by_its_looks(now, lost):
-    assert Appearance(0.5, 0.05, 0.3).lost_in(now, PropagationConfig()) is lost
+def test_an_object_is_told_by_its_looks(now, ended):
+    assert lost(Appearance(0.5, 0.05, 0.3), now, PropagationConfig()) is ended
 
 
 def test_an_object_without_contrast_is_not_lost_for_lack_of_it():
     config = PropagationConfig()
-    assert not Appearance(0.5, 0.05, 0.02).lost_in(Appearance(0.52, 0.05, -0.02), config)
+    assert not lost(Appearance(0.5, 0.05, 0.02), Appearance(0.52, 0.05, -0.02), config)
+
+
+def movie(frames=8, drift=(2, 3), shape=(96, 128), centre=(30, 34), radii=(13, 17)):
+    """A speckled oval that goes down and right by whole pixels, among others; image and truth."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.indices((160, 200))
+
+    def oval(row, column, a, b):
+        return ((rows - row) / a) ** 2 + ((columns - column) / b) ** 2 < 1
+
+    place = (centre[0] + 40, centre[1] + 40)
+    mine = oval(*place, *radii)
+    others = oval(place[0] + 42, place[1] + 10, 14, 14) | oval(place[0] + 4, place[1] + 52, 15, 15)
+    field = (
+        60
+        + 80 * (mine | others)
+        + 15 * ndimage.gaussian_filter(rng.standard_normal(rows.shape), 2) * 4
+    )
+    steps = [(40 - drift[0] * t, 40 - drift[1] * t) for t in range(frames)]
+    frame = [(slice(r, r + shape[0]), slice(c, c + shape[1])) for r, c in steps]
+    noisy = [field[f] + 3 * rng.standard_normal(shape) for f in frame]
+    return np.stack(noisy).clip(0, 255).astype(np.uint8), np.stack([mine[f] for f in frame])
+
+
+@pytest.mark.parametrize("drift", [(0, 0), (2, 3), (-4, 1), (0, -6)])
+def test_an_object_is_found_where_it_moved_to(drift):
+    image, truth = movie(frames=2, drift=drift)
+    before, after = (ImageSampler(frame) for frame in image)
+    found = relocated(LocalMask.crop(truth[0]), before, after)
+    np.testing.assert_array_equal(found.region.paste(found.pixels, truth[1].shape), truth[1])
+
+
+def test_a_large_object_is_found_to_a_hundredth_of_its_size():
+    image, truth = (np.kron(part, np.ones((1, 12, 12), part.dtype)) for part in movie(frames=2))
+    before, after = (ImageSampler(frame) for frame in image)
+    found = relocated(LocalMask.crop(truth[0]), before, after)
+    assert dice(found.region.paste(found.pixels, truth[1].shape), truth[1]) > 0.97
+
+
+def test_what_leaves_the_image_is_cut_and_nothing_to_compare_moves_nothing():
+    image, truth = movie(frames=2, drift=(-6, 0), centre=(14, 50))
+    mask = LocalMask.crop(truth[0])
+    before, after = (ImageSampler(frame) for frame in image)
+    found = relocated(mask, before, after)
+    np.testing.assert_array_equal(found.region.paste(found.pixels, truth[1].shape), truth[1])
+    blank = ImageSampler(np.full(truth[0].shape, 7, np.uint8))
+    assert relocated(mask, blank, after) is mask
+    assert relocated(mask, before, blank) is mask
+
+
+def test_a_moving_object_keeps_its_place_and_size():
+    image, truth = movie()
+    session = RefinementSession(load_model("spa-tiny"))
+    mask = LocalMask.crop(truth[0])
+    found, ending = play(propagate(session, image.__getitem__, range(1, 8), mask, start=0))
+    assert ending.reason == "edge"
+    assert len(found) == 7
+    assert min(dice(f.proposal.mask, truth[f.position]) for f in found) > 0.9
+    assert [f.proposal.area for f in found] == pytest.approx([truth[0].sum()] * 7, rel=0.1)
 
 
 def test_deep_points_lie_deep_and_apart():

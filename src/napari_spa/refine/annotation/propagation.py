@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
+from napari_spa.refine.annotation.appearance import Appearance, appearance, relocated
 from napari_spa.refine.engine.config import Progress, silent
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.refine.engine.image_plane import ImagePlane
-    from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Decision
 
@@ -88,6 +88,7 @@ def propagate_one(
     image: ArrayLike | ImagePlane,
     mask: LocalMask,
     *,
+    before: ArrayLike | ImagePlane | None = None,
     mixture: MixtureParameters | None = None,
     source: str = "",
     progress: Progress = silent,
@@ -96,8 +97,9 @@ def propagate_one(
 
     The prompts are the other slice's mask, for SAM's mask branch, and four points deep
     inside of it; the field of view is one and a half of its extent, or what the model
-    always sees (`RefinementSession.view_of`).  The figures of
-    ``benchmarks/propagation.py`` are behind each of these choices.
+    always sees (`RefinementSession.view_of`).  With the other slice, ``before``, all this goes
+    where the object has moved to.  The figures of ``benchmarks/propagation.py`` are behind
+    each of these choices.
 
     The session gets the image, named ``source`` as for ``RefinementSession.set_image``; its profile
     is not changed.  ``mixture`` is the preference that was learnt on the other slice, the profile's
@@ -106,6 +108,19 @@ def propagate_one(
     if not mask.area:
         raise InputError("the mask is empty; there is nothing to carry.")
     session.set_image(image, source=source)
+    if before is not None:
+        from napari_spa.refine.engine.view import ImageSampler  # brings torch
+
+        mask = relocated(mask, ImageSampler(before), session.sampler)
+    return _start(session, mask, mixture, progress)
+
+
+def _start(
+    session: RefinementSession,
+    mask: LocalMask,
+    mixture: MixtureParameters | None,
+    progress: Progress = silent,
+) -> Proposal:
     view = session.view_of(mask)
     return session.start(
         deep_points(mask), mask=mask, view=view, mixture=mixture, progress=progress
@@ -126,75 +141,49 @@ def propagate(
     """Follow an object through slices until it ends; returns why it went no further.
 
     ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
-    slice that ``mask`` is of.  Its position is ``start``: with it, the end of the object is
-    recognised by its looks, too.  ``mixture`` as for :func:`propagate_one`.  The session's profile
-    is not changed, its active object is dropped.  ``progress`` may raise ``Cancelled``: what was
-    yielded before stays valid.
+    slice that ``mask`` is of.  Its position is ``start``: with it, where the object moves to at
+    first and where it ends are told by its looks, too.  ``mixture`` as for :func:`propagate_one`.
+    The session's profile is not changed, its active object is dropped.  ``progress`` may raise
+    ``Cancelled``: what was yielded before stays valid.
     """
-    last, looks = -1, None
+    last, before, looks = -1, None, None
     if start is not None:
         from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
-        looks = appearance(ImageSampler(image_at(start)), mask)
+        before = ImageSampler(image_at(start))
+        looks = appearance(before, mask)
     for number, position in enumerate(positions):
         if config.limit and number >= config.limit:
             return Ending(position, "limit")
         progress(number / len(positions), f"slice {position}")
-        proposal = propagate_one(session, image_at(position), mask, mixture=mixture)
+        session.set_image(image_at(position))
+        guess = mask if before is None else relocated(mask, before, session.sampler)
+        proposal, before = _start(session, guess, mixture), session.sampler
         timeline = session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
-        reason = _ending(mask, found, proposal.disagreement, config)
+        reason = _ending(guess, found, proposal.disagreement, config)
         if reason is None and looks is not None:
             now = appearance(session.sampler, found)
-            reason = "empty" if looks.lost_in(now, config) else None
+            reason = "empty" if lost(looks, now, config) else None
         if reason is not None or timeline is None:
             return Ending(position, reason or "empty")
         doubtful = (
-            proposal.uncertainty > config.review * config.uncertainty or _iou(mask, found) < 0.5
+            proposal.uncertainty > config.review * config.uncertainty or _iou(guess, found) < 0.5
         )
         yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful)
         mask, last = found, position
     return Ending(last, "edge")
 
 
-@dataclass(frozen=True, slots=True)
-class Appearance:
-    """How an object looks on a slice, in the grey values that the model sees."""
-
-    value: float  # median inside
-    spread: float  # standard deviation inside
-    contrast: float  # median inside minus median around it
-
-    def lost_in(self, now: Appearance, config: PropagationConfig) -> bool:
-        """Tell whether what is there now is not this object any more."""
-        differs = abs(now.value - self.value)
-        if differs > max(config.shift * abs(self.contrast), 3 * self.spread):
-            return True
-        # An object that is told by its outline alone has no contrast to lose.
-        told = abs(self.contrast) > self.spread
-        fades = now.contrast * np.sign(self.contrast) < config.fade * abs(self.contrast)
-        return bool(told and fades)
-
-
-def appearance(sampler: ImageSampler, mask: LocalMask) -> Appearance:
-    """Look at an object, not empty, and at a ring around it."""
-    reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
-    height, width = sampler.shape
-    box = mask.region
-    top, left = max(0, box.row - reach), max(0, box.column - reach)
-    bottom = min(height, box.row + box.height + reach)
-    right = min(width, box.column + box.width + reach)
-    region = Region(top, left, bottom - top, right - left)
-    grey = sampler.intensity.apply(sampler.image_plane.read(*region.slices)).mean(axis=2)
-    grey = ndimage.gaussian_filter(grey, 1)
-    pixels = mask.within(region)
-    away = ndimage.distance_transform_edt(~pixels)
-    core = ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
-    inside = grey[core if core.any() else pixels]
-    around = grey[(away > 1) & (away <= reach)]
-    middle = float(np.median(inside))
-    outside = float(np.median(around)) if around.size else middle
-    return Appearance(middle, float(inside.std()), middle - outside)
+def lost(start: Appearance, now: Appearance, config: PropagationConfig) -> bool:
+    """Tell whether what is there now is not the object of the first slice any more."""
+    differs = abs(now.value - start.value)
+    if differs > max(config.shift * abs(start.contrast), 3 * start.spread):
+        return True
+    # An object that is told by its outline alone has no contrast to lose.
+    told = abs(start.contrast) > start.spread
+    fades = now.contrast * np.sign(start.contrast) < config.fade * abs(start.contrast)
+    return bool(told and fades)
 
 
 def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:

@@ -89,7 +89,9 @@ class StackPropagation(QObject):
             self._controller.status_message.emit("This is the last slice that way.")
             return
         following = plane.at(axis, position)
-        image_plane = image_plane_of(annotated.image, following, annotated.look)
+        before, image_plane = (
+            image_plane_of(annotated.image, each, annotated.look) for each in (plane, following)
+        )
         from napari_spa.refine.annotation.propagation import propagate_one
 
         show_plane(self._controller.viewer, annotated.image, following)
@@ -100,6 +102,7 @@ class StackPropagation(QObject):
                 session,
                 image_plane,
                 mask,
+                before=before,
                 mixture=mixture,
                 source=annotated.source(),
                 progress=progress,
