@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.objects import Found, covers, found_active, mask_nms, shared_pixels
+from napari_spa.batch.objects import Found, covers, found_active, mask_nms
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_spa.batch.engine import BatchEngine, OpenedImage
     from napari_spa.batch.task import AutoConfig
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray, Proposal
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.embedder import Embedder
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
@@ -151,19 +151,23 @@ _FEWEST = 4
 _SMALLEST = 32.0
 """Side of the smallest windows at least, in pixels."""
 _TRUSTED = 0.5
-"""Predicted quality of an object at least, in both looks."""
+"""Predicted quality of an object at least."""
 _SURE, _CLOSE = 0.6, 0.1
 """What is seen so well, and fills so much of its window, is not asked for again in smaller
 windows."""
-_CUT, _CUT_ALONE = 0.15, 0.2
+_CUT = 0.15
 """What touches more of its window's outline is cut off by it."""
 _ENOUGH, _FILLS = 5, 0.08
-"""When so many objects are there and three of four fill more of their windows, smaller
+"""When so many objects are there and half of them fill more of their windows, smaller
 windows would cut them."""
+_GOOD, _LIKELY = 0.8, 0.6
+"""An outline of which such a Dice is expected is not asked for again; one of less is dropped."""
+_NARROWEST, _WIDEST = 1.2, 12.0
+"""Sides of windows, in those of a square as large as the objects that are looked for."""
+_AT_ONCE = 16
+"""Windows that are encoded together."""
 _STRIDE = 0.5
 """From one window to the next, as a share of their side."""
-_AGAIN = 0.5
-"""IoU of both looks at least."""
 _INSIDE, _INSIDE_FIRST = 0.5, 0.7
 """A mask of which so much lies in a surer one is a part of that one."""
 _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
@@ -189,32 +193,43 @@ def generate_plane_masks(
     """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``."""
     session = engine.session
     height, width = session.sampler.shape
-    sights = _first_look(config, engine, _part_of(progress, 0.0, 0.4))
-    ideas = _look_again(engine, sights, _part_of(progress, 0.4, 0.6))
+    sights = _first_look(config, engine, _part_of(progress, 0.0, 0.5))
     found: list[Found] = []
     scores: list[float] = []
-    for number, idea in enumerate(ideas, start=1):
-        progress(0.6 + 0.4 * number / len(ideas), f"outlining object {number} of {len(ideas)}")
-        click = idea.click
-        proposal = session.start([(click.row, click.column)], view=idea.view)
+    sure: list[LocalMask] = []
+    for number, sight in enumerate(sights, start=1):
+        progress(0.5 + 0.5 * number / len(sights), f"outlining object {number} of {len(sights)}")
+        click = interior_click(sight.mask)
+        if covers(sure, click.row, click.column):
+            continue
+        proposal = _outline(engine, sight, click)
         one = found_active(session, 0, plane, source)
         fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
-        if fits and proposal.disagreement <= config.largest_uncertainty:
+        likely = not proposal.calibrated or proposal.quality >= _LIKELY
+        if fits and likely and proposal.disagreement <= config.largest_uncertainty:
             found.append(one)
-            scores.append((1 - proposal.disagreement) * idea.quality)
+            trust = proposal.quality if proposal.calibrated else sight.quality
+            scores.append((1 - proposal.disagreement) * trust)
+            if _good(proposal):
+                sure.append(one.mask)
     kept = mask_nms([one.mask for one in found], scores, config.overlap, _INSIDE)
     regions = {index: found[index].mask.region for index in kept}
     order = sorted(kept, key=lambda index: (regions[index].row, regions[index].column, index))
     return [found[index] for index in order]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Idea:
-    """An object that was found again from its own middle."""
+def _outline(engine: BatchEngine, sight: PointPrediction, click: Click) -> Proposal:
+    """Outline what was seen: in a view of its size, and where that is doubtful as a click is."""
+    session, whole = engine.session, _whole_view(engine)
+    points = [(click.row, click.column)]
+    proposal = session.start(points, view=whole or _alone(session.sampler, sight))
+    if whole is None and not _good(proposal):
+        proposal = session.start(points)  # which looks for the view, and costs as much again
+    return proposal
 
-    click: Click
-    view: FieldOfView
-    quality: float
+
+def _good(proposal: Proposal) -> bool:
+    return proposal.calibrated and proposal.quality >= _GOOD
 
 
 def window_levels(
@@ -229,7 +244,12 @@ def window_levels(
         yield [(whole, [(r, c) for r in rows for c in columns])]
         return
     side = sampler.largest_view
-    while side == sampler.largest_view or side >= max(_SMALLEST, _FEWEST * finest):
+    most = config.largest_share * sampler.shape[0] * sampler.shape[1]
+    narrowest = max(_SMALLEST, _FEWEST * finest, _NARROWEST * config.smallest_area**0.5)
+    while side == sampler.largest_view or side >= narrowest:
+        if side > _WIDEST * most**0.5 and side / 2 >= narrowest:
+            side /= 2  # what is looked for is too small to be seen
+            continue
         spacing = max(finest, side / _POINTS)
         down, across = (_starts(extent, side) for extent in sampler.shape)
         rows, columns = (_lattice(extent, spacing) for extent in sampler.shape)
@@ -286,10 +306,13 @@ def _first_look(
         known = [sights[index] for index in _surest(sights, config)]
         clear = [s.mask for s in known if s.quality > _SURE and s.share > _CLOSE]
         here: list[PointPrediction] = []
-        for number, (view, points) in enumerate(level):
+        open_points = [(v, [p for p in points if not covers(clear, *p)]) for v, points in level]
+        asks = [(view, points) for view, points in open_points if points]
+        for number, (view, asked) in enumerate(asks):
             # How many sizes of windows there will be is not known: each takes half the rest.
-            progress(1 - 0.5**depth * (1 - 0.5 * number / len(level)), "looking for objects")
-            asked = [point for point in points if not covers(clear, *point)]
+            progress(1 - 0.5**depth * (1 - 0.5 * number / len(asks)), "looking for objects")
+            if number % _AT_ONCE == 0:
+                embedder.windows(sampler, [v for v, _ in asks[number : number + _AT_ONCE]])
             seen = predict_points(spa, embedder, sampler, view, asked, least_quality=_TRUSTED)
             for sight in seen:
                 if sight is None or sight.border > _CUT:
@@ -298,7 +321,7 @@ def _first_look(
                     here.append(sight)
         sights += here
         shares = [here[index].share for index in _surest(here, config)]
-        if depth and len(shares) >= _ENOUGH and np.quantile(shares, 0.25) > _FILLS:
+        if depth and len(shares) >= _ENOUGH and np.median(shares) > _FILLS:
             break
     return [sights[index] for index in _surest(sights, config)]
 
@@ -307,28 +330,6 @@ def _surest(sights: list[PointPrediction], config: AutoConfig) -> list[int]:
     """Return which sights show different things, the surest first."""
     scores = [sight.quality * sight.stability_score for sight in sights]
     return mask_nms([sight.mask for sight in sights], scores, config.overlap, _INSIDE_FIRST)
-
-
-def _look_again(
-    engine: BatchEngine, sights: list[PointPrediction], progress: Progress
-) -> list[_Idea]:
-    """Keep what is found again, alone and from its own middle."""
-    sampler, spa = engine.session.sampler, engine.model.spa
-    embedder, whole = _embedder(engine), _whole_view(engine)
-    ideas = []
-    for number, sight in enumerate(sights):
-        progress(number / len(sights), f"checking object {number + 1} of {len(sights)}")
-        click = interior_click(sight.mask)
-        view = whole or _alone(sampler, sight)
-        (again,) = predict_points(
-            spa, embedder, sampler, view, [(click.row, click.column)], least_quality=_TRUSTED
-        )
-        if again is None or again.border > _CUT_ALONE:
-            continue
-        shared = shared_pixels(again.mask, sight.mask)
-        if shared >= _AGAIN * (again.mask.area + sight.mask.area - shared):
-            ideas.append(_Idea(click, view, again.quality))
-    return ideas
 
 
 def _alone(sampler: ImageSampler, sight: PointPrediction) -> FieldOfView:

@@ -208,7 +208,7 @@ def test_what_is_shown_is_remembered(viewer, shapes):
     shapes.toggled.connect(lambda *args: heard.append(args))
 
     def seen():
-        return [layer.visible for layer in shapes.layers]
+        return [layer.visible and layer.opacity > 0 for layer in shapes.layers]
 
     assert seen() == [True, False, False, False]
     shapes.layers[3].visible = True  # a user, with the eye icon
@@ -281,7 +281,10 @@ def test_several_are_outlines_and_one_alone_is_filled(viewer, shapes):
     shapes.solo(2)
     assert shapes.layers[2].face_color[:, 3].any()
     assert set(shapes.layers[2].edge_width) == {0}
+    assert [layer.visible for layer in shapes.layers] == [True] * 4  # no scene is built again
+    assert [layer.opacity > 0 for layer in shapes.layers] == [False, False, True, False]
     shapes.solo(None)
+    assert {layer.opacity for layer in shapes.layers} == {0.8}
     assert filled() == [False] * 4
     viewer.scene.camera.zoom = 0.5
     shapes.fit_lines()

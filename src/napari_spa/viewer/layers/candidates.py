@@ -220,6 +220,7 @@ class CandidateShapes:
         self._drawn: list[Drawing] = [_NOTHING] * CANDIDATES
         self._wanted = [True] * CANDIDATES
         self._lines = [0.0] * CANDIDATES  # the width that outlines were drawn with
+        self._opacity: list[float | None] = [None] * CANDIDATES  # of those that are dimmed
         self._solo: int | None = None
         self._hidden = False
         self._ours = False
@@ -242,6 +243,7 @@ class CandidateShapes:
     def take_over(self, others: CandidateShapes) -> None:
         """Use the layers of an image that was left; what a user did to them holds."""
         self._wanted = list(others.visible)
+        others.solo(None)
         for index, layer in enumerate(others.layers):
             others.let_go(index)
             if layer is not None:
@@ -267,7 +269,7 @@ class CandidateShapes:
         layer = self._layers[index]
         if layer is not None:
             layer.events.visible.disconnect(self._on_visible)
-        self._layers[index] = None
+        self._layers[index] = self._opacity[index] = None
 
     def make(self) -> Iterator[None]:
         """Add the layers that are not there, one a step: napari takes its time for each."""
@@ -355,6 +357,7 @@ class CandidateShapes:
             **self._space,
         )
         self._listen(index, layer)
+        self._dim(index, layer)
         add_quietly(self._viewer, layer, under=self._under())
         return layer
 
@@ -383,10 +386,24 @@ class CandidateShapes:
         try:
             self.fit_lines()
             for index, layer in enumerate(self.layers):
-                if layer is not None and layer.visible != self._shown(index):
-                    layer.visible = self._shown(index)
+                if layer is None:
+                    continue
+                # One that another is shown alone in place of is only made transparent: when
+                # layers come and go napari builds its scene again.
+                there = self._wanted[index] or self._solo == index
+                if layer.visible != (there and not self._hidden):
+                    layer.visible = there and not self._hidden
+                self._dim(index, layer)
         finally:
             self._ours = False
+
+    def _dim(self, index: int, layer: Shapes) -> None:
+        """Make a layer transparent while another one is shown alone."""
+        dimmed = self._solo not in (None, index)
+        if dimmed and self._opacity[index] is None:
+            self._opacity[index], layer.opacity = layer.opacity, 0.0
+        elif not dimmed and (before := self._opacity[index]) is not None:
+            self._opacity[index], layer.opacity = None, before
 
     def _on_visible(self, event: Any) -> None:
         """Remember what a user wants to see."""
