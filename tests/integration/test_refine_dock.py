@@ -1,5 +1,8 @@
 """The dock in a real viewer: clicks, picks, keys, stacks, layers that vanish, closing."""
 
+import time
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from napari.layers import Labels
@@ -9,6 +12,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.actions import DEFAULT_KEYS
+from napari_spa.widgets.refine import dock as dock_module
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
@@ -96,6 +100,23 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     dock.controller.current.mask.layer.undo()
     assert not preview(dock).any()  # napari's own undo takes the object back
     qtbot.waitUntil(lambda: not dock.controller.current.annotation.objects, timeout=5000)
+
+
+def test_only_what_takes_long_is_in_the_activity_bar_of_napari(viewer, open_dock, monkeypatch):
+    bars = []
+    dock = open_dock()
+    monkeypatch.setattr(dock_module, "activity", lambda **_: bars.append(Mock(n=0)) or bars[-1])
+    dock._on_progressed(0.3, "looking")  # nothing runs
+    dock._busy_since = time.monotonic()
+    dock._on_progressed(0.4, "looking")
+    assert not bars
+    assert dock.parts.progress.value() == 40  # the dock's own shows it at once
+    dock._busy_since = time.monotonic() - 10
+    dock._on_progressed(0.5, "looking")
+    (bar,) = bars
+    bar.update.assert_called_once_with(50)
+    dock._refresh()  # it is done
+    bar.close.assert_called_once_with()
 
 
 def test_earlier_objects_are_protected_and_numbers_go_up(viewer, open_dock, qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.model import SessionFactory
     from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.settings import Settings
+
+
+_LONG = 3.0
+"""Seconds after which napari's activity bar shows progress too; to make one stalls the window."""
 
 
 class RefineDock(QWidget):
@@ -81,6 +86,7 @@ class RefineDock(QWidget):
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
         self._activity: activity | None = None
+        self._busy_since: float | None = None
         self._keys: KeyBindings | None = None
         self._numbers: tuple[object, KeyBindings] | None = None
         self._layout = LayoutFilter(self)
@@ -331,6 +337,8 @@ class RefineDock(QWidget):
     def _on_progressed(self, share: float, message: str) -> None:
         self.parts.progress.setValue(round(share * PROGRESS_STEPS))
         self.parts.progress.setFormat(message)
+        if self._busy_since is None or time.monotonic() - self._busy_since < _LONG:
+            return
         if self._activity is None:
             self._activity = activity(total=PROGRESS_STEPS, desc="SPA")
         # The last thing done here: napari lets the window live inside, and the job may end.
@@ -352,7 +360,10 @@ class RefineDock(QWidget):
         busy, choosing = controller.busy, controller.choosing
         parts.set_busy(busy and not controller.resizing)
         parts.size_slider.setEnabled(choosing and (controller.resizing or not busy))
+        if busy and self._busy_since is None:
+            self._busy_since = time.monotonic()
         if not busy:
+            self._busy_since = None
             self._end_activity()
             parts.progress.setValue(0)
             parts.progress.setFormat("ready")
