@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import DoubleArray
 
-_OWN_DEVIATION, _OWN_OBJECTS = 1.2, 2.0
+_OWN_DEVIATION, _OWN_OBJECTS = 1.5, 2.0
 """Before anything was accepted sizes of one kind are taken to vary so much (of ``ln area``), and
 this counts as much as so many objects."""
 _FLOOR = 0.35

@@ -8,12 +8,14 @@ from skimage import data
 from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
+from napari_spa.refine.engine.choices import Option
 from napari_spa.refine.engine.config import FramingConfig
 from napari_spa.refine.engine.embedder import encode_windows
 from napari_spa.refine.engine.framing import (
     RankedPrediction,
     WindowPrediction,
     frame_prompts,
+    look_around,
     rank_predictions,
     widen,
     window_sides,
@@ -205,3 +207,21 @@ def test_what_cannot_count_for_more_is_not_looked_at_again():
         looks.append(len(seen))
     assert looks[1] < looks[0]
     assert views[0] == views[1]
+
+
+def test_alike_picks_are_looked_around_in_the_same_windows():
+    spa = load_model("spa-tiny", device="cpu").spa
+    sampler, prompts = ImageSampler(data.camera()), Prompts((Click(200.0, 200.0),))
+    view, grid = FieldOfView.around(200, 200, 100), np.indices((64, 64)) - 31.5
+    seen = []
+    for radius in (16.2, 17.0):
+        picked = Option(view, np.float32(np.hypot(*grid) < radius))
+
+        def see(views):
+            seen.append(set(views))
+            return encode_windows(spa, sampler, views)
+
+        look_around(spa, sampler, picked, prompts, FramingConfig(), see=see)
+    assert seen[0] == seen[1]
+    assert view in seen[0]  # which has been encoded
+    assert len({round(np.log2(window.height)) for window in seen[0]}) == 3

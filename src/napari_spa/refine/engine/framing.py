@@ -53,6 +53,9 @@ _ROOM, _SPECK = 0.03, 0.1
 """A box has this share of the view around it, and its longer side is at least this of it."""
 _DENIED = 0.2
 """What an object counts for that a click speaks against."""
+_STEPS, _CELLS, _NEARLY = 4, 8, 0.15
+"""Windows around a picked mask have sides that are so many to an octave, and middles in steps of
+so small a part of them; one whose edges lie within this share of a view that was encoded is it."""
 _FILLS = 0.45
 """Share of a window from which on its object is too large for it."""
 _TOGETHER = 2
@@ -486,14 +489,30 @@ def look_around(
         return ()
     prediction = WindowPrediction(picked.view, picked.mask, quality=1.0)
     own = _centred(prediction, prompts, config, sampler)
-    row, column = own.row + own.height / 2, own.column + own.width / 2
     views: dict[FieldOfView, None] = {}
     for scale in config.around:
         side = min(max(scale * own.height, config.smallest / 2), 1.5 * sampler.largest_view)
-        view = FieldOfView.around(row, column, side).inside(sampler.shape)
+        view = _rounded(own, side).inside(sampler.shape)
+        if _nearly(view, picked.view):
+            view = picked.view  # has been encoded
         views[widen(view, prompts, sampler.shape)] = None
     see = see or partial(encode_windows, spa, sampler)
     return _hypotheses(predictions_in(spa, see, list(views), prompts), config, None)
+
+
+def _rounded(view: FieldOfView, side: float) -> FieldOfView:
+    """Return a window of about a side around a view's middle; those of alike views are the same."""
+    side = 2.0 ** (round(_STEPS * math.log2(side)) / _STEPS)
+    cell = side / _CELLS
+    row, column = view.row + view.height / 2, view.column + view.width / 2
+    return FieldOfView.around(round(row / cell) * cell, round(column / cell) * cell, side)
+
+
+def _nearly(view: FieldOfView, other: FieldOfView) -> bool:
+    """Whether two views show about the same."""
+    away = (view.row - other.row, view.column - other.column)
+    far = (away[0] + view.height - other.height, away[1] + view.width - other.width)
+    return max(map(abs, (*away, *far))) <= _NEARLY * other.height
 
 
 def _hypotheses(
