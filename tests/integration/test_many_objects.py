@@ -166,6 +166,27 @@ def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
     assert list(objects(dock)) == [1]
 
 
+def test_what_was_painted_on_is_reopened_as_painted(open_dock, qtbot):
+    dock = open_dock(noise())
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
+    dock.controller.accept()
+    layer = dock.controller.current.mask.layer
+    layer.brush_size = 9
+    layer.paint((8, 60), 1)
+    layer.paint((30, 30), 0)
+    painted = labels(dock) == 1
+    again = play(qtbot, dock, lambda: dock.objects.reopen(1))
+    assert again.round == 1
+    np.testing.assert_array_equal(again.mask, painted)
+    np.testing.assert_array_equal(labels(dock) == 1, painted)
+    assert again.candidates
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    back = play(qtbot, dock, dock.controller.undo)
+    np.testing.assert_array_equal(back.mask, painted)
+    dock.controller.accept()
+    np.testing.assert_array_equal(labels(dock) == 1, painted)
+
+
 def test_reopening_another_object_accepts_the_current_one(open_dock, qtbot):
     dock = open_dock(noise())
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))

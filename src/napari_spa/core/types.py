@@ -216,6 +216,8 @@ class Prompts:
         does not say which.
     strokes : tuple of Stroke
         Brush strokes; a few clicks along each are among the clicks.
+    exact : bool
+        Whether the mask is the recommendation, pixel by pixel, until more is said.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -223,6 +225,7 @@ class Prompts:
     mask: LocalMask | None = None
     anchor: Click | None = None
     strokes: tuple[Stroke, ...] = ()
+    exact: bool = False
 
     @property
     def points(self) -> tuple[Click, ...]:

@@ -12,6 +12,7 @@ from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError,
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
+from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.preference.update import PRIOR_PICKS
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import Phase
@@ -223,6 +224,35 @@ def test_a_candidate_that_is_not_there(session, index):
     session.start(points=[(30, 40)])
     with pytest.raises(InputError, match="no candidate"):
         session.pick(index)
+
+
+def test_an_exact_mask_is_recommended_as_it_is_until_more_is_said(model):
+    shape = (400, 500)  # the view is a part of it
+    image = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+    mask = np.random.default_rng(2).random(shape) > 0.6  # nothing that a network draws
+    mask[:150, :330] = mask[:, 430:] = False
+
+    def fresh():
+        session = RefinementSession(model, seed=3, config=CONFIG)
+        session.set_image(image)
+        return session
+
+    session = fresh()
+    first = session.start(mask=mask, exact=True)
+    np.testing.assert_array_equal(first.mask, mask)
+    assert len(first.candidates) >= 2
+    for c in first.candidates:
+        np.testing.assert_array_equal(c.added, c.mask & ~mask)
+        np.testing.assert_array_equal(c.removed, mask & ~c.mask)
+    second = session.pick(0)
+    assert not np.array_equal(second.mask, mask)
+    decisions = [decision_from_record(decision_to_record(d)) for d in session.accept().decisions]
+    again = fresh()
+    assert same(again.restore(decisions), second)  # as a log has it
+    assert same(again.undo(), first)
+    assert not np.array_equal(session.start(mask=mask).mask, mask)  # rough
+    with pytest.raises(InputError, match="no mask"):
+        session.start(points=[(3, 3)], exact=True)
 
 
 def test_box_and_mask_prompts(session):

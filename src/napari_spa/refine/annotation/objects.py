@@ -37,6 +37,11 @@ class Part:
     # What led to it, from which it can be computed again; empty for what was painted.
     decisions: tuple[Decision, ...] = ()
 
+    @property
+    def reopens_with(self) -> tuple[Decision, ...]:
+        """The decisions that are played again; none of what was painted on: pixels say it all."""
+        return () if self.status == "edited" else self.decisions
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedObject:

@@ -112,6 +112,8 @@ class Asked:
         Where on the size axis the recommendation is to stand; None where the mixture says it.
     hypotheses : tuple of Hypothesis
         What else the prompts may mean.
+    given : LocalMask or None
+        What is recommended, pixel by pixel, whatever the samples say.
     """
 
     view: FieldOfView
@@ -123,6 +125,7 @@ class Asked:
     picks: int = 0
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
+    given: LocalMask | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -525,6 +528,7 @@ class SpaPredictor:
             number=asked.number,
             evidence=evidence,
             guide=self.sampler.read,
+            given=asked.given,
         )
         signs = signs_of(samples, others, evidence, self.spa.config, self.sampler.shape)
         signs |= {"clicks": math.log1p(len(said.clicks)), "picks": math.log1p(asked.picks)}

@@ -32,6 +32,7 @@ def build_proposal(
     number: int,
     evidence: Evidence,
     guide: Callable[[FieldOfView, int], FloatArray],
+    given: LocalMask | None = None,
 ) -> tuple[Proposal, list[int]]:
     """Bring the mean and the alternatives to full resolution and compare them.
 
@@ -51,6 +52,8 @@ def build_proposal(
         What was said, in image pixels; all that is shown agrees with it.
     guide : callable
         Gives the image over a view on a grid of a size, (S, S, C) float32.
+    given : LocalMask or None
+        What is recommended, whatever the mean says.
 
     Returns
     -------
@@ -64,7 +67,10 @@ def build_proposal(
     thresholds = [threshold] + [0.5] * len(here)
     maps = np.stack([mean, *here])
     full = obedient(maps, thresholds, view, shape, evidence, guide)
-    region, recommended = view.region(shape), full[0] > threshold
+    region = view.region(shape)
+    if given is not None:
+        full, region = _recommending(given, full, region, threshold)
+    recommended = full[0] > threshold
     near = iter(full[1:] > 0.5)
     offered = []
     for option, weight in zip(options, alternatives.weights, strict=True):
@@ -85,6 +91,19 @@ def build_proposal(
         candidates=tuple(offered[k] for k in order),
     )
     return proposal, order
+
+
+def _recommending(
+    given: LocalMask, maps: FloatArray, region: Region, threshold: float
+) -> tuple[FloatArray, Region]:
+    """Let the first of some maps of a region say a mask exactly, in all that either fills."""
+    whole = region.with_all_of(given.region)
+    top, left = region.row - whole.row, region.column - whole.column
+    bottom, right = whole.height - top - region.height, whole.width - left - region.width
+    maps = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    above, below = (np.nextafter(np.float32(threshold), np.float32(end)) for end in (1, 0))
+    maps[0] = np.where(given.within(whole), np.maximum(maps[0], above), np.minimum(maps[0], below))
+    return maps, whole
 
 
 def _elsewhere(

@@ -182,7 +182,7 @@ class RecordReader:
         number, plane = _number(record), self._plane(record["plane"])
         active = self._session.annotation.objects.get(number)
         part = None if active is None else active.on(plane)
-        decisions = () if part is None else part.decisions
+        decisions = () if part is None else part.reopens_with
         last = decisions[-1].round if decisions else 0
         self._session.active = ActiveObject(number, plane, decisions, last, reopened=True)
 

@@ -239,6 +239,7 @@ def _prompts_to_record(prompts: Prompts) -> Record:
             }
             for stroke in prompts.strokes
         ],
+        **({"exact": True} if prompts.exact else {}),
     }
 
 
@@ -253,6 +254,7 @@ def _prompts_from_record(record: Mapping[str, Any], shape: tuple[int, int] | Non
             _stroke_from_record(stroke)
             for stroke in record.get("strokes", ())  # none in logs of version 0.1
         ),
+        exact=mask is not None and bool(record.get("exact", False)),
     )
 
 

@@ -217,6 +217,7 @@ class RefinementSession:
         box: tuple[float, float, float, float] | None = None,
         mask: ArrayLike | LocalMask | None = None,
         *,
+        exact: bool = False,
         view: FieldOfView | None = None,
         mixture: MixtureParameters | None = None,
         progress: Progress = silent,
@@ -233,6 +234,8 @@ class RefinementSession:
             Edges in image pixels: an image of H rows reaches from 0 to H.
         mask : array_like of shape (H, W) or None
             Non-zero is the object, roughly.
+        exact : bool
+            Whether the mask is recommended as it is in round 1, with alternatives around it.
         view : FieldOfView or None
             Field of view; chosen from the prompts by default.
         mixture : MixtureParameters or None
@@ -251,6 +254,9 @@ class RefinementSession:
         if self.phase is Phase.NO_IMAGE:
             raise SessionError("no image is set; call set_image(image) first.")
         prompts = check_prompts(points, labels, box, mask, self._predictor.sampler.shape)
+        if exact and prompts.mask is None:
+            raise InputError("there is no mask to recommend exactly; give start(mask=...).")
+        prompts = replace(prompts, exact=exact)
         begun = time.perf_counter()
         if view is None:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)

@@ -168,6 +168,7 @@ class SessionState:
             picks=self.picks,
             size=self.size,
             hypotheses=self.hypotheses,
+            given=self.prompts.mask if self.prompts.exact and self.number == 1 else None,
         )
 
     @property

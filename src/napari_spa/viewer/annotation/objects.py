@@ -47,7 +47,7 @@ class ObjectActions(QObject):
             controller.failed.emit(f"there is no object {number}.")
             return
         pixels = annotated.annotation.pixels(number, part.plane)
-        decisions = () if part.status == "edited" else part.decisions
+        decisions = part.reopens_with
         if pixels is None and not decisions:
             controller.failed.emit(f"object {number} has no pixel left on this slice.")
             return
@@ -60,7 +60,7 @@ class ObjectActions(QObject):
         controller.begin(
             annotated,
             ActiveObject(number, part.plane, reopened=True),
-            lambda session, progress: session.start(mask=pixels, progress=progress),
+            lambda session, progress: session.start(mask=pixels, exact=True, progress=progress),
         )
 
     def refine_at(self, position: Position) -> None:
