@@ -145,6 +145,21 @@ def test_layers_go_where_the_image_goes(opened, qtbot):
     np.testing.assert_allclose(points.data_to_world(points.data[0]), image.data_to_world((30, 35)))
 
 
+def test_what_is_said_of_the_mask_changes_with_it(opened, qtbot):
+    _, dock = opened
+    first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    dock.controller.pick(0)
+    seen, controller = set(), dock.controller
+    while controller.busy:
+        QApplication.processEvents()
+        if dock.parts.now.currentWidget() is dock.parts.figures:
+            drawn = np.count_nonzero(controller.current.mask.layer.data)
+            assert f" {drawn:,} px" in dock.parts.figures.text()
+            seen.add(drawn)
+    assert seen == {first.area, controller.session.proposal.area}
+    assert len(seen) == 2
+
+
 def test_holding_a_key_shows_a_candidate_in_place_of_the_mask(opened, qtbot):
     _, dock = opened
     proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))

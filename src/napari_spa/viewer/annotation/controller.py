@@ -64,6 +64,7 @@ class AnnotationController(QObject):
 
     # A proposal that is shown, and all that goes with it (``RenderedRound``).
     proposed = Signal(object, object)
+    masked = Signal(object)  # the mask in the image is this ``RenderedRound``'s from now on
     cleared = Signal()  # there is no active object any more
     objects_changed = Signal()  # accepted objects changed, or another image is annotated
     undo_requested = Signal()  # there is no round to go to: what was done to objects is meant
@@ -458,7 +459,7 @@ class AnnotationController(QObject):
             )
             if shown.blind:
                 annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
-        self._round.begin(annotated.showing(shown, self.overlap), shown)
+        self._round.begin(annotated.showing(shown, self.overlap, self.masked.emit), shown)
 
     def _on_forgotten(self, profile: PreferenceProfile) -> None:
         if self.current is not None:

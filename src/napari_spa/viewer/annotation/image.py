@@ -29,7 +29,7 @@ from napari_spa.viewer.layers.planes import (
 from napari_spa.viewer.layers.prompts import PromptLayers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -195,11 +195,14 @@ class AnnotatedImage:
         self.end_edit()
         self.active = active
 
-    def showing(self, shown: RenderedRound, overlap: Overlap) -> Iterator[None]:
+    def showing(
+        self, shown: RenderedRound, overlap: Overlap, masked: Callable[[RenderedRound], None]
+    ) -> Iterator[None]:
         """Show a round of the active object: mask, prompts and view, then differences.
 
         What napari does for each takes a while in the GUI thread, so this is an iterator:
-        between two of its steps the window may live.
+        between two of its steps the window may live.  ``masked`` is called in the step in which
+        the mask changes, so that what is said of it changes with it.
         """
         active = self.active
         if active is None:
@@ -213,6 +216,7 @@ class AnnotatedImage:
         self.active, self._overlap = replace(active, shown=shown, taken=False), overlap
         self._begin_preview()
         self.mask.refresh()
+        masked(shown)
         yield
         self.show_prompts()
         yield

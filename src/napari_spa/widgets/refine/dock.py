@@ -101,6 +101,7 @@ class RefineDock(QWidget):
 
     def _connect(self) -> None:
         controller, parts = self.controller, self.parts
+        controller.masked.connect(self._on_masked)
         controller.proposed.connect(self._on_proposed)
         controller.cleared.connect(self._on_cleared)
         controller.images.toggled.connect(self._on_eye)
@@ -301,10 +302,15 @@ class RefineDock(QWidget):
 
     # ------------------------------------------------------------------ answering
 
+    def _on_masked(self, shown: RenderedRound) -> None:
+        active = self.controller.active
+        self.parts.show_figures(shown, protected=0 if active is None else active.protected)
+
     def _on_proposed(self, proposal: Proposal, shown: RenderedRound) -> None:
-        parts, active = self.parts, self.controller.active
+        parts = self.parts
         self._peeked = 0
-        parts.show_round(proposal, shown, protected=0 if active is None else active.protected)
+        self._on_masked(shown)  # others' pixels may be protected or not by now
+        parts.show_round(proposal, shown)
         for index in range(len(shown.words)):
             self.display.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view

@@ -157,8 +157,8 @@ class RefinePanel(QWidget):
         others = {action: keys[action] for action in ("undo", "redo", "discard", "side_by_side")}
         self.side_by_side.set_keys(picks, keys["accept"], others)
 
-    def show_round(self, proposal: Proposal, shown: RenderedRound, *, protected: int = 0) -> None:
-        """Show the candidates and figures of a round; protected pixels are others'."""
+    def show_round(self, proposal: Proposal, shown: RenderedRound) -> None:
+        """Show the candidates of a round."""
         self.legend.setHidden(shown.blind)
         self.size_slider.setHidden(shown.blind)  # it would tell which mask is recommended
         self.size_slider.set_size(0.0 if shown.blind else proposal.size)
@@ -167,7 +167,6 @@ class RefinePanel(QWidget):
             order = [len(everything) - 1 if k < 0 else k for k in shown.order]
             self.grid.set_candidates(everything, order, blind=True)
             self.side_by_side.set_pictures(None, everything, order, blind=True)
-            self.figures.setText(f"Round {proposal.round}")
             return
         pictures = list(zip(shown.pictures[1:], shown.words, strict=True))
         recommended = (shown.pictures[0], "Recommended")
@@ -176,6 +175,13 @@ class RefinePanel(QWidget):
         else:
             self.grid.set_candidates(pictures, shares=shown.shares)
         self.side_by_side.set_pictures(recommended, pictures)
+
+    def show_figures(self, shown: RenderedRound, *, protected: int = 0) -> None:
+        """Say what is recommended; protected pixels are others'."""
+        proposal = shown.proposal
+        if shown.blind:
+            self.figures.setText(f"Round {proposal.round}")
+            return
         sure = quality_in_words(proposal.quality, proposal.calibrated)
         area = f"{proposal.area - protected:,} px"
         if protected:
