@@ -119,6 +119,68 @@ def test_an_offer_belongs_to_its_image_whichever_is_chosen_meanwhile(
         dock.release()
 
 
+def test_the_offer_stays_and_what_was_done_since_is_added(open_dock, qtbot):
+    viewer, first = open_dock()
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
+    first.controller.accept()
+    viewer.dims.set_current_step(0, 1)
+    play(qtbot, first, lambda: first.prompt_controller.click((1, 20, 20)))
+    first.release()
+    viewer, second = open_dock()
+    (offer,) = offers(qtbot, second)
+    assert (offer.objects, offer.active_round) == (1, 1)
+    viewer.dims.set_current_step(0, 2)
+    new = play(qtbot, second, lambda: second.prompt_controller.click((2, 30, 35)))
+    bar = second.parts.recovery
+    assert bar.isVisibleTo(second)
+    bar.restore.click()
+    assert "Accept or discard the active object first" in second.parts.status.text()
+    assert bar.isVisibleTo(second)
+    second.controller.accept()
+    second.controller.current.describe(1, name="new")
+    play(qtbot, second, bar.restore.click)
+    assert not bar.isVisibleTo(second)
+    annotated = second.controller.current
+    assert list(annotated.annotation.objects) == [1, 3]
+    assert annotated.active.number == 2
+    assert annotated.annotation.objects[3].name == "new"
+    labels = annotated.mask.layer.data.copy()
+    np.testing.assert_array_equal(labels[2], np.where(new.mask, 3, 0))
+    assert len(list(work_root().glob("*/"))) == 1  # all of it is in one log
+    second.release()
+    _, third = open_dock()
+    (offer,) = offers(qtbot, third)
+    assert (offer.objects, offer.active_round) == (2, 1)
+    play(qtbot, third, third.parts.recovery.restore.click)
+    np.testing.assert_array_equal(third.controller.current.mask.layer.data, labels)
+    assert third.controller.current.annotation.objects[3].name == "new"
+
+
+def test_several_earlier_works_are_counted_and_offered_in_turn(open_dock, qtbot):
+    for place in ((0, 30, 35), (1, 30, 35)):
+        viewer, dock = open_dock()
+        viewer.dims.set_current_step(0, place[0])
+        play(qtbot, dock, lambda dock=dock, place=place: dock.prompt_controller.click(place))
+        dock.controller.accept()
+        dock.release()
+    _, dock = open_dock()
+    assert len(offers(qtbot, dock)) == 2
+    bar = dock.parts.recovery
+    assert "2 earlier works on this image" in bar.words.text()
+    for count in (1, 2):
+        assert bar.isVisibleTo(dock)
+        bar.restore.click()
+        qtbot.waitUntil(lambda: not dock.controller.busy, timeout=30_000)
+        assert len(dock.controller.current.annotation.objects) == count
+    assert not bar.isVisibleTo(dock)
+    dock.release()
+    _, dock = open_dock()
+    (offer,) = offers(qtbot, dock)
+    assert offer.objects == 2
+    dock.parts.recovery.later.click()
+    assert not dock.parts.recovery.isVisibleTo(dock)
+
+
 def test_work_on_another_image_is_not_offered(open_dock, qtbot):
     _, first = open_dock()
     play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))

@@ -205,9 +205,9 @@ class AutosaveManager:
             raise
         return Recovered(folder, session, store, profile)
 
-    def forget(self, offer: RecoveryOffer) -> None:
-        """Delete left-behind work."""
-        WorkFolder(offer.path).delete()
+    def forget(self, path: Path) -> None:
+        """Delete left-behind work, by its folder."""
+        WorkFolder(path).delete()
 
     def _make_location(self) -> LogLocation | None:
         """Make a folder for an image's work; say so once where that cannot be."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
@@ -9,7 +12,8 @@ from weakref import WeakKeyDictionary, ref
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
-from napari_spa.errors import SpaError
+from napari_spa.core.types import LocalMask
+from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.image import ActiveObject
 from napari_spa.viewer.layers.planes import (
     fellow_channels,
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation.objects import AnnotatedObject, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -45,10 +50,9 @@ class Recovery(QObject):
         self._found: WeakKeyDictionary[AnnotatedImage, list[RecoveryOffer]] = WeakKeyDictionary()
         self._latest: ReferenceType[AnnotatedImage] | None = None  # whose offers are on show
         self._looked.connect(self._on_looked)
-        controller.proposed.connect(lambda *_: self.offered.emit([]))
 
     def look(self, annotated: AnnotatedImage) -> None:
-        """Look for work on an image, once; offer it while nothing was done to the image."""
+        """Look for work on an image, once; offer it until each is answered."""
         controller = self._controller
         autosave, image, look = controller.autosave, annotated.image, annotated.look
         others = fellow_channels(controller.viewer.layers, image)
@@ -61,7 +65,7 @@ class Recovery(QObject):
         if annotated in self._found:
             self._on_looked(annotated, self._found[annotated])
             return
-        if autosave.placed(annotated) or autosave.root is None or not annotated.untouched:
+        if autosave.placed(annotated) or autosave.root is None:
             return
         try:
             axes = shown_plane(controller.viewer, image).axes
@@ -81,18 +85,17 @@ class Recovery(QObject):
         controller.worker.submit_idle(job)  # no one waits for it: a click comes first
 
     def recover(self, offer: RecoveryOffer) -> None:
-        """Bring work back: objects, labels, profile and the active object."""
+        """Bring work back: objects, labels, profile and the active object.
+
+        Objects that there are already are added to those that come back.
+        """
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():
             return
         if offer not in self._found.get(annotated, ()):
             controller.failed.emit("that is work on another image; choose the image first.")
             return
-        if annotated.annotation.objects:
-            controller.failed.emit(
-                "there are objects already; delete them first, or choose Not now."
-            )
-            return
+        controller.images.painting.flush()
         shape, axes = (
             spatial_shape(annotated.image),
             shown_plane(controller.viewer, annotated.image).axes,
@@ -100,40 +103,72 @@ class Recovery(QObject):
         controller.status_message.emit("Bringing your work back…")
         controller.submit(
             lambda progress: controller.autosave.recover(offer, shape, axes),
-            lambda recovered: self.resume(annotated, recovered),
+            lambda recovered: self._take_back(annotated, offer, recovered),
             unheard=lambda recovered: recovered.folder.release(),
         )
 
     def forget(self, offer: RecoveryOffer) -> None:
         """Delete left-behind work."""
         try:
-            self._controller.autosave.forget(offer)
+            self._controller.autosave.forget(offer.path)
         except SpaError as error:
             self._controller.failed.emit(str(error))
+        self.postpone(offer)
+
+    def postpone(self, offer: RecoveryOffer) -> None:
+        """Offer work no more in this window."""
         for offers in self._found.values():
             if offer in offers:
                 offers.remove(offer)
+        current = self._controller.current
+        self.offered.emit([] if current is None else list(self._found.get(current, ())))
 
     def _on_looked(self, annotated: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
         self._found[annotated] = offers
-        if annotated is self._controller.current and annotated.untouched:
-            self.offered.emit(offers)
+        if annotated is self._controller.current:
+            self.offered.emit(list(offers))
+
+    def _take_back(
+        self, annotated: AnnotatedImage, offer: RecoveryOffer, recovered: Recovered
+    ) -> None:
+        """Go on with work that was left behind, and with what was done since."""
+        autosave, log = self._controller.autosave, self._controller.autosave.log_of(annotated)
+        since = _pixels_of(annotated)
+        autosave.end(annotated)  # and begin the other log; this one stays until all of it is there
+        whole = self.resume(annotated, recovered, since=since)
+        self.postpone(offer)
+        if log is not None and whole:
+            autosave.flush()
+            autosave.forget(log.parent)
 
     def resume(
-        self, annotated: AnnotatedImage, recovered: Recovered, *, words: str = "Your work is back"
-    ) -> None:
-        """Show work that was read again, and go on with its log."""
+        self,
+        annotated: AnnotatedImage,
+        recovered: Recovered,
+        *,
+        words: str = "Your work is back",
+        since: _Pixels = (),
+    ) -> bool:
+        """Show work that was read again, and go on with its log.
+
+        Objects made ``since`` are added to it; tells whether they all could be, whole.
+        """
         controller, logged = self._controller, recovered.session
         annotated.restore(logged.annotation, recovered.store)
         controller.autosave.resume(annotated, recovered)
+        if since and controller.session is not None:  # whose they are
+            controller.autosave.begin(annotated, controller.session.model.identity)
+        active = logged.active
+        first = 1 if active is None else active.number + 1
+        left_out = _add(annotated, since, max(annotated.annotation.next_number, first))
         controller.objects_changed.emit()
-        count, active = len(annotated.annotation.objects), logged.active
-        objects = counted(count, "object")
-        controller.status_message.emit(f"{words}: {objects}.")
+        objects = counted(len(annotated.annotation.objects), "object")
+        apart = f" {counted(left_out, 'pixel')} of new objects lay on earlier ones."
+        controller.status_message.emit(f"{words}: {objects}.{apart if left_out else ''}")
         if recovered.profile is not None:
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:
-            return
+            return not left_out
         others = fellow_channels(controller.viewer.layers, annotated.image)
         look = logged_display(annotated.image, active.source.get("look"), annotated.look, others)
         # The limits are of the object that comes back.
@@ -145,7 +180,7 @@ class Recovery(QObject):
         if active.reopened:
             accepted = annotated.annotation.objects.get(active.number)
             part = None if accepted is None else accepted.on(active.plane)
-            decisions = () if part is None else part.decisions
+            decisions = () if part is None else part.reopens_with
             learnt = sum(decision.act == "pick" for decision in decisions)
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
@@ -156,4 +191,43 @@ class Recovery(QObject):
         again = ActiveObject(
             active.number, active.plane, learnt=learnt, reopened=active.reopened, look=look
         )
-        controller.begin(annotated, again, action, known=True)
+        # What was added since ended the object in the log: it is written again.
+        controller.begin(annotated, again, action, known=not since)
+        return not left_out
+
+
+_Pixels = Sequence[tuple["AnnotatedObject", Sequence[tuple["Part", LocalMask]]]]
+
+
+def _pixels_of(annotated: AnnotatedImage) -> _Pixels:
+    """Return the objects of an image, and what they fill on each plane."""
+    found = []
+    with annotated.bare():
+        for held in annotated.annotation.objects.values():
+            masks = [(p, annotated.annotation.pixels(held.number, p.plane)) for p in held.parts]
+            found.append((held, [(part, mask) for part, mask in masks if mask is not None]))
+    return found
+
+
+def _add(annotated: AnnotatedImage, objects: _Pixels, number: int) -> int:
+    """Add objects to others, as one act; return how many pixels the others have already."""
+    group, left_out = time.time_ns() // 1_000_000, 0
+    for held, parts in objects:
+        for part, mask in parts:
+            with suppress(InputError):  # no pixel is left
+                annotated.write(
+                    number,
+                    part,
+                    mask,
+                    "protect",
+                    group=group,
+                    class_name=held.class_name,
+                    native_undo=False,
+                )
+            kept = annotated.annotation.pixels(number, part.plane)
+            left_out += mask.area - (0 if kept is None else kept.area)
+        if number in annotated.annotation.objects:
+            if held.name:
+                annotated.describe(number, name=held.name, group=group)
+            number += 1
+    return left_out

@@ -49,6 +49,7 @@ class ImageBinding(QObject):
         controller.proposed.connect(self._on_round)
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
+        parts.recovery.later_requested.connect(recovery.postpone)
         parts.recovery.forget_requested.connect(recovery.forget)
         parts.stack.propagate_one_requested.connect(propagation.propagate_one)
         parts.stack.propagate_requested.connect(propagation.propagate)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class RecoveryBar(QFrame):
     """Say what was left behind and ask what shall become of it; hidden when there is none."""
 
-    restore_requested = Signal(object)  # an ``Offer``: bring it back, or delete it
-    forget_requested = Signal(object)  # an ``Offer``: bring it back, or delete it
+    # A ``RecoveryOffer``: bring it back, offer it another day, or delete it.
+    restore_requested = Signal(object)
+    later_requested = Signal(object)
+    forget_requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,37 +46,32 @@ class RecoveryBar(QFrame):
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.words)
         layout.addWidget(cells)
-        self.restore.clicked.connect(self._on_restore)
-        self.later.clicked.connect(self._next)
-        self.forget.clicked.connect(self._on_forget)
+        for button, wanted in (
+            (self.restore, self.restore_requested),
+            (self.later, self.later_requested),
+            (self.forget, self.forget_requested),
+        ):
+            button.clicked.connect(partial(self._on_clicked, wanted))
         self.set_offers([])
 
     def set_offers(self, offers: Sequence[RecoveryOffer]) -> None:
-        """Show the first of some offers; none hides the bar."""
+        """Show the first of some offers, until it is answered; none hides the bar."""
         self._offers = list(offers)
         self.setVisible(bool(self._offers))
         if self._offers:
-            self.words.setText(in_words(self._offers[0]))
+            self.words.setText(in_words(self._offers[0], len(self._offers)))
 
-    def _on_restore(self) -> None:
-        offer = self._offers[0]
-        self.set_offers([])
-        self.restore_requested.emit(offer)
-
-    def _on_forget(self) -> None:
-        self.forget_requested.emit(self._offers[0])
-        self._next()
-
-    def _next(self) -> None:
-        self.set_offers(self._offers[1:])
+    def _on_clicked(self, wanted: Any, _: bool = False) -> None:
+        wanted.emit(self._offers[0])
 
 
-def in_words(offer: RecoveryOffer) -> str:
-    """Say in a sentence what an offer holds."""
+def in_words(offer: RecoveryOffer, works: int = 1) -> str:
+    """Say in a sentence what an offer holds, and how many there are."""
     count = counted(offer.objects, "object")
     active = f" and one in round {offer.active_round}" if offer.active_round else ""
     ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
-    return f"{_ago(offer.age)} {ended}: {count}{active} can be restored."
+    said = f"{_ago(offer.age)} {ended}: {count}{active} can be restored."
+    return said if works == 1 else f"{works} earlier works on this image. This one: {said}"
 
 
 def _ago(seconds: float) -> str:
