@@ -162,7 +162,7 @@ def test_layers_of_one_field_are_looked_at_together(open_dock, qtbot):
     assert [type(layer) for layer in viewer.layers].count(Labels) == 1
     dock.controller.discard()
     viewer.layers.remove(viewer.layers["cyto"])
-    assert "nuc is looked at alone" in dock.parts.status.text()
+    assert "nuc is used alone" in dock.parts.status.text()
     play(qtbot, dock, lambda: dock.prompt_controller.click((10, 10)))
     assert "layers" not in logged(dock)[-1]["look"]
 

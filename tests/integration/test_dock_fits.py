@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.settings import get_settings
 from qtpy.QtCore import QPoint, QRect
-from qtpy.QtWidgets import QLabel, QScrollArea
+from qtpy.QtWidgets import QDockWidget, QLabel, QScrollArea
 from tiny_model import make_model
 
 from napari_spa.refine.engine.config import EngineConfig
@@ -100,22 +100,38 @@ def test_nothing_is_cut_off_in_a_font_twice_as_large(make_napari_viewer, qtbot):
 
 
 @pytest.mark.parametrize("width", [1280, 1600])
-def test_a_folder_opened_second_has_room_for_its_list(make_napari_viewer, qtbot, width):
+@pytest.mark.parametrize("folder_first", [False, True])
+def test_a_folder_has_room_for_its_list_whichever_dock_came_first(
+    make_napari_viewer, qtbot, width, folder_first
+):
     viewer, model = make_napari_viewer(show=True), make_model()
-    refine = RefineDock(
-        viewer, lambda name: RefinementSession(model, config=EngineConfig(samples=12))
-    )
-    folder = None
+
+    def make_refine():
+        config = EngineConfig(samples=12)
+        return RefineDock(viewer, lambda name: RefinementSession(model, config=config))
+
+    makers = {"SPA Refine": make_refine, "SPA Folder": lambda: FolderDock(viewer)}
+    docks = {}
     try:
-        viewer.window.add_dock_widget(refine, name="SPA Refine")
-        refine.window().resize(width, 720)
-        qtbot.wait(300)
-        folder = FolderDock(viewer)
-        viewer.window.add_dock_widget(folder, name="SPA Folder")
-        qtbot.waitUntil(lambda: folder.isVisible() and folder.height() > 500, timeout=10_000)
+        for name in sorted(makers, reverse=not folder_first):
+            docks[name] = makers[name]()
+            viewer.window.add_dock_widget(docks[name], name=name)
+            docks[name].window().resize(width, 720)
+            qtbot.wait(400)
+        folder = docks["SPA Folder"]
+        tabbed = folder.visibleRegion().isEmpty()  # behind the other one, with its height
+        if tabbed:
+            dock = folder.parent()
+            while not isinstance(dock, QDockWidget):
+                dock = dock.parent()
+            dock.raise_()
+        qtbot.waitUntil(
+            lambda: folder.isVisible() and folder.height() > 500 and folder.width() > 240,
+            timeout=10_000,
+        )
+        assert tabbed <= (width == 1280)  # in a wide window both are in sight
     finally:
-        for dock in (folder, refine):
-            if dock is not None:
-                dock.release()
-                viewer.window.remove_dock_widget(dock)
-                dock.deleteLater()
+        for dock in docks.values():
+            dock.release()
+            viewer.window.remove_dock_widget(dock)
+            dock.deleteLater()

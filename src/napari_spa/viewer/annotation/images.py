@@ -192,7 +192,7 @@ class AnnotatedImages(QObject):
                 channels = annotated.choices()[0]
                 annotated.display = replace(annotated.display, channels=channels)
                 name = annotated.image.name
-                self.noticed.emit(f"{event.value.name} was removed; {name} is looked at alone.")
+                self.noticed.emit(f"{event.value.name} was removed; {name} is used alone.")
         if any(annotated.mask.owns(event.value) for annotated in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
 

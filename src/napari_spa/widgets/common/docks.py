@@ -62,16 +62,20 @@ class MainWindowCloseFilter(QObject):
 
 
 _WIDTH, _POLISHED_MS = 330, 100
+_OURS = "napari-spa dock"
 _WIDE = 1500
 """Width of a window in pixels from which there is room for two docks beside each other."""
 
 
 class DockLayout(QObject):
-    """Make room for another dock beside the one that a widget is in."""
+    """Share the room between the docks of ours, whichever of them came first."""
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget = widget
+        widget.setProperty(_OURS, True)
+        self._join_due = later(self, self._join)
+        self._join_due.start()  # once napari has put it into a dock
         self._other: QDockWidget | None = None
         self._share_due = later(self, self._share_height)
         self._widen_due = later(self, self._widen)
@@ -85,15 +89,26 @@ class DockLayout(QObject):
             window.splitDockWidget(ours, other, Qt.Orientation.Horizontal)
             other.visibilityChanged.connect(self._on_laid_out)
 
-    def join(self, widget: QWidget) -> None:
-        """Put ours beside the dock of a widget that was there, or in front of it as a tab."""
-        ours, other, window = self._dock(), _dock_of(widget), self._widget.window()
-        if ours is None or other is None or not isinstance(window, QMainWindow):
+    def stay(self) -> None:
+        """Leave ours where it is: someone has found a place for it."""
+        self._join_due.stop()
+
+    def _join(self) -> None:
+        """Put ours beside another one that was there, or in front of it as a tab."""
+        ours, window = self._dock(), self._widget.window()
+        if ours is None or not isinstance(window, QMainWindow):
+            return
+        docks = [dock for dock in window.findChildren(QDockWidget) if dock is not ours]
+        known = (d for d in docks if any(w.property(_OURS) for w in d.findChildren(QWidget)))
+        other = next(known, None)
+        if other is None:
             return
         if ours.isFloating() or window.dockWidgetArea(ours) != window.dockWidgetArea(other):
             return
         if window.width() >= _WIDE:
             window.splitDockWidget(other, ours, Qt.Orientation.Horizontal)
+            self._other = other
+            self._widen_due.start(_POLISHED_MS)
         else:
             window.tabifyDockWidget(other, ours)
             ours.raise_()
@@ -101,6 +116,8 @@ class DockLayout(QObject):
     def close(self) -> None:
         """Leave the docks as they are."""
         self._other = None
+        self._widget.setProperty(_OURS, False)
+        self._join_due.stop()
         self._share_due.stop()
         self._widen_due.stop()
 

@@ -63,8 +63,6 @@ class FolderDock(QWidget):
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
         self._places = DockLayout(self)
-        self._join_due = later(self, self._join)
-        self._join_due.start()  # once napari has put it into a dock
         self._list_due = later(self, self._list)
         self._words_due = later(self, self._show_words)
         self._connect()
@@ -127,12 +125,6 @@ class FolderDock(QWidget):
         )
         self.parts.set_keys(keys)
 
-    def _join(self) -> None:
-        """Share the room with *SPA Refine*, where that was opened first."""
-        found = self._find_refine_dock()
-        if found is not None:
-            self._places.join(found)
-
     def _find_refine_dock(self) -> RefineDock | None:
         window = getattr(self._viewer, "window", None)
         docks = () if window is None else window.dock_widgets.values()
@@ -148,6 +140,7 @@ class FolderDock(QWidget):
             dock, found = self._viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
             self._places.put_beside(dock)
         assert isinstance(found, RefineDock)
+        found.places.stay()
         self._refine_dock = found
         found.released.connect(self.controller.leave)
         return found
@@ -346,7 +339,6 @@ class FolderDock(QWidget):
         self._on_note_left()
         self._list_due.stop()
         self._words_due.stop()
-        self._join_due.stop()
         self._places.close()
         if self._keys is not None:
             self._keys.release()

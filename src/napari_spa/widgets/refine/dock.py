@@ -24,7 +24,7 @@ from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import SettingsStore
-from napari_spa.widgets.common.docks import DockLifecycle, later
+from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
 from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
@@ -83,6 +83,7 @@ class RefineDock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.parts)
+        self.places = DockLayout(self)
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
         self._activity: activity | None = None
@@ -418,6 +419,7 @@ class RefineDock(QWidget):
         self._ready_due.stop()
         self.released.emit()
         self._end_activity()
+        self.places.close()
         self._image.close()
         if self._keys is not None:
             self._keys.release()
