@@ -218,9 +218,9 @@ def test_the_focus_comes_back_after_a_round(qtbot):
     assert other.hasFocus()
 
 
-def test_the_legend_wraps_and_names_its_colours(qtbot):
+def test_the_legend_is_one_line_and_names_its_colours(qtbot):
     legend = LegendRow([((0, 145, 255), "would be added"), ((220, 38, 127), "would go")])
     qtbot.addWidget(legend)
-    assert legend.wordWrap()
+    assert not legend.wordWrap()
     assert "rgb(0, 145, 255)" in legend.text()
     assert "would&nbsp;go" in legend.text()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_ROWS, _CARD_GAP = 2, 2  # of candidates; between a picture and its switch, in pixels
+_CARD_GAP, _SMALLEST_PICTURE = 2, 84  # between a picture and its switch; a side; in pixels
 _NARROWEST = 110  # a card, in pixels, where as many as three are in a row
 _LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.presentation writes
 
@@ -170,6 +170,7 @@ class CandidateGrid(QWidget):
         super().__init__(parent)
         self.cards: list[CandidateCard] = []
         self._largest = LARGEST_SIDE
+        self._room = 2 * LARGEST_SIDE, 4 * LARGEST_SIDE
         self._order: list[int] = []
         cells = QWidget()
         self._cells = EvenGrid((2,), cells, wanted=_NARROWEST)
@@ -196,13 +197,21 @@ class CandidateGrid(QWidget):
         for card in self.cards:
             card.button.set_largest(side)
 
-    def side_for(self, width: int, height: int) -> int:
-        """Return with which side of the pictures all cards fit into so much room, in pixels."""
+    def fit(self, width: int, height: int) -> None:
+        """Draw pictures as large as leaves all cards in sight in so much room, in pixels."""
+        self._room = width, height
         card, gap = self.cards[0], self._cells.spacing()
-        side = (width - gap) // 2
-        words = card.button.heightForWidth(side) - card.button.side_at(side)
-        below = _CARD_GAP + card.toggle.sizeHint().height()
-        return (height - (_ROWS - 1) * gap) // _ROWS - words - below
+        many = len(self._order) > self._fewest
+        below = 0 if many else _CARD_GAP + card.toggle.sizeHint().height()
+        fits: list[tuple[int, int]] = []
+        for columns, rows in ((2, 3), (3, 2)) if many else ((2, 2),):
+            wide = (width - (columns - 1) * gap) // columns
+            words = card.button.heightForWidth(wide) - card.button.side_at(wide)
+            side = (height - (rows - 1) * gap) // rows - words - below
+            fits.append((min(side, wide), columns))
+        side, columns = max(fits)
+        self._cells.set_columns((columns, 2))
+        self.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
 
     def set_candidates(
         self,
@@ -227,7 +236,6 @@ class CandidateGrid(QWidget):
         shares = shares or [0.0] * len(shown)
         self._order = list(range(len(shown))) if order is None else list(order)
         self._need_cards(len(self._order))
-        self._cells.set_columns((3, 2) if len(self._order) > self._fewest else (2,))
         for position, card in enumerate(self.cards):
             if position < len(self._order):
                 letter = LETTERS[position] if blind else ""
@@ -236,6 +244,7 @@ class CandidateGrid(QWidget):
             else:
                 card.clear()
             card.setVisible(position < max(self._fewest, len(self._order)))
+        self.fit(*self._room)
         self._pages.setCurrentIndex(0)
 
     def set_certain(self, words: str = CERTAIN) -> None:

@@ -26,7 +26,7 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.actions import ACTION_TITLES
 from napari_spa.viewer.annotation.controller import HINT_CHOOSE
-from napari_spa.widgets.common.buttons import LARGEST_SIDE, FittingButton, show_key, with_key
+from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.table import ObjectTable
@@ -62,7 +62,6 @@ REFINE, OBJECTS, STACK, OPTIONS = range(4)
 _LONGEST_FIGURES = "Round 10 · 8,888,888 px · Dice about 0.85 expected: likely right"
 _WRAPPED = int(Qt.TextFlag.TextWordWrap)
 _SCROLL_BAR = 18  # its width at least, in pixels
-_SMALLEST_PICTURE = 84
 _PAGE_MARGINS, _PAGE_GAP = (2, 4, 2, 2), 4  # left, top, right, bottom; between parts; in pixels
 
 
@@ -278,8 +277,7 @@ class RefinePanel(QWidget):
         for part in self._beside:
             height = part.heightForWidth(width)
             room -= _PAGE_GAP + (height if height > 0 else part.sizeHint().height())
-        side = self.grid.side_for(width, room)
-        self.grid.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
+        self.grid.fit(width, room)
 
     def _height(self, label: QLabel, text: str, lines: int) -> int:
         """Return how high a label as wide as all of this is for a text, and for so many lines."""
