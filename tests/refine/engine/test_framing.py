@@ -65,24 +65,17 @@ def test_does_not_trust_what_the_quality_head_does_not():
     assert high[0] > 4 * low[0]
 
 
-def found(again, clicks=CLICKS, *tokens):
-    seen = RankedPrediction(prediction(60, 30), 1.0, 1.0)
-    return seen.found_again([again, *tokens], clicks, FramingConfig())
-
-
 def test_an_object_is_found_again_from_its_own_middle():
-    assert found(prediction(60, 30)) > 2 * found(prediction(60, 30, quality=0.3))
-
-
-def test_an_object_is_surer_where_any_token_sees_it_well():
-    doubtful, part = prediction(60, 30, quality=0.5), prediction(60, 20, quality=0.9)
-    assert found(doubtful, CLICKS, part) > 2 * found(doubtful)
+    seen = RankedPrediction(prediction(60, 30), 1.0)
+    texture = seen.found_again(prediction(60, 30, quality=0.3), CLICKS)
+    assert seen.found_again(prediction(60, 30), CLICKS) > 2 * texture
 
 
 def test_what_a_click_denies_hardly_counts():
-    again = prediction(60, 30)
-    assert found(again) > 3 * found(again, (Click(150.0, 150.0),)) > 0
-    assert found(again) > 3 * found(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
+    seen, again = RankedPrediction(prediction(60, 30), 1.0), prediction(60, 30)
+    held = seen.found_again(again, CLICKS)
+    assert held > 3 * seen.found_again(again, (Click(150.0, 150.0),)) > 0
+    assert held > 3 * seen.found_again(again, (*CLICKS, Click(99.5, 105.5, 0))) > 0
 
 
 def test_nothing_seen_counts_nothing_but_is_still_looked_at():
@@ -195,7 +188,7 @@ def test_what_cannot_count_for_more_is_not_looked_at_again():
     spa = load_model("spa-tiny", device="cpu").spa
     sampler, prompts = ImageSampler(data.immunohistochemistry()), Prompts((Click(360.0, 345.0),))
     looks, views = [], []
-    for spared in (np.inf, FramingConfig().spared):
+    for spared in (np.inf, 0.85):
         seen: list[FieldOfView] = []
 
         def see(windows, seen=seen):

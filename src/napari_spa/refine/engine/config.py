@@ -42,11 +42,6 @@ class FramingConfig:
     size_prior : float
         Exponent on the object's extent relative to the image: between two windows that
         are seen equally well, the larger object is meant.
-    certainty : float
-        Exponent on what the network expects of the best mask of an object that it looks at
-        again, alone and asked for by its own middle.
-    extent : float
-        Exponent on the object's extent in that second look, beside ``size_prior``.
     hypotheses : int
         So many objects of other windows are kept as what the prompts may mean instead.
     distinct : float
@@ -67,11 +62,9 @@ class FramingConfig:
     context: float = 2.0
     snap: float = 0.5
     looks: int = 5
-    spared: float = 0.33
+    spared: float = 0.85
     alone: float = 0.3
     size_prior: float = 0.2
-    certainty: float = 4.0
-    extent: float = 0.2
     hypotheses: int = 6
     distinct: float = 0.5
     size_merit: float = 0.05

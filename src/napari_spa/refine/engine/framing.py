@@ -237,7 +237,6 @@ def _look_again(
     """
     looks, weighed = _Looks([], [], [], []), [0.0]
     likely = _likelihoods([ranked.prediction for ranked in seen], expected, config)
-    tokens = range(1 + spa.config.multimask_outputs)
     for start in range(0, len(seen), _TOGETHER):
         best, fitting = max(looks.scores, default=-1.0), max(weighed)
         some = [
@@ -250,15 +249,12 @@ def _look_again(
             continue
         windows = see([_centred(ranked.prediction, prompts, config, sampler) for ranked in some])
         middles = [_middle(ranked.prediction, sampler.shape) for ranked in some]
-        answers = _chunks(ask(spa, windows, [(middle,) for middle in middles], tokens), len(tokens))
-        scores = [
-            ranked.found_again(answer, prompts.clicks, config)
-            for ranked, answer in zip(some, answers, strict=True)
-        ]
+        alone = ask(spa, windows, [(middle,) for middle in middles])
+        scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
         clicked = ask(spa, windows, [prompts.clicks] * len(some))
         weighed += (_likelihoods(clicked, expected, config) * scores).tolist()
         looks.middles.extend(middles)
-        looks.alone.extend(answer[0] for answer in answers)
+        looks.alone.extend(alone)
         looks.clicked.extend(clicked)
         looks.scores.extend(scores)
     return looks
@@ -637,14 +633,10 @@ class RankedPrediction:
     likely : float
         How likely it is meant, by its extent and place in the window and by its neighbours
         in the pyramid, before the quality head is believed.
-    again : float
-        What it may count for at most when it is looked at alone, before the quality head is
-        believed: of two that are seen equally well, the larger one is meant.
     """
 
     prediction: WindowPrediction
     likely: float
-    again: float
 
     @property
     def merit(self) -> float:
@@ -654,18 +646,14 @@ class RankedPrediction:
     @property
     def at_best(self) -> float:
         """The most that it can count for when it is looked at alone."""
-        return self.again * float(np.clip(self.prediction.quality, 0.0, 1.0) ** 0.5)
+        return self.likely * float(np.clip(self.prediction.quality, 0.0, 1.0) ** 0.5)
 
-    def found_again(
-        self, answer: Sequence[WindowPrediction], clicks: Sequence[Click], config: FramingConfig
-    ) -> float:
+    def found_again(self, alone: WindowPrediction, clicks: Sequence[Click]) -> float:
         """Return what it counts for when it was looked at alone, asked for by its own middle.
 
         A thing is an object if it is found again from there, and meant if it holds the clicks.
-        What the network expects of its best answer, over all output tokens, tells most.
         """
-        alone, best = answer[0], max(one.quality for one in answer)
-        trust = np.clip(alone.quality, 0.0, 1.0) * np.clip(best, 0.02, 1.0) ** config.certainty
+        trust = np.clip(alone.quality, 0.0, 1.0)
         whole = 1.0 - min(1.0, 2.0 * alone.border)
         denied = sum(not alone.agrees(click) for click in clicks)
         return self.at_best * float(trust) * whole * float(_DENIED**denied)
@@ -706,7 +694,7 @@ def rank_predictions(
             likely = (config.alone + agree / max(len(near), 1)) * _size_preference(prediction.share)
             whole = 1.0 - min(1.0, 2.0 * prediction.border)
             likely *= whole * float(extent**config.size_prior)
-            ranked = RankedPrediction(prediction, likely, likely * float(extent**config.extent))
+            ranked = RankedPrediction(prediction, likely)
             found.append((ranked.merit * float(size), ranked))
     found.sort(key=lambda pair: -pair[0])
     kept: list[RankedPrediction] = []
