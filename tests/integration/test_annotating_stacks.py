@@ -21,9 +21,7 @@ from napari_spa.widgets.refine.dock import RefineDock
 MODEL = make_model()
 SHAPE = (12, 64, 72)
 # A random network sees no object end; only the stack's edges and empty masks do.
-ON_AND_ON = PropagationConfig(
-    uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, fade=-1e9, shift=1e9
-)
+ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
 SCALE, TRANSLATE = (2.5, 0.7, 0.7), (10.0, -3.0, 4.0)
 
 
@@ -318,5 +316,26 @@ def test_thirty_objects_equal_the_headless_api_bit_for_bit(make_napari_viewer, q
         gui.idle()
         saved = tifffile.imread(tmp_path / "renamed-labels.tif")
         np.testing.assert_array_equal(saved, library.array)
+    finally:
+        dock.release()
+
+
+def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(stack()[:4], name="movie", axis_labels=("t", "y", "x"))
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        gui = InViewer(viewer, dock, qtbot)
+        dock.propagation.config = ON_AND_ON
+        said = []
+        gui.controller.status_message.connect(said.append)
+        gui.start(1, (30.0, 30.0))
+        number = finish(gui)
+        gui.propagate(number, 1)
+        assert said[-1].startswith("Propagated to ")
+        assert " frame" in said[-1]
+        assert not [text for text in said if "slice" in text.lower()]
+        assert dock.parts.stack.strip.words_at(1).startswith("Frame 1 of")
     finally:
         dock.release()

@@ -1,5 +1,7 @@
 """Tests of following an object: where it starts, where it ends, what it leaves alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,11 +11,11 @@ from napari_spa import load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, InputError
-from napari_spa.refine.annotation.appearance import Appearance, relocated
+from napari_spa.refine.annotation.appearance import Appearance, Match, Patch, moved
 from napari_spa.refine.annotation.propagation import (
     PropagationConfig,
     deep_points,
-    lost,
+    expected_dice,
     propagate,
     propagate_one,
 )
@@ -75,7 +77,8 @@ def test_spa_tiny_follows_a_drifting_ball_to_its_end():
     found, ending = play(propagate(session, image.__getitem__, range(5, len(image)), mask, start=4))
     assert [f.position for f in found] == [5, 6, 7, 8, 9]
     assert ending.position == 10
-    assert ending.sentence.startswith("Ended at slice 10")
+    assert ending.sentence().startswith("Ended at slice 10")
+    assert ending.sentence("frame").startswith("Ended at frame 10")
     scores = [dice(f.proposal.mask, truth[f.position]) for f in found]
     assert np.mean(scores) > 0.85
     assert session.profile is None  # nothing was accepted
@@ -103,7 +106,7 @@ def test_a_slice_can_be_had_again_from_its_decisions(tiny):
 
 def test_a_limit_and_an_edge_end_it(tiny):
     image, _ = ball(slices=6)
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
     mask = disc((96, 96), (47, 47), 14)
     found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=anything))
     if ending.reason == "edge":
@@ -123,7 +126,7 @@ def test_what_was_found_before_a_cancel_stays(tiny):
         if len(steps) > 1:
             raise Cancelled("stopped")
 
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
     mask = disc((96, 96), (47, 47), 14)
     walk = propagate(
         tiny, image.__getitem__, [1, 2, 3], mask, config=anything, progress=stop_at_the_second
@@ -134,23 +137,40 @@ def test_what_was_found_before_a_cancel_stays(tiny):
     assert first.position == 1
 
 
+FIRST = Appearance(value=0.5, spread=0.05, contrast=0.3, edge=0.05)
+SURE = {"network": 0.9, "sharpness": 0.93}
+
+
+def test_what_looks_as_before_is_expected_to_fit():
+    assert expected_dice(FIRST, FIRST, 0.98, SURE) > 0.85
+
+
 @pytest.mark.parametrize(
-    ("now", "ended"),
+    ("change", "likeness", "signs"),
     [
-        (Appearance(0.50, 0.05, 0.30), False),
-        (Appearance(0.55, 0.05, 0.20), False),
-        (Appearance(0.50, 0.05, 0.05), True),  # no contrast left
-        (Appearance(0.50, 0.05, -0.30), True),  # the other way round
-        (Appearance(0.20, 0.05, 0.30), True),  # another grey value
+        ({"value": 0.2}, 0.95, SURE),  # another grey value
+        ({"edge": -0.02}, 0.95, SURE),  # the outline is none any more
+        ({}, 0.6, SURE),  # it looks otherwise
+        ({}, 0.95, {"network": 0.5, "sharpness": 0.93}),  # the network sees nothing
+        ({}, 0.95, {"network": 0.9, "sharpness": 0.75}),  # nor where it would end
     ],
 )
-def test_an_object_is_told_by_its_looks(now, ended):
-    assert lost(Appearance(0.5, 0.05, 0.3), now, PropagationConfig()) is ended
+def test_each_sign_of_an_end_lowers_what_is_expected(change, likeness, signs):
+    as_before = expected_dice(FIRST, FIRST, 0.95, SURE)
+    assert expected_dice(FIRST, replace(FIRST, **change), likeness, signs) < as_before - 0.05
 
 
-def test_an_object_without_contrast_is_not_lost_for_lack_of_it():
+def test_an_object_that_fades_ends():
+    gone = Appearance(value=0.25, spread=0.05, contrast=0.03, edge=0.005)
     config = PropagationConfig()
-    assert not lost(Appearance(0.5, 0.05, 0.02), Appearance(0.52, 0.05, -0.02), config)
+    assert (
+        1 - expected_dice(FIRST, gone, 0.6, {"network": 0.7, "sharpness": 0.8}) > config.uncertainty
+    )
+
+
+def test_an_object_without_contrast_is_told_by_the_rest():
+    flat = Appearance(value=0.5, spread=0.01, contrast=0.0, edge=0.0)
+    assert expected_dice(flat, flat, 0.98, SURE) > 0.85
 
 
 def movie(frames=8, drift=(2, 3), shape=(96, 128), centre=(30, 34), radii=(13, 17)):
@@ -175,6 +195,11 @@ def movie(frames=8, drift=(2, 3), shape=(96, 128), centre=(30, 34), radii=(13, 1
     return np.stack(noisy).clip(0, 255).astype(np.uint8), np.stack([mine[f] for f in frame])
 
 
+def relocated(mask, before, after):
+    match = Patch.of(before, mask).find(after)
+    return moved(mask, match.down, match.right, after.shape)
+
+
 @pytest.mark.parametrize("drift", [(0, 0), (2, 3), (-4, 1), (0, -6)])
 def test_an_object_is_found_where_it_moved_to(drift):
     image, truth = movie(frames=2, drift=drift)
@@ -197,8 +222,18 @@ def test_what_leaves_the_image_is_cut_and_nothing_to_compare_moves_nothing():
     found = relocated(mask, before, after)
     np.testing.assert_array_equal(found.region.paste(found.pixels, truth[1].shape), truth[1])
     blank = ImageSampler(np.full(truth[0].shape, 7, np.uint8))
-    assert relocated(mask, blank, after) is mask
-    assert relocated(mask, before, blank) is mask
+    assert Patch.of(blank, mask).find(after) == Match(0, 0, 0.0)
+    assert Patch.of(before, mask).find(blank, 3, -2) == Match(3, -2, 0.0)
+    assert moved(mask, 900, 0, truth[0].shape) is mask
+
+
+def test_a_patch_is_found_again_after_many_moves():
+    image, truth = movie(frames=8)
+    before, after = (ImageSampler(image[t]) for t in (0, 7))
+    patch = Patch.of(before, LocalMask.crop(truth[0]))
+    match = patch.find(after, down=13, right=22)
+    assert (match.down, match.right) == (14, 21)
+    assert match.likeness > 0.9 > patch.find(after, down=40, right=-20).likeness
 
 
 def test_a_moving_object_keeps_its_place_and_size():
@@ -210,6 +245,37 @@ def test_a_moving_object_keeps_its_place_and_size():
     assert len(found) == 7
     assert min(dice(f.proposal.mask, truth[f.position]) for f in found) > 0.9
     assert [f.proposal.area for f in found] == pytest.approx([truth[0].sum()] * 7, rel=0.1)
+
+
+def two_behind_each_other(dim=0.35):
+    """A speckled oval on slices 0 to 4, another one in its place from 6 on, hardly any on 5."""
+    rng = np.random.default_rng(8)
+    rows, columns = np.indices((96, 96))
+    mine = ((rows - 46) / 14) ** 2 + ((columns - 48) / 18) ** 2 < 1
+    other = ((rows - 49) / 17) ** 2 + ((columns - 45) / 14) ** 2 < 1
+    parts = [80.0 * mine] * 5 + [80 * dim * (mine & other)] + [80.0 * other] * 8
+    speckle = 60 * ndimage.gaussian_filter(rng.standard_normal((2, 96, 96)), (0, 2, 2))
+    noise = 3 * rng.standard_normal((len(parts), 96, 96))
+    field = [60 + part + speckle[int(z > 5)] for z, part in enumerate(parts)]
+    smooth = ndimage.gaussian_filter(np.stack(field), (0, 1, 1))
+    return (smooth + noise).clip(0, 255).astype(np.uint8), mine
+
+
+def test_an_object_that_was_lost_once_stays_in_doubt_and_ends():
+    image, mine = two_behind_each_other()
+    session = RefinementSession(load_model("spa-tiny"))
+    mask = LocalMask.crop(mine)
+    positions = range(1, len(image))
+    found, ending = play(propagate(session, image.__getitem__, positions, mask, start=0))
+    assert [f.position for f in found if not f.doubtful] == [1, 2, 3, 4]
+    assert ending.reason in ("uncertain", "moved")
+    assert ending.position <= 8
+    unsure = [f.proposal.uncertainty for f in found]
+    assert unsure == sorted(unsure)
+    on = PropagationConfig(uncertainty=1.0, overlap=0.0, doubts=0)
+    found, ending = play(propagate(session, image.__getitem__, positions, mask, start=0, config=on))
+    assert ending.reason == "edge"
+    assert all(f.doubtful for f in found if f.position >= 5)
 
 
 def test_deep_points_lie_deep_and_apart():

@@ -22,9 +22,7 @@ from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
 
 MODEL = make_model()
-ON_AND_ON = PropagationConfig(
-    uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, fade=-1e9, shift=1e9
-)
+ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
 
 
 class GatedSession(RefinementSession):

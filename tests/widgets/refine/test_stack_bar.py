@@ -2,7 +2,7 @@
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from napari_spa.widgets.objects.model import STATUS_COLOURS
 from napari_spa.widgets.refine.stack_bar import StackBar
@@ -123,3 +123,16 @@ def test_words_say_what_is_known(bar):
     assert not bar.summary.isVisible()
     bar.set_summary("9 slices, stopped because the object ends")
     assert bar.summary.isVisible()
+
+
+def test_a_movie_has_frames(bar):
+    bar.set_keys({1: "."})
+    bar.set_slices(8, 2, "frame")
+    assert bar.strip.words_at(2) == "Frame 2 of 0–7: nothing yet"  # noqa: RUF001
+    buttons = [*bar.propagate_one.values(), *bar.propagate.values()]
+    said = [text for b in buttons for text in (b.toolTip(), b.accessibleName())]
+    said += [label.text() for label in bar.findChildren(QLabel)] + [bar.strip.accessibleName()]
+    assert not [text for text in said if "slice" in text]
+    assert "Key: ." in bar.propagate_one[1].toolTip()
+    bar.set_slices(8, 2)
+    assert "slice after" in bar.propagate_one[1].toolTip()

@@ -32,71 +32,90 @@ class Appearance:
     value: float  # median inside
     spread: float  # standard deviation inside
     contrast: float  # median inside minus median around it
+    edge: float  # mean slope of the grey values across the outline, rising inwards, per pixel
+
+    @classmethod
+    def of(cls, sampler: ImageSampler, mask: LocalMask) -> Appearance:
+        """Look at an object, not empty, and at a ring around it."""
+        reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
+        region = _around(mask.region, reach, sampler.shape)
+        grey = _grey(sampler, region)
+        pixels = mask.within(region)
+        away = ndimage.distance_transform_edt(~pixels)
+        core = ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
+        inside = grey[core if core.any() else pixels]
+        around = grey[(away > 1) & (away <= reach)]
+        middle = float(np.median(inside))
+        outside = float(np.median(around)) if around.size else middle
+        depth = ndimage.distance_transform_edt(pixels) - away
+        edge = 0.0
+        if min(grey.shape) > 1:
+            inwards, slopes = np.gradient(ndimage.gaussian_filter(depth, 1)), np.gradient(grey)
+            across = inwards[0] * slopes[0] + inwards[1] * slopes[1]
+            edge = float(across[np.abs(depth) < 1.5].mean())
+        return cls(middle, float(inside.std()), middle - outside, edge)
 
 
-def appearance(sampler: ImageSampler, mask: LocalMask) -> Appearance:
-    """Look at an object, not empty, and at a ring around it."""
-    reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
-    region = _around(mask.region, reach, sampler.shape)
-    grey = _grey(sampler, region)
-    pixels = mask.within(region)
-    away = ndimage.distance_transform_edt(~pixels)
-    core = ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
-    inside = grey[core if core.any() else pixels]
-    around = grey[(away > 1) & (away <= reach)]
-    middle = float(np.median(inside))
-    outside = float(np.median(around)) if around.size else middle
-    return Appearance(middle, float(inside.std()), middle - outside)
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where an object is on another slice, by its looks."""
+
+    down: int  # pixels that it moved
+    right: int
+    likeness: float  # normalised cross-correlation there, in [-1, 1]
 
 
-def relocated(mask: LocalMask, before: ImageSampler, after: ImageSampler) -> LocalMask:
-    """Return a mask, not empty, where its object lies on the next slice.
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """An object with a rim of its surroundings as they are on one slice, to be found on others."""
 
-    The object with a rim of its surroundings is looked for around its place by normalised
-    cross-correlation.  It stays where no other place looks clearly more like it.
+    grey: FloatArray  # every ``step``-th pixel of the region
+    region: Region
+    step: int
+    furthest: int  # steps that it may move each way
 
-    Parameters
-    ----------
-    mask : LocalMask
-        On the slice ``before``.
-    before, after : ImageSampler
-        Two slices of one shape.
+    @classmethod
+    def of(cls, sampler: ImageSampler, mask: LocalMask) -> Patch:
+        """Cut out an object, not empty."""
+        side = np.sqrt(mask.area)
+        region = _around(mask.region, int(max(2, round(0.15 * side))), sampler.shape)
+        step = max(1, -(-max(region.height, region.width) // _FINEST))
+        furthest = max(4, round(_REACH * side / step))
+        return cls(_grey(sampler, region)[::step, ::step], region, step, furthest)
 
-    Returns
-    -------
-    LocalMask
-        Cut at the image's edge.
-    """
-    from skimage.feature import match_template  # slow to import
+    def find(self, sampler: ImageSampler, down: int = 0, right: int = 0) -> Match:
+        """Look for it on another slice of the same shape, around where it would be after a move.
 
-    side = np.sqrt(mask.area)
-    near = _around(mask.region, int(max(2, round(0.15 * side))), before.shape)
-    step = max(1, -(-max(near.height, near.width) // _FINEST))
-    furthest = max(4, round(_REACH * side / step))  # in steps
-    seen = _around(near, furthest * step, after.shape)
-    template, there = _grey(before, near)[::step, ::step], _grey(after, seen)
-    # The window is as if the image went on: each place is as far from its edge as it could be.
-    top, left = (
-        furthest * step - (near.row - seen.row),
-        furthest * step - (near.column - seen.column),
-    )
-    bottom, right = (
-        near.height + 2 * furthest * step - top - seen.height,
-        near.width + 2 * furthest * step - left - seen.width,
-    )
-    there = np.pad(there, ((top, bottom), (left, right)), mode="edge")[::step, ::step]
-    if min(template.std(), there.std()) < _FLAT:
-        return mask  # nothing to tell a place by
-    likeness = match_template(there, template)
-    rows, columns = np.indices(likeness.shape) - furthest
-    preferred = likeness - _FAR * (rows**2 + columns**2) / furthest**2
-    best = np.unravel_index(int(preferred.argmax()), likeness.shape)
-    if likeness[best] < likeness[furthest, furthest] + _GAIN:
-        return mask
-    return _moved(mask, int(rows[best]) * step, int(columns[best]) * step, after.shape)
+        It stays at that place where no other one looks clearly more like it.
+        """
+        from skimage.feature import match_template  # slow to import
+
+        reach, shape = self.furthest * self.step, sampler.shape
+        top, left = self.region.row + down - reach, self.region.column + right - reach
+        height, width = self.region.height + 2 * reach, self.region.width + 2 * reach
+        # As if the image went on: its edge pixels are repeated outside of it.
+        rows = np.clip(np.arange(top, top + height), 0, shape[0] - 1)
+        columns = np.clip(np.arange(left, left + width), 0, shape[1] - 1)
+        first, last = (rows[0], columns[0]), (rows[-1], columns[-1])
+        seen = Region(
+            int(first[0]), int(first[1]), int(last[0] - first[0]) + 1, int(last[1] - first[1]) + 1
+        )
+        there = _grey(sampler, seen)[np.ix_(rows - first[0], columns - first[1])]
+        there = there[:: self.step, :: self.step]
+        if min(self.grey.std(), there.std()) < _FLAT:
+            return Match(down, right, 0.0)  # nothing to tell a place by
+        likeness = match_template(there, self.grey)
+        rows, columns = np.indices(likeness.shape) - self.furthest
+        preferred = likeness - _FAR * (rows**2 + columns**2) / self.furthest**2
+        best = np.unravel_index(int(preferred.argmax()), likeness.shape)
+        still = float(likeness[self.furthest, self.furthest])
+        if likeness[best] < still + _GAIN:
+            return Match(down, right, still)
+        moved = int(rows[best]) * self.step, int(columns[best]) * self.step
+        return Match(down + moved[0], right + moved[1], float(likeness[best]))
 
 
-def _moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> LocalMask:
+def moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> LocalMask:
     """Move a mask, cut at the image's edge; it stays where nothing of it would be left."""
     box = mask.region
     top, left = box.row + down, box.column + right

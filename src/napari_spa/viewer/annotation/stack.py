@@ -15,6 +15,7 @@ from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, Pr
 from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.layers.planes import (
+    axis_kind,
     image_plane_of,
     show_plane,
     shown_plane,
@@ -43,8 +44,9 @@ class StackPropagation(QObject):
         controller.proposed.connect(self._prefetch)
 
     def limit(self, slices: int, uncertainty: float) -> None:
-        """Set how far propagation goes at most, and at which uncertainty it ends."""
-        self.config = PropagationConfig(limit=slices, uncertainty=uncertainty)
+        """Set how far propagation goes at most, and at which uncertainty it ends: at 1, never."""
+        doubts = PropagationConfig().doubts if uncertainty < 1 else 0
+        self.config = PropagationConfig(limit=slices, uncertainty=uncertainty, doubts=doubts)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -55,6 +57,12 @@ class StackPropagation(QObject):
             return None
         annotated, plane, axis = place
         return spatial_shape(annotated.image)[axis], plane.index[axis]
+
+    def unit(self) -> str:
+        """Return what one walks through: slices, or frames where the axis is time."""
+        place = self._place()
+        frames = place is not None and axis_kind(place[0].image, place[2]) == "frame"
+        return "frame" if frames else "slice"
 
     def results(self) -> dict[int, tuple[float, str]]:
         """Return uncertainty and status of the selected object on each slice it is on."""
@@ -86,7 +94,7 @@ class StackPropagation(QObject):
         annotated, plane, axis, number, mask, mixture = taken
         position = plane.index[axis] + step
         if not 0 <= position < spatial_shape(annotated.image)[axis]:
-            self._controller.status_message.emit("This is the last slice that way.")
+            self._controller.status_message.emit(f"This is the last {self.unit()} that way.")
             return
         following = plane.at(axis, position)
         before, image_plane = (
@@ -119,7 +127,7 @@ class StackPropagation(QObject):
         if taken is None or session is None:
             return
         annotated, plane, axis, number, mask, mixture = taken
-        image, look, config = annotated.image, annotated.look, self.config
+        image, look, config, unit = annotated.image, annotated.look, self.config, self.unit()
         ways = [
             self._way(annotated, plane, axis, number, step)
             for step, name in ((1, "forward"), (-1, "backward"))
@@ -135,7 +143,7 @@ class StackPropagation(QObject):
             for way in ways:
 
                 def step(share: float, message: str) -> None:
-                    handle(done / total, f"slice {done + 1} of at most {total}")  # noqa: B023
+                    handle(done / total, f"{unit} {done + 1} of at most {total}")  # noqa: B023
 
                 walk = propagate(
                     session,
@@ -158,10 +166,10 @@ class StackPropagation(QObject):
                     handle.report((plane.at(axis, found.position), found, source))
             return endings
 
-        self._controller.status_message.emit(f"Following object {number} through the stack…")
+        self._controller.status_message.emit(f"Following object {number} through the {unit}s…")
         self._controller.submit(
             job,
-            partial(self._ended, annotated),
+            partial(self._ended, annotated, unit),
             on_value=lambda value: self._write(annotated, number, group, *value),
         )
 
@@ -203,7 +211,7 @@ class StackPropagation(QObject):
         mask = None if number is None else annotated.annotation.pixels(number, plane)
         if number is None or part is None or mask is None:
             controller.status_message.emit(
-                "Choose an object on this slice first: click on one, or in the list."
+                f"Choose an object on this {self.unit()} first: click on one, or in the list."
             )
             return None
         mixture = part.decisions[-1].mixture if part.decisions else None
@@ -246,14 +254,14 @@ class StackPropagation(QObject):
             return
         self._controller.objects_changed.emit()
 
-    def _ended(self, annotated: AnnotatedImage, endings: list[Ending]) -> None:
+    def _ended(self, annotated: AnnotatedImage, unit: str, endings: list[Ending]) -> None:
         results = self.results() if annotated is self._controller.current else {}
         doubtful = sum(status == "review" for _, status in results.values())
         needs = "needs" if doubtful == 1 else "need"
         look = f"; {doubtful} {needs} review" if doubtful else ""
-        why = " ".join(ending.sentence for ending in endings)
+        why = " ".join(ending.sentence(unit) for ending in endings)
         self._controller.status_message.emit(
-            f"Propagated to {counted(len(results), 'slice')}{look}. {why}"
+            f"Propagated to {counted(len(results), unit)}{look}. {why}"
         )
 
     def _prefetch(self, *_: object) -> None:

@@ -144,7 +144,7 @@ class ImageBinding(QObject):
         """Show which slice of the stack it is."""
         target, viewer = self._controller.target(), self._controller.viewer
         count, current = self._propagation.slices() or (1, 0)
-        self._parts.stack.set_slices(count, current)
+        self._parts.stack.set_slices(count, current, self._propagation.unit())
         self._parts.set_stack(count > 1)
         self._parts.stack.set_results(self._propagation.results())
         try:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 _OTHER_COLOUR = (140, 140, 140)
 _PROPAGATE_ONE = {
-    -1: ("Carry to previous", "◂ Carry", "Propose this object on the slice before."),
-    1: ("Carry to next", "Carry ▸", "Propose this object on the slice after."),
+    -1: ("Carry to previous", "◂ Carry", "Propose this object on the {unit} before."),
+    1: ("Carry to next", "Carry ▸", "Propose this object on the {unit} after."),
 }
 _PROPAGATE = {
-    "backward": ("↑ to first", "↑", "Towards the first slice, until the object ends."),
+    "backward": ("↑ to first", "↑", "Towards the first {unit}, until the object ends."),
     "both": ("both ways", "↑↓", "Both ways, until the object ends."),
-    "forward": ("↓ to last", "↓", "Towards the last slice, until the object ends."),
+    "forward": ("↓ to last", "↓", "Towards the last {unit}, until the object ends."),
 }
 
 
@@ -38,16 +38,17 @@ class UncertaintyStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._count, self._current = 1, 0
+        self._count, self._current, self._unit = 1, 0, "slice"
         self._results: dict[int, tuple[float, str]] = {}
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setAccessibleName("Uncertainty of each slice")
+        self.set_slices(1, 0)
 
-    def set_slices(self, count: int, current: int) -> None:
-        """Show so many slices and mark one."""
-        self._count, self._current = max(1, count), current
+    def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
+        """Show so many slices, or frames, and mark one."""
+        self._count, self._current, self._unit = max(1, count), current, unit
+        self.setAccessibleName(f"Uncertainty of each {unit}")
         self.setAccessibleDescription(self.words_at(current))
         self.update()
 
@@ -59,7 +60,8 @@ class UncertaintyStrip(QWidget):
 
     def words_at(self, position: int) -> str:
         """Say what is known of a slice."""
-        words = f"Slice {position} of 0–{self._count - 1}"  # noqa: RUF001  as napari's slider counts
+        last = self._count - 1  # as napari's slider counts
+        words = f"{self._unit.capitalize()} {position} of 0–{last}"  # noqa: RUF001
         if position not in self._results:
             return f"{words}: nothing yet"
         uncertainty, status = self._results[position]
@@ -148,6 +150,7 @@ class StackBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._count, self._current, self._active = 1, 0, False
+        self._unit, self._keys = "slice", dict[int | str, str]()
         self.propagate_one = {step: FittingButton() for step in _PROPAGATE_ONE}
         self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
         self.strip = UncertaintyStrip()
@@ -171,26 +174,28 @@ class StackBar(QWidget):
             button.clicked.connect(partial(self._on_propagate_one, step))
         for direction, button in self.propagate.items():
             button.clicked.connect(partial(self._on_propagate, direction))
-        layout.addWidget(QLabel("Uncertainty per slice"))
+        self._title = QLabel()
+        layout.addWidget(self._title)
         layout.addWidget(self.strip)
         layout.addWidget(self.summary)
-        self.set_keys({})
         self.set_summary("")
         self.set_slices(1, 0)
+        self._name_all()
 
     # ------------------------------------------------------------------ setters
 
     def set_keys(self, keys: Mapping[int | str, str]) -> None:
         """Show other keys: a step or direction, and its key."""
-        for step, button in self.propagate_one.items():
-            _label(button, *_PROPAGATE_ONE[step], key=keys.get(step, ""))
-        for direction, button in self.propagate.items():
-            _label(button, *_PROPAGATE[direction], key=keys.get(direction, ""))
+        self._keys = dict(keys)
+        self._name_all()
 
-    def set_slices(self, count: int, current: int) -> None:
-        """Say how many slices there are and which is on show; one slice hides all this."""
+    def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
+        """Say how many slices, or frames, there are and which is on show; one hides all this."""
         self._count, self._current = count, current
-        self.strip.set_slices(count, current)
+        self.strip.set_slices(count, current, unit)
+        if unit != self._unit:
+            self._unit = unit
+            self._name_all()
         self._refresh()
         self.setVisible(count > 1)
 
@@ -208,6 +213,21 @@ class StackBar(QWidget):
         self._active = active
         self._refresh()
 
+    def _name_all(self) -> None:
+        self._title.setText(f"Uncertainty per {self._unit}")
+        for step, button in self.propagate_one.items():
+            self._name(button, step, *_PROPAGATE_ONE[step])
+        for direction, button in self.propagate.items():
+            self._name(button, direction, *_PROPAGATE[direction])
+
+    def _name(
+        self, button: FittingButton, which: int | str, long: str, short: str, tip: str
+    ) -> None:
+        tip, key = tip.format(unit=self._unit), self._keys.get(which, "")
+        button.set_texts(with_key(long, key), with_key(short, key), short)
+        button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+        button.setAccessibleName(f"{long}: {tip}")
+
     def _refresh(self) -> None:
         before, after = self._current > 0, self._current < self._count - 1
         for button, possible in (
@@ -224,9 +244,3 @@ class StackBar(QWidget):
 
     def _on_propagate(self, direction: str, _: bool = False) -> None:
         self.propagate_requested.emit(direction)
-
-
-def _label(button: FittingButton, long: str, short: str, tip: str, *, key: str) -> None:
-    button.set_texts(with_key(long, key), with_key(short, key), short)
-    button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
-    button.setAccessibleName(f"{long}: {tip}")
