@@ -5,8 +5,11 @@ import pytest
 from scipy import ndimage
 from tiny_model import make_model
 
+from napari_spa.io.event_log import read_records
 from napari_spa.io.models.load import load_model
+from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.actions import DEFAULT_KEYS
 from napari_spa.widgets.refine.dock import RefineDock
@@ -164,6 +167,95 @@ def test_a_click_on_an_accepted_object_selects_it(open_dock, qtbot):
     again = play(qtbot, dock, lambda: dock.objects.reopen(1))
     np.testing.assert_array_equal(again.mask, first.mask)
     assert list(objects(dock)) == [1]
+
+
+def state(dock):
+    """All that undo and redo move: objects, labels, current object and its round."""
+    active = dock.controller.active
+    number = None if active is None else (active.number, active.shown.proposal.round)
+    return list(objects(dock)), number, labels(dock).copy()
+
+
+def assert_state(dock, expected):
+    now = state(dock)
+    assert now[:2] == expected[:2]
+    np.testing.assert_array_equal(now[2], expected[2])
+
+
+def test_undo_and_redo_go_along_rounds_and_accepted_objects(open_dock, qtbot):
+    dock = open_dock(noise())
+    places = [(30.0, 30.0), (30.0, 150.0), (30.0, 270.0)]
+    acts = [lambda p=p: dock.prompt_controller.click(p, aim="next") for p in places]
+    acts.insert(1, lambda: dock.controller.pick(0))
+    acts.insert(3, lambda: dock.controller.pick(1))
+    states = []
+    for act in acts:
+        play(qtbot, dock, act)
+        states.append(state(dock))
+    picks = dock.controller.session.profile.picks
+    undo, redo = (dock.parts.action_buttons[name] for name in ("undo", "redo"))
+    for _ in range(2):
+        for expected in reversed(states[:-1]):
+            play(qtbot, dock, undo.click)
+            assert_state(dock, expected)
+        assert not undo.isEnabled()
+        for expected in states[1:]:
+            assert redo.isEnabled()
+            play(qtbot, dock, redo.click)
+            assert_state(dock, expected)
+        assert not redo.isEnabled()
+    assert dock.controller.session.profile.picks == picks == 2
+    dock.controller.accept()  # and one that no click follows
+    done = state(dock)
+    play(qtbot, dock, undo.click)
+    assert_state(dock, states[-1])
+    redo.click()
+    assert_state(dock, done)
+    play(qtbot, dock, undo.click)
+    play(qtbot, dock, lambda: dock.controller.pick(0))  # something else: there is no redo
+    assert not redo.isEnabled()
+    log = dock.controller.autosave.log_of(dock.controller.current)
+    expected = state(dock)
+    dock.controller.autosave.flush()
+    surface = ArraySurface(np.zeros(labels(dock).shape, np.uint32))
+    logged = read_journal(read_records(log), surface)
+    assert list(logged.annotation.objects) == expected[0]
+    assert (logged.active.number, logged.active.round) == expected[1]
+    shown = np.where(labels(dock) == logged.active.number, 0, labels(dock))
+    np.testing.assert_array_equal(surface.array, shown)
+
+
+def test_a_discarded_object_comes_back_with_its_rounds(open_dock, qtbot):
+    dock = open_dock(noise())
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
+    dock.controller.accept()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 150)))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    play(qtbot, dock, dock.controller.undo)
+    before = state(dock)
+    undo = dock.parts.action_buttons["undo"]
+    dock.parts.action_buttons["discard"].click()
+    assert "Undo brings it back" in dock.parts.status.text()
+    assert not (labels(dock) == 2).any()
+    play(qtbot, dock, undo.click)
+    assert_state(dock, before)
+    assert dock.controller.can_redo
+    log = dock.controller.autosave.log_of(dock.controller.current)
+    dock.controller.autosave.flush()
+    logged = read_journal(read_records(log), ArraySurface(np.zeros(labels(dock).shape, np.uint32)))
+    assert (logged.active.number, logged.active.round, logged.active.undone) == (2, 2, 1)
+    dock.controller.discard()  # nothing was done since: undo goes further back
+    again = play(qtbot, dock, undo.click)
+    assert dock.controller.active.number == 1
+    assert again.round == 1
+    dock.controller.accept()
+    play(qtbot, dock, lambda: dock.objects.reopen(1))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    changed = state(dock)
+    dock.controller.discard()
+    play(qtbot, dock, undo.click)
+    assert_state(dock, changed)
 
 
 def test_what_was_painted_on_is_reopened_as_painted(open_dock, qtbot):

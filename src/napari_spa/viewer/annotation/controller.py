@@ -17,6 +17,7 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target
+from napari_spa.viewer.annotation.image import same_acts
 from napari_spa.viewer.annotation.images import AnnotatedImages
 from napari_spa.viewer.annotation.model import ActiveModel, make_session, rehearse
 from napari_spa.viewer.annotation.round import (
@@ -28,7 +29,7 @@ from napari_spa.viewer.annotation.round import (
 from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs
-from napari_spa.viewer.layers.planes import image_plane_of, pixel_side
+from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, show_plane
 from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage
+    from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, DroppedObject
     from napari_spa.viewer.annotation.model import SessionFactory
 
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
@@ -191,7 +192,18 @@ class AnnotationController(QObject):
         """Whether there is an earlier round, or an act on the objects to take back."""
         if self.choosing:
             return self.follows or (self.session is not None and self.session.can_undo)
-        return self.current is not None and self.current.annotation.last_change is not None
+        if self.current is None:
+            return False
+        return self.returns is not None or self.current.annotation.last_change is not None
+
+    @property
+    def returns(self) -> DroppedObject | None:
+        """The discarded object that undo brings back: nothing was done to objects since."""
+        annotated = self.current
+        dropped = None if annotated is None else annotated.discarded
+        if annotated is None or dropped is None or annotated.active is not None:
+            return None
+        return dropped if dropped.after is annotated.annotation.last_change else None
 
     @property
     def follows(self) -> bool:
@@ -205,8 +217,24 @@ class AnnotationController(QObject):
     def can_redo(self) -> bool:
         """Whether there is an undone round or act."""
         if self.choosing:
-            return self.session is not None and self.session.can_redo
+            return self.accepts_again or (self.session is not None and self.session.can_redo)
         return self.current is not None and self.current.annotation.last_undone is not None
+
+    @property
+    def accepts_again(self) -> bool:
+        """Whether redo accepts the current object, which undo took back, as it was accepted."""
+        annotated, active = self.current, self.active
+        change = None if annotated is None else annotated.annotation.last_undone
+        part = None if change is None else change.accepted
+        if change is None or part is None or active is None or active.shown is None:
+            return False
+        timeline, there = active.shown.timeline, (active.number, active.plane)
+        return (
+            change.group is None
+            and not timeline.future
+            and there == (change.number, part.plane)
+            and same_acts(timeline.state.decisions, part.decisions)
+        )
 
     # ------------------------------------------------------------------ choosing
 
@@ -259,27 +287,54 @@ class AnnotationController(QObject):
         """Go back one round; with no current object, take the last act on objects back.
 
         In the first round of an object whose click accepted the one before, take both back.
+        An object that was discarded last comes back.
         """
         if self.busy:
             self.status_message.emit(BUSY)
         elif self.choosing and self.session is not None and self.session.can_undo:
             self.run(lambda session, progress: session.undo(progress=progress))
         elif self.choosing and self.follows:
-            self._drop_held()
+            dropped = self._drop_held()
+            if dropped is not None and self.current is not None:
+                self.current.keep_ahead(dropped)
             self.undo_requested.emit()
         elif self.choosing:
             self.status_message.emit("This is the first round; Discard cancels the object.")
+        elif self.returns is not None:
+            self.bring_back(self.returns)
         else:
             self.undo_requested.emit()
 
     def redo(self) -> None:
-        """Take an undone round, or act on objects, again."""
+        """Take an undone round, or act on objects, again: an object is accepted as it was."""
         if self.busy:
             self.status_message.emit(BUSY)
-        elif self.choosing and self.can_redo:
+        elif self.choosing and self.session is not None and self.session.can_redo:
             self.run(lambda session, progress: session.redo(progress=progress))
+        elif self.accepts_again:
+            dropped = self._drop_held()
+            if dropped is not None and self.current is not None:
+                self.current.follow(dropped)
+            self.redo_requested.emit()
         elif not self.choosing:
             self.redo_requested.emit()
+
+    def bring_back(self, dropped: DroppedObject) -> None:
+        """Make an object the active one again, in the round it was in."""
+        annotated, active = self.current, dropped.active
+        if annotated is None:
+            return
+        if annotated.journal is not None and active.reopened:
+            annotated.journal.reopen(active.number, active.plane, ())
+        show_plane(self.viewer, annotated.image, active.plane)
+        annotated.follow(dropped)
+        self.begin(
+            annotated,
+            active,
+            lambda session, progress: session.restore(
+                dropped.decisions, undone=dropped.undone, learnt=active.learnt, progress=progress
+            ),
+        )
 
     def choose(self, index: int) -> None:
         """Choose among what is shown: a candidate, 0-based, or after them the recommendation.
@@ -327,9 +382,12 @@ class AnnotationController(QObject):
         return True
 
     def discard(self) -> None:
-        """Drop the active object; an accepted one stays as it was accepted."""
-        self._drop_held()
-        self.status_message.emit(HINT_START)
+        """Drop the active object, until undo; an accepted one stays as it was accepted."""
+        dropped, annotated = self._drop_held(), self.current
+        if annotated is not None and annotated.discard(dropped):
+            self.status_message.emit(f"Discarded; Undo brings it back. {HINT_START}")
+        else:
+            self.status_message.emit(HINT_START)
 
     def cancel(self) -> None:
         """Ask what is running to stop; what is done by then counts."""
@@ -341,8 +399,10 @@ class AnnotationController(QObject):
         """Use another model from the next object on; the active object is dropped."""
         if model != self.model.name:
             if self.active is not None:
-                self.discard()
+                self._drop_held()  # its rounds are of the model before
             self.model.name = model
+            for annotated in self.images:
+                annotated.forget_dropped()
 
     # ------------------------------------------------------------------ living
 
@@ -495,16 +555,18 @@ class AnnotationController(QObject):
             raise InputError("there is no active object; click on one.")
         return active.shown
 
-    def _drop_held(self) -> None:
+    def _drop_held(self) -> DroppedObject | None:
         """Drop the current object; an accepted one stays as it was accepted."""
         self._drop_work()
         annotated, active = self.current, self.active
+        dropped = None if annotated is None else annotated.active_again()
         if annotated is not None and active is not None:
             if annotated.journal is not None:
                 annotated.journal.discard(active.number)
             annotated.followed.pop(active.number, None)
             annotated.drop()
         self.cleared.emit()
+        return dropped
 
     def _drop_work(self, annotated: AnnotatedImage | None = None) -> None:
         """Neither hear nor show what is under way, or only what is about one image."""

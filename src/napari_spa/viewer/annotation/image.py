@@ -77,6 +77,17 @@ class ActiveObject:
         return 0 if self.shown is None else self.shown.mask.area - self.area
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DroppedObject:
+    """An object that was the active one, and how to make it so again."""
+
+    active: ActiveObject
+    decisions: tuple[Decision, ...]  # of all its rounds, undone ones too
+    undone: int  # how many of them are
+    follows: Change | None  # what the click that started it accepted
+    after: Change | None  # the last act on objects when it was dropped
+
+
 class AnnotatedImage:
     """An image layer, our layers on it, its objects and the active one.
 
@@ -109,6 +120,9 @@ class AnnotatedImage:
         self.classes_file: Path | None = None
         # Of each object whose first click also accepted the one before it: that change.
         self.followed: dict[int, Change] = {}
+        # What undo brings back, and what redo does after each act that was taken back.
+        self.discarded: DroppedObject | None = None
+        self.ahead: dict[Change, DroppedObject] = {}
         self._viewer = viewer
         self._preview: Patch | None = None
         self._bare = 0  # blocks of :meth:`bare` that are open
@@ -180,6 +194,7 @@ class AnnotatedImage:
 
     def forget_pixels(self) -> None:
         """Take the image for another one: its pixels were replaced."""
+        self.forget_dropped()
         self._source = None
 
     @property
@@ -433,7 +448,9 @@ class AnnotatedImage:
 
     def untaught(self, change: Change, taught: Taught) -> None:
         """Remember what was taken back with an act, should the act be done again."""
-        self._untaught = {change: taught}  # only the latest can be done again
+        self._untaught[change] = taught
+        while len(self._untaught) > CHANGES_KEPT:
+            del self._untaught[next(iter(self._untaught))]
 
     def untaught_by(self, change: Change) -> Taught | None:
         """Return what doing an act again should teach again, once."""
@@ -468,6 +485,46 @@ class AnnotatedImage:
             with self.bare():
                 self._overlap = overlap
 
+    def active_again(self) -> DroppedObject | None:
+        """Return what brings the active object back, should it be dropped; None without a round."""
+        active = self.active
+        if active is None or active.shown is None:
+            return None
+        timeline, latest = active.shown.timeline, self.annotation.last_change
+        follows = self.followed.get(active.number)
+        undone = len(timeline.future)
+        return DroppedObject(replace(active, shown=None), timeline.latest, undone, follows, latest)
+
+    def discard(self, dropped: DroppedObject | None) -> bool:
+        """Let undo bring an object back; False where nothing was done since it came back last."""
+        if dropped is not None:
+            number, plane = dropped.active.number, dropped.active.plane
+            held, before = self.annotation.objects.get(number), self.discarded
+            part = None if held is None else held.on(plane)
+            known = [] if part is None else [part.decisions]
+            known += [] if before is None else [before.decisions]
+            if any(same_acts(dropped.decisions, decisions) for decisions in known):
+                dropped = None
+        self.discarded = dropped
+        return dropped is not None
+
+    def keep_ahead(self, dropped: DroppedObject) -> None:
+        """Let redo bring an object back after the act it follows, which undo is to take back."""
+        if self.annotation.last_undone is None:
+            self.ahead.clear()  # what was to come then does not come any more
+        if dropped.follows is not None:
+            self.ahead[dropped.follows] = dropped
+
+    def follow(self, dropped: DroppedObject) -> None:
+        """Remember again what the click that started an object accepted."""
+        if dropped.follows is not None:
+            self.followed[dropped.active.number] = dropped.follows
+
+    def forget_dropped(self) -> None:
+        """Let nothing that was dropped come back."""
+        self.discarded = None
+        self.ahead.clear()
+
     def drop(self) -> None:
         """Take away what is shown of the active object; objects stay as they were."""
         self._end_preview()
@@ -488,6 +545,7 @@ class AnnotatedImage:
         self.mask.make()
         self.annotation = annotation
         self.annotation.move_to(self.mask)
+        self.forget_dropped()
 
     def set_hidden(self, hidden: bool) -> None:
         """Hide all layers of ours, or show those again that were shown before."""
@@ -577,6 +635,11 @@ def _apart(axis: int, annotation: Annotation) -> bool:
     """Tell whether there are objects elsewhere along an axis than where it begins."""
     held = (part.plane for one in annotation.objects.values() for part in one.parts)
     return any(plane.index[axis] for plane in held)
+
+
+def same_acts(one: Sequence[Decision], other: Sequence[Decision]) -> bool:
+    """Tell whether decisions are the same acts, played again or not."""
+    return [(d.seed, d.time) for d in one] == [(d.seed, d.time) for d in other]
 
 
 def part_of(

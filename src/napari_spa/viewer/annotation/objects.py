@@ -135,6 +135,9 @@ class ObjectActions(QObject):
         if taught is not None:
             annotated.taught(self._controller.profiles.learn_again(taught))
         self._changed(f"Done again: {change.act}.")
+        following = annotated.ahead.pop(change, None)
+        if following is not None:
+            self._controller.bring_back(following)
 
     def go_to(self, number: int) -> None:
         """Bring an object into view and make it the selected one."""

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 PROGRESS_STEPS = 100
 _TIPS = {
     "accept": "Keep the recommended mask.",
-    "discard": "Cancel the current object.",
+    "discard": "Cancel the current object; Undo brings it back.",
     "undo": "Go back one round, with everything in it; then undo what was done to objects.",
     "redo": "Do again what was undone.",
 }
