@@ -103,6 +103,12 @@ def outlines(labels: NDArray[Any], width: int, background: int = 0) -> NDArray[A
     return found
 
 
+def next_in_history(layer: Labels, *, redo: bool = False) -> tuple[Any, ...]:
+    """Return the pieces of what a layer's own undo, or redo, is about to do, in any order."""
+    history = getattr(layer, "_redo_history" if redo else "_undo_history", ())
+    return tuple(history[-1]) if history else ()
+
+
 def _neighbours(axis: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return all pixels but the last along an axis, and all but the first."""
     every = slice(None)

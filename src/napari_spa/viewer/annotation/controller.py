@@ -194,7 +194,8 @@ class AnnotationController(QObject):
             return self.follows or (self.session is not None and self.session.can_undo)
         if self.current is None:
             return False
-        return self.returns is not None or self.current.annotation.last_change is not None
+        back = self.returns is not None or self.current.unpaints
+        return back or self.current.annotation.last_change is not None
 
     @property
     def returns(self) -> DroppedObject | None:
@@ -218,7 +219,10 @@ class AnnotationController(QObject):
         """Whether there is an undone round or act."""
         if self.choosing:
             return self.accepts_again or (self.session is not None and self.session.can_redo)
-        return self.current is not None and self.current.annotation.last_undone is not None
+        annotated = self.current
+        return annotated is not None and (
+            annotated.repaints or annotated.annotation.last_undone is not None
+        )
 
     @property
     def accepts_again(self) -> bool:
@@ -300,7 +304,7 @@ class AnnotationController(QObject):
             self.undo_requested.emit()
         elif self.choosing:
             self.status_message.emit("This is the first round; Discard cancels the object.")
-        elif self.returns is not None:
+        elif self.returns is not None and not (self.current and self.current.unpaints):
             self.bring_back(self.returns)
         else:
             self.undo_requested.emit()

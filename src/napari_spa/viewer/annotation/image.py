@@ -123,6 +123,8 @@ class AnnotatedImage:
         # What undo brings back, and what redo does after each act that was taken back.
         self.discarded: DroppedObject | None = None
         self.ahead: dict[Change, DroppedObject] = {}
+        self._painted_after: Change | None = None  # the last act when strokes were painted
+        self.mask.painted.connect(self._on_painted)
         self._viewer = viewer
         self._preview: Patch | None = None
         self._bare = 0  # blocks of :meth:`bare` that are open
@@ -445,6 +447,28 @@ class AnnotatedImage:
     def taught_by(self, change: Change) -> Taught | None:
         """Return what an act taught, once."""
         return self._taught.pop(change, None)
+
+    @property
+    def unpaints(self) -> bool:
+        """Whether the last that was done is a stroke on the mask."""
+        return self._paints(redo=False)
+
+    @property
+    def repaints(self) -> bool:
+        """Whether the last that was taken back is a stroke on the mask."""
+        return self._paints(redo=True)
+
+    def _paints(self, *, redo: bool) -> bool:
+        latest = self._painted_after is self.annotation.last_change
+        free = self.active is None and self.edited is None
+        return latest and free and bool(self.mask.stroke(redo=redo))
+
+    def _on_painted(self, planes: tuple[Plane, ...]) -> None:
+        if self.active is not None:  # what was painted on its preview is not what stays
+            self.mask.forget_strokes()
+        elif self._painted_after is not self.annotation.last_change:
+            self.mask.forget_strokes(but=1)
+        self._painted_after = self.annotation.last_change
 
     def untaught(self, change: Change, taught: Taught) -> None:
         """Remember what was taken back with an act, should the act be done again."""

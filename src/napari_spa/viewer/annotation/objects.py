@@ -106,6 +106,9 @@ class ObjectActions(QObject):
         """Take the last act on objects back; an object just accepted is active again."""
         annotated = self._controller.current
         self._controller.images.painting.flush()
+        if annotated is not None and annotated.unpaints:
+            self._paint(annotated, redo=False)
+            return
         change = None if annotated is None else annotated.annotation.last_change
         if annotated is None or change is None:
             self._controller.status_message.emit("There is nothing to undo.")
@@ -127,6 +130,9 @@ class ObjectActions(QObject):
         """Do the last act on objects again that was taken back."""
         annotated = self._controller.current
         self._controller.images.painting.flush()
+        if annotated is not None and annotated.repaints:
+            self._paint(annotated, redo=True)
+            return
         if annotated is None or annotated.annotation.last_undone is None:
             self._controller.status_message.emit("There is nothing to redo.")
             return
@@ -234,6 +240,13 @@ class ObjectActions(QObject):
 
         active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
         self._controller.begin(annotated, active, action, known=True)
+
+    def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
+        """Take the latest stroke on the mask back, or paint it again."""
+        painting = self._controller.images.painting
+        painting.paint(annotated, annotated.mask.unpaint(redo=redo))
+        painting.flush()
+        self._changed("Painted again." if redo else "Taken back: what was painted last.")
 
     def _changed(self, sentence: str) -> None:
         self._controller.objects_changed.emit()

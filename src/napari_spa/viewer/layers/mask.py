@@ -16,7 +16,7 @@ from psygnal import Signal
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.errors import SpaError
-from napari_spa.viewer.compat import quick_contours
+from napari_spa.viewer.compat import next_in_history, quick_contours
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
     camera_of,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Region
 
+_Stroke = tuple[tuple[Any, ...], tuple[Plane, ...]]
 MASK_NAME = "{}: objects"
 _LINE = 2.0
 """Of outlines, in pixels of the screen, but for a pixel of the image at least."""
@@ -68,6 +69,9 @@ class MaskLayer:
         self._undoable = False
         self._filled = False
         self._class_colours: Mapping[int, str] | None = None
+        # Strokes that a user painted, and took back: pieces in napari's history, and planes.
+        self._strokes: list[_Stroke] = []
+        self._unpainted: list[_Stroke] = []
         self.used = False  # whether a user painted on it, or gave it other labels
         self.share()
 
@@ -221,6 +225,35 @@ class MaskLayer:
         finally:
             self._undoable = False
 
+    def forget_strokes(self, *, but: int = 0) -> None:
+        """Let napari's own undo alone take back what was painted, but so many of the latest."""
+        self._strokes = self._strokes[len(self._strokes) - but :]
+        self._unpainted.clear()
+
+    def stroke(self, *, redo: bool = False) -> tuple[Plane, ...]:
+        """Return the planes of the stroke that :meth:`unpaint` takes back; none without one."""
+        strokes = self._unpainted if redo else self._strokes
+        if not strokes or not self.shown or not self.paintable:
+            return ()
+        there = {*map(id, next_in_history(self.layer, redo=redo))}
+        # A user may have taken later ones back with napari's own undo.
+        while strokes and {*map(id, strokes[-1][0])} != there:
+            strokes.pop()
+        return strokes[-1][1] if strokes else ()
+
+    def unpaint(self, *, redo: bool = False) -> tuple[Plane, ...]:
+        """Take the latest stroke back, or paint it again; return its planes."""
+        planes = self.stroke(redo=redo)
+        if planes:
+            to, strokes = self._strokes, self._unpainted
+            to, strokes = (to, strokes) if redo else (strokes, to)
+            to.append(strokes.pop())
+            if redo:
+                self.layer.redo()
+            else:
+                self.layer.undo()
+        return planes
+
     def refresh(self) -> None:
         """Show what was written."""
         if self._stale and self.shown:
@@ -281,7 +314,10 @@ class MaskLayer:
     def _on_painted(self, event: Any) -> None:
         if not self._ours:
             self.used = True
-            self.painted.emit(self._planes_of(event.value))
+            planes = self._planes_of(event.value)
+            self._strokes.append((tuple(event.value or ()), planes))
+            self._unpainted.clear()
+            self.painted.emit(planes)
 
     def _on_touched(self, event: Any) -> None:
         if not self._ours:
