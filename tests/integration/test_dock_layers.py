@@ -143,6 +143,9 @@ def test_layers_go_where_the_image_goes(opened, qtbot):
     assert mask.contour > width  # as wide on the screen
     points = viewer.layers["cell: prompts"]
     np.testing.assert_allclose(points.data_to_world(points.data[0]), image.data_to_world((30, 35)))
+    dock.controller.accept()
+    (size,) = dock.controller.session.profile.sizes
+    assert size.pixel_size == pytest.approx(0.05)  # as it is now
 
 
 def test_what_is_said_of_the_mask_changes_with_it(opened, qtbot):

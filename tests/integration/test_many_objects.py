@@ -302,6 +302,15 @@ def test_what_was_painted_on_is_reopened_as_painted(open_dock, qtbot):
     np.testing.assert_array_equal(labels(dock) == 1, painted)
     assert again.candidates
     play(qtbot, dock, lambda: dock.controller.pick(0))
+    dock.controller.discard()
+    assert play(qtbot, dock, dock.controller.undo).round == 2  # painted before it was discarded
+    dock.controller.discard()
+    layer.paint((8, 200), 1)
+    dock.controller.undo()  # painted after
+    np.testing.assert_array_equal(labels(dock) == 1, painted)
+    assert dock.controller.active is None
+    play(qtbot, dock, lambda: dock.objects.reopen(1))
+    play(qtbot, dock, lambda: dock.controller.pick(0))
     back = play(qtbot, dock, dock.controller.undo)
     np.testing.assert_array_equal(back.mask, painted)
     dock.controller.accept()

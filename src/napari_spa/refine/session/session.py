@@ -551,8 +551,13 @@ class RefinementSession:
             timeline = timeline.back()
         return self._begin(timeline, progress, learnt=learnt)
 
-    def accept(self) -> RefinementResult:
+    def accept(self, *, pixel_size: float | None = None) -> RefinementResult:
         """Accept the recommended mask; what was learnt goes into the profile.
+
+        Parameters
+        ----------
+        pixel_size : float or None
+            Side of a pixel in micrometres, where it is another than ``set_image`` was told.
 
         Returns
         -------
@@ -564,6 +569,7 @@ class RefinementSession:
             When there is nothing to accept.
         """
         state = self._choosing("accept").state
+        self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
         shown = self._rounds.show(state)
         proposal = shown.proposal
         held = replace(state, mixture=self._predictor.moved(state.mixture, shown.shift))

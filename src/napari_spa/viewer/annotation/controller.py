@@ -199,12 +199,13 @@ class AnnotationController(QObject):
 
     @property
     def returns(self) -> DroppedObject | None:
-        """The discarded object that undo brings back: nothing was done to objects since."""
+        """The discarded object that undo brings back: nothing was done or painted since."""
         annotated = self.current
         dropped = None if annotated is None else annotated.discarded
         if annotated is None or dropped is None or annotated.active is not None:
             return None
-        return dropped if dropped.after is annotated.annotation.last_change else None
+        since = annotated.unpaints and annotated.mask.strokes > dropped.strokes
+        return dropped if dropped.after is annotated.annotation.last_change and not since else None
 
     @property
     def follows(self) -> bool:
@@ -304,7 +305,7 @@ class AnnotationController(QObject):
             self.undo_requested.emit()
         elif self.choosing:
             self.status_message.emit("This is the first round; Discard cancels the object.")
-        elif self.returns is not None and not (self.current and self.current.unpaints):
+        elif self.returns is not None:
             self.bring_back(self.returns)
         else:
             self.undo_requested.emit()
@@ -368,13 +369,14 @@ class AnnotationController(QObject):
             return False
         annotated, shown = self.current, self.shown()
         known = 0 if self.active is None else self.active.learnt
+        side = None if self.active is None else pixel_side(annotated.image, self.active.plane)
         try:
             number, area = annotated.accept(self.overlap, self.classes.current)
         except InputError as error:
             self.failed.emit(str(error))
             return False
         self.selected = number
-        profile = shown.session.accept().profile
+        profile = shown.session.accept(pixel_size=side).profile
         taught = self.profiles.learn(shown.session, known=known)
         if taught is not None:
             annotated.taught(taught)

@@ -86,6 +86,7 @@ class DroppedObject:
     undone: int  # how many of them are
     follows: Change | None  # what the click that started it accepted
     after: Change | None  # the last act on objects when it was dropped
+    strokes: int  # and the strokes that were painted since that act
 
 
 class AnnotatedImage:
@@ -516,8 +517,14 @@ class AnnotatedImage:
             return None
         timeline, latest = active.shown.timeline, self.annotation.last_change
         follows = self.followed.get(active.number)
-        undone = len(timeline.future)
-        return DroppedObject(replace(active, shown=None), timeline.latest, undone, follows, latest)
+        return DroppedObject(
+            replace(active, shown=None),
+            timeline.latest,
+            len(timeline.future),
+            follows,
+            latest,
+            self.mask.strokes,
+        )
 
     def discard(self, dropped: DroppedObject | None) -> bool:
         """Let undo bring an object back; False where nothing was done since it came back last."""

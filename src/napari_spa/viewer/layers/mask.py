@@ -230,6 +230,11 @@ class MaskLayer:
         self._strokes = self._strokes[len(self._strokes) - but :]
         self._unpainted.clear()
 
+    @property
+    def strokes(self) -> int:
+        """How many strokes may be there to take back."""
+        return len(self._strokes)
+
     def stroke(self, *, redo: bool = False) -> tuple[Plane, ...]:
         """Return the planes of the stroke that :meth:`unpaint` takes back; none without one."""
         strokes = self._unpainted if redo else self._strokes
