@@ -3,6 +3,7 @@
 Usage, with a display (or under ``xvfb-run -a -s "-screen 0 1600x1000x24"``)::
 
     python scripts/screenshots.py docs/images
+    python scripts/screenshots.py --states FOLDER  # to be looked at: all kinds of window
 """
 
 from __future__ import annotations
@@ -185,6 +186,73 @@ def play_stack(folder: Path) -> None:
     again.close()
 
 
+SAMPLES = ("fundus", "ct", "tissue", "cell")
+SIZES = ((1280, 720), (1600, 1000))
+
+
+def shoot_tabs(viewer: napari.Viewer, dock: RefineDock, folder: Path, name: str) -> None:
+    """Save the window with each tab of the dock in front, and in light colours."""
+    for tab in range(dock.parts.tabs.count()):
+        if dock.parts.tabs.isTabVisible(tab):
+            dock.parts.tabs.setCurrentIndex(tab)
+            save(viewer, folder / f"{name}-{dock.parts.tabs.tabText(tab).lower()}.png")
+    dock.parts.tabs.setCurrentIndex(REFINE)
+    viewer.theme = "light"
+    save(viewer, folder / f"{name}-light.png")
+    viewer.theme = "dark"
+
+
+def shoot_sample(sample: str, size: tuple[int, int], folder: Path) -> None:
+    """Save the states of the dock on a sample in a window of a size."""
+    viewer, name = napari.Viewer(title="napari-spa"), f"{sample}-{size[0]}"
+    viewer.open_sample("napari-spa", sample)
+    dock = open_dock(viewer)
+    viewer.window.resize(*size)
+    settle(1)
+    save(viewer, folder / f"{name}-before.png")
+    image = dock.controller.target()
+    world = tuple(image.data_to_world(image.metadata["napari-spa"]["first_click"]))
+    for axis in range(image.ndim - 2):
+        viewer.dims.set_point(axis, world[axis])
+    do(dock, lambda: dock.prompt_controller.click(world))
+    shoot_tabs(viewer, dock, folder, name)
+    if sample == "fundus":
+        dock.controller.accept()
+        dock.store.save(blind=True)
+        do(dock, lambda: dock.prompt_controller.click((740.0, 720.0)))
+        save(viewer, folder / f"{name}-blind.png")
+        dock.store.save(blind=False)
+        dock.controller.discard()
+        viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+        settle(2)
+        save(viewer, folder / f"{name}-both-docks.png")
+    viewer.close()
+
+
+def play_states(folder: Path) -> None:
+    """Save what the window looks like on many images, in two sizes and a large font."""
+    from napari.settings import get_settings
+
+    for size in SIZES:
+        for sample in SAMPLES:
+            shoot_sample(sample, size, folder)
+        viewer = napari.Viewer(title="napari-spa")
+        channels = np.moveaxis(data.immunohistochemistry()[..., [0, 2]], -1, 0)
+        viewer.add_image(channels, channel_axis=0, name=["cyto", "nuc"])
+        dock = open_dock(viewer)
+        viewer.window.resize(*size)
+        names = dock.parts.options.channels
+        wait(lambda names=names: names.findText("nuc + cyto") >= 0)
+        names.activated.emit(names.findText("nuc + cyto"))
+        do(dock, lambda dock=dock: dock.prompt_controller.click((230.0, 250.0)))
+        shoot_tabs(viewer, dock, folder, f"channels-{size[0]}")
+        viewer.close()
+    get_settings().appearance.font_size *= 2
+    large = folder / "font-200"
+    large.mkdir(exist_ok=True)
+    shoot_sample("fundus", SIZES[1], large)
+
+
 def grab(widget: QWidget, path: Path) -> None:
     """Save a picture of one widget."""
     widget.grab().save(str(path))
@@ -199,4 +267,10 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    named = [word for word in sys.argv[1:] if word != "--states"]
+    target = Path(named[0] if named else "docs/images")
+    target.mkdir(parents=True, exist_ok=True)
+    if "--states" in sys.argv:
+        play_states(target)
+    else:
+        main(target)
