@@ -124,6 +124,7 @@ def play_fundus(folder: Path) -> None:
     viewer.theme = "light"
     do(dock, lambda: dock.prompt_controller.click((740.0, 720.0)))
     save(viewer, folder / "dock-light.png")
+    dock.controller.discard()  # else it is offered in the next window
     viewer.close()
 
 
@@ -152,6 +153,7 @@ def play_profiles(folder: Path) -> None:
     dock.profiles.actions.choose(ProfileStore().find("Ana"))
     do(dock, lambda: dock.prompt_controller.click(DISC))
     do(dock, lambda: dock.profiles.comparison.compare(ProfileStore().find("Ben"), "Ben"))
+    dock.parts.tabs.setCurrentIndex(OPTIONS)
     save(viewer, folder / "dock-profile.png", part=(slice(20, 460), slice(560, 1600)))
     viewer.close()
 

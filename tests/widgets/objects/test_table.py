@@ -289,8 +289,12 @@ def test_one_line_about_all(slices: list[str], words: str):
     assert summary(rows) == words
 
 
+def test_what_is_not_accepted_yet_is_no_object_yet():
+    assert summary([ObjectRow(1, "", 5, 1, 0.1, "in progress")]) == "1 in progress"
+
+
 def test_the_line_tells_what_is_to_review(table):
-    assert table.summary.text() == "4 objects on 23 slices, 1 to review"
+    assert table.summary.text() == "3 objects on 5 slices, 1 in progress, 1 to review"
 
 
 def test_the_least_wanted_columns_go_where_there_is_no_room(table, qtbot):

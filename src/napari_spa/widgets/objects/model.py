@@ -83,10 +83,14 @@ class ObjectRow:
 
 def summary(rows: Sequence[ObjectRow]) -> str:
     """Say how many objects there are, on how many slices, and how many to look at again."""
-    words = counted(len(rows), "object")
-    slices = len({place for row in rows for place in _places(row.slices)})
+    done = [row for row in rows if row.status != _ORDER[0]]
+    words = counted(len(done), "object")
+    slices = len({place for row in done for place in _places(row.slices)})
     if slices:
         words += f" on {counted(slices, 'slice')}"
+    if len(done) < len(rows):
+        pending = f"{len(rows) - len(done)} in progress"
+        words = f"{words}, {pending}" if done else pending
     review = sum(row.status == "review" for row in rows)
     return f"{words}, {review} to review" if review else words
 
