@@ -63,7 +63,11 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         cards = [card for card in parts.grid.cards if card.isVisible()]
         assert len(cards) == 5
         assert all(seen.contains(place(window, card)) for card in cards)
+        assert not parts.legend.isVisible()
         dock.store.save(blind=False)
+        dock.controller.discard()
+        assert parts.legend.isVisible()
+        assert parts.size_slider.isVisible()
     finally:
         dock.release()
         viewer.window.remove_dock_widget(dock)

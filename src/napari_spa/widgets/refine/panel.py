@@ -189,6 +189,8 @@ class RefinePanel(QWidget):
 
     def clear_round(self) -> None:
         """Show no round."""
+        self.legend.setHidden(False)  # a blind round has neither
+        self.size_slider.setHidden(False)
         self.grid.clear()
         self.size_slider.set_size(0.0)
         self.side_by_side.set_pictures(None, [])
