@@ -24,6 +24,7 @@ from napari_spa.refine.session.prompt_validation import (
     stroke_along,
 )
 from napari_spa.refine.session.state import (
+    Act,
     Decision,
     Phase,
     RefinementResult,
@@ -66,8 +67,9 @@ class RefinementSession:
     synchronous and may be made from any one thread at a time; only :meth:`prefetch` may run
     beside another, as it touches nothing but the cache.  Those that compute take ``progress``,
     which is called with the share done and a message, and may raise ``Cancelled``; they return
-    the next round.  What cannot be used is an ``InputError``, and a call that asks for an object
-    or an image that is not there a ``SessionError``.
+    the round that is current afterwards.  What cannot be used (a point outside, a candidate that
+    is not on offer, decisions of another image) is an ``InputError``; a call that comes too early
+    (no image, no object, no round to undo) is a ``SessionError``.
 
     Parameters
     ----------
@@ -194,9 +196,9 @@ class RefinementSession:
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C), or Picture
+        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
             Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr;
-            a :class:`~napari_spa.refine.engine.image_plane.Picture` for pyramids and channels.
+            a :class:`~napari_spa.refine.engine.image_plane.ImagePlane` for pyramids and channels.
         source : str
             Names the image that this is a plane of, the same for all its planes: a profile
             counts images.  A digest of the pixels by default.
@@ -240,19 +242,8 @@ class RefinementSession:
             Field of view; chosen from the prompts by default.
         mixture : MixtureParameters or None
             Preference to start from; the model's and the profile's by default.
-
-        Returns
-        -------
-        Proposal
-            Round 1.
-
-        Raises
-        ------
-        SessionError
-            When no image is set.
         """
-        if self.phase is Phase.NO_IMAGE:
-            raise SessionError("no image is set; call set_image(image) first.")
+        self._need_image()
         prompts = check_prompts(points, labels, box, mask, self._predictor.sampler.shape)
         if exact and prompts.mask is None:
             raise InputError("there is no mask to recommend exactly; give start(mask=...).")
@@ -281,13 +272,6 @@ class RefinementSession:
         ----------
         index : int
             0-based index into ``proposal.candidates``.
-
-        Raises
-        ------
-        SessionError
-            When there is nothing to pick from.
-        InputError
-            When there is no such candidate.
         """
         state = self._choosing("pick").state
         offered = self._rounds.show(state, progress).proposal.candidates
@@ -305,18 +289,10 @@ class RefinementSession:
             Image pixels.
         label : int
             1 on the object, 0 on the background.
-
-        Raises
-        ------
-        InputError
-            When the point or label cannot be used.
         """
         state = self._choosing("click").state
         clicks = [check_click(point, label, self.sampler.shape)]
-        return self._go(
-            self._transitions.prompt("click", state, add_clicks(state.prompts, *clicks), progress),
-            progress,
-        )
+        return self._prompt("click", state, add_clicks(state.prompts, *clicks), progress)
 
     def stroke(
         self,
@@ -339,11 +315,6 @@ class RefinementSession:
             1 on the object, 0 on the background.
         filled : bool
             Whether it is a lasso: closed, and filled.
-
-        Raises
-        ------
-        InputError
-            When the stroke or label cannot be used.
         """
         state = self._choosing("stroke").state
         shape, extent = self.sampler.shape, state.view.height
@@ -351,7 +322,7 @@ class RefinementSession:
         prompts = add_clicks(state.prompts, *clicks)
         drawn = stroke_along(path, label, shape, filled=filled)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
-        return self._go(self._transitions.prompt("stroke", state, prompts, progress), progress)
+        return self._prompt("stroke", state, prompts, progress)
 
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent
@@ -365,7 +336,7 @@ class RefinementSession:
         """
         state = self._choosing("box").state
         prompts = replace(state.prompts, box=check_box(box, self.sampler.shape))
-        return self._go(self._transitions.prompt("box", state, prompts, progress), progress)
+        return self._prompt("box", state, prompts, progress)
 
     def edit(
         self,
@@ -373,18 +344,13 @@ class RefinementSession:
         *,
         progress: Progress = silent,
     ) -> Proposal:
-        """Move clicks, or take them back; a stroke goes with its clicks.
+        """Move clicks, or take them back; a stroke goes with its clicks, and something must stay.
 
         Parameters
         ----------
         changes : mapping of int to (row, column) or None
             By the index into ``timeline.state.own_clicks``: where it is now, in image pixels,
             or None to take it back.
-
-        Raises
-        ------
-        InputError
-            When there is no such click, or nothing would be left to start from.
         """
         state = self._choosing("edit").state
         own = state.own_clicks
@@ -397,7 +363,7 @@ class RefinementSession:
             for index, place in changes.items()
         }
         prompts = edit_clicks(state, changed)
-        return self._go(self._transitions.prompt("edit", state, prompts, progress), progress)
+        return self._prompt("edit", state, prompts, progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
         """Grow or shrink the recommendation: the same samples at another size.
@@ -428,24 +394,19 @@ class RefinementSession:
     def set_view(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
         """Look at the same object through another field of view.
 
+        A model that always sees the whole image has no other: ``SessionError``.
+
         Parameters
         ----------
         view : FieldOfView
             Moved into the image, and widened until it holds all prompts.
-
-        Raises
-        ------
-        SessionError
-            When no object was started, or the model always sees the whole image.
         """
         state = self._choosing("set_view").state
         check_view(view)
         if self._predictor.whole_view(self.sampler, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
         fitted = self._predictor.fit(view)
-        return self._go(
-            self._transitions.prompt("view", state, state.prompts, progress, fitted), progress
-        )
+        return self._prompt("view", state, state.prompts, progress, fitted)
 
     def view_of(
         self, mask: LocalMask, *, context: float = 1.5, smallest: float = 16.0
@@ -465,35 +426,18 @@ class RefinementSession:
         -------
         FieldOfView
             Of models that see whole images, all of the image.
-
-        Raises
-        ------
-        SessionError
-            When no image is set.
         """
         return self._predictor.view_of(mask, context=context, smallest=smallest)
 
     def undo(self, *, progress: Progress = silent) -> Proposal:
-        """Go back one round; the whole state is restored.
-
-        Raises
-        ------
-        SessionError
-            When there is nothing to undo.
-        """
+        """Go back one round; the whole state is restored."""
         timeline = self._choosing("undo")
         if not timeline.past:
             raise SessionError("there is nothing to undo; this is the first round.")
         return self._move(timeline.back(), progress)
 
     def redo(self, *, progress: Progress = silent) -> Proposal:
-        """Take an undone round again.
-
-        Raises
-        ------
-        SessionError
-            When there is nothing to redo.
-        """
+        """Take an undone round again."""
         timeline = self._choosing("redo")
         if not timeline.future:
             raise SessionError("there is nothing to redo.")
@@ -520,21 +464,8 @@ class RefinementSession:
             So many of the last rounds are undone; redo brings them back.
         learnt : int
             So many picks were put into the profile before, and will not be again.
-
-        Returns
-        -------
-        Proposal
-            Of the round that is current afterwards.
-
-        Raises
-        ------
-        SessionError
-            When no image is set.
-        InputError
-            When the decisions do not fit the image or each other.
         """
-        if self.phase is Phase.NO_IMAGE:
-            raise SessionError("no image is set; call set_image(image) first.")
+        self._need_image()
         if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
             raise InputError("an object's decisions begin with its start; nothing to restore.")
         first = decisions[0]
@@ -554,19 +485,8 @@ class RefinementSession:
     def accept(self, *, pixel_size: float | None = None) -> RefinementResult:
         """Accept the recommended mask; what was learnt goes into the profile.
 
-        Parameters
-        ----------
-        pixel_size : float or None
-            Side of a pixel in micrometres, where it is another than ``set_image`` was told.
-
-        Returns
-        -------
-        RefinementResult
-
-        Raises
-        ------
-        SessionError
-            When there is nothing to accept.
+        ``pixel_size`` is the side of a pixel in micrometres, where it is another than
+        ``set_image`` was told.
         """
         state = self._choosing("accept").state
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
@@ -588,18 +508,7 @@ class RefinementSession:
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
     def profile_update(self) -> ProfileUpdate:
-        """Return what the object accepted last teaches, for any profile of the model.
-
-        Returns
-        -------
-        callable
-            From a profile before, or None, to the profile after.
-
-        Raises
-        ------
-        SessionError
-            When nothing was accepted yet.
-        """
+        """Return what the object accepted last teaches: from any profile, or None, to the next."""
         if self._profile_update is None:
             raise SessionError("nothing was accepted yet; call accept() first.")
         return self._profile_update
@@ -617,16 +526,8 @@ class RefinementSession:
         tuple of ndarray of shape (N, 2)
             float64 outlines (row, column) in image pixels, from one decoder pass over what is
             encoded already; none where nothing is.
-
-        Raises
-        ------
-        SessionError
-            When no image is set.
-        InputError
-            When the point lies outside.
         """
-        if self.phase is Phase.NO_IMAGE:
-            raise SessionError("no image is set; call set_image(image) first.")
+        self._need_image()
         click = check_click(point, 1, self.sampler.shape)
         return self._predictor.outline_at(click, self.expected)
 
@@ -637,7 +538,7 @@ class RefinementSession:
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C), or Picture
+        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
             The image that may be wanted next.
         """
         timeline = self._timeline  # another thread may go on with the object meanwhile
@@ -650,6 +551,21 @@ class RefinementSession:
     def _image(self) -> str:
         """Names the image, for the profile."""
         return self._source or self.sampler.fingerprint
+
+    def _need_image(self) -> None:
+        if self.phase is Phase.NO_IMAGE:
+            raise SessionError("no image is set; call set_image(image) first.")
+
+    def _prompt(
+        self,
+        act: Act,
+        state: SessionState,
+        prompts: Prompts,
+        progress: Progress,
+        view: FieldOfView | None = None,
+    ) -> Proposal:
+        following = self._transitions.prompt(act, state, prompts, progress, view)
+        return self._go(following, progress)
 
     def _go(self, following: SessionState, progress: Progress) -> Proposal:
         """Show a state, and only then make it the present one."""
