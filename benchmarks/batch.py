@@ -101,7 +101,7 @@ def network_share(folder: Path) -> None:
 
     torch.set_num_threads(1)
     recipe = BatchRecipe(device="cpu")
-    plan = make_plan(folder / "images", folder / "out", recipe, prompts=folder / "clicks.csv")
+    plan = make_plan(folder / "images", folder / "out", recipe, folder / "clicks.csv")
     engine = BatchEngine(recipe)
     inside = 0.0
 
@@ -220,9 +220,8 @@ def give_out(folder: Path, images: int, workers: int) -> float:
     (folder / "clicks.csv").write_text("\n".join(lines))
     executors.process = failing_at_once
     begun = time.process_time()
-    plan = make_plan(
-        folder / "images", folder / "out", BatchRecipe(device="cpu"), prompts=folder / "clicks.csv"
-    )
+    recipe = BatchRecipe(device="cpu")
+    plan = make_plan(folder / "images", folder / "out", recipe, folder / "clicks.csv")
     run_batch(plan, workers=workers)
     return time.process_time() - begun
 

@@ -329,7 +329,7 @@ def folder(context: Benchmark) -> None:
     with tempfile.TemporaryDirectory() as name:
         place, recipe = Path(name), BatchRecipe(device=str(context.device))
         make_images(place, 4 if context.small else 40)
-        plan = make_plan(place / "images", place / "out", recipe, prompts=place / "clicks.csv")
+        plan = make_plan(place / "images", place / "out", recipe, place / "clicks.csv")
         engine = BatchEngine(recipe)
         segment_image(plan.tasks[0], recipe, engine, place)
         begun = time.perf_counter()

@@ -58,7 +58,7 @@ def whole(tmp_path_factory):
     table = folder / "clicks.csv"
     table.write_text("image,object,row,col,label\na.png,1,20,25,1\na.png,1,3,4,0\nb.png,2,9,9,1\n")
     recipe = BatchRecipe(model=str(folder / "tiny.safetensors"), device="cpu")
-    plan = make_plan(folder / "images", folder / "out", recipe, prompts=table)
+    plan = make_plan(folder / "images", folder / "out", recipe, table)
 
     def keep_unfinished(result):
         if not (folder / "unfinished").exists():

@@ -105,7 +105,7 @@ def test_a_batch_is_verified_and_its_inputs_are_the_same(saved: Path) -> None:
     verdict = verify(saved / "out")
     assert (verdict.images, verdict.checked, verdict.wrong) == (2, 4, ())
     recipe = BatchRecipe(device="cpu", profile=saved / "profile.json")
-    plan = make_plan(saved / "images", saved / "out", recipe, prompts=saved / "prompts.csv")
+    plan = make_plan(saved / "images", saved / "out", recipe, saved / "prompts.csv")
     entries = json.loads((saved / "out/manifest.json").read_text())["images"]
     for task in plan.tasks:
         assert input_digest(task) == entries[task.name]["input_sha256"]

@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from napari_spa.io.files import read_small
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from napari_spa.batch.task import BatchRecipe, Source
+    from napari_spa.batch.task import BatchRecipe
     from napari_spa.io.images import ImageEntry
 
 
@@ -211,35 +211,37 @@ def make_plan(
     source: Path,
     out: Path,
     recipe: BatchRecipe,
+    objects: Path | None = None,
     *,
-    prompts: Path | None = None,
-    masks: Path | None = None,
-    auto: bool = False,
     names: Collection[str] | None = None,
     recursive: bool = False,
 ) -> BatchPlan:
-    """Match the images of a folder with their prompts or masks."""
+    """Match the images of a folder with their prompts or masks.
+
+    Objects come from where the recipe's ``source`` says, and lie at ``objects``: a table of
+    prompts, or a folder of masks.
+    """
     from napari_spa.io.images import list_images
 
-    if (prompts is not None) + (masks is not None) + bool(auto) != 1:
+    if (objects is None) != (recipe.source == "auto"):
         raise InputError("say where objects come from: a table of prompts, masks, or auto.")
+    masks = objects if recipe.source == "masks" else None
     source, out = _check_folders(source, out, masks)
     entries = list_images(source, recursive=recursive)
     if not entries:
         raise InputError(f"there is no image in {source}.")
     notes: list[str] = []
-    kind: Source = "auto"
-    if prompts is not None:
-        kind, tasks = "prompts", _with_prompts(entries, prompts, notes)
-    elif masks is not None:
-        kind, tasks = "masks", _with_masks(entries, masks, notes, recursive=recursive)
-    else:
+    if objects is None:
         tasks = [BatchTask(entry.name, entry.path) for entry in entries]
+    elif masks is None:
+        tasks = _with_prompts(entries, objects, notes)
+    else:
+        tasks = _with_masks(entries, masks, notes, recursive=recursive)
     if names is not None:
         tasks = [task for task in tasks if task.name in set(names)]
     if not tasks:
         raise InputError(notes[0] if notes else f"none of the images is in {source}.")
-    return BatchPlan(source, out, replace(recipe, source=kind), tuple(tasks), tuple(notes))
+    return BatchPlan(source, out, recipe, tuple(tasks), tuple(notes))
 
 
 def _check_folders(source: Path, out: Path, masks: Path | None) -> tuple[Path, Path]:
@@ -266,7 +268,6 @@ def _inside(inner: Path, outer: Path) -> bool:
 
 
 def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) -> list[BatchTask]:
-
     prompts = read_prompts(table)
     there = {entry.name for entry in entries}
     missing = [name for name in prompts if name not in there]

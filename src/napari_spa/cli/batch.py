@@ -60,6 +60,7 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
         device=options.device,
         profile=options.profile,
         seed=options.seed,
+        source="prompts" if options.prompts else "masks" if options.masks else "auto",
         auto=AutoConfig() if options.grid is None else AutoConfig(grid=options.grid),
     )
     with checking_the_call():
@@ -69,9 +70,7 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
             options.source,
             options.out,
             recipe,
-            prompts=options.prompts,
-            masks=options.masks,
-            auto=options.auto,
+            options.prompts or options.masks,
             recursive=options.recursive,
         )
 

@@ -76,15 +76,7 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
         source=order.way,
         doubtful=order.doubtful,
     )
-    return make_plan(
-        order.source,
-        order.out,
-        recipe,
-        prompts=order.path if order.way == "prompts" else None,
-        masks=order.path if order.way == "masks" else None,
-        auto=order.way == "auto",
-        names=order.names,
-    )
+    return make_plan(order.source, order.out, recipe, order.path, names=order.names)
 
 
 def effort_words(order: BatchRequest, progress: Progress) -> str:
