@@ -19,11 +19,11 @@ from napari_spa.evaluate.protocol import evaluate
 from napari_spa.evaluate.targets import EvaluateConfig
 from napari_spa.evaluate.users import Pick
 from napari_spa.io.models.formats import save_model
-from napari_spa.train.baselines import BaselineConfig, train_method
+from napari_spa.train.baselines import BaselineConfig, Compute, train_method
 
 from .conftest import disc
 
-CPU = torch.device("cpu")
+CPU = Compute(torch.device("cpu"))
 SMALL = BaselineConfig(steps=2, batch=2, check_every=2, size=64, split=None)
 
 
@@ -38,7 +38,7 @@ def trained(context, folder: Path, tmp_path: Path):
             tmp_path / "runs" / name,
             SMALL,
             backbone=str(tmp_path / "tiny.safetensors"),
-            device=CPU,
+            compute=CPU,
         )
     return replace(context, runs=tmp_path / "runs")
 

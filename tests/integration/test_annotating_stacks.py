@@ -1,6 +1,7 @@
 """A scripted annotator works through a stack in a real viewer; the headless API does the same."""
 
 import re
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -124,8 +125,7 @@ class Headless:
                 list(way),
                 mask,
                 start=z,
-                config=ON_AND_ON,
-                mixture=part.decisions[-1].mixture,
+                config=replace(ON_AND_ON, mixture=part.decisions[-1].mixture),
             ):
                 status = "review" if found.doubtful else "propagated"
                 there = self.plane(found.position)

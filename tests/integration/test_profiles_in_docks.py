@@ -227,11 +227,10 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     play(qtbot, dock, lambda: dock.prompt_controller.click(world))
     before = dock.controller.session.timeline
     found = disagree(
-        MODEL,
+        RefinementSession(MODEL, config=CONFIG),
         image(),
         dock.controller.session.prompts,
         *(PreferenceProfile.load(path) for path in people),
-        config=CONFIG,
     )
     assert found.only_first.any() or found.only_second.any()
 

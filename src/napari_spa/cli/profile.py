@@ -265,6 +265,7 @@ def _look(
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.preference.summary import disagree
     from napari_spa.refine.session.prompt_validation import check_prompts
+    from napari_spa.refine.session.session import RefinementSession
 
     image, _ = read_image(options.image, index=options.slice)
     shape = ImagePlane.of(image).shape
@@ -272,8 +273,9 @@ def _look(
     model = load_model(
         options.model or first.model.name, device=options.device, head=first.model.head
     )
+    session = RefinementSession(model, seed=options.seed)
     with progress_bar("diff") as progress:
-        found = disagree(model, image, prompts, first, second, seed=options.seed, progress=progress)
+        found = disagree(session, image, prompts, first, second, progress=progress)
     return image, found, model
 
 

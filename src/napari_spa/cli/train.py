@@ -28,7 +28,7 @@ def run_methods(options: argparse.Namespace) -> int:
     """Train the methods and return the exit status; what is done is not done again."""
     from napari_spa.datasets import open_folder
     from napari_spa.io.models.load import resolve_device
-    from napari_spa.train.baselines import BASELINES, split_name, train_method
+    from napari_spa.train.baselines import BASELINES, Compute, split_name, train_method
 
     names = list(dict.fromkeys(chain(*options.methods)))
     names = list(BASELINES) if names == ["all"] else names
@@ -55,9 +55,7 @@ def run_methods(options: argparse.Namespace) -> int:
             options.output / name,
             config,
             backbone=options.model,
-            device=device,
-            workers=options.workers,
-            progress=progress,
+            compute=Compute(device, options.workers, progress),
         )
         results.append({"method": name, **facts})
         if not options.json:

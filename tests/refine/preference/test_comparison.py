@@ -26,6 +26,11 @@ def model():
 
 
 @pytest.fixture(scope="module")
+def session(model):
+    return RefinementSession(model)
+
+
+@pytest.fixture(scope="module")
 def image():
     image = np.random.default_rng(0).integers(0, 80, (70, 90)).astype(np.uint8)
     image[20:50, 30:60] += 120
@@ -48,7 +53,7 @@ def people(model, image):
 
 
 def test_the_masks_are_those_of_two_sessions(model, image, people) -> None:
-    found = disagree(model, image, PROMPTS, *people, seed=3)
+    found = disagree(RefinementSession(model, seed=3), image, PROMPTS, *people)
     for mask, profile in zip((found.first_mask, found.second_mask), people, strict=True):
         session = RefinementSession(model, profile, seed=3)
         session.set_image(image)
@@ -62,48 +67,48 @@ def test_the_masks_are_those_of_two_sessions(model, image, people) -> None:
     assert found.dice == dice(found.first_mask, found.second_mask) < 1
 
 
-def test_one_with_itself_agrees(model, image, people) -> None:
-    found = disagree(model, image, PROMPTS, people[0], people[0])
+def test_one_with_itself_agrees(session, image, people) -> None:
+    found = disagree(session, image, PROMPTS, people[0], people[0])
     assert found.dice == 1
     assert not found.only_first.any()
     assert not found.only_second.any()
 
 
-def test_the_order_only_swaps_the_sides(model, image, people) -> None:
-    one, other = (disagree(model, image, PROMPTS, *pair) for pair in (people, people[::-1]))
+def test_the_order_only_swaps_the_sides(session, image, people) -> None:
+    one, other = (disagree(session, image, PROMPTS, *pair) for pair in (people, people[::-1]))
     np.testing.assert_array_equal(one.only_first, other.only_second)
     np.testing.assert_array_equal(one.only_second, other.only_first)
 
 
-def test_an_empty_profile_is_the_model_alone(model, image) -> None:
-    found = disagree(model, image, PROMPTS, PreferenceProfile.empty(model.identity), None)
+def test_an_empty_profile_is_the_model_alone(session, model, image) -> None:
+    found = disagree(session, image, PROMPTS, PreferenceProfile.empty(model.identity), None)
     assert found.dice == 1
 
 
-def test_a_picture_and_a_rough_mask_do_too(model, image, people) -> None:
+def test_a_picture_and_a_rough_mask_do_too(session, model, image, people) -> None:
     rough = LocalMask.crop(image > 100)
-    plain = disagree(model, image, Prompts(mask=rough), *people)
-    from_plane = disagree(model, ImagePlane.of(image), Prompts(mask=rough), *people)
+    plain = disagree(session, image, Prompts(mask=rough), *people)
+    from_plane = disagree(session, ImagePlane.of(image), Prompts(mask=rough), *people)
     np.testing.assert_array_equal(plain.first_mask, from_plane.first_mask)
     np.testing.assert_array_equal(plain.second_mask, from_plane.second_mask)
-    session = RefinementSession(model, people[0])
-    session.set_image(image)
-    np.testing.assert_array_equal(session.start(mask=image > 100).mask, plain.first_mask)
+    alone = RefinementSession(model, people[0])
+    alone.set_image(image)
+    np.testing.assert_array_equal(alone.start(mask=image > 100).mask, plain.first_mask)
 
 
-def test_it_can_be_cancelled_and_refused(model, image, people) -> None:
+def test_it_can_be_cancelled_and_refused(session, model, image, people) -> None:
     def stop(share: float, message: str) -> None:
         raise Cancelled("stopped.")
 
     with pytest.raises(Cancelled):
-        disagree(model, image, PROMPTS, *people, progress=stop)
+        disagree(session, image, PROMPTS, *people, progress=stop)
     stranger = replace(people[1], model=replace(model.identity, sha256="f" * 64))
     with pytest.raises(ProfileError, match="'Tight' was made with"):
-        disagree(model, image, PROMPTS, people[0], stranger)
+        disagree(session, image, PROMPTS, people[0], stranger)
     with pytest.raises(InputError):
-        disagree(model, np.empty((0, 3)), PROMPTS, *people)
+        disagree(session, np.empty((0, 3)), PROMPTS, *people)
     with pytest.raises(InputError, match="lies outside"):
-        disagree(model, image, Prompts((Click(700, 3),)), *people)
+        disagree(session, image, Prompts((Click(700, 3),)), *people)
 
 
 def _person(model, offset: float, shape: float = 0.0, **known: object) -> PreferenceProfile:

@@ -25,6 +25,7 @@ from napari_spa.io.models.load import load_model
 from napari_spa.train.baselines import (
     BASELINES,
     BaselineConfig,
+    Compute,
     load_baseline,
     split_name,
     train_method,
@@ -39,7 +40,7 @@ from napari_spa.train.baselines.networks import (
     draw_rater,
 )
 
-CPU = torch.device("cpu")
+CPU = Compute(torch.device("cpu"))
 CONFIG = BaselineConfig(steps=4, batch=2, check_every=2, size=64)
 
 
@@ -77,7 +78,7 @@ def curve(run: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_method_trains_and_loads(name: str, folder, backbone: str, tmp_path: Path) -> None:
-    facts = train_method(name, folder, tmp_path / "run", CONFIG, backbone=backbone, device=CPU)
+    facts = train_method(name, folder, tmp_path / "run", CONFIG, backbone=backbone, compute=CPU)
     assert facts["steps"] == 4
     assert facts["parameters"] >= facts["trained"] > 0
     assert [row[0] for row in curve(tmp_path / "run")] == ["step", "2", "4"]
@@ -119,14 +120,14 @@ def test_adapters_begin_as_nothing() -> None:
 
 
 def test_training_again_does_nothing(folder, backbone: str, tmp_path: Path) -> None:
-    first = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, device=CPU)
+    first = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, compute=CPU)
     stamp = (tmp_path / "run" / "last.pt").stat().st_mtime_ns
-    again = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, device=CPU)
+    again = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, compute=CPU)
     assert again == json.loads(json.dumps(first))
     assert (tmp_path / "run" / "last.pt").stat().st_mtime_ns == stamp
     other = replace(CONFIG, seed=1)
     with pytest.raises(InputError, match="another seed"):
-        train_method("unet", folder, tmp_path / "run", other, backbone=backbone, device=CPU)
+        train_method("unet", folder, tmp_path / "run", other, backbone=backbone, compute=CPU)
 
 
 @pytest.mark.parametrize("name", ["probunet", "spa", "msa-click"])
@@ -134,8 +135,8 @@ def test_training_again_does_nothing(folder, backbone: str, tmp_path: Path) -> N
 def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(
     name: str, workers: int, folder, backbone: str, tmp_path: Path, monkeypatch
 ) -> None:
-    options = {"backbone": backbone, "device": CPU}
-    train_method(name, folder, tmp_path / "whole", CONFIG, **options)
+    compute = Compute(CPU.device, workers)
+    train_method(name, folder, tmp_path / "whole", CONFIG, backbone=backbone, compute=CPU)
 
     class Stopped(Exception):
         pass
@@ -143,12 +144,11 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(
     def stop(step: int, figures: dict[str, float]) -> None:
         raise Stopped
 
+    broken = replace(compute, progress=stop)
     with pytest.raises(Stopped):
-        train_method(
-            name, folder, tmp_path / "parts", CONFIG, workers=workers, progress=stop, **options
-        )
+        train_method(name, folder, tmp_path / "parts", CONFIG, backbone=backbone, compute=broken)
     assert len(curve(tmp_path / "parts")) == 2
-    train_method(name, folder, tmp_path / "parts", CONFIG, workers=workers, **options)
+    train_method(name, folder, tmp_path / "parts", CONFIG, backbone=backbone, compute=compute)
     assert curve(tmp_path / "whole") == curve(tmp_path / "parts")
     whole, parts = (
         load_baseline(tmp_path / run, load_model(backbone, device="cpu")).state_dict()
@@ -159,14 +159,14 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(
 
 def test_killed_hard_it_goes_on_to_the_same_curve(folder, tmp_path: Path) -> None:
     config = replace(CONFIG, steps=40, check_every=4, patience=99)
-    train_method("unet", folder, tmp_path / "whole", config, backbone="", device=CPU)
+    train_method("unet", folder, tmp_path / "whole", config, backbone="", compute=CPU)
     program = (
         "import sys, torch; from dataclasses import replace; from pathlib import Path\n"
         "from napari_spa.datasets import open_folder\n"
-        "from napari_spa.train.baselines import BaselineConfig, train_method\n"
+        "from napari_spa.train.baselines import BaselineConfig, Compute, train_method\n"
         "config = BaselineConfig(steps=40, batch=2, check_every=4, size=64, patience=99)\n"
         "train_method('unet', open_folder(sys.argv[1]), Path(sys.argv[2]), config, backbone='',"
-        " device=torch.device('cpu'))\n"
+        " compute=Compute(torch.device('cpu')))\n"
     )
     run = tmp_path / "parts"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -181,7 +181,7 @@ def test_killed_hard_it_goes_on_to_the_same_curve(folder, tmp_path: Path) -> Non
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    train_method("unet", folder, run, config, backbone="", device=CPU)
+    train_method("unet", folder, run, config, backbone="", compute=CPU)
     assert curve(run) == curve(tmp_path / "whole")
 
 
@@ -212,25 +212,25 @@ def test_it_stops_when_the_score_no_longer_rises(folder, tmp_path: Path) -> None
 
 
 def test_patients_are_not_divided_and_raters_are_chosen(folder) -> None:
-    options = {"split": None, "size": 32, "seed": 0}
-    examples = read_examples(folder, **options)
+    config = BaselineConfig(split=None, size=32)
+    examples = read_examples(folder, config)
     assert examples.raters == ("loose", "tight")
     assert len(examples.learnt) + len(examples.aside) == 6
     known = {e.name: e.known.tolist() for e in (*examples.learnt, *examples.aside)}
     assert known["5"] == [True, False]
     folder.patients = {str(index): "ab"[index % 2] for index in range(6)}
-    examples = read_examples(folder, **options)
+    examples = read_examples(folder, config)
     parts = [{folder.patients[e.name] for e in part} for part in (examples.learnt, examples.aside)]
     assert not parts[0] & parts[1]
     folder.patients = {}
-    assert read_examples(folder, only="tight", **options).raters == ("tight",)
-    assert len(read_examples(folder, only="tight", **options).learnt) == 4
-    assert read_examples(folder, without="tight", **options).raters == ("loose",)
+    assert read_examples(folder, replace(config, only="tight")).raters == ("tight",)
+    assert len(read_examples(folder, replace(config, only="tight")).learnt) == 4
+    assert read_examples(folder, replace(config, without="tight")).raters == ("loose",)
     with pytest.raises(DataError, match="no rater nobody marked anything; they are loose, tight"):
-        read_examples(folder, only="nobody", **options)
+        read_examples(folder, replace(config, only="nobody"))
     folder.patients = dict.fromkeys(map(str, range(6)), "one")
     with pytest.raises(DataError, match="too few to train on"):
-        read_examples(folder, **options)
+        read_examples(folder, config)
 
 
 def test_what_a_batch_is_fused_to() -> None:
@@ -285,14 +285,14 @@ def test_names_and_damage_are_one_sentence(folder, backbone: str, tmp_path: Path
     with pytest.raises(DataError, match="no finished training"):
         load_baseline(tmp_path)
     run = tmp_path / "run"
-    train_method("ls-unet", folder, run, CONFIG, backbone=backbone, device=CPU)
+    train_method("ls-unet", folder, run, CONFIG, backbone=backbone, compute=CPU)
     (run / "weights.safetensors").write_bytes(b"broken")
     with pytest.raises(CheckpointError):
         load_baseline(run)
     (run / "last.pt").write_bytes(b"PK\x03\x04 cut")
     (run / "facts.json").unlink()
     with pytest.raises(CheckpointError, match="damaged"):
-        train_method("ls-unet", folder, run, CONFIG, backbone=backbone, device=CPU)
+        train_method("ls-unet", folder, run, CONFIG, backbone=backbone, compute=CPU)
     with pytest.raises(InputError, match="steps must be 1 or more"):
         replace(CONFIG, steps=0).check()
     with pytest.raises(InputError, match="multiple of 64"):

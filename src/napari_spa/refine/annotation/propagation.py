@@ -47,18 +47,18 @@ _WORDS: dict[Reason, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PropagationConfig:
-    """Where following an object ends."""
+    """What following an object starts from, and where it ends."""
 
     limit: int = 0  # slices at most; 0 for no limit
     uncertainty: float = 0.6  # in [0, 1]: a slice that is more uncertain ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
-    max_area_ratio: float = (
-        3.0  # it is another object, too, when the area grows by more than this factor
-    )
+    max_area_ratio: float = 3.0  # the area grows by more than this: it is another object, too
     # A slice that is more uncertain, or whose mask shares less than half with where it was
     # expected, goes to review, and after so many in a row (0 for any number) it ends.
     review: float = 0.3
     doubts: int = 3
+    # The preference that was learnt on the first slice; the profile's where there is none.
+    mixture: MixtureParameters | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +137,6 @@ def propagate(
     mask: LocalMask,
     *,
     start: int | None = None,
-    mixture: MixtureParameters | None = None,
     config: PropagationConfig = PropagationConfig(),
     progress: Progress = silent,
 ) -> Generator[PropagatedSlice, None, Ending]:
@@ -145,9 +144,9 @@ def propagate(
 
     ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
     slice that ``mask`` is of.  Its position is ``start``: with it, where the object moves to at
-    first and where it ends are told by its looks, too.  ``mixture`` as for :func:`propagate_one`.
-    The session's profile is not changed, its active object is dropped.  ``progress`` may raise
-    ``Cancelled``: what was yielded before stays valid.
+    first and where it ends are told by its looks, too.  The session's profile is not changed, its
+    active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
+    valid.
     """
     first, before, last = None, None, -1
     if start is not None:
@@ -167,7 +166,7 @@ def propagate(
             match = Patch.of(before, mask).find(here)
             guess = moved(mask, match.down, match.right, here.shape)
             down, right = down + match.down, right + match.right
-        proposal, timeline = _start(session, guess, mixture), session.timeline
+        proposal, timeline = _start(session, guess, config.mixture), session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         if timeline is None or not found.area:
             return Ending(position, "empty")

@@ -12,7 +12,7 @@ from napari_spa.core.metrics import dice
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import ProfileError
-from napari_spa.refine.engine.config import EngineConfig, Progress, silent
+from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.preference.update import expected_size, start_from
 from napari_spa.refine.session.prompt_validation import check_prompts
 
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
         Proposal,
         Region,
     )
-    from napari_spa.io.embeddings import EmbeddingCache
-    from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.image_plane import ImagePlane
+    from napari_spa.refine.session.session import RefinementSession
 
 
 NOTHING_YET = "Nothing learnt yet."
@@ -220,21 +219,19 @@ class DistributionDifference:
 
 
 def disagree(
-    model: LoadedModel,
+    session: RefinementSession,
     image: ArrayLike | ImagePlane,
     prompts: Prompts,
     first: PreferenceProfile | None,
     second: PreferenceProfile | None,
     *,
-    seed: int = 0,
-    config: EngineConfig | None = None,
-    cache: EmbeddingCache | None = None,
     progress: Progress = silent,
 ) -> ProfileDisagreement:
     """Start the same object with the one and the other profile; None is the model alone.
 
-    Each mask is what :meth:`RefinementSession.start` recommends to that user; the image
-    is encoded once, and both draw from the same random numbers.  ``ProfileError`` when a profile
+    Each mask is what :meth:`RefinementSession.start` recommends to that user with the session's
+    model, seed, configuration and cache; the session itself stays as it is.  The image is encoded
+    once, and both draw from the same random numbers.  ``ProfileError`` when a profile
     was made with another model, ``InputError`` when the image or the prompts cannot be used.
     """
     from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
@@ -242,8 +239,8 @@ def disagree(
 
     for profile in (first, second):
         if profile is not None:
-            profile.check(model.identity)
-    predictor = SpaPredictor(model, config, cache)
+            profile.check(session.model.identity)
+    predictor = SpaPredictor(session.model, session.config, session.cache)
     predictor.set_image(image)
     prompts = _checked(prompts, predictor.sampler.shape)
     rounds = RoundCache(predictor)
@@ -255,7 +252,8 @@ def disagree(
         predictor.encode(framed.view, progress)
         initial = predictor.initial_mixture(framed.view, meant)
         mixtures = initial, start_from(initial, profile)
-        return rounds.show(first_state(framed, meant, mixtures, (seed, 1)), progress).proposal
+        state = first_state(framed, meant, mixtures, (session.seed, 1))
+        return rounds.show(state, progress).proposal
 
     return ProfileDisagreement(recommended(first), recommended(second))
 

@@ -11,11 +11,12 @@ from napari_spa.train.baselines.catalogue import (
     train_method,
     trained_facts,
 )
-from napari_spa.train.baselines.loop import BaselineConfig
+from napari_spa.train.baselines.loop import BaselineConfig, Compute
 
 __all__ = [
     "BASELINES",
     "BaselineConfig",
+    "Compute",
     "load_baseline",
     "split_name",
     "train_method",

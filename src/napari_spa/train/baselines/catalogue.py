@@ -22,7 +22,7 @@ from napari_spa.train.baselines.examples import (
     plain_batch,
     read_examples,
 )
-from napari_spa.train.baselines.loop import BaselineConfig, Drawn, Progress, Task, train_baseline
+from napari_spa.train.baselines.loop import BaselineConfig, Compute, Drawn, Task, train_baseline
 from napari_spa.train.baselines.networks import (
     Prompted,
     WholeImage,
@@ -75,9 +75,7 @@ def train_method(
     config: BaselineConfig,
     *,
     backbone: str,
-    device: torch.device,
-    workers: int = 0,
-    progress: Progress | None = None,
+    compute: Compute,
 ) -> dict[str, object]:
     """Train a method on a data set, or go on where it stopped; what is done is not done again."""
     base, only, without = split_name(name)
@@ -91,15 +89,7 @@ def train_method(
     done = trained_facts(run)
     if done and all(done.get(key) == value for key, value in wanted.items()):
         return done
-    examples = read_examples(
-        folder,
-        split=config.split,
-        size=config.size,
-        seed=config.seed,
-        only=only,
-        without=without,
-        single=config.single,
-    )
+    examples = read_examples(folder, config)
     torch.manual_seed(config.seed)
     task: Task
     if base in PROMPTED:
@@ -109,9 +99,7 @@ def train_method(
         task = _WholeImageTask(network, examples, config)
     plan["images"] = [len(examples.learnt), len(examples.aside)]
     plan["raters"] = list(examples.raters)
-    cost = train_baseline(
-        task, run, config, plan, device=device, workers=workers, progress=progress
-    )
+    cost = train_baseline(task, run, config, plan, compute)
     return _keep(task, base, run, plan | asdict(config) | cost)
 
 

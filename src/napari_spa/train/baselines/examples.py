@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.datasets import CaseFolder
+    from napari_spa.train.baselines.loop import BaselineConfig
 
 _ASIDE = 0.15
 _LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
@@ -65,18 +66,10 @@ class RatedExamples:
     aside: tuple[Example, ...]
 
 
-def read_examples(
-    folder: CaseFolder,
-    *,
-    split: str | None,
-    size: int,
-    seed: int,
-    only: str | None = None,
-    without: str | None = None,
-    single: bool = False,
-) -> RatedExamples:
+def read_examples(folder: CaseFolder, config: BaselineConfig) -> RatedExamples:
     """Read a split into memory."""
-    cases = [folder.read(name) for name in folder.names(split)]
+    only, without = config.only, config.without
+    cases = [folder.read(name) for name in folder.names(config.split)]
     raters = sorted({rater for case in cases for rater in case.raters})
     for wanted in (only, without):
         if wanted is not None and wanted not in raters:
@@ -92,11 +85,11 @@ def read_examples(
         if not known.any():
             continue
         rgb = (to_unit_rgb(case.image) * 255).astype(np.uint8)
-        stacks = split_objects(masks) if single else [masks]
+        stacks = split_objects(masks) if config.single else [masks]
         marked = [stack[stack.any(axis=(1, 2))] for stack in stacks]
         objects = [cut_object(rgb, stack) for stack in marked if len(stack)]
-        examples.append(Example(case.name, *_resized(rgb, masks, size), known, objects))
-    return _divided(tuple(kept), examples, getattr(folder, "patients", {}), seed)
+        examples.append(Example(case.name, *_resized(rgb, masks, config.size), known, objects))
+    return _divided(tuple(kept), examples, getattr(folder, "patients", {}), config.seed)
 
 
 def _divided(

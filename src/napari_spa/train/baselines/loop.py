@@ -59,6 +59,15 @@ class BaselineConfig:
             raise InputError(f"size must be a multiple of 64, not {self.size}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where a training runs, and who hears of it; nothing in its results depends on it."""
+
+    device: torch.device
+    workers: int = 0  # processes that draw examples; 0 for none beside this one
+    progress: Progress | None = None  # called with the step and its figures
+
+
 class Task(Protocol):
     """A network, what it learns from, and how well it does on what was held aside."""
 
@@ -125,24 +134,26 @@ class BaselineRun:
         folder: Path,
         config: BaselineConfig,
         plan: dict[str, object],
-        device: torch.device,
+        compute: Compute,
     ) -> None:
-        self._task, self._folder, self._config, self._device = task, folder, config, device
+        self._task, self._folder, self._config = task, folder, config
+        self._compute = compute
         self._plan = json.dumps({**plan, **asdict(config)}, sort_keys=True)
         self._state = _State()
-        task.network.to(device)
+        task.network.to(compute.device)
         trained = [p for p in task.network.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(trained, lr=task.rate, weight_decay=0.01)
         self._best = self._weights()
         if (folder / "last.pt").exists():
             self._go_on(folder / "last.pt")
 
-    def train(self, *, workers: int = 0, progress: Progress | None = None) -> _State:
+    def train(self) -> _State:
         """Train to the end, and put the best weights into the network."""
         config, state, network = self._config, self._state, self._task.network
+        progress = self._compute.progress
         begun, losses = time.perf_counter() - state.seconds, []
         if not self._done():
-            for batch in self._batches(workers):
+            for batch in self._batches():
                 losses.append(self._advance(batch))
                 if state.step % config.check_every == 0 or state.step == config.steps:
                     state.seconds = time.perf_counter() - begun
@@ -161,7 +172,7 @@ class BaselineRun:
         waited = (state.step - state.best_step) // config.check_every
         return state.step >= config.steps or waited >= config.patience
 
-    def _batches(self, workers: int) -> Iterator[Drawn]:
+    def _batches(self) -> Iterator[Drawn]:
         config = self._config
         total = config.steps * config.batch
         return iter(
@@ -169,7 +180,7 @@ class BaselineRun:
                 _Examples(self._task, config.seed, total),
                 batch_size=config.batch,
                 sampler=range(self._state.step * config.batch, total),
-                num_workers=workers,
+                num_workers=self._compute.workers,
             )
         )
 
@@ -182,7 +193,7 @@ class BaselineRun:
         network.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key)  # dropout, and what a loss draws
-            moved = tuple(part.to(self._device, non_blocking=True) for part in batch)
+            moved = tuple(part.to(self._compute.device, non_blocking=True) for part in batch)
             loss = self._task.loss(moved, torch.Generator().manual_seed(key))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -226,7 +237,7 @@ class BaselineRun:
                 raise _AnotherPlan(other)
             self._task.network.load_state_dict(content["network"])
             self._optimiser.load_state_dict(content["optimiser"])
-            self._best = {k: v.to(self._device) for k, v in content["best"].items()}
+            self._best = {k: v.to(self._compute.device) for k, v in content["best"].items()}
             self._state = _State(**{name: content[name] for name in _NUMBERS})
         except _AnotherPlan as error:
             raise InputError(
@@ -247,16 +258,11 @@ def train_baseline(
     folder: Path,
     config: BaselineConfig,
     plan: dict[str, object],
-    *,
-    device: torch.device,
-    workers: int = 0,
-    progress: Progress | None = None,
+    compute: Compute,
 ) -> dict[str, object]:
     """Train a baseline, or go on with it, and return what it cost."""
     config.check()
-    state = BaselineRun(task, folder, config, plan, device).train(
-        workers=workers, progress=progress
-    )
+    state = BaselineRun(task, folder, config, plan, compute).train()
     parameters: Sequence[nn.Parameter] = list(task.network.parameters())
     return {
         "parameters": sum(p.numel() for p in parameters),

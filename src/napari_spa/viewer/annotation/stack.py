@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,7 +128,8 @@ class StackPropagation(QObject):
         if taken is None or session is None:
             return
         annotated, plane, axis, number, mask, mixture = taken
-        image, look, config, unit = annotated.image, annotated.look, self.config, self.unit()
+        image, look, unit = annotated.image, annotated.look, self.unit()
+        config = replace(self.config, mixture=mixture)
         ways = [
             self._way(annotated, plane, axis, number, step)
             for step, name in ((1, "forward"), (-1, "backward"))
@@ -151,7 +153,6 @@ class StackPropagation(QObject):
                     way,
                     mask,
                     start=plane.index[axis],
-                    mixture=mixture,
                     config=config,
                     progress=step,
                 )

@@ -118,14 +118,11 @@ class Disagreements(QObject):
             from napari_spa.refine.preference.summary import disagree
 
             found = disagree(
-                session.model,
+                session,
                 image_plane,
                 prompts,
                 mine,
                 None if other is None else PreferenceProfile.load(other),
-                seed=session.seed,
-                config=session.config,
-                cache=session.cache,
                 progress=progress,
             )
             return cut_out(found, names)
