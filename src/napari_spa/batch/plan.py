@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from napari_spa.batch.task import BatchTask, ObjectPrompt
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import read_small
+from napari_spa.io.files import explained, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -94,9 +94,8 @@ def _points(path: Path) -> Iterator[_Point]:
 
 def _text(path: Path) -> str:
     try:
-        return read_small(path).decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
+        with explained("read", path, InputError):
+            return read_small(path).decode("utf-8-sig")
     except DataError as error:
         raise InputError(str(error)) from error
     except UnicodeDecodeError as error:

@@ -21,7 +21,7 @@ from napari_spa.batch.task import (
 )
 from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, file_sha256, read_json
+from napari_spa.io.files import JsonError, atomic_path, explained, file_sha256, read_json, take_lock
 from napari_spa.io.projects.paths import labels_path, log_path, manifest_path
 from napari_spa.refine.engine.config import Progress, silent
 
@@ -222,7 +222,7 @@ class RunFolder:
             "overwrite": overwrite,
             "replaces": {path: sorted(digests) for path, digests in sorted(ours.items())},
         }
-        with _saying_why(self.out):
+        with explained("write", self.out):
             (self.path / "marks").mkdir(parents=True)
         with atomic_path(self.out / STATE / "run.json") as temporary:
             temporary.write_text(json.dumps(content), "utf-8")
@@ -276,19 +276,12 @@ class RunFolder:
 @contextmanager
 def lock_output(out: Path) -> Iterator[RunFolder]:
     """Hold an output folder against other batches; it is made if needed."""
-    from filelock import FileLock, Timeout
-
     state, new = out / STATE, not out.exists()
-    lock = FileLock(state / "lock", timeout=0)
+    busy = f"another batch writes to {out}; wait for it, or choose another folder."
     while True:
-        with _saying_why(out):
+        with explained("write", out):
             state.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise DataError(
-                    f"another batch writes to {out}; wait for it, or choose another folder."
-                ) from error
+        lock = take_lock(state / "lock", out, busy)
         if (state / "lock").exists():
             break
         lock.release()  # the last holder took the file away just then: no one else sees it
@@ -302,10 +295,8 @@ def lock_output(out: Path) -> Iterator[RunFolder]:
 def _fence(state: Path) -> None:
     """Shut out workers of a run that ended."""
     for path in state.glob("run-*/"):
-        try:
+        with explained("write", state):
             path.rename(path.with_name(f"old-{path.name.removeprefix('run-')}"))
-        except OSError as error:
-            raise DataError(f"cannot write {state}: {error.strerror or error}.") from error
 
 
 def _let_go(lock: Any, state: Path, new: bool) -> None:  # noqa: ANN401  filelock is imported late
@@ -321,14 +312,6 @@ def _let_go(lock: Any, state: Path, new: bool) -> None:  # noqa: ANN401  fileloc
             state.parent.rmdir()  # nothing came to be in it
         except OSError:
             return
-
-
-@contextmanager
-def _saying_why(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror or error}.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

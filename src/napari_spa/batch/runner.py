@@ -24,7 +24,7 @@ from napari_spa.batch.task import Manifest, recipe_facts
 from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import file_sha256
+from napari_spa.io.files import explained, file_sha256
 from napari_spa.refine.engine.config import Progress, silent
 
 if TYPE_CHECKING:
@@ -328,10 +328,8 @@ def _begin(
     if recipe.profile is not None:
         # A dock may go on teaching the original; all images start from what it was.
         copy = folder.path / "profile.json"
-        try:
+        with explained("write", copy):
             shutil.copyfile(recipe.profile, copy)
-        except OSError as error:
-            raise DataError(f"cannot write {copy}: {error.strerror or error}.") from error
         if file_sha256(copy) != facts["profile"]["sha256"]:
             raise DataError(f"{recipe.profile} changed just now; start again.")
         recipe = replace(recipe, profile=copy)

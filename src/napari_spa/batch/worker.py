@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napari_spa import __version__
 from napari_spa.batch.task import ImageResult, digest_of, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
-from napari_spa.io.files import atomic_path, file_sha256
+from napari_spa.io.files import atomic_path, explained, file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,15 +266,13 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
     with atomic_path(staging / "mark.json") as temporary:
         temporary.write_text(json.dumps(record, sort_keys=True), "utf-8")
     mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
-    try:
+    with explained("write", job.out):
         os.replace(staging / "mark.json", mark)
         for name, _ in reversed(outputs):  # labels last: where they are, the rest is
             target = job.out / name
             if "/" in name and job.out.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / name, target)
-    except OSError as error:
-        raise DataError(f"cannot write {job.out}: {error.strerror or error}.") from error
     return True
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import JsonError, check_there, open_file, parse_json
+from napari_spa.io.files import JsonError, check_there, explained, open_file, parse_json, take_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,11 +165,8 @@ def _whole(stream: Any, size: int) -> bool:  # noqa: ANN401  a binary file
 
 def read_records(path: Path) -> list[Record]:
     """Read a log; lines that a crash left half-written are passed over."""
-    try:
-        with open_file(path) as stream:
-            lines = stream.read().split(b"\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    with explained("read", path), open_file(path) as stream:
+        lines = stream.read().split(b"\n")
     records = []
     for line in lines:
         try:
@@ -200,28 +197,18 @@ class WorkFolder:
     """A folder that this process holds."""
 
     def __init__(self, path: Path) -> None:
-        from filelock import FileLock, Timeout
-
         self.path = path
         # Recovered work is locked by the worker's thread and let go by the main one.
-        self._lock = FileLock(path / _LOCK_NAME, timeout=0, thread_local=False)
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise DataError(f"{path} is in use by another window.") from error
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+        self._lock = take_lock(path / _LOCK_NAME, path, f"{path} is in use by another window.")
 
     @classmethod
     def create(cls, root: Path) -> WorkFolder:
         """Make a new folder and hold it."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}"
         path = root / name
-        try:
+        with explained("write", path):
             root.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)  # what is in it says what someone works on
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
         return cls(path)
 
     @property

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from io import BufferedReader
 
+    from filelock import BaseFileLock
+
     from napari_spa.errors import SpaError
 
 
@@ -93,6 +95,31 @@ def open_file(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+@contextmanager
+def explained(doing: str, path: Path, fault: type[SpaError] = DataError) -> Iterator[None]:
+    """Turn an error of the system into one sentence, as "cannot write PATH: no space left"."""
+    try:
+        yield
+    except OSError as error:
+        raise fault(f"cannot {doing} {path}: {error.strerror or error}.") from error
+
+
+def take_lock(path: Path, folder: Path, busy: str, *, wait: float = 0) -> BaseFileLock:
+    """Take a lock for a folder or file; any thread may let it go, as does the process's end.
+
+    ``busy`` is the sentence where another holds it for so many seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=wait, thread_local=False)
+    with explained("write", folder):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataError(busy) from error
+    return lock
+
+
 def check_there(folder: Path) -> None:
     """Refuse to go on in a folder that was taken away: made again, it would hide the real one."""
     if not os.path.isdir(folder):
@@ -102,10 +129,8 @@ def check_there(folder: Path) -> None:
 def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
     """Digest a file as it is now; ``fault`` is raised where it cannot be read."""
     try:
-        with open_file(path) as stream:
+        with explained("read", path, fault), open_file(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise fault(f"cannot read {path}: {error.strerror or error}.") from error
     except DataError as error:
         raise fault(str(error)) from error
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError, ModelError
+from napari_spa.io.files import explained, take_lock
 from napari_spa.io.models.identity import file_digest
 from napari_spa.io.models.registry import (
     KNOWN,
@@ -45,23 +46,11 @@ _MEGABYTE = 1_000_000
 _NO_SUCH_RANGE, _TOO_BUSY = 416, 429  # the answers with a meaning of their own
 
 
-class Cancel(Protocol):
-    """What asks a transfer to stop, such as ``threading.Event``."""
-
-    def is_set(self) -> bool:
-        """Tell whether it was asked for."""
-        ...
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for it for so many seconds at most."""
-        ...
-
-
 def download_model(
     name: str,
     *,
     progress: Progress | None = None,
-    cancel: Cancel | None = None,
+    cancel: threading.Event | None = None,
     mirror: str | None = None,
     proxy: str | None = None,
     pause: float = 1.0,
@@ -98,7 +87,7 @@ def download_model(
                 f"what {transfer.host} gave is not the published file of {known.name} (its digest "
                 f"differs); try again later, or {transfer.elsewhere}."
             )
-        with _writing(target):
+        with explained("write", target):
             os.replace(transfer.part, target)
     return target
 
@@ -135,15 +124,10 @@ def _is_published(known: KnownModel, path: Path, told: Progress) -> bool:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Let one process at a time fetch a file."""
-    from filelock import FileLock, Timeout
-
-    with _writing(target):
+    with explained("write", target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise DataError(f"{target.name} is being downloaded already; wait for it.") from error
+    busy = f"{target.name} is being downloaded already; wait for it."
+    lock = take_lock(target.with_name(f".{target.name}.lock"), target, busy)
     try:
         yield
     finally:
@@ -151,14 +135,6 @@ def _alone(target: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows keeps a file that is open
             Path(lock.lock_file).unlink()
         lock.release()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 class _BrokenOff(Exception):
@@ -174,7 +150,7 @@ class _Transfer:
     address: str
     proxy: str | None
     told: Progress
-    cancel: Cancel
+    cancel: threading.Event
     pause: float
     pieced: bool = field(default=False, init=False)  # whether it came over several connections
 
@@ -212,6 +188,7 @@ class _Transfer:
 
     def _fetch(self, session: requests.Session) -> None:
         import requests
+        from urllib3.exceptions import HTTPError
 
         start = self._done()
         headers = {"Accept-Encoding": "identity"}
@@ -224,7 +201,7 @@ class _Transfer:
                 self._receive(response, start)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise InputError(f"{self.address} is no address to download from.") from error
-        except (requests.RequestException, _urllib3_error()) as error:
+        except (requests.RequestException, HTTPError) as error:
             raise _BrokenOff(_reason(error)) from error
 
     def _receive(self, response: requests.Response, start: int) -> None:
@@ -253,7 +230,7 @@ class _Transfer:
         length = response.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
         self._check_space((total or self.known.megabytes * _MEGABYTE) - done)
-        with _writing(self.part), self.part.open("ab" if done else "wb") as stream:
+        with explained("write", self.part), self.part.open("ab" if done else "wb") as stream:
             while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 stream.write(chunk)
                 done += len(chunk)
@@ -277,7 +254,7 @@ class _Transfer:
         self.told(min(1.0, done / max(1, whole)), words)
 
     def _check_space(self, needed: int) -> None:
-        with _writing(self.part):
+        with explained("write", self.part):
             free = shutil.disk_usage(self.part.parent).free
         if free < needed:
             raise DataError(
@@ -292,12 +269,6 @@ class _Transfer:
             f"cannot download {self.known.name} from {self.host}{kept}: {fault}; try again when "
             f"there is internet, or {self.elsewhere}."
         )
-
-
-def _urllib3_error() -> type[Exception]:
-    from urllib3.exceptions import HTTPError
-
-    return HTTPError
 
 
 def _reason(error: Exception) -> str:

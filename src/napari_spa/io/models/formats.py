@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_spa.core.quality import DIRECTIONS, Calibration, Term
 from napari_spa.errors import CheckpointError, DataError, ModelError
-from napari_spa.io.files import JsonError, atomic_path, parse_json, read_json
+from napari_spa.io.files import JsonError, atomic_path, explained, parse_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,14 +77,12 @@ def read_weights_file(path: Path) -> WeightsFile:
 
 
 def _first_bytes(path: Path) -> bytes:
-    try:
+    with explained("read", path, CheckpointError):
         if not path.is_file():
             reason = "is a folder; give the file" if path.is_dir() else "does not exist"
             raise CheckpointError(f"the weights file {path} {reason}.")
         with path.open("rb") as stream:
             start = stream.read(16)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
     if not start:
         raise CheckpointError(f"the weights file {path} is empty; download or copy it again.")
     return start

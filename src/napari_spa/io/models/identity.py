@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import CheckpointError, DeviceError
+from napari_spa.io.files import explained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,11 +87,9 @@ def weights_sha256(path: Path) -> str:
 
 def file_digest(path: Path, kind: str) -> str:
     """Digest a file by ``sha256``, ``md5`` or ``xxh128``, once per process unless it changes."""
-    try:
+    with explained("read", path, CheckpointError):
         status = path.stat()
         return _digest(path, kind, (status.st_mtime_ns, status.st_size, status.st_ino))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, explained, take_lock
 from napari_spa.io.profiles.profile import PreferenceProfile
 
 if TYPE_CHECKING:
@@ -48,16 +48,10 @@ def update_profile(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep other windows and programs of ours from changing a file."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_PATIENCE)
-    try:
+    with explained("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise DataError(f"{path} is in use by another window; try again.") from error
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
+    busy = f"{path} is in use by another window; try again."
+    lock = take_lock(path.with_name(f".{path.name}.lock"), path, busy, wait=_PATIENCE)
     try:
         yield
     finally:
@@ -122,10 +116,8 @@ class ProfileTrash:
 
     def list(self, most: int | None = None) -> tuple[StoreEntry, ...]:
         """List what can be brought back, the latest first."""
-        try:
+        with explained("read", self.root):
             paths = tuple(self.root.glob("*.json"))
-        except OSError as error:
-            raise DataError(f"cannot read {self.root}: {error.strerror or error}.") from error
         found = []
         for path in paths:
             with suppress(OSError):  # another window brings it back just now
@@ -151,14 +143,12 @@ class ProfileTrash:
         """Move a profile's file here."""
         if path.is_dir():
             raise DataError(f"cannot delete {path}: it is a folder.")
-        try:
+        with explained("delete", path):
             with locked(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 target = self._free(path)
                 shutil.move(path, target)
             os.utime(target)  # the latest is what went last
-        except OSError as error:
-            raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
 
     def _free(self, path: Path) -> Path:
         target, number = self.root / path.name, 1
@@ -277,10 +267,8 @@ class ProfileStore:
             or self.update(target, lambda p: p if p.picks else profile) is not profile
         ):
             target = self.add(profile)
-        try:
+        with explained("delete", path):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot delete {path}: {error.strerror or error}.") from error
         return target
 
     def _emptied(self, profile: PreferenceProfile) -> Path | None:
@@ -292,12 +280,8 @@ class ProfileStore:
         return None
 
     def _files(self) -> tuple[Path, ...]:
-        try:
-            paths = tuple(self.root.iterdir())
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise DataError(f"cannot read {self.root}: {error.strerror or error}.") from error
+        with explained("read", self.root):
+            paths = tuple(self.root.iterdir()) if self.root.exists() else ()
         return tuple(p for p in paths if p.suffix.lower() == _SUFFIX and not p.name.startswith("."))
 
     def _free(self, name: str, task: str) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.presentation import clean_name
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, read_json
+from napari_spa.io.files import JsonError, atomic_path, explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,9 +92,8 @@ def class_values(classes: Sequence[ObjectClass]) -> dict[str, int]:
 def read_classes(path: Path) -> tuple[ObjectClass, ...]:
     """Read a list of classes; ``DataError`` when it is none."""
     try:
-        content = read_json(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+        with explained("read", path):
+            content = read_json(path)
     except JsonError:
         content = None
     found = content.get("classes") if isinstance(content, dict) else None

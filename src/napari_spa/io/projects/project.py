@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import JsonError, atomic_path, check_there, read_json
+from napari_spa.io.files import JsonError, atomic_path, check_there, explained, read_json, take_lock
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
@@ -241,18 +241,17 @@ def put_aside(path: Path) -> None:
     while kept.exists():
         number += 1
         kept = path.with_name(f"{path.name}.bak{number}")
-    try:
+    with explained("write", path):
         os.replace(path, kept)
-    except OSError as error:
-        raise _refused(path, error) from error
     _logger.warning("%s could not be read; it is kept as %s.", path, kept.name)
 
 
 @contextmanager
 def writing_alone(out: Path) -> Iterator[None]:
     """Keep other processes from writing into a project for a moment."""
+    check_there(out)
     busy = f"{out} is being written by another window."
-    lock = _lock(out, LOCK_NAME, busy, wait=_WAIT_SECONDS)
+    lock = take_lock(out / LOCK_NAME, out, busy, wait=_WAIT_SECONDS)
     try:
         yield
     finally:
@@ -261,27 +260,9 @@ def writing_alone(out: Path) -> Iterator[None]:
 
 def hold_window(out: Path) -> BaseFileLock:
     """Keep other windows out of a project, until the lock is released or this process ends."""
-    busy = f"{out} is open in another window; close it there."
-    return _lock(out, f"{LOCK_NAME}-window", busy, wait=0)
-
-
-def _lock(out: Path, name: str, busy: str, *, wait: float) -> BaseFileLock:
-    from filelock import FileLock, Timeout
-
-    # A window's is taken in the worker's thread and let go in the main one.
-    lock = FileLock(out / name, timeout=wait, thread_local=False)
     check_there(out)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise DataError(busy) from error
-    except OSError as error:
-        raise _refused(out, error) from error
-    return lock
-
-
-def _refused(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write {path}: {error.strerror or error}.")
+    busy = f"{out} is open in another window; close it there."
+    return take_lock(out / f"{LOCK_NAME}-window", out, busy)
 
 
 _BATCH_KIND = "napari-spa batch"
@@ -311,10 +292,8 @@ class Project:
         out = default_output(source) if out is None else Path(out).absolute()
         project = cls(source, out, recursive=recursive)
         project._list()
-        try:
+        with explained("write", out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _refused(out, error) from error
         with writing_alone(out):
             if project_path(out).exists():
                 try:
