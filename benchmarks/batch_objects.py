@@ -26,8 +26,7 @@ from scipy import ndimage
 
 from napari_spa.batch.auto import generate_plane_masks
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.objects import objects_on, refine_mask
-from napari_spa.batch.segment import segment_image
+from napari_spa.batch.segment import objects_on, refine_mask, segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.core.metrics import dice
 from napari_spa.core.plane import Plane

@@ -12,9 +12,8 @@ from scipy import ndimage
 from tiny_model import make_model
 
 from napari_spa.batch import auto
-from napari_spa.batch.auto import predict_points, window_levels
+from napari_spa.batch.auto import covers, mask_nms, predict_points, window_levels
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.objects import covers, mask_nms, shared_pixels
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask
 from napari_spa.core.types import LocalMask, Region
@@ -179,7 +178,7 @@ class TestDistinct:
     def test_boxes_that_overlap_without_a_pixel_in_common(self):
         corner = np.zeros((10, 10), dtype=bool)
         corner[0, 0] = True
-        assert shared_pixels(LocalMask(Region(0, 0, 10, 10), corner), square(5, 5)) == 0
+        assert LocalMask(Region(0, 0, 10, 10), corner).shared(square(5, 5)) == 0
 
 
 def test_a_point_is_covered_by_the_pixels_not_by_the_box():
@@ -204,7 +203,7 @@ class TestLookAtPoints:
             if alone is not None and sight is not None:
                 assert alone.quality == pytest.approx(sight.quality, abs=1e-4)
                 differing = alone.mask.area + sight.mask.area
-                differing -= 2 * shared_pixels(alone.mask, sight.mask)
+                differing -= 2 * alone.mask.shared(sight.mask)
                 assert differing <= 0.02 * alone.mask.area + 8
 
     def test_a_mask_holds_its_point_and_lies_in_the_image(self):

@@ -8,10 +8,9 @@ import tifffile
 from scipy import ndimage
 from tiny_model import make_model
 
-from napari_spa.batch import objects
+from napari_spa.batch import segment
 from napari_spa.batch.engine import BatchEngine
-from napari_spa.batch.objects import SURE, objects_on
-from napari_spa.batch.segment import segment_image
+from napari_spa.batch.segment import SURE, objects_on, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import LocalMask, Region
@@ -72,7 +71,7 @@ def test_rough_masks_get_better_and_keep_their_numbers(engine, tmp_path):
 
 def test_what_becomes_another_thing_stays_as_it_was_drawn(engine, tmp_path, monkeypatch):
     # A network that follows its prompts finds about what was drawn, even on nothing.
-    monkeypatch.setattr(objects, "SAME", 0.99)
+    monkeypatch.setattr(segment, "SAME", 0.99)
     image, _ = nuclei()
     rough = np.zeros(image.shape, dtype=np.uint8)
     rough[5:150, 90:124] = 9  # nothing is there
@@ -92,8 +91,8 @@ def test_what_becomes_another_thing_stays_as_it_was_drawn(engine, tmp_path, monk
 
 
 def test_a_stack_plane_by_plane_and_its_replay(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(objects, "SAME", 0.0)
-    monkeypatch.setattr(objects, "SURE", 1.0)
+    monkeypatch.setattr(segment, "SAME", 0.0)
+    monkeypatch.setattr(segment, "SURE", 1.0)
     image, truth = nuclei()
     stack = np.stack([image, image, image])[:, :64, :64]
     rough = np.stack([truth, truth * 0, truth])[:, :64, :64]

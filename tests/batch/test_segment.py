@@ -12,8 +12,8 @@ from tiny_model import make_model
 
 from napari_spa.batch import engine as engine_module
 from napari_spa.batch.engine import BatchEngine, OpenedImage
-from napari_spa.batch.segment import input_digest, segment_image
-from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
+from napari_spa.batch.segment import segment_image
+from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt, input_digest
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.event_log import read_records
 from napari_spa.io.images import ImageInfo, write_labels
@@ -327,7 +327,7 @@ def test_light_until_an_engine_is_made():
     script = (
         "import sys\n"
         "import napari_spa.batch.segment, napari_spa.batch.engine\n"
-        "import napari_spa.batch.auto, napari_spa.batch.objects\n"
+        "import napari_spa.batch.auto, napari_spa.batch.segment\n"
         "print([name for name in ('torch', 'napari', 'sklearn') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.objects import Found, covers, found_active, mask_nms
+from napari_spa.batch.segment import Found, found_active
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
@@ -366,3 +366,43 @@ def _embedder(engine: BatchEngine) -> Embedder:
     from napari_spa.refine.engine.embedder import Embedder  # brings torch
 
     return Embedder(engine.model)
+
+
+def mask_nms(
+    masks: Sequence[LocalMask], scores: Sequence[float], overlap: float, inside: float
+) -> list[int]:
+    """Choose masks that are not empty greedily, the best first; leave out what shows the same.
+
+    Two masks of an intersection over union above ``overlap`` are the same thing; one is a part of
+    the other when they share more than ``inside`` of the smaller.  Of equal scores the earlier
+    is better.  Returns the indices of those that stay, the best first.
+    """
+    boxes = np.array(
+        [(m.region.row, m.region.column, m.region.height, m.region.width) for m in masks],
+        dtype=np.int64,
+    ).reshape(-1, 4)
+    first, last = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    areas = [mask.area for mask in masks]
+    kept: list[int] = []
+    for index in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist():
+        near = np.array(kept, dtype=np.int64)
+        touching = ((first[near] < last[index]) & (first[index] < last[near])).all(axis=1)
+        for other in near[touching].tolist():
+            shared = masks[index].shared(masks[other])
+            union = areas[index] + areas[other] - shared
+            if shared > overlap * union or shared > inside * min(areas[index], areas[other]):
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+def covers(masks: Sequence[LocalMask], row: float, column: float) -> bool:
+    """Tell whether a point, in image pixels, lies in any of some masks."""
+    y, x = round(row), round(column)
+    for mask in masks:
+        down, across = y - mask.region.row, x - mask.region.column
+        inside = 0 <= down < mask.region.height and 0 <= across < mask.region.width
+        if inside and mask.pixels[down, across]:
+            return True
+    return False

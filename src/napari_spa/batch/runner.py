@@ -130,9 +130,6 @@ def sizes_of(tasks: Sequence[BatchTask]) -> dict[str, float]:
     return {task.name: known.get(task.name, mean) for task in tasks}
 
 
-__all__ = ["BatchReport", "run_batch"]
-
-
 _WRITE_SECONDS = 3.0
 """The manifest is written so often at most, and takes a twentieth of the time at most."""
 
@@ -301,10 +298,10 @@ def run_batch(
         fresh = found.earlier.manifest is None
         with (
             _closing(folder, manifest, fresh=fresh),
-            _finishing(job, assignments, workers, scheduler) as each,
+            _finishing(job, assignments, workers, scheduler) as (each, notes),
         ):
-            results.notes = each.notes
-            for finished in each.results:
+            results.notes = notes
+            for finished in each:
                 results.enter(finished)
         folder.finish()
     return results.report(time.monotonic() - begun)
@@ -336,33 +333,25 @@ def _begin(
     return Job(plan.out, folder.name, plan.source, recipe, facts, tools)
 
 
-@dataclass(frozen=True, slots=True)
-class _Each:
-    """Results as they come."""
-
-    results: Iterator[Finished | None]
-    notes: tuple[str, ...] = ()
-
-
 @contextmanager
 def _finishing(
     job: Job, assignments: Sequence[Assignment], workers: int, scheduler: str | None
-) -> Iterator[_Each]:
-    """Give the results, from this process, from several or from a cluster."""
+) -> Iterator[tuple[Iterator[Finished | None], tuple[str, ...]]]:
+    """Give the results as they come, from here or from workers, and notes on how they are made."""
     if scheduler is not None:
         with connected(scheduler) as client:
-            yield _Each(run_on(client, job, assignments))
+            yield run_on(client, job, assignments), ()
         return
     workers = min(workers, len(assignments))
     if workers <= 1:
-        yield _Each(run_here(job, assignments))
+        yield run_here(job, assignments), ()
         return
     fitting, memory = share_of_memory(job, workers)
     notes: tuple[str, ...] = ()
     if fitting < workers:
         notes = (f"the free memory is enough for {fitting} of {workers} workers.",)
     with local_cluster(fitting, memory) as cluster, connected(cluster) as client:
-        yield _Each(run_on(client, job, assignments), notes)
+        yield run_on(client, job, assignments), notes
 
 
 @contextmanager

@@ -3,57 +3,76 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
 
 from napari_spa.batch.engine import LabelPlanes, LogText, OpenedImage
-from napari_spa.batch.objects import Found, found_active, not_found
 from napari_spa.batch.task import ImageResult, ObjectResult, input_digest
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import Region
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part
+from napari_spa.refine.annotation.propagation import deep_points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from napari_spa.batch.engine import BatchEngine
     from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
     from napari_spa.refine.annotation.objects import Status
-
-__all__ = ["input_digest", "segment_image"]
-
-
-def find_prompted(
-    prompts: Sequence[ObjectPrompt], engine: BatchEngine, image: OpenedImage
-) -> Iterator[Found]:
-    """Find the object of each prompt, plane by plane."""
-    if not prompts:
-        raise InputError("no object is asked for; add lines for this image to the prompts.")
-    placed: list[tuple[Plane, ObjectPrompt]] = []
-    for prompt in sorted(prompts, key=lambda one: (one.index, one.number)):
-        try:
-            placed.append((image.plane(prompt.index), prompt))
-        except InputError as error:
-            yield not_found(prompt.number, _nowhere(prompt), str(error))
-    for plane, here in groupby(placed, key=lambda pair: pair[0]):
-        source = engine.show(image.levels, plane, image.info.pixel_side)
-        for _, prompt in here:
-            try:
-                engine.session.start(prompt.points, prompt.labels)
-            except InputError as error:
-                yield not_found(prompt.number, plane, str(error))
-            else:
-                yield found_active(engine.session, prompt.number, plane, source)
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.refine.session.state import Decision
 
 
-def _nowhere(prompt: ObjectPrompt) -> Plane:
-    """Return a plane that only says what was asked for."""
-    axes = len(prompt.index)
-    return Plane((axes, axes + 1), (*prompt.index, 0, 0))
+SAME = 0.5
+"""IoU with the rough mask, below which it is another thing."""
+SURE = 0.25
+"""A result of more uncertainty is no better than the rough mask."""
+
+_LARGEST = 0xFFFFFFFF
+_WHITE = 255
+_NOTHING = LocalMask(Region(0, 0, 0, 0), np.zeros((0, 0), dtype=bool))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """An object on a plane, before it is written among the others."""
+
+    number: int  # its label
+    plane: Plane  # where
+    mask: LocalMask  # its pixels; none with a problem
+    uncertainty: float  # in [0, 1]
+    # from which the mask can be computed again; without the time, which is no result
+    decisions: tuple[Decision, ...] = ()
+    # how the plane was looked at, for the log
+    source: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""  # why there is no mask, in a sentence
+
+
+def not_found(number: int, plane: Plane, problem: str) -> Found:
+    """Return an object without a mask."""
+    return Found(number, plane, _NOTHING, 1.0, problem=problem)
+
+
+def found_active(
+    session: RefinementSession, number: int, plane: Plane, source: Mapping[str, Any]
+) -> Found:
+    """Return the object that a session shows."""
+    proposal, timeline = session.proposal, session.timeline
+    if proposal is None or timeline is None:
+        return not_found(number, plane, "nothing was found.")
+    mask = LocalMask.crop(proposal.local_mask, proposal.region)
+    decisions = tuple(replace(decision, time=0.0) for decision in timeline.state.decisions)
+    return Found(number, plane, mask, float(proposal.uncertainty), decisions, source)
 
 
 _CLOSE = 0.8
@@ -124,8 +143,6 @@ def _find(
     if recipe.source == "prompts":
         return find_prompted(task.prompts, engine, image)
     if recipe.source == "masks":
-        from napari_spa.batch.objects import refine_masks
-
         return refine_masks(task.mask, engine, image)
     from napari_spa.batch.auto import generate_masks
 
@@ -181,3 +198,101 @@ class _Written:
         return tuple(
             (path.relative_to(out).as_posix(), file_sha256(path)) for path in (labels, log)
         )
+
+
+def find_prompted(
+    prompts: Sequence[ObjectPrompt], engine: BatchEngine, image: OpenedImage
+) -> Iterator[Found]:
+    """Find the object of each prompt, plane by plane."""
+    if not prompts:
+        raise InputError("no object is asked for; add lines for this image to the prompts.")
+    placed: list[tuple[Plane, ObjectPrompt]] = []
+    for prompt in sorted(prompts, key=lambda one: (one.index, one.number)):
+        try:
+            placed.append((image.plane(prompt.index), prompt))
+        except InputError as error:
+            yield not_found(prompt.number, _nowhere(prompt), str(error))
+    for plane, here in groupby(placed, key=lambda pair: pair[0]):
+        source = engine.show(image.levels, plane, image.info.pixel_side)
+        for _, prompt in here:
+            try:
+                engine.session.start(prompt.points, prompt.labels)
+            except InputError as error:
+                yield not_found(prompt.number, plane, str(error))
+            else:
+                yield found_active(engine.session, prompt.number, plane, source)
+
+
+def _nowhere(prompt: ObjectPrompt) -> Plane:
+    """Return a plane that only says what was asked for."""
+    axes = len(prompt.index)
+    return Plane((axes, axes + 1), (*prompt.index, 0, 0))
+
+
+def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
+    """Refine the objects of a label image, each on each of its planes."""
+    labels = _read(path, image)
+    for plane in image.planes():
+        here = objects_on(labels[plane.position])
+        if not here:
+            continue
+        source = engine.show(image.levels, plane, image.info.pixel_side)
+        for number, mask in here:
+            yield refine_mask(number, mask, engine, plane, source)
+
+
+def refine_mask(
+    number: int, mask: LocalMask, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
+) -> Found:
+    """Refine one object, not empty, on the plane that an engine shows.
+
+    ``source`` is from :meth:`BatchEngine.show`.  The result has no decisions where the mask stays
+    as it was drawn.
+    """
+    session = engine.session
+    session.start(deep_points(mask), mask=mask, view=session.view_of(mask))
+    found = found_active(session, number, plane, source)
+    agreement = found.mask.iou(mask)
+    if agreement >= SAME and found.uncertainty <= SURE:
+        return found
+    return Found(number, plane, mask, max(found.uncertainty, 1 - agreement))
+
+
+def objects_on(labels: NDArray[np.integer]) -> list[tuple[int, LocalMask]]:
+    """Return the number and pixels of each object of a plane of labels, ``(H, W)``; 0 is none."""
+    numbers, dense = np.unique(labels, return_inverse=True)
+    boxes = ndimage.find_objects(dense.reshape(labels.shape) + 1)
+    objects = []
+    for number, box in zip(numbers.tolist(), boxes, strict=True):
+        if number and box is not None:
+            rows, columns = box
+            region = Region(
+                rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+            )
+            objects.append((int(number), LocalMask(region, labels[box] == number)))
+    return objects
+
+
+def _read(path: Path | None, image: OpenedImage) -> NDArray[np.integer]:
+    """Read the labels and check their numbers."""
+    from napari_spa.io.images import read_label_stack
+
+    if path is None:
+        raise InputError(f"there is no mask for {image.name}; put one of the same name there.")
+    labels = read_label_stack(path, image.shape)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > _LARGEST:
+        raise InputError(f"{path} holds the labels {low} to {high}; they must be 0 or more.")
+    if not high:
+        raise InputError(f"{path} is empty; draw where the objects are, roughly.")
+    alone = high == _WHITE or (high == 1 and labels.ndim == 2)
+    if alone and not ((labels > 0) & (labels < high)).any():
+        return _parts(labels)
+    return labels
+
+
+def _parts(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Give each connected part a number; those of a stack reach over its planes."""
+    parts = np.empty(labels.shape, dtype=np.int32)
+    ndimage.label(labels, output=parts)
+    return parts

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa import __version__
-from napari_spa.batch.task import ImageResult, digest_of, result_to_record
+from napari_spa.batch.task import ImageResult, digest_of, input_digest, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
 from napari_spa.io.files import atomic_path, explained, file_sha256
 
@@ -74,12 +74,6 @@ def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> Im
     return segment_image(task, recipe, engine, out)
 
 
-def _digest(task: BatchTask) -> str:
-    from napari_spa.batch.task import input_digest
-
-    return input_digest(task)
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The functions of a batch; module-level ones, for they go to other processes by name."""
@@ -89,7 +83,7 @@ class Tools:
     # ``recipe -> Engine``; called once in a process.
     make_engine: Callable[[BatchRecipe], Engine] = _make_engine
     # ``task -> str``, the digest of all that is put in; light.
-    digest: Callable[[BatchTask], str] = _digest
+    digest: Callable[[BatchTask], str] = input_digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,15 @@ class LocalMask:
             ]
         return out
 
+    def shared(self, other: LocalMask) -> int:
+        """Return the number of pixels that it has in common with another."""
+        return int(np.count_nonzero(self.pixels & other.within(self.region)))
+
+    def iou(self, other: LocalMask) -> float:
+        """Return the intersection over union with another; one of them is not empty."""
+        shared = self.shared(other)
+        return shared / (self.area + other.area - shared)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:

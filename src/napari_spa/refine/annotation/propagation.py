@@ -178,7 +178,7 @@ def propagate(
             # What was lost on one slice is not itself on the next one, however well that looks.
             worst = max(worst, 1.0 - expected)
             proposal = replace(proposal, uncertainty=worst)
-        overlap = _iou(guess, found)
+        overlap = guess.iou(found)
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
         if overlap < config.overlap or found.area > config.max_area_ratio * guess.area:
@@ -246,8 +246,3 @@ def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, floa
         chosen.append(deep[int(away.argmax())])
     corner = np.array([mask.region.row, mask.region.column])
     return [(float(r), float(c)) for r, c in np.array(chosen) + corner]
-
-
-def _iou(first: LocalMask, second: LocalMask) -> float:
-    shared = int((second.within(first.region) & first.pixels).sum())
-    return shared / (first.area + second.area - shared)
