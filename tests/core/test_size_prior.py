@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_spa.core.size_prior import fit_size_prior
+from napari_spa.core.mixture import fit_size_prior
 
 
 def test_without_evidence_nothing_is_expected():

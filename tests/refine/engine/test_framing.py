@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import data
 
-from napari_spa.core.size_prior import fit_size_prior
+from napari_spa.core.mixture import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.choices import Option

@@ -24,13 +24,14 @@ from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
 from napari_spa.train.baselines import (
     BASELINES,
+    PROMPTED,
+    WHOLE_IMAGE,
     BaselineConfig,
     Compute,
     load_baseline,
     split_name,
     train_method,
 )
-from napari_spa.train.baselines.catalogue import PROMPTED, WHOLE_IMAGE
 from napari_spa.train.baselines.examples import RatedBatch, read_examples
 from napari_spa.train.baselines.loop import BaselineRun
 from napari_spa.train.baselines.networks import (

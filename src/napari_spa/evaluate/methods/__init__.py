@@ -1,7 +1,7 @@
 """The ways of segmenting that are compared: ours, its ablations, and its baselines.
 
 A method is a small class with ``currencies`` and ``open`` (see
-:class:`~napari_spa.evaluate.methods.base.Method`).  To compare another one, give
+:class:`Method`).  To compare another one, give
 :func:`napari_spa.evaluate.protocol.evaluate` a mapping that holds its entry next to those
 of :data:`METHODS`.
 """
@@ -9,26 +9,27 @@ of :data:`METHODS`.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from napari_spa.errors import InputError
-from napari_spa.evaluate.methods.base import (
-    Method,
-    MethodContext,
-    MethodEntry,
-    Segmenter,
-    run_folder,
-)
 from napari_spa.evaluate.methods.baselines import prompted, tuned, whole_image
 from napari_spa.evaluate.methods.sessions import SpaMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-    from napari_spa.evaluate.methods.base import Family
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_spa.core.types import Box, Click
+    from napari_spa.evaluate.users import Action, Currency, Observation
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.refine.engine.config import EngineConfig
+
 
 __all__ = [
     "METHODS",
@@ -39,6 +40,93 @@ __all__ = [
     "find_method",
     "training_costs",
 ]
+
+T = TypeVar("T")
+Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
+
+
+class Segmenter(Protocol):
+    """One image that is being segmented; knows nothing of the mask in the user's mind."""
+
+    def start(self, click: Click, box: Box | None) -> Observation:
+        """Start an object from a click, or from a box where the method takes boxes."""
+        ...
+
+    def act(self, act: Action) -> Observation:
+        """Go on after what the user did."""
+        ...
+
+
+class Method(Protocol):
+    """A way of segmenting with a user."""
+
+    @property
+    def currencies(self) -> frozenset[Currency]:
+        """The acts that it takes."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What decides its masks besides the bench, and what it cost to train."""
+        ...
+
+    def open(self, image: NDArray[np.generic], context: MethodContext) -> Segmenter:
+        """Take an image; one segmenter plays its games one after another."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class MethodContext:
+    """What the methods share: the model, the trained baselines, and an image's embeddings."""
+
+    model: LoadedModel  # the one that is evaluated, and the backbone of the baselines that have one
+    engine: EngineConfig  # numbers of samples and candidates, and what a pick carries on
+    seed: int = 0  # of sessions
+    runs: Path | None = None  # where trained methods are: ``runs/METHOD``
+    sam: str | None = None  # files of the real models, for those who have them
+    medsam: str | None = None
+    # Each connected object is a target of its own; a method that segments whole images keeps what
+    # is connected to the click.
+    single: bool = False
+    # What methods keep for each other while one image is played.
+    shared: dict[object, object] = field(default_factory=dict)
+    _loaded: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, load: Callable[[], T]) -> T:
+        """Return what is loaded once for all methods that share it."""
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        loaded: T = self._loaded[name]
+        return loaded
+
+    def run_of(self, name: str) -> Path:
+        """Return where a trained method is."""
+        if self.runs is None or not (self.runs / name).is_dir():
+            where = "RUNS" if self.runs is None else str(self.runs)
+            raise InputError(
+                f"{name} is not trained; run: napari-spa train DATA --methods {name} -o {where}, "
+                f"then evaluate with --runs {where}."
+            )
+        return self.runs / name
+
+    def fresh(self) -> MethodContext:
+        """Return the bench for another image."""
+        return MethodContext(
+            self.model, self.engine, self.seed, self.runs, self.sam, self.medsam, self.single
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method by its name."""
+
+    name: str  # for a user
+    about: str  # for a user
+    family: Family  # its row in the paper's Table 1
+    user: str  # the habit of its own user, in its own currency
+    # Makes it from a :class:`MethodContext`; raises ``InputError`` when it is not trained.
+    build: Callable[[MethodContext], Method]
+    trains: bool = False  # whether it must be trained before it can be played
 
 
 def _ours(
@@ -133,7 +221,7 @@ def find_method(name: str, registry: Mapping[str, MethodEntry] = METHODS) -> Met
 
 
 def _part(name: str, context: MethodContext) -> Method:
-    run_folder(context, name)  # says how to train it
+    context.run_of(name)  # says how to train it
     return _session(SpaMethod(), context, name)
 
 

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from napari_spa.core.types import Box, Click, Prompts
 from napari_spa.errors import InputError
-from napari_spa.evaluate.methods.base import run_folder
 from napari_spa.evaluate.users import Observation
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, FloatArray
-    from napari_spa.evaluate.methods.base import MethodContext
+    from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.predictor import SpaPredictor
@@ -191,7 +190,7 @@ def whole_image(name: str, context: MethodContext) -> WholeImageMethod:
     """Load a trained network that segments whole images."""
     from napari_spa.train.baselines import load_baseline, trained_facts
 
-    run = run_folder(context, name)
+    run = context.run_of(name)
     network = load_baseline(run)
     return WholeImageMethod(network.to(context.model.device), trained_facts(run))  # type: ignore[arg-type]
 
@@ -224,7 +223,7 @@ def tuned(name: str, context: MethodContext) -> tuple[LoadedModel, dict[str, obj
 
     from napari_spa.train.baselines import load_baseline, trained_facts
 
-    run = run_folder(context, name)
+    run = context.run_of(name)
     model = replace(context.model, spa=deepcopy(context.model.spa))
     load_baseline(run, model)
     facts = trained_facts(run)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.types import Box, Proposal
-    from napari_spa.evaluate.methods.base import MethodContext
+    from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig

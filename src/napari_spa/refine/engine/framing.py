@@ -35,7 +35,7 @@ from napari_spa.refine.engine.hypotheses import (
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
-    from napari_spa.core.size_prior import SizePrior
+    from napari_spa.core.mixture import SizePrior
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray, LocalMask, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.choices import Option

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_spa.core.size_prior import SizePrior
+    from napari_spa.core.mixture import SizePrior
     from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.heads import Decoded

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.mixture import blend_mixtures
-from napari_spa.core.size_prior import SizePrior, fit_size_prior
+from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
 from napari_spa.errors import ProfileError
 from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_spa.core.size_prior import SizePrior
+    from napari_spa.core.mixture import SizePrior
     from napari_spa.core.types import LocalMask, MixtureParameters
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel

@@ -14,9 +14,9 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject
 from scipy import ndimage
 
+from napari_spa.core.mixture import fit_size_prior
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import counted
-from napari_spa.core.size_prior import fit_size_prior
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.objects import Part
