@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_spa.datasets import open_folder
+from napari_spa.datasets import case_groups, open_folder
 from napari_spa.evaluate.targets import (
     EvaluateConfig,
     RatedMasks,
-    case_groups,
     choose_names,
     choose_objects,
     combine_raters,

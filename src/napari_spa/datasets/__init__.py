@@ -11,11 +11,12 @@ from napari_spa.datasets.folders import (
     PlainFolder,
     QubiqFolder,
     Refuge2Folder,
+    case_groups,
     read_splits,
 )
 from napari_spa.errors import DataError
 
-__all__ = ["Case", "CaseFolder", "open_folder", "read_splits"]
+__all__ = ["Case", "CaseFolder", "case_groups", "open_folder", "read_splits"]
 
 
 def open_folder(folder: Path | str) -> CaseFolder:
@@ -23,14 +24,9 @@ def open_folder(folder: Path | str) -> CaseFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.")
-    if PlainFolder.recognises(folder):
-        return PlainFolder(folder)
-    if LidcFolder.recognises(folder):
-        return LidcFolder(folder)
-    if Refuge2Folder.recognises(folder):
-        return Refuge2Folder(folder)
-    if QubiqFolder.recognises(folder):
-        return QubiqFolder(folder)
+    for layout in (PlainFolder, LidcFolder, Refuge2Folder, QubiqFolder):
+        if layout.recognises(folder):
+            return layout(folder)
     raise DataError(
         f"{folder} is not a multi-rater data set: it needs images/NAME.ext and "
         "raters/RATER/NAME.ext (or the layout of REFUGE2, LIDC crops or QUBIQ)."

@@ -17,12 +17,14 @@ from napari_spa.io.images.faults import check_size, reading
 from napari_spa.io.images.lazy import number_of_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray
+
+_LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,23 +50,7 @@ class CaseFolder(Protocol):
 
 
 def read_picture(path: Path) -> NDArray[np.generic]:
-    """Read the image of a case, with all its channels.
-
-    Parameters
-    ----------
-    path : Path
-        A single image.
-
-    Returns
-    -------
-    ndarray of shape (H, W) or (H, W, C)
-        As stored; channels come last, wherever the file has them.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read or is a stack.
-    """
+    """Read the image of a case, no stack; channels come last, wherever the file has them."""
     image = open_image(path)
     if image.info.axes == "CYX":
         return np.moveaxis(np.asarray(image.levels[0]), 0, -1)
@@ -72,20 +58,10 @@ def read_picture(path: Path) -> NDArray[np.generic]:
 
 
 def read_mask(path: Path, *, half: bool = False) -> BoolArray:
-    """Read one rater's mask.
+    """Read one rater's mask: colour channels are joined, alpha is left out.
 
-    Parameters
-    ----------
-    path : Path
-        An image; colour channels are joined, alpha is left out.
-    half : bool
-        The target is what reaches half of 255, instead of all that is not zero: for
-        masks stored as JPEG, whose edges ring.
-
-    Returns
-    -------
-    ndarray of shape (H, W)
-        bool.
+    ``half``: the target is what reaches half of 255, instead of all that is not zero, for masks
+    stored as JPEG, whose edges ring.
     """
     values = read_picture(path).astype(np.float64)
     if values.ndim == 3:
@@ -165,6 +141,16 @@ def read_splits(table: Path) -> list[dict[str, str]] | None:
     if not all(row.get("name") and row.get("split") for row in rows):
         raise DataError(f"{table} needs the columns name and split, filled in every row.")
     return rows
+
+
+def case_groups(folder: CaseFolder, names: Sequence[str]) -> dict[str, str]:
+    """Return the patient of each case, where the data set or its name says it, else the case."""
+    known: dict[str, str] = getattr(folder, "patients", {})
+    groups = {}
+    for name in names:
+        match = _LIDC_PATIENT.match(name)
+        groups[name] = known.get(name) or (match[0] if match else name)
+    return groups
 
 
 _PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,13 +14,9 @@ from napari_spa.errors import DataError
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_spa.core.types import BoolArray
     from napari_spa.datasets import Case, CaseFolder
     from napari_spa.evaluate.users import ClickStyle
-
-_LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 Combinations = int | Literal["all", "raters"]
 
@@ -123,13 +118,3 @@ def seeded(config: EvaluateConfig, *parts: str | int) -> np.random.Generator:
     """Return the generator of one image, target or user, whatever else is played."""
     key = [zlib.crc32(str(part).encode()) for part in parts]
     return np.random.default_rng([config.seed, *key])
-
-
-def case_groups(folder: CaseFolder, names: Sequence[str]) -> dict[str, str]:
-    """Return the patient of each case, where the data set or its name says it, else the case."""
-    known: dict[str, str] = getattr(folder, "patients", {})
-    groups = {}
-    for name in names:
-        match = _LIDC_PATIENT.match(name)
-        groups[name] = known.get(name) or (match[0] if match else name)
-    return groups

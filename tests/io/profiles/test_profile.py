@@ -329,32 +329,15 @@ def test_a_size_is_the_same_thing_in_pixels_of_another_image() -> None:
 
 
 def test_every_version_has_a_way_forward(monkeypatch) -> None:
-    assert set(profile_file._STEPS) == set(range(1, profile_file.VERSION))
-    assert set(profile_file._NAMES) == set(range(1, profile_file.VERSION + 1))
-
-    # Two versions from now, a file of version 1 takes every step in between.
-    def renamed(content):
-        return {("gain" if k == "log_growth" else k): v for k, v in content.items()}
-
-    names = profile_file._NAMES
-    now = profile_file.VERSION
-    later = (names[now] - {"log_growth"}) | {"gain"}
-    steps = {
-        **profile_file._STEPS,
-        now: renamed,
-        now + 1: lambda content: {**content, "hand": ""},
-    }
-    monkeypatch.setattr(profile_file, "_STEPS", steps)
-    names = {**names, now + 1: later, now + 2: later | {"hand"}}
-    monkeypatch.setattr(profile_file, "_NAMES", names)
-    monkeypatch.setattr(profile_file, "VERSION", now + 2)
+    now, since = profile_file.VERSION, profile_file._SINCE
+    assert set(since) == set(range(2, now + 1))
+    # One version from now, a file of version 1 gets what all versions in between brought.
+    monkeypatch.setattr(profile_file, "_SINCE", {**since, now + 1: {"hand": ""}})
+    monkeypatch.setattr(profile_file, "VERSION", now + 1)
     content = profile_file.read_content(VERSION_1)
-    assert content["version"] == now + 2
-    assert (content["gain"], content["hand"], content["picks"]) == (0.0, "", 31)
-    # A step that forgets something is found out, not written on.
-    monkeypatch.setattr(profile_file, "_STEPS", {**steps, now: lambda content: content})
-    with pytest.raises(ProfileError, match="lacks 'gain'"):
-        profile_file.read_content(VERSION_1)
+    assert content["version"] == now + 1
+    assert (content["log_growth"], content["hand"], content["picks"]) == (0.0, "", 31)
+    assert (content["taught"], content["sizes"]) == ({}, [])
 
 
 @pytest.mark.parametrize(("head", "channels"), [("both", 17), ("logit", 5), ("latent", 16)])

@@ -84,20 +84,9 @@ def write_labels(
         _write_stack(Path(path), labels, info, highest, progress)
         return
     array = _as_labels(labels)
-    options: dict[str, Any] = {}
-    if info.pixel_size is not None:
-        height, width = info.pixel_size
-        options = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
+    tags = _tags(array.shape, array.dtype, info)
     with atomic_path(Path(path)) as temporary:
-        tifffile.imwrite(
-            temporary,
-            array,
-            bigtiff=needs_bigtiff(array.shape, array.dtype),
-            compression="zlib",
-            photometric="minisblack",
-            metadata={"axes": "YX"},
-            **options,
-        )
+        tifffile.imwrite(temporary, array, metadata={"axes": "YX"}, **tags)
 
 
 def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
@@ -233,16 +222,12 @@ def _write_stack(
     import tifffile
 
     axes = _label_axes(labels, info.axes)
-    report = progress or _silent
+    report = progress or (lambda share, message: None)
     scans = 2 if highest is None and labels.dtype.kind != "b" else 1
     if highest is None:
         highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
     kept = label_dtype(highest)
     shape = tuple(int(n) for n in labels.shape)
-    options: dict[str, Any] = {}
-    if info.pixel_size is not None:
-        height, width = info.pixel_size
-        options = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
     begun = (scans - 1) / scans
     planes = _planes(
         labels, kept, lambda share: report(begun + share / scans, "writing the labels")
@@ -254,19 +239,25 @@ def _write_stack(
                 planes,
                 shape=shape,
                 dtype=kept,
-                bigtiff=needs_bigtiff(shape, kept),
                 ome=True,
-                compression="zlib",
-                photometric="minisblack",
                 metadata=_ome(axes, shape, kept, info),
-                **options,
+                **_tags(shape, kept, info),
             )
         except tifffile.OmeXmlError as error:
             raise InputError(f"axes {axes} cannot be written as OME-TIFF: {error}.") from error
 
 
-def _silent(share: float, message: str) -> None:
-    """Report to no one."""
+def _tags(shape: tuple[int, ...], dtype: np.dtype[Any], info: ImageInfo) -> dict[str, Any]:
+    """Return how pixels are stored, and how large they are in the plain tags."""
+    tags: dict[str, Any] = {
+        "bigtiff": needs_bigtiff(shape, dtype),
+        "compression": "zlib",
+        "photometric": "minisblack",
+    }
+    if info.pixel_size is not None:
+        height, width = info.pixel_size
+        tags |= {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
+    return tags
 
 
 def _label_axes(labels: PlaneStack, axes: str) -> str:

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.files import JsonError, atomic_path, parse_json
+from napari_spa.io.files import JsonError, atomic_path, parse_json, read_small
 from napari_spa.io.models.identity import ModelIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection
 
     from napari_spa.core.types import DoubleArray
 
-    Content = Mapping[str, object]
-from napari_spa.io.files import read_small
+
+Content = Mapping[str, object]
+T = TypeVar("T")
 
 __all__ = ["AcceptedSize", "ModelIdentity", "PreferenceProfile"]
 
 
-def _mapping_in(
-    content: Mapping[str, object], name: str, expected: set[str]
-) -> Mapping[str, object]:
-    """Return a mapping that has exactly the expected names."""
+def _mapping_in(content: Content, name: str) -> Content:
+    """Return a mapping."""
     value = content[name]
     if not isinstance(value, dict):
         raise ProfileError(f"its {name} is damaged.")
-    check_names(value, expected, f"its {name}")
     return value
 
 
-def _text_in(content: Mapping[str, object], name: str) -> str:
+def _text_in(content: Content, name: str) -> str:
     """Return a text."""
     value = content[name]
     if not isinstance(value, str):
@@ -46,7 +45,7 @@ def _text_in(content: Mapping[str, object], name: str) -> str:
     return value
 
 
-def _count_in(content: Mapping[str, object], name: str) -> int:
+def _count_in(content: Content, name: str) -> int:
     """Return a whole number, 0 or more."""
     value = content[name]
     if type(value) is not int or not 0 <= value < 2**53:
@@ -54,30 +53,17 @@ def _count_in(content: Mapping[str, object], name: str) -> int:
     return value
 
 
-def _counts_in(content: Mapping[str, object], name: str) -> Mapping[str, int]:
-    """Return whole numbers, 0 or more, by name."""
-    value = content[name]
-    if not isinstance(value, dict):
-        raise ProfileError(f"its {name} is damaged.")
-    return {key: _count_in(value, key) for key in value}
-
-
-def _sizes_in(content: Mapping[str, object]) -> tuple[AcceptedSize, ...]:
+def _sizes_in(content: Content) -> tuple[AcceptedSize, ...]:
     """Return the sizes of accepted objects."""
     rows = content["sizes"]
     if not isinstance(rows, list) or len(rows) > _MOST_SIZES:
         raise ProfileError("its sizes are damaged.")
-    found = []
-    for row in rows:
-        if not isinstance(row, dict):
-            raise ProfileError("its sizes are damaged.")
-        check_names(row, {known.name for known in fields(AcceptedSize)}, "one of its sizes")
-        names = _text_in(row, "object"), _text_in(row, "image")
-        found.append(AcceptedSize(*names, _number_in(row, "area"), _number_in(row, "pixel_size")))
-    return tuple(found)
+    if not all(isinstance(row, dict) for row in rows):
+        raise ProfileError("its sizes are damaged.")
+    return tuple(_read(AcceptedSize, row, "one of its sizes") for row in rows)
 
 
-def _kinds_in(content: Mapping[str, object]) -> tuple[str, ...]:
+def _kinds_in(content: Content) -> tuple[str, ...]:
     """Return kinds of image, in words."""
     kinds = content["kinds"]
     if not isinstance(kinds, list) or len(kinds) > _MOST_KINDS:
@@ -87,7 +73,7 @@ def _kinds_in(content: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _number_in(content: Mapping[str, object], name: str) -> float:
+def _number_in(content: Content, name: str) -> float:
     """Return a number; finite or not is for others to see."""
     value = content[name]
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -98,7 +84,26 @@ def _number_in(content: Mapping[str, object], name: str) -> float:
         raise ProfileError(f"its {name} is not finite.") from error
 
 
-def _numbers_in(content: Mapping[str, object], name: str, ndim: int) -> DoubleArray:
+_PLAIN: dict[object, Callable[[Content, str], Any]] = {
+    "str": _text_in,
+    "int": _count_in,
+    "float": _number_in,
+}
+"""How fields of these types, as their annotations name them, are read."""
+
+
+def _plain_in(kind: type, content: Content) -> dict[str, Any]:
+    """Read those fields of a dataclass that are texts, counts and numbers."""
+    return {f.name: _PLAIN[f.type](content, f.name) for f in fields(kind) if f.type in _PLAIN}
+
+
+def _read(kind: type[T], content: Content, what: str) -> T:
+    """Make a dataclass of a mapping that has exactly its fields, all of them plain."""
+    check_names(content, {field.name for field in fields(kind)}, what)  # type: ignore[arg-type]
+    return kind(**_plain_in(kind, content))
+
+
+def _numbers_in(content: Content, name: str, ndim: int) -> DoubleArray:
     """Return numbers as float64 of so many axes; empty where the shape differs."""
     value = content[name]
     if not _all_numbers(value, ndim):
@@ -123,46 +128,15 @@ def _all_numbers(value: object, ndim: int) -> bool:
 
 SCHEMA = "napari-spa profile"
 
-_FIRST = frozenset({"schema", "version", "name", "task", "model", "picks", "images", "mixture"})
-_SECOND = _FIRST | {"objects", "log_growth"}
-_THIRD = _SECOND | {"taught"}
-_FOURTH = _THIRD | {"sizes"}
-_NAMES: dict[int, frozenset[str]] = {
-    1: _FIRST,
-    2: _SECOND,
-    3: _THIRD,
-    4: _FOURTH,
-    5: _FOURTH | {"kinds"},
+_FIRST = {"schema", "version", "name", "task", "model", "picks", "images", "mixture"}
+_SINCE: dict[int, dict[str, object]] = {
+    2: {"objects": 0, "log_growth": 0.0},  # nothing is known of how large objects were drawn
+    3: {"taught": {}},  # each image counts again when it is opened
+    4: {"sizes": []},  # any size is as likely
+    5: {"kinds": []},  # no kind of image is unusual
 }
-VERSION = max(_NAMES)
-
-
-def _count_objects(content: Content) -> Content:
-    """Version 1 did not note how large objects were drawn: nothing is known of it."""
-    return {**content, "objects": 0, "log_growth": 0.0}
-
-
-def _name_images(content: Content) -> Content:
-    """Version 2 did not note which images taught it: each counts again when it is opened."""
-    return {**content, "taught": {}}
-
-
-def _remember_sizes(content: Content) -> Content:
-    """Version 3 did not note how large accepted objects were: any size is as likely."""
-    return {**content, "sizes": []}
-
-
-def _note_kinds(content: Content) -> Content:
-    """Version 4 did not note what kinds of image taught it: none is unusual."""
-    return {**content, "kinds": []}
-
-
-_STEPS: dict[int, Callable[[Content], Content]] = {
-    1: _count_objects,
-    2: _name_images,
-    3: _remember_sizes,
-    4: _note_kinds,
-}
+"""What each version brought, and what it is taken to be in files of the versions before."""
+VERSION = max(_SINCE)
 
 
 def read_content(text: str) -> Content:
@@ -174,8 +148,11 @@ def read_content(text: str) -> Content:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ProfileError("it is not a napari-spa profile.")
     version = _version(content)
-    check_names(content, _NAMES[version], "it")
-    return _forward(content, version)
+    known = _FIRST.union(*(brought for since, brought in _SINCE.items() if since <= version))
+    check_names(content, known, "it")
+    for since, brought in _SINCE.items():
+        content |= brought if since > version else {}
+    return {**content, "version": VERSION}
 
 
 def check_names(content: Content, expected: Collection[str], what: str) -> None:
@@ -194,16 +171,9 @@ def _version(content: Content) -> int:
         raise ProfileError(
             f"it has version {version}, written by a newer napari-spa; update napari-spa to use it."
         )
-    if type(version) is not int or version not in _NAMES:
+    if type(version) is not int or version < 1:
         raise ProfileError(f"it has the impossible version {version!r:.40}.")
     return version
-
-
-def _forward(content: Content, version: int) -> Content:
-    for old in range(version, VERSION):
-        content = {**_STEPS[old](content), "version": old + 1}
-        check_names(content, _NAMES[old + 1], "it")
-    return content
 
 
 _LARGEST_FILE = 32 * 2**20
@@ -390,30 +360,19 @@ class PreferenceProfile:
             When it is no profile, damaged, or of a newer version.
         """
         content = read_content(text)
-        mixture = _mapping_in(content, "mixture", {"weights", "means", "variances"})
-        model = _mapping_in(content, "model", {known.name for known in fields(ModelIdentity)})
+        mixture, taught = _mapping_in(content, "mixture"), _mapping_in(content, "taught")
+        check_names(mixture, {"weights", "means", "variances"}, "its mixture")
         return cls(
-            model=ModelIdentity(
-                name=_text_in(model, "name"),
-                sha256=_text_in(model, "sha256"),
-                head=_text_in(model, "head"),
-                sampler=_text_in(model, "sampler"),
-                latent_dim=_count_in(model, "latent_dim"),
-            ),
+            model=_read(ModelIdentity, _mapping_in(content, "model"), "its model"),
             mixture=MixtureParameters(
                 _numbers_in(mixture, "weights", 1),
                 _numbers_in(mixture, "means", 2),
                 _numbers_in(mixture, "variances", 2),
             ),
-            picks=_count_in(content, "picks"),
-            images=_count_in(content, "images"),
-            task=_text_in(content, "task"),
-            name=_text_in(content, "name"),
-            objects=_count_in(content, "objects"),
-            log_growth=_number_in(content, "log_growth"),
-            taught=MappingProxyType(dict(_counts_in(content, "taught"))),
+            taught=MappingProxyType({key: _count_in(taught, key) for key in taught}),
             sizes=_sizes_in(content),
             kinds=_kinds_in(content),
+            **_plain_in(cls, content),
         )
 
     def save(self, path: str | Path) -> None:

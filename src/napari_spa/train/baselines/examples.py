@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import standardise, to_unit_rgb
+from napari_spa.datasets import case_groups
 from napari_spa.errors import DataError
 from napari_spa.train.data import RatedObject, cut_object
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_spa.train.baselines.loop import BaselineConfig
 
 _ASIDE = 0.15
-_LIDC_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 
 class RatedBatch(NamedTuple):
@@ -89,17 +88,14 @@ def read_examples(folder: CaseFolder, config: BaselineConfig) -> RatedExamples:
         marked = [stack[stack.any(axis=(1, 2))] for stack in stacks]
         objects = [cut_object(rgb, stack) for stack in marked if len(stack)]
         examples.append(Example(case.name, *_resized(rgb, masks, config.size), known, objects))
-    return _divided(tuple(kept), examples, getattr(folder, "patients", {}), config.seed)
+    patients = case_groups(folder, [example.name for example in examples])
+    return _divided(tuple(kept), examples, patients, config.seed)
 
 
 def _divided(
     raters: tuple[str, ...], examples: list[Example], patients: dict[str, str], seed: int
 ) -> RatedExamples:
-    def patient(name: str) -> str:
-        match = _LIDC_PATIENT.match(name)
-        return patients.get(name) or (match[0] if match else name)
-
-    groups = sorted({patient(example.name) for example in examples})
+    groups = sorted(set(patients.values()))
     if len(groups) < 2:
         raise DataError(
             f"{len(groups)} images are too few to train on: some are held aside to stop in time."
@@ -108,8 +104,8 @@ def _divided(
     aside = {groups[index] for index in order[: max(1, round(_ASIDE * len(groups)))]}
     return RatedExamples(
         raters,
-        tuple(e for e in examples if patient(e.name) not in aside),
-        tuple(e for e in examples if patient(e.name) in aside),
+        tuple(e for e in examples if patients[e.name] not in aside),
+        tuple(e for e in examples if patients[e.name] in aside),
     )
 
 
