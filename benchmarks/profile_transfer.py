@@ -34,7 +34,7 @@ from napari_spa.evaluate.users import agreed_area, place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference.update import learning_facts
+from napari_spa.refine.preference import update
 from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
@@ -205,6 +205,13 @@ def _check(config: TransferConfig) -> None:
             raise InputError(f"{name} must be 1 or more, not {value}.")
 
 
+_LEARNING = (
+    *("PRIOR_PICKS", "REACH", "MOST_PICKS", "MOST_OF_IMAGE"),
+    *("SIZES_OF_IMAGE", "SIZES_KEPT", "ELSEWHERE"),
+)
+"""The numbers of the learning rule; results of two rules are not mixed."""
+
+
 def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> dict[str, object]:
     """Return what decides a profile and a tested image: not how many orders and tests."""
     protocol = config.protocol
@@ -218,7 +225,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
         "rounds": protocol.rounds,
         "seed": protocol.seed,
         "engine": asdict(protocol.engine),
-        "learning": learning_facts(),
+        "learning": {name.lower(): getattr(update, name) for name in _LEARNING},
     }
 
 

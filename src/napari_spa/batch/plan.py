@@ -298,12 +298,12 @@ def _with_masks(
     stems: dict[str, list[str]] = defaultdict(list)
     for name in masks.keys() - used:
         stems[_stem(name)].append(name)
-    shared = _more_than_once(_stem(entry.name) for entry in entries)
+    stem_counts = Counter(_stem(entry.name) for entry in entries)
     tasks, without, unclear = [], [], []
     for entry in entries:
         exact = exactly.get(entry.name)
         others = [] if exact else stems[_stem(entry.name)]
-        if others and (len(others) > 1 or _stem(entry.name) in shared):
+        if others and (len(others) > 1 or stem_counts[_stem(entry.name)] > 1):
             unclear.append(entry.name)
             used.update(others)
             continue
@@ -324,10 +324,6 @@ def _with_masks(
     if loose:
         notes.append(f"{folder.name} has masks of no image: {_few(loose)}.")
     return tasks
-
-
-def _more_than_once(stems: Iterable[str]) -> set[str]:
-    return {stem for stem, count in Counter(stems).items() if count > 1}
 
 
 def _stem(name: str) -> str:

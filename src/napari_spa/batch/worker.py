@@ -292,7 +292,7 @@ def _check_shared(job: Job) -> None:
     """Refuse to work where the folders of the batch are not in sight."""
     until = time.monotonic() + _SEEN_SECONDS
     while not job.folder.is_dir():
-        if not _has_come(job.out) or time.monotonic() > until:
+        if not job.out.parent.is_dir() or time.monotonic() > until:
             raise DataError(
                 f"the worker on {_host()} does not see {job.out}; scheduler and workers must "
                 "share the file system, under the same path."
@@ -300,11 +300,6 @@ def _check_shared(job: Job) -> None:
         time.sleep(0.5)
     if not job.source.is_dir():
         raise DataError(f"the worker on {_host()} does not see {job.source}.")
-
-
-def _has_come(out: Path) -> bool:
-    """Tell whether a folder may yet come to sight: its parent has."""
-    return out.parent.is_dir()
 
 
 def _is_the_disk(error: DataError) -> bool:

@@ -190,7 +190,7 @@ def _report(
         "data": options.data.name,
         "images": len({row.image for row in rows}),
         "patients or images drawn again": len({row.group for row in rows}),
-        "targets": len({(row.image, row.object, row.target) for row in rows}),
+        "targets": len({row.key for row in rows}),
         "model": model_words(context.model),
         "settings": (
             f"split {config.split}, seed {config.seed}, limit {config.limit}, "

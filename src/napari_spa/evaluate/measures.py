@@ -22,6 +22,19 @@ PLAUSIBLE = 0.5
 """A candidate is plausible when its Dice with some rater is above this."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Seat:
+    """A method, the user who plays with it, and how that user clicks."""
+
+    method: str
+    user: str
+    clicks: str
+
+
+Key = tuple[str, int, str]
+"""What names a target: image, object, and raters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Game:
     """What names a game: everything in a row before its round."""
@@ -33,6 +46,16 @@ class Game:
     method: str  # who segmented, what the user did, and how the user clicked
     user: str
     clicks: str
+
+    @property
+    def seat(self) -> Seat:
+        """Who plays."""
+        return Seat(self.method, self.user, self.clicks)
+
+    @property
+    def key(self) -> Key:
+        """What is played."""
+        return self.image, self.object, self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from urllib.parse import quote
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import case_groups, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.measures import Game, RaterRow, Row, measure_game
+from napari_spa.evaluate.measures import Game, RaterRow, Row, Seat, measure_game
 from napari_spa.evaluate.methods import METHODS, find_method
-from napari_spa.evaluate.statistics import Seat
 from napari_spa.evaluate.targets import (
     EvaluateConfig,
     choose_names,

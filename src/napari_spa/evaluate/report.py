@@ -22,7 +22,15 @@ from napari_spa.evaluate.statistics import (
     differences,
     summarise,
 )
-from napari_spa.evaluate.tables import NEVER, THRESHOLDS, Results, Table, all_tables, markdown_table
+from napari_spa.evaluate.tables import (
+    NEVER,
+    THRESHOLDS,
+    Results,
+    Table,
+    all_tables,
+    games_of,
+    markdown_table,
+)
 from napari_spa.io.files import atomic_path, neutral
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from napari_spa.evaluate.statistics import Seat
+    from napari_spa.evaluate.measures import Seat
 
 
 # Okabe and Ito's colours; with the dashes and marks they are told apart in black and white too.
@@ -87,16 +95,9 @@ def _draw_dice(rows: Sequence[Row], seed: int, axes: Axes) -> None:
 
 
 def _draw_rounds(rows: Sequence[Row], seed: int, axes: Axes) -> None:
-    seats = by_seat(rows)
-    for (seat, played), style in zip(seats.items(), _styles(len(seats)), strict=True):
-        games: dict[tuple[str, int, str], list[float]] = defaultdict(list)
-        for row in sorted(played, key=lambda row: row.round):
-            games[row.image, row.object, row.target].append(row.dice)
-        dice = np.array(list(games.values()))
-        needed = [
-            np.where((dice >= level).any(axis=1), (dice >= level).argmax(axis=1) + 1, NEVER).mean()
-            for level in THRESHOLDS
-        ]
+    seats = games_of(rows)
+    for (seat, games), style in zip(seats.items(), _styles(len(seats)), strict=True):
+        needed = [games.rounds_to(level).mean() for level in THRESHOLDS]
         axes.plot(THRESHOLDS, needed, label=_label(seat, list(seats)), **style)
     _finish(axes, "Dice to reach", f"rounds ({NEVER} where never)")
     axes.set_xticks(THRESHOLDS)
@@ -173,7 +174,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; }
-th { position: sticky; top: 0; background: ImageSampler; }
+th { position: sticky; top: 0; background: Canvas; }
 .wide { overflow-x: auto; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; background: white; }

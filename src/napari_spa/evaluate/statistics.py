@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.evaluate.measures import Row
+    from napari_spa.evaluate.measures import Key, Row, Seat
 
 METRICS = (
     "dice",
@@ -44,15 +44,6 @@ class Interval:
     median: float  # over rows
     rows: int  # how many went in
     images: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Seat:
-    """A method, the user who plays with it, and how that user clicks."""
-
-    method: str
-    user: str
-    clicks: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +99,7 @@ def by_seat(rows: Iterable[Row]) -> dict[Seat, list[Row]]:
     """Return each seat's rows, in the order in which seats first appear."""
     seats: dict[Seat, list[Row]] = defaultdict(list)
     for row in rows:
-        seats[Seat(row.method, row.user, row.clicks)].append(row)
+        seats[row.seat].append(row)
     return dict(seats)
 
 
@@ -163,10 +154,10 @@ class _Pairs:
     def __init__(self, seats: Mapping[Seat, list[Row]], first: Seat, seed: int) -> None:
         self._seed, self._first = seed, first
         self._groups = {row.image: row.group for row in seats[first]}
-        self._dice: dict[tuple[Seat, int], dict[tuple[str, int, str], float]] = defaultdict(dict)
+        self._dice: dict[tuple[Seat, int], dict[Key, float]] = defaultdict(dict)
         for seat, rows in seats.items():
             for row in rows:
-                self._dice[seat, row.round][row.image, row.object, row.target] = row.dice
+                self._dice[seat, row.round][row.key] = row.dice
 
     def __call__(
         self, name: str, baseline: Seat, at: Callable[[int], int] = _same

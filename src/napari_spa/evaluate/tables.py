@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.evaluate.statistics import Seat, bootstrap, by_seat, differences, summarise
+from napari_spa.evaluate.measures import Seat
+from napari_spa.evaluate.statistics import bootstrap, by_seat, differences, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_spa.core.types import DoubleArray
-    from napari_spa.evaluate.measures import RaterRow, Row
+    from napari_spa.evaluate.measures import Key, RaterRow, Row
     from napari_spa.evaluate.statistics import Interval
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90)
@@ -109,20 +110,19 @@ def alignment(results: Results) -> Table | None:
     """Table 2: Dice with the raters of a target and with those who are not among them."""
     first = {seat.clicks: seat for seat in reversed(by_seat(results.rows))}
     groups: dict[tuple[Seat, str, bool], dict[int, list[RaterRow]]] = {}
-    mixed = {(row.image, row.object, row.target) for row in results.agreement if not row.included}
+    mixed = {row.key for row in results.agreement if not row.included}
     for row in results.agreement:
-        seat = Seat(row.method, row.user, row.clicks)
-        if first.get(row.clicks) == seat and (row.image, row.object, row.target) in mixed:
-            rounds = groups.setdefault((seat, row.rater, row.included), defaultdict(list))
+        if first.get(row.clicks) == row.seat and row.key in mixed:
+            rounds = groups.setdefault((row.seat, row.rater, row.included), defaultdict(list))
             rounds[row.round].append(row)
     rows = []
     for (seat, rater, included), rounds in sorted(groups.items()):
         part = "included" if included else "excluded"
         cells = [spread(_mean_dice(rounds[number], results.seed)) for number in sorted(rounds)]
-        start = {(r.image, r.object, r.target): r.dice for r in rounds[1]}
+        start = {r.key: r.dice for r in rounds[1]}
         last = rounds[max(rounds)]
         change = bootstrap(
-            [100 * (r.dice - start[r.image, r.object, r.target]) for r in last],
+            [100 * (r.dice - start[r.key]) for r in last],
             [r.group for r in last],
             seed=results.seed,
         )
@@ -196,7 +196,7 @@ def rounds_by_rater(results: Results) -> Table | None:
     """Table 6: rounds to reach a Dice, for each single rater."""
     levels = (0.75, 0.85)
     rows = []
-    for seat, games in _series(results.rows).items():
+    for seat, games in games_of(results.rows).items():
         targets = [target for _, _, target in games.keys]
         for rater in sorted({target for target in targets if "+" not in target}):
             chosen = games.where([target == rater for target in targets])
@@ -211,7 +211,7 @@ def gains(results: Results) -> Table | None:
     """Table 7: what each round gives."""
     rows = []
     count = 0
-    for seat, games in _series(results.rows).items():
+    for seat, games in games_of(results.rows).items():
         count = games.dice.shape[1] - 1
         steps = [games.mean(100 * step, results.seed) for step in np.diff(games.dice, axis=1).T]
         whole = games.mean(100 * (games.dice[:, -1] - games.dice[:, 0]), results.seed)
@@ -235,8 +235,7 @@ def left_out(results: Results) -> Table | None:
     last = max((row.round for row in results.rows), default=0)
     dice: dict[tuple[Seat, str, int], dict[tuple[str, int], Row]] = defaultdict(dict)
     for row in results.rows:
-        seat = Seat(row.method, row.user, row.clicks)
-        dice[seat, row.target, row.round][row.image, row.object] = row
+        dice[row.seat, row.target, row.round][row.image, row.object] = row
     for seat in by_seat(results.rows):
         base, _, rater = seat.method.partition("~")
         if not rater:
@@ -341,7 +340,7 @@ def _by_threshold(
                 for level in THRESHOLDS
             ),
         )
-        for seat, games in _series(results.rows).items()
+        for seat, games in games_of(results.rows).items()
     ]
 
 
@@ -360,10 +359,10 @@ def _mean_dice(rows: Sequence[Row] | Sequence[RaterRow], seed: int) -> Interval:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Series:
+class Series:
     """The Dice of one seat's games, round after round."""
 
-    keys: list[tuple[str, int, str]]
+    keys: list[Key]
     groups: list[str]
     dice: DoubleArray  # (games, rounds)
 
@@ -376,27 +375,28 @@ class _Series:
         """Return the mean over games with its interval."""
         return bootstrap([float(value) for value in values], self.groups, seed=seed)
 
-    def where(self, chosen: Sequence[bool]) -> _Series:
+    def where(self, chosen: Sequence[bool]) -> Series:
         """Return some of the games."""
         kept = [index for index, each in enumerate(chosen) if each]
-        return _Series(
+        return Series(
             [self.keys[index] for index in kept],
             [self.groups[index] for index in kept],
             self.dice[kept],
         )
 
 
-def _series(rows: Sequence[Row]) -> dict[Seat, _Series]:
+def games_of(rows: Sequence[Row]) -> dict[Seat, Series]:
+    """Return the games of each seat."""
     found = {}
     for seat, played in by_seat(rows).items():
-        games: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+        games: dict[Key, list[Row]] = defaultdict(list)
         for row in played:
-            games[row.image, row.object, row.target].append(row)
+            games[row.key].append(row)
         dice = [
             [row.dice for row in sorted(game, key=lambda row: row.round)] for game in games.values()
         ]
         groups = [game[0].group for game in games.values()]
-        found[seat] = _Series(list(games), groups, np.array(dice))
+        found[seat] = Series(list(games), groups, np.array(dice))
     return found
 
 

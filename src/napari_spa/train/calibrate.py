@@ -9,7 +9,6 @@ errors that go into the same file are those on each data set of numbers fitted w
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import zlib
@@ -23,7 +22,7 @@ from scipy import ndimage
 from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.core.objects import split_objects
 from napari_spa.core.quality import fit_calibration
-from napari_spa.datasets import open_folder
+from napari_spa.datasets import open_folder, read_splits
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.images import read_image
 from napari_spa.io.models.formats import calibration_path, save_calibration
@@ -78,9 +77,12 @@ _RESIZES = 0.15
 
 def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:
     """Return objects of one data set that the network did not learn from."""
-    splits = _splits(folder)
+    rows = read_splits(folder / "split.csv")
     rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
-    names = sorted(name for name, split in splits.items() if split == "val" or not seen)
+    if rows is None:
+        names = sorted(path.stem for path in (folder / "images").iterdir() if path.is_file())
+    else:
+        names = sorted(row["name"] for row in rows if row["split"] == "val" or not seen)
     left = per
     for index in rng.permutation(len(names)):
         pixels, masks = _masks(folder, names[index], rng)
@@ -151,14 +153,6 @@ def _box(wanted: BoolArray, rng: np.random.Generator) -> tuple[float, float, flo
     return top, left, max(bottom, top + 1), max(right, left + 1)
 
 
-def _splits(folder: Path) -> dict[str, str]:
-    table = folder / "split.csv"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as stream:
-            return {row["name"]: row["split"] for row in csv.DictReader(stream)}
-    return {path.stem: "val" for path in (folder / "images").iterdir() if path.is_file()}
-
-
 def _masks(
     folder: Path, name: str, rng: np.random.Generator
 ) -> tuple[NDArray[np.generic], list[BoolArray]]:
@@ -194,15 +188,12 @@ def data_sets(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.is_dir():
             raise DataError(f"{place} is not a folder; name a data set, or a folder of them.")
-        inside = [path for path in sorted(place.glob("**/images")) if path.is_dir()]
-        found += [path.parent for path in inside if _readable(path.parent)]
+        inside = [path.parent for path in sorted(place.glob("**/images")) if path.is_dir()]
+        marks = ("raters", "masks", "labels")
+        found += [path for path in inside if any((path / part).is_dir() for part in marks)]
     if not found:
         raise DataError(f"{places[0]} holds no data set: images with raters, masks or labels.")
     return found
-
-
-def _readable(folder: Path) -> bool:
-    return any((folder / part).is_dir() for part in ("raters", "masks", "labels"))
 
 
 def measure(rounds: Iterable[PlayedRound], expected: DoubleArray) -> dict[str, object]:

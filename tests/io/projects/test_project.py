@@ -9,7 +9,7 @@ import pytest
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.projects.paths import default_output, labels_path, log_path, project_path
-from napari_spa.io.projects.project import Project, in_order, matching
+from napari_spa.io.projects.project import Project
 
 NAMES = ("a1.png", "a2.png", "a10.png")
 
@@ -89,9 +89,6 @@ def test_a_batch_is_seen_but_a_person_decides(source):
     assert [item.status for item in project.items] == ["skipped", "review", "to do"]
     assert project.item("a2.png").uncertainty == 0.6
     assert project.item("a10.png").problem == "a10.png is odd."
-    doubt = [item.name for item in in_order(project.items, "uncertainty")]
-    assert doubt[0] == "a2.png"
-    assert [item.name for item in matching(project.items, status=["review"])] == ["a2.png"]
 
 
 def test_images_that_come_and_go(source):

@@ -71,11 +71,12 @@ class Labelled:
         from napari_spa.core.measures import measure_objects
 
         info = self.labels.info
+        unit = "pixel" if info.pixel_size is None else "micrometer"
         measures = measure_objects(
             self.labels.levels[0],
             axes=info.axes,
             spacing=self.spacing or _spacing(info),
-            unit=self.unit if self.spacing is not None else _unit(info),
+            unit=self.unit if self.spacing is not None else unit,
             intensity=self.pixels,
             progress=progress,
         )
@@ -123,10 +124,6 @@ def _spacing(info: ImageInfo) -> tuple[float, ...] | None:
         return None
     steps = {"Y": info.pixel_size[0], "X": info.pixel_size[1], "Z": info.plane_distance or 1.0}
     return tuple(steps.get(axis, 1.0) for axis in info.axes)
-
-
-def _unit(info: ImageInfo) -> str:
-    return "pixel" if info.pixel_size is None else "micrometer"
 
 
 def _pixels_of(path: Path, labels: Any) -> Any:  # noqa: ANN401  numpy, zarr or a lazy stack

@@ -57,7 +57,7 @@ def download_model(
 ) -> Path:
     """Bring a published model's file onto this machine, unless it is there."""
     known = _published(name)
-    told = progress or _silent
+    told = progress or (lambda share, message: None)
     here = known_file(known)
     if here is not None:
         if not _is_published(known, here, told):
@@ -90,10 +90,6 @@ def download_model(
         with explained("write", target):
             os.replace(transfer.part, target)
     return target
-
-
-def _silent(share: float, message: str) -> None:
-    """Say nothing."""
 
 
 def _published(name: str) -> KnownModel:

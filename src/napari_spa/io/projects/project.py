@@ -26,7 +26,7 @@ from napari_spa.io.projects.paths import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import EllipsisType
 
     from filelock import BaseFileLock
@@ -133,42 +133,6 @@ def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -
     )
 
 
-def in_order(
-    items: Iterable[ProjectItem], order: Literal["name", "uncertainty", "status"] = "name"
-) -> list[ProjectItem]:
-    """Sort images."""
-    by_name = sorted(items, key=lambda item: natural_key(item.name))
-    if order == "name":
-        return by_name
-    if order == "uncertainty":
-        return sorted(by_name, key=lambda i: 1.0 if i.uncertainty is None else -i.uncertainty)
-    if order == "status":
-        urgent = ("review", "in progress", "to do", "done", "skipped")
-        return sorted(by_name, key=lambda item: urgent.index(item.status))
-    raise InputError(f"images are ordered by name, uncertainty or status, not by {order}.")
-
-
-def matching(
-    items: Iterable[ProjectItem],
-    *,
-    status: Iterable[Status] | None = None,
-    flagged: bool | None = None,
-    text: str = "",
-    problem: bool | None = None,
-) -> list[ProjectItem]:
-    """Choose images; what is not given does not matter."""
-    wanted = None if status is None else set(status)
-    part = text.strip().casefold()
-    return [
-        item
-        for item in items
-        if (wanted is None or item.status in wanted)
-        and (flagged is None or item.flagged == flagged)
-        and (problem is None or bool(item.problem) == problem)
-        and (part in item.name.casefold() or part in item.note.casefold())
-    ]
-
-
 def in_brief(sentence: str, path: Path) -> str:
     """Name files by their names alone, for those who know which folder is meant."""
     for folder in (path.parent, path.parent.resolve()):
@@ -188,9 +152,6 @@ def count_of(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
     return value
-
-
-__all__ = ["Project", "ProjectItem", "Status", "in_order", "matching"]
 
 
 _logger = logging.getLogger(__name__)

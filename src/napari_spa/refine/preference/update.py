@@ -80,19 +80,6 @@ def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
     return math.log(accepted.area / first.area)
 
 
-def learning_facts() -> dict[str, float]:
-    """Return the numbers of the learning rule, by name; results of two rules are not mixed."""
-    return {
-        "prior_picks": PRIOR_PICKS,
-        "reach": REACH,
-        "most_picks": MOST_PICKS,
-        "most_of_image": MOST_OF_IMAGE,
-        "sizes_of_image": SIZES_OF_IMAGE,
-        "sizes_kept": SIZES_KEPT,
-        "elsewhere": ELSEWHERE,
-    }
-
-
 def learn(
     profile: PreferenceProfile | None,
     state: SessionState,
