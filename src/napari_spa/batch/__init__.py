@@ -2,5 +2,5 @@
 
 Front: `plan` (what is to be done), `runner` (do it, or say what it would cost), `resume` (what
 an output folder holds, and whether it is as written), `task` (one image's input and result),
-`auto` and `segment` (the objects of a plane), `engine`.
+`engine` and `auto` (the objects of a plane).
 """

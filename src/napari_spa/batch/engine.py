@@ -1,15 +1,16 @@
-"""The model behind a batch, loaded once in a process, and the image that it looks at."""
+"""The model behind a batch, loaded once in a process, the image that it looks at, what it finds."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.refine.log.journal import ImageFacts, Journal
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.core.types import BoolArray, Region
+    from napari_spa.core.types import BoolArray
     from napari_spa.io.images import ImageInfo
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.refine.session.state import Decision
 
 
 class LogText:
@@ -209,3 +211,38 @@ def _colours(array: Any, plane: Plane) -> tuple[int, ...] | None:  # noqa: ANN40
     """Return the colours that count: an alpha channel does not."""
     coloured = len(array.shape) > len(plane.index) and array.shape[-1] > 2
     return (0, 1, 2) if coloured else None
+
+
+_NOTHING = LocalMask(Region(0, 0, 0, 0), np.zeros((0, 0), dtype=bool))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """An object on a plane, before it is written among the others."""
+
+    number: int  # its label
+    plane: Plane  # where
+    mask: LocalMask  # its pixels; none with a problem
+    uncertainty: float  # in [0, 1]
+    # from which the mask can be computed again; without the time, which is no result
+    decisions: tuple[Decision, ...] = ()
+    # how the plane was looked at, for the log
+    source: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""  # why there is no mask, in a sentence
+
+
+def not_found(number: int, plane: Plane, problem: str) -> Found:
+    """Return an object without a mask."""
+    return Found(number, plane, _NOTHING, 1.0, problem=problem)
+
+
+def found_active(
+    session: RefinementSession, number: int, plane: Plane, source: Mapping[str, Any]
+) -> Found:
+    """Return the object that a session shows."""
+    proposal, timeline = session.proposal, session.timeline
+    if proposal is None or timeline is None:
+        return not_found(number, plane, "nothing was found.")
+    mask = LocalMask.crop(proposal.local_mask, proposal.region)
+    decisions = tuple(replace(decision, time=0.0) for decision in timeline.state.decisions)
+    return Found(number, plane, mask, float(proposal.uncertainty), decisions, source)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.engine import LabelPlanes, LogText, OpenedImage
+from napari_spa.batch.engine import (
+    Found,
+    LabelPlanes,
+    LogText,
+    OpenedImage,
+    found_active,
+    not_found,
+)
 from napari_spa.batch.task import ImageResult, ObjectResult, input_digest
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
@@ -29,8 +35,6 @@ if TYPE_CHECKING:
     from napari_spa.batch.engine import BatchEngine
     from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
     from napari_spa.refine.annotation.objects import Status
-    from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.refine.session.state import Decision
 
 
 SAME = 0.5
@@ -40,39 +44,6 @@ SURE = 0.25
 
 _LARGEST = 0xFFFFFFFF
 _WHITE = 255
-_NOTHING = LocalMask(Region(0, 0, 0, 0), np.zeros((0, 0), dtype=bool))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """An object on a plane, before it is written among the others."""
-
-    number: int  # its label
-    plane: Plane  # where
-    mask: LocalMask  # its pixels; none with a problem
-    uncertainty: float  # in [0, 1]
-    # from which the mask can be computed again; without the time, which is no result
-    decisions: tuple[Decision, ...] = ()
-    # how the plane was looked at, for the log
-    source: Mapping[str, Any] = field(default_factory=dict)
-    problem: str = ""  # why there is no mask, in a sentence
-
-
-def not_found(number: int, plane: Plane, problem: str) -> Found:
-    """Return an object without a mask."""
-    return Found(number, plane, _NOTHING, 1.0, problem=problem)
-
-
-def found_active(
-    session: RefinementSession, number: int, plane: Plane, source: Mapping[str, Any]
-) -> Found:
-    """Return the object that a session shows."""
-    proposal, timeline = session.proposal, session.timeline
-    if proposal is None or timeline is None:
-        return not_found(number, plane, "nothing was found.")
-    mask = LocalMask.crop(proposal.local_mask, proposal.region)
-    decisions = tuple(replace(decision, time=0.0) for decision in timeline.state.decisions)
-    return Found(number, plane, mask, float(proposal.uncertainty), decisions, source)
 
 
 _CLOSE = 0.8
