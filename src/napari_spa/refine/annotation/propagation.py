@@ -29,11 +29,9 @@ Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
 _POINTS = 4
 _DEEP = 0.5
 """Interior points lie at least so deep, as a share of the deepest one's depth."""
-_CONSTANT = -0.037
-_WEIGHTS = {"unlike": -1.244, "value": -1.596, "edge": 0.820, "blur": -6.174, "network": -2.211}
+_CONSTANT = 2.321
+_WEIGHTS = {"unlike": -2.551, "value": -1.560, "edge": 0.852, "blur": -9.686, "network": -1.632}
 """What tells that a mask is not the object's any more, see :func:`expected_dice`."""
-_UNLIKE = (-2.0, -0.5)
-"""Between these, logarithms of one minus a correlation tell something."""
 _FAINT = 0.02
 """The least contrast, in grey values from 0 to 1, that grey values are measured by."""
 _WORDS: dict[Reason, str] = {
@@ -162,19 +160,19 @@ def propagate(
         progress(number / len(positions), f"slice {position}")
         session.set_image(image_at(position))
         guess, here = mask, session.sampler
+        steady = 1.0
         if before is not None:
             match = Patch.of(before, mask).find(here)
             guess = moved(mask, match.down, match.right, here.shape)
-            down, right = down + match.down, right + match.right
+            down, right, steady = down + match.down, right + match.right, match.likeness
         proposal, timeline = _start(session, guess, config.mixture), session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         if timeline is None or not found.area:
             return Ending(position, "empty")
         if first is not None:
             likeness = first.patch.find(here, down, right).likeness
-            expected = expected_dice(
-                first.looks, Appearance.of(here, found), likeness, proposal.signs
-            )
+            looks = Appearance.of(here, found)
+            expected = expected_dice(first.looks, looks, likeness, steady, proposal.signs)
             # What was lost on one slice is not itself on the next one, however well that looks.
             worst = max(worst, 1.0 - expected)
             proposal = replace(proposal, uncertainty=worst)
@@ -201,7 +199,11 @@ class _First:
 
 
 def expected_dice(
-    first: Appearance, now: Appearance, likeness: float, signs: Mapping[str, float]
+    first: Appearance,
+    now: Appearance,
+    likeness: float,
+    steady: float,
+    signs: Mapping[str, float],
 ) -> float:
     """Return how well a mask on another slice most likely fits the object that was started with.
 
@@ -215,6 +217,8 @@ def expected_dice(
         On the slice where the user saw it, and on the other one.
     likeness : float
         Correlation of the two slices where it is, see :class:`~.appearance.Match`.
+    steady : float
+        The same of the slice before and this one: how much is lost from slice to slice anyway.
     signs : mapping of str to float
         Of the proposal on the other slice.
 
@@ -225,7 +229,7 @@ def expected_dice(
     """
     unit = max(abs(first.contrast), first.spread, _FAINT)
     signs_of_end = {
-        "unlike": float(np.clip(np.log10(max(1.0 - likeness, 1e-2)), *_UNLIKE)),
+        "unlike": float(np.clip(np.log10(max(1 - likeness, 0.01) / max(1 - steady, 0.01)), 0, 1)),
         "value": min(abs(now.value - first.value) / unit, 2.0),
         "edge": float(np.clip(now.edge / first.edge, -1.0, 1.5)) if abs(first.edge) > 1e-4 else 1.0,
         "blur": 1.0 - signs.get("sharpness", 1.0),
