@@ -415,6 +415,7 @@ class AnnotatedImage:
         if self.annotation.recount(plane, labels) and self.journal is not None:
             self.journal.edit(plane, labels)
         self.annotation.end_edit(number, labels)
+        self.mask.forget_strokes()  # they are one act now
         if self.journal is not None:
             self.journal.end_edit(number, plane)
         self.edit_ended.emit()
