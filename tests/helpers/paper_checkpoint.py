@@ -20,22 +20,38 @@ CHANNELS, HIDDEN, LATENT, COMPONENTS, TOKENS = 32, 48, 64, 16, 4
 WINDOW, SAVED_GRID = 14, 64
 
 
-def shapes(image_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def shapes(image_size: int) -> Shapes:
     """Name every tensor of the state dict with its shape."""
+    yield from image_encoder_shapes(image_size)
+    yield from prompt_encoder_shapes()
+    yield from mask_decoder_shapes()
+    yield from preference_shapes()
+
+
+def linear(name: str, before: int, after: int) -> Shapes:
+    """Name the tensors of a linear layer."""
+    yield f"{name}.weight", (after, before)
+    yield f"{name}.bias", (after,)
+
+
+def norm(name: str, width: int) -> Shapes:
+    """Name the tensors of a normalisation."""
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
+
+
+def conv(name: str, *shape: int, bias: int) -> Shapes:
+    """Name the tensors of a convolution."""
+    yield f"{name}.weight", shape
+    yield f"{name}.bias", (bias,)
+
+
+def image_encoder_shapes(image_size: int) -> Shapes:
+    """Name the tensors of the image encoder, and of what joins latents to its features."""
     c, d = CHANNELS, WIDTH
-
-    def linear(name: str, before: int, after: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}.weight", (after, before)
-        yield f"{name}.bias", (after,)
-
-    def norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}.weight", (width,)
-        yield f"{name}.bias", (width,)
-
-    def conv(name: str, *shape: int, bias: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}.weight", shape
-        yield f"{name}.bias", (bias,)
-
     yield from conv("image_encoder.patch_embed.proj", d, 3, 16, 16, bias=d)
     yield "image_encoder.pos_embed", (1, SAVED_GRID, SAVED_GRID, d)
     for b in range(DEPTH):
@@ -56,6 +72,10 @@ def shapes(image_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     for n in (2, 4):
         yield from conv(f"image_encoder.fcomb.layers.{n}", c, c, 1, 1, bias=c)
 
+
+def prompt_encoder_shapes() -> Shapes:
+    """Name the tensors of the prompt encoder."""
+    c = CHANNELS
     yield "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", (2, c // 2)
     for n in range(4):
         yield f"prompt_encoder.point_embeddings.{n}.weight", (1, c)
@@ -67,6 +87,10 @@ def shapes(image_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from norm("prompt_encoder.mask_downscaling.4", 16)
     yield from conv("prompt_encoder.mask_downscaling.6", c, 16, 1, 1, bias=c)
 
+
+def mask_decoder_shapes() -> Shapes:
+    """Name the tensors of the mask decoder."""
+    c = CHANNELS
     yield "mask_decoder.iou_token.weight", (1, c)
     yield "mask_decoder.mask_tokens.weight", (TOKENS, c)
     whole = "mask_decoder.transformer"
@@ -93,6 +117,10 @@ def shapes(image_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     for n, (before, after) in enumerate([(c, 256), (256, 256), (256, TOKENS)]):
         yield from linear(f"mask_decoder.iou_prediction_head.layers.{n}", before, after)
 
+
+def preference_shapes() -> Shapes:
+    """Name the tensors of the networks that draw the mixture."""
+    c = CHANNELS
     widths = (COMPONENTS, 64, 128, 256, 128, 64, COMPONENTS)
     for n in range(1, 7):
         yield from linear(f"EM_weights.fc{n}", widths[n - 1], widths[n])
@@ -107,7 +135,7 @@ def shapes(image_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from linear(f"{prior}.fc3", 64, 2 * COMPONENTS)
 
 
-def attention_shapes(name: str, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def attention_shapes(name: str, inner: int) -> Shapes:
     """Name the tensors of one attention of the two-way transformer."""
     for part in ("q_proj", "k_proj", "v_proj"):
         yield f"{name}.{part}.weight", (inner, CHANNELS)
