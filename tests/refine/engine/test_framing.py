@@ -12,15 +12,16 @@ from napari_spa.refine.engine.choices import Option
 from napari_spa.refine.engine.config import FramingConfig
 from napari_spa.refine.engine.embedder import encode_windows
 from napari_spa.refine.engine.framing import (
-    RankedPrediction,
-    WindowPrediction,
     frame_prompts,
     look_around,
-    rank_predictions,
-    widen,
     window_sides,
 )
-from napari_spa.refine.engine.view import FieldOfView, ImageSampler
+from napari_spa.refine.engine.predictions import (
+    RankedPrediction,
+    WindowPrediction,
+    rank_predictions,
+)
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler, widen
 
 
 def prediction(side, diameter, quality=0.9, size=64):

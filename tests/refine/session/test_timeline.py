@@ -14,7 +14,7 @@ from napari_spa.core.types import Candidate, Click, Proposal, Region
 from napari_spa.errors import Cancelled, InputError, SessionError
 from napari_spa.refine.engine.choices import Choice, Option
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.engine.predictor import Feedback, Round
+from napari_spa.refine.engine.round import Feedback, Round
 from napari_spa.refine.engine.samples import Reach
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record

@@ -9,9 +9,9 @@ from tiny_model import make_model
 from napari_spa.core.types import Box, Click, LocalMask, Prompts, Region
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.engine.framing import WindowPrediction, cuts, fits, standing
+from napari_spa.refine.engine.predictions import WindowPrediction, cuts, standing
 from napari_spa.refine.engine.samples import Reach
-from napari_spa.refine.engine.view import FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, fits
 from napari_spa.refine.session.session import RefinementSession
 
 CONFIG = EngineConfig(samples=12)

@@ -194,7 +194,7 @@ class Embedder:
         known = {**self._windows, **self._latest}
         for view in known:
             if view.contains(row, column, margin=_HOVER_MARGIN):
-                middle = (view.row + view.height / 2, view.column + view.width / 2)
+                middle = view.centre
                 away = float(np.hypot(row - middle[0], column - middle[1]))
                 size = round(2 * np.log2(view.height))
                 best[size] = min(best.get(size, (np.inf, view)), (away, view), key=lambda p: p[0])

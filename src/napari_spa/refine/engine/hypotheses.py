@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from napari_spa.core.types import Click
 from napari_spa.refine.engine.view import FieldOfView
@@ -69,12 +70,7 @@ class Hypothesis:
 
     def middle(self, shape: tuple[int, int]) -> Click:
         """Return a click where the mask is thickest."""
-        from scipy import ndimage
-
-        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        row, column = self.view.to_image(float(x), float(y), self.levels.shape[0])
-        return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)))
+        return thickest(self.mask, self.view, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +155,31 @@ def distinct(
         ):
             kept.append(one)
     return tuple(kept)
+
+
+def thickest(mask: BoolArray, view: FieldOfView, shape: tuple[int, int]) -> Click:
+    """Return a click where a mask over a view is thickest; the view's middle if it is empty.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (s, s)
+        bool, over the view.
+    view : FieldOfView
+        Where it lies.
+    shape : (int, int)
+        Rows and columns of the image, in which the click lies.
+
+    Returns
+    -------
+    Click
+    """
+    size = mask.shape[0]
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    if not mask.any():
+        y = x = np.intp(size // 2)
+    row, column = view.to_image(float(x), float(y), size)
+    return Click(float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)))
 
 
 def dice_across(

@@ -87,12 +87,12 @@ class ImagePlane:
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C), or Picture
+        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
             NumPy, dask or zarr; lists become NumPy arrays.
 
         Returns
         -------
-        Picture
+        ImagePlane
 
         Raises
         ------

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, softmax
 
-from napari_spa.core.candidates import representative_point
-from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts, Proposal
+from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import Draws, PreferenceHead, build_head
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
-from napari_spa.refine.engine.choices import NO_INPUT, Choice, UserInput
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows
-from napari_spa.refine.engine.framing import (
-    cuts,
-    fits,
-    frame_prompts,
-    look_around,
-    outline_in,
-    predictions_in,
-    standing,
-    turn_to,
-    view_around,
-    widen,
-)
+from napari_spa.refine.engine.framing import frame_prompts, look_around, outline_in, turn_to
 from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, framed_to_arrays
+from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
 from napari_spa.refine.engine.prompt_encoding import embed_prompts
 from napari_spa.refine.engine.proposal import build_proposal
 from napari_spa.refine.engine.quality import appraised, signs_of
+from napari_spa.refine.engine.round import Asked, Feedback, Round, feedback_of
 from napari_spa.refine.engine.samples import SIZE_REACH, Answer, Reach, Samples
-from napari_spa.refine.engine.view import FieldOfView, ImageSampler
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler, fits, view_around, widen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,104 +48,6 @@ _HELD = 0.5
 
 _TRUSTED = 0.5
 """A predicted IoU from which on the network is taken to see what a click means."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Feedback:
-    """What a pick of one candidate would carry to the next round.
-
-    Attributes
-    ----------
-    latents : ndarray of shape (n, D)
-        float64, latents of its group.
-    logits : ndarray of shape (4h, 4w)
-        float32, its mask logits.
-    point : Click or None
-        Its representative point.
-    choice : Choice
-        The pick, among what is on show.
-    """
-
-    latents: NDArray[np.float64]
-    logits: FloatArray
-    point: Click | None
-    choice: Choice
-
-    @property
-    def hypothesis(self) -> Hypothesis | None:
-        """The object of another view that it is."""
-        return self.choice.picked.hypothesis
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """All that decides a round, beside the image.
-
-    Attributes
-    ----------
-    view : FieldOfView
-        Field of view.
-    prompts : Prompts
-        All prompts so far, in image pixels.
-    mixture : MixtureParameters
-        The preference distribution.
-    number : int
-        Number of the round, from 1.
-    seed : int
-        Seed of everything random in this round.
-    said : UserInput
-        By the user: clicks, what is shown obeys pixel by pixel, and picks.
-    picks : int
-        How often a candidate was picked.
-    size : float or None
-        Where on the size axis the recommendation is to stand; None where the mixture says it.
-    hypotheses : tuple of Hypothesis
-        What else the prompts may mean.
-    given : LocalMask or None
-        What is recommended, pixel by pixel, whatever the samples say.
-    """
-
-    view: FieldOfView
-    prompts: Prompts
-    mixture: MixtureParameters
-    number: int
-    seed: int
-    said: UserInput = NO_INPUT
-    picks: int = 0
-    size: float | None = None
-    hypotheses: tuple[Hypothesis, ...] = ()
-    given: LocalMask | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Round:
-    """One round: what is shown, and what each pick would mean.
-
-    Attributes
-    ----------
-    proposal : Proposal
-        What is shown.
-    feedback : tuple of Feedback
-        One for each candidate.
-    reach : Reach
-        What the samples can say at all.
-    shift : float
-        How far the samples' boundaries were moved out to bring the recommendation to its
-        size, in units of a boundary offset.
-    """
-
-    proposal: Proposal
-    feedback: tuple[Feedback, ...]
-    reach: Reach
-    shift: float = 0.0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it occupies."""
-        shown = self.proposal
-        maps = shown.local_probability.nbytes + sum(c.local_mask.nbytes for c in shown.candidates)
-        maps += self.reach.on.nbytes + self.reach.off.nbytes
-        return maps + sum(f.latents.nbytes + f.logits.nbytes for f in self.feedback)
 
 
 class SpaPredictor:
@@ -211,7 +102,7 @@ class SpaPredictor:
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C), or Picture
+        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
             Any bool, integer or float type.
 
         Raises
@@ -400,8 +291,7 @@ class SpaPredictor:
     def fit(self, view: FieldOfView) -> FieldOfView:
         """Return a view moved into the image and not larger than may be read."""
         side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.sampler.largest_view))
-        row, column = view.row + view.height / 2, view.column + view.width / 2
-        return FieldOfView.around(row, column, side).inside(self.sampler.shape)
+        return FieldOfView.around(*view.centre, side).inside(self.sampler.shape)
 
     def widen(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
         """Return a view that holds the latest prompts too; whole-image frames stay."""
@@ -466,7 +356,7 @@ class SpaPredictor:
 
         Parameters
         ----------
-        image : array_like of shape (H, W) or (H, W, C), or Picture
+        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
             The image that may be wanted next.
         view : FieldOfView or None
             Where the object is expected; models that see whole images see all of it.
@@ -534,11 +424,14 @@ class SpaPredictor:
         signs |= {"clicks": math.log1p(len(said.clicks)), "picks": math.log1p(asked.picks)}
         size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
         proposal = replace(appraised(proposal, signs, self._calibration), size=size)
-        shown = tuple(alternatives.options[k] for k in order)
-        choices = [Choice(shown, index) for index in range(len(shown))]
-        feedback = tuple(
-            self._feedback(samples, draws, alternatives, k, choice, rng)
-            for k, choice in zip(order, choices, strict=True)
+        feedback = feedback_of(
+            samples,
+            draws,
+            alternatives,
+            order,
+            size_channel=self._channel,
+            shape=self.sampler.shape,
+            rng=rng,
         )
         return Round(proposal, feedback, samples.reach, shift)
 
@@ -549,7 +442,7 @@ class SpaPredictor:
 
         The latest round is kept, as only its size may change.
         """
-        if self._latest is not None and _same_samples(self._latest[0], asked):
+        if self._latest is not None and self._latest[0].samples_as(asked):
             return self._latest[1:]
         image = self.encode(asked.view, progress)
         choices, picked = asked.said.choices, None
@@ -646,29 +539,6 @@ class SpaPredictor:
         mean, threshold = samples.mean(self.spa.config)
         return covering(samples, mean > threshold, others, self.config)
 
-    def _feedback(
-        self,
-        samples: Samples,
-        draws: Draws,
-        alternatives: Alternatives,
-        index: int,
-        choice: Choice,
-        rng: np.random.Generator,
-    ) -> Feedback:
-        """Say what a pick of one alternative would carry to the next round."""
-        option, members = alternatives.options[index], alternatives.members[index]
-        latents, channel = draws.latents[members].copy(), self.head.size_channel
-        if option.resized and channel is not None:  # it says nothing about size
-            latents[:, channel] = samples.shares @ draws.latents[:, channel]
-        point = None
-        if option.hypothesis is None:
-            place = representative_point(
-                samples.probabilities, alternatives.labels == index, option.probability, rng
-            )
-            point = self._point(samples.view, place, samples.probabilities)
-        picked = logit(np.clip(option.probability, 1e-6, 1 - 1e-6)).astype(np.float32)
-        return Feedback(latents, picked, point, choice)
-
     @torch.inference_mode()
     def refresh(
         self, mixture: MixtureParameters, view: FieldOfView, prompts: Prompts
@@ -698,28 +568,6 @@ class SpaPredictor:
 
     def _embed(self, view: FieldOfView, prompts: Prompts) -> PromptEmbedding:
         return embed_prompts(self.spa, self.sampler.shape, view, prompts)
-
-    def _point(
-        self, view: FieldOfView, point: tuple[int, int, int] | None, probabilities: FloatArray
-    ) -> Click | None:
-        if point is None:
-            return None
-        row, column = view.to_image(point[1], point[0], probabilities.shape[-1])
-        height, width = self.sampler.shape
-        return Click(
-            float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1)), point[2]
-        )
-
-
-def _same_samples(one: Asked, other: Asked) -> bool:
-    """Whether two rounds draw and decode the same."""
-    shared = ("prompts", "mixture")
-    same = one.said.choices is other.said.choices
-    return (
-        same
-        and (one.view, one.seed) == (other.view, other.seed)
-        and all(getattr(one, name) is getattr(other, name) for name in shared)
-    )
 
 
 def _first_place(prompts: Prompts) -> tuple[float, float]:

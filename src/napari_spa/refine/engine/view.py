@@ -11,14 +11,18 @@ import torch
 from torch.nn import functional
 
 from napari_spa.core.transforms import IntensityRange, standardise, stretch
-from napari_spa.core.types import FloatArray, Region
+from napari_spa.core.types import Box, FloatArray, Region
 from napari_spa.refine.engine.image_plane import ImagePlane
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_spa.core.types import Prompts
+
 _MOST_READ = 8
 _GRID, _KEPT_BYTES = 512, 64 * 2**20
+_ROOM, _SPECK = 0.03, 0.1
+"""A box has this share of the view around it, and its longer side is at least this of it."""
 LARGEST_VIEW = 4096.0
 """Side of the largest window of an image that is too large to be read whole, in pixels."""
 
@@ -40,6 +44,11 @@ class FieldOfView:
     def around(cls, row: float, column: float, side: float) -> FieldOfView:
         """Return the square window of a side around a centre."""
         return cls(row - side / 2, column - side / 2, side, side)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Row and column of its middle, in pixels from the image's corner."""
+        return self.row + self.height / 2, self.column + self.width / 2
 
     def inside(self, shape: tuple[int, int]) -> FieldOfView:
         """Shift into the image where it fits; centre over the image where it does not."""
@@ -117,7 +126,7 @@ class ImageSampler:
 
     Parameters
     ----------
-    image : array_like of shape (H, W) or (H, W, C), or Picture
+    image : array_like of shape (H, W) or (H, W, C), or ImagePlane
         Any bool, integer or float type; kept by reference, never changed.
 
     Raises
@@ -136,7 +145,7 @@ class ImageSampler:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the pixels; see :meth:`Picture.fingerprint`."""
+        """Digest of the pixels; see :meth:`ImagePlane.fingerprint`."""
         return self.image_plane.fingerprint()
 
     @property
@@ -235,3 +244,83 @@ def _positions(start: float, extent: float, size: int, limit: int) -> tuple[NDAr
 def rows_start(start: float) -> int:
     """Return the first whole pixel that bilinear sampling of a view touches."""
     return int(np.floor(start)) - 1
+
+
+def view_around(
+    sampler: ImageSampler, region: Box | Region, *, context: float, smallest: float
+) -> FieldOfView:
+    """Return the window that shows a rectangle with its surroundings.
+
+    Parameters
+    ----------
+    sampler : ImageSampler
+        The image.
+    region : Box or Region
+        What to show: a box, or the rectangle of a mask.
+    context : float
+        Side of the window in extents of the rectangle.
+    smallest : float
+        Side of the smallest window, in image pixels.
+
+    Returns
+    -------
+    FieldOfView
+        Moved into the image, and not larger than may be read.
+    """
+    if isinstance(region, Region):
+        bottom, right = region.row + region.height, region.column + region.width
+        region = Box(region.row, region.column, bottom, right)
+    extent = max(region.row1 - region.row0, region.column1 - region.column0)
+    side = max(smallest, context * min(extent, sampler.largest_view))
+    row, column = (region.row0 + region.row1) / 2, (region.column0 + region.column1) / 2
+    return FieldOfView.around(row, column, side).inside(sampler.shape)
+
+
+def fits(view: FieldOfView, box: Box, shape: tuple[int, int]) -> bool:
+    """Whether a view shows a box with some of its surroundings, and not as a speck."""
+    whole = FieldOfView(0.0, 0.0, float(shape[0]), float(shape[1]))
+    for row, column in box.corners:
+        # Where the image ends there are no surroundings to show.
+        inner = whole.contains(row, column, margin=_ROOM)
+        if not view.contains(row, column, margin=_ROOM if inner else 0.0):
+            return False
+    extent = max(box.row1 - box.row0, box.column1 - box.column0)
+    return extent >= _SPECK * view.height
+
+
+def holding(view: FieldOfView, prompts: Prompts) -> FieldOfView:
+    """Grow a view until it holds every click with a small margin."""
+    rows = [c.row + 0.5 for c in prompts.clicks]
+    columns = [c.column + 0.5 for c in prompts.clicks]
+    row, column = view.centre
+    reach = max(max(abs(r - row) for r in rows), max(abs(c - column) for c in columns))
+    return FieldOfView.around(row, column, max(view.height, 2.2 * reach))
+
+
+def widen(view: FieldOfView, prompts: Prompts, shape: tuple[int, int]) -> FieldOfView:
+    """Return a view that also holds the latest prompts; the same one when it already does.
+
+    Parameters
+    ----------
+    view : FieldOfView
+        The present view.
+    prompts : Prompts
+        With at least one click or a box.
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    FieldOfView
+    """
+    corners = [(c.row, c.column) for c in prompts.clicks]
+    corners += [(float(r), float(c)) for stroke in prompts.strokes for r, c in stroke.path]
+    if prompts.box is not None:
+        corners += prompts.box.corners
+    if all(view.contains(row, column) for row, column in corners):
+        return view
+    rows = [view.row, view.row + view.height, *(r + 0.5 for r, _ in corners)]
+    columns = [view.column, view.column + view.width, *(c + 0.5 for _, c in corners)]
+    side = 1.1 * max(max(rows) - min(rows), max(columns) - min(columns))
+    centre = ((max(rows) + min(rows)) / 2, (max(columns) + min(columns)) / 2)
+    return FieldOfView.around(*centre, side).inside(shape)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.choices import Choice
     from napari_spa.refine.engine.hypotheses import Hypothesis
-    from napari_spa.refine.engine.predictor import Asked
+    from napari_spa.refine.engine.round import Asked
     from napari_spa.refine.engine.view import FieldOfView
 
 UNDO_DEPTH = 100
@@ -156,7 +156,7 @@ class SessionState:
     def asked(self) -> Asked:
         """What decides the round."""
         from napari_spa.refine.engine.choices import UserInput
-        from napari_spa.refine.engine.predictor import Asked  # brings torch
+        from napari_spa.refine.engine.round import Asked  # brings torch
 
         return Asked(
             self.view,
