@@ -118,10 +118,11 @@ class Annotator:
         if self.hand is None and self.annotation.objects:
             number = list(self.annotation.objects)[-1 if last else 0]
             part = self.annotation.objects[number].parts[-1]
-            self.journal.reopen(number, part.plane, part.decisions)
+            played = part.reopens_with
+            self.journal.reopen(number, part.plane, played)
             # As restoring does: the start is the same, the rest is made again.
-            again = tuple(replace(d, time=d.time) for d in part.decisions[1:])
-            decisions = (*part.decisions[:1], *again) or state_after(()).decisions
+            again = tuple(replace(d, time=d.time) for d in played[1:])
+            decisions = (*played[:1], *again) or state_after(()).decisions
             states = [
                 SessionState(VIEW, d.prompts, MIXTURE, MIXTURE, decisions[: n + 1])
                 for n, d in enumerate(decisions)
