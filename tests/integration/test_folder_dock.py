@@ -573,7 +573,6 @@ def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer
             w for w in viewer.window.dock_widgets.values() if isinstance(w, RefineDock)
         )
         until(qtbot, refine_dock.isVisible)  # until it is laid out it has another width
-        qtbot.wait(300)
-        assert min(dock.width(), refine_dock.width()) >= 320
+        until(qtbot, lambda: min(dock.width(), refine_dock.width()) >= 320)
     finally:
         dock.release()

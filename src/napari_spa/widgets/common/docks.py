@@ -62,6 +62,8 @@ class MainWindowCloseFilter(QObject):
 
 
 _WIDTH, _POLISHED_MS = 330, 100
+_LAYOUTS = 3
+"""So often the docks are widened: before and after Qt has laid both of them out."""
 _OURS = "napari-spa dock"
 _WIDE = 1500
 """Width of a window in pixels from which there is room for two docks beside each other."""
@@ -79,6 +81,7 @@ class DockLayout(QObject):
         self._other: QDockWidget | None = None
         self._share_due = later(self, self._share_height)
         self._widen_due = later(self, self._widen)
+        self._widened = 0
 
     def put_beside(self, other: QDockWidget) -> None:
         """Put a new dock beside ours: one above the other, neither has room."""
@@ -138,11 +141,17 @@ class DockLayout(QObject):
             self._widen_due.start(_POLISHED_MS)
 
     def _widen(self) -> None:
-        """Give both docks the room they need, once napari's style is on them."""
+        """Give both docks the room they need, once napari's style is on them.
+
+        Qt lays out docks when it gets to it, and what is new then takes room from the other.
+        """
         docks = [dock for dock in (self._dock(), self._other) if dock is not None]
         window = self._widget.window()
         if isinstance(window, QMainWindow):
             window.resizeDocks(docks, [_WIDTH] * len(docks), Qt.Orientation.Horizontal)
+        self._widened += 1
+        if self._widened < _LAYOUTS:
+            self._widen_due.start(_POLISHED_MS)
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:
