@@ -54,7 +54,7 @@ class PropagationConfig:
     # A slice that is more uncertain, or whose mask shares less than half with where it was
     # expected, goes to review, and after so many in a row (0 for any number) it ends.
     review: float = 0.3
-    doubts: int = 3
+    doubts: int = 6
     # The preference that was learnt on the first slice; the profile's where there is none.
     mixture: MixtureParameters | None = None
 
