@@ -168,9 +168,9 @@ def play_stack(folder: Path) -> None:
     world = tuple(image.data_to_world(click))
     viewer.dims.set_point(0, world[0])
     settle()
+    viewer.reset_view()  # of a window that has its size by now
     save(viewer, folder / "stack-before.png")
     do(dock, lambda: dock.prompt_controller.click(world))
-    do(dock, lambda: dock.controller.pick(1))
     dock.propagation.propagate("both")
     settle(0.2)
     wait(lambda: not dock.controller.busy)
