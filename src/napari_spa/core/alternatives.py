@@ -35,27 +35,13 @@ of two that differ by 0.1 the better one 69 times of 100."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What is chosen from.
+    """What is chosen from: P masks that may be shown, T that may be meant."""
 
-    Attributes
-    ----------
-    agreement : ndarray of shape (T, P)
-        float64, Dice of each mask that may be meant with each mask that may be shown.
-    recommended : ndarray of shape (T,)
-        float64, their Dice with the recommendation, which is shown anyway.
-    likely : ndarray of shape (T,)
-        float64, how likely each is meant, sum 1.
-    kinds : sequence of {"size", "shape", "object"}
-        Of each mask that may be shown.
-    nested : ndarray of shape (P, P)
-        bool, of which two that may be shown one lies in the other.
-    """
-
-    agreement: DoubleArray
-    recommended: DoubleArray
-    likely: DoubleArray
-    kinds: Sequence[Kind]
-    nested: BoolArray
+    agreement: DoubleArray  # (T, P), Dice of each with each
+    recommended: DoubleArray  # (T,), their Dice with the recommendation, which is shown anyway
+    likely: DoubleArray  # (T,), how likely each is meant, sum 1
+    kinds: Sequence[Kind]  # of each mask that may be shown
+    nested: BoolArray  # (P, P), of which two that may be shown one lies in the other
 
 
 def choose(offer: Offer, count: int) -> list[int]:
@@ -103,38 +89,17 @@ def log_choice(
 ) -> DoubleArray:
     """How likely a pick among several masks is, if each of some others is meant (Bradley-Terry).
 
-    ``P(k | t) = exp(b d_tk) / sum_j exp(b d_tj)`` (Plackett and Luce's first choice).
-
-    Parameters
-    ----------
-    agreement : ndarray of shape (T, K)
-        float64, Dice of each mask that may be meant with each on show.
-    index : int
-        The one that was picked.
-    strength : float
-        ``b``.
-
-    Returns
-    -------
-    ndarray of shape (T,)
-        float64, at most 0.
+    ``P(k | t) = exp(b d_tk) / sum_j exp(b d_tj)`` (Plackett and Luce's first choice), of Dice
+    ``d``, (T, K), of each mask that may be meant with each on show; as a logarithm, (T,).
     """
     worth = strength * agreement
     return np.asarray(worth[:, index] - logsumexp(worth, axis=1))
 
 
 def dice_matrix(first: BoolArray, second: BoolArray) -> DoubleArray:
-    """Dice of each mask of a stack with each of another on the same grid.
+    """Dice of each mask of a stack ``(N, h, w)`` with each of another, ``(N, M)``.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (N, h, w) and (M, h, w)
-        bool.
-
-    Returns
-    -------
-    ndarray of shape (N, M)
-        float64; 1 where both are empty.
+    It is 1 where both are empty.
     """
     one = first.reshape(len(first), -1).astype(np.float32)
     other = second.reshape(len(second), -1).astype(np.float32)
@@ -144,19 +109,9 @@ def dice_matrix(first: BoolArray, second: BoolArray) -> DoubleArray:
 
 
 def levels_of_area(logits: FloatArray, area: int) -> DoubleArray:
-    """Return for each map the level above which lie so many of its pixels.
+    """Return for each map ``(N, h, w)`` the level above which lie so many of its pixels.
 
-    Parameters
-    ----------
-    logits : ndarray of shape (N, h, w)
-        float32.
-    area : int
-        Number of pixels, from 1 to h w.
-
-    Returns
-    -------
-    ndarray of shape (N,)
-        float64, halfway between the last pixel inside and the first outside.
+    It is halfway between the last pixel inside and the first outside, (N,) float64.
     """
     flat = logits.reshape(len(logits), -1)
     area = int(np.clip(area, 1, flat.shape[1] - 1))
@@ -166,21 +121,9 @@ def levels_of_area(logits: FloatArray, area: int) -> DoubleArray:
 
 
 def far_apart(distance: DoubleArray, weights: DoubleArray, count: int) -> NDArray[np.int64]:
-    """Pick members of a set that lie far from each other, the weightier ones first.
+    """Pick at most ``count`` members of a set that lie far from each other, the weightier first.
 
-    Parameters
-    ----------
-    distance : ndarray of shape (N, N)
-        float64.
-    weights : ndarray of shape (N,)
-        float64.
-    count : int
-        At most so many.
-
-    Returns
-    -------
-    ndarray of shape (count,)
-        int64.
+    By their distances ``(N, N)`` and weights ``(N,)``.
     """
     chosen = [int(weights.argmax())]
     while len(chosen) < min(count, len(weights)):

@@ -23,20 +23,10 @@ class Clusters:
 
 
 def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:
-    """Coordinates of N maps in the at most N - 1 dimensions in which they differ.
+    """Coordinates of N maps ``(N, h, w)`` in the at most N - 1 dimensions in which they differ.
 
-    Rows of ``U S`` of the centred Gram matrix; distances, and so K-means labels, are the
-    same as between the maps themselves.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32.
-
-    Returns
-    -------
-    ndarray of shape (N, N)
-        float64.
+    Rows of ``U S`` of the centred Gram matrix, ``(N, N)``; distances, and so K-means labels, are
+    the same as between the maps themselves.
     """
     flat = probabilities.reshape(len(probabilities), -1)
     flat = flat - flat.mean(axis=0)
@@ -67,11 +57,7 @@ def cluster_samples(
     shares : ndarray of shape (N,) or None
         float64, what each sample counts for, sum 1; all the same by default.
     seed : int
-        Seed of K-means.
-
-    Returns
-    -------
-    Clusters
+        Of K-means.
     """
     from sklearn.cluster import KMeans  # heavy to import
 
@@ -124,8 +110,7 @@ def representative_point(
     Returns
     -------
     (row, column, label) or None
-        Grid position, and the picked mask's own value there; None when there is only one
-        group.
+        On the grid, and the picked mask's own value there; None when there is only one group.
     """
     if mine.all() or not mine.any():
         return None

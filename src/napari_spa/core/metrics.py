@@ -1,4 +1,4 @@
-"""Agreement between masks.
+"""Agreement between masks of one shape; others are an ``InputError``.
 
 Two empty masks agree fully (1.0); an empty mask and another one not at all (0.0).
 """
@@ -25,45 +25,13 @@ def _overlap(a: BoolArray, b: BoolArray) -> tuple[int, int, int]:
 
 
 def dice(a: BoolArray, b: BoolArray) -> float:
-    """Dice coefficient ``2 |A and B| / (|A| + |B|)``.
-
-    Parameters
-    ----------
-    a, b : ndarray
-        bool, of the same shape.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-
-    Raises
-    ------
-    InputError
-        When the shapes differ.
-    """
+    """Dice coefficient ``2 |A and B| / (|A| + |B|)`` of bool arrays of one shape, in [0, 1]."""
     both, first, second = _overlap(a, b)
     return 1.0 if first + second == 0 else 2 * both / (first + second)
 
 
 def iou(a: BoolArray, b: BoolArray) -> float:
-    """Intersection over union.
-
-    Parameters
-    ----------
-    a, b : ndarray
-        bool, of the same shape.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-
-    Raises
-    ------
-    InputError
-        When the shapes differ.
-    """
+    """Intersection over union of bool arrays of one shape, in [0, 1]."""
     both, first, second = _overlap(a, b)
     union = first + second - both
     return 1.0 if union == 0 else both / union
@@ -77,7 +45,7 @@ def pairwise_dice(masks: Sequence[BoolArray]) -> list[float]:
 def disagreement(
     probabilities: FloatArray, recommended: BoolArray, shares: DoubleArray | None = None
 ) -> float:
-    """Uncertainty of a set of samples: one minus their mean Dice with the recommendation.
+    """Uncertainty of samples: one minus their mean Dice with the recommendation, in [0, 1].
 
     Parameters
     ----------
@@ -87,11 +55,6 @@ def disagreement(
         bool.
     shares : ndarray of shape (N,) or None
         float64, what each sample counts for, sum 1; all the same by default.
-
-    Returns
-    -------
-    float
-        In [0, 1].
     """
     hard = (probabilities > 0.5).reshape(len(probabilities), -1)
     truth = recommended.ravel()
@@ -102,25 +65,7 @@ def disagreement(
 
 
 def pick_nearest(masks: Sequence[BoolArray], truth: BoolArray) -> int:
-    """Pick the mask with the highest Dice; the first of equals.
-
-    Parameters
-    ----------
-    masks : sequence of ndarray of shape (H, W)
-        bool, the candidates on offer.
-    truth : ndarray of shape (H, W)
-        bool, the user's own mask.
-
-    Returns
-    -------
-    int
-        Index of the pick.
-
-    Raises
-    ------
-    InputError
-        When nothing is on offer.
-    """
+    """Pick the mask with the highest Dice, by its index; the first of equals."""
     if len(masks) == 0:
         raise InputError("there is no candidate to pick from.")
     return int(np.argmax([dice(mask, truth) for mask in masks]))

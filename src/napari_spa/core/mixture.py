@@ -45,21 +45,10 @@ def sample_mixture(
     Component m receives ``count * pi_m`` draws up to one, whatever the generator says,
     so what is on offer does not depend on sampling luck.
 
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        M components in D channels.
-    count : int
-        Number N of draws.
-    rng : numpy Generator
-        All randomness.
-
     Returns
     -------
-    latents : ndarray of shape (N, D)
-        float64.
-    components : ndarray of shape (N,)
-        int64, the component of each draw, in ascending order.
+    latents, components : ndarray of shape (N, D) and (N,)
+        float64; int64, the component of each draw, in ascending order.
     """
     strata = (np.arange(count) + rng.random()) / count
     edges = np.cumsum(mixture.weights)
@@ -73,24 +62,10 @@ def sample_mixture(
 def sample_weighted_sum(
     mixture: MixtureParameters, count: int, rng: np.random.Generator
 ) -> DoubleArray:
-    """Draw ``z_n = sum_m pi_m (mu_m + sigma_m eps_n)``, one ``eps`` for all components.
+    """Draw N latents ``z_n = sum_m pi_m (mu_m + sigma_m eps_n)``, one ``eps`` for all components.
 
     What the paper's public code does: a single Gaussian.  Only for checkpoints that
-    were trained with it.
-
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        M components in D channels.
-    count : int
-        Number N of draws.
-    rng : numpy Generator
-        All randomness.
-
-    Returns
-    -------
-    ndarray of shape (N, D)
-        float64.
+    were trained with it.  Returns (N, D) float64.
     """
     noise = rng.standard_normal((count, mixture.dimension))
     mean = mixture.weights @ mixture.means
@@ -99,21 +74,9 @@ def sample_weighted_sum(
 
 
 def responsibilities(mixture: MixtureParameters, latents: DoubleArray) -> DoubleArray:
-    """Posterior of the components for each latent: the E-step.
+    """Posterior of the M components for each of N latents: the E-step.
 
-    ``gamma_nm = pi_m N(z_n | m) / sum_m' pi_m' N(z_n | m')``.
-
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        M components in D channels.
-    latents : ndarray of shape (N, D)
-        float64.
-
-    Returns
-    -------
-    ndarray of shape (N, M)
-        float64, rows sum to one.
+    ``gamma_nm = pi_m N(z_n | m) / sum_m' pi_m' N(z_n | m')``, from (N, D) to (N, M).
     """
     square = (latents[:, None] - mixture.means) ** 2 / mixture.variances
     log_density = -0.5 * (square + np.log(2 * np.pi * mixture.variances)).sum(axis=2)
@@ -122,19 +85,9 @@ def responsibilities(mixture: MixtureParameters, latents: DoubleArray) -> Double
 
 
 def pixel_responsibilities(mixture: MixtureParameters, values: NDArray[np.floating]) -> DoubleArray:
-    """Explain a mask's pixel values by the components, as the paper's public code does.
+    """Explain a mask's pixel values by the components, as the paper's public code does, (M,).
 
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        M components; the first channel is used, since theirs are scalars.
-    values : ndarray of any shape
-        The picked mask's pixel values.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        float64, sums to one.
+    Of the mixture the first channel is used, since theirs are scalars.
     """
     levels, counts = np.unique(np.round(values.ravel().astype(np.float64), 3), return_counts=True)
     scalar = MixtureParameters(mixture.weights, mixture.means[:, :1], mixture.variances[:, :1])
@@ -165,10 +118,6 @@ def update_mixture(
         Before any pick; its variances set the floor.
     config : UpdateConfig
         Strengths.
-
-    Returns
-    -------
-    MixtureParameters
     """
     gamma = responsibilities(mixture, picked) / len(picked)  # (n, M), sums to one
     mass = gamma.sum(axis=0)  # (M,)

@@ -70,18 +70,9 @@ NO_EVIDENCE = Evidence(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool)
 
 
 def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the pixels whose centres lie in a box, at least one a side.
+    """Return the rows and columns of the pixels whose centres lie in a box, at least one a side.
 
-    Parameters
-    ----------
-    box : Box
-        Edges, in pixels of the grid.
-    shape : (int, int)
-        Rows and columns of the grid.
-
-    Returns
-    -------
-    rows, columns : slice
+    The box's edges are in pixels of the grid, whose rows and columns are ``shape``.
     """
 
     def span(low: float, high: float, limit: int) -> slice:
@@ -93,21 +84,9 @@ def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def box_strips(box: Box, shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
-    """Return the strips along a box's four sides that a mask has to touch.
+    """Return the strips along a box's sides that a mask has to touch: top, bottom, left, right.
 
-    Parameters
-    ----------
-    box : Box
-        Edges, in pixels of the grid.
-    shape : (int, int)
-        Rows and columns of the grid.
-    share : float
-        Depth of a strip as a share of the box's extent; at least a pixel.
-
-    Returns
-    -------
-    list of (slice, slice)
-        Top, bottom, left, right.
+    A strip's depth is a share of the box's extent, and at least a pixel; see :func:`box_pixels`.
     """
     rows, columns = box_pixels(box, shape)
     deep = share * (box.row1 - box.row0)
@@ -137,10 +116,8 @@ def log_likelihood(
     ----------
     probabilities : ndarray of shape (N, h, w)
         float32 in [0, 1].
-    places : ndarray of shape (P, 2)
-        float64, row and column on the grid, pixel centres whole.
-    labels : ndarray of shape (P,)
-        bool, True on the object.
+    places, labels : ndarray of shape (P, 2) and (P,)
+        float64 row and column on the grid, pixel centres whole; bool, True on the object.
     box : Box or None
         Edges, in pixels of the grid.
 
@@ -167,19 +144,9 @@ def log_likelihood(
 
 
 def values_at(maps: FloatArray, places: DoubleArray) -> DoubleArray:
-    """Read maps between their pixels, bilinearly; beyond the edge the edge goes on.
+    """Read maps ``(K, h, w)`` between their pixels, bilinearly, at ``(P, 2)`` places: ``(K, P)``.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (K, h, w)
-        float32.
-    places : ndarray of shape (P, 2)
-        float64, row and column, pixel centres whole.
-
-    Returns
-    -------
-    ndarray of shape (K, P)
-        float64.
+    Places are row and column, pixel centres whole; beyond the edge the edge goes on.
     """
     h, w = maps.shape[1:]
     row = np.clip(places[:, 0], 0, h - 1)
@@ -214,10 +181,8 @@ def spread(
         float32 in [0, 1].
     thresholds : sequence of float
         Of each map, what is above it is object.
-    places : ndarray of shape (P, 2)
-        float64, row and column on the grid.
-    labels : ndarray of shape (P,)
-        bool, True on the object.
+    places, labels : ndarray of shape (P, 2) and (P,)
+        float64 row and column on the grid; bool, True on the object.
     guide : ndarray of shape (h, w, C)
         float32, the image on the same grid.
     reach : float
@@ -248,26 +213,10 @@ def spread(
 def fill_box(
     maps: FloatArray, thresholds: Sequence[float], box: Box, *, share: float = 0.8 * TOUCH
 ) -> FloatArray:
-    """Lift maps inside a box, by a ramp towards a side, until they touch all sides.
+    """Lift maps ``(K, h, w)`` inside a box, by a ramp towards a side, until they touch all sides.
 
     The ramp leaves the middle alone and lifts most at the side, by no more than it takes for
-    the most likely pixels there to join the object.
-
-    Parameters
-    ----------
-    maps : ndarray of shape (K, h, w)
-        float32 in [0, 1].
-    thresholds : sequence of float
-        Of each map.
-    box : Box
-        Edges, in pixels of the grid.
-    share : float
-        Depth of the strips that are touched, as a share of the box's extent.
-
-    Returns
-    -------
-    ndarray of shape (K, h, w)
-        float32.
+    the most likely pixels there to join the object.  ``share``: as in :func:`box_strips`.
     """
     shape = (maps.shape[1], maps.shape[2])
     rows, columns = box_pixels(box, shape)

@@ -26,22 +26,11 @@ _MERGED = 4
 
 
 def split_objects(masks: BoolArray, *, min_area: int = 30) -> list[BoolArray]:
-    """Split raters' masks of many objects into one stack of masks per object.
+    """Split raters' masks ``(R, H, W)`` of many objects into one such stack per object.
 
     An object is a connected component of what at least half of the raters marked, grown
-    to each rater's own component(s) that touch it.
-
-    Parameters
-    ----------
-    masks : ndarray of shape (R, H, W)
-        bool.
-    min_area : int
-        Smaller agreements are left out, in pixels.
-
-    Returns
-    -------
-    list of ndarray of shape (R, H, W)
-        bool; empty for a rater who did not mark the object.
+    to each rater's own component(s) that touch it; for a rater who did not mark it, nothing.
+    Agreements of fewer than ``min_area`` pixels are left out.
     """
     agreed, _ = ndimage.label(masks.mean(axis=0) >= 0.5)
     labelled = [ndimage.label(mask)[0] for mask in masks]
@@ -66,19 +55,10 @@ def split_objects(masks: BoolArray, *, min_area: int = 30) -> list[BoolArray]:
 def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[LocalMask]:
     """Divide an object along a line.
 
-    Parameters
-    ----------
-    mask : LocalMask
-        The object, which may have several parts.
-    path : sequence of (row, column)
-        The line, in image pixels; it may begin and end outside of the object.
-
-    Returns
-    -------
-    list of LocalMask
-        The pieces that the line takes off, the largest first; empty where it divides nothing.
-        Parts that the line does not touch, and of each part that it does the largest piece,
-        stay with the object.  Pixels under the line go to the piece nearest to them.
+    The line, of (row, column) in image pixels, may begin and end outside of the object.
+    Returned are the pieces that it takes off, the largest first, none where it divides
+    nothing.  Parts that it does not touch, and of each part that it does the largest piece,
+    stay with the object.  Pixels under the line go to the piece nearest to them.
     """
     from skimage.draw import line  # slow to import
 
@@ -119,14 +99,7 @@ _STARTS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
 def mask_outlines(mask: BoolArray, origin: Corner = (0, 0)) -> list[Polygon]:
-    """Outline a mask along the edges of its pixels.
-
-    Parameters
-    ----------
-    mask : ndarray of shape (H, W)
-        bool.
-    origin : (int, int)
-        Row and column of the mask's first pixel in the image.
+    """Outline a mask ``(H, W)``, whose first pixel lies at ``origin``, along edges of pixels.
 
     Returns
     -------

@@ -60,18 +60,7 @@ class Plane:
         return tuple(spans.get(axis, position) for axis, position in enumerate(self.index))
 
     def points(self, rows_columns: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Place (row, column) points of the plane in the data's space.
-
-        Parameters
-        ----------
-        rows_columns : ndarray of shape (N, 2)
-            Positions in the plane.
-
-        Returns
-        -------
-        ndarray of shape (N, ndim)
-            float64.
-        """
+        """Place ``(N, 2)`` rows and columns of the plane in the data's space, ``(N, ndim)``."""
         points = np.tile(np.asarray(self.index, dtype=np.float64), (len(rows_columns), 1))
         points[:, list(self.axes)] = rows_columns
         return points
@@ -138,18 +127,9 @@ class StackGrid:
         return self.origin[self.axes.index(axis)] + self.step(axis) * index
 
     def read(self, array: PlaneStack, position: tuple[int, ...]) -> NDArray[np.generic]:
-        """Read one plane, and nothing else.
+        """Read one plane, and nothing else, of an array with these axes and perhaps channels.
 
-        Parameters
-        ----------
-        array : array-like
-            With these axes, and perhaps channels after them.
-        position : tuple of int
-            Along each of :attr:`names`.
-
-        Returns
-        -------
-        ndarray of shape (H, W) or (H, W, C)
+        ``position`` is along each of :attr:`names`; the plane is (H, W) or (H, W, C).
         """
         at = dict(zip(self.names, position, strict=True))
         plane = np.asarray(array[tuple(at.get(axis, slice(None)) for axis in self.axes)])

@@ -47,10 +47,8 @@ def difference_picture(
     ----------
     window : ndarray of shape (h, w, 3)
         float32 in [0, 1], the image.
-    mask : ndarray of shape (h, w)
-        bool, the candidate.
-    recommended : ndarray of shape (h, w)
-        bool, what it is compared with.
+    mask, recommended : ndarray of shape (h, w)
+        bool, the candidate and what it is compared with.
     opacity : float
         Of the two colours.
     line : int
@@ -73,19 +71,7 @@ def difference_picture(
 def outline_picture(window: FloatArray, mask: BoolArray, *, line: int = 1) -> NDArray[np.uint8]:
     """Draw a mask's outline into the image made grey, and nothing that depends on another mask.
 
-    Parameters
-    ----------
-    window : ndarray of shape (h, w, 3)
-        float32 in [0, 1], the image.
-    mask : ndarray of shape (h, w)
-        bool.
-    line : int
-        Width of the outline, in pixels.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3)
-        uint8.
+    Shapes and types are those of :func:`difference_picture`.
     """
     picture = _grey(window)
     picture[outline(mask, line)] = ADDED_COLOUR
@@ -120,20 +106,7 @@ def _grey(window: FloatArray) -> FloatArray:
 
 
 def outline(mask: BoolArray, line: int = 1) -> BoolArray:
-    """Return the pixels just inside a mask's border.
-
-    Parameters
-    ----------
-    mask : ndarray of shape (H, W)
-        bool.
-    line : int
-        How many pixels deep.
-
-    Returns
-    -------
-    ndarray of shape (H, W)
-        bool.
-    """
+    """Return the pixels just inside a mask's border, ``line`` pixels deep."""
     from scipy import ndimage  # the command line needs only the words
 
     inner = ndimage.binary_erosion(mask, iterations=line, border_value=1)

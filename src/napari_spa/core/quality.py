@@ -60,18 +60,10 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the signs meant on objects whose masks are known.
+    """What the signs meant on objects whose masks are known."""
 
-    Attributes
-    ----------
-    offset : float
-        Logit of the Dice to be expected at the mean of all signs.
-    terms : mapping of str to Term
-        Of each sign that counts.
-    """
-
-    offset: float
-    terms: Mapping[str, Term]
+    offset: float  # logit of the Dice to be expected at the mean of all signs
+    terms: Mapping[str, Term]  # of each sign that counts
 
     def expect(self, signs: Signs) -> float:
         """Return the Dice to be expected, in [0, 1]."""
@@ -113,11 +105,6 @@ def read_signs(
         The recommendation is where the mean is above it.
     inner : ndarray of shape (4,)
         bool, which sides of the view (top, bottom, left, right) lie inside the image.
-
-    Returns
-    -------
-    dict
-        ``agreement``, ``sharpness``, ``whole``, ``smooth``, ``edge``, ``small``, ``large``.
     """
     from scipy import ndimage
 
@@ -151,22 +138,10 @@ def read_signs(
 def fit_calibration(
     signs: Sequence[Signs], dice: DoubleArray, *, weights: DoubleArray | None = None, ridge: float
 ) -> Calibration:
-    """Fit a calibration to rounds whose real Dice is known.
+    """Fit a calibration to n rounds whose real Dice, (n,) in [0, 1], is known.
 
-    Parameters
-    ----------
-    signs : sequence of mapping
-        Of each round.
-    dice : ndarray of shape (n,)
-        float64 in [0, 1], the real Dice of each.
-    weights : ndarray of shape (n,) or None
-        float64, what each round counts for; all the same by default.
-    ridge : float
-        Strength of the pull of the weights towards zero.
-
-    Returns
-    -------
-    Calibration
+    ``weights``, (n,), say what each counts for (all the same by default); ``ridge`` is the strength
+    of the pull of the terms' weights towards zero.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, logit

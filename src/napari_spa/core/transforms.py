@@ -45,9 +45,9 @@ class IntensityRange:
         return self.pairs if self.fixed else None
 
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Bring pixels of the image to three channels in [0, 1].
+        """Bring pixels of the image to three channels in [0, 1]; what lies beyond becomes 0 and 1.
 
-        What lies beyond the range becomes 0 and 1.  Grey is repeated; two channels become red
+        Grey is repeated; two channels become red
         and green; a fourth channel (alpha) and further ones are left out.  Pixels that are not
         finite become 0, or 1 for +inf.
 
@@ -64,17 +64,9 @@ class IntensityRange:
         return np.clip(self.scale(pixels), 0.0, 1.0)
 
     def scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Bring pixels of the image to three channels, as :meth:`apply` does.
+        """Bring pixels to three channels as :meth:`apply` does, but keep what lies beyond [0, 1].
 
-        Parameters
-        ----------
-        pixels : ndarray of shape (h, w) or (h, w, C)
-            Any part of the image that the range was fitted to.
-
-        Returns
-        -------
-        ndarray of shape (h, w, 3)
-            float32; in [0, 1] when the range is fixed, else whatever lies beyond it too.
+        Of a fixed range nothing does.
         """
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
         kind = array.dtype
@@ -147,21 +139,10 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
 def stretch(
     view: NDArray[np.float32], *, each: bool = False, limits: tuple[float, float] = (_LOW, _HIGH)
 ) -> NDArray[np.float32]:
-    """Bring a view to [0, 1] by its own values.
+    """Bring a view ``(S, S, 3)`` to [0, 1] by its own values; zeros where nothing varies.
 
-    Parameters
-    ----------
-    view : ndarray of shape (S, S, 3)
-        float32, as :meth:`IntensityRange.scale` gives.
-    each : bool
-        Whether each channel has a range of its own.
-    limits : (float, float)
-        Percentiles that become 0 and 1; a hot pixel lies beyond.
-
-    Returns
-    -------
-    ndarray of shape (S, S, 3)
-        float32 in [0, 1]; zeros where nothing varies.
+    ``each``: each channel has a range of its own.  ``limits`` are the percentiles that become 0 and
+    1; a hot pixel lies beyond.
     """
     axes = (0, 1) if each else (0, 1, 2)
     low, high = np.percentile(view, limits, axis=axes, keepdims=True)
@@ -174,23 +155,7 @@ def stretch(
 
 
 def to_unit_rgb(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Bring a whole image to three channels in [0, 1]; see :func:`fit_intensity`.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any bool, integer or float type.
-
-    Returns
-    -------
-    ndarray of shape (H, W, 3)
-        float32 in [0, 1].
-
-    Raises
-    ------
-    InputError
-        As :func:`fit_intensity`.
-    """
+    """Bring a whole image to (H, W, 3) float32 in [0, 1]; see :func:`fit_intensity`."""
     array = np.asarray(image)
     return fit_intensity(array).apply(array)
 
@@ -202,19 +167,9 @@ def _finite(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 def standardise(pixels: NDArray[np.float32], *, limit: float = 5.0) -> NDArray[np.float32]:
-    """Bring a window to zero mean and unit deviation over all its channels.
+    """Bring a window ``(S, S, 3)`` to zero mean and unit deviation over all its channels.
 
-    Parameters
-    ----------
-    pixels : ndarray of shape (S, S, 3)
-        float32.
-    limit : float
-        Values are clipped to this many deviations.
-
-    Returns
-    -------
-    ndarray of shape (S, S, 3)
-        float32; zeros for a constant window.
+    Values are clipped to ``limit`` deviations; a constant window becomes zeros.
     """
     mean, deviation = float(pixels.mean()), float(pixels.std())
     if deviation < 1e-6:

@@ -24,49 +24,28 @@ DoubleArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A point prompt.
+    """A point prompt."""
 
-    Attributes
-    ----------
-    row, column : float
-        Position in image pixels.
-    label : int
-        1 on the object, 0 on the background.
-    """
-
-    row: float
+    row: float  # in image pixels
     column: float
-    label: int = 1
+    label: int = 1  # 1 on the object, 0 on the background
 
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A brush stroke or lasso: every pixel under its line, or inside of it, has the label.
+    """A brush stroke or lasso: every pixel under its line, or inside of it, has the label."""
 
-    Attributes
-    ----------
-    path : tuple of (int, int)
-        Pixels, row and column, that straight lines join.
-    label : int
-        1 on the object, 0 on the background.
-    filled : bool
-        Whether it is a lasso, closed by a line from its end to its beginning.
-    """
-
-    path: tuple[tuple[int, int], ...]
-    label: int = 1
-    filled: bool = False
+    path: tuple[tuple[int, int], ...]  # pixels, row and column, that straight lines join
+    label: int = 1  # 1 on the object, 0 on the background
+    filled: bool = False  # whether it is a lasso, closed by a line from its end to its beginning
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """A box prompt; the first corner is above and left of the second.
 
-    Attributes
-    ----------
-    row0, column0, row1, column1 : float
-        Edges in image pixels: from the image's corner, a pixel is 1 x 1, so that an image
-        of H rows reaches from 0 to H.
+    Edges in image pixels: from the image's corner, a pixel is 1 x 1, so that an image of H rows
+    reaches from 0 to H.
     """
 
     row0: float
@@ -82,19 +61,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A rectangle of whole pixels inside an image.
+    """A rectangle of whole pixels inside an image."""
 
-    Attributes
-    ----------
-    row, column : int
-        First row and column.
-    height, width : int
-        Extent in pixels.
-    """
-
-    row: int
+    row: int  # the first
     column: int
-    height: int
+    height: int  # in pixels
     width: int
 
     @classmethod
@@ -122,20 +93,7 @@ class Region:
         )
 
     def paste(self, local: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
-        """Place a local array into a full image of zeros.
-
-        Parameters
-        ----------
-        local : ndarray of shape (height, width)
-            Any dtype.
-        shape : (int, int)
-            Rows and columns of the image.
-
-        Returns
-        -------
-        ndarray of shape ``shape``
-            Same dtype as ``local``.
-        """
+        """Place an array of the region's shape into an image of zeros of the same dtype."""
         full = np.zeros(shape, dtype=local.dtype)
         full[self.slices] = local
         return full
@@ -143,34 +101,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalMask:
-    """A mask kept as the rectangle in which it is true.
+    """A mask kept as the rectangle in which it is true."""
 
-    Attributes
-    ----------
-    region : Region
-        Where it lies in the image.
-    pixels : ndarray of shape (region.height, region.width)
-        bool.
-    """
-
-    region: Region
-    pixels: BoolArray
+    region: Region  # where it lies in the image
+    pixels: BoolArray  # of the region's shape
 
     @classmethod
     def crop(cls, mask: BoolArray, region: Region | None = None) -> LocalMask:
-        """Cut a mask down to its bounding box.
-
-        Parameters
-        ----------
-        mask : ndarray of shape (H, W)
-            bool, of a whole image or of a region of one.
-        region : Region or None
-            That region.
-
-        Returns
-        -------
-        LocalMask
-        """
+        """Cut a mask, ``(H, W)`` of an image or of a region of one, to its bounding box."""
         box = Region.bounding(mask)
         pixels = mask[box.slices].copy()
         if region is not None:
@@ -209,32 +147,18 @@ class LocalMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """Everything a user has said about one object so far.
+    """Everything a user has said about one object so far."""
 
-    Attributes
-    ----------
-    clicks : tuple of Click
-        In the order they were made.
-    box : Box or None
-        Box prompt.
-    mask : LocalMask or None
-        A rough mask to refine.
-    anchor : Click or None
-        The middle of the object that the clicks were taken to mean, when the choice of
-        a field of view found that a click alone (on a vessel of the optic disc, say)
-        does not say which.
-    strokes : tuple of Stroke
-        Brush strokes; a few clicks along each are among the clicks.
-    exact : bool
-        Whether the mask is the recommendation, pixel by pixel, until more is said.
-    """
-
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Click, ...] = ()  # in the order they were made
     box: Box | None = None
-    mask: LocalMask | None = None
+    mask: LocalMask | None = None  # a rough mask to refine
+    # The middle of the object that the clicks were taken to mean, when the choice of a field of
+    # view found that a click alone (on a vessel of the optic disc, say) does not say which.
     anchor: Click | None = None
-    strokes: tuple[Stroke, ...] = ()
-    exact: bool = False
+    strokes: tuple[Stroke, ...] = ()  # a few clicks along each are among the clicks
+    exact: bool = (
+        False  # whether the mask is the recommendation, pixel by pixel, until more is said
+    )
 
     @property
     def points(self) -> tuple[Click, ...]:
@@ -244,22 +168,13 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixtureParameters:
-    """A Gaussian mixture over the latent preference (paper eq. 1).
+    """A Gaussian mixture over the latent preference (paper eq. 1)."""
 
-    Attributes
-    ----------
-    weights : ndarray of shape (M,)
-        float64, positive, sum 1: ``pi_m``.
-    means : ndarray of shape (M, D)
-        float64: ``mu_m``.  The paper's scalar ``mu_m`` is the same value in each of the
-        D channels; an update from picks may move channels apart.
-    variances : ndarray of shape (M, D)
-        float64, positive: ``sigma_m^2``.
-    """
-
-    weights: DoubleArray
+    weights: DoubleArray  # (M,), positive, sum 1: ``pi_m``
+    # (M, D): ``mu_m``.  The paper's scalar is the same value in each of the D channels; an update
+    # from picks may move channels apart.
     means: DoubleArray
-    variances: DoubleArray
+    variances: DoubleArray  # (M, D), positive: ``sigma_m^2``
 
     @property
     def components(self) -> int:
@@ -274,25 +189,13 @@ class MixtureParameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One representative mask and its difference to the recommendation.
+    """One representative mask and its difference to the recommendation."""
 
-    Attributes
-    ----------
-    local_mask, local_recommended : ndarray of shape (region.height, region.width)
-        bool, the candidate and the recommendation inside the region.
-    region : Region
-        Where they lie in the image.
-    shape : (int, int)
-        Rows and columns of the image.
-    weight : float
-        Share of the samples that this candidate stands for, in (0, 1].
-    """
-
-    local_mask: BoolArray
+    local_mask: BoolArray  # of the region's shape
     local_recommended: BoolArray
     region: Region
-    shape: tuple[int, int]
-    weight: float
+    shape: tuple[int, int]  # rows and columns of the image
+    weight: float  # share of the samples that it stands for, in (0, 1]
 
     @property
     def mask(self) -> BoolArray:
@@ -335,43 +238,22 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """What a round shows: the recommended mask and up to four candidates.
+    """What a round shows: the recommended mask and up to four candidates."""
 
-    Attributes
-    ----------
-    local_probability : ndarray of shape (region.height, region.width)
-        float32 in [0, 1], the mean probability inside the region; zero outside it.
-    region : Region
-        The field of view, clipped to the image.
-    shape : (int, int)
-        Rows and columns of the image.
-    threshold : float
-        The recommended mask is where the mean probability is above it.
-    uncertainty : float
-        In [0, 1]: one minus the ``quality``.
-    round : int
-        1 after the first prompt, 2 after the first pick or click, ...
-    candidates : tuple of Candidate
-        Most removed first, most added last; fewer than four when the model is certain.
-    calibrated : bool
-        Whether the ``quality`` is the Dice to be expected, as measured on known objects; else
-        it only says how far the samples agree with the recommendation.
-    size : float
-        Where the recommendation stands on the axis from shrunk, -1, to grown, 1.
-    signs : mapping of str to float
-        What the quality was read from.
-    """
-
+    # In [0, 1], of the region's shape: the mean probability; zero outside of it.
     local_probability: FloatArray
-    region: Region
-    shape: tuple[int, int]
-    threshold: float
-    uncertainty: float
-    round: int
+    region: Region  # the field of view, clipped to the image
+    shape: tuple[int, int]  # rows and columns of the image
+    threshold: float  # the recommended mask is where the mean probability is above it
+    uncertainty: float  # in [0, 1]: one minus the ``quality``
+    round: int  # 1 after the first prompt, 2 after the first pick or click, ...
+    # Most removed first, most added last; fewer than four when the model is certain.
     candidates: tuple[Candidate, ...]
+    # Whether the ``quality`` is the Dice to be expected, as measured on known objects; else it
+    # only says how far the samples agree with the recommendation.
     calibrated: bool = False
-    size: float = 0.0
-    signs: Mapping[str, float] = field(default_factory=dict)
+    size: float = 0.0  # where it stands on the axis from shrunk, -1, to grown, 1
+    signs: Mapping[str, float] = field(default_factory=dict)  # what the quality was read from
 
     @property
     def quality(self) -> float:

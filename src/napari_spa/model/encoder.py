@@ -19,13 +19,7 @@ _GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with group normalisation around an identity.
-
-    Parameters
-    ----------
-    channels : int
-        Number of channels in and out.
-    """
+    """Two 3 x 3 convolutions with group normalisation around an identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,17 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """What our encoders share: transformer layers with learnt positions on the coarse grid.
-
-    Parameters
-    ----------
-    width : int
-        Embedding width C.
-    grid : int
-        Side of the grid in tokens.
-    layers : int
-        Number of transformer layers.
-    """
+    """What our encoders share: transformer layers with learnt positions on the coarse grid."""
 
     def __init__(self, width: int, grid: int, layers: int) -> None:
         super().__init__()
@@ -112,19 +96,9 @@ class ConvEncoder(GridEncoder):
         return self._skip_channels
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Encode normalised pixels.
+        """Encode normalised pixels ``(B, 3, S, S)``.
 
-        Parameters
-        ----------
-        pixels : Tensor
-            ``(B, 3, S, S)`` float.
-
-        Returns
-        -------
-        embedding : Tensor
-            ``(B, C, S / 8, S / 8)`` float.
-        skips : tuple of Tensor
-            Features at stride 4 and at stride 2.
+        Returns the embedding ``(B, C, S / 8, S / 8)`` and features at strides 4 and 2.
         """
         fine = self.stages[0](pixels)
         middle = self.stages[1](fine)

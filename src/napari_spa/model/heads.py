@@ -38,37 +38,19 @@ _CACHE_ELEMENTS = 8 * 16 * 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """Latents drawn from a mixture.
+    """Latents drawn from a mixture."""
 
-    Attributes
-    ----------
-    latents : ndarray of shape (N, D)
-        float64.
-    components : ndarray of shape (N,)
-        int64, the component each came from.
-    """
-
-    latents: DoubleArray
-    components: NDArray[np.int64]
+    latents: DoubleArray  # (N, D)
+    components: NDArray[np.int64]  # (N,), the component each came from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """What latents were decoded into.
+    """What latents were decoded into."""
 
-    Attributes
-    ----------
-    logits : ndarray of shape (N, 4h, 4w)
-        float32, mask logits.
-    quality : ndarray of shape (N,)
-        float32, the IoU that the network itself expects of each.
-    spread : ndarray of shape (N,)
-        float32, the unit of a boundary offset in logits.
-    """
-
-    logits: FloatArray
-    quality: FloatArray
-    spread: FloatArray
+    logits: FloatArray  # (N, 4h, 4w), of masks
+    quality: FloatArray  # (N,), the IoU that the network itself expects of each
+    spread: FloatArray  # (N,), the unit of a boundary offset in logits
 
 
 class PreferenceHead(Protocol):
@@ -120,27 +102,10 @@ def build_head(
     start: MixtureParameters | None = None,
     update: gmm.UpdateConfig | None = None,
 ) -> PreferenceHead:
-    """Return a model's preference head.
+    """Return a model's preference head; ``ModelError`` where the network has no such part.
 
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    kind : {"latent", "logit", "both"}
-        Which head.
-    start : MixtureParameters or None
-        A mixture that came with a checkpoint of the paper's code.
-    update : UpdateConfig or None
-        Strengths of the closed-form update.
-
-    Returns
-    -------
-    PreferenceHead
-
-    Raises
-    ------
-    ModelError
-        When the network has no latent part.
+    ``start`` is a mixture that came with a checkpoint of the paper's code, ``update`` how strongly
+    picks move the mixture.
     """
     strengths = update or gmm.UpdateConfig()
     if kind == "logit":
@@ -155,17 +120,9 @@ def build_head(
 class LatentHead:
     """The paper's head: a latent joined to the image embedding.
 
-    Parameters
-    ----------
-    spa : Spa
-        Network with a latent part.
-    update : UpdateConfig
-        Strengths of the closed-form update.
-    offsets : bool
-        Add a boundary offset as one more latent channel (head ``both``).
-    start : MixtureParameters or None
-        A mixture that came with a checkpoint of the paper's code: its weights, through
-        the weight network, are the first round's; its means are not used there either.
+    ``offsets`` adds a boundary offset as one more latent channel (head ``both``).  ``start`` is a
+    mixture that came with a checkpoint of the paper's code: its weights, through the weight
+    network, are the first round's; its means are not used there either.
     """
 
     def __init__(
@@ -268,13 +225,6 @@ class LogitHead:
     Component m is (output token t, offset delta_m); sample n is
     ``sigmoid(logits_t + delta_n)`` with the offset in units of the token's logit spread.
     A round costs one decoder pass.
-
-    Parameters
-    ----------
-    spa : Spa
-        Any network of the SAM family.
-    update : UpdateConfig
-        Strengths of the closed-form update.
     """
 
     def __init__(self, spa: Spa, update: gmm.UpdateConfig) -> None:
@@ -342,17 +292,9 @@ class LogitHead:
 
 
 def logit_spread(logits: Tensor) -> Tensor:
-    """Deviation of each map's logits, clipped so that sure pixels do not dominate.
+    """Deviation of the logits of each map ``(N, h, w)``, at least 0.1, ``(N,)``.
 
-    Parameters
-    ----------
-    logits : Tensor
-        ``(N, h, w)`` float.
-
-    Returns
-    -------
-    Tensor
-        ``(N,)`` float, at least 0.1.
+    Clipped, so that sure pixels do not dominate.
     """
     return logits.clamp(-6, 6).flatten(1).std(dim=1).clamp(min=0.1)
 

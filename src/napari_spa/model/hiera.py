@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_spa.model.sam import window_partition, window_unpartition
+
 _EPSILON = 1e-6
 _EXPANSION = 4
 
@@ -39,17 +41,7 @@ VARIANTS = {
 
 
 class PooledAttention(nn.Module):
-    """Attention within windows whose queries may be pooled to half the resolution.
-
-    Parameters
-    ----------
-    before, after : int
-        Channels in and out.
-    heads : int
-        Attention heads.
-    pooled : bool
-        Whether the output has half the resolution.
-    """
+    """Attention within windows whose queries may be pooled to half the resolution."""
 
     def __init__(self, before: int, after: int, heads: int, *, pooled: bool) -> None:
         super().__init__()
@@ -69,13 +61,7 @@ class PooledAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers on each token.
-
-    Parameters
-    ----------
-    width : int
-        Channels in and out.
-    """
+    """Two layers on each token."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -90,18 +76,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention in windows, or in the whole, and an MLP.
+    """Attention in windows and an MLP; where the widths differ a stage begins.
 
-    Parameters
-    ----------
-    before, after : int
-        Channels in and out; where they differ a stage begins.
-    heads : int
-        Attention heads.
-    window : int
-        Side of the windows in tokens of the input; 0 attends to everything.
-    pooled : bool
-        Whether the output has half the resolution.
+    ``window`` is their side in tokens of the input (0 attends to everything); ``pooled`` halves the
+    resolution.
     """
 
     def __init__(self, before: int, after: int, heads: int, window: int, *, pooled: bool) -> None:
@@ -128,27 +106,16 @@ class Block(nn.Module):
         if not self.window:
             whole: Tensor = self.attn(x)
             return whole
-        b, h, w, c = x.shape
-        side = self.window
-        x = functional.pad(x, (0, 0, 0, -w % side, 0, -h % side))
-        rows, columns = x.shape[1] // side, x.shape[2] // side
-        x = x.view(b, rows, side, columns, side, c).transpose(2, 3)
-        x = self.attn(x.reshape(-1, side, side, c))
-        _, high, wide, c = x.shape  # pooling made the windows smaller
-        x = x.view(b, rows, columns, high, wide, c).transpose(2, 3)
-        return x.reshape(b, rows * high, columns * wide, c)
+        windows, (height, width) = window_partition(x, self.window)
+        windows = self.attn(windows)
+        side = windows.shape[1]  # pooling made the windows smaller
+        size = height * side // self.window, width * side // self.window
+        joined: Tensor = window_unpartition(windows, side, size, size)
+        return joined
 
 
 class Trunk(nn.Module):
-    """The four stages.
-
-    Parameters
-    ----------
-    width : int
-        Channels of the first one.
-    variant : Variant
-        The rest.
-    """
+    """The four stages, the first of ``width`` channels."""
 
     def __init__(self, width: int, variant: Variant) -> None:
         super().__init__()
@@ -189,15 +156,7 @@ class Trunk(nn.Module):
 
 
 class Neck(nn.Module):
-    """The pyramid: stride 32 is added to stride 16; the finer ones are as they come.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        Channels of the four stages.
-    embed_dim : int
-        Channels out.
-    """
+    """The pyramid: stride 32 is added to stride 16; the finer ones are as they come."""
 
     def __init__(self, widths: tuple[int, ...], embed_dim: int) -> None:
         super().__init__()
@@ -215,17 +174,7 @@ class Neck(nn.Module):
 
 
 class HieraEncoder(nn.Module):
-    """The whole encoder, with what SAM 2 adds to an image that has no memory.
-
-    Parameters
-    ----------
-    width : int
-        Channels of the first stage.
-    depth : int
-        Number of blocks.
-    embed_dim : int
-        Embedding width C.
-    """
+    """The whole encoder, with what SAM 2 adds to an image that has no memory."""
 
     def __init__(self, *, width: int, depth: int, embed_dim: int) -> None:
         super().__init__()
@@ -234,19 +183,9 @@ class HieraEncoder(nn.Module):
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, embed_dim))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Encode normalised pixels.
+        """Encode normalised pixels ``(B, 3, S, S)``, S a multiple of 32.
 
-        Parameters
-        ----------
-        pixels : Tensor
-            ``(B, 3, S, S)`` float, S a multiple of 32.
-
-        Returns
-        -------
-        embedding : Tensor
-            ``(B, C, S / 16, S / 16)`` float.
-        skips : tuple of Tensor
-            Features at stride 8 and at stride 4, with C channels each.
+        Returns the embedding ``(B, C, S / 16, S / 16)`` and C features at strides 8 and 4.
         """
         coarse, middle, fine = self.neck(self.trunk(pixels))
         return coarse + self.no_mem_embed.transpose(1, 2)[..., None], (middle, fine)

@@ -27,25 +27,13 @@ class DeviceMemoryWarning(UserWarning):
 
 
 class Network(nn.Module):
-    """A network whose methods of :func:`within_memory` go on when memory is short.
-
-    Parameters
-    ----------
-    name : str
-        What the user is told.
-
-    Attributes
-    ----------
-    precision : torch.dtype
-        What it computes in outside of training; what it returns is float32.
-    most_rows : dict of str to int
-        By method, the rows that fit at once, where all did not.
-    """
+    """A network whose methods of :func:`within_memory` go on when memory is short."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name, self.precision = name, torch.float32
-        self.most_rows: dict[str, int] = {}
+        self.name = name  # what the user is told
+        self.precision = torch.float32  # of its computing outside of training; it returns float32
+        self.most_rows: dict[str, int] = {}  # by method, the rows that fit where all did not
 
     @property
     def device(self) -> torch.device:

@@ -21,15 +21,8 @@ class Conditioner(nn.Module):
     The first convolution splits exactly, ``W [e_x; z] = W_x e_x + W_z z``, so its image
     part is computed once per image and its latent part costs one vector per sample.
 
-    Parameters
-    ----------
-    embed_dim : int
-        Width C of the image embedding.
-    latent_dim : int
-        Number D of latent channels.
-    residual : bool
-        Add the result to the embedding and leave the last layer linear (ours), instead
-        of replacing the embedding after a last ReLU (the paper's code).
+    ``residual`` adds the result to the embedding and leaves the last layer linear (ours), instead
+    of replacing the embedding after a last ReLU (the paper's code).
     """
 
     def __init__(self, *, embed_dim: int, latent_dim: int, residual: bool = True) -> None:
@@ -50,38 +43,16 @@ class Conditioner(nn.Module):
         return cast("nn.Conv2d", self.layers[0])
 
     def project_image(self, embedding: Tensor) -> Tensor:
-        """Compute ``W_x e_x + b``.
-
-        Parameters
-        ----------
-        embedding : Tensor
-            ``(B, C, h, w)`` float.
-
-        Returns
-        -------
-        Tensor
-            ``(B, C, h, w)`` float.
-        """
+        """Compute ``W_x e_x + b`` of an embedding ``(B, C, h, w)``; the same shape."""
         return nn.functional.conv2d(
             embedding, self._first.weight[:, : self.embed_dim], self._first.bias
         )
 
     def forward(self, embedding: Tensor, projected: Tensor, latents: Tensor) -> Tensor:
-        """Condition embeddings on latents.
+        """Condition embeddings on latents: ``f(e_x (+) tile(z_n))``, ``(N, C, h, w)``.
 
-        Parameters
-        ----------
-        embedding : Tensor
-            ``(1 or N, C, h, w)`` float image embedding.
-        projected : Tensor
-            The same rows through :meth:`project_image`.
-        latents : Tensor
-            ``(N, D)`` float.
-
-        Returns
-        -------
-        Tensor
-            ``(N, C, h, w)`` float, ``f(e_x (+) tile(z_n))``.
+        ``embedding`` and ``projected`` (from :meth:`project_image`) are ``(1 or N, C, h, w)``, the
+        latents ``(N, D)``.
         """
         shift = latents @ self._first.weight[:, self.embed_dim :, 0, 0].T  # (N, C)
         # Channels last and contiguous: plain products.
@@ -101,13 +72,6 @@ class PriorNetwork(nn.Module):
 
     The output is a correction to learnt, prompt-independent component parameters, so an
     untrained or odd prompt starts from a sensible spread.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Width C of the prompt embedding.
-    components : int
-        Number M of mixture components.
     """
 
     def __init__(self, *, embed_dim: int, components: int) -> None:
@@ -124,19 +88,9 @@ class PriorNetwork(nn.Module):
         self.layers = nn.Sequential(*hidden, last)
 
     def forward(self, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict component means and log variances.
+        """Predict M component means and log variances, ``(B, M)`` each.
 
-        Parameters
-        ----------
-        sparse : Tensor
-            ``(B, P, C)`` float prompt tokens.
-        dense : Tensor
-            ``(B, C, h, w)`` float dense prompt.
-
-        Returns
-        -------
-        means, log_variances : Tensor
-            ``(B, M)`` float each.
+        From prompt tokens ``(B, P, C)`` and the dense prompt ``(B, C, h, w)``.
         """
         pooled = torch.cat([sparse.mean(dim=1), dense.mean(dim=(2, 3))], dim=1)
         shift, log_scale = self.layers(pooled).chunk(2, dim=1)
@@ -145,13 +99,7 @@ class PriorNetwork(nn.Module):
 
 
 class WeightNetwork(nn.Module):
-    """Responsibilities of a pick to new component weights: six layers (paper 3.4).
-
-    Parameters
-    ----------
-    components : int
-        Number M of mixture components.
-    """
+    """Responsibilities of a pick to new component weights: six layers (paper 3.4)."""
 
     def __init__(self, *, components: int = 16) -> None:
         super().__init__()
@@ -168,15 +116,7 @@ class WeightNetwork(nn.Module):
 
 
 class PaperPriorNetwork(nn.Module):
-    """Mean and variance network in the layout of the paper's public checkpoints.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Width of the prompt embedding (256 in SAM).
-    components : int
-        Number M of mixture components (16 there).
-    """
+    """Mean and variance network in the layout of the paper's public checkpoints."""
 
     def __init__(self, *, embed_dim: int = 256, components: int = 16) -> None:
         super().__init__()
@@ -191,19 +131,10 @@ class PaperPriorNetwork(nn.Module):
         self.fc3 = nn.Linear(64, 2 * components)
 
     def forward(self, sparse: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict component means and log variances.
+        """Predict M component means and log variances, ``(1, M)`` each, averaged over the batch.
 
-        Parameters
-        ----------
-        sparse : Tensor
-            ``(B, P, C)`` float prompt tokens.
-        position : Tensor
-            ``(B, C, h, w)`` float: that code feeds the positional encoding here.
-
-        Returns
-        -------
-        means, log_variances : Tensor
-            ``(1, M)`` float each, averaged over the batch.
+        From prompt tokens ``(B, P, C)`` and the positional encoding ``(B, C, h, w)``, as that
+        code feeds it.
         """
         tokens = torch.relu(self.conv1d_1(sparse.transpose(1, 2)))
         tokens = torch.relu(self.conv1d_2(tokens)).mean(dim=2)  # (B, 64)

@@ -20,19 +20,7 @@ _CHANNELS = 4
 
 
 class PromptMaps(nn.Module):
-    """Draw prompts and embed the drawing.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Embedding width C.
-    grid : int
-        Side h of the embedding in tokens.
-    image_size : int
-        Side S of the input in pixels.
-    width : int
-        Channels of the drawing's own features.
-    """
+    """Draw prompts at four times the ``grid``'s resolution and embed the drawing."""
 
     def __init__(self, *, embed_dim: int, grid: int, image_size: int, width: int = 16) -> None:
         super().__init__()
@@ -50,7 +38,7 @@ class PromptMaps(nn.Module):
     def forward(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Embed prompts.
+        """Embed prompts, to be added to the embedding and to the decoder's finest features.
 
         Parameters
         ----------
@@ -63,10 +51,8 @@ class PromptMaps(nn.Module):
 
         Returns
         -------
-        coarse : Tensor
-            ``(B, C, h, w)`` float.
-        fine : Tensor
-            ``(B, C / 8, 4h, 4w)`` float.
+        coarse, fine : Tensor
+            ``(B, C, h, w)`` and ``(B, C / 8, 4h, 4w)`` float.
         """
         features = functional.silu(self.draw_features(self.draw(points, labels, boxes)))
         return self.coarse(features), self.fine(features)

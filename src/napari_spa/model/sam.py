@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         TwoWayTransformer,
     )
     from segment_anything.modeling.common import LayerNorm2d
+    from segment_anything.modeling.image_encoder import window_partition, window_unpartition
     from segment_anything.modeling.transformer import TwoWayAttentionBlock
 else:
     _modeling = import_modeling()
@@ -73,6 +74,8 @@ else:
     PromptEncoder = _modeling.PromptEncoder
     TwoWayTransformer = _modeling.TwoWayTransformer
     TwoWayAttentionBlock = _modeling.transformer.TwoWayAttentionBlock
+    window_partition = _modeling.image_encoder.window_partition
+    window_unpartition = _modeling.image_encoder.window_unpartition
 
 __all__ = [
     "EfficientSamTransformer",
@@ -83,6 +86,8 @@ __all__ = [
     "Sam2MaskDecoder",
     "TwoWayTransformer",
     "import_modeling",
+    "window_partition",
+    "window_unpartition",
 ]
 
 
@@ -99,20 +104,7 @@ class EfficientSamBlock(TwoWayAttentionBlock):  # type: ignore[misc]
     def forward(
         self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Let queries and keys attend to each other.
-
-        Parameters
-        ----------
-        queries, query_pe : Tensor
-            ``(N, P, C)`` float tokens and their positions.
-        keys, key_pe : Tensor
-            ``(N, h w, C)`` float image embedding and its positions.
-
-        Returns
-        -------
-        queries, keys : Tensor
-            Of the same shapes.
-        """
+        """Let tokens ``(N, P, C)`` and pixels ``(N, h w, C)`` attend to each other."""
         if not self.skip_first_layer_pe:
             queries = queries + query_pe
         queries = self.norm1(queries + self.self_attn(q=queries, k=queries, v=queries))
@@ -180,17 +172,9 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
     """Whether skips are added before the norm of the upscaling."""
 
     def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Project the encoder's fine features once per image.
+        """Project the encoder's fine features once per image; nothing to nothing.
 
-        Parameters
-        ----------
-        skips : sequence of Tensor
-            ``(B, S_i, 2h, 2w)`` and ``(B, S_j, 4h, 4w)`` float features, or empty.
-
-        Returns
-        -------
-        tuple of Tensor
-            ``(B, C / 4, 2h, 2w)`` and ``(B, C / 8, 4h, 4w)``, or empty.
+        From ``(B, S_i, 2h, 2w)`` and ``(B, S_j, 4h, 4w)`` to C / 4 and C / 8 channels.
         """
         if not skips:
             return ()
@@ -218,16 +202,13 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         skips : sequence of Tensor
             Projected fine features of :meth:`project_skips`, with 1 or N rows.
         tokens : sequence of int
-            Which output tokens to turn into masks.
+            The T output tokens to turn into masks.
 
         Returns
         -------
-        logits : Tensor
-            ``(N, len(tokens), 4h, 4w)`` float.
-        quality : Tensor
-            ``(N, len(tokens))`` float, predicted IoU of each mask.
-        extents : Tensor or None
-            ``(N, len(tokens), 4)`` float; see :class:`napari_spa.model.spa.Hypotheses`.
+        logits, quality, extents
+            ``(N, T, 4h, 4w)``, ``(N, T)`` and ``(N, T, 4)`` or None; see
+            :class:`napari_spa.model.spa.Hypotheses`.
         """
         h, w = embedding.shape[-2:]
         hidden, pixels = self._attend(embedding, position, sparse, 2 + max(tokens))

@@ -44,22 +44,7 @@ _OF_VIDEOS = re.compile(
 def recognise_sam2(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
     """Read the network's shape off such a state dict and rename its tensors.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        Without a wrapper's prefix.
-
-    Returns
-    -------
-    config : SpaConfig
-        For the logit head.
-    state : dict
-        The tensors under this package's names.
-
-    Raises
-    ------
-    CheckpointError
-        When it is of no published size, or a tensor that decides the shape is missing.
+    ``CheckpointError`` where it is of no published size, or lacks a tensor that decides the shape.
     """
     state = {_renamed(name, _RENAMED): value for name, value in tensors.items()}
     state = {name: value for name, value in state.items() if not _OF_VIDEOS.match(name)}
@@ -118,24 +103,10 @@ def sam_prefix(names: Mapping[str, object]) -> str | None:
 
 
 def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off a SAM-family state dict.
+    """Read the shape of a SAM-family network off a state dict, and name its tensors as SAM does.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        A state dict, possibly with a wrapper's prefix and a further decoder.
-
-    Returns
-    -------
-    config : SpaConfig
-        For the logit head, with SAM's own preprocessing.
-    state : dict
-        The tensors under SAM's plain names.
-
-    Raises
-    ------
-    CheckpointError
-        When it is no SAM-family network.
+    The names may have a wrapper's prefix, and there may be a further decoder; the shape is for the
+    logit head, with SAM's preprocessing.  ``CheckpointError`` for what is no SAM-family network.
     """
     prefix = sam_prefix(tensors)
     if prefix is None:
@@ -157,22 +128,7 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
 
 
 def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
-    """Derive the configuration from tensors under SAM's plain names.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Without prefix.
-
-    Returns
-    -------
-    SpaConfig
-
-    Raises
-    ------
-    CheckpointError
-        When a tensor that decides the shape is missing or odd.
-    """
+    """Derive the configuration from tensors under SAM's plain names; ``CheckpointError`` else."""
     width, channels, *patch = _shape(state, _VIT, 4)
     _, rows, columns, _ = _shape(state, "image_encoder.pos_embed", 4)
     if channels != 3 or patch != [PATCH, PATCH] or rows != columns:
@@ -271,39 +227,14 @@ _FIRST = "image_encoder.fcomb.layers.0.weight"
 
 
 def is_paper(tensors: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has the additions of the paper's code.
-
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        A state dict.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a state dict has the additions of the paper's code."""
     return any(name.endswith(_FIRST) for name in tensors)
 
 
 def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off such a state dict and rename its tensors.
+    """Read the network's shape off such a ``state_dict`` and rename its tensors.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        The ``state_dict`` of the checkpoint, possibly with the prefix ``module.``.
-
-    Returns
-    -------
-    config : SpaConfig
-        With everything that code does declared.
-    state : dict
-        The tensors under this package's names.
-
-    Raises
-    ------
-    CheckpointError
-        When a tensor that decides the shape is missing.
+    ``CheckpointError`` where a tensor that decides the shape is missing.
     """
     prefix = sam_prefix(tensors) or ""
     state = {_renamed(name.removeprefix(prefix), _PAPER_RENAMED): t for name, t in tensors.items()}
@@ -326,26 +257,11 @@ def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str,
 def paper_mixture(
     weights: DoubleArray, means: DoubleArray, variances: DoubleArray, dimension: int
 ) -> MixtureParameters:
-    """Make a mixture of the arrays that are saved beside the state dict.
+    """Make a mixture of the M weights, means and variances that are saved beside the state dict.
 
     That code starts from ``weights`` (through the weight network) and predicts means and
-    variances from the prompt; the saved ones are its random first values.
-
-    Parameters
-    ----------
-    weights, means, variances : ndarray of shape (M,)
-        float64.
-    dimension : int
-        Number D of latent channels; each scalar holds for all of them.
-
-    Returns
-    -------
-    MixtureParameters
-
-    Raises
-    ------
-    CheckpointError
-        When they are no mixture.
+    variances from the prompt; the saved ones are its random first values.  Each scalar holds for
+    all channels of the ``dimension``.  ``CheckpointError`` where they are no mixture.
     """
     shape = weights.shape
     sound = weights.ndim == 1 and weights.size > 0 and means.shape == variances.shape == shape

@@ -142,11 +142,6 @@ class Spa(Network):
 
     The state dict follows SAM: ``image_encoder``, ``prompt_encoder``, ``mask_decoder``;
     the preference networks are ``conditioner``, ``prior`` and ``weight_network``.
-
-    Parameters
-    ----------
-    config : SpaConfig
-        The network's shape.
     """
 
     def __init__(self, config: SpaConfig) -> None:
@@ -203,17 +198,7 @@ class Spa(Network):
 
     @within_memory
     def encode(self, pixels: Tensor) -> ImageEmbedding:
-        """Encode normalised pixels once per image.
-
-        Parameters
-        ----------
-        pixels : Tensor
-            ``(B, 3, S, S)`` float.
-
-        Returns
-        -------
-        ImageEmbedding
-        """
+        """Encode normalised pixels ``(B, 3, S, S)`` once per image."""
         encoded = self.image_encoder(pixels)
         tokens, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
         projected = self.conditioner.project_image(tokens) if self.config.latent_dim else tokens
@@ -260,18 +245,7 @@ class Spa(Network):
 
     @within_memory
     def initial_mixture(self, prompt: PromptEmbedding) -> tuple[Tensor, Tensor]:
-        """Predict the mixture's means and log variances from the prompts (paper 3.4).
-
-        Parameters
-        ----------
-        prompt : PromptEmbedding
-            Batch of B interaction embeddings.
-
-        Returns
-        -------
-        means, log_variances : Tensor
-            ``(B, M)`` float each.
-        """
+        """Predict the means and log variances of M components, ``(B, M)`` each (paper 3.4)."""
         if self.config.rules.prior == "paper":
             return self.prior(prompt.sparse, self.position())  # type: ignore[no-any-return]
         return self.prior(prompt.sparse, prompt.dense)  # type: ignore[no-any-return]
@@ -293,38 +267,24 @@ class Spa(Network):
 
         Parameters
         ----------
-        image : ImageEmbedding
-            1 or N rows.
-        prompt : PromptEmbedding
+        image, prompt
             1 or N rows.
         latents : Tensor or None
             ``(N, D)`` float; without it the plain SAM decoder's hypotheses.
         tokens : sequence of int
-            Output tokens to decode.
+            The T output tokens to decode.
 
         Returns
         -------
-        logits : Tensor
-            ``(N, len(tokens), 4h, 4w)`` float.
-        quality : Tensor
-            ``(N, len(tokens))`` float, predicted IoU.
+        logits, quality : Tensor
+            ``(N, T, 4h, 4w)`` float, and ``(N, T)`` float, predicted IoU.
         """
         return self._decode(image, prompt, latents, tokens)[:2]
 
     def decode_hypotheses(self, image: ImageEmbedding, prompt: PromptEmbedding) -> Hypotheses:
         """Decode what each output token takes the prompts for, without a latent.
 
-        Parameters
-        ----------
-        image : ImageEmbedding
-            1 or N rows.
-        prompt : PromptEmbedding
-            1 or N rows.
-
-        Returns
-        -------
-        Hypotheses
-            Of token 0, the whole answer, and of the others: a part, the thing, the whole.
+        Token 0 is the whole answer, the others a part, the thing, the whole.
         """
         return Hypotheses(
             *self._decode(image, prompt, None, range(1 + self.config.multimask_outputs))

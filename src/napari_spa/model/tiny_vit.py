@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_spa.model.sam import LayerNorm2d
+from napari_spa.model.sam import LayerNorm2d, window_partition, window_unpartition
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -25,13 +25,7 @@ _EXPANSION = 4
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation by the running statistics that came with the weights.
-
-    Parameters
-    ----------
-    channels : int
-        Number of channels.
-    """
+    """Batch normalisation by the running statistics that came with the weights."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -65,13 +59,7 @@ class ConvNorm(nn.Sequential):
 
 
 class PatchEmbed(nn.Module):
-    """Pixels to features at stride 4.
-
-    Parameters
-    ----------
-    width : int
-        Channels out.
-    """
+    """Pixels to features at stride 4."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -88,15 +76,7 @@ class PatchEmbed(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Widen, convolve channel by channel, narrow: an inverted bottleneck.
-
-    Parameters
-    ----------
-    before, hidden, after : int
-        Channels in, between and out.
-    stride : int
-        Of the middle convolution.
-    """
+    """Widen, convolve channel by channel, narrow: an inverted bottleneck."""
 
     def __init__(self, before: int, hidden: int, after: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -120,13 +100,7 @@ class ConvBlock(Bottleneck):
 
 
 class WindowAttention(nn.Module):
-    """Attention among all tokens of a window, biased by their distance.
-
-    Parameters
-    ----------
-    width, heads, window : int
-        Channels, heads, and side of the window in tokens.
-    """
+    """Attention among all tokens of a window, biased by their distance."""
 
     attention_index: Tensor
 
@@ -155,13 +129,7 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers on each token, normalised before.
-
-    Parameters
-    ----------
-    width : int
-        Channels in and out.
-    """
+    """Two layers on each token, normalised before."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -176,13 +144,7 @@ class Mlp(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention in windows, a convolution across them, and an MLP.
-
-    Parameters
-    ----------
-    width, heads, window : int
-        Channels, heads, and side of the window in tokens.
-    """
+    """Attention in windows of ``window`` tokens a side, a convolution across them, and an MLP."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -199,25 +161,15 @@ class AttentionBlock(nn.Module):
         return x + changed.permute(0, 3, 1, 2)
 
     def _attend(self, x: Tensor) -> Tensor:
-        b, h, w, c = x.shape
-        side = self.window
         # The last windows are filled up with zeros, which attend and are attended to.
-        x = functional.pad(x, (0, 0, 0, -w % side, 0, -h % side))
-        rows, columns = x.shape[1] // side, x.shape[2] // side
-        x = x.view(b, rows, side, columns, side, c).transpose(2, 3)
-        x = self.attn(x.reshape(-1, side * side, c))
-        x = x.view(b, rows, columns, side, side, c).transpose(2, 3)
-        return x.reshape(b, rows * side, columns * side, c)[:, :h, :w]
+        windows, padded = window_partition(x, self.window)
+        attended = self.attn(windows.flatten(1, 2)).view(windows.shape)
+        whole: Tensor = window_unpartition(attended, self.window, padded, x.shape[1:3])
+        return whole
 
 
 class Stage(nn.Module):
-    """Blocks of one width, then the merging into the next.
-
-    Parameters
-    ----------
-    number : int
-        Which of the four.
-    """
+    """Blocks of one of the four widths, then the merging into the next."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -241,13 +193,7 @@ class Stage(nn.Module):
 
 
 class TinyVitEncoder(nn.Module):
-    """The whole encoder.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Embedding width C.
-    """
+    """The whole encoder."""
 
     def __init__(self, *, embed_dim: int = 256) -> None:
         super().__init__()
@@ -261,18 +207,7 @@ class TinyVitEncoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode normalised pixels.
-
-        Parameters
-        ----------
-        pixels : Tensor
-            ``(B, 3, S, S)`` float, S a multiple of 16.
-
-        Returns
-        -------
-        Tensor
-            ``(B, C, S / 16, S / 16)`` float.
-        """
+        """Map normalised ``(B, 3, S, S)`` to ``(B, C, S / 16, S / 16)``; S is a multiple of 16."""
         x = self.patch_embed(pixels)
         for stage in self.layers:
             x = stage(x)

@@ -35,10 +35,8 @@ def attend_both_ways(
     ----------
     transformer : TwoWayTransformer
         Its weights.
-    embedding : Tensor
-        ``(N, C, h, w)`` float.
-    position : Tensor
-        ``(1, C, h, w)`` float.
+    embedding, position : Tensor
+        ``(N, C, h, w)`` and ``(1, C, h, w)`` float.
     tokens : Tensor
         ``(N, T, C)`` float.
     wanted : int
@@ -46,10 +44,8 @@ def attend_both_ways(
 
     Returns
     -------
-    hidden : Tensor
-        ``(N, wanted, C)`` float.
-    pixels : Tensor
-        ``(N, h w, C)`` float.
+    hidden, pixels : Tensor
+        ``(N, wanted, C)`` and ``(N, h w, C)`` float.
     """
     pixels = embedding.flatten(2).transpose(1, 2).contiguous()
     places = position.flatten(2).transpose(1, 2)
@@ -89,21 +85,9 @@ def tokens_to_pixels(
     placed: Tensor,
     pixels: Tensor,
 ) -> Tensor:
-    """Let tokens ask pixels.
+    """Let tokens ask pixels, given with and without positions; the answers are ``(N, T, C)``.
 
-    Parameters
-    ----------
-    attention : Attention
-        SAM's layer.
-    queries : Tensor
-        ``(N, T, C)`` float, positions added.
-    placed, pixels : Tensor
-        ``(N, P, C)`` float, with and without positions.
-
-    Returns
-    -------
-    Tensor
-        ``(N, T, C)`` float.
+    ``queries`` are ``(N, T, C)`` with positions, ``placed`` and ``pixels`` ``(N, P, C)``.
     """
     heads, (n, t, c) = attention.num_heads, queries.shape
     if heads * t > attention.internal_dim:
@@ -126,21 +110,10 @@ def pixels_to_tokens(
     asked: Tensor,
     queries: Tensor,
 ) -> Tensor:
-    """Let pixels ask tokens, and add the answer to them.
+    """Let pixels ask tokens, and add the answer to them, ``(N, P, C)``.
 
-    Parameters
-    ----------
-    attention : Attention
-        SAM's layer.
-    pixels, placed : Tensor
-        ``(N, P, C)`` float, without and with positions.
-    asked, queries : Tensor
-        ``(N, T, C)`` float tokens, with and without positions.
-
-    Returns
-    -------
-    Tensor
-        ``(N, P, C)`` float.
+    ``pixels`` and ``placed`` are ``(N, P, C)`` without and with positions, ``asked`` and
+    ``queries`` tokens ``(N, T, C)`` with and without.
     """
     heads, (n, t, c) = attention.num_heads, queries.shape
     if heads * t > attention.internal_dim:
@@ -168,27 +141,20 @@ def upscaled_logits(
     *,
     skip_first: bool = False,
 ) -> Tensor:
-    """Upscale pixels four times and weigh their channels.
+    """Upscale pixels four times and weigh their channels, to ``(N, K, 4h, 4w)``.
 
     Parameters
     ----------
     upscaling : nn.Sequential
         SAM's: transposed convolution, norm, GELU, transposed convolution, GELU.
-    pixels : Tensor
-        ``(N, h w, C)`` float.
-    weights : Tensor
-        ``(N, K, C / 8)`` float.
+    pixels, weights : Tensor
+        ``(N, h w, C)`` and ``(N, K, C / 8)`` float.
     shape : (int, int)
         h and w.
     skips : sequence of Tensor
         None, or ``(1 or N, C / 4, 2h, 2w)`` and ``(1 or N, C / 8, 4h, 4w)`` float.
     skip_first : bool
         Add the first of them before the norm (SAM 2) and not after it.
-
-    Returns
-    -------
-    Tensor
-        ``(N, K, 4h, 4w)`` float.
     """
     first, norm, activation, second, last = upscaling
     (h, w), n = shape, len(pixels)
