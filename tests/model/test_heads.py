@@ -54,6 +54,20 @@ def test_latent_samples_equal_one_by_one_decoding():
             np.testing.assert_allclose(logits[n], single[0, 0], atol=1e-5)
 
 
+def test_chunks_side_by_side_give_what_chunks_in_turn_do(monkeypatch):
+    monkeypatch.setattr("napari_spa.model.heads.chunk_size", lambda spa: 5)
+    spa, before, found = make_spa(), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            *_, logits, shares = run(spa, "both")
+            assert shares == [1 / 3, 2 / 3, 1.0]
+            found.append(logits)
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
 def test_both_is_the_latent_head_with_its_boundary_shifted():
     spa = make_spa()
     _, image, prompt, _, draws, logits, _ = run(spa, "both")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from napari_spa.core import mixture as gmm
 from napari_spa.core.types import DoubleArray, FloatArray, MixtureParameters
 from napari_spa.errors import ModelError
+from napari_spa.model.threads import side_by_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,14 +182,14 @@ class LatentHead:
         """Decode each latent; chunks bound memory and stay in cache."""
         d = self.spa.config.latent_dim
         latents = torch.from_numpy(draws.latents[:, :d]).float().to(self.spa.device)
-        size = chunk_size(self.spa)
+        decode = torch.inference_mode()(partial(self.spa.decode, image, prompt))
         parts: list[Tensor] = []
         expected: list[Tensor] = []
-        for start in range(0, len(latents), size):
-            logits, quality = self.spa.decode(image, prompt, latents[start : start + size])
+        chunks = torch.split(latents, chunk_size(self.spa))
+        for logits, quality in side_by_side(self.spa, decode, chunks):
             parts.append(logits[:, 0])
             expected.append(quality[:, 0])
-            step(min(1.0, (start + size) / len(latents)))
+            step(len(parts) / len(chunks))
         device = parts[-1].device  # not the first's, where memory was short
         logits = torch.cat([part.to(device) for part in parts])
         expected = [part.to(device) for part in expected]

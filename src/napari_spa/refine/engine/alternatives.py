@@ -17,7 +17,7 @@ from napari_spa.core.alternatives import (
     levels_of_area,
 )
 from napari_spa.core.candidates import cluster_samples
-from napari_spa.refine.engine.choices import Option, agreement
+from napari_spa.refine.engine.choices import Option, agreement, dice_between
 from napari_spa.refine.engine.hypotheses import dice_across
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def covering(
     """
     maps, view = samples.probabilities, samples.view
     options = [*grouped(samples, config).options, *_shapes(samples, recommended)]
+    own = len(options)
     options += [Option(h.view, h.probability, hypothesis=h) for h, _ in hypotheses]
     hard = maps > 0.5
     alike = [agreement(options, hard, view)]
@@ -117,7 +118,8 @@ def covering(
     shares = samples.shares * (1 - sum(share for _, share in hypotheses))
     for other, share in hypotheses:
         mask = other.mask[None]
-        alike.append(agreement(options, mask, other.view))
+        among = [[dice_between(other, one) for one, _ in hypotheses]]
+        alike.append(np.hstack([agreement(options[:own], mask, other.view), among]))
         near = dice_across(mask, other.view, recommended[None], view)[0, 0]
         central, shares = np.append(central, near), np.append(shares, share)
     meant = np.concatenate(alike)
@@ -179,8 +181,8 @@ def weighed(
     found = []
     for other in hypotheses:
         if other.sees(said.evidence):
-            likely = said.log_likelihood(other.probability[None], other.view)
-            found.append((other, config.elsewhere * other.quality * float(np.exp(likely[0]))))
+            likely = float(np.exp(said.log_likelihood_of(other)))
+            found.append((other, config.elsewhere * other.quality * likely))
     total = here + sum(weight for _, weight in found)
     return [(other, weight / total) for other, weight in found]
 

@@ -10,6 +10,7 @@ network, as SAM's mask prompt, so that the next samples are refinements of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,6 +143,25 @@ class UserInput:
         for choice in self.choices:
             total = total + choice.log_likelihood(probabilities > 0.5, view)
         return total
+
+    def log_likelihood_of(self, other: Hypothesis) -> float:
+        """Return how likely it is if an object of another view were meant."""
+        maps, box = other.probability[None], self.evidence.box
+        total = float(prompt_likelihood(maps, other.view, self.clicks, box)[0])
+        return sum((_chosen(choice, other) for choice in self.choices), total)
+
+
+@lru_cache(maxsize=512)
+def _chosen(choice: Choice, other: Hypothesis) -> float:
+    """Return the log probability of a pick if an object were meant; both live for many rounds."""
+    return float(choice.log_likelihood(other.mask[None], other.view)[0])
+
+
+@lru_cache(maxsize=2048)
+def dice_between(one: Hypothesis, other: Hypothesis) -> float:
+    """Return the Dice of two objects of other views, which live for many rounds."""
+    option = Option(other.view, other.probability, hypothesis=other)
+    return float(agreement([option], one.mask[None], one.view)[0, 0])
 
 
 NO_INPUT = UserInput((), NO_EVIDENCE)

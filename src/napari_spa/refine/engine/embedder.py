@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.spa import ImageEmbedding
+from napari_spa.model.threads import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 _KEPT = 4
 _WINDOW_BYTES = 64 * 2**20
 """Windows of the search are kept up to this size: a neighbour's search sees most of them again."""
-_SMALL, _AT_ONCE = 256, 4
-"""Networks that see at most so many pixels a side encode at most so many windows at once."""
 _SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
@@ -83,37 +79,8 @@ def encode_pixels(spa: Spa, pixels: FloatArray) -> ImageEmbedding:
 
 
 def encode_all(spa: Spa, pictures: Iterable[FloatArray]) -> list[ImageEmbedding]:
-    """Encode what the network sees of some windows, (S, S, 3) float32 each.
-
-    A small window keeps one core busy and not two, so on a CPU several are encoded at once,
-    each in one thread: faster, and the same bits whatever the number of threads.
-    """
-    threads = min(torch.get_num_threads(), _AT_ONCE)
-    if threads == 1 or spa.device.type != "cpu" or spa.config.image_size > _SMALL:
-        return [encode_pixels(spa, pixels) for pixels in pictures]
-    return list(_workers(threads).map(partial(encode_pixels, spa), pictures))
-
-
-@cache
-def _workers(count: int) -> ThreadPoolExecutor:
-    """Return threads in each of which PyTorch computes alone."""
-    before = torch.get_num_threads()
-    started = threading.Barrier(count)
-
-    def alone() -> None:
-        torch.get_num_threads()  # PyTorch sets up a thread at its first question
-        torch.set_num_threads(1)
-        started.wait()
-
-    workers = ThreadPoolExecutor(count, "encode", alone)
-    for _ in workers.map(lambda _: None, range(count)):
-        pass
-    torch.set_num_threads(before)  # what threads that are to come start with
-    return workers
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows; a fork takes no threads along
-    os.register_at_fork(after_in_child=_workers.cache_clear)
+    """Encode what the network sees of some windows, (S, S, 3) float32 each."""
+    return list(side_by_side(spa, partial(encode_pixels, spa), pictures))
 
 
 def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:

@@ -7,13 +7,13 @@ from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.special import expit, softmax
 
 from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import Draws, PreferenceHead, build_head
+from napari_spa.model.threads import computing
 from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows
@@ -114,7 +114,7 @@ class SpaPredictor:
         self._embedder.forget()
         self._latest = None
 
-    @torch.inference_mode()
+    @computing
     def frame(
         self, prompts: Prompts, progress: Progress = silent, expected: SizePrior | None = None
     ) -> Framed:
@@ -154,7 +154,7 @@ class SpaPredictor:
             self.cache.put(key, framed_to_arrays(framed))
         return framed
 
-    @torch.inference_mode()
+    @computing
     def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
         """Return the field of view of another object, and the prompts that mean it there.
 
@@ -178,7 +178,7 @@ class SpaPredictor:
         )
         return view, replace(prompts, anchor=anchor)
 
-    @torch.inference_mode()
+    @computing
     def reconsider(
         self, view: FieldOfView, prompts: Prompts, latest: Sequence[Click], reach: Reach
     ) -> Framed | None:
@@ -299,7 +299,7 @@ class SpaPredictor:
             return view
         return widen(view, prompts, self.sampler.shape)
 
-    @torch.inference_mode()
+    @computing
     def encode(self, view: FieldOfView, progress: Progress = silent) -> ImageEmbedding:
         """Encode a view once; the latest few are kept.
 
@@ -320,7 +320,7 @@ class SpaPredictor:
         progress(0.5, "encoding the image")
         return self._embedder.encode(self.sampler, view)
 
-    @torch.inference_mode()
+    @computing
     def outline_at(
         self, click: Click, expected: SizePrior | None = None
     ) -> tuple[NDArray[np.float64], ...]:
@@ -350,7 +350,7 @@ class SpaPredictor:
             return ()
         return outline_in(self.spa, windows, click, self.config.framing, expected)
 
-    @torch.inference_mode()
+    @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
         """Put the embedding of another image's view into the cache, where there is one.
 
@@ -372,12 +372,12 @@ class SpaPredictor:
         if wanted is not None:
             self._embedder.prefetch(sampler, wanted)
 
-    @torch.inference_mode()
+    @computing
     def initial_mixture(self, view: FieldOfView, prompts: Prompts) -> MixtureParameters:
         """Return the mixture before any pick, from the prompts."""
         return self.head.initial(self._embed(view, prompts))
 
-    @torch.inference_mode()
+    @computing
     def propose(self, asked: Asked, progress: Progress = silent) -> Round:
         """Sample N masks from a mixture and choose what is offered.
 
@@ -539,7 +539,7 @@ class SpaPredictor:
         mean, threshold = samples.mean(self.spa.config)
         return covering(samples, mean > threshold, others, self.config)
 
-    @torch.inference_mode()
+    @computing
     def refresh(
         self, mixture: MixtureParameters, view: FieldOfView, prompts: Prompts
     ) -> MixtureParameters:
