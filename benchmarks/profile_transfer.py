@@ -23,6 +23,7 @@ from urllib.parse import quote
 import numpy as np
 
 from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Region
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
@@ -30,7 +31,7 @@ from napari_spa.evaluate.report import cells, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.targets import EvaluateConfig, choose_names, choose_objects, seeded
-from napari_spa.evaluate.users import agreed_area, place_click
+from napari_spa.evaluate.users import place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile

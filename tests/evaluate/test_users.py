@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Box, Click
 from napari_spa.errors import InputError
 from napari_spa.evaluate.users import (
@@ -13,7 +14,6 @@ from napari_spa.evaluate.users import (
     Pick,
     User,
     action_name,
-    agreed_area,
     check_habits,
     corrective_click,
     place_click,

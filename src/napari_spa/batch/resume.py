@@ -21,7 +21,7 @@ from napari_spa.batch.task import (
 )
 from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, explained, file_sha256, read_json, take_lock
+from napari_spa.io.files import JsonError, explained, file_sha256, read_json, take_lock, write_text
 from napari_spa.io.projects.paths import labels_path, log_path, manifest_path
 from napari_spa.refine.engine.config import Progress, silent
 
@@ -224,8 +224,7 @@ class RunFolder:
         }
         with explained("write", self.out):
             (self.path / "marks").mkdir(parents=True)
-        with atomic_path(self.out / STATE / "run.json") as temporary:
-            temporary.write_text(json.dumps(content), "utf-8")
+        write_text(self.out / STATE / "run.json", json.dumps(content))
 
     def write(self, manifest: Manifest) -> None:
         """Write the manifest, unless the folder was taken away."""

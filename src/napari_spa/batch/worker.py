@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napari_spa import __version__
 from napari_spa.batch.task import ImageResult, digest_of, input_digest, result_to_record
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
-from napari_spa.io.files import atomic_path, explained, file_sha256
+from napari_spa.io.files import explained, file_sha256, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,8 +257,7 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
         "result": result_to_record(finished.result),
         "environment": finished.environment,
     }
-    with atomic_path(staging / "mark.json") as temporary:
-        temporary.write_text(json.dumps(record, sort_keys=True), "utf-8")
+    write_text(staging / "mark.json", json.dumps(record, sort_keys=True))
     mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
     with explained("write", job.out):
         os.replace(staging / "mark.json", mark)

@@ -86,18 +86,7 @@ def read_scene(scene: Scene) -> NDArray[np.generic]:
 
 
 def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return how fast an image's brightness changes at each pixel.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any real type.
-
-    Returns
-    -------
-    ndarray of shape (H, W)
-        float32.
-    """
+    """Return how fast the brightness of an image changes at each pixel, (H, W)."""
     from scipy import ndimage
 
     from napari_spa.core.transforms import to_unit_rgb

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.core.types import LocalMask
+from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +51,14 @@ def split_objects(masks: BoolArray, *, min_area: int = 30) -> list[BoolArray]:
         if own.any():
             found.append(own)
     return found
+
+
+def agreed_area(masks: BoolArray) -> BoolArray:
+    """Return where most of R raters ``(R, H, W)`` agree that the object is: all, where they do."""
+    votes = masks.sum(axis=0)
+    if votes.max(initial=0) == 0:
+        raise InputError("all masks are empty; there is no object to click on.")
+    return np.asarray(votes == votes.max())
 
 
 def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[LocalMask]:

@@ -42,11 +42,9 @@ class CaseFolder(Protocol):
 
     def names(self, split: str | None = None) -> list[str]:
         """Return the sorted names of the cases of a split, or of all."""
-        ...
 
     def read(self, name: str) -> Case:
         """Read one case."""
-        ...
 
 
 def read_picture(path: Path) -> NDArray[np.generic]:

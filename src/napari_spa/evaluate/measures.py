@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.core.metrics import dice, iou, pairwise_dice
+from napari_spa.core.presentation import outline
 from napari_spa.evaluate.users import action_name
 
 if TYPE_CHECKING:
@@ -147,27 +148,15 @@ def _measure(shown: Observation, target: Target, rated: RatedMasks) -> dict[str,
 
 
 def boundary_distance(first: BoolArray, second: BoolArray) -> float:
-    """Return the mean distance between two outlines, averaged over both directions.
+    """Return the mean distance in pixels between two outlines, averaged over both directions.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (H, W)
-        bool.
-
-    Returns
-    -------
-    float
-        In pixels; NaN when one of them is empty.
+    NaN where one of the masks ``(H, W)`` is empty.
     """
     if not first.any() or not second.any():
         return float("nan")
     rows, columns = np.nonzero(first | second)
     cut = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-    outlines = [_outline(np.pad(mask[cut], 1)) for mask in (first, second)]
-    distances = [ndimage.distance_transform_edt(~outline) for outline in outlines]
+    outlines = [outline(np.pad(mask[cut], 1)) for mask in (first, second)]
+    distances = [ndimage.distance_transform_edt(~edge) for edge in outlines]
     there, back = distances[1][outlines[0]], distances[0][outlines[1]]
     return float((there.sum() + back.sum()) / (there.size + back.size))
-
-
-def _outline(mask: BoolArray) -> BoolArray:
-    return np.asarray(mask & ~ndimage.binary_erosion(mask))

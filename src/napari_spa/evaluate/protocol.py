@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import case_groups, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
@@ -28,11 +29,10 @@ from napari_spa.evaluate.users import (
     ClickStyle,
     Observation,
     User,
-    agreed_area,
     check_habits,
     place_click,
 )
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,8 +113,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: object) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+    write_text(path, json.dumps(content))
 
 
 def evaluate(

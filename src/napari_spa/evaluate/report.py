@@ -31,7 +31,7 @@ from napari_spa.evaluate.tables import (
     games_of,
     markdown_table,
 )
-from napari_spa.io.files import atomic_path, neutral
+from napari_spa.io.files import atomic_path, neutral, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -207,10 +207,8 @@ def write_report(results: Results, folder: Path, *, facts: Mapping[str, object])
         write_csv(folder / "tables" / f"{table.name}.csv", table.header, table.rows)
     figures = write_figures(results.rows, folder / "figures", seed=results.seed)
     text = to_markdown(tables, figures, facts)
-    with atomic_path(folder / "report.md") as path:
-        path.write_text(text, encoding="utf-8")
-    with atomic_path(folder / "index.html") as path:
-        path.write_text(to_html(tables, figures, facts), encoding="utf-8")
+    write_text(folder / "report.md", text)
+    write_text(folder / "index.html", to_html(tables, figures, facts))
     return Report(folder, text, summaries, found, remark)
 
 

@@ -62,22 +62,11 @@ class Observation:
 
 
 def place_click(area: BoolArray, style: ClickStyle, rng: np.random.Generator) -> tuple[int, int]:
-    """Choose a pixel of an area to click on.
+    """Choose a pixel (row, column) of an area ``(H, W)``, not empty, to click on.
 
-    Parameters
-    ----------
-    area : ndarray of shape (H, W)
-        bool, not empty.
-    style : {"uniform", "central", "realistic"}
-        Any pixel alike (the paper); the pixel deepest inside; or as people click (the idea
-        of RClicks): aimed at with a probability that grows with the square of the depth,
-        and hit with an unsteady hand, again until the area is hit.
-    rng : numpy Generator
-        All randomness.
-
-    Returns
-    -------
-    (row, column)
+    By the style: ``uniform``, any pixel alike (the paper); ``central``, the pixel deepest inside;
+    or ``realistic``, as people click (the idea of RClicks): aimed at with a probability that grows
+    with the square of the depth, and hit with an unsteady hand, again until the area is hit.
     """
     places = np.argwhere(area)
     if style == "uniform":
@@ -98,48 +87,12 @@ def place_click(area: BoolArray, style: ClickStyle, rng: np.random.Generator) ->
     return int(aim[0]), int(aim[1])
 
 
-def agreed_area(masks: BoolArray) -> BoolArray:
-    """Return where most raters agree that the object is: all of them, where they do.
-
-    Parameters
-    ----------
-    masks : ndarray of shape (R, H, W)
-        bool.
-
-    Returns
-    -------
-    ndarray of shape (H, W)
-        bool.
-
-    Raises
-    ------
-    InputError
-        When all masks are empty.
-    """
-    votes = masks.sum(axis=0)
-    if votes.max(initial=0) == 0:
-        raise InputError("all masks are empty; there is no object to click on.")
-    return np.asarray(votes == votes.max())
-
-
 def corrective_click(
     shown: BoolArray, wanted: BoolArray, style: ClickStyle, rng: np.random.Generator
 ) -> Click | None:
-    """Click into the largest connected error; None when there is none.
+    """Click into the largest connected error of the mask shown; None when there is none.
 
-    Parameters
-    ----------
-    shown, wanted : ndarray of shape (H, W)
-        bool.
-    style : {"uniform", "central", "realistic"}
-        See :func:`place_click`.
-    rng : numpy Generator
-        All randomness.
-
-    Returns
-    -------
-    Click or None
-        On the object where something is missing, on the background where too much is shown.
+    On the object where something is missing, on the background where too much is shown.
     """
     parts, count = ndimage.label(shown ^ wanted)
     if count == 0:

@@ -45,27 +45,11 @@ def default_folder() -> Path:
 
 
 def embedding_key(kind: str, weights: str, *arrays: NDArray[Any]) -> str:
-    """Digest what an embedding depends on.
+    """Digest what an embedding depends on, in 40 hexadecimal digits.
 
-    Parameters
-    ----------
-    kind : str
-        What is made of the input; another meaning, layout or device wants another kind.
-    weights : str
-        Digest of the weights file.
-    *arrays : ndarray
-        All that the network sees, of any shape and plain dtype; contiguous ones are hashed
-        without a copy.
-
-    Returns
-    -------
-    str
-        40 hexadecimal digits.
-
-    Raises
-    ------
-    InputError
-        When an array holds Python objects.
+    ``kind`` says what is made of the input (another meaning, layout or device wants another one),
+    ``weights`` is the digest of the weights file, and the arrays are all that the network sees, of
+    any shape and plain dtype; contiguous ones are hashed without a copy.
     """
     if any(array.dtype.hasobject for array in arrays):
         raise InputError("an array of Python objects has no key; give numbers.")
@@ -114,23 +98,10 @@ class EmbeddingCache:
         return self._files is not None and key in self._files
 
     def get(self, key: str) -> Arrays | None:
-        """Return an entry, and mark it as used.
+        """Return an entry, and mark it as used; None where there is none.
 
-        Parameters
-        ----------
-        key : str
-            From :func:`embedding_key`.
-
-        Returns
-        -------
-        dict of str to ndarray, or None
-            As they were put, bit for bit: by name in sorted order, read-only, in C order.
-            ``torch.tensor`` copies them; ``torch.from_numpy`` would warn.  None: a miss.
-
-        Raises
-        ------
-        InputError
-            When the key has another form.
+        The arrays come as they were put, bit for bit: by name in sorted order, read-only, in C
+        order. ``torch.tensor`` copies them; ``torch.from_numpy`` would warn.
         """
         _check(key)
         with self._lock:
@@ -149,20 +120,8 @@ class EmbeddingCache:
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]], *, to_disk: bool = True) -> None:
         """Keep a copy of an entry; what was there under this key is replaced.
 
-        Parameters
-        ----------
-        key : str
-            From :func:`embedding_key`.
-        arrays : mapping of str to ndarray
-            One or more bool, integer or float arrays of any shape.
-        to_disk : bool
-            Whether it is written to the folder as well; the call returns when it is.
-
-        Raises
-        ------
-        InputError
-            When the key has another form, there is no array, or one has a dtype that files
-            do not keep.
+        It has one or more bool, integer or float arrays.  ``to_disk``: it is written to the folder
+        as well, and the call returns when it is.
         """
         _check(key)
         if not arrays:  # some versions of safetensors cannot read a file of none

@@ -63,6 +63,12 @@ def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iter
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text in UTF-8, whole or not at all, with Unix line ends."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success sync it and rename it there."""

@@ -61,30 +61,24 @@ class PreferenceHead(Protocol):
     @property
     def dimension(self) -> int:
         """Number of latent channels of its mixture."""
-        ...
 
     @property
     def size_channel(self) -> int | None:
         """The latent channel that moves the boundary out and in; None without one."""
-        ...
 
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
         """Return the mixture before any pick."""
-        ...
 
     def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
         """Draw latents."""
-        ...
 
     def decode(
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
     ) -> Decoded:
         """Return the mask of each latent."""
-        ...
 
     def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
         """Return the mixture after new prompts, before any update from a pick."""
-        ...
 
     def update(
         self,
@@ -94,7 +88,6 @@ class PreferenceHead(Protocol):
         logits: FloatArray,
     ) -> MixtureParameters:
         """Return the mixture after a pick of the given latents and picked mask logits."""
-        ...
 
 
 def build_head(

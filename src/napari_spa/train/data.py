@@ -49,11 +49,9 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """Return the number of objects."""
-        ...
 
     def __getitem__(self, index: int) -> RatedObject:
         """Return one object."""
-        ...
 
 
 class SyntheticSource:
@@ -194,18 +192,9 @@ def _reduction(image: NDArray[np.uint8]) -> int:
 
 
 def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObject:
-    """Cut an object with its surroundings, reduced when it is large.
+    """Cut an object, (R, H, W) masks of an (H, W, 3) image, with its surroundings.
 
-    Parameters
-    ----------
-    image : ndarray of shape (H, W, 3)
-        uint8.
-    masks : ndarray of shape (R, H, W)
-        bool.
-
-    Returns
-    -------
-    RatedObject
+    It is reduced when it is large.
     """
     union = masks.any(axis=0)
     diameter = 2 * np.sqrt(masks.sum(axis=(1, 2)).mean() / np.pi)

@@ -60,7 +60,6 @@ class Log(Protocol):
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
         """Record one figure."""
-        ...
 
 
 class Windows(Dataset[Window]):
@@ -86,14 +85,7 @@ class Windows(Dataset[Window]):
 
 def collate(windows: Sequence[Window]) -> Batch:
     """Stack windows into a batch."""
-    return Batch(
-        torch.stack([w.pixels for w in windows]),
-        torch.stack([w.targets for w in windows]),
-        torch.stack([w.point for w in windows]),
-        torch.stack([w.visible for w in windows]),
-        torch.stack([w.extents for w in windows]),
-        torch.stack([w.made_up for w in windows]),
-    )
+    return Batch(*map(torch.stack, zip(*windows, strict=True)))
 
 
 def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> float:

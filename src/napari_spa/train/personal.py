@@ -21,7 +21,7 @@ from napari_spa.io.images import open_image, read_label_stack
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.train.data import MIN_AREA, RatedObject
+from napari_spa.train.data import MIN_AREA, ObjectSource, RatedObject
 from napari_spa.train.loop import TrainConfig, Trainer, Windows, collate
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def tune(
         model.spa.state_dict(),
     )
     window = replace(trainer.config.window, size=model.config.image_size)
-    windows = Windows([(_Accepted(learn), 1.0)], window, seed=settings.seed)
+    windows = Windows([(_source(learn), 1.0)], window, seed=settings.seed)
     order = range(settings.steps * settings.batch)
     for batch in DataLoader(windows, batch_size=settings.batch, sampler=order, collate_fn=collate):
         trainer.advance(batch)
@@ -171,20 +171,11 @@ def first_clicks(model: LoadedModel, objects: Iterable[AcceptedObject], seed: in
     return float(np.mean(found))
 
 
-class _Accepted:
-    """Accepted objects as a training source."""
-
-    def __init__(self, objects: Sequence[AcceptedObject]) -> None:
-        # Many objects share an image: it is converted once.
-        images = {id(item.image): item.image for item in objects}
-        pixels = {key: (to_unit_rgb(i) * 255).astype(np.uint8) for key, i in images.items()}
-        self.items = [RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> RatedObject:
-        return self.items[index]
+def _source(objects: Sequence[AcceptedObject]) -> ObjectSource:
+    """Return accepted objects to train on; many share an image, which is converted once."""
+    images = {id(item.image): item.image for item in objects}
+    pixels = {key: (to_unit_rgb(image) * 255).astype(np.uint8) for key, image in images.items()}
+    return ObjectSource([RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects])
 
 
 def _objects(

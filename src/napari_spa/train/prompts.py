@@ -57,18 +57,8 @@ class PlayedPrompts:
 def first_prompts(user: Tensor, points: Tensor, generator: torch.Generator) -> PlayedPrompts:
     """Draw what a user begins with; all rows of a batch begin alike.
 
-    Parameters
-    ----------
-    user : Tensor
-        ``(B, h, w)`` float, the user's masks at half of the model's resolution.
-    points : Tensor
-        ``(B, 2)`` float, first clicks in model pixels.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    PlayedPrompts
+    From the users' masks ``(B, h, w)`` at half of the model's resolution and first clicks ``(B,
+    2)`` in model pixels; the generator is on the CPU.
     """
     size = 2 * user.shape[-1]
     labels = torch.ones(len(user), 1, device=user.device)
@@ -98,20 +88,8 @@ def pick_points(
 ) -> PlayedPrompts:
     """Add the pick's representative point: where it differs most from the mean (paper 3.4).
 
-    Parameters
-    ----------
-    played : PlayedPrompts
-        So far.
-    picked, probability : Tensor
-        ``(B, h, w)`` float in [0, 1]: the picked sample, and the mean of all.
-    chance : float
-        Share of rows that use it.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    PlayedPrompts
+    ``picked`` and ``probability`` are ``(B, h, w)`` in [0, 1], the picked sample and the mean of
+    all; ``chance`` is the share of rows that use it.
     """
     difference = (picked - probability).abs().flatten(1)
     top = difference.topk(_TOP, dim=1).indices
@@ -131,20 +109,8 @@ def corrective_clicks(
 ) -> PlayedPrompts:
     """Add clicks, now and then strokes, inside thick errors of the recommendation.
 
-    Parameters
-    ----------
-    played : PlayedPrompts
-        So far.
-    probability, user : Tensor
-        ``(B, h, w)`` float in [0, 1]: the recommendation and the user's mask.
-    chance : float
-        Share of rows that use it.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    PlayedPrompts
+    ``probability`` and ``user`` are ``(B, h, w)`` in [0, 1], the recommendation and the user's
+    mask; ``chance`` is the share of rows that use it.
     """
     error = ((probability > 0.5) != (user > 0.5)).float()
     thick = functional.avg_pool2d(error[:, None], 5, 1, 2)[:, 0] * error
@@ -163,19 +129,9 @@ def corrective_clicks(
 
 
 def draw_boxes(user: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw boxes around masks, some tight, some loose.
+    """Draw boxes around masks ``(B, h, w)`` at half of the model's resolution, tight and loose.
 
-    Parameters
-    ----------
-    user : Tensor
-        ``(B, h, w)`` float, at half of the model's resolution.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    Tensor
-        ``(B, 4)`` float, (x0, y0, x1, y1) in model pixels, edges of pixels.
+    They are ``(B, 4)``, (x0, y0, x1, y1) in model pixels, edges of pixels.
     """
     inside = user > 0.5
     size = user.shape[-1]

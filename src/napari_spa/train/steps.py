@@ -49,22 +49,10 @@ def in_float32(
 
 @in_float32
 def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of every sample against every user, summed over pixels.
+    """Cross-entropy of every sample against every user, summed over pixels, ``(B, N, R)``.
 
-    ``sum_p softplus(l) - l y``: the first term does not depend on the user, so all
-    pairs cost one product.
-
-    Parameters
-    ----------
-    logits : Tensor
-        ``(B, N, h, w)`` float.
-    targets : Tensor
-        ``(B, R, h, w)`` float in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        ``(B, N, R)`` float.
+    ``sum_p softplus(l) - l y`` of logits ``(B, N, h, w)`` and targets ``(B, R, h, w)``: the first
+    term does not depend on the user, so all pairs cost one product.
     """
     total = functional.softplus(logits).sum(dim=(2, 3))  # (B, N)
     agreement = logits.flatten(2) @ targets.flatten(2).transpose(1, 2)  # (B, N, R)
@@ -73,22 +61,11 @@ def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 @in_float32
 def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
-    """Negative tempered log marginal likelihood of each user under the samples.
+    """Negative tempered log marginal likelihood of each user under the samples, ``(B, R)``.
 
-    ``-T log (1 / N) sum_n exp(-CE_n / T)``: small when at least one sample is the user's
-    whole mask, which makes samples whole hypotheses (docs/method.md, training).
-
-    Parameters
-    ----------
-    cross_entropy : Tensor
-        ``(B, N, R)`` float, summed over pixels.
-    temperature : float
-        T; with a large one this is the mean again and the latent dies.
-
-    Returns
-    -------
-    Tensor
-        ``(B, R)`` float.
+    ``-T log (1 / N) sum_n exp(-CE_n / T)`` of the summed ``(B, N, R)``: small when at least one
+    sample is the user's whole mask, which makes samples whole hypotheses (docs/method.md,
+    training); with a large temperature it is the mean again and the latent dies.
     """
     n = cross_entropy.shape[1]
     evidence = torch.logsumexp(-cross_entropy / temperature, dim=1) - math.log(n)
@@ -97,20 +74,7 @@ def marginal_likelihood(cross_entropy: Tensor, temperature: float) -> Tensor:
 
 @in_float32
 def soft_dice_loss(probability: Tensor, targets: Tensor) -> Tensor:
-    """One minus the soft Dice of a probability map against each user.
-
-    Parameters
-    ----------
-    probability : Tensor
-        ``(B, h, w)`` float in [0, 1].
-    targets : Tensor
-        ``(B, R, h, w)`` float in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        ``(B, R)`` float.
-    """
+    """One minus the soft Dice of maps ``(B, h, w)`` against users ``(B, R, h, w)``: ``(B, R)``."""
     p = probability[:, None]
     overlap = (p * targets).sum(dim=(2, 3))
     total = p.sum(dim=(2, 3)) + targets.sum(dim=(2, 3))
@@ -119,19 +83,9 @@ def soft_dice_loss(probability: Tensor, targets: Tensor) -> Tensor:
 
 @in_float32
 def mean_cross_entropy(probability: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the mean prediction, summed over pixels (Algorithm 1).
+    """Cross-entropy of the mean prediction, summed over pixels, ``(B, R)`` (Algorithm 1).
 
-    Parameters
-    ----------
-    probability : Tensor
-        ``(B, h, w)`` float in [0, 1], mean over samples.
-    targets : Tensor
-        ``(B, R, h, w)`` float in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        ``(B, R)`` float.
+    Of a probability ``(B, h, w)``, the mean over samples, against targets ``(B, R, h, w)``.
     """
     p = probability.clamp(1e-5, 1 - 1e-5)
     odds = torch.log(p) - torch.log1p(-p)
@@ -141,19 +95,9 @@ def mean_cross_entropy(probability: Tensor, targets: Tensor) -> Tensor:
 
 @in_float32
 def intersection_over_union(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean IoU of thresholded predictions with the users' masks; no gradient.
+    """Mean IoU, over users, of thresholded predictions with their masks, ``(B, T)``; no gradient.
 
-    Parameters
-    ----------
-    logits : Tensor
-        ``(B, T, h, w)`` float.
-    targets : Tensor
-        ``(B, R, h, w)`` float in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        ``(B, T)`` float, averaged over users.
+    Of logits ``(B, T, h, w)`` and targets ``(B, R, h, w)``.
     """
     prediction = (logits.detach() > 0).flatten(2).float()
     truth = (targets > 0.5).flatten(2).float()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_spa.core.objects import agreed_area
 from napari_spa.core.transforms import standardise
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ class WindowConfig:
     stretch: float = 0.0  # deviation of the logarithm of the window's aspect
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One training example."""
+class Window(NamedTuple):
+    """One training example; a :class:`~napari_spa.train.steps.Batch` has these in a row."""
 
     pixels: Tensor  # ``(3, S, S)`` float32, standardised
     # ``(R, S / 2, S / 2)`` in [0, 1]: each user's mask as the covered share of each logit's pixel
@@ -59,7 +59,7 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
         seen = agreed = _sample(users, grid, zoom, "zeros")
     else:
         users, repeats = draw_users(item.masks, config.targets, rng), 1
-        seen = _sample(np.concatenate([users, _agreed(item.masks)[None]]), grid, zoom, "zeros")
+        seen = _sample(np.concatenate([users, agreed_area(item.masks)[None]]), grid, zoom, "zeros")
         seen, agreed = seen[:-1], seen[-1:]
     point = _draw_point(agreed[0].numpy(), seen.mean(0).numpy(), rng)
     targets = functional.avg_pool2d(seen, 2).repeat(repeats, 1, 1)
@@ -109,21 +109,9 @@ class _Placement:
 
 
 def draw_users(masks: NDArray[np.bool_], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw users: single raters, and thresholded random combinations (paper 3.5).
+    """Draw users, none empty: single raters, and thresholded random combinations (paper 3.5).
 
-    Parameters
-    ----------
-    masks : ndarray of shape (R, H, W)
-        bool, one per rater.
-    count : int
-        Number of users.
-    rng : numpy Generator
-        All randomness.
-
-    Returns
-    -------
-    ndarray of shape (count, H, W)
-        bool, none empty.
+    From masks ``(R, H, W)`` to ``(count, H, W)``.
     """
     raters = len(masks)
     order = np.concatenate([rng.permutation(raters) for _ in range(-(-count // raters))])
@@ -137,15 +125,6 @@ def draw_users(masks: NDArray[np.bool_], count: int, rng: np.random.Generator) -
         combined = np.einsum("r,rhw->hw", weights, masks) > level
         users.append(combined if combined.any() else masks[index])
     return np.stack(users)
-
-
-def _agreed(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where all raters agree, or most of them where all never do."""
-    agreed: NDArray[np.bool_] = np.asarray(masks.all(axis=0))
-    if not agreed.any():
-        votes = masks.sum(axis=0)
-        agreed = votes == votes.max()
-    return agreed
 
 
 def _draw_placement(

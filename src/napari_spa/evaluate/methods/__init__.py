@@ -50,11 +50,9 @@ class Segmenter(Protocol):
 
     def start(self, click: Click, box: Box | None) -> Observation:
         """Start an object from a click, or from a box where the method takes boxes."""
-        ...
 
     def act(self, act: Action) -> Observation:
         """Go on after what the user did."""
-        ...
 
 
 class Method(Protocol):
@@ -63,16 +61,13 @@ class Method(Protocol):
     @property
     def currencies(self) -> frozenset[Currency]:
         """The acts that it takes."""
-        ...
 
     @property
     def facts(self) -> Mapping[str, object]:
         """What decides its masks besides the bench, and what it cost to train."""
-        ...
 
     def open(self, image: NDArray[np.generic], context: MethodContext) -> Segmenter:
         """Take an image; one segmenter plays its games one after another."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

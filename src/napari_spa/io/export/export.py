@@ -17,7 +17,7 @@ from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.export.labelled import of_item
 from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
 from napari_spa.io.export.volumes import write_label_zarr, write_meshes, write_nifti
-from napari_spa.io.files import atomic_path, write_table
+from napari_spa.io.files import atomic_path, write_table, write_text
 from napari_spa.io.images import ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
     FILE_NAME,
@@ -350,8 +350,9 @@ class _Export:
         if "classes" in request.values and set(request.formats) & set(NUMBERED):
             write_classes(self._note(files.joint("classes", ".json")), self._classes)
         if "coco" in request.formats:
-            with atomic_path(self._note(files.joint("coco", ".json"))) as temporary:
-                temporary.write_text(json.dumps(self._coco.content()) + "\n", encoding="utf-8")
+            write_text(
+                self._note(files.joint("coco", ".json")), json.dumps(self._coco.content()) + "\n"
+            )
         for table, (columns, rows) in self._tables.items():
             write_table(self._note(files.joint(table, ".csv")), rows, columns=tuple(columns))
         return self.report

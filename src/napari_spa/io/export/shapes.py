@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_spa.core.objects import mask_outlines
 from napari_spa.errors import InputError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, write_text
 from napari_spa.io.projects.classes import ObjectNote
 
 if TYPE_CHECKING:
@@ -161,9 +161,8 @@ def write_geojson(path: Path, image: Labelled, classes: Sequence[ObjectClass]) -
                 "properties": said,
             }
         )
-    with atomic_path(path) as temporary:
-        content = {"type": "FeatureCollection", "features": features}
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    content = {"type": "FeatureCollection", "features": features}
+    write_text(path, json.dumps(content) + "\n")
 
 
 def _closed(ring: Any) -> list[list[int]]:  # noqa: ANN401  ndarray of shape (N, 2)

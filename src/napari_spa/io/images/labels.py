@@ -70,13 +70,6 @@ def write_labels(
     progress : callable or None
         Called with the share of a stack that is done and a message; may raise
         ``Cancelled``.
-
-    Raises
-    ------
-    InputError
-        When the labels are not bool or non-negative integers, or are not of the axes.
-    DataError
-        When the file cannot be written.
     """
     import tifffile
 
@@ -90,20 +83,7 @@ def write_labels(
 
 
 def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture for people to look at, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path or str
-        A ``.png`` file.
-    pixels : ndarray of shape (H, W) or (H, W, 3)
-        uint8.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be written.
-    """
+    """Write a picture for people to look at, uint8 ``(H, W)`` or ``(H, W, 3)``, as a ``.png``."""
     import imageio.v3 as iio
 
     with atomic_path(Path(path)) as temporary:
@@ -111,28 +91,12 @@ def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
 
 
 def read_label_stack(path: Path, shape: tuple[int, ...]) -> NDArray[np.integer]:
-    """Read labels of a known extent; axes of length one may be missing in the file.
+    """Read labels of a known shape; axes of length one may be missing in the file.
 
-    Palettes count by number, and colours where red, green and blue agree.
-
-    Parameters
-    ----------
-    path : Path
-        As for :func:`napari_spa.io.images.open.open_image`.
-    shape : tuple of int
-        Of the labels.
-
-    Returns
-    -------
-    ndarray of shape ``shape``
-        As stored; bool as uint8, whole numbers stored as float as uint32 or int64.  A
-        black and white mask in a lossy format, such as JPEG, is 0 and 255.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read, is of another shape, or holds no whole numbers; when a
-        format that changes values holds more than black and white.
+    Palettes count by number, and colours where red, green and blue agree.  Values are as stored;
+    bool as uint8, whole numbers stored as float as uint32 or int64.  A black and white mask in a
+    lossy format, such as JPEG, is 0 and 255.  ``InputError`` for another shape, for what is no
+    whole number, and for more than black and white in a format that changes values.
     """
     path = Path(path)
     with reading(path):

@@ -204,11 +204,8 @@ def _is_output(name: str, known: set[str], ours: bool) -> bool:
 def open_image(path: Path | str) -> ImageFile:
     """Open an image, whatever it is; pixels are read late where the format allows.
 
-    Warns
-    -----
-    ImageWarning
-        When the file holds more than is opened, or should hold more than it does; the same
-        sentences are the ``notes`` of the result.
+    ``ImageWarning`` where the file holds more than is opened, or should hold more than it does; the
+    same sentences are the ``notes`` of the result.
     """
     path = Path(path)
     with reading(path):
@@ -231,28 +228,11 @@ def open_stack(path: Path, shape: tuple[int, ...]) -> ImageFile:
 def read_image(
     path: Path | str, *, index: Sequence[int] | None = None
 ) -> tuple[NDArray[np.generic], ImageInfo]:
-    """Read one plane of an image; see :func:`open_image`.
+    """Read one plane, (H, W) or (H, W, C) as stored, of an image; see :func:`open_image`.
 
-    Parameters
-    ----------
-    path : Path or str
-        The file or folder.
-    index : sequence of int or None
-        The slice of a stack: one number for each axis before rows and columns, as
-        (time, plane).  Negative numbers count from the end.
-
-    Returns
-    -------
-    array : ndarray of shape (H, W) or (H, W, C)
-        Values and type as stored.
-    info : ImageInfo
-        Axes and pixel size.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read, is a stack and no slice was given, or the slice
-        does not exist.
+    ``index`` is the slice of a stack: one number for each axis before rows and columns, as
+    (time, plane); negative numbers count from the end.  ``InputError`` where it is a stack and no
+    slice was given, or the slice does not exist.
     """
     file = open_image(path)
     taken = _checked_index(file, index)

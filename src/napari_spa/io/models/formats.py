@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_spa.core.quality import DIRECTIONS, Calibration, Term
 from napari_spa.errors import CheckpointError, DataError, ModelError
-from napari_spa.io.files import JsonError, atomic_path, explained, parse_json, read_json
+from napari_spa.io.files import JsonError, atomic_path, explained, parse_json, read_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -416,8 +416,7 @@ def save_calibration(
         "terms": {name: [round(v, 5) for v in term] for name, term in calibration.terms.items()},
         "figures": figures,
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_calibration(weights: Path, sha256: str) -> Calibration | None:

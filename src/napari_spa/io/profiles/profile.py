@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.files import JsonError, atomic_path, parse_json, read_small
+from napari_spa.io.files import JsonError, parse_json, read_small, write_text
 from napari_spa.io.models.identity import ModelIdentity
 
 if TYPE_CHECKING:
@@ -388,8 +388,7 @@ class PreferenceProfile:
         DataError
             When the file cannot be written.
         """
-        with atomic_path(Path(path)) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8", newline="\n")
+        write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PreferenceProfile:

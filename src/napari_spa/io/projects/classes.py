@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.presentation import clean_name
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, explained, read_json
+from napari_spa.io.files import JsonError, explained, read_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -159,5 +159,4 @@ def _text(value: object) -> str:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")

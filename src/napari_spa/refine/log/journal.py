@@ -68,7 +68,6 @@ class Sink(Protocol):
 
     def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]], /) -> object:
         """Take one record, or a callable that gives it."""
-        ...
 
 
 class Journal:

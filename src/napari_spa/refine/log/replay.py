@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError, SpaError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
@@ -193,8 +193,5 @@ def differing_pixels(one: LocalMask, other: LocalMask) -> int:
     regions = [mask.region for mask in (one, other) if mask.region.height]
     if not regions:
         return 0
-    top, left = min(r.row for r in regions), min(r.column for r in regions)
-    bottom = max(r.row + r.height for r in regions)
-    right = max(r.column + r.width for r in regions)
-    both = Region(top, left, bottom - top, right - left)
+    both = regions[0].with_all_of(regions[-1])
     return int(np.count_nonzero(one.within(both) != other.within(both)))

@@ -194,12 +194,8 @@ def pack(array: NDArray[np.generic]) -> str:
 def unpack(text: str, dtype: DTypeLike, count: int, *, fewer: bool = False) -> NDArray[Any]:
     """Return the flat array of :func:`pack`, which has ``count`` elements, or ``fewer``.
 
-    No more than these are unpacked: a few bytes of a stranger can stand for many gigabytes.
-
-    Raises
-    ------
-    ValueError, zlib.error
-        When it has another number of elements, or is no text of :func:`pack`.
+    No more than these are unpacked: a few bytes of a stranger can stand for many gigabytes.  Raises
+    ``ValueError`` or ``zlib.error`` for another number of elements and what is no text of it.
     """
     size = count * np.dtype(dtype).itemsize
     reader = zlib.decompressobj()

@@ -155,24 +155,7 @@ def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
 
 
 def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask:
-    """Check a rough mask.
-
-    Parameters
-    ----------
-    mask : array_like of shape (H, W), or LocalMask
-        Non-zero is the object.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    LocalMask
-
-    Raises
-    ------
-    InputError
-        When the shape differs from the image's or the mask is empty.
-    """
+    """Check a rough mask, whose non-zero pixels are the object: not empty, of the image's shape."""
     if not isinstance(mask, LocalMask):
         try:
             array: BoolArray = np.asarray(mask) != 0

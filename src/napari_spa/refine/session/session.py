@@ -266,13 +266,7 @@ class RefinementSession:
         return proposal
 
     def pick(self, index: int, *, progress: Progress = silent) -> Proposal:
-        """Pick a candidate; the preference distribution learns from it.
-
-        Parameters
-        ----------
-        index : int
-            0-based index into ``proposal.candidates``.
-        """
+        """Pick a candidate by its index from 0; the preference distribution learns from it."""
         state = self._choosing("pick").state
         offered = self._rounds.show(state, progress).proposal.candidates
         index = check_pick(index, len(offered))
@@ -281,15 +275,7 @@ class RefinementSession:
     def click(
         self, point: tuple[float, float], label: int = 1, *, progress: Progress = silent
     ) -> Proposal:
-        """Add a click on the object or on the background.
-
-        Parameters
-        ----------
-        point : (row, column)
-            Image pixels.
-        label : int
-            1 on the object, 0 on the background.
-        """
+        """Add a click, (row, column) in image pixels: 1 on the object, 0 on the background."""
         state = self._choosing("click").state
         clicks = [check_click(point, label, self.sampler.shape)]
         return self._prompt("click", state, add_clicks(state.prompts, *clicks), progress)
@@ -327,13 +313,7 @@ class RefinementSession:
     def box(
         self, box: tuple[float, float, float, float], *, progress: Progress = silent
     ) -> Proposal:
-        """Add or replace the box around the object.
-
-        Parameters
-        ----------
-        box : (row0, column0, row1, column1)
-            Edges in image pixels: an image of H rows reaches from 0 to H.
-        """
+        """Add or replace the box (row0, column0, row1, column1) around the object."""
         state = self._choosing("box").state
         prompts = replace(state.prompts, box=check_box(box, self.sampler.shape))
         return self._prompt("box", state, prompts, progress)
@@ -346,11 +326,8 @@ class RefinementSession:
     ) -> Proposal:
         """Move clicks, or take them back; a stroke goes with its clicks, and something must stay.
 
-        Parameters
-        ----------
-        changes : mapping of int to (row, column) or None
-            By the index into ``timeline.state.own_clicks``: where it is now, in image pixels,
-            or None to take it back.
+        ``changes`` has by the index into ``timeline.state.own_clicks`` where it is now, in image
+        pixels, or None to take it back.
         """
         state = self._choosing("edit").state
         own = state.own_clicks
@@ -366,27 +343,16 @@ class RefinementSession:
         return self._prompt("edit", state, prompts, progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
-        """Grow or shrink the recommendation: the same samples at another size.
+        """Grow or shrink the recommendation to a size in [-1, 1]; ``proposal.size`` is today's.
 
         It stays there until a pick says otherwise; what was said at single pixels and by a box
-        holds at any size.  Nothing is decoded again.
-
-        Parameters
-        ----------
-        size : float
-            In [-1, 1], from shrunk to grown; ``proposal.size`` is where it stands now.
+        holds at any size.  It is the same samples: nothing is decoded again.
         """
         state = self._choosing("resize").state
         return self._go(self._transitions.resize(state, check_size(size)), progress)
 
     def at_size(self, size: float) -> Proposal:
-        """Return what ``resize(size)`` would show, and do nothing.
-
-        Parameters
-        ----------
-        size : float
-            In [-1, 1], from shrunk to grown.
-        """
+        """Return what ``resize(size)`` would show, and do nothing."""
         state = self._choosing("resize").state
         moved = self._transitions.resize(state, check_size(size))
         return self._predictor.propose(moved.asked).proposal
@@ -394,12 +360,8 @@ class RefinementSession:
     def set_view(self, view: FieldOfView, *, progress: Progress = silent) -> Proposal:
         """Look at the same object through another field of view.
 
-        A model that always sees the whole image has no other: ``SessionError``.
-
-        Parameters
-        ----------
-        view : FieldOfView
-            Moved into the image, and widened until it holds all prompts.
+        It is moved into the image, and widened until it holds all prompts.  A model that always
+        sees the whole image has no other: ``SessionError``.
         """
         state = self._choosing("set_view").state
         check_view(view)
@@ -413,19 +375,8 @@ class RefinementSession:
     ) -> FieldOfView:
         """Return the field of view of an object that is known roughly, to start from.
 
-        Parameters
-        ----------
-        mask : LocalMask
-            On the image that was set; not empty.
-        context : float
-            Side of the view in extents of the mask.
-        smallest : float
-            Side of the smallest view, in image pixels.
-
-        Returns
-        -------
-        FieldOfView
-            Of models that see whole images, all of the image.
+        It is ``context`` times as wide as the mask, which is not empty, and at least ``smallest``
+        pixels; of models that see whole images it is all of the image.
         """
         return self._predictor.view_of(mask, context=context, smallest=smallest)
 
@@ -516,16 +467,8 @@ class RefinementSession:
     def outline_at(self, point: tuple[float, float]) -> tuple[NDArray[np.float64], ...]:
         """Return roughly what a click would start, and do nothing; quick, for a hovering pointer.
 
-        Parameters
-        ----------
-        point : (row, column)
-            Image pixels.
-
-        Returns
-        -------
-        tuple of ndarray of shape (N, 2)
-            float64 outlines (row, column) in image pixels, from one decoder pass over what is
-            encoded already; none where nothing is.
+        The outlines, (N, 2) float64 rows and columns in image pixels, come from one decoder pass
+        over what is encoded already; there are none where nothing is.
         """
         self._need_image()
         click = check_click(point, 1, self.sampler.shape)
@@ -535,11 +478,6 @@ class RefinementSession:
         """Have another image's embedding ready, at the field of view of the active object.
 
         Does nothing without a cache, or for a model with fields of view and no object.
-
-        Parameters
-        ----------
-        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            The image that may be wanted next.
         """
         timeline = self._timeline  # another thread may go on with the object meanwhile
         view = None if timeline is None else timeline.state.view

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from napari_spa.errors import CheckpointError, DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, read_json
+from napari_spa.io.files import JsonError, atomic_path, read_json, write_text
 from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import load_model
@@ -33,6 +33,7 @@ from napari_spa.train.baselines.networks import (
     build_prompted,
     build_whole_image,
 )
+from napari_spa.train.loop import collate
 from napari_spa.train.steps import Batch
 from napari_spa.train.windows import WindowConfig, draw_window
 
@@ -127,8 +128,7 @@ def _keep(task: Task, base: str, run: Path, facts: dict[str, object]) -> dict[st
     if base == "spa" and isinstance(task.network, Prompted):
         save_model(task.network.spa, run / "spa.safetensors", {"made_with": "napari-spa train"})
     facts["sha256"] = weights_sha256(run / "weights.safetensors")
-    with atomic_path(run / "facts.json") as path:
-        path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_text(run / "facts.json", json.dumps(facts, indent=1))
     return facts
 
 
@@ -210,12 +210,11 @@ class _PromptedTask:
             )
             for index, each in enumerate(aside)
         ]
-        columns = zip(*map(_parts, windows), strict=True)
-        self._aside = Batch(*(torch.stack(column) for column in columns))
+        self._aside = collate(windows)
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         chosen = self._objects[int(rng.integers(len(self._objects)))]
-        return _parts(draw_window(chosen, self._window, rng))
+        return draw_window(chosen, self._window, rng)
 
     def loss(self, batch: Drawn, generator: torch.Generator) -> Tensor:
         return self.network.loss(Batch(*batch), generator)
@@ -228,17 +227,6 @@ class _PromptedTask:
             answer = self.network.answer(batch, torch.Generator().manual_seed(start))
             scores.append(_dice(answer > 0.5, batch.targets[:, 0] > 0.5).cpu())
         return float(torch.cat(scores).mean())
-
-
-def _parts(window: Any) -> Drawn:  # noqa: ANN401  a window's tensors in a batch's order
-    return (
-        window.pixels,
-        window.targets,
-        window.point,
-        window.visible,
-        window.extents,
-        window.made_up,
-    )
 
 
 def _dice(found: Tensor, wanted: Tensor) -> Tensor:

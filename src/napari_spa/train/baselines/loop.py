@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.formats import read_weights_file
+from napari_spa.train.loop import TrainConfig, learning_rate_factor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,24 +74,19 @@ class Task(Protocol):
     @property
     def network(self) -> nn.Module:
         """What is trained."""
-        ...
 
     @property
     def rate(self) -> float:
         """The peak learning rate."""
-        ...
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Draw one example."""
-        ...
 
     def loss(self, batch: Drawn, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch, each part stacked."""
-        ...
 
     def score(self) -> float:
         """Return the mean Dice on what was held aside; the same for the same weights."""
-        ...
 
 
 class _Examples(Dataset[Drawn]):
@@ -139,6 +134,7 @@ class BaselineRun:
         self._task, self._folder, self._config = task, folder, config
         self._compute = compute
         self._plan = json.dumps({**plan, **asdict(config)}, sort_keys=True)
+        self._schedule = TrainConfig(steps=config.steps, warmup=30, decay=0.4)
         self._state = _State()
         task.network.to(compute.device)
         trained = [p for p in task.network.parameters() if p.requires_grad]
@@ -186,7 +182,7 @@ class BaselineRun:
 
     def _advance(self, batch: Drawn) -> float:
         state, network = self._state, self._task.network
-        rate = self._task.rate * _rate_factor(state.step, self._config.steps)
+        rate = self._task.rate * learning_rate_factor(state.step, self._schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         key = self._config.seed * 1_000_003 + state.step
@@ -272,13 +268,3 @@ def train_baseline(
         "score": round(state.best_score, 4),
         "seconds": round(state.seconds, 1),
     }
-
-
-def _rate_factor(step: int, steps: int) -> float:
-    """Warm up over 30 steps, hold, and fall along a half cosine over the last 40 %."""
-    if step < 30:
-        return (step + 1) / 30
-    start = 0.6 * steps
-    if step < start:
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - start) / (steps - start + 1))))
