@@ -210,7 +210,7 @@ def test_what_was_read_stays_in_memory(tmp_path) -> None:
     _assert_same(cache.get(A), _arrays())
 
 
-def test_without_a_folder_and_without_the_disk(tmp_path) -> None:
+def test_without_a_folder() -> None:
     cache = EmbeddingCache(None)
     cache.put(A, _arrays())
     _assert_same(cache.get(A), _arrays())
@@ -218,11 +218,6 @@ def test_without_a_folder_and_without_the_disk(tmp_path) -> None:
     assert B not in cache
     cache.clear()
     assert A not in cache
-
-    cache = EmbeddingCache(tmp_path / "deep" / "er")
-    cache.put(A, _arrays(), to_disk=False)
-    _assert_same(cache.get(A), _arrays())
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_put_replaces_the_first(tmp_path) -> None:

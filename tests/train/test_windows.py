@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from napari_spa.train.data import RatedObject
-from napari_spa.train.windows import Window, WindowConfig, draw_users, draw_window
+from napari_spa.train.windows import WindowConfig, draw_users, draw_window
 
 CONFIG = WindowConfig(size=64)
 
@@ -118,6 +118,6 @@ def test_users_are_raters_and_combinations_of_them() -> None:
 def test_every_part_of_a_window_has_one_type(item) -> None:
     # A batch is stacked in a worker by the type of its first window, and else by the widest.
     drawn = windows(item, CONFIG, 40)
-    for part in fields(Window):
-        assert {getattr(window, part.name).dtype for window in drawn} == {torch.float32}
+    for parts in zip(*drawn, strict=True):
+        assert {part.dtype for part in parts} == {torch.float32}
     assert {float(window.visible) == 1 for window in drawn} == {True, False}

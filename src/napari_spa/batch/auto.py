@@ -144,19 +144,14 @@ def _in_image(view: FieldOfView, part: BoolArray, shape: tuple[int, int]) -> Loc
     return LocalMask.crop(seen, region)
 
 
-_POINTS = 8
-"""Points along a window at most; only those near its middle are asked there."""
-_FEWEST = 4
-"""The smallest windows have so many points along their side."""
-_SMALLEST = 32.0
-"""Side of the smallest windows at least, in pixels."""
-_TRUSTED = 0.5
-"""Predicted quality of an object at least."""
+_POINTS = 8  # points along a window at most; only those near its middle are asked there
+_FEWEST = 4  # the smallest windows have so many points along their side
+_SMALLEST = 32.0  # side of the smallest windows at least, in pixels
+_TRUSTED = 0.5  # predicted quality of an object at least
 _SURE, _CLOSE = 0.6, 0.1
 """What is seen so well, and fills so much of its window, is not asked for again in smaller
 windows."""
-_CUT = 0.15
-"""What touches more of its window's outline is cut off by it."""
+_CUT = 0.15  # what touches more of its window's outline is cut off by it
 _ENOUGH, _FILLS = 5, 0.08
 """When so many objects are there and half of them fill more of their windows, smaller
 windows would cut them."""
@@ -164,10 +159,8 @@ _GOOD, _LIKELY = 0.8, 0.6
 """An outline of which such a Dice is expected is not asked for again; one of less is dropped."""
 _NARROWEST, _WIDEST = 1.2, 12.0
 """Sides of windows, in those of a square as large as the objects that are looked for."""
-_AT_ONCE = 16
-"""Windows that are encoded together."""
-_STRIDE = 0.5
-"""From one window to the next, as a share of their side."""
+_AT_ONCE = 16  # windows that are encoded together
+_STRIDE = 0.5  # from one window to the next, as a share of their side
 _INSIDE, _INSIDE_FIRST = 0.5, 0.7
 """A mask of which so much lies in a surer one is a part of that one."""
 _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0

@@ -55,8 +55,7 @@ class LogText:
             temporary.write_bytes(b"".join(self._lines))
 
 
-_MOST_BYTES = 2**32
-"""Labels of more than this are not held in memory."""
+_MOST_BYTES = 2**32  # labels of more than this are not held in memory
 
 
 class LabelPlanes:

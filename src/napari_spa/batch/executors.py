@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 _GIB = 1 << 30
 _LEAST_MEMORY = _GIB
 """What a process with PyTorch and a small model needs at least, with an image in it."""
-_COPIES = 4
-"""A model's weights count so often: as read, as used, and what is computed with them."""
-_STARTS = 3
-"""So often the start of the processes is tried."""
+_COPIES = 4  # a model's weights count so often: as read, as used, and what is computed with them
+_STARTS = 3  # so often the start of the processes is tried
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -135,8 +133,7 @@ def need_dask() -> None:
         ) from error
 
 
-_WINDOW = 256
-"""So many images are with the scheduler at a time; a graph of all would be large."""
+_WINDOW = 256  # so many images are with the scheduler at a time; a graph of all would be large
 _TICK_SECONDS = 0.5
 _CONNECT_SECONDS = 20
 

@@ -191,8 +191,7 @@ class _Line:
         return InputError(f"{self.path}, line {self.number}: {name} {held}; write {wanted}.")
 
 
-_SHOWN = 3
-"""So many names are said of many."""
+_SHOWN = 3  # so many names are said of many
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,17 +37,14 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import Status
 
 
-SAME = 0.5
-"""IoU with the rough mask, below which it is another thing."""
-SURE = 0.25
-"""A result of more uncertainty is no better than the rough mask."""
+SAME = 0.5  # IoU with the rough mask, below which it is another thing
+SURE = 0.25  # a result of more uncertainty is no better than the rough mask
 
 _LARGEST = 0xFFFFFFFF
 _WHITE = 255
 
 
-_CLOSE = 0.8
-"""An object that was found without prompts is doubtful from this share of the limit on."""
+_CLOSE = 0.8  # an object that was found without prompts is doubtful from this share of the limit on
 
 
 @contextmanager

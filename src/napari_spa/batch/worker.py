@@ -123,8 +123,7 @@ class Finished:
 
 _logger = logging.getLogger(__name__)
 
-_SEEN_SECONDS = 60
-"""So long a shared file system may take to show a new folder on another machine."""
+_SEEN_SECONDS = 60  # so long a shared file system may take to show a new folder on another machine
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS} if os.name == "posix" else set()
 _MATTER = ("imagecodecs", "numpy", "scikit-image", "scikit-learn", "scipy", "tifffile", "torch")

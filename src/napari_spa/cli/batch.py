@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from napari_spa.batch.runner import BatchReport, Estimate
 
 _STOPPED = 130
-_LINE_SECONDS = 60
-"""So often a line goes to a log that no one watches."""
+_LINE_SECONDS = 60  # so often a line goes to a log that no one watches
 
 
 def run(options: argparse.Namespace) -> int:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray
     from napari_spa.refine.preference.summary import ProfileDisagreement
 
 ADDED, REMOVED = ("#{:02x}{:02x}{:02x}".format(*c) for c in (ADDED_COLOUR, REMOVED_COLOUR))

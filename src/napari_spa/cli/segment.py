@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
 _PARTS = ("mask", "added", "removed")
-_MOST_CANDIDATES = 8
-"""More than any model offers."""
+_MOST_CANDIDATES = 8  # more than any model offers
 
 
 def run(options: argparse.Namespace) -> int:

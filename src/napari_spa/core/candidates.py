@@ -87,8 +87,7 @@ def cluster_samples(
     return Clusters(labels, tuple(chosen[k] for k in order), weights)
 
 
-TOP = 20
-"""The paper draws the representative point among this many pixels."""
+TOP = 20  # the paper draws the representative point among this many pixels
 
 
 def representative_point(

@@ -20,7 +20,7 @@ unit                   of every length in the row, ``pixel`` when no spacing was
 centroid_z             mean index along Z, in planes
 centroid_row           mean row, in pixels; pixel centres at whole numbers
 centroid_column        mean column, in pixels
-position_z, _y, _x     the centroid as origin + spacing x index, in units
+position_z, _y, _x     the centroid as spacing x index, in units
 bbox_z0, bbox_z1       first plane, and one past the last
 bbox_row0, _row1       first row, and one past the last
 bbox_column0, _1       first column, and one past the last
@@ -76,12 +76,11 @@ def measure_objects(
     axes: str | None = None,
     spacing: Sequence[float] | None = None,
     unit: str = "pixel",
-    origin: Sequence[float] | None = None,
     intensity: PlaneStack | PlaneReader | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Measures:
     """Measure every object of a label image or stack, with one plane in memory at a time."""
-    grid = stack_grid(labels, axes, spacing, origin)
+    grid = stack_grid(labels, axes, spacing)
     reader = None if intensity is None else plane_reader(intensity, grid)
     positions = list(np.ndindex(*grid.sizes))
     names = _intensity_names(reader, positions)
@@ -194,7 +193,7 @@ def _places(plane: float | None, row: float, column: float, grid: StackGrid) -> 
     centroid: Row = {} if plane is None else {"centroid_z": plane}
     centroid |= {"centroid_row": row, "centroid_column": column}
     return centroid | {
-        f"position_{axis.lower()}": grid.place(axis, index) for axis, index in indices.items()
+        f"position_{axis.lower()}": grid.step(axis) * index for axis, index in indices.items()
     }
 
 

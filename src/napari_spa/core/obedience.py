@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Box, DoubleArray, FloatArray
 
-TOUCH = 0.1
-"""A mask comes within this share of a box's extent to each of its sides."""
-_FLOOR = 1e-3
-"""No sample is less likely at one prompt than this."""
-_SURE = 0.9
-"""How far a contradicted pixel is moved from the threshold towards 0 or 1."""
-_EDGE = 6.0
-"""What an edge of the image costs a label on its way, in steps."""
+TOUCH = 0.1  # a mask comes within this share of a box's extent to each of its sides
+_FLOOR = 1e-3  # no sample is less likely at one prompt than this
+_SURE = 0.9  # how far a contradicted pixel is moved from the threshold towards 0 or 1
+_EDGE = 6.0  # what an edge of the image costs a label on its way, in steps
 _HALVINGS = 8
 
 

@@ -94,10 +94,7 @@ class StackGrid:
 
     axes: str  # A letter for each axis; rows are Y and columns X, wherever they stand
     shape: tuple[int, ...]  # extent along each axis
-    # Distance of neighbours and place of the first pixel along each axis, in units.
-    spacing: tuple[float, ...]
-    # Distance of neighbours and place of the first pixel along each axis, in units.
-    origin: tuple[float, ...]
+    spacing: tuple[float, ...]  # distance of neighbours along each axis, in units
 
     @property
     def names(self) -> str:
@@ -122,10 +119,6 @@ class StackGrid:
         """Return the distance of neighbours along an axis, in units."""
         return self.spacing[self.axes.index(axis)]
 
-    def place(self, axis: str, index: float) -> float:
-        """Return where an index lies along an axis, in units."""
-        return self.origin[self.axes.index(axis)] + self.step(axis) * index
-
     def read(self, array: PlaneStack, position: tuple[int, ...]) -> NDArray[np.generic]:
         """Read one plane, and nothing else, of an array with these axes and perhaps channels.
 
@@ -137,10 +130,7 @@ class StackGrid:
 
 
 def stack_grid(
-    labels: PlaneStack,
-    axes: str | None = None,
-    spacing: Sequence[float] | None = None,
-    origin: Sequence[float] | None = None,
+    labels: PlaneStack, axes: str | None = None, spacing: Sequence[float] | None = None
 ) -> StackGrid:
     """Check what is said about a stack of labels."""
     shape = tuple(int(n) for n in labels.shape)
@@ -152,12 +142,11 @@ def stack_grid(
             f"labels of {len(shape)} axes need as many letters, Y and X among them, not {axes!r}."
         )
     steps = tuple(float(step) for step in (spacing if spacing is not None else [1] * len(shape)))
-    zero = tuple(float(place) for place in (origin if origin is not None else [0] * len(shape)))
-    if not len(steps) == len(zero) == len(shape):
-        raise InputError(f"spacing and origin need one number for each of the axes {named}.")
+    if len(steps) != len(shape):
+        raise InputError(f"spacing needs one number for each of the axes {named}.")
     if not all(math.isfinite(step) and step > 0 for step in steps):
         raise InputError(f"spacing must be positive, not {steps}.")
-    return StackGrid(named, shape, steps, zero)
+    return StackGrid(named, shape, steps)
 
 
 def plane_reader(image: PlaneStack | PlaneReader, grid: StackGrid) -> PlaneReader:

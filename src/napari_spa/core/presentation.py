@@ -17,17 +17,14 @@ OUTLINE_COLOUR = (255, 255, 255)
 """Blue, yellow and white: told apart with any kind of colour vision.  Of the pairs of which that
 holds, these two stand out most from fundus, skin, stained tissue, CT and fluorescence alike."""
 
-_DARKEST, _LIGHTEST = 0.05, 0.75
-"""The range of the grey image: white is for the outline alone."""
+_DARKEST, _LIGHTEST = 0.05, 0.75  # the range of the grey image: white is for the outline alone
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
 SAME, PART, WHOLE = 0.03, 0.35, 2.5
 """Up to which change of area a candidate is nearly the recommendation; below and above which
 ratio of the areas it is a part of it, or what it is a part of."""
-_ELSEWHERE = 0.1
-"""A mask that shares less of itself with the recommendation is another object."""
-_ONE_SIDED = 0.5
-"""From which agreement in direction on a difference lies on one side."""
+_ELSEWHERE = 0.1  # a mask that shares less of itself with the recommendation is another object
+_ONE_SIDED = 0.5  # from which agreement in direction on a difference lies on one side
 _SIDES = ("on the right", "at the bottom", "on the left", "at the top")
 
 

@@ -17,8 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
 
-Signs = Mapping[str, float]
-"""What a round shows about its own quality, by name."""
+Signs = Mapping[str, float]  # what a round shows about its own quality, by name
 
 DIRECTIONS = {
     "agreement": 1,
@@ -44,8 +43,7 @@ _ADVICE = (
     (0.0, "often wrong"),
 )
 """Of masks that reached these, 93, 64 and 9 of 100 had a real Dice of 0.8 (docs/method.md)."""
-_LEAST = 1e-3
-"""A sign of less weight is left out."""
+_LEAST = 1e-3  # a sign of less weight is left out
 _FARTHEST = 3.0
 """A sign counts up to so many deviations from its mean: beyond them nothing was seen."""
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 _LOW, _HIGH = 0.1, 99.9
 _SAMPLE = 1_000_000
-_BEYOND = 1e6
-"""In units of the range: float32 still tells values apart when some are so far off."""
+_BEYOND = 1e6  # in units of the range: float32 still tells values apart when some are so far off
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.evaluate.targets import RatedMasks, Target
     from napari_spa.evaluate.users import Action, Observation
 
-PLAUSIBLE = 0.5
-"""A candidate is plausible when its Dice with some rater is above this."""
+PLAUSIBLE = 0.5  # a candidate is plausible when its Dice with some rater is above this
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,8 +31,7 @@ class Seat:
     clicks: str
 
 
-Key = tuple[str, int, str]
-"""What names a target: image, object, and raters."""
+Key = tuple[str, int, str]  # what names a target: image, object, and raters
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from napari_spa.evaluate.measures import Key, RaterRow, Row
     from napari_spa.evaluate.statistics import Interval
 
-THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90)
-"""Dice at which rounds are counted."""
-
-NEVER = 10
-"""Rounds that a game counts for which never reaches the Dice (paper, section 9)."""
+THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90)  # Dice at which rounds are counted
+NEVER = 10  # rounds that a game counts for which never reaches the Dice (paper, section 9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,7 @@ ClickStyle = Literal["uniform", "central", "realistic"]
 CLICK_STYLES: tuple[ClickStyle, ...] = get_args(ClickStyle)
 Currency = Literal["pick", "click", "box"]
 
-_UNSTEADY = 0.01
-"""Deviation of a realistic click from where it was aimed, in sides of the image."""
+_UNSTEADY = 0.01  # deviation of a realistic click from where it was aimed, in sides of the image
 _TRIES = 20
 _LOOSE = 0.1
 """A drawn box is up to so much wider or narrower at each side, in extents of the object."""

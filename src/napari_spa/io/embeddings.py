@@ -117,11 +117,10 @@ class EmbeddingCache:
                 self._memory.put(key, found)
         return found
 
-    def put(self, key: str, arrays: Mapping[str, NDArray[Any]], *, to_disk: bool = True) -> None:
-        """Keep a copy of an entry; what was there under this key is replaced.
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep a copy of an entry, in place of what was there; it is on disk when this returns.
 
-        It has one or more bool, integer or float arrays.  ``to_disk``: it is written to the folder
-        as well, and the call returns when it is.
+        It has one or more bool, integer or float arrays.
         """
         _check(key)
         if not arrays:  # some versions of safetensors cannot read a file of none
@@ -129,7 +128,7 @@ class EmbeddingCache:
         kept = {name: _frozen(name, arrays[name]) for name in sorted(arrays)}
         with self._lock:
             self._memory.put(key, kept)
-        if to_disk and self._files is not None:
+        if self._files is not None:
             self._files.write(key, kept)
 
     def clear(self) -> None:

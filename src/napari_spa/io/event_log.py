@@ -182,8 +182,7 @@ def read_records(path: Path) -> list[Record]:
 
 LOG_NAME, PROFILE_NAME, _LOCK_NAME = "work.spa.jsonl", "profile.json", "lock"
 KEPT_DAYS, KEPT_TIMES = 60, 10
-_YOUNG_SECONDS = 60
-"""So long after it was made, a folder without a log may be about to get one."""
+_YOUNG_SECONDS = 60  # so long after it was made, a folder without a log may be about to get one
 
 
 def work_root() -> Path:

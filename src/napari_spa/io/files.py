@@ -43,7 +43,7 @@ _swept: set[Path] = set()
 
 
 @contextmanager
-def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success sync it and rename it there."""
     path = Path(path)
     with _writing(path):
@@ -57,7 +57,7 @@ def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iter
             yield temporary
             if sync:
                 _sync(temporary)
-            os.chmod(temporary, _mode(path, private))
+            os.chmod(temporary, _mode(path))
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _sweep(new: Path) -> None:
                 path.unlink()
 
 
-def _mode(path: Path, private: bool) -> int:
+def _mode(path: Path) -> int:
     """Return the mode of what is replaced, else that of any new file."""
     try:
         there = os.lstat(path).st_mode
@@ -194,7 +194,7 @@ def _mode(path: Path, private: bool) -> int:
         there = 0
     if stat.S_ISREG(there):
         return there & 0o777
-    return 0o600 if private else 0o666 & ~_umask()
+    return 0o666 & ~_umask()
 
 
 def _sync(path: Path) -> None:
@@ -262,8 +262,7 @@ def _plain(value: object) -> object:
     return value if item is None else item()
 
 
-LARGEST_FILE = 256 * 2**20
-"""Bytes; a manifest of 100,000 images has some 50 MiB."""
+LARGEST_FILE = 256 * 2**20  # bytes; a manifest of 100,000 images has some 50 MiB
 _DEEPEST = 64
 _LARGEST_NUMBER = 2**64
 _MOST_DIGITS = 21

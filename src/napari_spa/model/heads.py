@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
     from napari_spa.model.spa import HeadKind, ImageEmbedding, PromptEmbedding, Spa
 
-Step = Callable[[float], None]
-"""Called with the share of samples decoded so far; may raise to stop."""
-
-OFFSET_DEVIATION = 0.4
-"""Initial deviation of a boundary offset, in units of the logits' spread."""
+Step = Callable[[float], None]  # called with the share of samples decoded so far; may raise to stop
+OFFSET_DEVIATION = 0.4  # initial deviation of a boundary offset, in units of the logits' spread
 
 _TOKENS = 4
 _CACHE_ELEMENTS = 8 * 16 * 16

@@ -23,7 +23,6 @@ from napari_spa.model.spa import SpaConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
 HIERA = "image_encoder.trunk.patch_embed.proj.weight"
 _SIZE = 1024
 _RENAMED = (
@@ -90,8 +89,7 @@ _TINY_VIT = "image_encoder.patch_embed.seq.0.c.weight"
 _TINY_VIT_SIZE = 1024  # its tensors do not tell; all published ones were trained at it
 # What TinyViT keeps from its time as a classifier, and counters of batch normalisation.
 _UNUSED = re.compile(r"image_encoder\.(norm_head|head)\.|.*\.num_batches_tracked$")
-PATCH = 16
-"""Side of a patch of SAM's ViT in pixels."""
+PATCH = 16  # side of a patch of SAM's ViT in pixels
 _WINDOW = 14
 _PIXEL_MEAN, _PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 

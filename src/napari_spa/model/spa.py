@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from napari_spa.errors import CheckpointError
 from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
-from napari_spa.model.efficientnet import EfficientNetEncoder
-from napari_spa.model.encoder import ConvEncoder
+from napari_spa.model.encoder import ConvEncoder, EfficientNetEncoder, PromptMaps
 from napari_spa.model.hiera import HieraEncoder
 from napari_spa.model.memory import Network, within_memory
 from napari_spa.model.preference import (
@@ -20,7 +19,6 @@ from napari_spa.model.preference import (
     PriorNetwork,
     WeightNetwork,
 )
-from napari_spa.model.prompt_maps import PromptMaps
 from napari_spa.model.sam import (
     EfficientSamTransformer,
     ImageEncoderViT,

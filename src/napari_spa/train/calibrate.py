@@ -39,12 +39,10 @@ if TYPE_CHECKING:
     from napari_spa.core.quality import Calibration
     from napari_spa.core.types import BoolArray, DoubleArray, Proposal
 
-RIDGE = 0.002
-"""Pull of the weights towards zero; hardly anything depends on it."""
+RIDGE = 0.002  # pull of the weights towards zero; hardly anything depends on it
 _FEWEST_SETS = 3
 _ACTS = 3
-_BOXES = 0.15
-"""Share of the objects that are started with a box instead of a click."""
+_BOXES = 0.15  # share of the objects that are started with a box instead of a click
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,7 @@ class _Known:
     mask: BoolArray
 
 
-_RESIZES = 0.15
-"""Share of the acts that move the slider of the size, where that helps."""
+_RESIZES = 0.15  # share of the acts that move the slider of the size, where that helps
 
 
 def known_objects(folder: Path, *, seen: bool, per: int) -> Iterator[_Known]:

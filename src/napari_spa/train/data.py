@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 MAX_DIAMETER = 96
 """Objects larger than this many pixels are stored reduced: a window never needs more."""
 
-MIN_AREA = 30
-"""Smaller objects of label images, in pixels, are left out."""
+MIN_AREA = 30  # smaller objects of label images, in pixels, are left out
 
 _SUPERPIXELS = 64
 _SUPERPIXEL_SIDE = 256
 
-CONTEXT = 10.0
-"""How many diameters of surroundings a stored object keeps."""
+CONTEXT = 10.0  # how many diameters of surroundings a stored object keeps
 
 
 @dataclass(frozen=True, slots=True)

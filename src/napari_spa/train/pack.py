@@ -36,23 +36,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT, VERSION = "napari-spa training data", 1
-MEGABYTES = 38.0
-"""Size that a pack has at most, unless asked otherwise."""
-
-SIDE = 320
-"""Longest side of an image of large objects, and of the surroundings of a rated object."""
-
-_SMALLEST = 32.0
-"""An image is reduced only as long as its objects keep this diameter, in pixels."""
-
-_TILE = 640
-"""Longest side of an image of small objects; larger ones are cut into tiles."""
-
-_SURROUNDINGS = 5.0
-"""Diameters of surroundings that a rated object keeps."""
-
-_RATERS = 16
-"""Most raters of an object: bits of a pixel."""
+MEGABYTES = 38.0  # size that a pack has at most, unless asked otherwise
+SIDE = 320  # longest side of an image of large objects, and of the surroundings of a rated object
+_SMALLEST = 32.0  # an image is reduced only as long as its objects keep this diameter, in pixels
+_TILE = 640  # longest side of an image of small objects; larger ones are cut into tiles
+_SURROUNDINGS = 5.0  # diameters of surroundings that a rated object keeps
+_RATERS = 16  # most raters of an object: bits of a pixel
 
 _MANIFEST = "pack.json"
 _LARGEST_PART = 2**26

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.spa import Spa
 
-FEWEST = 5
-"""Accepted objects below which nothing is learnt."""
+FEWEST = 5  # accepted objects below which nothing is learnt
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 _FIRST = (0.60, 0.74, 0.88)
 """Shares of first prompts: up to here a click, then click and box, then box; else a stroke."""
 
-_STROKE = 4
-"""Points that a stroke is drawn with."""
-
-_TOP = 20
-"""A representative point is one of so many pixels (paper 3.4)."""
+_STROKE = 4  # points that a stroke is drawn with
+_TOP = 20  # a representative point is one of so many pixels (paper 3.4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

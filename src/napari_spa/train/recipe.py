@@ -21,7 +21,7 @@ from napari_spa.datasets import read_splits
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import read_small
 from napari_spa.io.images import read_image
-from napari_spa.model.efficientnet import EfficientNetEncoder, load_pretrained
+from napari_spa.model.encoder import EfficientNetEncoder, load_pretrained
 from napari_spa.train.data import (
     FolderSource,
     LabelSource,
@@ -180,8 +180,7 @@ def imagenet_weights(config: SpaConfig) -> dict[str, Tensor]:
     }
 
 
-GENERATOR = "synthetic"
-"""The word for the procedural generator, where data sets are named."""
+GENERATOR = "synthetic"  # the word for the procedural generator, where data sets are named
 
 
 def open_sources(

@@ -106,11 +106,8 @@ def intersection_over_union(logits: Tensor, targets: Tensor) -> Tensor:
     return (overlap / union.clamp(min=1)).mean(dim=2)
 
 
-QUALITY_SPREAD = 10.0
-"""Temperature of a user's choice between samples, in summed cross-entropy."""
-
-PICK_SPREAD = 0.4
-"""Deviation of the latents after a pick, around those of the picked sample."""
+QUALITY_SPREAD = 10.0  # temperature of a user's choice between samples, in summed cross-entropy
+PICK_SPREAD = 0.4  # deviation of the latents after a pick, around those of the picked sample
 
 
 @dataclass(frozen=True, slots=True)

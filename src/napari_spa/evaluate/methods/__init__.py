@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import EngineConfig
 
 
-__all__ = [
-    "METHODS",
-    "Method",
-    "MethodContext",
-    "MethodEntry",
-    "Segmenter",
-    "find_method",
-    "training_costs",
-]
-
 T = TypeVar("T")
 Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
 

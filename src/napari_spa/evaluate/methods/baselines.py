@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.view import FieldOfView
     from napari_spa.train.baselines.networks import WholeImage
 
-_BOXES = 9
-"""SAM-U asks with so many boxes."""
-
-_JITTER = 0.05
-"""Deviation of each of their edges, in extents of the box."""
+_BOXES = 9  # SAM-U asks with so many boxes
+_JITTER = 0.05  # deviation of each of their edges, in extents of the box
 
 
 @dataclass(frozen=True, slots=True, eq=False)

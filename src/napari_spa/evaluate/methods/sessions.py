@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 
-_FIXED = 1e9
-"""Pseudo-picks that the present value counts for: a pick does not move it."""
+_FIXED = 1e9  # pseudo-picks that the present value counts for: a pick does not move it
 
 
 @dataclass(frozen=True, slots=True)

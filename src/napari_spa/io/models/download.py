@@ -37,8 +37,7 @@ PROXY = "NAPARI_SPA_PROXY"
 Progress = Callable[[float, str], None]
 """Called with the share done, from 0 to 1, and words such as "120 of 375 MB"."""
 
-_CONNECT, _SILENCE = 10.0, 20.0
-"""Seconds to wait for a connection, and for the next bytes of one."""
+_CONNECT, _SILENCE = 10.0, 20.0  # seconds to wait for a connection, and for the next bytes of one
 
 _CHUNK = 1 << 18
 _TRIES = 4

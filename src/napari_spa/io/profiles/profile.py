@@ -181,8 +181,7 @@ _TOLERANCE = 1e-6
 _LARGEST_AREA = 1e15
 _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
-_TOKENS = 4
-"""Hypotheses of a decoder, which the logit head's mixture tells apart."""
+_TOKENS = 4  # hypotheses of a decoder, which the logit head's mixture tells apart
 _MOST_SIZES, _MOST_KINDS, _LONGEST_KIND = 1000, 1000, 200
 """A profile remembers far less; a file that says more is no profile."""
 
@@ -211,48 +210,24 @@ class AcceptedSize:
 class PreferenceProfile:
     """A preference distribution, the evidence behind it and the model it belongs to.
 
-    Attributes
-    ----------
-    model : ModelIdentity
-        The model whose latent space the mixture lives in.
-    mixture : MixtureParameters
-        M components in D channels; without picks it says nothing and is not looked at.
-    picks : int
-        Picks that taught it.
-    images : int
-        Images that taught it, each once: a stack is one image.
-    task : str
-        What is being outlined, in the user's words.
-    name : str
-        The profile's name.
-    objects : int
-        Accepted objects behind ``log_growth``.
-    log_growth : float
-        Sum over them of ``ln(accepted area / first recommended area)``.
-    taught : mapping of str to int
-        Picks by image, named by a digest of its pixels; images that taught a profile of an
-        earlier version are not in it.
-    sizes : tuple of AcceptedSize
-        How large the objects were that were accepted last, the latest at the end.
-    kinds : tuple of str
-        Of what kinds the images were that taught it, such as "grey, 16 bit", in their order.
-
-    Raises
-    ------
-    ProfileError
-        When the mixture is none, a count is negative or a number not finite.
+    ``ProfileError`` when the mixture is none, a count is negative or a number not finite.
     """
 
-    model: ModelIdentity
+    model: ModelIdentity  # whose latent space the mixture lives in
+    # M components in D channels; without picks it says nothing and is not looked at.
     mixture: MixtureParameters
-    picks: int = 0
-    images: int = 0
-    task: str = ""
-    name: str = ""
-    objects: int = 0
+    picks: int = 0  # picks that taught it
+    images: int = 0  # images that taught it, each once: a stack is one image
+    task: str = ""  # what is being outlined, in the user's words
+    name: str = ""  # the profile's name
+    objects: int = 0  # accepted objects behind ``log_growth``
+    # Sum over them of ``ln(accepted area / first recommended area)``.
     log_growth: float = 0.0
+    # Picks by image, named by a digest of its pixels; images that taught a profile of an earlier
+    # version are not in it.
     taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    sizes: tuple[AcceptedSize, ...] = ()
+    sizes: tuple[AcceptedSize, ...] = ()  # of the objects accepted last, the latest at the end
+    # Of what kinds the images were that taught it, such as "grey, 16 bit", in their order.
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -268,19 +243,9 @@ class PreferenceProfile:
 
     @classmethod
     def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
-        """Return a profile that has learnt nothing yet.
+        """Return a profile that has learnt nothing yet, to be used with a model.
 
-        Parameters
-        ----------
-        model : ModelIdentity
-            The model that it will be used with.
-        name, task : str
-            What it is called, and what is outlined.
-
-        Returns
-        -------
-        PreferenceProfile
-            Of one component around 0, in as many channels as the model's mixture has.
+        Of one component around 0, in as many channels as the model's mixture has.
         """
         channels = {"logit": 1 + _TOKENS, "both": model.latent_dim + 1}
         width = max(1, channels.get(model.head, model.latent_dim))
@@ -292,18 +257,7 @@ class PreferenceProfile:
         return PreferenceProfile(self.model, _says_nothing(width), task=self.task, name=self.name)
 
     def check(self, identity: ModelIdentity) -> None:
-        """Refuse to be used with another model than the one it was made with.
-
-        Parameters
-        ----------
-        identity : ModelIdentity
-            The model in use.
-
-        Raises
-        ------
-        ProfileError
-            When weights, head, sampler or latent size differ.
-        """
+        """Refuse to be used with another model: other weights, head, sampler or latent size."""
         if self.model.interchangeable(identity):
             return
         raise ProfileError(
@@ -312,13 +266,7 @@ class PreferenceProfile:
         )
 
     def to_json(self) -> str:
-        """Write it as text.
-
-        Returns
-        -------
-        str
-            JSON of the present schema version; every number is kept exactly.
-        """
+        """Write it as JSON of the present schema version; every number is kept exactly."""
         mixture = {
             "weights": self.mixture.weights.tolist(),
             "means": self.mixture.means.tolist(),
@@ -343,21 +291,9 @@ class PreferenceProfile:
 
     @classmethod
     def from_json(cls, text: str) -> PreferenceProfile:
-        """Read it from text, strictly.
+        """Read it strictly from the text of :meth:`to_json`, of this or an earlier version.
 
-        Parameters
-        ----------
-        text : str
-            What :meth:`to_json` gave, in this or an earlier version of the format.
-
-        Returns
-        -------
-        PreferenceProfile
-
-        Raises
-        ------
-        ProfileError
-            When it is no profile, damaged, or of a newer version.
+        ``ProfileError`` when it is no profile, damaged, or of a newer version.
         """
         content = read_content(text)
         mixture, taught = _mapping_in(content, "mixture"), _mapping_in(content, "taught")
@@ -376,37 +312,14 @@ class PreferenceProfile:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or Path
-            File to write.
-
-        Raises
-        ------
-        DataError
-            When the file cannot be written.
-        """
+        """Write it to a file, whole or not at all; ``DataError`` where that cannot be."""
         write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PreferenceProfile:
-        """Read it from a file.
+        """Read it from a file of :meth:`save`.
 
-        Parameters
-        ----------
-        path : str or Path
-            File of :meth:`save`.
-
-        Returns
-        -------
-        PreferenceProfile
-
-        Raises
-        ------
-        ProfileError
-            When the file is missing, no profile, damaged, or of a newer version.
+        ``ProfileError`` when the file is missing, no profile, damaged, or of a newer version.
         """
         try:
             return cls.from_json(read_small(Path(path), _LARGEST_FILE).decode("utf-8"))

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from napari_spa.io.models.identity import ModelIdentity
 
-__all__ = ["ProfileStore", "StoreEntry", "profiles_root", "update_profile"]
-
-
 _FORBIDDEN = '<>:"/\\|?*'
 _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"
@@ -29,8 +26,7 @@ _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
 """Windows takes these for devices, whatever follows a dot."""
 _LONGEST = 96
 """Bytes of a file's stem: temporary and lock names around it fit the strictest file systems."""
-_PATIENCE = 10.0
-"""Seconds to wait for another window, which needs a few milliseconds."""
+_PATIENCE = 10.0  # seconds to wait for another window, which needs a few milliseconds
 
 
 def update_profile(

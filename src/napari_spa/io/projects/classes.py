@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "classes.json"
 KIND, VERSION = "napari-spa classes", 1
-MOST = 255
-"""A semantic export holds them in one byte."""
+MOST = 255  # a semantic export holds them in one byte
 
 # Okabe and Ito's, told apart with any kind of colour vision.
 _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2", "#999999")

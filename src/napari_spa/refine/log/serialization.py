@@ -27,15 +27,11 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.hypotheses import Hypothesis
 
 Record = dict[str, Any]
-_LARGEST_MIXTURE = 2**18
-"""Components times channels; those of our models have some hundreds."""
+_LARGEST_MIXTURE = 2**18  # components times channels; those of our models have some hundreds
 _LARGEST_GRID = 4096
-_LONGEST_PATH = 2**21
-"""Numbers in the path of a brush stroke, two for each place."""
-_LARGEST_LASSO = 2**26
-"""Pixels in the rectangle around one."""
-_LARGEST_MASK = 2**31
-"""Pixels, where no image says how many there can be."""
+_LONGEST_PATH = 2**21  # numbers in the path of a brush stroke, two for each place
+_LARGEST_LASSO = 2**26  # pixels in the rectangle around one
+_LARGEST_MASK = 2**31  # pixels, where no image says how many there can be
 _ACTS = get_args(Act)
 
 

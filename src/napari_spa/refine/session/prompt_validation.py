@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.view import FieldOfView
 
-_LARGEST_PIXEL = 1e9
-"""Micrometres: a kilometre, for those who look at the earth."""
+_LARGEST_PIXEL = 1e9  # micrometres: a kilometre, for those who look at the earth
 
 
 def check_prompts(

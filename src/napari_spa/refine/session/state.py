@@ -54,48 +54,23 @@ Act = Literal["start", "pick", "click", "stroke", "box", "edit", "view", "resize
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """One act of the user, and what it led to.
+    """One act of the user, and what it led to."""
 
-    Attributes
-    ----------
-    act : {"start", "pick", "click", "stroke", "box", "edit", "view", "resize"}
-        What they did; "edit" moved or took back clicks.
-    round : int
-        Number of the round that it led to.
-    seed : int
-        Seed of that round.
-    pick : int or None
-        Index of the picked candidate.
-    prompts : Prompts
-        All prompts after the act.
-    offered : tuple of (int, int, float)
-        For each candidate that was on offer: pixels added, removed, and its weight.
-    mixture : MixtureParameters
-        The preference distribution after the act.
-    view : FieldOfView
-        The field of view after the act.
-    entropy : (int, int)
-        The session's seed and the object's number, from which later seeds follow.
-    time : float
-        When, in seconds since 1970.
-    hypotheses : tuple of Hypothesis or None
-        What else the prompts may mean from now on; None when that stays as it was.
-    size : float or None
-        Where on the size axis, in [-1, 1], the recommendation is held from now on; None
-        where the mixture decides it.
-    """
-
-    act: Act
-    round: int
+    act: Act  # "edit" moved or took back clicks
+    round: int  # number of the round that it led to, and the seed of that round
     seed: int
-    pick: int | None
-    prompts: Prompts
+    pick: int | None  # index of the picked candidate
+    prompts: Prompts  # all of them after the act
+    # Of each candidate that was on offer: pixels added, removed, and its weight.
     offered: tuple[tuple[int, int, float], ...]
-    mixture: MixtureParameters
-    view: FieldOfView
-    entropy: tuple[int, int]
-    time: float
+    mixture: MixtureParameters  # the preference distribution after the act
+    view: FieldOfView  # after the act
+    entropy: tuple[int, int]  # the session's seed and the object's number: later seeds follow
+    time: float  # in seconds since 1970
+    # What else the prompts may mean from now on; None when that stays as it was.
     hypotheses: tuple[Hypothesis, ...] | None = None
+    # Where on the size axis, in [-1, 1], the recommendation is held from now on; None where the
+    # mixture decides it.
     size: float | None = None
 
     @property
@@ -225,24 +200,12 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RefinementResult:
-    """What accepting an object leaves.
+    """What accepting an object leaves."""
 
-    Attributes
-    ----------
-    proposal : Proposal
-        What was accepted.
-    rounds : int
-        Number of rounds that were shown.
-    decisions : tuple of Decision
-        What the user did.
-    profile : PreferenceProfile
-        What was learnt about them so far.
-    """
-
-    proposal: Proposal
-    rounds: int
-    decisions: tuple[Decision, ...]
-    profile: PreferenceProfile
+    proposal: Proposal  # what was accepted
+    rounds: int  # number of rounds that were shown
+    decisions: tuple[Decision, ...]  # what the user did
+    profile: PreferenceProfile  # what was learnt about them so far
 
     @property
     def mask(self) -> BoolArray:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _KEPT_BYTES = 32 * 2**20
 """Rounds that were shown are kept up to this size, so that undo answers at once."""
-_CHOICES = 4
-"""So many of the latest picks on an object are weighed; the mixture remembers all."""
+_CHOICES = 4  # so many of the latest picks on an object are weighed; the mixture remembers all
 
 
 class RoundCache:

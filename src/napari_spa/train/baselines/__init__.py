@@ -71,8 +71,7 @@ BASELINES = (*PROMPTED, *WHOLE_IMAGE)
 ``NAME@RATER`` is one that learns from one rater alone, ``NAME~RATER`` from all but one.
 """
 
-_SCORED = 96
-"""At most so many objects held aside are scored."""
+_SCORED = 96  # at most so many objects held aside are scored
 
 
 def split_name(name: str) -> tuple[str, str | None, str | None]:

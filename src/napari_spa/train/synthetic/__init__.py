@@ -26,17 +26,6 @@ if TYPE_CHECKING:
     from napari_spa.train.synthetic.shapes import Target
 
 
-__all__ = [
-    "KINDS",
-    "LOOKS",
-    "RaterStyle",
-    "SyntheticSample",
-    "generate",
-    "random_panel",
-    "random_style",
-]
-
-
 class _Kind(NamedTuple):
     """What a sample may show."""
 
@@ -56,11 +45,8 @@ _KINDS = {
     "tissue": _Kind(tissue, 0.11, ("stained",), (0.10, 0.45)),
 }
 
-KINDS: tuple[str, ...] = tuple(_KINDS)
-"""What a sample shows."""
-
-LOOKS: tuple[str, ...] = tuple(PALETTES)
-"""How a sample is imaged."""
+KINDS: tuple[str, ...] = tuple(_KINDS)  # what a sample shows
+LOOKS: tuple[str, ...] = tuple(PALETTES)  # how a sample is imaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from napari_spa.train.synthetic.scene import Layer
     from napari_spa.train.synthetic.shapes import Target
 
-Colour = NDArray[np.float32]
-"""One grey value, shape ``(1,)``, or one RGB colour, shape ``(3,)``."""
+Colour = NDArray[np.float32]  # one grey value, shape ``(1,)``, or one RGB colour, shape ``(3,)``
 
 ROLES = ("bg", "object", "peer", "inner", "other", "line", "wall", "rim", "void")
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Field = NDArray[np.float32]
-"""A float32 image plane, shape ``(size, size)`` unless stated otherwise."""
+Field = NDArray[np.float32]  # a float32 image plane, shape ``(size, size)`` unless stated otherwise
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_spa.errors import CheckpointError
-from napari_spa.model.efficientnet import (
+from napari_spa.model.encoder import (
     LITE0,
     STEM,
     ConvAffine,
