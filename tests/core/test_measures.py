@@ -219,7 +219,7 @@ def test_progress_and_cancel(stack: np.ndarray) -> None:
         (np.zeros((3, 3, 3), int), {"axes": "YYX"}, "need as many letters"),
         (np.zeros((3, 3), int), {"spacing": (1,)}, "one number for each"),
         (np.zeros((3, 3), int), {"spacing": (1, 0)}, "must be positive"),
-        (np.zeros((3, 3), int), {"origin": (1, 2, 3)}, "one number for each"),
+        (np.zeros((3, 3), int), {"spacing": (1, 2, 3)}, "one number for each"),
         (np.zeros((3, 3), int), {"intensity": np.zeros((3, 4))}, "does not fit"),
         (np.ones((3, 3), int), {"intensity": lambda position: np.zeros((3, 4))}, "does not fit"),
     ],

@@ -273,10 +273,7 @@ def _starts(extent: int, side: float) -> DoubleArray:
     return np.linspace(0, extent - side, int(np.ceil((extent - side) / (_STRIDE * side))) + 1)
 
 
-def _nearest(
-    positions: DoubleArray,
-    middles: DoubleArray,
-) -> NDArray[np.intp]:
+def _nearest(positions: DoubleArray, middles: DoubleArray) -> NDArray[np.intp]:
     """Return for each position the window whose middle is nearest."""
     nearest: NDArray[np.intp] = np.abs(positions[:, None] + 0.5 - middles).argmin(axis=1)
     return nearest

@@ -49,9 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _export(
-    options: argparse.Namespace,
-    request: ExportRequest,
-    progress: Callable[[float, str], None],
+    options: argparse.Namespace, request: ExportRequest, progress: Callable[[float, str], None]
 ) -> ExportReport:
     from napari_spa.io.export import export_image, export_project, of_file
     from napari_spa.io.projects.paths import is_project, project_path

@@ -146,11 +146,7 @@ _INCHES, _DPI = 7.0, 110
 
 
 def draw_overlay(
-    image: NDArray[np.generic],
-    found: ProfileDisagreement,
-    path: Path,
-    *,
-    names: tuple[str, str],
+    image: NDArray[np.generic], found: ProfileDisagreement, path: Path, *, names: tuple[str, str]
 ) -> None:
     """Draw, as a PNG, the object with what only the first and only the second user would draw."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

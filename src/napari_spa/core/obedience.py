@@ -279,11 +279,7 @@ def enforce(
 
 
 def _settle(
-    one: FloatArray,
-    threshold: float,
-    places: NDArray[np.int64],
-    labels: BoolArray,
-    radius: float,
+    one: FloatArray, threshold: float, places: NDArray[np.int64], labels: BoolArray, radius: float
 ) -> None:
     """Give contradicted places their label, in place."""
     reach = int(np.ceil(3 * radius)) + 1

@@ -117,11 +117,7 @@ def measure_game(
         )
         agreement += [
             RaterRow(
-                **names,
-                round=number,
-                rater=rater,
-                included=rater in target.raters,
-                dice=value,
+                **names, round=number, rater=rater, included=rater in target.raters, dice=value
             )
             for rater, value in zip(rated.raters, raters, strict=True)
         ]

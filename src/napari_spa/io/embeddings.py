@@ -79,11 +79,7 @@ class EmbeddingCache:
     """
 
     def __init__(
-        self,
-        folder: Path | None,
-        *,
-        memory_bytes: int = 256 * 2**20,
-        disk_bytes: int = 4 * 2**30,
+        self, folder: Path | None, *, memory_bytes: int = 256 * 2**20, disk_bytes: int = 4 * 2**30
     ) -> None:
         self._memory = _Memory(memory_bytes)
         self._files = None if folder is None else _Files(Path(folder), disk_bytes)

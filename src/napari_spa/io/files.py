@@ -223,10 +223,7 @@ def _umask() -> int:
 
 
 def write_table(
-    path: Path | str,
-    rows: Iterable[Mapping[str, object]],
-    *,
-    columns: Sequence[str] = (),
+    path: Path | str, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str] = ()
 ) -> None:
     """Write rows as a CSV file, whole or not at all.
 

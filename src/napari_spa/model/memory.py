@@ -41,9 +41,7 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
 
-def within_memory(
-    method: Callable[Concatenate[N, P], T],
-) -> Callable[Concatenate[N, P], T]:
+def within_memory(method: Callable[Concatenate[N, P], T]) -> Callable[Concatenate[N, P], T]:
     """Let a method of a network in evaluation go on when its device is out of memory.
 
     Its tensors, and named tuples of tensors, have one row, or as many as the longest of

@@ -199,10 +199,7 @@ def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObjec
     rows, columns = np.nonzero(union)
     half = int(CONTEXT / 2 * diameter) + 8
     row, column = int(rows.mean()), int(columns.mean())
-    cut = (
-        slice(max(row - half, 0), row + half),
-        slice(max(column - half, 0), column + half),
-    )
+    cut = (slice(max(row - half, 0), row + half), slice(max(column - half, 0), column + half))
     image, masks = image[cut], masks[:, *cut]
     step = int(diameter // MAX_DIAMETER) + 1
     if step > 1:

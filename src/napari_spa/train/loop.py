@@ -124,10 +124,7 @@ class Trainer:
         known = {id(parameter) for parameter in encoder}
         rest = [p for p in self.model.parameters() if id(p) not in known]
         self.optimiser = torch.optim.AdamW(
-            [
-                {"params": encoder, "factor": config.encoder_rate},
-                {"params": rest, "factor": 1.0},
-            ],
+            [{"params": encoder, "factor": config.encoder_rate}, {"params": rest, "factor": 1.0}],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=device.type == "cuda",

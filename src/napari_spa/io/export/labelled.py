@@ -9,13 +9,7 @@ import numpy as np
 
 from napari_spa.errors import SpaError
 from napari_spa.io.images import ImageFile, open_image, read_label_stack
-from napari_spa.io.projects.classes import (
-    ObjectClass,
-    ObjectNote,
-    class_values,
-    noted,
-    read_notes,
-)
+from napari_spa.io.projects.classes import ObjectClass, ObjectNote, class_values, noted, read_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 
 if TYPE_CHECKING:

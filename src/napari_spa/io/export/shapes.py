@@ -46,12 +46,7 @@ class CocoWriter:
         """Add a plane, (H, W), with its objects; ``index`` is the slice of a stack, else ``()``."""
         number = len(self._images) + 1
         height, width = labels.shape
-        image: dict[str, Any] = {
-            "id": number,
-            "file_name": name,
-            "height": height,
-            "width": width,
-        }
+        image: dict[str, Any] = {"id": number, "file_name": name, "height": height, "width": width}
         if index:
             image["slice"] = list(index)
         self._images.append(image)
@@ -88,9 +83,7 @@ class CocoWriter:
         }
 
 
-def objects_of(
-    labels: NDArray[np.integer],
-) -> Iterator[tuple[int, int, int, NDArray[np.bool_]]]:
+def objects_of(labels: NDArray[np.integer]) -> Iterator[tuple[int, int, int, NDArray[np.bool_]]]:
     """Yield label, first row, first column and mask within its box of each object."""
     from skimage.measure import regionprops
     from skimage.segmentation import relabel_sequential

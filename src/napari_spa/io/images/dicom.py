@@ -200,11 +200,7 @@ def read_series(path: Path, files: Sequence[Path]) -> RawImage:
 
 
 def _stack(
-    path: Path,
-    order: list[list[_Frame]],
-    axes: str,
-    distance: float | None,
-    notes: tuple[str, ...],
+    path: Path, order: list[list[_Frame]], axes: str, distance: float | None, notes: tuple[str, ...]
 ) -> RawImage:
     """Return the frames, by time and place, as one array."""
     flat = [frame for row in order for frame in row]

@@ -34,11 +34,7 @@ class LazyArray:
     """What napari and this package ask of an array, read part by part."""
 
     def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        read: Callable[[Spans], Any],
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[Spans], Any]
     ) -> None:
         self.shape, self.dtype = shape, dtype
         self._path, self._read_spans = path, read

@@ -176,11 +176,7 @@ def describe(model: LoadedModel) -> dict[str, object]:
 
 
 def _build(
-    entry: ModelEntry,
-    path: Path,
-    stored: WeightsFile,
-    head: str | None,
-    image_size: int | None,
+    entry: ModelEntry, path: Path, stored: WeightsFile, head: str | None, image_size: int | None
 ) -> tuple[Weights, Spa]:
     from napari_spa.model.assemble import assemble, at_image_size
 

@@ -319,10 +319,7 @@ class RefinementSession:
         return self._prompt("box", state, prompts, progress)
 
     def edit(
-        self,
-        changes: Mapping[int, tuple[float, float] | None],
-        *,
-        progress: Progress = silent,
+        self, changes: Mapping[int, tuple[float, float] | None], *, progress: Progress = silent
     ) -> Proposal:
         """Move clicks, or take them back; a stroke goes with its clicks, and something must stay.
 

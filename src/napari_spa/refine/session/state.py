@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import (
-        BoolArray,
-        Click,
-        MixtureParameters,
-        Prompts,
-        Proposal,
-        Stroke,
-    )
+    from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal, Stroke
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.choices import Choice
     from napari_spa.refine.engine.hypotheses import Hypothesis

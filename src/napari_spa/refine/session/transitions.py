@@ -106,11 +106,7 @@ class Transitions:
         ``like`` is the record of the same act, whose seed and time are taken.
         """
         after = self._after(
-            state,
-            ("resize", None),
-            state.prompts,
-            mixture=state.mixture,
-            like=like,
+            state, ("resize", None), state.prompts, mixture=state.mixture, like=like
         )
         # The same samples are shown at another size: nothing is drawn or decoded again.
         return _changed(after, size=size, seed=state.seed)

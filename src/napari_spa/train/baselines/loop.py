@@ -250,11 +250,7 @@ class BaselineRun:
 
 
 def train_baseline(
-    task: Task,
-    folder: Path,
-    config: BaselineConfig,
-    plan: dict[str, object],
-    compute: Compute,
+    task: Task, folder: Path, config: BaselineConfig, plan: dict[str, object], compute: Compute
 ) -> dict[str, object]:
     """Train a baseline, or go on with it, and return what it cost."""
     config.check()

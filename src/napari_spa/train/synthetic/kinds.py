@@ -41,9 +41,7 @@ def nuclei(stage: Stage) -> Target:
     """Blob-like nuclei among many neighbours of the same look."""
     rng, size, radius = stage.rng, stage.size, stage.radius
     stage.add(np.zeros((size, size), np.float32), "bg")
-    stage.ground(
-        surface(stage, 0.3 * size, 0.08) + uneven(stage, 0.1),
-    )
+    stage.ground(surface(stage, 0.3 * size, 0.08) + uneven(stage, 0.1))
     if stage.chance(0.5):
         clutter(stage)
     coordinates = grid_warp(
@@ -118,9 +116,7 @@ def cells(stage: Stage) -> Target:
     if stage.chance(0.3):
         return _packed(stage)
     rng, size, radius = stage.rng, stage.size, stage.radius
-    stage.ground(
-        surface(stage, stage.uniform(4, 40), 0.2) + uneven(stage, 0.2),
-    )
+    stage.ground(surface(stage, stage.uniform(4, 40), 0.2) + uneven(stage, 0.2))
     clutter(stage)
     inner = stage.chance(0.3)
     cell_radius = radius * stage.uniform(1.6, 2.6) if inner else radius
@@ -281,9 +277,7 @@ def disc(stage: Stage) -> Target:
     cup_asked = stage.chance(0.15)
     disc_radius = radius / stage.uniform(0.35, 0.8) if cup_asked else radius
     cup_radius = radius if cup_asked else radius * stage.uniform(0.3, 0.75)
-    stage.ground(
-        surface(stage, 0.15 * size, 0.08) + uneven(stage, 0.2),
-    )
+    stage.ground(surface(stage, 0.15 * size, 0.08) + uneven(stage, 0.2))
     angle = rng.uniform(0, np.pi)
     sdf = oval(stage, stage.centre, disc_radius, stage.uniform(1.0, 1.25), angle)
     temporal = rng.uniform(0, 2 * np.pi)
@@ -364,9 +358,7 @@ def _lung(stage: Stage) -> None:
 def _organ(stage: Stage) -> None:
     """Grainy organ with vessels, or a head with skull and ventricles."""
     rng, size = stage.rng, stage.size
-    stage.ground(
-        surface(stage, stage.uniform(6, 30), stage.uniform(0.1, 0.3)),
-    )
+    stage.ground(surface(stage, stage.uniform(6, 30), stage.uniform(0.1, 0.3)))
     count = int(rng.integers(0, 14))
     if count:
         lines = curves(
@@ -541,9 +533,7 @@ def _places(stage: Stage, spacing: float) -> Field:
 def coins(stage: Stage) -> Target:
     """Nearly round or polygonal solid objects with strong internal relief."""
     rng, size, radius = stage.rng, stage.size, stage.radius
-    stage.ground(
-        surface(stage, 0.2 * size, 0.12) + uneven(stage, 0.35),
-    )
+    stage.ground(surface(stage, 0.2 * size, 0.12) + uneven(stage, 0.35))
     if stage.chance(0.3):
         clutter(stage)
     yy, xx = grid_warp(stage, stage.uniform(0, 0.02) * radius, 0.8 * radius)
