@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ import numpy as np
 from vispy.gloo.glir import GlirProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari.layers import Labels
     from numpy.typing import NDArray
 
@@ -120,6 +124,26 @@ _logger = logging.getLogger(__name__)
 
 # What PyTorch's extension module links to, in the order in which each needs those before it.
 _LIBRARIES = ("c10", "torch_cpu", "torch", "torch_python")
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Import much without Python's search for garbage, in which no thread runs.
+
+    Each time the objects have grown by a quarter Python looks at all of them, which takes a
+    napari with PyTorch 100 to 250 ms: while PyTorch is imported, four times.  What is there
+    at the end counts as old, or it would be looked at for its number right after.
+    """
+    if not gc.isenabled():  # someone else does without
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.unfreeze()  # to where old objects are: they are still found when they are garbage
+        gc.enable()
 
 
 def load_torch() -> None:

@@ -227,8 +227,7 @@ class AnnotatedImage:
             return
         self.mask.make()
         yield
-        self.prompts.make()
-        yield
+        yield from self.prompts.steps()
         self._end_preview()
         self._flipped = self._sized = None
         self.active, self._overlap = replace(active, shown=shown, taken=False), overlap
@@ -266,8 +265,7 @@ class AnnotatedImage:
         """Make the layers before they are needed, one a step: each takes napari a while."""
         self.mask.make()
         yield
-        self.prompts.make()
-        yield
+        yield from self.prompts.steps()
         yield from self.candidates.make()
 
     def accept(self, overlap: Overlap, class_name: str = "") -> tuple[int, int]:

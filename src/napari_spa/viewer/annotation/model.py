@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.compat import load_torch, no_collections
 
 if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
@@ -22,10 +23,9 @@ SessionFactory = Callable[[str], RefinementSession]
 """Makes a session from a model's name or path."""
 
 
+@no_collections()
 def make_session(model: str, settings: Settings | None = None) -> RefinementSession:
     """Load a model and return a session for it."""
-    from napari_spa.viewer.compat import load_torch
-
     load_torch()
     from napari_spa.io.embeddings import EmbeddingCache, default_folder
     from napari_spa.io.models.load import load_model
@@ -38,6 +38,7 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     return RefinementSession(loaded, cache=cache)
 
 
+@no_collections()
 def rehearse(session: RefinementSession, progress: Progress) -> None:
     """Play a round on noise with a session's model, so that the first click is no slower.
 

@@ -18,7 +18,7 @@ from napari_spa.viewer.layers.mask import (
 from napari_spa.viewer.layers.planes import camera_of, spatial_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -94,6 +94,11 @@ class PromptLayers:
 
     def make(self) -> None:
         """Add the layers, where they are not there yet."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[None]:
+        """Add the layers, one a step: napari takes its time for each."""
         if self._points is None or self._points not in self._viewer.layers:
             self._points = Points(
                 ndim=self._image.ndim,
@@ -103,6 +108,7 @@ class PromptLayers:
             self._drawn = ()
             self._points.events.data.connect(self._on_points)
             add_quietly(self._viewer, self._points)
+            yield
         if self._shapes is None or self._shapes not in self._viewer.layers:
             shapes = Shapes(
                 ndim=self._image.ndim,
@@ -113,6 +119,7 @@ class PromptLayers:
             )
             self._listen(shapes)
             add_quietly(self._viewer, shapes)
+            yield
 
     def show(
         self, plane: Plane, clicks: Sequence[Click], box: Box | None, view: FieldOfView
