@@ -69,6 +69,7 @@ def test_info_of_a_file(run, model_file: str) -> None:
     text = run("models", "info", model_file).out
     assert f"sha256: {facts['sha256']}" in text
     assert "card, data: none" in text
+    assert "{" not in text  # a card within a card, say
 
 
 def test_an_imported_model_can_be_asked_for_by_name(

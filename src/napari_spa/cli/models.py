@@ -8,6 +8,7 @@ from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_spa.io.models.registry import ModelEntry
@@ -66,12 +67,24 @@ def run_info(options: argparse.Namespace) -> int:
     if options.json:
         echo_json(facts)
         return 0
-    card = facts.pop("card")
     for name, value in facts.items():
-        echo(f"{name}: {value}")
-    for name, value in card.items() if isinstance(card, dict) else ():
-        echo(f"card, {name}: {value}")
+        for line in _lines(name, value):
+            echo(line)
     return 0
+
+
+def _lines(name: str, value: object) -> Iterator[str]:
+    """Write a value that may hold others, one of them a line."""
+    if isinstance(value, dict):
+        for part, within in value.items():
+            yield from _lines(f"{name}, {part}", within)
+    elif isinstance(value, (list, tuple)) and not any(isinstance(v, dict) for v in value):
+        yield f"{name}: {', '.join(map(str, value))}"
+    elif isinstance(value, (list, tuple)):
+        for number, within in enumerate(value, start=1):
+            yield from _lines(f"{name}, {number}", within)
+    else:
+        yield f"{name}: {'unknown' if value is None else value}"
 
 
 def run_download(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_spa.viewer.layers.planes import channel_choices
+from napari_spa.viewer.layers.planes import axis_kind, channel_choices
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,16 @@ from napari_spa.viewer.layers.planes import channel_choices
 def test_channels_are_named_by_what_they_are(shape, labels, names):
     layer = Image(np.zeros(shape), axis_labels=None if labels is None else tuple(labels), rgb=False)
     assert [choice.name for choice in channel_choices(layer)] == names
+
+
+@pytest.mark.parametrize(
+    ("units", "labels", "kind"),
+    [
+        (("s", "um", "um"), None, "frame"),  # by its unit, whatever it is called
+        (("um", "um", "um"), None, "position"),
+        (("um", "um", "um"), ("z", "y", "x"), "slice"),
+    ],
+)
+def test_an_axis_of_seconds_is_one_of_frames(units, labels, kind):
+    layer = Image(np.zeros((3, 5, 5)), units=units, axis_labels=labels)
+    assert axis_kind(layer, 0) == kind

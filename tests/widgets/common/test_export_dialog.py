@@ -5,7 +5,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_spa.io.export import ExportRequest
-from napari_spa.widgets.common.export import ExportDialog
+from napari_spa.widgets.common.export import ExportDialog, start_folder
 
 
 @pytest.fixture
@@ -81,3 +81,14 @@ def test_what_cannot_be_chosen_is_greyed_with_its_reason(opened, monkeypatch, qt
         qtbot.waitUntil(lambda: not dialog.start.isEnabled())
         dialog.name.setText("cell")
         qtbot.waitUntil(dialog.start.isEnabled)
+
+
+def test_exports_go_beside_the_image_first(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    image = elsewhere / "cell.tif"
+    image.touch()
+    monkeypatch.chdir(tmp_path)
+    assert start_folder(str(image)) == elsewhere
+    assert start_folder("https://example.org/cell.zarr") == tmp_path
+    assert start_folder() == tmp_path

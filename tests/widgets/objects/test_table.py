@@ -14,10 +14,10 @@ from napari_spa.widgets.objects.model import (
     CLASS,
     NAME,
     NUMBER,
+    QUALITY,
     ROUNDS,
     SLICES,
     STATUS,
-    UNCERTAINTY,
     summary,
 )
 from napari_spa.widgets.objects.table import EMPTY, ObjectRow, ObjectTable
@@ -96,7 +96,7 @@ def test_a_row_says_it_all(table):
     texts = [cell(table, 10, column) for column in range(6)]
     assert texts == ["10", "10–12", "12,400", "10", "0.05", "review"]
     tip = cell(table, 1, STATUS, Qt.ItemDataRole.ToolTipRole)
-    assert tip.startswith("Object 1, slice 100: 88 px, 1 round, uncertainty 0.20, propagated.")
+    assert tip.startswith("Object 1, slice 100: 88 px, 1 round, Dice about 0.20 expected, p")
     assert cell(table, 7, NUMBER, Qt.ItemDataRole.AccessibleTextRole).startswith("Object 7")
     assert cell(table, 7, AREA, Qt.ItemDataRole.AccessibleTextRole) == "Area 951"
 
@@ -108,7 +108,7 @@ def test_a_row_says_it_all(table):
         (SLICES, [2, 7, 10, 1]),  # by the first slice, then the last
         (AREA, [1, 2, 7, 10]),
         (ROUNDS, [1, 7, 2, 10]),
-        (UNCERTAINTY, [10, 1, 2, 7]),
+        (QUALITY, [10, 1, 2, 7]),
         (STATUS, [7, 10, 1, 2]),  # by what is left to do
     ],
 )
@@ -312,7 +312,7 @@ def test_the_least_wanted_columns_go_where_there_is_no_room(table, qtbot):
         widths.append(hidden())
         shown = sum(table.view.columnWidth(column) for column in range(6))
         assert shown == table.view.viewport().width()
-    assert widths[0] <= widths[1] <= widths[2] == {ROUNDS, UNCERTAINTY, AREA}
+    assert widths[0] <= widths[1] <= widths[2] == {ROUNDS, QUALITY, AREA}
     table.set_rows([ObjectRow(1, "", 5, 1, 0.1, "accepted")])
     assert SLICES in hidden()
 

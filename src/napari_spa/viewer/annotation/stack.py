@@ -66,14 +66,14 @@ class StackPropagation(QObject):
         return "frame" if frames else "slice"
 
     def results(self) -> dict[int, tuple[float, str]]:
-        """Return uncertainty and status of the selected object on each slice it is on."""
+        """Return the Dice to be expected, and status, of the selected object by slice."""
         place, number = self._place(), self._controller.selected
         if place is None or number is None:
             return {}
         annotated, plane, axis = place
         active = annotated.annotation.objects.get(number)
         return {
-            part.plane.index[axis]: (part.uncertainty, part.status)
+            part.plane.index[axis]: (1.0 - part.uncertainty, part.status)
             for part in (() if active is None else active.parts)
             if part.plane.at(axis, plane.index[axis]) == plane
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +42,12 @@ _LINE = 2.0
 """Of outlines, in pixels of the screen, but for a pixel of the image at least."""
 _THICKEST = 8
 _OPACITY = {True: 0.45, False: 0.9}  # by whether objects are filled
-_SEEDS = (0.95522, 0.14, 0.32, 0.53, 0.59, 0.68)
-"""Of colours whose first three are strong (chroma of 45 or more); green, red, violet first."""
-_FIRST_OBJECTS = (1, 2, 3)
+_SEED = 0.14  # of napari's colours that are told apart well, among which the order is chosen
+_SEEN_IN_LINES = np.array([1.0, 0.5, 0.25])
+"""How much lightness, red to green and blue to yellow count in a thin line, as the eye sees it:
+a dark violet is far from brown in CIELAB, and is not seen on it."""
+_RECENT, _DISTINCT = 4, 40.0
+"""A colour differs from those of so many objects before it, and of candidates, by so much."""
 
 
 class MaskLayer:
@@ -395,26 +397,23 @@ _NO_CLASS = "#a0a0a0"
 
 def mask_colours(image: Image | None = None) -> CyclicLabelColormap:
     """Return the colours of objects; the first stand out from an image and from candidates."""
+    colours = label_colormap(49, seed=_SEED, background_value=0)
     if image is None:
-        return _colours(_SEEDS[0])
+        return colours
     from skimage.color import rgb2lab
 
     seen = rgb2lab(np.asarray(image.thumbnail)[..., :3].reshape(-1, 3) / 255)  # (N, 3)
-    others = rgb2lab(np.array([ADDED_COLOUR, REMOVED_COLOUR]) / 255)
-
-    def distance(seed: float) -> float:
-        """Return how far the least distinct of the first objects is from what it lies among."""
-        first = rgb2lab(_colours(seed).map(np.array(_FIRST_OBJECTS))[:, :3])
-        apart = np.linalg.norm(seen[:, None] - first[None], axis=-1)
-        candidates = np.linalg.norm(others[:, None] - first[None], axis=-1)
-        return float(min(np.percentile(apart, 5, axis=0).min(), candidates.min()))
-
-    return _colours(max(_SEEDS, key=distance))
-
-
-@lru_cache(maxsize=len(_SEEDS))
-def _colours(seed: float) -> CyclicLabelColormap:
-    return label_colormap(49, seed=seed, background_value=0)
+    mine = rgb2lab(colours.colors[1:, :3])  # (K, 3)
+    candidates = rgb2lab(np.array([ADDED_COLOUR, REMOVED_COLOUR]) / 255)
+    apart = np.linalg.norm((seen[:, None] - mine) * _SEEN_IN_LINES, axis=-1)
+    contrast = np.percentile(apart, 5, axis=0)
+    left, order = list(range(len(mine))), list[int]()
+    while left:
+        near = np.concatenate([candidates, mine[order[-_RECENT:]]])
+        alike = np.linalg.norm(mine[left][:, None] - near, axis=-1).min(axis=1)
+        order.append(left.pop(int((contrast[left] * np.minimum(alike, _DISTINCT)).argmax())))
+    colours.colors = colours.colors[[0, *(place + 1 for place in order)]]
+    return colours
 
 
 _SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")

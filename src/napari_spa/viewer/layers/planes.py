@@ -315,6 +315,9 @@ def axis_kind(layer: Image, axis: int) -> str:
     """Return what an axis is: a channel, frame or slice, else its name, else a position."""
     labels = getattr(layer, "axis_labels", ())
     name = str(labels[axis]) if axis < len(labels) else ""
-    kinds = (kind for kind, names in _KINDS.items() if name.lower() in names)
+    kinds = [kind for kind, names in _KINDS.items() if name.lower() in names]
+    units = getattr(layer, "units", ())
+    if axis < len(units) and units[axis].dimensionality == "[time]":
+        kinds = ["frame"]
     unnamed = not name or name.startswith("axis") or name.lstrip("-").isdigit()  # napari's own
-    return next(kinds, "position" if unnamed else name)
+    return next(iter(kinds), "position" if unnamed else name)

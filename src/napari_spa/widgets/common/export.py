@@ -47,10 +47,16 @@ _NAMED = 2  # files that are named where they would be replaced
 _WAIT_MS = 150
 
 
-def start_folder() -> Path:
-    """Return where exports go before a user said so: where napari was started, else home."""
-    here = Path.cwd()
-    return here if os.access(here, os.W_OK) and here != Path(here.anchor) else Path.home()
+def start_folder(image: str | None = None) -> Path:
+    """Return where exports go before a user said so.
+
+    Beside the image where it is a file of this machine, else where napari was started, else home.
+    """
+    beside = [] if image is None or not Path(image).exists() else [Path(image).absolute().parent]
+    for folder in (*beside, Path.cwd()):
+        if os.access(folder, os.W_OK) and folder != Path(folder.anchor):
+            return folder
+    return Path.home()
 
 
 class ExportDialog(QDialog):

@@ -44,20 +44,19 @@ class ObjectRow:
     slices: str
     area: int  # in pixels, over all slices
     rounds: int  # rounds it took
-    uncertainty: float  # in [0, 1]
+    quality: float  # the Dice to be expected, in [0, 1]
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
     class_name: str = ""  # of which class it is; empty for none
     name: str = ""  # what the user calls it
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts of its cells, in the order of the columns."""
-        unsure = f"{self.uncertainty:.2f}"
         return (
             str(self.number),
             self.slices,
             f"{self.area:,}",
             str(self.rounds),
-            unsure,
+            f"{self.quality:.2f}",
             self.status,
             self.class_name,
             self.name,
@@ -68,7 +67,7 @@ class ObjectRow:
         status = _ORDER.index(self.status) if self.status in _ORDER else -1
         slices = _slice_order(self.slices)
         words = self.class_name.casefold(), self.name.casefold()
-        return self.number, slices, self.area, self.rounds, self.uncertainty, status, *words
+        return self.number, slices, self.area, self.rounds, self.quality, status, *words
 
     def words(self) -> str:
         """Say everything about it in one line."""
@@ -77,7 +76,7 @@ class ObjectRow:
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         return (
             f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, "
-            f"uncertainty {self.uncertainty:.2f}, {self.status}"
+            f"Dice about {self.quality:.2f} expected, {self.status}"
         )
 
 
@@ -130,7 +129,7 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
             slices=_spans([_position(active.plane, shared)]),
             area=active.area,
             rounds=proposal.round,
-            uncertainty=proposal.uncertainty,
+            quality=1.0 - proposal.uncertainty,
             status="in progress",
             class_name="" if before is None else before.class_name,
             name="" if before is None else before.name,
@@ -149,7 +148,7 @@ def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
         slices=_spans([_position(part.plane, shared) for part in active.parts]),
         area=active.area,
         rounds=active.rounds,
-        uncertainty=active.uncertainty,
+        quality=1.0 - active.uncertainty,
         status=active.status,
         class_name=active.class_name,
         name=active.name,
@@ -175,14 +174,14 @@ def _spans(positions: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(words)
 
 
-NUMBER, SLICES, AREA, ROUNDS, UNCERTAINTY, STATUS, CLASS, NAME = range(8)
-HEADINGS = ("Id", "Slice", "Area", "Rounds", "Uncertainty", "Status", "Class", "Name")
+NUMBER, SLICES, AREA, ROUNDS, QUALITY, STATUS, CLASS, NAME = range(8)
+HEADINGS = ("Id", "Slice", "Area", "Rounds", "Dice", "Status", "Class", "Name")
 _TIPS = (
     "The object's number in the labels.",
     "The slice, or the first and last slice, that show it.",
     "Its pixels, over all its slices.",
     "Rounds of picks and clicks that it took.",
-    "How much the model's samples disagree: 0 not at all, 1 completely.",
+    "The Dice that is to be expected, as under the pictures; on its worst slice.",
     "Sorted by what is left to do.",
     "The object's class; right click to change it.",
     "What you call the object; F2 to change it.",
@@ -334,7 +333,7 @@ class _Cells:
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
-    right = column in (AREA, ROUNDS, UNCERTAINTY)
+    right = column in (AREA, ROUNDS, QUALITY)
     side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
 

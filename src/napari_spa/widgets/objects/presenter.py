@@ -95,7 +95,7 @@ class ObjectPresenter(QObject):
         if annotated is None:
             self._controller.status_message.emit("There is no object yet.")
             return
-        request = self._exported or ExportRequest(start_folder())
+        request = self._exported or ExportRequest(start_folder(annotated.image.source.path))
         deep = "Z" in axes_of(annotated.image)
         names = [file_name(annotated.image)]
         dialog = ExportDialog(request, names, self._table, single=True, deep=deep)

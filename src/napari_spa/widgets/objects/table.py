@@ -30,10 +30,10 @@ from napari_spa.widgets.objects.model import (
     HEADINGS,
     NAME,
     NUMBER,
+    QUALITY,
     ROUNDS,
     SLICES,
     STATUS,
-    UNCERTAINTY,
     ObjectModel,
     ObjectRow,
     summary,
@@ -52,7 +52,7 @@ __all__ = ["ObjectRow", "ObjectTable"]
 
 _SHOWN_ROWS, _FEWEST_ROWS = 6, 3
 _LETTERS = 12  # an object on many a slice is elided; its tooltip has them all
-_LEAST_WANTED = (ROUNDS, UNCERTAINTY, AREA, NAME)  # hidden in this order where there is no room
+_LEAST_WANTED = (ROUNDS, QUALITY, AREA, NAME)  # hidden in this order where there is no room
 _MOVES = {
     Qt.Key.Key_Up,
     Qt.Key.Key_Down,

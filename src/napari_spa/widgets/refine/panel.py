@@ -241,8 +241,8 @@ class RefinePanel(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 4, 4, 4)
         outer.setSpacing(4)
-        outer.addWidget(self.recovery)
         outer.addWidget(self.tabs, 1)
+        outer.addWidget(self.recovery)  # comes late: here neither the tools nor the acts move
         outer.addWidget(self.profile.comparison)  # it is about what is in the image now
         outer.addWidget(self.status)
         outer.addWidget(self.now)

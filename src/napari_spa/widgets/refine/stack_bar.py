@@ -1,4 +1,4 @@
-"""Going through a stack: carry, propagate, and how sure each slice is."""
+"""Going through a stack: carry, propagate, and how good each slice probably is."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _PROPAGATE = {
 }
 
 
-class UncertaintyStrip(QWidget):
-    """One bar per slice: as high as the model is unsure, coloured by status."""
+class QualityStrip(QWidget):
+    """One bar per slice: as high as the Dice to be expected, coloured by status."""
 
     # A bar was clicked, or reached by the arrow keys: its 0-based position.
     slice_requested = Signal(int)
@@ -48,12 +48,12 @@ class UncertaintyStrip(QWidget):
     def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
         """Show so many slices, or frames, and mark one."""
         self._count, self._current, self._unit = max(1, count), current, unit
-        self.setAccessibleName(f"Uncertainty of each {unit}")
+        self.setAccessibleName(f"Dice expected on each {unit}")
         self.setAccessibleDescription(self.words_at(current))
         self.update()
 
     def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
-        """Show results: position, and (uncertainty in [0, 1], status)."""
+        """Show results: position, and (Dice to be expected, status)."""
         self._results = dict(results)
         self.setAccessibleDescription(self.words_at(self._current))
         self.update()
@@ -64,8 +64,8 @@ class UncertaintyStrip(QWidget):
         words = f"{self._unit.capitalize()} {position} of 0–{last}"  # noqa: RUF001
         if position not in self._results:
             return f"{words}: nothing yet"
-        uncertainty, status = self._results[position]
-        return f"{words}: {status}, uncertainty {uncertainty:.2f}"
+        quality, status = self._results[position]
+        return f"{words}: {status}, Dice about {quality:.2f} expected"
 
     def sizeHint(self) -> QSize:
         """Return about two lines of text."""
@@ -81,7 +81,7 @@ class UncertaintyStrip(QWidget):
         return QRectF(position * width, 0, width, self.height())
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the bars, the most unsure on top where several share a pixel."""
+        """Draw the bars, the lowest where several share a pixel."""
         painter = QPainter(self)
         ink = self.palette().color(self.foregroundRole())
         faint = QColor(ink)
@@ -89,11 +89,13 @@ class UncertaintyStrip(QWidget):
         painter.fillRect(self.rect(), faint)
         marker = max(5.0, self.height() / 5)
         room = self.height() - marker - 2
-        for position, (uncertainty, status) in sorted(
-            self._results.items(), key=lambda item: item[1][0]
-        ):
-            column = self.bar(position)
-            high = max(3.0, min(max(uncertainty, 0.0), 1.0) * room)
+        worst: dict[int, int] = {}  # of those whose bars begin at one pixel
+        for position in sorted(self._results, key=lambda one: -self._results[one][0]):
+            worst[int(self.bar(position).left())] = position
+        for place, position in worst.items():
+            column, (quality, status) = self.bar(position), self._results[position]
+            column.moveLeft(place if column.width() < 1 else column.left())
+            high = max(3.0, min(max(quality, 0.0), 1.0) * room)
             gap = 1.0 if column.width() >= 3 else 0.0
             box = QRectF(column.left(), self.height() - high, max(1.0, column.width() - gap), high)
             colour = STATUS_COLOURS.get(status, _OTHER_COLOUR)
@@ -153,7 +155,7 @@ class StackBar(QWidget):
         self._unit, self._keys = "slice", dict[int | str, str]()
         self.propagate_one = {step: FittingButton() for step in _PROPAGATE_ONE}
         self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
-        self.strip = UncertaintyStrip()
+        self.strip = QualityStrip()
         self.strip.slice_requested.connect(self.slice_requested)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
@@ -200,7 +202,7 @@ class StackBar(QWidget):
         self.setVisible(count > 1)
 
     def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
-        """Show results: position, and (uncertainty in [0, 1], status)."""
+        """Show results: position, and (Dice to be expected, status)."""
         self.strip.set_results(results)
 
     def set_summary(self, words: str) -> None:
@@ -214,7 +216,7 @@ class StackBar(QWidget):
         self._refresh()
 
     def _name_all(self) -> None:
-        self._title.setText(f"Uncertainty per {self._unit}")
+        self._title.setText(f"Dice expected per {self._unit}")
         for step, button in self.propagate_one.items():
             self._name(button, step, *_PROPAGATE_ONE[step])
         for direction, button in self.propagate.items():
