@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
 from tiny_model import make_model
 
 from napari_spa.core.plane import Plane
@@ -17,6 +18,7 @@ from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Pa
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.objects.model import SLICES
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
@@ -337,5 +339,10 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         assert " frame" in said[-1]
         assert not [text for text in said if "slice" in text.lower()]
         assert dock.parts.stack.strip.words_at(1).startswith("Frame 1 of")
+        (row,) = dock.parts.objects.view.model().rows
+        assert ", frame " in row.words()
+        assert " on 4 frames" in dock.parts.objects.summary.text()
+        heading = dock.parts.objects.view.model().headerData(SLICES, Qt.Orientation.Horizontal)
+        assert heading == "Frame"
     finally:
         dock.release()

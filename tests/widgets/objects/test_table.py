@@ -348,9 +348,9 @@ def test_a_swatch_has_the_labels_colour(table):
     assert changed
 
 
-def test_keys_stand_on_the_buttons(table):
+def test_keys_stand_in_the_tooltips_of_all_buttons_alike(table):
     table.set_keys({"delete": "Alt-D"})
-    assert table.buttons["delete"].text() == "Delete  [Alt+D]"
+    assert not [button for button in table.buttons.values() if "[" in button.text()]
     assert "Key: Alt+D" in table.buttons["delete"].toolTip()
     assert table.buttons["reopen"].text() == "Reopen"
     assert all(button.toolTip() for button in table.buttons.values())

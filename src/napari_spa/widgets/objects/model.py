@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 
 from napari_spa.core.presentation import counted
-from napari_spa.viewer.layers.planes import channel_axis
+from napari_spa.viewer.layers.planes import axis_kind, channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +48,7 @@ class ObjectRow:
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
     class_name: str = ""  # of which class it is; empty for none
     name: str = ""  # what the user calls it
+    unit: str = "slice"  # what ``slices`` are: slices, or frames
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts of its cells, in the order of the columns."""
@@ -71,7 +72,7 @@ class ObjectRow:
 
     def words(self) -> str:
         """Say everything about it in one line."""
-        where = f", slice {self.slices}" if self.slices else ""
+        where = f", {self.unit} {self.slices}" if self.slices else ""
         rounds = counted(self.rounds, "round")
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         return (
@@ -86,7 +87,7 @@ def summary(rows: Sequence[ObjectRow]) -> str:
     words = counted(len(done), "object")
     slices = len({place for row in done for place in _places(row.slices)})
     if slices:
-        words += f" on {counted(slices, 'slice')}"
+        words += f" on {counted(slices, rows[0].unit)}"
     if len(done) < len(rows):
         pending = f"{len(rows) - len(done)} in progress"
         words = f"{words}, {pending}" if done else pending
@@ -121,6 +122,7 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
     shared = channel_axis(annotated.image)
     known = annotated.annotation.objects
     rows = {number: _row(active, shared) for number, active in known.items()}
+    unit = _unit(annotated, shared)
     active = annotated.active
     if active is not None and active.shown is not None:
         proposal, before = active.shown.proposal, known.get(active.number)
@@ -134,7 +136,15 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
             class_name="" if before is None else before.class_name,
             name="" if before is None else before.name,
         )
-    return [rows[number] for number in sorted(rows)]
+    return [replace(rows[number], unit=unit) for number in sorted(rows)]
+
+
+def _unit(annotated: AnnotatedImage, shared: int | None) -> str:
+    """Return what one walks through: slices, or frames where the last stack axis is time."""
+    store = annotated.mask.store
+    across = [axis for axis in range(len(store.shape)) if axis not in (*store.axes, shared)]
+    frames = bool(across) and axis_kind(annotated.image, across[-1]) == "frame"
+    return "frame" if frames else "slice"
 
 
 def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
@@ -273,7 +283,8 @@ class ObjectModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(HEADINGS):
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return HEADINGS[section]
+            in_frames = section == SLICES and self.rows and self.rows[0].unit == "frame"
+            return "Frame" if in_frames else HEADINGS[section]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(section)
         if role == Qt.ItemDataRole.ToolTipRole:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.classes import ClassBar
 from napari_spa.widgets.objects.model import (
@@ -413,7 +413,7 @@ class ObjectTable(QWidget):
         self.classes.set_key(keys.get("class", ""))
         for action, (text, tip) in _ACTIONS.items():
             button, key = self.buttons[action], keys.get(action, "")
-            button.set_texts(with_key(text, key), text)
+            button.set_texts(text)  # there is room for the keys of some of them only
             lines = [tip, _IN_TABLE.get(action, ""), f"Key: {show_key(key)}" if key else ""]
             button.setToolTip("\n".join(line for line in lines if line))
             button.setAccessibleName(f"{text}: {tip}")

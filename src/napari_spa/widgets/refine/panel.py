@@ -148,6 +148,7 @@ class RefinePanel(QWidget):
                 "merge": keys["merge_objects"],
                 "split": keys["split_object"],
                 "class": keys["next_class"],
+                "export": keys["export"],
             }
         )
         self.help.set_actions(
