@@ -117,9 +117,12 @@ def play_fundus(meter: StallMeter, size: tuple[int, int]) -> None:
     viewer = napari.Viewer()
     viewer.window.resize(*size)
     viewer.add_image(data.retina(), name="fundus")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
-    live(2)
+    live(1)
     meter.late.clear()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    wait(lambda: dock.controller.session is not None)
+    live(1)
+    meter.report("opening the dock: layers, model")
     for zoom in (1.0, 1.1, 1.2, 1.1, 1.0):
         viewer.scene.camera.zoom = zoom
         live(0.2)

@@ -30,6 +30,7 @@ def opened(make_napari_viewer, qtbot):
 
     def factory(name):
         made.append(name)
+        dock.there = names(viewer)
         return make_session()
 
     dock = RefineDock(viewer, factory)
@@ -63,6 +64,7 @@ def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):
     assert names(viewer) == ["cell", *(f"cell: {name}" for name in OURS)]
     assert viewer.layers.selection.active is viewer.layers["cell"]
     qtbot.waitUntil(lambda: dock.controller.session is not None, timeout=30_000)
+    assert len(dock.there) == 8  # when the model began to load: an import slows drawing
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     assert len(viewer.layers) == 8
     assert dock.made == ["spa-tiny"]  # loaded once

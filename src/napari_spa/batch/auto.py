@@ -161,8 +161,6 @@ _NARROWEST, _WIDEST = 1.2, 12.0
 """Sides of windows, in those of a square as large as the objects that are looked for."""
 _AT_ONCE = 16  # windows that are encoded together
 _STRIDE = 0.5  # from one window to the next, as a share of their side
-_HOPELESS = 0.3
-"""What is seen with a quality times stability of less is not outlined: it never was an object."""
 _INSIDE, _INSIDE_FIRST = 0.5, 0.7
 """A mask of which so much lies in a surer one is a part of that one."""
 _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
@@ -315,8 +313,7 @@ def _first_look(
         shares = [here[index].share for index in _surest(here, config)]
         if depth and len(shares) >= _ENOUGH and np.median(shares) > _FILLS:
             break
-    seen = [sights[index] for index in _surest(sights, config)]
-    return [s for s in seen if s.quality * s.stability_score >= _HOPELESS]
+    return [sights[index] for index in _surest(sights, config)]
 
 
 def _surest(sights: list[PointPrediction], config: AutoConfig) -> list[int]:

@@ -141,8 +141,9 @@ def no_collections() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
-        gc.unfreeze()  # to where old objects are: they are still found when they are garbage
+        if not gc.get_freeze_count():  # else that is someone's who wants it so
+            gc.freeze()
+            gc.unfreeze()  # to where old objects are: they are still found when they are garbage
         gc.enable()
 
 

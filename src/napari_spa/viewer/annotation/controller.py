@@ -99,6 +99,7 @@ class AnnotationController(QObject):
         self.images.changed.connect(self.objects_changed)
         self.images.lost.connect(self._on_lost)
         self.images.noticed.connect(self.status_message)
+        self.images.made.connect(self._load_ahead)
         self.cleared.connect(self.images.settle)
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
@@ -107,7 +108,7 @@ class AnnotationController(QObject):
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
         self.model = ActiveModel(session_factory, self.profiles.equip)
-        self.blind = False
+        self.blind = self._unready = False
         self._size: float | None = None  # the one being looked at
         self._seen: tuple[Any, Any] | None = None  # what the session reads, and what that is
         self._round = RoundRenderer(self)
@@ -115,9 +116,17 @@ class AnnotationController(QObject):
         self._round.failed.connect(self.failed)
 
     def get_ready(self) -> None:
-        """Load the model and make the layers before the first click; no one waits for it."""
+        """Make the layers and load the model before the first click; no one waits for it.
+
+        One after the other: beside an import, which holds Python's lock, the window takes
+        several times as long to draw a layer for the first time.
+        """
+        self._unready = True
         self.images.get_ready()
-        if self.session is not None or self.busy:
+
+    def _load_ahead(self) -> None:
+        unready, self._unready = self._unready, False
+        if not unready or self.session is not None or self.busy:
             return
         load = self.model.loader()
 

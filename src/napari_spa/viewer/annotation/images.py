@@ -44,6 +44,7 @@ class AnnotatedImages(QObject):
     # they are now or None.  And they added one: its world position.
     clicks_edited = Signal(object, object)
     click_added = Signal(object)
+    made = Signal()  # what :meth:`get_ready` began is done, or there was nothing to do
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
@@ -121,6 +122,8 @@ class AnnotatedImages(QObject):
         if self.current is not None and self.current.active is None:
             self._making = self.current, self.current.ready()
             self._make_due.start()
+        else:
+            self.made.emit()
 
     def _on_make_due(self) -> None:
         annotated, steps = self._making
@@ -128,6 +131,8 @@ class AnnotatedImages(QObject):
         free = annotated is not None and annotated is self.current and annotated.active is None
         if free and next(steps, self) is not self:
             self._make_due.start()
+        else:
+            self.made.emit()
 
     def _on_zoomed(self) -> None:
         for annotated in self:
