@@ -111,6 +111,32 @@ def test_one_set_of_layers_moves_to_the_image_on_show(opened, qtbot):
     assert "stays" not in dock.parts.status.text()
 
 
+@pytest.mark.parametrize("way", ["bin", "clear", "image first", "image last", "reversed"])
+def test_all_layers_are_removed_at_once(opened, qtbot, way):
+    viewer, dock = opened
+    layers, image = viewer.layers, viewer.layers["cell"]
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    assert len(layers) == 8
+    if way == "clear":
+        layers.clear()
+    elif way == "bin":
+        layers.select_all()
+        layers.remove_selected()
+    else:  # as the bin does; it goes through a set, so which of them goes first is chance
+        chosen = list(layers)[:: -1 if way == "reversed" else 1]
+        if way != "reversed":
+            chosen.sort(key=lambda layer: (layer is image) != (way == "image first"))
+        with layers.batched_update():
+            for layer in chosen:
+                layers.pop(layers.index(layer))
+    qtbot.wait(20)
+    assert not layers
+    assert not dock.controller.choosing
+    viewer.add_image(pixels(), name="cell")
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    assert sorted(names(viewer)) == ["cell", *sorted(f"cell: {name}" for name in OURS)]
+
+
 def assert_together(viewer, image):
     ours = [layer for layer in viewer.layers if layer.name.startswith("cell: ")]
     assert len(ours) == len(OURS)

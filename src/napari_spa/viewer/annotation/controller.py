@@ -23,6 +23,7 @@ from napari_spa.viewer.annotation.model import ActiveModel, make_session, rehear
 from napari_spa.viewer.annotation.round import (
     RenderedRound,
     RoundRenderer,
+    WaitingActs,
     display_record,
     render_round,
 )
@@ -58,6 +59,7 @@ HINT_CHOOSE = (
 _SAME_SIZE = 0.006
 """A slider cannot be moved by less."""
 BUSY = "Still working on the last step; wait, or press Cancel."
+_PICK_LATER = "The candidates are about to change; pick once the new ones are there."
 
 
 class AnnotationController(QObject):
@@ -114,6 +116,11 @@ class AnnotationController(QObject):
         self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
+        self.waiting = WaitingActs(lambda: self._working, self)
+        self.waiting.changed.connect(self._on_waiting)
+        self.worker.busy_changed.connect(self.waiting.go_on)
+        self._round.done.connect(self.waiting.go_on)
+        self._undone: RenderedRound | None = None  # the first round that undo stopped at
 
     def get_ready(self) -> None:
         """Make the layers and load the model before the first click; no one waits for it.
@@ -174,6 +181,10 @@ class AnnotationController(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is under way that the next act has to wait for."""
+        return self._working or self.waiting.due
+
+    @property
+    def _working(self) -> bool:
         return self.worker.busy or self._round.active or self.resizing
 
     @property
@@ -254,7 +265,7 @@ class AnnotationController(QObject):
 
     def pick(self, index: int) -> None:
         """Pick a candidate, 0-based."""
-        if self.ready() and index < len(self.shown().proposal.candidates):
+        if self.ready(_PICK_LATER) and index < len(self.shown().proposal.candidates):
             self.run(lambda session, progress: session.pick(index, progress=progress))
 
     def preview_size(self, size: float) -> None:
@@ -294,6 +305,7 @@ class AnnotationController(QObject):
             self._size = None
             self.current.show_sized(None)
             self.status_message.emit(HINT_CHOOSE)
+            self.waiting.go_on()
             return
         self.run(lambda session, progress: session.resize(size, progress=progress))
 
@@ -301,11 +313,11 @@ class AnnotationController(QObject):
         """Go back one round; with no current object, take the last act on objects back.
 
         In the first round of an object whose click accepted the one before, take both back.
-        An object that was discarded last comes back.
+        An object that was discarded last comes back.  Of acts that wait, the latest is dropped.
         """
-        if self.busy:
-            self.status_message.emit(BUSY)
-        elif self.choosing and self.session is not None and self.session.can_undo:
+        if self.waiting.take_back() or self.waits(self.undo, undo=True):
+            return
+        if self.choosing and self.session is not None and self.session.can_undo:
             self.run(lambda session, progress: session.undo(progress=progress))
         elif self.choosing and self.follows:
             dropped = self._drop_held()
@@ -313,7 +325,10 @@ class AnnotationController(QObject):
                 self.current.keep_ahead(dropped)
             self.undo_requested.emit()
         elif self.choosing:
-            self.status_message.emit("This is the first round; Discard cancels the object.")
+            self._undone, earlier = self.shown(), self.current
+            goes_on = earlier is not None and earlier.annotation.last_change is not None
+            then = ", and Undo goes on with what was done before it" if goes_on else ""
+            self.status_message.emit(f"This is the first round; Discard drops the object{then}.")
         elif self.returns is not None:
             self.bring_back(self.returns)
         else:
@@ -321,9 +336,9 @@ class AnnotationController(QObject):
 
     def redo(self) -> None:
         """Take an undone round, or act on objects, again: an object is accepted as it was."""
-        if self.busy:
-            self.status_message.emit(BUSY)
-        elif self.choosing and self.session is not None and self.session.can_redo:
+        if self.waits(self.redo):
+            return
+        if self.choosing and self.session is not None and self.session.can_redo:
             self.run(lambda session, progress: session.redo(progress=progress))
         elif self.accepts_again:
             dropped = self._drop_held()
@@ -356,7 +371,7 @@ class AnnotationController(QObject):
         Where all are alike, in blind mode, to choose the recommendation shows it, and then it
         can be accepted; else it is accepted at once.
         """
-        if not self.ready() or self.current is None:
+        if not self.ready(_PICK_LATER) or self.current is None:
             return
         shown = self.shown()
         if index < len(shown.proposal.candidates):
@@ -370,8 +385,11 @@ class AnnotationController(QObject):
             self.accept()
 
     def accept(self) -> bool:
-        """Write the recommended mask as an object, and tell whether it was written."""
-        if not self.ready() or self.current is None:
+        """Write the recommended mask as an object, and tell whether it was written by now."""
+        if self.waits(self.accept) or self.current is None:
+            return False
+        if not self.choosing:
+            self.status_message.emit("There is no object to accept; click on one.")
             return False
         if self.active is not None and not self.active.decided:
             self.status_message.emit("Choose one of the masks first.")
@@ -398,14 +416,19 @@ class AnnotationController(QObject):
 
     def discard(self) -> None:
         """Drop the active object, until undo; an accepted one stays as it was accepted."""
+        self.waiting.clear()
+        undone = self.choosing and self.shown() is self._undone
         dropped, annotated = self._drop_held(), self.current
+        if undone:  # to get at what was done before it
+            dropped = None
         if annotated is not None and annotated.discard(dropped):
             self.status_message.emit(f"Discarded; Undo brings it back. {HINT_START}")
         else:
             self.status_message.emit(HINT_START)
 
     def cancel(self) -> None:
-        """Ask what is running to stop; what is done by then counts."""
+        """Ask what is running to stop; what is done by then counts.  Nothing waits any more."""
+        self.waiting.clear()
         if self.worker.busy:
             self.worker.stop()
             self.status_message.emit("Stopping…")
@@ -413,6 +436,7 @@ class AnnotationController(QObject):
     def set_model(self, model: str) -> None:
         """Use another model from the next object on; the active object is dropped."""
         if model != self.model.name:
+            self.waiting.clear()
             if self.active is not None:
                 self._drop_held()  # its rounds are of the model before
             self.model.name = model
@@ -423,6 +447,7 @@ class AnnotationController(QObject):
 
     def close(self) -> tuple[str, ...]:
         """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
+        self.waiting.clear()
         self._round.drop()
         self.worker.close()
         self.images.close()
@@ -430,6 +455,7 @@ class AnnotationController(QObject):
 
     def leave(self, annotated: AnnotatedImage, *, onward: bool = False) -> None:
         """Let go of an image that goes on another day; see :meth:`AnnotatedImages.leave`."""
+        self.waiting.clear()
         self._drop_work(annotated)
         self.images.leave(annotated, onward=onward)
         self.cleared.emit()
@@ -591,10 +617,18 @@ class AnnotationController(QObject):
             self.worker.drop()
             self._owner = None
 
-    def ready(self) -> bool:
+    def waits(self, act: Callable[[], object], *, undo: bool = False) -> bool:
+        """Tell whether an act waits for what is under way; it is done when its turn comes.
+
+        An act that was meant for an image that is not annotated any more is not done.
+        """
+        annotated = self.current
+        return self.waiting.put(lambda: annotated is self.current and act(), undo=undo)
+
+    def ready(self, why_not: str = BUSY) -> bool:
         """Tell whether something can be done to the active object now; say why not."""
         if self.busy:
-            self.status_message.emit(BUSY)
+            self.status_message.emit(why_not)
             return False
         return self.choosing
 
@@ -612,22 +646,32 @@ class AnnotationController(QObject):
 
     def _on_lost(self, annotated: AnnotatedImage, sentence: str) -> None:
         """Drop what is under way on an image whose pixels are gone or others now."""
+        dropped = self.waiting.clear()
         self._drop_work(annotated)
         if annotated.active is not None:
             annotated.drop()
         self.cleared.emit()
-        self.status_message.emit(f"{sentence} {HINT_START}")
+        self.status_message.emit(f"{sentence} {dropped}{HINT_START}")
+
+    def _on_waiting(self, words: str) -> None:
+        if self.busy:
+            self.status_message.emit(f"Segmenting… {words}")
 
     def _on_stopped(self) -> None:
+        dropped = self.waiting.clear()
         self._unstarted()
-        self.status_message.emit("Stopped. " + (HINT_CHOOSE if self.choosing else HINT_START))
+        choose = HINT_CHOOSE if self.choosing else HINT_START
+        self.status_message.emit(f"Stopped. {dropped}{choose}")
 
     def _on_failed(self, error: BaseException) -> None:
+        dropped = self.waiting.clear()  # they were meant for what would have come of it
         self._unstarted()
         if isinstance(error, SpaError):
-            self.failed.emit(str(error))
+            self.failed.emit(f"{error} {dropped}".strip())
             return
-        self.failed.emit(f"something unexpected went wrong ({type(error).__name__}: {error}).")
+        self.failed.emit(
+            f"something unexpected went wrong ({type(error).__name__}: {error}). {dropped}".strip()
+        )
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came; show the round that stays."""

@@ -61,8 +61,10 @@ class AnnotatedImages(QObject):
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
-        self._make_due, self._zoomed = QTimer(self), QTimer(self)
+        self._orphaned: list[AnnotatedImage] = []  # whose image was removed, and layers are there
+        self._make_due, self._zoomed, self._orphans_due = QTimer(self), QTimer(self), QTimer(self)
         for timer, pause, action in (
+            (self._orphans_due, 0, self._remove_orphans),
             (self._make_due, _STEP_MS, self._on_make_due),
             (self._zoomed, _ZOOMING_MS, self._on_zoomed),
         ):
@@ -78,6 +80,7 @@ class AnnotatedImages(QObject):
 
     def annotate(self, image: Image, axes: tuple[int, int] | None = None) -> AnnotatedImage:
         """Return what belongs to an image, and make it the one that is annotated."""
+        self._remove_orphans()
         annotated = self._all.get(id(image))
         if annotated is None:
             axes = axes or shown_plane(self._viewer, image).axes
@@ -167,6 +170,7 @@ class AnnotatedImages(QObject):
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.clear()
+        self._remove_orphans()
         for annotated in self:
             self._let_go(annotated, mask=annotated.empty)
 
@@ -190,7 +194,10 @@ class AnnotatedImages(QObject):
         annotated = self._all.get(id(event.value))
         if annotated is not None:
             self.lost.emit(annotated, f"{annotated.image.name} was removed.")
-            self._let_go(annotated)
+            self._let_go(annotated, layers=False)
+            # napari may be removing several layers, ours among them: not while it counts them.
+            self._orphaned.append(annotated)
+            self._orphans_due.start()
             return
         for annotated in self:
             if event.value in annotated.display.channels.others:
@@ -200,6 +207,12 @@ class AnnotatedImages(QObject):
                 self.noticed.emit(f"{event.value.name} was removed; {name} is used alone.")
         if any(annotated.mask.owns(event.value) for annotated in self):
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
+
+    def _remove_orphans(self) -> None:
+        self._orphans_due.stop()
+        orphaned, self._orphaned = self._orphaned, []
+        for annotated in orphaned:
+            annotated.remove_layers()
 
     def _on_image_placed(self, event: Any) -> None:
         annotated = self._all.get(id(event.source))

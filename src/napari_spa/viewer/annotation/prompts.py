@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -268,9 +269,7 @@ class PromptController(QObject):
                 lambda session, progress: session.click(p[0], label, progress=progress),
             )
 
-        if label == 1 and aim == "auto" and self._select(position):
-            return
-        self._prompt([position], label, actions, aim)
+        self._prompt([position], label, actions, aim, selects=label == 1 and aim == "auto")
 
     def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
         """Start an object in a box between two world positions, or box the current one."""
@@ -362,46 +361,52 @@ class PromptController(QObject):
         if self._controller.current is not None:
             self._controller.current.show_prompts()
 
-    def _select(self, position: Position) -> bool:
-        """Select the accepted object at a world position; False where there is none."""
-        controller = self._controller
-        image = controller.target()
-        if controller.busy or image is None:
-            return False
-        try:
-            plane = shown_plane(controller.viewer, image)
-            annotated = controller.images.annotate(image)
-            number = accepted_at(annotated, plane, *_inside(image, plane, position))
-        except SpaError:
-            return False  # said when the prompt is made
-        if number is None:
-            return False
-        controller.selected = number
-        controller.objects_changed.emit()
-        controller.status_message.emit(
-            f"Object {number} is selected. Reopen changes it; "
-            "Ctrl+click starts another object here."
-        )
-        return True
-
     def _prompt(
         self,
         positions: list[Position],
         label: int,
         actions: Callable[[list[tuple[float, float]]], tuple[SessionCall, SessionCall]],
         aim: Aim,
+        *,
+        selects: bool = False,
     ) -> None:
-        """Start with a prompt, or say more with it."""
+        """Start with a prompt, or say more with it, where it was made, when its turn comes."""
         controller = self._controller
-        if controller.busy:
-            controller.status_message.emit(BUSY)
-            return
         try:
             image = controller.image()
             plane = shown_plane(controller.viewer, image)
-            annotated = controller.images.annotate(image)
-            active = annotated.active
             points = [_inside(image, plane, p, clip=len(positions) > 1) for p in positions]
+            calls = actions(points)
+        except SpaError as error:
+            controller.failed.emit(str(error))
+            return
+        current = controller.current
+        if controller.busy and (current is None or image is not current.image):
+            controller.status_message.emit(BUSY)
+            return
+        act = partial(self._act, image, plane, points, label, calls, aim, selects=selects)
+        if not controller.waits(act):
+            act()
+
+    def _act(
+        self,
+        image: Image,
+        plane: Plane,
+        points: list[tuple[float, float]],
+        label: int,
+        calls: tuple[SessionCall, SessionCall],
+        aim: Aim,
+        *,
+        selects: bool,
+    ) -> None:
+        controller = self._controller
+        try:
+            annotated = controller.images.annotate(image)
+            number = accepted_at(annotated, plane, *points[0]) if selects else None
+            if number is not None:
+                self._select(number)
+                return
+            active = annotated.active
             onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
             if active is not None and active.plane != plane and not onward:
                 raise InputError(
@@ -410,10 +415,10 @@ class PromptController(QObject):
                 )
             if active is None and label == 0:
                 raise InputError("click on the object first; Shift+click takes a part away later.")
-            start, more = actions(points)
         except SpaError as error:
             controller.failed.emit(str(error))
             return
+        start, more = calls
         if active is not None and not onward:
             controller.run(more)
         elif active is None or controller.accept():
@@ -422,6 +427,16 @@ class PromptController(QObject):
             if onward and annotated.annotation.last_change is not None:
                 annotated.followed[number] = annotated.annotation.last_change
             controller.begin(annotated, ActiveObject(number, plane), start)
+
+    def _select(self, number: int) -> None:
+        """Select an accepted object."""
+        controller = self._controller
+        controller.selected = number
+        controller.objects_changed.emit()
+        controller.status_message.emit(
+            f"Object {number} is selected. Reopen changes it; "
+            "Ctrl+click starts another object here."
+        )
 
 
 def _goes_on(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.presentation import describe_difference
+from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -107,6 +108,81 @@ def display_record(look: DisplaySettings, sampler: ImageSampler) -> dict[str, An
             **({"layers": [str(o.name) for o in channels.others]} if channels.others else {}),
         },
     }
+
+
+MOST_WAITING = 20
+"""Acts that wait for a round; who did more would not know any more what is going to happen."""
+
+
+class WaitingActs(QObject):
+    """What a user did while a round was computed: done in its order, each after the one before.
+
+    A pick does not wait: it is about the candidates that are seen.
+    """
+
+    changed = Signal(str)  # another act waits, or one was done; how many wait, in a sentence
+
+    def __init__(self, working: Callable[[], bool], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._working = working
+        self._acts: deque[tuple[Callable[[], object], bool]] = deque()  # whether it is an undo
+        self._doing = False
+        self._next_due = QTimer(self)
+        self._next_due.setSingleShot(True)
+        self._next_due.timeout.connect(self._on_next)
+
+    @property
+    def due(self) -> bool:
+        """Whether what a user does now comes after an act that waits."""
+        return bool(self._acts) and not self._doing
+
+    def put(self, act: Callable[[], object], *, undo: bool = False) -> bool:
+        """Let an act wait, where it has to; tell whether it has."""
+        if not self._working() and not self.due:
+            return False
+        full = len(self._acts) == MOST_WAITING
+        if not full:
+            self._acts.append((act, undo))
+        self._say("; this one was not taken" if full else "")
+        return True
+
+    def take_back(self) -> bool:
+        """Drop the latest act that waits, unless it takes something back itself."""
+        if not self.due or self._acts[-1][1]:
+            return False
+        self._acts.pop()
+        self._say()
+        return True
+
+    def clear(self) -> str:
+        """Let nothing wait; return what was dropped, in a sentence."""
+        count = len(self._acts)
+        self._acts.clear()
+        self._next_due.stop()
+        were = "were" if count > 1 else "was"
+        return f"{counted(count, 'act')} that waited {were} dropped. " if count else ""
+
+    def go_on(self, _: object = None) -> None:
+        """Do the next act, once all that hear of the round have heard of it."""
+        if self._acts:
+            self._next_due.start()
+
+    def _on_next(self) -> None:
+        if not self._acts or self._working():
+            return
+        act, _ = self._acts.popleft()
+        self._doing = True
+        try:
+            act()
+        finally:
+            self._doing = False
+        self._say()
+        self.go_on()
+
+    def _say(self, also: str = "") -> None:
+        count = len(self._acts)
+        waits = f"{counted(count, 'act')} {'waits' if count == 1 else 'wait'}{also}."
+        self.changed.emit(waits if count else "")
 
 
 _logger = logging.getLogger(__name__)

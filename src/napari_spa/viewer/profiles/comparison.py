@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
@@ -90,6 +90,10 @@ class Disagreements(QObject):
         self._drawn: tuple[Disagreement, Plane] | None = None  # what the layer holds
         self._under: Labels | None = None  # the mask, hidden meanwhile
         self._shown = False
+        # napari may be removing several layers, this one among them: not while it counts them.
+        self._remove_due = QTimer(self)
+        self._remove_due.setSingleShot(True)
+        self._remove_due.timeout.connect(self._remove)
         controller.cleared.connect(self.clear)
         controller.proposed.connect(lambda *_: self.clear())  # it was about the round before
         controller.viewer.layers.events.removed.connect(self._on_removed)
@@ -146,6 +150,7 @@ class Disagreements(QObject):
     def close(self) -> None:
         """Take the layer away, and listen to the viewer no more."""
         self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._remove_due.stop()
         self._remove()
 
     def _remove(self) -> None:
@@ -201,7 +206,7 @@ class Disagreements(QObject):
         if self._layer is None:
             return
         if event.value is self._image:
-            self._remove()
+            self._remove_due.start()
         elif event.value is self._layer:
             self._layer = None
             self._remove()

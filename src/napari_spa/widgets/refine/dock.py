@@ -110,6 +110,7 @@ class RefineDock(QWidget):
         controller.failed.connect(self._on_failed)
         controller.worker.progressed.connect(self._on_progressed)
         controller.worker.busy_changed.connect(self._refresh)
+        controller.waiting.changed.connect(self._refresh)
         parts.size_slider.previewed.connect(controller.preview_size)
         parts.size_slider.chosen.connect(controller.resize)
         parts.grid.candidate_chosen.connect(controller.choose)
@@ -169,7 +170,7 @@ class RefineDock(QWidget):
             "help": parts.help.help.show_beside,
         }
         for position in range(4):
-            actions[f"pick_{position + 1}"] = self.parts.grid.cards[position].button.click
+            actions[f"pick_{position + 1}"] = partial(self._choose_at, position)
             actions[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
         return actions
 
@@ -293,11 +294,15 @@ class RefineDock(QWidget):
 
     def _choose_at(self, position: int) -> None:
         cards = self.parts.grid.cards
-        if position < len(cards):
+        if not self.parts.grid.isEnabled():
+            self.controller.choose(position)  # says why not
+        elif position < len(cards):
             cards[position].button.click()
 
     def _accept_and_export(self) -> None:
         """Export with the current object: who exports is done with it."""
+        if self.controller.waits(self._accept_and_export):
+            return
         if not self.controller.choosing or self.controller.accept():
             self.tab.ask_export()
 
@@ -378,10 +383,10 @@ class RefineDock(QWidget):
         self._bind_numbers()
         active = controller.active
         parts.action_buttons["accept"].setEnabled(
-            active is not None and active.decided and not busy
+            active is not None and (not active.blind if busy else active.decided)
         )
         parts.action_buttons["discard"].setEnabled(active is not None)
-        parts.action_buttons["undo"].setEnabled(controller.can_undo and not busy)
+        parts.action_buttons["undo"].setEnabled(controller.can_undo or busy)
         parts.action_buttons["redo"].setEnabled(controller.can_redo and not busy)
         parts.model.set_active(not busy)
         parts.objects.set_active(not busy)

@@ -1,0 +1,131 @@
+"""What is done while a round is computed is done after it, in its order."""
+
+import numpy as np
+import pytest
+from annotator import Annotator
+
+from napari_spa.errors import InputError
+from napari_spa.io.event_log import read_records
+from napari_spa.viewer.annotation.round import MOST_WAITING
+
+
+@pytest.fixture
+def annotate(qtbot, tmp_path):
+    made = []
+
+    def annotate(name="work"):
+        made.append(Annotator(qtbot, tmp_path / name))
+        made[-1].said = []
+        made[-1].controller.status_message.connect(made[-1].said.append)
+        made[-1].show(made[-1].first)
+        return made[-1]
+
+    yield annotate
+    for one in made:
+        one.go_on()
+        one.controller.close()
+
+
+def work(annotator):
+    """Give acts as functions: clicks on three slices, one that corrects, and accepting."""
+
+    def click(z, point, label=1, aim="auto"):
+        annotator.viewer.dims.set_current_step(0, z)
+        annotator.prompt_controller.click((z, *point), label, aim=aim)
+
+    return [
+        lambda: click(2, (30, 35)),
+        lambda: click(2, (31, 36), 0, "current"),
+        lambda: click(2, (10, 60), aim="next"),
+        annotator.controller.accept,
+        lambda: click(3, (20, 20)),
+        lambda: click(3, (45, 10), aim="next"),
+        lambda: click(1, (30, 35), aim="next"),
+        annotator.controller.accept,
+        lambda: click(4, (50, 60)),
+    ]
+
+
+def acts_in(annotator):
+    """Return the acts in the log, less when they were done."""
+    records = read_records(annotator.log(annotator.controller.current))
+    acts = [r for r in records if r["kind"] not in ("opened", "closed")]
+    for record in acts:
+        for decision in [record.pop("decision", {}), *record.get("decisions", ())]:
+            decision.pop("time", None)
+        record.pop("time", None)
+    return acts
+
+
+def test_quick_acts_give_what_slow_ones_give(annotate):
+    slow, quick = annotate("slow"), annotate("quick")
+    for act in work(slow):
+        act()
+        slow.go_on()
+    quick.hold()
+    for act in work(quick):
+        act()
+    assert quick.said[-1] == "Segmenting… 8 acts wait."
+    quick.go_on()
+    assert not quick.failed
+    np.testing.assert_array_equal(
+        *(each.controller.current.mask.store.data for each in (slow, quick))
+    )
+    assert list(quick.controller.current.annotation.objects) == [1, 2, 3, 4, 5]
+    assert quick.controller.active.plane.index[0] == 4
+    assert acts_in(quick) == acts_in(slow)
+
+
+@pytest.mark.parametrize("act", ["discard", "cancel", "leave", "other image", "fails"])
+def test_what_waits_is_dropped_with_what_it_waits_for(annotate, act):
+    annotator = annotate()
+    controller, click = annotator.controller, annotator.prompt_controller.click
+    annotated = annotator.accept(annotator.first)
+    annotator.hold()
+    if act == "fails":
+        annotator.session.fault = InputError("this does not work.")
+    click((2, 10, 60))
+    controller.accept()
+    click((2, 50, 10), aim="next")
+    assert annotator.said[-1] == "Segmenting… 2 acts wait."
+    if act == "leave":
+        controller.leave(annotated)
+    elif act == "other image":
+        annotator.show(annotator.second)
+    elif act != "fails":
+        getattr(controller, act)()
+    annotator.go_on()
+    assert list(annotated.annotation.objects) == [1]
+    if act == "fails":
+        assert annotator.failed == ["this does not work. 2 acts that waited were dropped."]
+
+
+def test_only_so_many_acts_wait_and_undo_takes_the_latest_back(annotate):
+    annotator = annotate()
+    click = annotator.prompt_controller.click
+    annotator.hold()
+    click((2, 30, 35))
+    for column in range(MOST_WAITING):
+        click((2, 10, column), 0)
+    assert annotator.said[-1] == "Segmenting… 20 acts wait."
+    click((2, 30, 36), 0)
+    assert annotator.said[-1] == "Segmenting… 20 acts wait; this one was not taken."
+    for _ in range(MOST_WAITING - 1):
+        annotator.controller.undo()
+    assert annotator.said[-1] == "Segmenting… 1 act waits."
+    annotator.controller.pick(0)
+    assert annotator.said[-1].startswith("The candidates are about to change")
+    annotator.go_on()
+    assert annotator.controller.shown().proposal.round == 2
+
+
+def test_undo_goes_on_after_the_first_round_is_discarded(annotate):
+    annotator = annotate()
+    annotated = annotator.accept(annotator.first)
+    annotator.start(annotator.first, (10, 60), aim="auto")
+    annotator.controller.undo()
+    assert annotator.said[-1].endswith("Undo goes on with what was done before it.")
+    annotator.controller.discard()
+    annotator.controller.undo()
+    annotator.go_on()
+    assert annotated.annotation.objects == {}
