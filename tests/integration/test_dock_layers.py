@@ -176,6 +176,20 @@ def test_layers_go_where_the_image_goes(opened, qtbot):
     assert size.pixel_size == pytest.approx(0.05)  # as it is now
 
 
+def test_layers_are_renamed_with_the_image(opened, qtbot):
+    viewer, dock = opened
+    image = viewer.layers["cell"]
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    viewer.layers["cell: objects"].name = "mine"
+    image.name = "nerve"
+    ours = ["mine" if name == "objects" else f"nerve: {name}" for name in OURS]
+    assert sorted(names(viewer)) == sorted(["nerve", *ours])
+    viewer.layers.remove("mine")
+    assert "was removed" in dock.parts.status.text()
+    dock.controller.current.mask.make()
+    assert dock.parts.status.text() == "The mask layer is back."
+
+
 def test_what_is_said_of_the_mask_changes_with_it(opened, qtbot):
     _, dock = opened
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))

@@ -18,6 +18,7 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.folder import reader
 from napari_spa.widgets.folder.dock import FolderDock
+from napari_spa.widgets.folder.model import third_line
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
@@ -576,3 +577,89 @@ def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer
         until(qtbot, lambda: min(dock.width(), refine_dock.width()) >= 320)
     finally:
         dock.release()
+
+
+def annotate_one(qtbot, dock, refine_dock, folder, name):
+    """Open a folder, accept an object on one of its images, and go on to another."""
+    open_folder(qtbot, dock, folder)
+    go(qtbot, dock, name)
+    accept(qtbot, dock, refine_dock)
+    dock.controller.done()
+    until(qtbot, lambda: dock.controller.current not in (None, name))
+    dock.controller.saver.flush()
+
+
+def answers_of(dock):
+    buttons = [dock.parts._answers.itemAt(n).widget() for n in range(dock.parts._answers.count())]
+    return {button.text(): button for button in buttons}
+
+
+@pytest.fixture
+def few(tmp_path):
+    source = tmp_path / "images"
+    source.mkdir()
+    for number in range(1, 4):
+        iio.imwrite(source / f"cell{number}.png", pixels(number))
+    return source
+
+
+def test_an_image_that_changed_since_is_to_be_reviewed(open_docks, few, qtbot):
+    viewer, dock, refine_dock = open_docks()
+    annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
+    assert not answers_of(dock)
+    dock.controller._reader.forget()
+    iio.imwrite(few / "cell1.png", pixels(77))
+    for answered in (False, True):
+        go(qtbot, dock, "cell1.png")
+        assert "cell1.png has changed since it was annotated" in dock.parts.question.text()
+        item = dock.controller.items["cell1.png"]
+        assert (item.status, item.objects) == ("review", 1)
+        assert "has changed" in third_line(item)
+        assert layers_of(viewer, "objects")[0].data.any()  # nothing is dropped
+        if answered:
+            answers_of(dock)["Keep its objects"].click()
+        go(qtbot, dock, "cell2.png")
+    go(qtbot, dock, "cell1.png")
+    assert not answers_of(dock)
+    assert dock.controller.items["cell1.png"].warning == ""
+    assert len(dock.controller.stage.current.annotated.annotation.objects) == 1
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (SHAPE[0] + 8, SHAPE[1])])
+def test_work_on_another_image_is_set_aside(open_docks, few, qtbot, shape):
+    _, dock, refine_dock = open_docks()
+    annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
+    dock.controller._reader.forget()
+    iio.imwrite(few / "cell1.png", pixels(77, shape))
+    out = dock.controller.out
+    before = {path(out, "cell1.png").read_bytes() for path in (labels_path, log_path)}
+    dock.controller.go("cell1.png")
+    until(qtbot, lambda: bool(answers_of(dock)))
+    answers_of(dock)["Set the earlier work aside and start again"].click()
+    until(qtbot, lambda: dock.controller.current == "cell1.png" and not answers_of(dock))
+    item = dock.controller.items["cell1.png"]
+    assert (item.status, item.objects, item.problem, item.warning) == ("to do", None, "", "")
+    assert {path.read_bytes() for path in out.glob("cell1.png*.bak")} == before
+    accept(qtbot, dock, refine_dock)
+    go(qtbot, dock, "cell2.png")
+    dock.controller.saver.flush()
+    assert tifffile.imread(labels_path(out, "cell1.png")).shape == shape
+
+
+def test_a_renamed_image_takes_its_work_along(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
+    dock.controller.items.set_note("cell1.png", "mine")
+    (few / "cell1.png").rename(few / "probe.png")
+    dock.controller.refresh()
+    until(qtbot, lambda: "probe.png" in dock.controller.items)
+    assert dock.controller.items["cell1.png"].problem
+    go(qtbot, dock, "probe.png")
+    assert "was it renamed" in dock.parts.question.text()
+    answers_of(dock)["Take its work along"].click()
+    until(qtbot, lambda: dock.controller.current == "probe.png" and not answers_of(dock))
+    assert list(dock.controller.items) == ["cell2.png", "cell3.png", "probe.png"]
+    item = dock.controller.items["probe.png"]
+    assert (item.status, item.objects, item.note) == ("done", 1, "mine")
+    assert len(dock.controller.stage.current.annotated.annotation.objects) == 1
+    assert not log_path(dock.controller.out, "cell1.png").exists()

@@ -42,6 +42,7 @@ _PLAIN = {
     "truncated": "it is cut short",
     "corrupted IFD": "it is cut short, or damaged",
     "cannot identify image file": "it is no picture, or damaged",
+    "ot a TIFF": "it is no TIFF file, or damaged",
     "not a zip file": "it is no .npz file, or damaged",
     "pickle": "it holds Python objects, or is damaged",
     "Python objects": "it holds Python objects",

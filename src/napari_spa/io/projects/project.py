@@ -22,6 +22,7 @@ from napari_spa.io.projects.paths import (
     labels_path,
     log_path,
     manifest_path,
+    notes_path,
     project_path,
 )
 
@@ -48,6 +49,7 @@ class ProjectItem:
     uncertainty: float | None = None
     objects: int | None = None  # how many it has; None where no one knows
     problem: str = ""  # why it cannot be worked on, in a sentence; empty when it can
+    warning: str = ""  # what to look at before one trusts the work on it, in a sentence
 
 
 @dataclass(slots=True)
@@ -196,15 +198,15 @@ def write_project(path: Path, record: dict[str, Any]) -> None:
         temporary.write_text(content + "\n", encoding="ascii")
 
 
-def put_aside(path: Path) -> None:
-    """Move a file that no one can read out of the way, and keep it."""
+def put_aside(path: Path, why: str = "could not be read") -> None:
+    """Move a file that is no use any more out of the way, and keep it."""
     number, kept = 1, path.with_name(path.name + ".bak")
     while kept.exists():
         number += 1
         kept = path.with_name(f"{path.name}.bak{number}")
     with explained("write", path):
         os.replace(path, kept)
-    _logger.warning("%s could not be read; it is kept as %s.", path, kept.name)
+    _logger.warning("%s %s; it is kept as %s.", path, why, kept.name)
 
 
 @contextmanager
@@ -323,6 +325,42 @@ class Project:
             self._changed.add(name)
             self.save()
             return self._items[name]
+
+    def move_work(self, name: str, to: str | None = None) -> None:
+        """Give the work on an image to another one, or set it aside; no file is lost.
+
+        Parameters
+        ----------
+        name : str
+            The image.
+        to : str or None
+            The image that has its pixels now; None sets labels, log and notes aside, under
+            names that end in ``.bak``, so that the image is to do.
+
+        Raises
+        ------
+        DataError
+            When a file cannot be moved.
+        """
+        with self._guard:
+            for place in (labels_path, notes_path, log_path):
+                path, there = place(self.out, name), None if to is None else place(self.out, to)
+                if path.exists() and there is None:
+                    put_aside(path, "is of work that starts again")
+                elif path.exists() and there is not None:
+                    if there.exists():
+                        put_aside(there, "gave way to other work")
+                    with explained("write", there):
+                        os.replace(path, there)
+            known = self._known.get(name, Known())
+            self._known[name] = Known("to do", known.flagged, known.note) if to is None else Known()
+            if to is not None:
+                self._known[to] = known
+            self._changed |= {name} if to is None else {name, to}
+            self.save()
+            if to is not None:
+                del self._known[name]
+            self._list()
 
     def save(self) -> None:
         """Write what is in memory only."""

@@ -22,6 +22,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``edit``              a plane was painted by hand; its labels
 ``by-hand``           an object is edited by hand: what is painted from now on is one act
 ``by-hand-end``       that act ended
+``image``             the image has other pixels now, and what there is of it is kept
 ``profile``           what was learnt was put into the profile beside the log
 ``closed``            the window was closed in order
 ====================  ======================================================================
@@ -219,6 +220,11 @@ class Journal:
     def end_edit(self, number: int, plane: Plane) -> None:
         """Write that the editing of an object by hand ended."""
         self._log.append({"kind": "by-hand-end", "object": number, "plane": plane_to_record(plane)})
+
+    def image(self, digests: Mapping[Plane, str]) -> None:
+        """Write that the objects are kept on an image whose planes have these digests now."""
+        planes = [{"plane": plane_to_record(p), "image": d} for p, d in digests.items()]
+        self._log.append({"kind": "image", "planes": planes})
 
     def note(self, kind: str) -> None:
         """Write a record without more: ``undo``, ``redo`` or ``closed``."""

@@ -155,6 +155,9 @@ class RecordReader:
         elif active is not None and (active.number, active.plane) == (number, plane):
             decisions = tuple(d for d in active.decisions if d.round <= active.round)
             source = active.source or source
+        if decisions and "image" in record:
+            self._session.looks.setdefault(plane, source.get("look"))
+            self._session.fingerprints.setdefault(plane, str(record["image"]))
         mask = mask_from_record(record["mask"], self._extent(plane))
         if self._mask_of is not None and decisions:
             model = self._session.model
@@ -241,6 +244,10 @@ class RecordReader:
         everywhere = np.ones((height, width), dtype=bool)
         self._surface.write(plane, region, everywhere, labels.ravel())
         self._session.annotation.recount(plane, labels)
+
+    def _on_image(self, record: Record) -> None:
+        for entry in record["planes"]:
+            self._session.fingerprints[self._plane(entry["plane"])] = str(entry["image"])
 
     def _on_profile(self, record: Record) -> None:
         pass

@@ -150,6 +150,39 @@ def logged_plane(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | 
     return image_plane
 
 
+def image_digests(
+    session: LoggedSession, levels: Sequence[Any], most: int | None = None
+) -> dict[Plane, str]:
+    """Digest the planes that a log decides on, as they are now.
+
+    Parameters
+    ----------
+    session : LoggedSession
+        From the log.
+    levels : sequence of array_like
+        The image and coarser levels of it.
+    most : int or None
+        So many planes only; None for all.
+
+    Returns
+    -------
+    dict of Plane to str
+        To compare with ``session.fingerprints``.  What was looked at together with other images
+        is left out; a plane with no such channels any more has an empty digest.
+    """
+    found: dict[Plane, str] = {}
+    for plane in list(session.fingerprints)[:most]:
+        look = session.looks.get(plane)
+        look = look if isinstance(look, dict) else {}
+        if look.get("layers"):
+            continue
+        try:
+            found[plane] = logged_plane(levels, plane, look).fingerprint()
+        except DataError:
+            found[plane] = ""
+    return found
+
+
 _Channels = tuple[int, ...] | None
 _Limits = tuple[tuple[float, float], ...] | None
 

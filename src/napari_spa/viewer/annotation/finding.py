@@ -204,7 +204,8 @@ class AutomaticSegmentation(QObject):
             self._controller.failed.emit(str(error))
             return
         layer.data = after
-        self._controller.status_message.emit(f"{layer.name} holds the objects now.")
+        left_out = ", but for the one in progress: accept it first" if annotated.active else ""
+        self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.")
 
     def _planes(self, annotated: AnnotatedImage, labels: tuple[int, ...]) -> list[Plane]:
         """Return the planes that labels of a shape are about; ``InputError`` for none."""

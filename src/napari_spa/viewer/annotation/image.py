@@ -102,6 +102,7 @@ class AnnotatedImage:
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self.image = image
         self.facts = facts_of(image)
+        self._named = str(image.name)  # what our layers are named after
         self.mask = MaskLayer(viewer, image, axes)
         self.prompts = PromptLayers(viewer, image)
         self.candidates = CandidateShapes(
@@ -180,6 +181,14 @@ class AnnotatedImage:
         self.mask.place()
         self._place_on_show()
         self.show_prompts()  # lines as wide as before
+
+    def rename(self) -> None:
+        """Name our layers after the image, but for those that a user gave a name."""
+        before, self._named = self._named, self.image.name
+        for layer in [each for each in self._viewer.layers if self.owns(each)]:
+            if layer.name.startswith(f"{before}: "):
+                layer.name = self._named + layer.name.removeprefix(before)
+        self.candidates.owner = self._named
 
     def _place_on_show(self) -> None:
         self.prompts.place()

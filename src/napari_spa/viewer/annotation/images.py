@@ -58,6 +58,7 @@ class AnnotatedImages(QObject):
         self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
+        self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
@@ -73,6 +74,7 @@ class AnnotatedImages(QObject):
             timer.timeout.connect(action)
         camera_of(viewer).events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.layers.events.inserted.connect(self._on_layer_added)
         viewer.dims.events.current_step.connect(self._on_slider)
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
@@ -99,6 +101,7 @@ class AnnotatedImages(QObject):
             annotated.prompts.set_framed(self.framed)
             annotated.candidates.toggled.connect(self._on_toggled)
             image.events.data.connect(self._on_image_data)
+            image.events.name.connect(self._on_image_renamed)
             follow_space(image, self._on_image_placed)
             self._all[id(image)] = annotated
         before = self.current
@@ -169,6 +172,7 @@ class AnnotatedImages(QObject):
         camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self._viewer.layers.events.inserted.disconnect(self._on_layer_added)
         self.clear()
         self._remove_orphans()
         for annotated in self:
@@ -178,8 +182,11 @@ class AnnotatedImages(QObject):
         self, annotated: AnnotatedImage, *, mask: bool = False, layers: bool = True
     ) -> None:
         self.painting.forget(annotated)
+        if self._without_mask is annotated:
+            self._without_mask = None
         self._all.pop(id(annotated.image), None)
         annotated.image.events.data.disconnect(self._on_image_data)
+        annotated.image.events.name.disconnect(self._on_image_renamed)
         unfollow_space(annotated.image, self._on_image_placed)
         self._autosave.end(annotated)
         if layers:
@@ -205,7 +212,9 @@ class AnnotatedImages(QObject):
                 annotated.display = replace(annotated.display, channels=channels)
                 name = annotated.image.name
                 self.noticed.emit(f"{event.value.name} was removed; {name} is used alone.")
-        if any(annotated.mask.owns(event.value) for annotated in self):
+        owner = next((each for each in self if each.mask.owns(event.value)), None)
+        if owner is not None:
+            self._without_mask = owner
             self.noticed.emit("The mask layer was removed; it comes back when you go on.")
 
     def _remove_orphans(self) -> None:
@@ -213,6 +222,17 @@ class AnnotatedImages(QObject):
         orphaned, self._orphaned = self._orphaned, []
         for annotated in orphaned:
             annotated.remove_layers()
+
+    def _on_layer_added(self, event: Any) -> None:
+        without = self._without_mask
+        if without is not None and without.mask.owns(event.value):
+            self._without_mask = None
+            self.noticed.emit("The mask layer is back.")
+
+    def _on_image_renamed(self, event: Any) -> None:
+        annotated = self._all.get(id(event.source))
+        if annotated is not None:
+            annotated.rename()
 
     def _on_image_placed(self, event: Any) -> None:
         annotated = self._all.get(id(event.source))

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
-from napari_spa.errors import SpaError
+from napari_spa.errors import InputError, SpaError
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import in_brief
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
-from napari_spa.viewer.folder.reader import FolderReader, ReadItem
+from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.folder.stage import FolderImageView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from napari.components import ViewerModel
 
     from napari_spa.batch.task import ImageResult
+    from napari_spa.core.plane import Plane
     from napari_spa.io.projects.project import Project, ProjectItem
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.folder.reader import ReadImage
@@ -108,6 +109,7 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
+START_AGAIN = "Set the earlier work aside and start again"
 ACTIVE = "Accept or discard the active object first."
 
 
@@ -122,6 +124,9 @@ class FolderController(QObject):
     opened = Signal(str)  # an image is on show; an empty name when none is any more
     status_message = Signal(str)  # what happened or what to do, in one sentence
     failed = Signal(str)  # what went wrong, in one sentence
+    # What to decide about an image, and by what a button says, what it does; none ends it.
+    asked = Signal(str, object)
+    _moved = Signal(str, object)
     _held_now = Signal(object, object)
     _was_read = Signal(str, object)
 
@@ -141,6 +146,7 @@ class FolderController(QObject):
         self._ahead = ReadAhead(self._reader, self)
         self.project: Project | None = None
         self._bookmark: FolderBookmark | None = None
+        self._opening: Path | None = None
         self._wanted: str | None = None
         self._onward = 0
         self._status = FolderStatus(self.status_message.emit)
@@ -151,6 +157,7 @@ class FolderController(QObject):
         self._settled.timeout.connect(self._on_settled)
         self._held_now.connect(self._on_held)
         self._was_read.connect(self._on_read)
+        self._moved.connect(self._on_moved)
         self.saver.failed.connect(self.failed)
         self.stage.failed.connect(self.failed)
         self.stage.proposed.connect(self._on_proposed)
@@ -195,6 +202,10 @@ class FolderController(QObject):
         if self.reserved:
             self.status_message.emit("A batch is running; wait for it, or cancel it.")
             return
+        if folder.resolve() == self._opening:
+            self.status_message.emit(f"{folder.name} is being opened already.")
+            return
+        self._opening = folder.resolve()
         self.status_message.emit(f"Looking through {folder.name}…")
         future = self.saver.run(partial(hold_project, folder, out))
         future.add_done_callback(lambda done: self._emit(self._held_now, folder, done))
@@ -242,6 +253,8 @@ class FolderController(QObject):
 
     def _on_held(self, folder: Path | None, done: Future[Any]) -> None:
         error = done.exception()
+        if folder is not None:
+            self._opening = None
         if error is not None:
             self._report(error)
             return
@@ -309,10 +322,12 @@ class FolderController(QObject):
             return
         self._wanted, self._onward = name, onward
         self._status.begin()
+        self.asked.emit("", {})
         self.status_message.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
         location = partial(self.saver.location, out, name, self.stage.left)
-        future = self._reader.item(image, location, partial(self.saver.return_pending, name))
+        gone = {other.name: other.path for other in self.items.values() if other.problem}
+        future = self._reader.item(image, location, partial(self.saver.return_pending, name), gone)
         future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
@@ -339,6 +354,58 @@ class FolderController(QObject):
             self._status.show(self.stage.current)
         self.opened.emit(name)
         self._settled.start()
+        self._ask(item)
+
+    def _ask(self, item: ReadItem) -> None:
+        """Ask what is to become of work that may not be of the image as it is now."""
+        name = item.image.name
+        if item.digests:
+            sentence = f"{name} has changed since it was annotated."
+            self.items.set_status(name, "review")
+            self.items.warn(name, sentence)
+            keep = partial(self._keep_objects, name, item.digests)
+            answers = {"Keep its objects": keep, START_AGAIN: partial(self.start_again, name)}
+            self.asked.emit(f"{sentence} Its objects may lie in the wrong place.", answers)
+        elif item.earlier:
+            self.asked.emit(
+                f"{item.earlier} is gone, and {name} has its pixels: was it renamed?",
+                {"Take its work along": partial(self._move_work, item.earlier, name)},
+            )
+
+    def _keep_objects(self, name: str, digests: Mapping[Plane, str]) -> None:
+        """Take the objects of an image for those of the image as it is now."""
+        current = self.stage.current
+        if current is None or current.name != name or current.annotated.journal is None:
+            return
+        current.annotated.journal.image(digests)
+        self.items.warn(name, "")
+        self.asked.emit("", {})
+        self.status_message.emit(f"The objects of {name} are kept; look at each of them.")
+
+    def start_again(self, name: str) -> None:
+        """Set the work on an image aside, beside where it was, and open the image."""
+        self._move_work(name, None)
+
+    def _move_work(self, name: str, to: str | None) -> None:
+        project = self.project
+        if project is None:
+            return
+        self.asked.emit("", {})
+        if self.current in (name, to):
+            self.leave()
+        future = self.saver.run(partial(project.move_work, name, to))
+        future.add_done_callback(lambda done: self._emit(self._moved, to or name, done))
+
+    def _on_moved(self, name: str, done: Future[None]) -> None:
+        error, project = done.exception(), self.project
+        if error is not None or project is None:
+            self._report(error or InputError("the folder was closed."))
+            return
+        self.items.note_readable(name)
+        self.items.warn(name, "")
+        self._take_items(project.items)
+        if name in self.items:
+            self._go(name, onward=0)
 
     def _pass_over(self, name: str, error: BaseException) -> None:
         """List why an image cannot be opened, and go on the way one was going."""
@@ -350,6 +417,8 @@ class FolderController(QObject):
             self._wanted = None
             self.opened.emit(self.current or "")
             self.failed.emit(words)
+            if isinstance(error, OtherSizeError):
+                self.asked.emit(words, {START_AGAIN: partial(self.start_again, name)})
             return
         self._go(following, onward=self._onward)
         self.status_message.emit(f"Passed over: {words}")

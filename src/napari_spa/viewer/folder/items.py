@@ -155,6 +155,7 @@ class FolderItems(Mapping[str, ProjectItem]):
         self._changed, self._index = changed, index
         self._items: dict[str, ProjectItem] = {}
         self._unreadable: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> ProjectItem:
         return self._items[name]
@@ -168,7 +169,11 @@ class FolderItems(Mapping[str, ProjectItem]):
     def take(self, items: Sequence[ProjectItem]) -> None:
         """Take over what the project knows; what no one could open stays unreadable."""
         self._items = {
-            item.name: replace(item, problem=self._unreadable.get(item.name, item.problem))
+            item.name: replace(
+                item,
+                problem=self._unreadable.get(item.name, item.problem),
+                warning=self._warnings.get(item.name, ""),
+            )
             for item in items
         }
 
@@ -187,6 +192,14 @@ class FolderItems(Mapping[str, ProjectItem]):
         """Forget what was wrong with an image: it is open."""
         self._unreadable.pop(name, None)
         self._note_problem(name, "")
+
+    def warn(self, name: str, words: str) -> None:
+        """List what to look at before one trusts the work on an image; nothing takes it back."""
+        item = self._items.get(name)
+        self._warnings[name] = words
+        if item is not None and item.warning != words:
+            self._items[name] = replace(item, warning=words)
+            self._changed(name)
 
     def _note_problem(self, name: str, words: str) -> None:
         item = self._items.get(name)

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from napari_spa.io.event_log import Entry, Record, RecordLog, line_of, read_reco
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
+from napari_spa.refine.log.replay import image_digests
 from napari_spa.viewer.autosave.autosave import Recovered
 from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.event_log import Record
     from napari_spa.io.images import ImageFile, ImageInfo
+    from napari_spa.refine.log.reader import LoggedSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.layers.label_storage import LabelStore
 
@@ -198,6 +200,13 @@ class ReadItem:
     image: ReadImage  # the image
     location: FolderLogLocation  # where the work is kept
     recovered: Recovered | None  # what was done already
+    # Of an image that has other pixels than when it was annotated: digests of its planes now.
+    digests: Mapping[Plane, str] = field(default_factory=dict)
+    earlier: str = ""  # the image that had these pixels, is gone, and was worked on
+
+
+class OtherSizeError(DataError):
+    """The work on an image was done when it had another size."""
 
 
 def read_image_file(name: str, path: Path) -> ReadImage:
@@ -246,14 +255,18 @@ class FolderReader:
         image: Future[ReadImage],
         make_place: Callable[[], FolderLogLocation],
         return_pending: Callable[[], None],
+        gone: Mapping[str, Path],
     ) -> Future[ReadItem]:
-        """Read the work on an image, after the image."""
+        """Read the work on an image, after the image; else look who of those gone had it."""
 
         def read() -> ReadItem:
             found = image.result()
             location = make_place()
             try:
-                return ReadItem(found, location, recover(found, location))
+                recovered = recover(found, location)
+                if recovered is None:
+                    return ReadItem(found, location, None, earlier=_earlier(found, location, gone))
+                return ReadItem(found, location, recovered, _changed(found, recovered.session))
             except BaseException:
                 return_pending()
                 raise
@@ -281,9 +294,9 @@ def recover(image: ReadImage, location: FolderLogLocation) -> Recovered | None:
         location.before = tuple(records)
     facts = image_facts(records)[0]
     if facts.shape != image.shape:
-        raise DataError(
-            f"the work in {location.log.name} was done on an image of another size; "
-            "move it away to start again."
+        raise OtherSizeError(
+            f"{location.name} has another size than when it was annotated: "
+            f"{_size(image.shape)}, not {_size(facts.shape)}."
         )
     store = make_label_store(image.shape, axes=image.axes)
     try:
@@ -291,6 +304,43 @@ def recover(image: ReadImage, location: FolderLogLocation) -> Recovered | None:
     except DataError as error:
         raise DataError(f"{location.log.name} cannot be opened: {error}") from error
     return Recovered(location, session, store, None)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+_COMPARED = 4
+"""Planes that are compared with those that were annotated: a file changes as a whole."""
+
+
+def _changed(image: ReadImage, session: LoggedSession) -> dict[Plane, str]:
+    """Return digests of the annotated planes where the image has other pixels now, else none."""
+    levels, before = image.file.levels, session.fingerprints
+    some = image_digests(session, levels, _COMPARED)
+    if all(before[plane] == digest for plane, digest in some.items()):
+        return {}
+    return image_digests(session, levels)
+
+
+def _earlier(image: ReadImage, location: FolderLogLocation, gone: Mapping[str, Path]) -> str:
+    """Return which image that is gone had these pixels and was worked on; empty for none."""
+    for name, path in gone.items():
+        log = log_path(location.out, name)
+        if os.path.exists(path) or not os.path.exists(log):
+            continue
+        try:
+            records = read_records(log)
+            if image_facts(records)[0].shape != image.shape:
+                continue
+            store = make_label_store(image.shape, axes=image.axes)
+            session = read_journal(records, StoreSurface(store))
+        except DataError as error:
+            _logger.info("%s", error)
+            continue
+        if session.fingerprints and not _changed(image, session):
+            return name
+    return ""
 
 
 def _records(location: FolderLogLocation) -> list[Record]:

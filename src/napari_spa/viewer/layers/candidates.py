@@ -214,7 +214,7 @@ class CandidateShapes:
         owner: str,
         under: Callable[[], object] = lambda: None,
     ) -> None:
-        self._viewer, self._ndim, self._space, self._owner = viewer, ndim, dict(space), owner
+        self._viewer, self._ndim, self._space, self.owner = viewer, ndim, dict(space), owner
         self._under = under  # the layer that new ones are put under, if it is there
         self._layers: list[Shapes | None] = [None] * CANDIDATES
         self._drawn: list[Drawing] = [_NOTHING] * CANDIDATES
@@ -248,8 +248,7 @@ class CandidateShapes:
             others.let_go(index)
             if layer is not None:
                 before, after = (
-                    CANDIDATE_NAME.format(owner, index + 1)
-                    for owner in (others._owner, self._owner)
+                    CANDIDATE_NAME.format(owner, index + 1) for owner in (others.owner, self.owner)
                 )
                 rename_layer(layer, before, after)
                 place_layer(layer, self._space)
@@ -351,7 +350,7 @@ class CandidateShapes:
         self.let_go(index)  # one that a user deleted
         layer = Shapes(
             ndim=self._ndim,
-            name=CANDIDATE_NAME.format(self._owner, index + 1),
+            name=CANDIDATE_NAME.format(self.owner, index + 1),
             opacity=0.8,
             visible=self._shown(index),
             **self._space,

@@ -78,6 +78,7 @@ class FolderDock(QWidget):
         controller.opened.connect(self._on_opened)
         controller.status_message.connect(self._on_said)
         controller.failed.connect(self._on_failed)
+        controller.asked.connect(parts.ask)
         controller.saver.unsaved_changed.connect(parts.set_unsaved)
         self.thumbnails.ready.connect(parts.model.changed)
         self.thumbnails.failed.connect(controller.note_unreadable)

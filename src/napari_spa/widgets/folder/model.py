@@ -176,7 +176,7 @@ def third_line(item: ProjectItem) -> str:
     reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
     if reason != problem:  # the name and the state stand above it
         return capitalised(reason)
-    return problem or item.note
+    return problem or item.warning or item.note
 
 
 def all_words(item: ProjectItem) -> str:
@@ -184,7 +184,8 @@ def all_words(item: ProjectItem) -> str:
     lines = [item.name, second_line(item)]
     if item.flagged:
         lines.append("Flagged")
-    return "\n".join([*lines, *filter(None, (in_brief(item.problem, item.path), item.note))])
+    said = (in_brief(item.problem, item.path), item.warning, item.note)
+    return "\n".join([*lines, *filter(None, said)])
 
 
 def summary(items: Iterable[ProjectItem]) -> str:

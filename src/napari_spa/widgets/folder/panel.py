@@ -23,7 +23,7 @@ from napari_spa.widgets.folder.list import FolderList
 from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari_spa.widgets.folder.list import Thumbnail
 
@@ -79,6 +79,9 @@ class FolderPanel(QWidget):
         self.note.setAccessibleName("Note about this image")
         self.status = QLabel()
         self.status.setWordWrap(True)
+        self.question = QLabel()
+        self.question.setWordWrap(True)
+        self.answers = QWidget()
         self.unsaved = QLabel()
         self.unsaved.setWordWrap(True)
         self.retry = FittingButton("Save again")
@@ -96,6 +99,7 @@ class FolderPanel(QWidget):
         self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self._compose()
         self.set_keys({})
+        self.ask("", {})
         self.set_unsaved(())
         self.set_running("")
 
@@ -119,6 +123,19 @@ class FolderPanel(QWidget):
             button.set_texts(with_key(long, key), long, short)
             button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
             button.setAccessibleName(f"{long}: {tip}")
+
+    def ask(self, sentence: str, answers: Mapping[str, Callable[[], object]]) -> None:
+        """Show a question with a button for each answer; no answer hides it."""
+        self.question.setText(sentence)
+        while (item := self._answers.takeAt(0)) is not None:
+            if (button := item.widget()) is not None:
+                button.deleteLater()
+        for words, act in answers.items():
+            button = FittingButton(words)
+            button.clicked.connect(lambda _=False, act=act: act())
+            self._answers.addWidget(button)
+        for part in (self.question, self.answers):
+            part.setVisible(bool(answers))
 
     def set_unsaved(self, names: tuple[str, ...]) -> None:
         """Say which images' work is in memory only; none hides the line."""
@@ -176,6 +193,10 @@ class FolderPanel(QWidget):
             acting.addWidget(cells)
         acting.addWidget(self.note)
         layout.addWidget(self.acting)
+        self._answers = QVBoxLayout(self.answers)
+        self._answers.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.question)
+        layout.addWidget(self.answers)
         layout.addWidget(self.status)
         layout.addWidget(self.unsaved)
         layout.addWidget(self.retry)
