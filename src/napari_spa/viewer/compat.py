@@ -126,25 +126,46 @@ _logger = logging.getLogger(__name__)
 _LIBRARIES = ("c10", "torch_cpu", "torch", "torch_python")
 
 
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Import much without Python's search for garbage, in which no thread runs.
+class OldObjects:
+    """Leaves what has been there for long out of Python's searches for garbage.
 
-    Each time the objects have grown by a quarter Python looks at all of them, which takes a
-    napari with PyTorch 100 to 250 ms: while PyTorch is imported, four times.  What is there
-    at the end counts as old, or it would be looked at for its number right after.
+    Each time the objects have grown by a quarter Python looks at all of them, and no thread
+    runs: in a napari with PyTorch for 100 to 400 ms, several times while PyTorch is imported and
+    once in some twenty rounds.  What is left out is let go of when nothing refers to it, but not
+    in cycles, as removed layers are: so :meth:`search` has to come before a layer is removed.
     """
-    if not gc.isenabled():  # someone else does without
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        if not gc.get_freeze_count():  # else that is someone's who wants it so
+
+    def __init__(self) -> None:
+        self._spared = False
+
+    def spare(self) -> None:
+        """Look at nothing again that is there now, unless someone else spares what they want."""
+        if self._spared or not gc.get_freeze_count():
             gc.freeze()
-            gc.unfreeze()  # to where old objects are: they are still found when they are garbage
-        gc.enable()
+            self._spared = True
+
+    def search(self, _: object = None) -> None:
+        """Look at everything again."""
+        if self._spared:
+            gc.unfreeze()
+            self._spared = False
+
+    @contextmanager
+    def imported(self) -> Iterator[None]:
+        """Import much without looking for garbage meanwhile; what is there then is old."""
+        if not gc.isenabled():  # someone else does without
+            yield
+            return
+        gc.disable()
+        try:
+            yield
+        finally:
+            self.spare()
+            gc.enable()
+
+
+old_objects = OldObjects()
+"""Of this process: all windows share them."""
 
 
 def load_torch() -> None:

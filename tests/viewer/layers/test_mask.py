@@ -1,8 +1,5 @@
 """How the mask looks: outlines as wide on the screen at any zoom, colours that stand out."""
 
-import gc
-import weakref
-
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -14,7 +11,7 @@ from skimage.color import rgb2gray, rgb2lab
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
-from napari_spa.viewer.compat import no_collections, outlines, quick_contours
+from napari_spa.viewer.compat import outlines, quick_contours
 from napari_spa.viewer.layers.mask import MaskLayer, mask_colours
 from napari_spa.viewer.layers.planes import camera_of
 
@@ -96,27 +93,3 @@ def test_what_the_program_writes_is_not_taken_for_a_users(mask):
     assert not mask.used
     mask.layer.paint((10, 10), 1)
     assert mask.used
-
-
-def test_what_is_imported_without_collections_is_collected_later():
-    class Ring:
-        pass
-
-    frozen = gc.get_freeze_count()
-    ring = Ring()
-    ring.itself = ring
-    kept = weakref.ref(ring)
-    with no_collections():
-        assert not gc.isenabled()
-        del ring
-    assert gc.isenabled()
-    assert gc.get_freeze_count() == frozen
-    gc.collect()
-    assert kept() is None
-    gc.disable()
-    try:
-        with no_collections():
-            assert not gc.isenabled()
-        assert not gc.isenabled()  # as someone else wanted it
-    finally:
-        gc.enable()

@@ -29,7 +29,7 @@ from napari_spa.viewer.annotation.round import (
 )
 from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
-from napari_spa.viewer.compat import keep_programs
+from napari_spa.viewer.compat import keep_programs, old_objects
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, show_plane
 from napari_spa.viewer.profiles.active import ActiveProfile
 
@@ -102,6 +102,7 @@ class AnnotationController(QObject):
         self.images.lost.connect(self._on_lost)
         self.images.noticed.connect(self.status_message)
         self.images.made.connect(self._load_ahead)
+        viewer.layers.events.removing.connect(old_objects.search)
         self.cleared.connect(self.images.settle)
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
@@ -133,6 +134,8 @@ class AnnotationController(QObject):
 
     def _load_ahead(self) -> None:
         unready, self._unready = self._unready, False
+        if self.session is not None:
+            old_objects.spare()
         if not unready or self.session is not None or self.busy:
             return
         load = self.model.loader()
@@ -451,6 +454,8 @@ class AnnotationController(QObject):
         self._round.drop()
         self.worker.close()
         self.images.close()
+        self.viewer.layers.events.removing.disconnect(old_objects.search)
+        old_objects.search()
         return self.profiles.close()
 
     def leave(self, annotated: AnnotatedImage, *, onward: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.compat import load_torch, no_collections
+from napari_spa.viewer.compat import load_torch, old_objects
 
 if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
@@ -23,7 +23,7 @@ SessionFactory = Callable[[str], RefinementSession]
 """Makes a session from a model's name or path."""
 
 
-@no_collections()
+@old_objects.imported()
 def make_session(model: str, settings: Settings | None = None) -> RefinementSession:
     """Load a model and return a session for it."""
     load_torch()
@@ -38,7 +38,7 @@ def make_session(model: str, settings: Settings | None = None) -> RefinementSess
     return RefinementSession(loaded, cache=cache)
 
 
-@no_collections()
+@old_objects.imported()
 def rehearse(session: RefinementSession, progress: Progress) -> None:
     """Play a round on noise with a session's model, so that the first click is no slower.
 

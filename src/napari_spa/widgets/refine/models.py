@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from napari_spa.io.models.registry import ModelEntry, list_models
 from napari_spa.viewer.background import FileThread
-from napari_spa.viewer.compat import load_torch, no_collections
+from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
 from napari_spa.widgets.common.layouts import EvenGrid
 
@@ -58,7 +58,7 @@ class ModelFiles(QObject):
     def check(self, path: str) -> None:
         """Read a weights file and build its network, before anything depends on it."""
 
-        @no_collections()
+        @old_objects.imported()
         def job() -> None:
             load_torch()
             from napari_spa.io.models.load import check_weights
