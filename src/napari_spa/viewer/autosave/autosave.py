@@ -32,20 +32,16 @@ class LogLocation(Protocol):
     @property
     def log(self) -> Path:
         """The log of what was done."""
-        ...
 
     @property
     def profile(self) -> Path:
         """The preference profile as it was learnt."""
-        ...
 
     def open(self, failed: Callable[[str], None], mended: Callable[[str], None]) -> RecordLog:
         """Return a log to append to; see :class:`RecordLog`."""
-        ...
 
     def close(self, log: RecordLog) -> None:
         """Write what is left of the log and let go of the place."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,10 +193,8 @@ def _after(profile: PreferenceProfile, updates: list[ProfileUpdate]) -> Preferen
 
 UNSAVED = "Unsaved preference: it lasts until the window closes."
 _LONGEST_IN_SENTENCE = 40
-_MOST_UNLEARNT = 50
-"""So many updates can be taken back, one after another."""
-_MOST_BACK = 12
-"""So many of those that were removed are offered."""
+_MOST_UNLEARNT = 50  # so many updates can be taken back, one after another
+_MOST_BACK = 12  # so many of those that were removed are offered
 
 _Listed = tuple[tuple[StoreEntry, ...], tuple[StoreEntry, ...]]
 

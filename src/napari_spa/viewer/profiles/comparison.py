@@ -42,27 +42,15 @@ MODEL_ALONE = "the model alone"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Disagreement:
-    """Where two profiles disagree.
+    """Where two profiles disagree."""
 
-    Attributes
-    ----------
-    names : (str, str)
-        Of the two.
-    region : Region
-        The rectangle in which they do; empty when they agree.
-    labels : ndarray of shape (region.height, region.width)
-        uint8: 1 where only the first would draw, 2 where only the second would.
-    areas : (int, int)
-        Pixels that each would draw.
-    dice : float
-        Their agreement, in [0, 1].
-    """
-
-    names: tuple[str, str]
-    region: Region
+    names: tuple[str, str]  # of the two
+    region: Region  # the rectangle in which they do; empty when they agree
+    # (region.height, region.width), uint8: 1 where only the first would draw, 2 where only the
+    # second would.
     labels: NDArray[np.uint8]
-    areas: tuple[int, int]
-    dice: float
+    areas: tuple[int, int]  # pixels that each would draw
+    dice: float  # their agreement, in [0, 1]
 
     @property
     def words(self) -> str:
@@ -223,22 +211,7 @@ def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
 
 
 def as_stack(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.uint8]:
-    """Return the labels with as many axes as an image has, one position long beside the plane.
-
-    Parameters
-    ----------
-    found : Disagreement
-        Not empty.
-    image : Image
-        The image it was found on.
-    plane : Plane
-        The plane of it.
-
-    Returns
-    -------
-    ndarray
-        uint8.
-    """
+    """Return the labels with as many axes as an image has, one position long beside the plane."""
     sizes = dict(zip(plane.axes, found.labels.shape, strict=True))
     return found.labels.reshape(tuple(sizes.get(axis, 1) for axis in range(image.ndim)))
 
@@ -246,19 +219,7 @@ def as_stack(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.uint
 def corner_of(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.float64]:
     """Return the ``translate`` of a layer of :func:`as_stack` that is else placed as the image.
 
-    Parameters
-    ----------
-    found : Disagreement
-        Not empty.
-    image : Image
-        The image it was found on.
-    plane : Plane
-        The plane of it.
-
-    Returns
-    -------
-    ndarray of shape (ndim,)
-        float64, in the image's units.
+    It is (ndim,) float64, in the image's units.
     """
     corner = plane.points(np.array([[found.region.row, found.region.column]], dtype=float))[0]
     turned = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
@@ -266,20 +227,7 @@ def corner_of(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.flo
 
 
 def disagreement_layer(labels: NDArray[np.uint8], image: Image) -> Labels:
-    """Make the layer *SPA disagreement* of an image.
-
-    Parameters
-    ----------
-    labels : ndarray
-        From :func:`as_stack`.
-    image : Image
-        The image.
-
-    Returns
-    -------
-    Labels
-        At the image's corner.
-    """
+    """Make the layer *SPA disagreement* of :func:`as_stack`'s labels, at the image's corner."""
     colours: dict[int | None, Any] = {
         number: [*(value / 255 for value in colour), 1.0]
         for number, colour in ((1, FIRST_COLOUR), (2, SECOND_COLOUR))

@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 Way = Literal["auto", "prompts", "masks"]
 _WAYS: dict[Way, tuple[str, str]] = {
     "auto": ("Find objects automatically", "A grid of points; what is found twice is kept once."),
-    "prompts": (
-        "Click where a table says",
-        "CSV columns: image, object, row, col, label.",
-    ),
+    "prompts": ("Click where a table says", "CSV columns: image, object, row, col, label."),
     "masks": ("Refine rough masks", "A folder of label images with the names of the images."),
 }
 DOUBTFUL = 0.25

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from napari_spa.io.projects.project import ProjectItem
     from napari_spa.viewer.settings import Settings
 
-_LOOKED_THROUGH = 500
-"""So many images are looked at unasked, to find those that cannot be read."""
+_LOOKED_THROUGH = 500  # so many images are looked at unasked, to find those that cannot be read
 
 
 class FolderDock(QWidget):

@@ -12,12 +12,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import SpaError
-from napari_spa.refine.preference.summary import (
-    FIRST_COLOUR,
-    SECOND_COLOUR,
-    evidence,
-    unfamiliar,
-)
+from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
