@@ -211,26 +211,31 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
             :class:`napari_spa.model.spa.Hypotheses`.
         """
         h, w = embedding.shape[-2:]
-        hidden, pixels = self._attend(embedding, position, sparse, 2 + max(tokens))
+        own = self._own_tokens()
+        before = len(own) - 2  # tokens before those of quality and masks
+        queries = torch.cat([torch.cat(own).expand(len(embedding), -1, -1), sparse], dim=1)
+        hidden, pixels = attend_both_ways(
+            self.transformer, embedding, position, queries, before + 2 + max(tokens)
+        )
+        hidden = hidden[:, before:]
         weights = torch.stack(
             [self.output_hypernetworks_mlps[t](hidden[:, 1 + t]) for t in tokens], dim=1
         )  # (N, T, C/8)
         logits = upscaled_logits(
             self.output_upscaling, pixels, weights, (h, w), skips, skip_first=self._skip_first
         )
-        quality: Tensor = self.iou_prediction_head(hidden[:, 0])[:, list(tokens)]
+        quality = self._quality(hidden[:, 0])[:, list(tokens)]
         extents = None
         if self.extent_head is not None:
             extents = self.extent_head(hidden[:, [1 + t for t in tokens]])
         return logits, quality, extents
 
-    def _attend(
-        self, embedding: Tensor, position: Tensor, sparse: Tensor, wanted: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the first tokens, those of quality and masks, and the pixels."""
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
-        queries = torch.cat([own.expand(len(embedding), -1, -1), sparse], dim=1)
-        return attend_both_ways(self.transformer, embedding, position, queries, wanted)
+    def _own_tokens(self) -> list[Tensor]:
+        return [self.iou_token.weight, self.mask_tokens.weight]
+
+    def _quality(self, token: Tensor) -> Tensor:
+        quality: Tensor = self.iou_prediction_head(token)
+        return quality
 
 
 class Sam2MaskDecoder(PairedMaskDecoder):
@@ -242,28 +247,8 @@ class Sam2MaskDecoder(PairedMaskDecoder):
         super().__init__(transformer_dim=transformer_dim, **parts)
         self.obj_score_token = nn.Embedding(1, transformer_dim)
 
-    def forward(
-        self,
-        embedding: Tensor,
-        position: Tensor,
-        sparse: Tensor,
-        *,
-        skips: Sequence[Tensor] = (),
-        tokens: Sequence[int] = (0,),
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Decode as :class:`PairedMaskDecoder` does."""
-        logits, quality, extents = super().forward(
-            embedding, position, sparse, skips=skips, tokens=tokens
-        )
-        return logits, quality.sigmoid(), extents
+    def _own_tokens(self) -> list[Tensor]:
+        return [self.obj_score_token.weight, *super()._own_tokens()]
 
-    def _attend(
-        self, embedding: Tensor, position: Tensor, sparse: Tensor, wanted: int
-    ) -> tuple[Tensor, Tensor]:
-        weights = (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
-        own = torch.cat(weights, dim=0).expand(len(embedding), -1, -1)
-        queries = torch.cat([own, sparse], dim=1)
-        hidden, pixels = attend_both_ways(
-            self.transformer, embedding, position, queries, wanted + 1
-        )
-        return hidden[:, 1:], pixels
+    def _quality(self, token: Tensor) -> Tensor:
+        return super()._quality(token).sigmoid()

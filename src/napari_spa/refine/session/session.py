@@ -340,7 +340,7 @@ class RefinementSession:
         return self._prompt("edit", state, prompts, progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
-        """Grow or shrink the recommendation to a size in [-1, 1]; ``proposal.size`` is today's.
+        """Grow or shrink the recommendation to a size in [-1, 1], as ``proposal.size`` says it.
 
         It stays there until a pick says otherwise; what was said at single pixels and by a box
         holds at any size.  It is the same samples: nothing is decoded again.
