@@ -13,6 +13,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.files import atomic_path
+from napari_spa.io.images import ImageFile, open_image
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.log.replay import logged_plane
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
     from napari_spa.core.types import BoolArray
-    from napari_spa.io.images import ImageInfo
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
@@ -108,29 +108,18 @@ class LabelPlanes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OpenedImage:
+class OpenedImage(ImageFile):
     """An image or stack that is read plane by plane."""
 
-    name: str  # of the task
-    # Full resolution first; of the logical axes, and perhaps colours after them.
-    levels: tuple[Any, ...]
-    info: ImageInfo  # for writing labels
-    notes: tuple[str, ...] = ()  # what of the file was not opened
+    name: str = ""  # of the task
 
     @classmethod
     def open(cls, task: BatchTask) -> OpenedImage:
         """Open the image of a task."""
-        from napari_spa.io.images import open_image
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImageWarning)  # the notes are in the result
             image = open_image(task.path)
-        return cls(task.name, image.levels, image.info, image.notes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Extent along each axis, colours left out."""
-        return tuple(int(n) for n in self.levels[0].shape[: len(self.info.axes)])
+        return cls(image.path, image.levels, image.info, image.notes, task.name)
 
     @property
     def facts(self) -> ImageFacts:

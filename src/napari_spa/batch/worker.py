@@ -172,7 +172,7 @@ def process(job: Job, assignment: Assignment) -> Finished:
     task = assignment.task
     with _ENGINES.guard:  # one image at a time in a process, whatever threads a worker has
         engine = _ENGINES.get(job)
-        environment = environment_of(engine)
+        environment = {"device": str(engine.device).split(":")[0], **_versions()}
         staging = _stage(job)
         try:
             result = _without_paths(_attempt(job, task, engine, staging), task)
@@ -268,13 +268,9 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
     return True
 
 
-def environment_of(engine: Engine) -> Facts:
-    """Say what results are made with: kind of device, and versions of what computes."""
-    return {"device": str(engine.device).split(":")[0], **_versions()}
-
-
 @cache
 def _versions() -> Facts:
+    """Return the versions of what computes."""
     import platform
 
     found: Facts = {"napari-spa": __version__, "python": platform.python_version()}

@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     proposing = session.seconds["propose"]
     result = session.accept()
     if options.candidates is not None:
-        _write_candidates(options.candidates, proposal, info)
+        for number, candidate in enumerate(proposal.candidates):
+            for part in _PARTS:
+                path = candidate_path(options.candidates, number, part)
+                _write_mask(path, getattr(candidate, part), info)
     _write_mask(options.output, result.mask, info)
     if options.save_profile is not None:
         result.profile.save(options.save_profile)
@@ -102,12 +105,6 @@ def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
         write_picture(path, np.where(mask, 255, 0).astype(np.uint8))
     else:
         write_labels(path, mask, info)
-
-
-def _write_candidates(folder: Path, proposal: Proposal, info: ImageInfo) -> None:
-    for number, candidate in enumerate(proposal.candidates):
-        for part in _PARTS:
-            _write_mask(candidate_path(folder, number, part), getattr(candidate, part), info)
 
 
 def candidate_path(folder: Path, number: int, part: str) -> Path:

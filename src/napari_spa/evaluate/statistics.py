@@ -144,10 +144,6 @@ def _short_names(seats: Sequence[Seat]) -> dict[Seat, str]:
     }
 
 
-def _same(number: int) -> int:
-    return number
-
-
 class _Pairs:
     """Pairs the rows of one seat with those of others."""
 
@@ -160,7 +156,7 @@ class _Pairs:
                 self._dice[seat, row.round][row.key] = row.dice
 
     def __call__(
-        self, name: str, baseline: Seat, at: Callable[[int], int] = _same
+        self, name: str, baseline: Seat, at: Callable[[int], int] = lambda number: number
     ) -> list[Difference]:
         found = []
         for number in sorted(number for seat, number in self._dice if seat == self._first):

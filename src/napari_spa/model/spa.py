@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -310,7 +311,7 @@ def _build_vit(config: SpaConfig) -> nn.Module:
         embed_dim=config.vit_dim,
         img_size=config.image_size,
         mlp_ratio=4,
-        norm_layer=_layer_norm,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
         num_heads=config.vit_heads,
         patch_size=16,
         qkv_bias=True,
@@ -320,7 +321,3 @@ def _build_vit(config: SpaConfig) -> nn.Module:
         out_chans=config.embed_dim,
     )
     return vit
-
-
-def _layer_norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import warnings
 from types import MappingProxyType
@@ -185,13 +186,8 @@ def write_nifti(path: Path, labels: ImageFile, source: Path | None) -> None:
     if header is None and (known or labels.info.pixel_size is not None):
         image.header.set_xyzt_units("mm")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_zipped(image.to_bytes()))
-
-
-def _zipped(content: bytes) -> bytes:
-    import gzip
-
-    return gzip.compress(content, mtime=0)  # the same labels are the same bytes
+        # Without the time: the same labels are the same bytes.
+        temporary.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
 
 
 def _sized(labels: ImageFile) -> DoubleArray:

@@ -242,11 +242,6 @@ def export_checkpoint(checkpoint: Path, path: Path, card: Mapping[str, object]) 
     save_model(spa, path, {"steps": stored.content["step"]} | dict(card))
 
 
-def is_native(stored: WeightsFile) -> bool:
-    """Tell whether a file was written by :func:`save_model`."""
-    return KEY in stored.metadata
-
-
 def read_native(stored: WeightsFile) -> tuple[SpaConfig, dict[str, Tensor], dict[str, object]]:
     """Take configuration, tensors and card from a file of :func:`save_model`."""
     try:
@@ -360,7 +355,7 @@ def recognise(stored: WeightsFile) -> Weights:
     """Tell what network a weights file holds."""
     from napari_spa.model.sam_weights import is_paper, recognise_paper, recognise_sam, sam_prefix
 
-    if is_native(stored):
+    if KEY in stored.metadata:
         config, state, card = read_native(stored)
         return Weights(config, state, "napari-spa", card=card)
     if is_training(stored):

@@ -190,14 +190,6 @@ def read_project(path: Path) -> dict[str, Any]:
     return record
 
 
-def write_project(path: Path, record: dict[str, Any]) -> None:
-    """Write a project's file over what is there; in :func:`writing_alone`."""
-    # Pure ASCII: names that are no Unicode text come back as they were.
-    content = json.dumps(record, indent=1, allow_nan=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(content + "\n", encoding="ascii")
-
-
 def put_aside(path: Path, why: str = "could not be read") -> None:
     """Move a file that is no use any more out of the way, and keep it."""
     number, kept = 1, path.with_name(path.name + ".bak")
@@ -219,13 +211,6 @@ def writing_alone(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def hold_window(out: Path) -> BaseFileLock:
-    """Keep other windows out of a project, until the lock is released or this process ends."""
-    check_there(out)
-    busy = f"{out} is open in another window; close it there."
-    return take_lock(out / f"{LOCK_NAME}-window", out, busy)
 
 
 _BATCH_KIND = "napari-spa batch"
@@ -387,7 +372,9 @@ class Project:
     def hold(self) -> None:
         """Keep other windows out until :meth:`close`, or until this process ends."""
         if self._held is None:
-            self._held = hold_window(self.out)
+            check_there(self.out)
+            busy = f"{self.out} is open in another window; close it there."
+            self._held = take_lock(self.out / f"{LOCK_NAME}-window", self.out, busy)
 
     def close(self) -> None:
         """Let other windows have it."""
@@ -461,7 +448,10 @@ class Project:
             "recursive": self.recursive,
             "images": {name: images[name] for name in sorted(images) if images[name]},
         }
-        write_project(project_path(self.out), record)
+        # Pure ASCII: names that are no Unicode text come back as they were.
+        content = json.dumps(record, indent=1, allow_nan=False)
+        with atomic_path(project_path(self.out)) as temporary:
+            temporary.write_text(content + "\n", encoding="ascii")
         self._changed.clear()
 
 
