@@ -1,11 +1,19 @@
-"""Arrangements that fit a dock of any width: an even grid and a foldable part."""
+"""Arrangements that fit a dock of any width: an even grid, a foldable part, rows and columns."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QRect, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QLayout, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_spa.widgets.common.buttons import FittingButton
 
@@ -181,3 +189,60 @@ class Disclosure(QWidget):
     def _on_toggled(self, shown: bool) -> None:
         self.content.setVisible(shown)
         self.set_title(self._title)
+
+
+def tip_button(*texts: str, tip: str = "", narrow: bool = False) -> FittingButton:
+    """Make a button with a tooltip; a narrow one takes no more width than it needs."""
+    button = FittingButton(*texts)
+    button.setToolTip(tip)
+    if narrow:
+        button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+    return button
+
+
+def wrapped(text: str = "") -> QLabel:
+    """Make a label that breaks its lines."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    return label
+
+
+def hinted_line(hint: str) -> QLineEdit:
+    """Make a field that says what belongs into it."""
+    line = QLineEdit()
+    line.setPlaceholderText(hint)
+    line.setAccessibleName(hint)
+    return line
+
+
+def even_row(columns: tuple[int, ...], *cells: QWidget) -> QWidget:
+    """Put cells beside each other, equally wide."""
+    holder = QWidget()
+    grid = EvenGrid(columns, holder)
+    for cell in cells:
+        grid.addWidget(cell)
+    return holder
+
+
+def row_of(*parts: QWidget, first_grows: bool = False) -> QHBoxLayout:
+    """Put parts beside each other."""
+    row = QHBoxLayout()
+    for place, part in enumerate(parts):
+        row.addWidget(part, int(first_grows and place == 0))
+    return row
+
+
+def column_of(
+    *parts: QWidget | QHBoxLayout, spacing: int = 4, margin: int = 0, grows: QWidget | None = None
+) -> QWidget:
+    """Put parts one under the other; ``grows`` takes the height that is left."""
+    holder = QWidget()
+    column = QVBoxLayout(holder)
+    column.setContentsMargins(margin, margin, margin, margin)
+    column.setSpacing(spacing)
+    for part in parts:
+        if isinstance(part, QWidget):
+            column.addWidget(part, int(part is grows))
+        else:
+            column.addLayout(part)
+    return holder

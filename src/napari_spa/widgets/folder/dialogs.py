@@ -15,15 +15,14 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QRadioButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingSpinBox
+from napari_spa.widgets.common.layouts import row_of, tip_button, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +61,7 @@ class BatchDialog(QDialog):
         self.ways: dict[Way, QRadioButton] = {}
         self.path = QLineEdit()
         self.path.setPlaceholderText("Choose a file")
-        self.browse = FittingButton("Browse…")
-        self.browse.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.browse = tip_button("Browse…", narrow=True)
         self.doubtful = QDoubleSpinBox()
         self.doubtful.setRange(0.0, 1.0)
         self.doubtful.setSingleStep(0.05)
@@ -72,8 +70,7 @@ class BatchDialog(QDialog):
         self.workers = FocusRingSpinBox()
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setToolTip("Each process loads the model once.")
-        self.effort = QLabel()
-        self.effort.setWordWrap(True)
+        self.effort = wrapped()
         self.start = FittingButton("Start")
         self.close_button = FittingButton("Close")
         count = "1 other image is" if len(names) == 1 else f"{len(names)} other images are"
@@ -98,9 +95,7 @@ class BatchDialog(QDialog):
 
     def _compose(self, words: str) -> None:
         layout = QVBoxLayout(self)
-        first = QLabel(words)
-        first.setWordWrap(True)
-        layout.addWidget(first)
+        layout.addWidget(wrapped(words))
         group = QButtonGroup(self)
         for way, (text, tip) in _WAYS.items():
             button = QRadioButton(text)
@@ -122,10 +117,7 @@ class BatchDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self.effort)
         layout.addStretch(1)
-        ends = QHBoxLayout()
-        ends.addWidget(self.start)
-        ends.addWidget(self.close_button)
-        layout.addLayout(ends)
+        layout.addLayout(row_of(self.start, self.close_button))
         self.setMinimumWidth(440)
 
     def _connect(self) -> None:

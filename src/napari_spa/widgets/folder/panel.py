@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
@@ -18,7 +15,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox, show_key, with_key
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.layouts import (
+    column_of,
+    even_row,
+    hinted_line,
+    row_of,
+    tip_button,
+    wrapped,
+)
 from napari_spa.widgets.folder.list import FolderList
 from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel
 
@@ -46,57 +50,42 @@ class FolderPanel(QWidget):
 
     def __init__(self, thumbnail: Thumbnail) -> None:
         super().__init__()
-        self.open = FittingButton("Open folder…", "Open…")
-        self.open.setToolTip("Choose a folder of images, or the output folder of a project.")
-        self.recent = FittingButton("Recent ▾", "▾")
-        self.recent.setToolTip("Folders you worked on lately.")
-        self.folder = QLabel()
-        self.folder.setWordWrap(True)
+        tip = "Choose a folder of images, or the output folder of a project."
+        self.open = tip_button("Open folder…", "Open…", tip=tip)
+        self.recent = tip_button("Recent ▾", "▾", tip="Folders you worked on lately.", narrow=True)
+        self.folder = wrapped()
         self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.kind = NoWheelComboBox("Which images are listed")
         self.kind.addItems(list(FILTERS.values()))
         self.order = NoWheelComboBox("Order of the images")
         self.order.addItems(list(ORDERS.values()))
-        self.text = QLineEdit()
-        self.text.setPlaceholderText("Filter by name or note")
+        self.text = hinted_line("Filter by name or note")
         self.text.setClearButtonEnabled(True)
-        self.text.setAccessibleName("Filter by name or note")
         self.model = FolderModel()
         self.list = FolderList(self.model, thumbnail)
-        self.empty = QLabel(EMPTY)
-        self.empty.setWordWrap(True)
+        self.empty = wrapped(EMPTY)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.empty)
         self.pages.addWidget(self.list)
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = wrapped()
         self.summary.installEventFilter(self)
         self.action_buttons = {action: FittingButton() for action in _ACTIONS}
         self.action_buttons["flag_image"].setCheckable(True)
-        self.note = QLineEdit()
-        self.note.setPlaceholderText("Note about this image")
-        self.note.setAccessibleName("Note about this image")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.question = QLabel()
-        self.question.setWordWrap(True)
-        self.answers = QWidget()
-        self.unsaved = QLabel()
-        self.unsaved.setWordWrap(True)
-        self.retry = FittingButton("Save again")
-        self.retry.setToolTip("Write what could not be written, for example after freeing space.")
-        self.apply = FittingButton("Apply my profile to the rest…", "Apply to the rest…")
-        self.apply.setToolTip("Segment the pending images in the background.")
-        self.export = FittingButton("Export…")
-        self.export.setToolTip("Write labels, masks, tables or logs for other programs.")
-        self.running = QLabel()
-        self.running.setWordWrap(True)
+        self.note = hinted_line("Note about this image")
+        self.status, self.unsaved, self.running = wrapped(), wrapped(), wrapped()
+        self.question, self.answers = wrapped(), QWidget()
+        self._answers = QVBoxLayout(self.answers)
+        self._answers.setContentsMargins(0, 0, 0, 0)
+        tip = "Write what could not be written, for example after freeing space."
+        self.retry = tip_button("Save again", tip=tip)
+        tip = "Segment the pending images in the background."
+        self.apply = tip_button("Apply my profile to the rest…", "Apply to the rest…", tip=tip)
+        tip = "Write labels, masks, tables or logs for other programs."
+        self.export = tip_button("Export…", tip=tip)
         self.progress = QProgressBar()
         self.progress.setRange(0, PROGRESS_STEPS)
-        self.cancel = FittingButton("Cancel")
-        self.cancel.setToolTip("Stop; what is finished stays.")
-        self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.cancel = tip_button("Cancel", tip="Stop; what is finished stays.", narrow=True)
         self._compose()
         self.set_keys({})
         self.ask("", {})
@@ -156,60 +145,30 @@ class FolderPanel(QWidget):
     # ------------------------------------------------------------------ composing
 
     def _compose(self) -> None:
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(6)
-        top = QHBoxLayout()
-        top.addWidget(self.open, 1)
-        top.addWidget(self.recent)
-        self.recent.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        layout.addLayout(top)
-        layout.addWidget(self.folder)
-        self.filters = QWidget()
-        choices = QVBoxLayout(self.filters)
-        choices.setContentsMargins(0, 0, 0, 0)
-        choices.setSpacing(4)
-        row = QHBoxLayout()
-        row.addWidget(self.kind)
-        row.addWidget(self.order)
-        choices.addLayout(row)
-        choices.addWidget(self.text)
-        layout.addWidget(self.filters)
-        layout.addWidget(self.pages, 1)
-        layout.addWidget(self.summary)
-        self.acting = QWidget()
-        acting = QVBoxLayout(self.acting)
-        acting.setContentsMargins(0, 0, 0, 0)
-        acting.setSpacing(4)
-        for names, columns in (
-            (("previous_image", "next_image"), (2, 1)),
-            (("done_next", "skip_image", "flag_image"), (3, 1)),
-        ):
-            cells = QWidget()
-            grid = EvenGrid(columns, cells)
-            for name in names:
-                grid.addWidget(self.action_buttons[name])
-            acting.addWidget(cells)
-        acting.addWidget(self.note)
-        layout.addWidget(self.acting)
-        self._answers = QVBoxLayout(self.answers)
-        self._answers.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.question)
-        layout.addWidget(self.answers)
-        layout.addWidget(self.status)
-        layout.addWidget(self.unsaved)
-        layout.addWidget(self.retry)
-        cells = QWidget()
-        grid = EvenGrid((2, 1), cells)
-        grid.addWidget(self.apply)
-        grid.addWidget(self.export)
-        layout.addWidget(cells)
-        layout.addWidget(self.running)
-        busy = QHBoxLayout()
-        busy.addWidget(self.progress, 1)
-        busy.addWidget(self.cancel)
-        layout.addLayout(busy)
+        buttons = self.action_buttons
+        self.filters = column_of(row_of(self.kind, self.order), self.text)
+        ways = even_row((2, 1), buttons["previous_image"], buttons["next_image"])
+        ends = (buttons[name] for name in ("done_next", "skip_image", "flag_image"))
+        self.acting = column_of(ways, even_row((3, 1), *ends), self.note)
+        content = column_of(
+            row_of(self.open, self.recent, first_grows=True),
+            self.folder,
+            self.filters,
+            self.pages,
+            self.summary,
+            self.acting,
+            self.question,
+            self.answers,
+            self.status,
+            self.unsaved,
+            self.retry,
+            even_row((2, 1), self.apply, self.export),
+            self.running,
+            row_of(self.progress, self.cancel, first_grows=True),
+            spacing=6,
+            margin=6,
+            grows=self.pages,
+        )
         self._wrap(content)
 
     def _wrap(self, content: QWidget) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import SpaError
@@ -17,8 +17,9 @@ from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_pl
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
+from napari_spa.widgets.common.buttons import FocusRingCheckBox, NoWheelComboBox
 from napari_spa.widgets.common.docks import later
+from napari_spa.widgets.common.layouts import tip_button, wrapped
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
@@ -269,9 +270,8 @@ class ProfileBar(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.combo = NoWheelComboBox("Profile")
-        self.menu_button = FittingButton("⋯")
-        self.menu_button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        self.menu_button.setToolTip("Make, rename, copy, merge, compare and reset profiles.")
+        tip = "Make, rename, copy, merge, compare and reset profiles."
+        self.menu_button = tip_button("⋯", tip=tip, narrow=True)
         self.menu_button.setAccessibleName("What can be done with profiles")
         self.teach = FocusRingCheckBox("Teach")
         self.teach.setToolTip(
@@ -280,19 +280,12 @@ class ProfileBar(QObject):
         )
         self.teach.setAccessibleDescription(self.teach.toolTip())
         self.teach.setChecked(True)
-        self.words = QLabel()
+        self.words, self.warning, self.comparison_words = wrapped(), wrapped(), wrapped()
         self.words.setTextFormat(Qt.TextFormat.PlainText)
-        self.words.setWordWrap(True)
-        self.warning = QLabel()
-        self.warning.setWordWrap(True)
         self.warning.hide()
         self.comparison = QFrame()
         self.comparison.setFrameShape(QFrame.Shape.StyledPanel)
-        self.comparison_words = QLabel()
-        self.comparison_words.setWordWrap(True)
-        self.hide_comparison = FittingButton("Hide")
-        self.hide_comparison.setToolTip("Show the comparison no more.")
-        self.hide_comparison.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.hide_comparison = tip_button("Hide", tip="Show the comparison no more.", narrow=True)
         row = QHBoxLayout(self.comparison)
         row.setContentsMargins(6, 4, 6, 4)
         row.addWidget(self.comparison_words, 1)

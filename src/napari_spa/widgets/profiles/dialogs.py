@@ -8,8 +8,6 @@ from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QDialog,
     QFormLayout,
-    QHBoxLayout,
-    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -18,6 +16,7 @@ from qtpy.QtWidgets import (
 from napari_spa.core.presentation import counted
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
+from napari_spa.widgets.common.layouts import row_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,21 +41,17 @@ class ConfirmDialog(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
-        self.words = QLabel(words)
+        self.words = wrapped(words)
         self.words.setTextFormat(Qt.TextFormat.PlainText)
-        self.words.setWordWrap(True)
         self.words.setVisible(bool(words))
         self.action = FittingButton(action)
         self.cancel = FittingButton("Cancel")
-        ends = QHBoxLayout()
-        ends.addWidget(self.action)
-        ends.addWidget(self.cancel)
         self.column = QVBoxLayout()
         layout = QVBoxLayout(self)
         layout.addWidget(self.words)
         layout.addLayout(self.column)
         layout.addStretch(1)
-        layout.addLayout(ends)
+        layout.addLayout(row_of(self.action, self.cancel))
         self.action.clicked.connect(self._on_action)
         self.cancel.clicked.connect(self.reject)
         self.cancel.setFocus()
@@ -108,9 +103,8 @@ class NameDialog(ConfirmDialog):
         self.name.setAccessibleName("Name of the profile")
         self.task.setAccessibleName("What is outlined")
         self.task.setPlaceholderText("what is outlined (not needed)")
-        self.trouble = QLabel()
+        self.trouble = wrapped()
         self.trouble.setTextFormat(Qt.TextFormat.PlainText)
-        self.trouble.setWordWrap(True)
         self.trouble.setAlignment(Qt.AlignmentFlag.AlignTop)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
