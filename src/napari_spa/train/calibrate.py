@@ -196,19 +196,9 @@ def data_sets(places: Sequence[Path]) -> list[Path]:
 def measure(rounds: Iterable[PlayedRound], expected: DoubleArray) -> dict[str, object]:
     """Say how far expected and real Dice lie apart; each data set counts the same.
 
-    Parameters
-    ----------
-    rounds : iterable of PlayedRound
-        n of them.
-    expected : ndarray of shape (n,)
-        float64.
-
-    Returns
-    -------
-    dict
-        ``rounds``, ``objects``; ``error``, the mean absolute one; ``error_of_bins``, that of the
-        means of ten bins of equal number; ``rank_correlation``; ``bins``, the mean expected
-        and real Dice of each, and the real one's 10th and 90th percentile.
+    ``error`` is the mean absolute one, ``error_of_bins`` that of the means of ten bins of equal
+    number; ``bins`` has the mean expected and real Dice of each, and the real one's 10th and 90th
+    percentile.
     """
     from scipy.stats import spearmanr
 
