@@ -29,36 +29,32 @@ T = TypeVar("T")
 __all__ = ["AcceptedSize", "ModelIdentity", "PreferenceProfile"]
 
 
-def _mapping_in(content: Content, name: str) -> Content:
-    """Return a mapping."""
-    value = content[name]
-    if not isinstance(value, dict):
-        raise ProfileError(f"its {name} is damaged.")
-    return value
+# What fields of these types, as their annotations name them, may hold, and what else they do.
+_PLAIN: dict[object, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "is not text"),
+    "int": (lambda value: type(value) is int and 0 <= value < 2**53, "is not a count"),
+    "float": (lambda value: type(value) in (int, float), "is not a number"),
+    "mapping": (lambda value: isinstance(value, dict), "is damaged"),
+}
 
 
-def _text_in(content: Content, name: str) -> str:
-    """Return a text."""
-    value = content[name]
-    if not isinstance(value, str):
-        raise ProfileError(f"its {name} is not text.")
-    return value
-
-
-def _count_in(content: Content, name: str) -> int:
-    """Return a whole number, 0 or more."""
-    value = content[name]
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise ProfileError(f"its {name} is not a count.")
-    return value
+def _value_in(content: Content, name: str, kind: object) -> Any:  # noqa: ANN401  of that kind
+    """Return a value of a kind of :data:`_PLAIN`; a number finite or not is for others to see."""
+    value: Any = content[name]
+    fits, fault = _PLAIN[kind]
+    if not fits(value):
+        raise ProfileError(f"its {name} {fault}.")
+    try:
+        return float(value) if kind == "float" else value
+    except OverflowError as error:
+        raise ProfileError(f"its {name} is not finite.") from error
 
 
 def _sizes_in(content: Content) -> tuple[AcceptedSize, ...]:
     """Return the sizes of accepted objects."""
-    rows = content["sizes"]
-    if not isinstance(rows, list) or len(rows) > _MOST_SIZES:
-        raise ProfileError("its sizes are damaged.")
-    if not all(isinstance(row, dict) for row in rows):
+    rows: Any = content["sizes"]
+    whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    if not whole or len(rows) > _MOST_SIZES:
         raise ProfileError("its sizes are damaged.")
     return tuple(_read(AcceptedSize, row, "one of its sizes") for row in rows)
 
@@ -73,28 +69,9 @@ def _kinds_in(content: Content) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _number_in(content: Content, name: str) -> float:
-    """Return a number; finite or not is for others to see."""
-    value = content[name]
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ProfileError(f"its {name} is not a number.")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise ProfileError(f"its {name} is not finite.") from error
-
-
-_PLAIN: dict[object, Callable[[Content, str], Any]] = {
-    "str": _text_in,
-    "int": _count_in,
-    "float": _number_in,
-}
-"""How fields of these types, as their annotations name them, are read."""
-
-
 def _plain_in(kind: type, content: Content) -> dict[str, Any]:
     """Read those fields of a dataclass that are texts, counts and numbers."""
-    return {f.name: _PLAIN[f.type](content, f.name) for f in fields(kind) if f.type in _PLAIN}
+    return {f.name: _value_in(content, f.name, f.type) for f in fields(kind) if f.type in _PLAIN}
 
 
 def _read(kind: type[T], content: Content, what: str) -> T:
@@ -296,16 +273,16 @@ class PreferenceProfile:
         ``ProfileError`` when it is no profile, damaged, or of a newer version.
         """
         content = read_content(text)
-        mixture, taught = _mapping_in(content, "mixture"), _mapping_in(content, "taught")
+        mixture, taught = (_value_in(content, name, "mapping") for name in ("mixture", "taught"))
         check_names(mixture, {"weights", "means", "variances"}, "its mixture")
         return cls(
-            model=_read(ModelIdentity, _mapping_in(content, "model"), "its model"),
+            model=_read(ModelIdentity, _value_in(content, "model", "mapping"), "its model"),
             mixture=MixtureParameters(
                 _numbers_in(mixture, "weights", 1),
                 _numbers_in(mixture, "means", 2),
                 _numbers_in(mixture, "variances", 2),
             ),
-            taught=MappingProxyType({key: _count_in(taught, key) for key in taught}),
+            taught=MappingProxyType({key: _value_in(taught, key, "int") for key in taught}),
             sizes=_sizes_in(content),
             kinds=_kinds_in(content),
             **_plain_in(cls, content),
