@@ -16,6 +16,7 @@ from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.annotation.controller import HINT_START
 from napari_spa.viewer.folder import reader
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.folder.model import third_line
@@ -663,3 +664,14 @@ def test_a_renamed_image_takes_its_work_along(open_docks, few, qtbot):
     assert (item.status, item.objects, item.note) == ("done", 1, "mine")
     assert len(dock.controller.stage.current.annotated.annotation.objects) == 1
     assert not log_path(dock.controller.out, "cell1.png").exists()
+
+
+def test_what_is_said_of_an_image_does_not_stay_for_the_next(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, few)
+    go(qtbot, dock, "cell1.png")
+    click(qtbot, dock, refine_dock)
+    assert "accept" in refine_dock.parts.status.text()
+    go(qtbot, dock, "cell2.png")
+    qtbot.wait(100)
+    assert refine_dock.parts.status.text() == HINT_START

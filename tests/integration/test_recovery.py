@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotating_child import STACK, make_session
+from napari.layers import Labels
 
 from napari_spa.io.event_log import work_root
 from napari_spa.widgets.refine.dock import RefineDock
@@ -213,3 +214,34 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_work_goes_on(
     assert len(said) == 1
     assert "cannot be saved as you go" in said[0]
     assert len(dock.controller.current.annotation.objects) == 1
+
+
+@pytest.mark.parametrize("painted", [False, True])
+def test_a_dock_that_is_opened_again_goes_on_with_its_layer(open_dock, qtbot, painted):
+    viewer, dock = open_dock()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((2, 20, 24)))
+    dock.controller.accept()
+    dock.prompt_controller.click((2, 5, 6))  # under way
+    dock.release()
+    layer = viewer.layers["stack: objects"]
+    before = layer.data.copy()
+    assert before.any()
+    if painted:
+        layer.data[0, 3:5, 3:5] = 9
+        layer.refresh()
+    again = RefineDock(viewer, make_session)
+    qtbot.addWidget(again)
+    try:
+        qtbot.waitUntil(lambda: again.controller.can_undo, timeout=30_000)
+        qtbot.waitUntil(lambda: not again.controller.busy, timeout=30_000)
+        assert [each for each in viewer.layers if isinstance(each, Labels)] == [layer]
+        assert again.controller.current.mask.owns(layer)
+        again.controller.images.painting.flush()
+        assert list(again.controller.current.annotation.objects) == ([1, 9] if painted else [1])
+        np.testing.assert_array_equal(layer.data[2], before[2])
+        assert not again.parts.recovery.isVisibleTo(again)
+        if not painted:
+            again.controller.undo()
+            qtbot.waitUntil(lambda: again.controller.choosing, timeout=30_000)
+    finally:
+        again.release()

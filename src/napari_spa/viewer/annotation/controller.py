@@ -465,6 +465,7 @@ class AnnotationController(QObject):
         self.images.leave(annotated, onward=onward)
         self.cleared.emit()
         self.objects_changed.emit()
+        self.status_message.emit(HINT_START)  # what was said is about this image
 
     def target(self) -> Image | None:
         """Return the image a click is meant for, as :func:`click_target` says."""

@@ -31,10 +31,11 @@ from napari_spa.viewer.layers.prompts import PromptLayers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from weakref import ReferenceType
 
     import numpy as np
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
@@ -117,6 +118,8 @@ class AnnotatedImage:
         self.journal: Journal | None = None
         self.active: ActiveObject | None = None
         self.selected: int | None = None
+        # Where the work is kept that a dock left which was closed, and its mask layer.
+        self.left: tuple[Path, ReferenceType[Labels]] | None = None
         # The object that is edited by hand, and where; the classes of the image's project.
         self.edited: tuple[int, Plane] | None = None
         self.classes_file: Path | None = None
@@ -581,9 +584,11 @@ class AnnotatedImage:
         elif shared is not None:
             store = store.sharing(shared)
         self.mask.adopt(store)
-        self.mask.make()
         self.annotation = annotation
         self.annotation.move_to(self.mask)
+        layer, self.left = None if self.left is None else self.left[1](), None
+        if layer is None or not self.mask.take_back(layer):
+            self.mask.make()
         self.forget_dropped()
 
     def set_hidden(self, hidden: bool) -> None:

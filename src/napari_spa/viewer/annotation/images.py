@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
@@ -16,9 +17,11 @@ from napari_spa.viewer.layers.planes import camera_of, shown_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+    from weakref import ReferenceType
 
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 _STEP_MS = 20
 """Between two layers that are made ahead, so that the window lives."""
+
+_LEFT: WeakKeyDictionary[Image, tuple[Path, ReferenceType[Labels]]] = WeakKeyDictionary()
+"""Of images whose dock was closed: where the work on them is kept, and its mask layer."""
 
 _ZOOMING_MS = 200
 """After the last turn of the wheel outlines get their width."""
@@ -87,6 +93,7 @@ class AnnotatedImages(QObject):
         if annotated is None:
             axes = axes or shown_plane(self._viewer, image).axes
             annotated = AnnotatedImage(self._viewer, image, axes)
+            annotated.left = _LEFT.pop(image, None)
             annotated.display = replace(annotated.display, contrast=self.contrast)
             annotated.mask.draw(filled=self.filled)
             if self._left is not None:
@@ -125,8 +132,9 @@ class AnnotatedImages(QObject):
 
     def get_ready(self) -> None:
         """Make the layers of the image on show before they are needed, when nothing else is on."""
-        if self.current is not None and self.current.active is None:
-            self._making = self.current, self.current.ready()
+        current = self.current
+        if current is not None and current.active is None and current.left is None:
+            self._making = current, current.ready()
             self._make_due.start()
         else:
             self.made.emit()
@@ -176,7 +184,10 @@ class AnnotatedImages(QObject):
         self.clear()
         self._remove_orphans()
         for annotated in self:
+            log, layer = self._autosave.log_of(annotated), annotated.mask.known
             self._let_go(annotated, mask=annotated.empty)
+            if log is not None and layer is not None and annotated.mask.shown:
+                _LEFT[annotated.image] = log.parent, ref(layer)
 
     def _let_go(
         self, annotated: AnnotatedImage, *, mask: bool = False, layers: bool = True

@@ -125,8 +125,17 @@ class Recovery(QObject):
 
     def _on_looked(self, annotated: AnnotatedImage, offers: list[RecoveryOffer]) -> None:
         self._found[annotated] = offers
-        if annotated is self._controller.current:
-            self.offered.emit(list(offers))
+        if annotated is not self._controller.current:
+            return
+        self.offered.emit(list(offers))
+        left, annotated.left = annotated.left, None
+        mine = [] if left is None else [offer for offer in offers if offer.path == left[0]]
+        if mine and self._controller.free():
+            # A dock of this window was closed, and here is another: it goes on.
+            annotated.left = left
+            self.recover(mine[0])
+        elif left is not None:
+            self._controller.images.get_ready()
 
     def _take_back(
         self, annotated: AnnotatedImage, offer: RecoveryOffer, recovered: Recovered

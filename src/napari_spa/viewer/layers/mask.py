@@ -116,6 +116,27 @@ class MaskLayer:
         self.place()
         self._listen()
 
+    def take_back(self, layer: Labels) -> bool:
+        """Show these labels in the layer of a dock that was closed, where it is and fits.
+
+        What was painted on it since counts as painted now.
+        """
+        self.store.fix()
+        painted: Any = layer.data
+        fits = isinstance(painted, np.ndarray) and not self.store.multiscale
+        if not fits or layer not in self._viewer.layers or painted.shape != self.store.shape:
+            return False
+        made = self.let_go()
+        if made is not None:
+            self._viewer.layers.remove(made)
+        layer.data = self.store.data
+        self._layer = layer
+        self._listen()
+        self.place()
+        if not np.array_equal(painted, self.store.data):
+            layer.data = painted
+        return True
+
     def place(self) -> None:
         """Put the layer where the image is; outlines stay as wide on the screen."""
         if self._layer is not None:
