@@ -48,6 +48,8 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
     with ExitStack() as quiet:
         for event in (layer.events.data, layer.events.features, layer.events.visible):
             quiet.enter_context(event.blocker())
+        if not layer.selected_data:  # nothing is highlighted, and each change is compiled again
+            quiet.enter_context(layer.events.highlight.blocker())
         layer.visible = False
         layer.data = []
         if drawn.shapes:
