@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_spa.viewer.layers.planes import axis_kind, channel_choices
+from napari_spa.viewer.layers.planes import axis_kind, channel_choices, step_noun
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,22 @@ def test_channels_are_named_by_what_they_are(shape, labels, names):
 def test_an_axis_of_seconds_is_one_of_frames(units, labels, kind):
     layer = Image(np.zeros((3, 5, 5)), units=units, axis_labels=labels)
     assert axis_kind(layer, 0) == kind
+
+
+@pytest.mark.parametrize(
+    ("label", "unit", "noun"),
+    [
+        ("t", "pixel", "frame"),
+        ("Timepoint", "pixel", "frame"),
+        ("-3", "second", "frame"),  # napari's own name for an unnamed axis
+        ("-3", "micrometer", "slice"),
+        ("-3", "pixel", "slice"),
+        ("Angle", "pixel", "angle"),
+        ("s", "pixel", "slice"),
+        ("y", "pixel", "slice"),
+    ],
+)
+def test_a_walk_is_told_in_what_its_axis_is(label, unit, noun):
+    units = (unit, "pixel", "pixel") if unit in ("pixel", "second") else (unit,) * 3
+    layer = Image(np.zeros((3, 5, 6)), axis_labels=(label, "a", "b"), units=units)
+    assert step_noun(layer, 0) == noun

@@ -16,11 +16,11 @@ from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, Pr
 from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.layers.planes import (
-    axis_kind,
     image_plane_of,
     show_plane,
     shown_plane,
     spatial_shape,
+    step_noun,
     walk_axis,
 )
 
@@ -60,10 +60,9 @@ class StackPropagation(QObject):
         return spatial_shape(annotated.image)[axis], plane.index[axis]
 
     def unit(self) -> str:
-        """Return what one walks through: slices, or frames where the axis is time."""
+        """Return what one walks through: slices, frames, or what the axis is called."""
         place = self._place()
-        frames = place is not None and axis_kind(place[0].image, place[2]) == "frame"
-        return "frame" if frames else "slice"
+        return "slice" if place is None else step_noun(place[0].image, place[2])
 
     def results(self) -> dict[int, tuple[float, str]]:
         """Return the Dice to be expected, and status, of the selected object by slice."""

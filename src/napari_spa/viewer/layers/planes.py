@@ -31,7 +31,7 @@ _LARGEST_SIDE = 1e9
 _APART = "apart"
 _KINDS = {
     "channel": {"c", "ch", "channel", "channels"},
-    "frame": {"t", "time", "frame", "frames"},
+    "frame": {"t", "time", "timepoint", "timepoints", "frame", "frames"},
     "slice": {"z", "depth", "plane", "slice", "slices"},
 }
 """What the names of axes mean."""
@@ -321,3 +321,10 @@ def axis_kind(layer: Image, axis: int) -> str:
         kinds = ["frame"]
     unnamed = not name or name.startswith("axis") or name.lstrip("-").isdigit()  # napari's own
     return next(iter(kinds), "position" if unnamed else name)
+
+
+def step_noun(layer: Image, axis: int) -> str:
+    """Return what one walks through along an axis: frames, slices, or what its name says."""
+    kind = axis_kind(layer, axis).lower()
+    # A letter is no word, and napari's x and y are slices across.
+    return kind if len(kind) > 2 and kind.isalpha() and kind != "position" else "slice"
