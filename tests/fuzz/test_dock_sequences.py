@@ -36,7 +36,7 @@ from napari_spa.widgets.refine.dock import RefineDock
 MODELS = {"spa-tiny": make_model(), "other": make_model("latent", 1)}
 SHAPE = (4, 40, 48)
 DATA = np.random.default_rng(8).integers(0, 255, (2, *SHAPE), np.uint8)
-ANYWHERE = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
+ANYWHERE = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
 
 slices = st.integers(0, SHAPE[0] - 1)
 points = st.tuples(st.integers(1, SHAPE[1] - 2), st.integers(1, SHAPE[2] - 2))

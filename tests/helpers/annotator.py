@@ -18,7 +18,7 @@ from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 
 MODEL = make_model()
-ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
+ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
 
 
 class GatedSession(RefinementSession):

@@ -24,7 +24,7 @@ from napari_spa.widgets.refine.dock import RefineDock
 MODEL = make_model()
 SHAPE = (12, 64, 72)
 # A random network sees no object end; only the stack's edges and empty masks do.
-ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
+ON_AND_ON = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
 SCALE, TRANSLATE = (2.5, 0.7, 0.7), (10.0, -3.0, 4.0)
 
 

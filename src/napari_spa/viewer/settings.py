@@ -87,7 +87,7 @@ class Settings:
     # Slices to propagate at most; 0 for no limit.
     propagate_slices: int = field(default=0, metadata=_rule("stack", "max_slices", maximum=100_000))
     # In [0, 1]: a slice that is more uncertain ends the propagation.
-    propagate_uncertainty: float = field(default=0.6, metadata=_rule("stack", "stop_uncertainty"))
+    propagate_uncertainty: float = field(default=0.65, metadata=_rule("stack", "stop_uncertainty"))
     # Size of the embedding cache in GB (10^9 bytes).
     cache_gigabytes: float = field(
         default=4.0, metadata=_rule("cache", "gigabytes", minimum=0.1, maximum=10_000)

@@ -1,7 +1,5 @@
 """Tests of following an object: where it starts, where it ends, what it leaves alone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -14,6 +12,7 @@ from napari_spa.errors import Cancelled, InputError
 from napari_spa.refine.annotation.appearance import Appearance, Match, Patch, moved
 from napari_spa.refine.annotation.propagation import (
     PropagationConfig,
+    changes,
     deep_points,
     expected_dice,
     propagate,
@@ -106,7 +105,7 @@ def test_a_slice_can_be_had_again_from_its_decisions(tiny):
 
 def test_a_limit_and_an_edge_end_it(tiny):
     image, _ = ball(slices=6)
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
     found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=anything))
     if ending.reason == "edge":
@@ -126,7 +125,7 @@ def test_what_was_found_before_a_cancel_stays(tiny):
         if len(steps) > 1:
             raise Cancelled("stopped")
 
-    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9, doubts=0)
+    anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
     walk = propagate(
         tiny, image.__getitem__, [1, 2, 3], mask, config=anything, progress=stop_at_the_second
@@ -137,46 +136,43 @@ def test_what_was_found_before_a_cancel_stays(tiny):
     assert first.position == 1
 
 
-FIRST = Appearance(value=0.5, spread=0.05, contrast=0.3, edge=0.05)
-SURE = {"network": 0.9, "sharpness": 0.93}
+FIRST = Appearance(value=0.5, spread=0.05, around=0.2)
+AS_BEFORE = {"value": 0.0, "fade": 0.0, "outside": 0.0, "regrown": 0.0, "depth": 0.0}
 
 
 def test_what_looks_as_before_is_expected_to_fit():
-    assert expected_dice(FIRST, FIRST, 0.95, 0.95, SURE) > 0.85
+    assert changes(FIRST, FIRST) == {"value": 0, "fade": 0}
+    assert expected_dice(AS_BEFORE) > 0.9
 
 
-@pytest.mark.parametrize(
-    ("change", "likeness", "signs"),
-    [
-        ({"value": 0.2}, 0.95, SURE),  # another grey value
-        ({"edge": -0.02}, 0.95, SURE),  # the outline is none any more
-        ({}, 0.6, SURE),  # it looks otherwise
-        ({}, 0.95, {"network": 0.5, "sharpness": 0.93}),  # the network sees nothing
-        ({}, 0.95, {"network": 0.9, "sharpness": 0.75}),  # nor where it would end
-    ],
-)
-def test_each_sign_of_an_end_lowers_what_is_expected(change, likeness, signs):
-    as_before = expected_dice(FIRST, FIRST, 0.95, 0.95, SURE)
-    assert expected_dice(FIRST, replace(FIRST, **change), likeness, 0.95, signs) < as_before - 0.05
-
-
-def test_slices_that_all_differ_a_little_are_no_end():
-    coarse = expected_dice(FIRST, FIRST, 0.7, 0.75, SURE)
-    assert coarse > expected_dice(FIRST, FIRST, 0.7, 0.95, SURE) + 0.1
+@pytest.mark.parametrize("sign", AS_BEFORE)
+def test_each_sign_of_an_end_lowers_what_is_expected(sign):
+    assert expected_dice(AS_BEFORE | {sign: 0.6}) < expected_dice(AS_BEFORE) - 0.02
 
 
 def test_an_object_that_fades_ends():
-    gone = Appearance(value=0.25, spread=0.05, contrast=0.03, edge=0.005)
-    config = PropagationConfig()
-    assert (
-        1 - expected_dice(FIRST, gone, 0.6, 0.9, {"network": 0.7, "sharpness": 0.8})
-        > config.uncertainty
-    )
+    gone = changes(FIRST, Appearance(value=0.25, spread=0.05, around=0.2))
+    limit = PropagationConfig().uncertainty
+    assert 1 - expected_dice(AS_BEFORE | gone | {"outside": 0.5}) > limit
+
+
+def test_what_is_another_grey_value_ends_although_its_contrast_is_the_same():
+    other = changes(FIRST, Appearance(value=0.9, spread=0.05, around=0.6))
+    assert other["fade"] == pytest.approx(0, abs=1e-6)
+    assert other["value"] > 0.5
+
+
+@pytest.mark.parametrize("brighter", [0.8, 1.1])
+def test_a_slice_that_is_brighter_as_a_whole_is_no_end(brighter):
+    now = Appearance(0.5 * brighter, 0.05 * brighter, 0.2 * brighter)
+    assert changes(FIRST, now)["value"] == pytest.approx(0, abs=1e-6)
 
 
 def test_an_object_without_contrast_is_told_by_the_rest():
-    flat = Appearance(value=0.5, spread=0.01, contrast=0.0, edge=0.0)
-    assert expected_dice(flat, flat, 0.98, 0.98, SURE) > 0.85
+    flat = Appearance(value=0.5, spread=0.01, around=0.5)
+    assert changes(flat, flat) == {"value": 0, "fade": 0}
+    assert not flat.blank
+    assert Appearance(value=0.5, spread=0.0, around=0.5).blank
 
 
 def movie(frames=8, drift=(2, 3), shape=(96, 128), centre=(30, 34), radii=(13, 17)):
@@ -267,21 +263,66 @@ def two_behind_each_other(dim=0.35):
     return (smooth + noise).clip(0, 255).astype(np.uint8), mine
 
 
-def test_an_object_that_was_lost_once_stays_in_doubt_and_ends():
+def test_an_object_that_is_not_there_any_more_ends():
     image, mine = two_behind_each_other()
     session = RefinementSession(load_model("spa-tiny"))
     mask = LocalMask.crop(mine)
     positions = range(1, len(image))
     found, ending = play(propagate(session, image.__getitem__, positions, mask, start=0))
-    assert [f.position for f in found if not f.doubtful] == [1, 2, 3, 4]
+    assert [f.position for f in found if not f.doubtful][:2] == [1, 2]
+    assert all(f.doubtful for f in found if f.position > 5)
     assert ending.reason in ("uncertain", "moved")
     assert ending.position <= 11
-    unsure = [f.proposal.uncertainty for f in found]
-    assert unsure == sorted(unsure)
-    on = PropagationConfig(uncertainty=1.0, overlap=0.0, doubts=0)
+    on = PropagationConfig(uncertainty=1.0, overlap=0.0)
     found, ending = play(propagate(session, image.__getitem__, positions, mask, start=0, config=on))
     assert ending.reason == "edge"
-    assert all(f.doubtful for f in found if f.position >= 5)
+    assert all(f.doubtful for f in found if f.position > 5)
+
+
+@pytest.mark.parametrize(("spacing", "doubts"), [(0.0, 0), (1.0, 0), (None, 1), (9.0, 1)])
+def test_how_far_slices_lie_apart_says_how_soon_an_end_is_to_be_expected(spacing, doubts):
+    """The same frames again and again: for ever in a movie, not in a stack of thick slices."""
+    image = np.repeat(movie(frames=1)[0], 7, axis=0)
+    mask = LocalMask.crop(movie(frames=1)[1][0])
+    session = RefinementSession(load_model("spa-tiny"))
+    config = PropagationConfig(uncertainty=1.0, spacing=spacing)
+    walk = propagate(session, image.__getitem__, range(1, 7), mask, start=0, config=config)
+    found, _ = play(walk)
+    unsure = [f.proposal.uncertainty for f in found]
+    assert unsure == sorted(unsure) if doubts else max(unsure) < 0.35
+    assert (unsure[-1] > unsure[0] + 0.1) == bool(doubts)
+
+
+@pytest.mark.parametrize("last", [0, 7])
+def test_without_a_limit_it_still_ends_where_nothing_is_or_the_stack_ends(last):
+    image, truth = movie()
+    blank = image.copy()
+    blank[5:] = 7
+    session = RefinementSession(load_model("spa-tiny"))
+    config = PropagationConfig(uncertainty=1.0)
+    mask = LocalMask.crop(truth[0])
+    stack = image if last else blank
+    found, ending = play(
+        propagate(session, stack.__getitem__, range(1, 8), mask, start=0, config=config)
+    )
+    assert ending.reason == ("edge" if last else "empty")
+    assert ending.position == (last or 5)
+    assert len(found) == ending.position - (0 if last else 1)
+
+
+@pytest.mark.parametrize("convention", ["sam", "medsam"])
+def test_a_model_without_a_known_calibration_is_told_by_looks_alone(convention):
+    image, truth = movie(frames=3)
+    session = RefinementSession(make_model(convention=convention), config=EngineConfig(samples=12))
+    config = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
+    mask = LocalMask.crop(truth[0])
+    found, ending = play(
+        propagate(session, image.__getitem__, [1, 2], mask, start=0, config=config)
+    )
+    assert ending.reason in ("edge", "empty")
+    for each in found:
+        assert each.signs.keys() == AS_BEFORE.keys()
+        assert each.proposal.uncertainty == pytest.approx(1 - expected_dice(each.signs))
 
 
 def test_deep_points_lie_deep_and_apart():

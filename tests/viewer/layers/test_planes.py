@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_spa.viewer.layers.planes import axis_kind, channel_choices, step_noun
+from napari_spa.core.plane import Plane
+from napari_spa.viewer.layers.planes import (
+    axis_kind,
+    channel_choices,
+    slice_spacing,
+    step_noun,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,21 @@ def test_a_walk_is_told_in_what_its_axis_is(label, unit, noun):
     units = (unit, "pixel", "pixel") if unit in ("pixel", "second") else (unit,) * 3
     layer = Image(np.zeros((3, 5, 6)), axis_labels=(label, "a", "b"), units=units)
     assert step_noun(layer, 0) == noun
+
+
+@pytest.mark.parametrize(
+    ("label", "scale", "unit", "spacing"),
+    [
+        ("z", (5, 1, 1), "pixel", 5),
+        ("z", (1, 0.25, 0.25), "micrometer", 4),
+        ("z", (1, 1, 1), "micrometer", 1),
+        ("z", (1, 1, 1), "pixel", None),
+        ("-3", (1, 1, 1), "pixel", None),
+        ("t", (5, 1, 1), "pixel", 0),
+        ("-3", (5, 1, 1), "second", 0),
+    ],
+)
+def test_slices_lie_apart_as_the_scale_says(label, scale, unit, spacing):
+    units = (unit, "pixel", "pixel") if unit == "second" else (unit,) * 3
+    layer = Image(np.zeros((3, 5, 6)), axis_labels=(label, "y", "x"), scale=scale, units=units)
+    assert slice_spacing(layer, Plane((1, 2), (0, 0, 0)), 0) == spacing

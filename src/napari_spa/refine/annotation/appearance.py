@@ -31,8 +31,7 @@ class Appearance:
 
     value: float  # median inside
     spread: float  # standard deviation inside
-    contrast: float  # median inside minus median around it
-    edge: float  # mean slope of the grey values across the outline, rising inwards, per pixel
+    around: float  # median of a ring around it
 
     @classmethod
     def of(cls, sampler: ImageSampler, mask: LocalMask) -> Appearance:
@@ -46,14 +45,18 @@ class Appearance:
         inside = grey[core if core.any() else pixels]
         around = grey[(away > 1) & (away <= reach)]
         middle = float(np.median(inside))
-        outside = float(np.median(around)) if around.size else middle
-        depth = ndimage.distance_transform_edt(pixels) - away
-        edge = 0.0
-        if min(grey.shape) > 1:
-            inwards, slopes = np.gradient(ndimage.gaussian_filter(depth, 1)), np.gradient(grey)
-            across = inwards[0] * slopes[0] + inwards[1] * slopes[1]
-            edge = float(across[np.abs(depth) < 1.5].mean())
-        return cls(middle, float(inside.std()), middle - outside, edge)
+        ring = float(np.median(around)) if around.size else middle
+        return cls(middle, float(inside.std()), ring)
+
+    @property
+    def contrast(self) -> float:
+        """How much brighter it is than what is around it."""
+        return self.value - self.around
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to be seen."""
+        return max(self.spread, abs(self.contrast)) < _FLAT
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.refine.engine.image_plane import ImagePlane
+    from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Decision
 
@@ -29,9 +30,13 @@ Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
 _POINTS = 4
 _DEEP = 0.5
 """Interior points lie at least so deep, as a share of the deepest one's depth."""
-_CONSTANT = 2.321
-_WEIGHTS = {"unlike": -2.551, "value": -1.560, "edge": 0.852, "blur": -9.686, "network": -1.632}
+_CONSTANT = 3.669
+_WEIGHTS = {"value": -2.003, "fade": -1.515, "outside": -2.442, "regrown": -3.215, "depth": -3.615}
 """What tells that a mask is not the object's any more, see :func:`expected_dice`."""
+_DEEPEST = 0.7
+"""From so many of its own widths on, that it is already far through an object says no more."""
+_UNKNOWN = 3.0
+"""Pixels from slice to slice where it is not known."""
 _FAINT = 0.02
 """The least contrast, in grey values from 0 to 1, that grey values are measured by."""
 _WORDS: dict[Reason, str] = {
@@ -48,13 +53,13 @@ class PropagationConfig:
     """What following an object starts from, and where it ends."""
 
     limit: int = 0  # slices at most; 0 for no limit
-    uncertainty: float = 0.6  # in [0, 1]: a slice that is more uncertain ends it
+    uncertainty: float = 0.65  # in [0, 1]: a slice that is more uncertain ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
     max_area_ratio: float = 3.0  # the area grows by more than this: it is another object, too
-    # A slice that is more uncertain, or whose mask shares less than half with where it was
-    # expected, goes to review, and after so many in a row (0 for any number) it ends.
-    review: float = 0.3
-    doubts: int = 6
+    review: float = 0.35  # a slice that is more uncertain is marked for a look
+    # Pixels from one slice to the next: what is as deep as wide ends after some slices.  0 along
+    # time, where nothing ends for that; None where it is not known.
+    spacing: float | None = None
     # The preference that was learnt on the first slice; the profile's where there is none.
     mixture: MixtureParameters | None = None
 
@@ -67,6 +72,7 @@ class PropagatedSlice:
     proposal: Proposal  # what was found
     decisions: tuple[Decision, ...]  # from which it can be computed again
     doubtful: bool  # whether a user should look at it
+    signs: Mapping[str, float]  # what its uncertainty was read from, see :func:`expected_dice`
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,96 +152,121 @@ def propagate(
     active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
     valid.
     """
-    first, before, last = None, None, -1
+    course, last = None, -1
     if start is not None:
         from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
-        before = ImageSampler(image_at(start))
-        first = _First(Appearance.of(before, mask), Patch.of(before, mask))
-    down = right = doubts = 0  # how far it has moved since; slices in doubt, the latest in a row
-    worst = 0.0
+        course = _Course.of(ImageSampler(image_at(start)), mask, config.spacing)
     for number, position in enumerate(positions):
         if config.limit and number >= config.limit:
             return Ending(position, "limit")
         progress(number / len(positions), f"slice {position}")
         session.set_image(image_at(position))
-        guess, here = mask, session.sampler
-        steady = 1.0
-        if before is not None:
-            match = Patch.of(before, mask).find(here)
-            guess = moved(mask, match.down, match.right, here.shape)
-            down, right, steady = down + match.down, right + match.right, match.likeness
+        here = session.sampler
+        guess = mask if course is None else course.expect(here, mask)
         proposal, timeline = _start(session, guess, config.mixture), session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         if timeline is None or not found.area:
             return Ending(position, "empty")
-        if first is not None:
-            likeness = first.patch.find(here, down, right).likeness
+        signs: dict[str, float] = {}
+        if course is not None:
             looks = Appearance.of(here, found)
-            expected = expected_dice(first.looks, looks, likeness, steady, proposal.signs)
-            # What was lost on one slice is not itself on the next one, however well that looks.
-            worst = max(worst, 1.0 - expected)
-            proposal = replace(proposal, uncertainty=worst)
-        overlap = guess.iou(found)
+            if looks.blank:
+                return Ending(position, "empty")
+            signs = course.signs(looks, found, here.shape)
+            proposal = replace(proposal, uncertainty=1.0 - expected_dice(signs))
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
-        if overlap < config.overlap or found.area > config.max_area_ratio * guess.area:
+        if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
             return Ending(position, "moved")
-        doubtful = proposal.uncertainty > config.review or overlap < 0.5
-        doubts = doubts + 1 if doubtful else 0
-        if 0 < config.doubts < doubts:
-            return Ending(position, "uncertain")
-        yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful)
-        mask, before, last = found, here, position
+        doubtful = proposal.uncertainty > config.review
+        yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful, signs)
+        mask, last = found, position
     return Ending(last, "edge")
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The object on the slice that it is followed from."""
+@dataclass(slots=True)
+class _Course:
+    """An object as it was on the slice that it is followed from, and how far it has come."""
 
+    first: LocalMask
     looks: Appearance
-    patch: Patch
+    spacing: float  # pixels from slice to slice
+    before: ImageSampler  # the last slice
+    smallest: int  # pixels of it so far
+    slices: int = 0
+    down: int = 0  # how far it has moved
+    right: int = 0
+
+    @classmethod
+    def of(cls, sampler: ImageSampler, mask: LocalMask, spacing: float | None) -> _Course:
+        """Begin on the slice where the user saw it."""
+        apart = _UNKNOWN if spacing is None else spacing
+        return cls(mask, Appearance.of(sampler, mask), apart, sampler, mask.area)
+
+    def expect(self, here: ImageSampler, mask: LocalMask) -> LocalMask:
+        """Return where the last slice's mask is expected on the next one."""
+        match = Patch.of(self.before, mask).find(here)
+        self.down, self.right = self.down + match.down, self.right + match.right
+        self.before, self.slices = here, self.slices + 1
+        return moved(mask, match.down, match.right, here.shape)
+
+    def signs(
+        self, looks: Appearance, found: LocalMask, shape: tuple[int, int]
+    ) -> dict[str, float]:
+        """Read what speaks against a mask, see :func:`expected_dice`."""
+        smaller = min(found.area, self.first.area)
+        there = moved(self.first, self.down, self.right, shape)
+        iou = there.iou(found)
+        shared = iou * (there.area + found.area) / (1 + iou)
+        regrown = np.log(max(1.0, found.area / self.smallest))
+        self.smallest = min(self.smallest, found.area)
+        deep = self.slices * self.spacing / np.sqrt(self.first.area)
+        return changes(self.looks, looks) | {
+            "outside": float(np.sqrt(max(0.0, 1.0 - shared / smaller))),
+            "regrown": float(min(regrown, 1.5)),
+            "depth": float(min(deep, _DEEPEST)),
+        }
 
 
-def expected_dice(
-    first: Appearance,
-    now: Appearance,
-    likeness: float,
-    steady: float,
-    signs: Mapping[str, float],
-) -> float:
+def changes(first: Appearance, now: Appearance) -> dict[str, float]:
+    """Return how far an object looks otherwise than on the slice where the user saw it.
+
+    Both are in units of its contrast there, or its spread if that is more.  A slice that is
+    brighter or darker as a whole is no change.
+    """
+    unit = max(abs(first.contrast), first.spread, _FAINT)
+    whole = np.clip(now.around / max(first.around, _FAINT), 0.5, 2.0)
+    value = min(abs(now.value - first.value), abs(now.value - whole * first.value), 2 * unit)
+    faded = abs(first.contrast) - now.contrast * np.sign(first.contrast)
+    return {
+        "value": float(np.sqrt(value / unit)),
+        "fade": float(np.sqrt(np.clip(faded / unit, 0.0, 2.0))),
+    }
+
+
+def expected_dice(signs: Mapping[str, float]) -> float:
     """Return how well a mask on another slice most likely fits the object that was started with.
 
-    A model's own quality says how well a mask fits whatever is there; that it is still the
-    object is told by its looks.  A logistic regression of the Dice, fitted on 660 slices of
-    drifting cells, nuclei in 3D and the sample stacks.
+    A model's own quality says how well a mask fits whatever is there.  That it is still the
+    object is told by what changed, whatever the model: a logistic regression of the Dice, fitted
+    by ``benchmarks/propagation_fit.py`` on stacks and movies.
 
     Parameters
     ----------
-    first, now : Appearance
-        On the slice where the user saw it, and on the other one.
-    likeness : float
-        Correlation of the two slices where it is, see :class:`~.appearance.Match`.
-    steady : float
-        The same of the slice before and this one: how much is lost from slice to slice anyway.
     signs : mapping of str to float
-        Of the proposal on the other slice.
+        ``value`` and ``fade``, see :func:`changes`; ``outside``, how much of the smaller one of
+        this mask and the first one lies outside of the other, from 0 to 1, as a root;
+        ``regrown``, the natural logarithm of its area by the smallest so far: what ends is small
+        before another object comes; ``depth``, how far from the first slice it is, in widths of
+        the object.
 
     Returns
     -------
     float
         In [0, 1].
     """
-    unit = max(abs(first.contrast), first.spread, _FAINT)
-    signs_of_end = {
-        "unlike": float(np.clip(np.log10(max(1 - likeness, 0.01) / max(1 - steady, 0.01)), 0, 1)),
-        "value": min(abs(now.value - first.value) / unit, 2.0),
-        "edge": float(np.clip(now.edge / first.edge, -1.0, 1.5)) if abs(first.edge) > 1e-4 else 1.0,
-        "blur": 1.0 - signs.get("sharpness", 1.0),
-        "network": 1.0 - signs.get("network", 1.0),
-    }
-    return float(expit(_CONSTANT + sum(_WEIGHTS[k] * value for k, value in signs_of_end.items())))
+    return float(expit(_CONSTANT + sum(_WEIGHTS[name] * value for name, value in signs.items())))
 
 
 def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:

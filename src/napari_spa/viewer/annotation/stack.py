@@ -19,6 +19,7 @@ from napari_spa.viewer.layers.planes import (
     image_plane_of,
     show_plane,
     shown_plane,
+    slice_spacing,
     spatial_shape,
     step_noun,
     walk_axis,
@@ -45,9 +46,8 @@ class StackPropagation(QObject):
         controller.proposed.connect(self._prefetch)
 
     def limit(self, slices: int, uncertainty: float) -> None:
-        """Set how far propagation goes at most, and at which uncertainty it ends: at 1, never."""
-        doubts = PropagationConfig().doubts if uncertainty < 1 else 0
-        self.config = PropagationConfig(limit=slices, uncertainty=uncertainty, doubts=doubts)
+        """Set how far propagation goes at most, and at which uncertainty it ends."""
+        self.config = PropagationConfig(limit=slices, uncertainty=uncertainty)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -128,7 +128,7 @@ class StackPropagation(QObject):
             return
         annotated, plane, axis, number, mask, mixture = taken
         image, look, unit = annotated.image, annotated.look, self.unit()
-        config = replace(self.config, mixture=mixture)
+        config = replace(self.config, mixture=mixture, spacing=slice_spacing(image, plane, axis))
         ways = [
             self._way(annotated, plane, axis, number, step)
             for step, name in ((1, "forward"), (-1, "backward"))

@@ -328,3 +328,19 @@ def step_noun(layer: Image, axis: int) -> str:
     kind = axis_kind(layer, axis).lower()
     # A letter is no word, and napari's x and y are slices across.
     return kind if len(kind) > 2 and kind.isalpha() and kind != "position" else "slice"
+
+
+def slice_spacing(layer: Image, plane: Plane, axis: int) -> float | None:
+    """Return how many pixels lie between slices along an axis: 0 in time, None if not known."""
+    if step_noun(layer, axis) != "slice":
+        return 0.0
+    axes = (axis, *plane.axes)
+    lengths = [micrometres(str(layer.units[a])) for a in axes]
+    steps = [
+        abs(float(layer.scale[a])) * (length or 1.0)
+        for a, length in zip(axes, lengths, strict=True)
+    ]
+    side = float(np.sqrt(steps[1] * steps[2]))
+    # A layer without a scale has steps of one pixel each way.
+    measured = None not in lengths or steps[0] != side
+    return steps[0] / side if measured and side > 0 else None
