@@ -17,12 +17,14 @@ import torch
 from paper_checkpoint import PaperReference, paper_content
 from safetensors.torch import save_file
 
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import describe, import_model, list_models, load_model
 from napari_spa.model.heads import build_head
 from napari_spa.model.spa import Spa, SpaConfig
+from napari_spa.refine.annotation.propagation import PropagationConfig, expected_dice, propagate
 from napari_spa.refine.session.session import RefinementSession
 
 POINT = (torch.tensor([[[20.0, 33.0]]]), torch.tensor([[1.0]]))
@@ -95,6 +97,22 @@ def test_a_sam_files_configuration_is_read_off_its_tensors(sam_file) -> None:
         head="logit",
         convention="sam",
     )
+
+
+def test_an_object_is_followed_with_a_sam_whose_calibration_is_not_known(sam_file) -> None:
+    session = RefinementSession(load_model(sam_file, device="cpu"))
+    rows, columns = np.indices((64, 64))
+    disc = np.hypot(rows - 30, columns - 34) < 12
+    image = np.stack([(60 + 120 * disc).astype(np.uint8)] * 3)
+    config = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
+    walk = propagate(
+        session, image.__getitem__, [1, 2], LocalMask.crop(disc), start=0, config=config
+    )
+    found = list(walk)
+    assert found
+    for each in found:
+        assert not each.proposal.calibrated
+        assert each.proposal.uncertainty == pytest.approx(1 - expected_dice(each.signs))
 
 
 def test_half_precision_sam_files_become_float32(make_sam, tmp_path) -> None:
