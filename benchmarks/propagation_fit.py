@@ -12,7 +12,11 @@ from slice to slice: 0 for a movie.
 
 Each kind counts the same, movies half.  What is said of a source is told by a fit on all others.
 
-The constants in ``refine/annotation/propagation.py`` come from CONSTANTS.
+The constants in ``refine/annotation/propagation.py`` come from 1,704 slices of 139 objects with a
+first mask of 0.6 or better: 884 of nuclei in 3D (StarDist's example as it is and four times finer
+in XY, two made volumes), 547 of organs, neurites and lesions (the sample stacks, the same made
+with another seed, nodules of LIDC-IDRI, brain, lung and breast lesions of PyRadiomics' test data)
+and 273 of drifting movies made of still images of eight sets and ``skimage.data.coins()``.
 """
 
 from __future__ import annotations

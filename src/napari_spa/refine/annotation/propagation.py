@@ -30,8 +30,8 @@ Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
 _POINTS = 4
 _DEEP = 0.5
 """Interior points lie at least so deep, as a share of the deepest one's depth."""
-_CONSTANT = 3.669
-_WEIGHTS = {"value": -2.003, "fade": -1.515, "outside": -2.442, "regrown": -3.215, "depth": -3.615}
+_CONSTANT = 3.698
+_WEIGHTS = {"value": -1.836, "fade": -1.765, "outside": -1.852, "regrown": -3.488, "depth": -3.595}
 """What tells that a mask is not the object's any more, see :func:`expected_dice`."""
 _DEEPEST = 0.7
 """From so many of its own widths on, that it is already far through an object says no more."""
