@@ -152,7 +152,7 @@ def propagate(
     active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
     valid.
     """
-    course, last = None, -1
+    course, last, worst = None, -1, 0.0
     if start is not None:
         from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
@@ -174,7 +174,9 @@ def propagate(
             if looks.blank:
                 return Ending(position, "empty")
             signs = course.signs(looks, found, here.shape)
-            proposal = replace(proposal, uncertainty=1.0 - expected_dice(signs))
+            # What was lost on one slice is not itself on the next one, however well that looks.
+            worst = max(worst, 1.0 - expected_dice(signs))
+            proposal = replace(proposal, uncertainty=worst)
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
         if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
