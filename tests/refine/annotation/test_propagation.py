@@ -279,18 +279,19 @@ def test_an_object_that_is_not_there_any_more_ends():
     assert all(f.doubtful for f in found if f.position > 5)
 
 
-@pytest.mark.parametrize(("spacing", "doubts"), [(0.0, 0), (1.0, 0), (None, 1), (9.0, 1)])
-def test_how_far_slices_lie_apart_says_how_soon_an_end_is_to_be_expected(spacing, doubts):
+def test_how_far_slices_lie_apart_says_how_soon_an_end_is_to_be_expected():
     """The same frames again and again: for ever in a movie, not in a stack of thick slices."""
-    image = np.repeat(movie(frames=1)[0], 7, axis=0)
-    mask = LocalMask.crop(movie(frames=1)[1][0])
+    frames, truth = movie(frames=1)
+    image, mask = np.repeat(frames, 5, axis=0), LocalMask.crop(truth[0])
     session = RefinementSession(load_model("spa-tiny"))
-    config = PropagationConfig(uncertainty=1.0, spacing=spacing)
-    walk = propagate(session, image.__getitem__, range(1, 7), mask, start=0, config=config)
-    found, _ = play(walk)
-    unsure = [f.proposal.uncertainty for f in found]
-    assert unsure == sorted(unsure) if doubts else max(unsure) < 0.35
-    assert (unsure[-1] > unsure[0] + 0.1) == bool(doubts)
+
+    def unsure(spacing):
+        config = PropagationConfig(uncertainty=1.0, spacing=spacing)
+        walk = propagate(session, image.__getitem__, range(1, 5), mask, start=0, config=config)
+        return play(walk)[0][-1].proposal.uncertainty
+
+    assert unsure(0.0) < unsure(1.0) < unsure(9.0) - 0.1
+    assert unsure(1.0) < unsure(None) < unsure(9.0)
 
 
 @pytest.mark.parametrize("last", [0, 7])
