@@ -608,7 +608,6 @@ def test_an_image_that_changed_since_is_to_be_reviewed(open_docks, few, qtbot):
     viewer, dock, refine_dock = open_docks()
     annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
     assert not answers_of(dock)
-    dock.controller._reader.forget()
     iio.imwrite(few / "cell1.png", pixels(77))
     for answered in (False, True):
         go(qtbot, dock, "cell1.png")
@@ -630,7 +629,6 @@ def test_an_image_that_changed_since_is_to_be_reviewed(open_docks, few, qtbot):
 def test_work_on_another_image_is_set_aside(open_docks, few, qtbot, shape):
     _, dock, refine_dock = open_docks()
     annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
-    dock.controller._reader.forget()
     iio.imwrite(few / "cell1.png", pixels(77, shape))
     out = dock.controller.out
     before = {path(out, "cell1.png").read_bytes() for path in (labels_path, log_path)}

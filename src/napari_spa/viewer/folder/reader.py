@@ -218,6 +218,18 @@ def read_image_file(name: str, path: Path) -> ReadImage:
     return ReadImage(name, file, None if colours else _limits(file.levels[-1]))
 
 
+_Stamp = tuple[int, ...]
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Tell a file from another one in its place; empty where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size
+
+
 def _limits(data: Any) -> tuple[float, float] | None:
     """Return the range that napari would show; None where it has to look for itself."""
     from napari.layers.utils.layer_utils import calc_data_range
@@ -237,14 +249,15 @@ class FolderReader:
     def __init__(self) -> None:
         # Two threads: what someone waits for must not queue behind what no one waits for.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="napari-spa-folder-read")
-        self._images: OrderedDict[str, Future[ReadImage]] = OrderedDict()
+        # With what tells that the file is the same, as it was when it was read.
+        self._images: OrderedDict[str, tuple[_Stamp, Future[ReadImage]]] = OrderedDict()
 
     def image(self, name: str, path: Path) -> Future[ReadImage]:
         """Read an image, or return the one that is read already."""
-        known = self._images.get(name)
-        if known is None or (known.done() and known.exception() is not None):
+        stamp, (before, known) = _stamp(path), self._images.get(name, ((), None))
+        if known is None or stamp != before or (known.done() and known.exception() is not None):
             known = self._pool.submit(read_image_file, name, path)
-            self._images[name] = known
+            self._images[name] = stamp, known
         self._images.move_to_end(name)
         while len(self._images) > _KEPT:
             self._images.popitem(last=False)
