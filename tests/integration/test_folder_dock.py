@@ -612,6 +612,7 @@ def test_an_image_that_changed_since_is_to_be_reviewed(open_docks, few, qtbot):
     for answered in (False, True):
         go(qtbot, dock, "cell1.png")
         assert "cell1.png has changed since it was annotated" in dock.parts.question.text()
+        assert "cell1.png has changed" in refine_dock.parts.status.text()
         item = dock.controller.items["cell1.png"]
         assert (item.status, item.objects) == ("review", 1)
         assert "has changed" in third_line(item)
@@ -634,7 +635,7 @@ def test_work_on_another_image_is_set_aside(open_docks, few, qtbot, shape):
     before = {path(out, "cell1.png").read_bytes() for path in (labels_path, log_path)}
     dock.controller.go("cell1.png")
     until(qtbot, lambda: bool(answers_of(dock)))
-    answers_of(dock)["Set the earlier work aside and start again"].click()
+    answers_of(dock)["Set aside, start again"].click()
     until(qtbot, lambda: dock.controller.current == "cell1.png" and not answers_of(dock))
     item = dock.controller.items["cell1.png"]
     assert (item.status, item.objects, item.problem, item.warning) == ("to do", None, "", "")

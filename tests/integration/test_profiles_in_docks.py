@@ -272,7 +272,7 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     assert mask.visible
     compare()
     viewer.layers.remove(layer)
-    assert shown not in viewer.layers
+    qtbot.waitUntil(lambda: shown not in viewer.layers)  # once napari is done with its removal
 
 
 def test_the_last_profile_is_there_again_for_each_model(open_dock, people, qtbot):

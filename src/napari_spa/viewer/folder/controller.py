@@ -109,7 +109,7 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
-START_AGAIN = "Set the earlier work aside and start again"
+START_AGAIN = "Set aside, start again"
 ACTIVE = "Accept or discard the active object first."
 
 
@@ -365,7 +365,10 @@ class FolderController(QObject):
             self.items.warn(name, sentence)
             keep = partial(self._keep_objects, name, item.digests)
             answers = {"Keep its objects": keep, START_AGAIN: partial(self.start_again, name)}
-            self.asked.emit(f"{sentence} Its objects may lie in the wrong place.", answers)
+            self.asked.emit(f"{sentence} Keep its objects, or set them aside?", answers)
+            if self.stage.current is not None:
+                told = self.stage.current.refine_dock.controller.status_message
+                told.emit(f"{sentence} SPA Folder asks what to do.")
         elif item.earlier:
             self.asked.emit(
                 f"{item.earlier} is gone, and {name} has its pixels: was it renamed?",
@@ -418,7 +421,10 @@ class FolderController(QObject):
             self.opened.emit(self.current or "")
             self.failed.emit(words)
             if isinstance(error, OtherSizeError):
-                self.asked.emit(words, {START_AGAIN: partial(self.start_again, name)})
+                self.asked.emit(
+                    f"{words} Set its objects aside?",
+                    {START_AGAIN: partial(self.start_again, name)},
+                )
             return
         self._go(following, onward=self._onward)
         self.status_message.emit(f"Passed over: {words}")
