@@ -46,7 +46,7 @@ class PersonalConfig:
     learning_rate: float = 2e-4  # adamW's peak rate
     # Share of the images, or of the objects of a single image, that is set aside.
     held_out: float = 0.3
-    tested: int = 20  # at most so many objects are tested before and after
+    tested: int = 20  # at most so many objects are tested, and about so many clicks made, each time
     seed: int = 0  # of everything random
 
 
@@ -110,7 +110,8 @@ def tune(
         raise ModelError(f"{model.identity.name} cannot be tuned; use a model of napari-spa.")
     learn, test = set_aside(objects, settings)
     progress(0.0, "testing the model as it is")
-    before = first_clicks(model, test, settings.seed)
+    clicks = max(1, round(settings.tested / len(test)))
+    before = first_clicks(model, test, settings.seed, clicks)
     progress(0.1, "learning")
     trainer = Trainer(
         TrainConfig(
@@ -136,7 +137,7 @@ def tune(
     tuned = copy.deepcopy(model.spa)
     tuned.load_state_dict(trainer.average)
     progress(0.9, "testing what was learnt")
-    after = first_clicks(replace(model, spa=tuned.eval()), test, settings.seed)
+    after = first_clicks(replace(model, spa=tuned.eval()), test, settings.seed, clicks)
     return PersonalModel(tuned, len(learn), len(test), before, after)
 
 
@@ -156,17 +157,19 @@ def set_aside(
     return learn, [test[index] for index in sorted(chosen)]
 
 
-def first_clicks(model: LoadedModel, objects: Iterable[AcceptedObject], seed: int) -> float:
-    """Return the mean Dice after one click at a random place of each object."""
+def first_clicks(
+    model: LoadedModel, objects: Iterable[AcceptedObject], seed: int, clicks: int
+) -> float:
+    """Return the mean Dice after one click, at so many random places of each object in turn."""
     rng = np.random.default_rng(seed)
     session = RefinementSession(model, seed=seed)
     found = []
     for item in objects:
         spots = np.argwhere(item.mask)
-        row, column = spots[rng.integers(len(spots))].tolist()
         session.set_image(item.image)
-        proposal = session.start(points=[(row, column)], labels=[1])
-        found.append(dice(proposal.mask, item.mask))
+        for row, column in spots[rng.integers(len(spots), size=clicks)].tolist():
+            proposal = session.start(points=[(row, column)], labels=[1])
+            found.append(dice(proposal.mask, item.mask))
     return float(np.mean(found))
 
 
