@@ -20,6 +20,7 @@ from napari_spa.refine.engine.predictions import (
     RankedPrediction,
     WindowPrediction,
     rank_predictions,
+    support,
 )
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, widen
 
@@ -219,3 +220,12 @@ def test_alike_picks_are_looked_around_in_the_same_windows():
     assert seen[0] == seen[1]
     assert view in seen[0]  # which has been encoded
     assert len({round(np.log2(window.height)) for window in seen[0]}) == 3
+
+
+def test_an_object_has_the_support_of_the_windows_that_show_it_too():
+    both = [prediction(64, 20), prediction(64, 40)]
+    wider = [prediction(96, 40), prediction(128, 40), prediction(160, 40)]
+    small, large, *_ = support([*both, *wider])
+    assert large > 0.95
+    assert small < 0.5
+    assert (support(both) == 1).all()  # there is no other window to ask

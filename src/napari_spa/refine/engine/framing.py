@@ -30,6 +30,7 @@ from napari_spa.refine.engine.predictions import (
     predictions_in,
     rank_predictions,
     size_preference,
+    support,
 )
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, holding, view_around, widen
 
@@ -51,6 +52,9 @@ _STEPS, _CELLS, _NEARLY = 4, 8, 0.15
 so small a part of them; one whose edges lie within this share of a view that was encoded is it."""
 _TOGETHER = 2
 """So many objects are looked at again before it is asked whether more have to be."""
+_SPECK, _SEEN_TOO = 0.4, 0.6
+"""Of what is smaller than this share of the object chosen and has less support than this, a click
+meant 1 of 100 (training images; docs/results.md)."""
 _STEP_BACK, _STEPS_BACK = 1.5, 2
 """Where its edge cuts a mask a window is widened by this factor, at most so often."""
 
@@ -104,7 +108,8 @@ def frame_prompts(
     step(0.8)
     alone, clicked, scores = looks.alone, looks.clicked, np.array(looks.scores)
     index = int(np.argmax(scores))
-    others = _hypotheses([*clicked, *predictions], config, expected)
+    found = _without_specks([*clicked, *predictions], clicked[index].area)
+    others = _hypotheses(found, config, expected)
     if expected is not None:
         likelier = clicked[int(np.argmax(likelihoods(clicked, expected, config) * scores))]
         # Memory decides which object is meant, not how its view is cut.
@@ -356,6 +361,15 @@ def _nearly(view: FieldOfView, other: FieldOfView) -> bool:
     away = (view.row - other.row, view.column - other.column)
     far = (away[0] + view.height - other.height, away[1] + view.width - other.width)
     return max(map(abs, (*away, *far))) <= _NEARLY * other.height
+
+
+def _without_specks(predictions: Sequence[WindowPrediction], area: float) -> list[WindowPrediction]:
+    """Leave out what is much smaller than an object and hardly shown by other windows."""
+    return [
+        prediction
+        for prediction, seen in zip(predictions, support(predictions).tolist(), strict=True)
+        if prediction.area >= _SPECK * area or seen >= _SEEN_TOO
+    ]
 
 
 def _hypotheses(

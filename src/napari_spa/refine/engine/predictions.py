@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,8 @@ _ALIKE = 0.8
 """IoU above which a second look at what two windows show is spared."""
 _DENIED = 0.2
 """What an object counts for that a click speaks against."""
+_WITNESSES = 3
+"""So many windows say whether an object is there."""
 _CUT = 0.1
 """A mask is cut where it touches more of its window's edge than this share of a side."""
 
@@ -320,6 +322,28 @@ def rank_predictions(
         if all(ranked.prediction.iou(other.prediction) < _ALIKE for other in kept):
             kept.append(ranked)
     return kept
+
+
+def support(predictions: Sequence[WindowPrediction]) -> DoubleArray:
+    """Return how far other windows show each object too, (n,).
+
+    It is the mean Dice with what the three that agree best show; ones where there is no other.
+    """
+    views: dict[FieldOfView, list[int]] = {}
+    for index, prediction in enumerate(predictions):
+        views.setdefault(prediction.view, []).append(index)
+    masks = {v: np.stack([predictions[k].mask for k in mine]) for v, mine in views.items()}
+    found = np.zeros((len(predictions), len(views)))
+    order = list(views)
+    for first, second in combinations(range(len(order)), 2):
+        ours, theirs = order[first], order[second]
+        dice = dice_across(masks[ours], ours, masks[theirs], theirs)
+        found[views[ours], second] = dice.max(axis=1)
+        found[views[theirs], first] = dice.max(axis=0)
+    others = min(_WITNESSES, len(views) - 1)
+    if not others:
+        return np.ones(len(predictions))
+    return np.asarray(np.sort(found, axis=1)[:, -others:].mean(axis=1))
 
 
 def likelihoods(
