@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.samples import Samples
     from napari_spa.refine.engine.view import FieldOfView
 
-_SHAPES = 3
-"""So many shapes of the recommendation's size are considered."""
+_SHAPES = 3  # so many shapes of the recommendation's size are considered
 _NESTED, _SIMILAR = 0.95, 0.5
 """A mask that holds so much of another, or lies in it so far, and is so alike in extent, is
 the other grown or shrunk."""
@@ -41,40 +40,17 @@ the other grown or shrunk."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alternatives:
-    """What was chosen to be offered.
+    """What was chosen to be offered."""
 
-    Attributes
-    ----------
-    options : tuple of Option
-        At most as many as there are places.
-    weights : tuple of float
-        How likely each is what is meant rather than the others, sum 1.
-    members : tuple of ndarray of int64
-        For each the samples that it stands for, the nearest first; none for other objects.
-    labels : ndarray of shape (N,)
-        int64, the option that each sample is nearest to.
-    """
-
-    options: tuple[Option, ...]
-    weights: tuple[float, ...]
+    options: tuple[Option, ...]  # at most as many as there are places
+    weights: tuple[float, ...]  # how likely each is what is meant rather than the others, sum 1
+    # For each the samples that it stands for, the nearest first; none for other objects.
     members: tuple[NDArray[np.int64], ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # (N,), the option that each sample is nearest to
 
 
 def grouped(samples: Samples, config: EngineConfig) -> Alternatives:
-    """Offer one member of each of K groups of the samples, as the paper does.
-
-    Parameters
-    ----------
-    samples : Samples
-        The round's.
-    config : EngineConfig
-        Number of groups.
-
-    Returns
-    -------
-    Alternatives
-    """
+    """Offer one member of each of K groups of the samples, as the paper does."""
     maps = samples.probabilities
     groups = cluster_samples(maps, config.candidates, shares=samples.shares, seed=0)
     options = tuple(Option(samples.view, maps[k], k) for k in groups.representatives)
@@ -93,20 +69,8 @@ def covering(
 ) -> Alternatives:
     """Offer the few masks of which the best is most likely to be what is meant.
 
-    Parameters
-    ----------
-    samples : Samples
-        The round's.
-    recommended : ndarray of shape (h, w)
-        bool, over the samples' view.
-    hypotheses : sequence of (Hypothesis, float)
-        Objects of other views, and how likely each is rather than the view's own.
-    config : EngineConfig
-        Number of places.
-
-    Returns
-    -------
-    Alternatives
+    ``recommended`` is ``(h, w)`` bool over the samples' view; hypotheses are objects of other
+    views, with how likely each is rather than the view's own.
     """
     maps, view = samples.probabilities, samples.view
     options = [*grouped(samples, config).options, *_shapes(samples, recommended)]
@@ -161,21 +125,8 @@ def weighed(
 ) -> list[tuple[Hypothesis, float]]:
     """Weigh objects of other views against the present view by all that was said.
 
-    Parameters
-    ----------
-    hypotheses : sequence of Hypothesis
-        What else the prompts may mean.
-    mine : ndarray of shape (N,)
-        float64, how likely what was said is for each sample of the present view, as a logarithm.
-    said : UserInput
-        By the user.
-    config : EngineConfig
-        What an object of another view counts for.
-
-    Returns
-    -------
-    list of (Hypothesis, float)
-        Those that the prompts do not rule out, and how likely each is.
+    ``mine``, (N,), is how likely what was said is for each sample of the present view, as a
+    logarithm.  Returned are those that the prompts do not rule out, with how likely each is.
     """
     here = float(np.exp(mine).mean())
     found = []

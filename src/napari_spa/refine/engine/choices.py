@@ -29,33 +29,18 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.view import FieldOfView
 
-_SUREST = 8.0
-"""Logits of a mask prompt are clipped to this, as far as the network's own ones reach."""
+_SUREST = 8.0  # logits of a mask prompt are clipped to this, as far as the network's own ones reach
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
-    """One mask that may be offered.
+    """One mask that may be offered."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        Where it lies.
-    probability : ndarray of shape (h, w)
-        float32, over the view.
-    sample : int or None
-        The sample that it is, or was made of.
-    resized : bool
-        Whether the sample was brought to the size of the recommendation.
-    hypothesis : Hypothesis or None
-        The object of another view that it is.
-    """
-
-    view: FieldOfView
-    probability: FloatArray
-    sample: int | None = None
-    resized: bool = False
-    hypothesis: Hypothesis | None = None
+    view: FieldOfView  # where it lies
+    probability: FloatArray  # (h, w), over the view
+    sample: int | None = None  # the sample that it is, or was made of
+    resized: bool = False  # whether the sample was brought to the size of the recommendation
+    hypothesis: Hypothesis | None = None  # the object of another view that it is
 
     @property
     def mask(self) -> BoolArray:
@@ -96,18 +81,10 @@ def agreement(options: Sequence[Option], masks: BoolArray, view: FieldOfView) ->
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """A pick among what was on show.
+    """A pick among what was on show."""
 
-    Attributes
-    ----------
-    shown : tuple of Option
-        All that could be picked.
-    index : int
-        Which of them was.
-    """
-
-    shown: tuple[Option, ...]
-    index: int
+    shown: tuple[Option, ...]  # all that could be picked
+    index: int  # which of them was
 
     @property
     def picked(self) -> Option:
@@ -121,21 +98,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UserInput:
-    """All that a user said about an object so far.
+    """All that a user said about an object so far."""
 
-    Attributes
-    ----------
-    clicks : tuple of Click
-        Their own, in image pixels.
-    evidence : Evidence
-        What they said pixel by pixel, in image pixels.
-    choices : tuple of Choice
-        Their picks.
-    """
-
-    clicks: tuple[Click, ...]
-    evidence: Evidence
-    choices: tuple[Choice, ...] = ()
+    clicks: tuple[Click, ...]  # their own, in image pixels
+    evidence: Evidence  # what they said pixel by pixel, in image pixels
+    choices: tuple[Choice, ...] = ()  # their picks
 
     def log_likelihood(self, probabilities: FloatArray, view: FieldOfView) -> DoubleArray:
         """Return how likely it is if each map (N, h, w) over a view were meant, (N,)."""

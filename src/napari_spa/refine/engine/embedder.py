@@ -33,18 +33,10 @@ _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Windows of an image, encoded.
+    """Windows of an image, encoded."""
 
-    Attributes
-    ----------
-    views : sequence of FieldOfView
-        Where they lie.
-    image : ImageEmbedding
-        A row for each.
-    """
-
-    views: Sequence[FieldOfView]
-    image: ImageEmbedding
+    views: Sequence[FieldOfView]  # where they lie
+    image: ImageEmbedding  # a row for each
 
     @classmethod
     def of(
@@ -84,21 +76,7 @@ def encode_all(spa: Spa, pictures: Iterable[FloatArray]) -> list[ImageEmbedding]
 
 
 def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
-    """Encode windows and remember none.
-
-    Parameters
-    ----------
-    spa : Spa
-        A network whose frame is ``window``.
-    sampler : ImageSampler
-        The image.
-    views : sequence of FieldOfView
-        Windows.
-
-    Returns
-    -------
-    Windows
-    """
+    """Encode windows of an image, for a network whose frame is ``window``, and remember none."""
     size = spa.config.image_size
     # The widest first: where they lie within each other, the image is read once.
     widest_first = sorted(set(views), key=lambda view: -view.height)

@@ -27,21 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypothesis:
-    """An object that the prompts may mean, as one window saw it.
+    """An object that the prompts may mean, as one window saw it."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        The window.
-    levels : ndarray of shape (h, w)
-        uint8, 255 times the probability over the window; zero on other objects.
-    quality : float
-        How well the network says it sees it, in [0, 1].
-    """
-
-    view: FieldOfView
+    view: FieldOfView  # the window
+    # (h, w), uint8, 255 times the probability over the window; zero on other objects.
     levels: NDArray[np.uint8]
-    quality: float
+    quality: float  # how well the network says it sees it, in [0, 1]
 
     @property
     def probability(self) -> FloatArray:
@@ -75,25 +66,16 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Framed:
-    """Where prompts are looked at, and what else they may mean.
+    """Where prompts are looked at, and what else they may mean."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        The field of view.
-    anchor : Click or None
-        The middle of the object, where the clicks in that view would mean another one.
-    hypotheses : tuple of Hypothesis
-        Objects that windows of other sizes saw, the best first.
-    """
-
-    view: FieldOfView
+    view: FieldOfView  # the field of view
+    # The middle of the object, where the clicks in that view would mean another one.
     anchor: Click | None = None
+    # Objects that windows of other sizes saw, the best first.
     hypotheses: tuple[Hypothesis, ...] = ()
 
 
-_HALF = 127
-"""The level from which on a pixel is in the mask: probabilities above one half."""
+_HALF = 127  # the level from which on a pixel is in the mask: probabilities above one half
 
 
 def hypothesis(
@@ -101,20 +83,8 @@ def hypothesis(
 ) -> Hypothesis:
     """Keep what a window saw of one object.
 
-    Parameters
-    ----------
-    view : FieldOfView
-        The window.
-    probability : ndarray of shape (h, w)
-        float32.
-    mask : ndarray of shape (h, w)
-        bool, the object's part of what is above one half.
-    quality : float
-        Predicted IoU.
-
-    Returns
-    -------
-    Hypothesis
+    ``probability`` is ``(h, w)`` float32 over the window, ``mask`` the object's part of what is
+    above one half, ``quality`` the predicted IoU.
     """
     levels = np.where(mask, np.maximum(np.round(255 * probability), _HALF + 1), 0)
     beside = ~mask & (probability <= 0.5)  # what is above and not of it is another object
@@ -128,23 +98,9 @@ def distinct(
     overlap: float,
     merit: Callable[[Hypothesis], float] = lambda other: other.quality,
 ) -> tuple[Hypothesis, ...]:
-    """Keep the best of what shows different objects.
+    """Keep at most ``count`` of what shows different objects, the best first by ``merit``.
 
-    Parameters
-    ----------
-    found : sequence of Hypothesis
-        Candidates.
-    count : int
-        At most so many are kept.
-    overlap : float
-        IoU above which two show the same object.
-    merit : callable
-        What they are ordered by; their quality by default.
-
-    Returns
-    -------
-    tuple of Hypothesis
-        The best first.
+    Two of an IoU above ``overlap`` show the same object.
     """
     kept: list[Hypothesis] = []
     for one in sorted(found, key=lambda other: -merit(other)):
@@ -158,20 +114,9 @@ def distinct(
 
 
 def thickest(mask: BoolArray, view: FieldOfView, shape: tuple[int, int]) -> Click:
-    """Return a click where a mask over a view is thickest; the view's middle if it is empty.
+    """Return a click where a mask ``(s, s)`` over a view is thickest; the view's middle if empty.
 
-    Parameters
-    ----------
-    mask : ndarray of shape (s, s)
-        bool, over the view.
-    view : FieldOfView
-        Where it lies.
-    shape : (int, int)
-        Rows and columns of the image, in which the click lies.
-
-    Returns
-    -------
-    Click
+    It lies in the image, whose rows and columns are ``shape``.
     """
     size = mask.shape[0]
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
@@ -185,24 +130,7 @@ def thickest(mask: BoolArray, view: FieldOfView, shape: tuple[int, int]) -> Clic
 def dice_across(
     masks: BoolArray, view: FieldOfView, others: BoolArray, other_view: FieldOfView
 ) -> DoubleArray:
-    """Dice of masks over one view with masks over another.
-
-    Parameters
-    ----------
-    masks : ndarray of shape (N, h, w)
-        bool, over ``view``.
-    view : FieldOfView
-        Where they lie.
-    others : ndarray of shape (M, h, w)
-        bool, over ``other_view``.
-    other_view : FieldOfView
-        Where they lie.
-
-    Returns
-    -------
-    ndarray of shape (N, M)
-        float64.
-    """
+    """Dice of masks ``(N, h, w)`` over a view with ``(M, h, w)`` over another, ``(N, M)``."""
     if other_view.height * other_view.width < view.height * view.width:
         return dice_across(others, other_view, masks, view).T
     seen, inside = _sampled(others, other_view, view, masks.shape[-1])

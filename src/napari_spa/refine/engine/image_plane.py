@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 _WHOLE = 4096 * 4096
 """Planes of at most so many pixels are read whole where that makes things simpler."""
 _BLOCK, _BLOCKS = 256, 6
-_NARROW = 0.7
-"""A window of less than this share of the pixels' own range is a user's choice."""
-_OVERVIEW = 512
-"""An overview of a large pyramid has at least so many rows or columns."""
+_NARROW = 0.7  # a window of less than this share of the pixels' own range is a user's choice
+_OVERVIEW = 512  # an overview of a large pyramid has at least so many rows or columns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,18 +37,7 @@ class PlaneReader:
         return int(self.array.shape[rows]), int(self.array.shape[columns])
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.generic]:
-        """Read a rectangle.
-
-        Parameters
-        ----------
-        rows, columns : slice
-            With a positive step or none.
-
-        Returns
-        -------
-        ndarray of shape (h, w) or (h, w, C)
-            Values as stored.
-        """
+        """Read a rectangle, (h, w) or (h, w, C) as stored; steps are positive or none."""
         spans = dict(zip(self.plane.axes, (rows, columns), strict=True))
         index = tuple(spans.get(axis, at) for axis, at in enumerate(self.plane.index))
         return np.asarray(self.array[index])
@@ -83,21 +70,9 @@ class ImagePlane:
 
     @classmethod
     def of(cls, image: ArrayLike | ImagePlane) -> ImagePlane:
-        """Return an array as a picture; a picture as it is.
+        """Return an array, (H, W) or (H, W, C), as a picture; a picture as it is.
 
-        Parameters
-        ----------
-        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            NumPy, dask or zarr; lists become NumPy arrays.
-
-        Returns
-        -------
-        ImagePlane
-
-        Raises
-        ------
-        InputError
-            When the image cannot be used.
+        NumPy, dask or zarr; lists become NumPy arrays.  ``InputError`` where it cannot be used.
         """
         if isinstance(image, ImagePlane):
             return image
@@ -160,20 +135,7 @@ class ImagePlane:
         return height / rows, width / columns
 
     def read(self, rows: slice, columns: slice, level: int = 0) -> NDArray[np.generic]:
-        """Read a rectangle of the channels that count.
-
-        Parameters
-        ----------
-        rows, columns : slice
-            In pixels of the level.
-        level : int
-            Which resolution.
-
-        Returns
-        -------
-        ndarray of shape (h, w) or (h, w, C)
-            Values as stored.
-        """
+        """Read a rectangle of a level, (h, w) or (h, w, C), of the channels that count."""
         readers = self.levels[level]
         if len(readers) == 1:
             pixels = readers[0].read(rows, columns)

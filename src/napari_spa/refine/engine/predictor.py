@@ -40,28 +40,13 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.hypotheses import Hypothesis
     from napari_spa.refine.engine.image_plane import ImagePlane
 
-_CROP = 1024.0
-"""Side of the window of a huge image that a model gets which else sees whole images."""
-
-_HELD = 0.5
-"""Probability above which a mask holds a click."""
-
-_TRUSTED = 0.5
-"""A predicted IoU from which on the network is taken to see what a click means."""
+_CROP = 1024.0  # side of the window of a huge image that a model gets which else sees whole images
+_HELD = 0.5  # probability above which a mask holds a click
+_TRUSTED = 0.5  # a predicted IoU from which on the network is taken to see what a click means
 
 
 class SpaPredictor:
-    """Encode views of an image and propose masks; keeps embeddings, no per-round state.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        Network, identity and device.
-    config : EngineConfig
-        Numbers of samples and candidates, head, feedback.
-    cache : EmbeddingCache or None
-        Where embeddings are kept beyond the latest few.
-    """
+    """Encode views of an image and propose masks; keeps embeddings, no per-round state."""
 
     def __init__(
         self,
@@ -98,18 +83,7 @@ class SpaPredictor:
         return self._canvas is not None
 
     def set_image(self, image: ArrayLike | ImagePlane) -> None:
-        """Take an image.
-
-        Parameters
-        ----------
-        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            Any bool, integer or float type.
-
-        Raises
-        ------
-        InputError
-            When the image cannot be used.
-        """
+        """Take an image, (H, W) or (H, W, C); ``InputError`` where it cannot be used."""
         self._canvas = ImageSampler(image)
         self._embedder.forget()
         self._latest = None
@@ -118,21 +92,7 @@ class SpaPredictor:
     def frame(
         self, prompts: Prompts, progress: Progress = silent, expected: SizePrior | None = None
     ) -> Framed:
-        """Choose the field of view for a new object's prompts.
-
-        Parameters
-        ----------
-        prompts : Prompts
-            Clicks, box or mask.
-        progress : callable
-            Reports and may cancel.
-        expected : SizePrior or None
-            How large the object is expected to be.
-
-        Returns
-        -------
-        Framed
-        """
+        """Choose the field of view for a new object's prompts, and of the size that is expected."""
         whole = self.whole_view(self.sampler, prompts)
         if whole is not None:
             return Framed(whole)
@@ -158,18 +118,7 @@ class SpaPredictor:
     def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
         """Return the field of view of another object, and the prompts that mean it there.
 
-        Parameters
-        ----------
-        other : Hypothesis
-            The object.
-        prompts : Prompts
-            All so far.
-
-        Returns
-        -------
-        view : FieldOfView
-        prompts : Prompts
-            With the object's middle, where the clicks alone would mean something else.
+        With the object's middle, where the clicks alone would mean something else.
         """
         if self.spa.config.rules.frame != "window":
             return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
@@ -185,23 +134,8 @@ class SpaPredictor:
         """Choose the field of view again after more was said, where the present one is a trap.
 
         It is one if the box does not fit it, if nothing that is seen in it says what the
-        latest clicks do, or if its edge cuts the object that they mean.
-
-        Parameters
-        ----------
-        view : FieldOfView
-            The present one.
-        prompts : Prompts
-            All so far.
-        latest : sequence of Click
-            Those of them that were added; none when the box was.
-        reach : Reach
-            What the samples of the present view can say.
-
-        Returns
-        -------
-        Framed or None
-            None where the present view serves, or nothing better is found.
+        ``latest`` clicks do (none when the box was added), or if its edge cuts the object that
+        they mean.  None where the present view serves, or nothing better is found.
         """
         if self.spa.config.rules.frame != "window":
             return None
@@ -240,17 +174,6 @@ class SpaPredictor:
         """Return the view of a model that sees whole images; None for the others.
 
         Of an image too large to be read whole it is a window around the first prompt.
-
-        Parameters
-        ----------
-        sampler : ImageSampler
-            The image.
-        prompts : Prompts
-            With a click, a box or a mask.
-
-        Returns
-        -------
-        FieldOfView or None
         """
         frame, (height, width) = self.spa.config.rules.frame, sampler.shape
         if frame == "window":
@@ -265,19 +188,8 @@ class SpaPredictor:
     def view_of(self, mask: LocalMask, *, context: float, smallest: float) -> FieldOfView:
         """Return the field of view of an object that is known: a mask's with its surroundings.
 
-        Parameters
-        ----------
-        mask : LocalMask
-            Not empty.
-        context : float
-            Side of the view in extents of the mask.
-        smallest : float
-            Side of the smallest view, in image pixels.
-
-        Returns
-        -------
-        FieldOfView
-            Of models that see whole images, all of the image.
+        It is ``context`` times as wide as the mask, which is not empty, and at least ``smallest``
+        image pixels; of models that see whole images it is all of the image.
         """
         whole = self.whole_view(self.sampler, Prompts(mask=mask))
         if whole is not None:
@@ -301,19 +213,7 @@ class SpaPredictor:
 
     @computing
     def encode(self, view: FieldOfView, progress: Progress = silent) -> ImageEmbedding:
-        """Encode a view once; the latest few are kept.
-
-        Parameters
-        ----------
-        view : FieldOfView
-            The field of view.
-        progress : callable
-            Reports and may cancel.
-
-        Returns
-        -------
-        ImageEmbedding
-        """
+        """Encode a view once; the latest few are kept."""
         known = self._embedder.recall(view)
         if known is not None:
             return known
@@ -326,17 +226,8 @@ class SpaPredictor:
     ) -> tuple[NDArray[np.float64], ...]:
         """Return roughly what a click would start, from what is encoded, in one decoder pass.
 
-        Parameters
-        ----------
-        click : Click
-            In the image.
-        expected : SizePrior or None
-            How large the object is expected to be.
-
-        Returns
-        -------
-        tuple of ndarray of shape (N, 2)
-            float64 (row, column) in image pixels; none where nothing is encoded or found.
+        The outlines are (N, 2) float64 rows and columns in image pixels; none where nothing is
+        encoded or found.
         """
         windows = None
         if self.spa.config.rules.frame == "window":
@@ -354,12 +245,7 @@ class SpaPredictor:
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
         """Put the embedding of another image's view into the cache, where there is one.
 
-        Parameters
-        ----------
-        image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            The image that may be wanted next.
-        view : FieldOfView or None
-            Where the object is expected; models that see whole images see all of it.
+        The view is where the object is expected; models that see whole images see all of it.
         """
         windows = self.spa.config.rules.frame == "window"
         if self.cache is None or (windows and view is None):
@@ -379,19 +265,7 @@ class SpaPredictor:
 
     @computing
     def propose(self, asked: Asked, progress: Progress = silent) -> Round:
-        """Sample N masks from a mixture and choose what is offered.
-
-        Parameters
-        ----------
-        asked : Asked
-            All that decides a round.
-        progress : callable
-            Reports and may cancel between chunks of samples.
-
-        Returns
-        -------
-        Round
-        """
+        """Sample N masks from a mixture and choose what is offered; ``progress`` may cancel."""
         rng = np.random.default_rng(asked.seed)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
         decoded, found, answer = self._decode(asked, draws, progress)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, FloatArray, Proposal
 
 IMAGE_SIDE = 320
-LINE = 4
-"""Of outlines, in pixels of the picture: two or more where a picture is shown in the dock."""
+LINE = 4  # of outlines, in pixels of the picture: two or more where a picture is shown in the dock
 
 _MARGIN = 1.2
 _SMALLEST = 24.0
@@ -32,26 +31,11 @@ or the others would be too small to be told apart."""
 def round_images(
     sampler: ImageSampler, proposal: Proposal, side: int = IMAGE_SIDE, *, blind: bool = False
 ) -> tuple[NDArray[np.uint8], ...]:
-    """Draw the recommendation and each candidate.
+    """Draw the recommendation and then each candidate, ``(side, side, 3)`` uint8 each.
 
     They are cut alike, except what reaches much further: around that is more of the image, with
-    the others' cut as a dashed frame.
-
-    Parameters
-    ----------
-    sampler : ImageSampler
-        The image.
-    proposal : Proposal
-        What is shown.
-    side : int
-        Of the pictures, in pixels.
-    blind : bool
-        Draw outlines alone, so that no picture tells what is recommended.
-
-    Returns
-    -------
-    tuple of ndarray of shape (side, side, 3)
-        uint8; the recommendation first.
+    the others' cut as a dashed frame.  ``blind`` draws outlines alone, so that no picture tells
+    what is recommended.
     """
     shown = [(proposal.local_mask, proposal.region)]
     shown += [(candidate.local_mask, candidate.region) for candidate in proposal.candidates]
@@ -74,19 +58,10 @@ def round_images(
 
 
 def crops(boxes: Sequence[Region], *, blind: bool = False) -> list[FieldOfView]:
-    """Choose what is shown around each mask.
+    """Choose what is shown around each mask, by the boxes of which the recommendation's is first.
 
-    Parameters
-    ----------
-    boxes : sequence of Region
-        Around each mask; the recommendation first.
-    blind : bool
-        Choose as if any of them could be recommended.
-
-    Returns
-    -------
-    list of FieldOfView
-        Squares; all the same but for masks that reach much further than the others.
+    They are squares, all the same but for masks that reach much further than the others;
+    ``blind`` chooses as if any of them could be recommended.
     """
     there = [box for box in boxes if box.height]
     if not there:

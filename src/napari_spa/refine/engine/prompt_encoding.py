@@ -20,24 +20,10 @@ def embed_prompts(
     prompts: Prompts,
     picked: FloatArray | None = None,
 ) -> PromptEmbedding:
-    """Bring prompts into the model's pixels and point order, and embed them.
+    """Bring prompts from image pixels into the model's pixels and point order, and embed them.
 
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    shape : (int, int)
-        Rows and columns of the image.
-    view : FieldOfView
-        Field of view.
-    prompts : Prompts
-        In image pixels.
-    picked : ndarray of shape (4h, 4w) or None
-        float32 logits of the last pick, for the mask branch; they go before a rough mask.
-
-    Returns
-    -------
-    PromptEmbedding
+    ``picked`` are the logits ``(4h, 4w)`` of the last pick, for the mask branch; they go before a
+    rough mask.
     """
     size, device = spa.config.image_size, spa.device
     swap = spa.config.rules.point_order == "rc"

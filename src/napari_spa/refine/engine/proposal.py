@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.alternatives import Alternatives
     from napari_spa.refine.engine.view import FieldOfView
 
-_REACH = 0.06
-"""Deviation of a label's flow into its surroundings, as a share of the view."""
+_REACH = 0.06  # deviation of a label's flow into its surroundings, as a share of the view
 
 
 def build_proposal(
@@ -36,12 +35,12 @@ def build_proposal(
 ) -> tuple[Proposal, list[int]]:
     """Bring the mean and the alternatives to full resolution and compare them.
 
+    Returned are the proposal, and which alternative each of its candidates is.
+
     Parameters
     ----------
-    samples : Samples
-        The round's.
-    alternatives : Alternatives
-        What was chosen to be offered.
+    samples, alternatives
+        The round's, and what was chosen to be offered.
     config : SpaConfig
         Says what is averaged, and its threshold.
     shape : (int, int)
@@ -54,12 +53,6 @@ def build_proposal(
         Gives the image over a view on a grid of a size, (S, S, C) float32.
     given : LocalMask or None
         What is recommended, whatever the mean says.
-
-    Returns
-    -------
-    proposal : Proposal
-    order : list of int
-        Which alternative each candidate is.
     """
     view, options = samples.view, alternatives.options
     mean, threshold = samples.mean(config)
@@ -127,25 +120,9 @@ def obedient(
 ) -> FloatArray:
     """Bring maps to full resolution so that they agree with all that was said.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (K, 4h, 4w)
-        float32 in [0, 1] over the view.
-    thresholds : list of float
-        Of each map, what is above it is object.
-    view : FieldOfView
-        Where they lie.
-    shape : (int, int)
-        Rows and columns of the image.
-    evidence : Evidence
-        In image pixels.
-    guide : callable
-        Gives the image over a view on a grid of a size, (S, S, C) float32.
-
-    Returns
-    -------
-    ndarray of shape (K, region.height, region.width)
-        float32 in [0, 1]; see :func:`napari_spa.core.obedience.enforce`.
+    From ``(K, 4h, 4w)`` in [0, 1] over the view to ``(K, region.height, region.width)``; what is
+    above a map's threshold is object.  ``guide`` gives the image over a view on a grid of a size,
+    (S, S, C).  See :func:`napari_spa.core.obedience.enforce`.
     """
     if evidence.empty:
         return resize_to_region(maps, view, shape)
@@ -181,21 +158,9 @@ def _distinct_by_area(candidates: list[Candidate]) -> list[int]:
 
 
 def resize_to_region(maps: FloatArray, view: FieldOfView, shape: tuple[int, int]) -> FloatArray:
-    """Resize probability maps of a view to the image pixels under it (bilinear).
+    """Resize probability maps ``(K, h, w)`` of a view to the image pixels under it (bilinear).
 
-    Parameters
-    ----------
-    maps : ndarray of shape (K, h, w)
-        float32 over the view.
-    view : FieldOfView
-        Where they lie.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    ndarray of shape (K, region.height, region.width)
-        float32.
+    They become ``(K, region.height, region.width)``.
     """
     region = view.region(shape)
     rows = (torch.arange(region.height) + region.row + 0.5 - view.row) / view.height * 2 - 1

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.hypotheses import Hypothesis
 
-_TINY = 4.0
-"""Binary logarithm of an extent in pixels below which outlines are coarse."""
+_TINY = 4.0  # binary logarithm of an extent in pixels below which outlines are coarse
 
 
 def signs_of(
@@ -35,23 +34,8 @@ def signs_of(
 ) -> dict[str, float]:
     """Read what a round shows about its own quality.
 
-    Parameters
-    ----------
-    samples : Samples
-        The round's.
-    others : sequence of (Hypothesis, float)
-        Objects of other views, and how likely each is meant rather than the view's own.
-    evidence : Evidence
-        What was said, in image pixels.
-    config : SpaConfig
-        Says what is averaged, and its threshold.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    dict
-        All of :data:`napari_spa.core.quality.DIRECTIONS` but the numbers of acts.
+    ``others`` are objects of other views, with how likely each is meant rather than the view's
+    own.  Returned are all of :data:`napari_spa.core.quality.DIRECTIONS` but the numbers of acts.
     """
     view = samples.view
     mean, threshold = samples.mean(config)

@@ -33,42 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """All that decides a round, beside the image.
+    """All that decides a round, beside the image."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        Field of view.
-    prompts : Prompts
-        All prompts so far, in image pixels.
-    mixture : MixtureParameters
-        The preference distribution.
-    number : int
-        Number of the round, from 1.
-    seed : int
-        Seed of everything random in this round.
-    said : UserInput
-        By the user: clicks, what is shown obeys pixel by pixel, and picks.
-    picks : int
-        How often a candidate was picked.
-    size : float or None
-        Where on the size axis the recommendation is to stand; None where the mixture says it.
-    hypotheses : tuple of Hypothesis
-        What else the prompts may mean.
-    given : LocalMask or None
-        What is recommended, pixel by pixel, whatever the samples say.
-    """
-
-    view: FieldOfView
-    prompts: Prompts
-    mixture: MixtureParameters
-    number: int
-    seed: int
-    said: UserInput = NO_INPUT
-    picks: int = 0
+    view: FieldOfView  # field of view
+    prompts: Prompts  # all prompts so far, in image pixels
+    mixture: MixtureParameters  # the preference distribution
+    number: int  # number of the round, from 1
+    seed: int  # seed of everything random in this round
+    said: UserInput = NO_INPUT  # by the user: clicks, what is shown obeys pixel by pixel, and picks
+    picks: int = 0  # how often a candidate was picked
+    # Where on the size axis the recommendation is to stand; None where the mixture says it.
     size: float | None = None
-    hypotheses: tuple[Hypothesis, ...] = ()
-    given: LocalMask | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()  # what else the prompts may mean
+    given: LocalMask | None = None  # what is recommended, pixel by pixel, whatever the samples say
 
     def samples_as(self, other: Asked) -> bool:
         """Whether another round draws and decodes the same."""
@@ -82,24 +59,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feedback:
-    """What a pick of one candidate would carry to the next round.
+    """What a pick of one candidate would carry to the next round."""
 
-    Attributes
-    ----------
-    latents : ndarray of shape (n, D)
-        float64, latents of its group.
-    logits : ndarray of shape (4h, 4w)
-        float32, its mask logits.
-    point : Click or None
-        Its representative point.
-    choice : Choice
-        The pick, among what is on show.
-    """
-
-    latents: NDArray[np.float64]
-    logits: FloatArray
-    point: Click | None
-    choice: Choice
+    latents: NDArray[np.float64]  # (n, D), latents of its group
+    logits: FloatArray  # (4h, 4w), its mask logits
+    point: Click | None  # its representative point
+    choice: Choice  # the pick, among what is on show
 
     @property
     def hypothesis(self) -> Hypothesis | None:
@@ -109,24 +74,13 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """One round: what is shown, and what each pick would mean.
+    """One round: what is shown, and what each pick would mean."""
 
-    Attributes
-    ----------
-    proposal : Proposal
-        What is shown.
-    feedback : tuple of Feedback
-        One for each candidate.
-    reach : Reach
-        What the samples can say at all.
-    shift : float
-        How far the samples' boundaries were moved out to bring the recommendation to its
-        size, in units of a boundary offset.
-    """
-
-    proposal: Proposal
-    feedback: tuple[Feedback, ...]
-    reach: Reach
+    proposal: Proposal  # what is shown
+    feedback: tuple[Feedback, ...]  # one for each candidate
+    reach: Reach  # what the samples can say at all
+    # How far the samples' boundaries were moved out to bring the recommendation to its size, in
+    # units of a boundary offset.
     shift: float = 0.0
 
     @property
@@ -148,29 +102,10 @@ def feedback_of(
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[Feedback, ...]:
-    """Say what a pick of each alternative would carry to the next round.
+    """Say what a pick of each alternative would carry to the next round, in the order shown.
 
-    Parameters
-    ----------
-    samples : Samples
-        The round's.
-    draws : Draws
-        The latents that they were decoded from.
-    alternatives : Alternatives
-        What is offered.
-    order : sequence of int
-        In which order it is shown.
-    size_channel : int or None
-        The channel of the latents that holds the size, where one does.
-    shape : (int, int)
-        Rows and columns of the image.
-    rng : numpy.random.Generator
-        Draws the representative points.
-
-    Returns
-    -------
-    tuple of Feedback
-        In the order of what is shown.
+    ``draws`` are the latents that the samples were decoded from, ``size_channel`` the one of their
+    channels that holds the size, where one does; ``rng`` draws the representative points.
     """
     shown = tuple(alternatives.options[k] for k in order)
     found = []

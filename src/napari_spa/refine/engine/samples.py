@@ -21,24 +21,15 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.view import FieldOfView
 
 
-SIZE_REACH = 1.2
-"""The boundary offset of the ends of the size axis, in units of the logits' spread."""
+SIZE_REACH = 1.2  # the boundary offset of the ends of the size axis, in units of the logits' spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """What the samples of a view can say at all.
+    """What the samples of a view can say at all."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        Where they lie.
-    on, off : ndarray of shape (h, w)
-        bool, where some sample is object, and where some is background.
-    """
-
-    view: FieldOfView
-    on: BoolArray
+    view: FieldOfView  # where they lie
+    on: BoolArray  # (h, w), where some sample is object, and where some is background
     off: BoolArray
 
     def allows(self, click: Click) -> bool:
@@ -58,43 +49,22 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """The mask that the network trusts most when it is asked without a latent.
+    """The mask that the network trusts most when it is asked without a latent."""
 
-    Attributes
-    ----------
-    logits : ndarray of shape (4h, 4w)
-        float32, over the samples' view.
-    share : float
-        What it counts for in the mean, rather than all samples together.
-    """
-
-    logits: FloatArray
-    share: float
+    logits: FloatArray  # (4h, 4w), over the samples' view
+    share: float  # what it counts for in the mean, rather than all samples together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """The masks that were sampled over a view.
+    """The masks that were sampled over a view."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        Where they lie.
-    logits, probabilities : ndarray of shape (N, 4h, 4w)
-        float32.
-    shares : ndarray of shape (N,)
-        float64, what each counts for, sum 1.
-    quality : ndarray of shape (N,)
-        float32, the IoU that the network itself expects of each.
-    answer : Answer or None
-        What the network says without a latent, where it counts beside the samples.
-    """
-
-    view: FieldOfView
-    logits: FloatArray
+    view: FieldOfView  # where they lie
+    logits: FloatArray  # (N, 4h, 4w)
     probabilities: FloatArray
-    shares: DoubleArray
-    quality: FloatArray
+    shares: DoubleArray  # (N,), what each counts for, sum 1
+    quality: FloatArray  # (N,), the IoU that the network itself expects of each
+    # What the network says without a latent, where it counts beside the samples.
     answer: Answer | None = None
 
     def grown(self, by: FloatArray) -> Samples:
@@ -126,23 +96,9 @@ class Samples:
 def prompt_likelihood(
     probabilities: FloatArray, view: FieldOfView, clicks: Sequence[Click], box: Box | None
 ) -> DoubleArray:
-    """How likely masks over a view are at the prompts, as a logarithm.
+    """How likely masks ``(N, 4h, 4w)`` over a view are at the prompts, as a logarithm, ``(N,)``.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, 4h, 4w)
-        float32, over the view.
-    view : FieldOfView
-        Where they lie.
-    clicks : sequence of Click
-        The user's, in image pixels.
-    box : Box or None
-        In image pixels.
-
-    Returns
-    -------
-    ndarray of shape (N,)
-        float64, at most 0; zeros without prompts.
+    Clicks and box are in image pixels; zeros without any.
     """
     grid = SampleGrid(view, probabilities.shape[-1])
     places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))

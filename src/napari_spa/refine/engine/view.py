@@ -124,15 +124,8 @@ class _Block:
 class ImageSampler:
     """An image that is read window by window at the model's resolution.
 
-    Parameters
-    ----------
-    image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-        Any bool, integer or float type; kept by reference, never changed.
-
-    Raises
-    ------
-    InputError
-        When the image is empty, not 2D, not real or without a finite pixel.
+    It is (H, W) or (H, W, C) of any real type, kept by reference and never changed; ``InputError``
+    when it is empty, not 2D, not real or without a finite pixel.
     """
 
     def __init__(self, image: ArrayLike | ImagePlane) -> None:
@@ -155,22 +148,10 @@ class ImageSampler:
         return side if self.image_plane.small else min(side, LARGEST_VIEW)
 
     def read(self, view: FieldOfView, size: int) -> FloatArray:
-        """Read a view, resized to ``size`` x ``size``; the edge is repeated outside.
+        """Read a view as (S, S, 3) float32 in [0, 1]; the edge is repeated outside.
 
         Bytes and what a user limits keep their range; all else is stretched by what the view
         holds, so that an object looks the same whatever else there is in the image.
-
-        Parameters
-        ----------
-        view : FieldOfView
-            What to look at.
-        size : int
-            Side S of the result.
-
-        Returns
-        -------
-        ndarray of shape (S, S, 3)
-            float32 in [0, 1].
         """
         # A far view is read from a coarser level or with a stride, then averaged down to
         # between one and two times the size, then sampled bilinearly: as in training.
@@ -249,23 +230,10 @@ def rows_start(start: float) -> int:
 def view_around(
     sampler: ImageSampler, region: Box | Region, *, context: float, smallest: float
 ) -> FieldOfView:
-    """Return the window that shows a rectangle with its surroundings.
+    """Return the window that shows a box, or a mask's rectangle, with its surroundings.
 
-    Parameters
-    ----------
-    sampler : ImageSampler
-        The image.
-    region : Box or Region
-        What to show: a box, or the rectangle of a mask.
-    context : float
-        Side of the window in extents of the rectangle.
-    smallest : float
-        Side of the smallest window, in image pixels.
-
-    Returns
-    -------
-    FieldOfView
-        Moved into the image, and not larger than may be read.
+    ``context`` times as wide and at least ``smallest`` pixels; moved into the image, and not
+    larger than may be read.
     """
     if isinstance(region, Region):
         bottom, right = region.row + region.height, region.column + region.width
@@ -300,18 +268,7 @@ def holding(view: FieldOfView, prompts: Prompts) -> FieldOfView:
 def widen(view: FieldOfView, prompts: Prompts, shape: tuple[int, int]) -> FieldOfView:
     """Return a view that also holds the latest prompts; the same one when it already does.
 
-    Parameters
-    ----------
-    view : FieldOfView
-        The present view.
-    prompts : Prompts
-        With at least one click or a box.
-    shape : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    FieldOfView
+    There is at least one click, or a box; ``shape`` are rows and columns of the image.
     """
     corners = [(c.row, c.column) for c in prompts.clicks]
     corners += [(float(r), float(c)) for stroke in prompts.strokes for r, c in stroke.path]
