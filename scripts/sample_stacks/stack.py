@@ -16,20 +16,20 @@ __all__ = ["SampleStack", "innermost"]
 
 
 def innermost(labels: NDArray[np.uint8], label: int) -> tuple[int, int, int]:
-    """Return the voxel of an object on the middle slice that is farthest from its border.
+    """Return the voxel of an object, on its largest slice, that is farthest from its border.
 
     Parameters
     ----------
     labels : ndarray of shape (Z, Y, X)
         uint8.
     label : int
-        Which object; it must be on the middle slice.
+        Which object.
 
     Returns
     -------
     (plane, row, column) : tuple of int
     """
-    middle = (len(labels) - 1) // 2
-    depth = ndimage.distance_transform_edt(labels[middle] == label)
+    largest = int(np.count_nonzero(labels == label, axis=(1, 2)).argmax())
+    depth = ndimage.distance_transform_edt(labels[largest] == label)
     row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return middle, int(row), int(column)
+    return largest, int(row), int(column)

@@ -346,3 +346,19 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         assert heading == "Frame"
     finally:
         dock.release()
+
+
+def test_the_sample_stack_is_shown_where_its_object_is_largest(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open_sample("napari-spa", "ct")
+    click = layer.metadata["napari-spa"]["first_click"]
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        qtbot.waitUntil(lambda: viewer.dims.current_step[0] == click[0], timeout=10_000)
+        viewer.dims.set_current_step(0, 3)
+        viewer.layers.selection.active = layer
+        qtbot.wait(50)
+        assert viewer.dims.current_step[0] == 3  # the user went there
+    finally:
+        dock.release()

@@ -260,6 +260,8 @@ class StackPropagation(QObject):
         needs = "needs" if doubtful == 1 else "need"
         look = f"; {doubtful} {needs} review" if doubtful else ""
         why = " ".join(ending.sentence(unit) for ending in endings)
+        if any(ending.reason == "uncertain" for ending in endings):
+            why += " Where it goes on, click on it and propagate again."
         self._controller.status_message.emit(
             f"Propagated to {counted(len(results), unit)}{look}. {why}"
         )

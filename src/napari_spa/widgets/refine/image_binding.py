@@ -136,7 +136,11 @@ class ImageBinding(QObject):
         self._controller.images.get_ready()
         suggestion = image.metadata.get("napari-spa", {})
         if annotated.untouched and suggestion:
-            annotated.prompts.suggest(suggestion["first_click"])
+            click = suggestion["first_click"]
+            annotated.prompts.suggest(click)
+            if len(click) > 2 and annotated is not before:  # a stack opens in its middle
+                viewer = self._controller.viewer
+                viewer.dims.set_point(range(viewer.dims.ndim), image.data_to_world(click))
             self._parts.status.setText(suggestion["hint"])
         return annotated
 
