@@ -42,7 +42,7 @@ _FAINT = 0.02
 _WORDS: dict[Reason, str] = {
     "edge": "the stack ends",
     "empty": "the object ends",
-    "uncertain": "it ends, or cannot be told any more",
+    "uncertain": "it ends, or is unclear",
     "moved": "what is there is another object",
     "limit": "as far as it was to go",
 }

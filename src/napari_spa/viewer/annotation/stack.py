@@ -261,7 +261,7 @@ class StackPropagation(QObject):
         look = f"; {doubtful} {needs} review" if doubtful else ""
         why = " ".join(ending.sentence(unit) for ending in endings)
         if any(ending.reason == "uncertain" for ending in endings):
-            why += " Where it goes on, click on it and propagate again."
+            why += " Where it goes on, click again."
         self._controller.status_message.emit(
             f"Propagated to {counted(len(results), unit)}{look}. {why}"
         )
