@@ -18,9 +18,8 @@ def threads():
 
 
 @pytest.fixture
-def three(monkeypatch):
-    """Let OpenBLAS take three threads, and that be what is usual."""
-    monkeypatch.setattr("napari_spa.model.threads._one_thread._usual", {})
+def three():
+    """Let OpenBLAS take three threads, as a user may."""
     with blas.limit(limits=3):
         yield
 

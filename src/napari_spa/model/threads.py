@@ -87,7 +87,7 @@ class _OneThread:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._usual = {b.filepath: b.num_threads for b in _openblas()} | self._usual
+                self._usual = {library.filepath: library.num_threads for library in _openblas()}
                 self._limit(dict.fromkeys(self._usual, 1))
 
     def __exit__(self, *failure: object) -> None:

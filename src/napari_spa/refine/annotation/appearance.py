@@ -59,15 +59,6 @@ class Appearance:
         return max(self.spread, abs(self.contrast)) < _FLAT
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Where an object is on another slice, by its looks."""
-
-    down: int  # pixels that it moved
-    right: int
-    likeness: float  # normalised cross-correlation there, in [-1, 1]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """An object with a rim of its surroundings as they are on one slice, to be found on others."""
@@ -86,15 +77,15 @@ class Patch:
         furthest = max(4, round(_REACH * side / step))
         return cls(_grey(sampler, region)[::step, ::step], region, step, furthest)
 
-    def find(self, sampler: ImageSampler, down: int = 0, right: int = 0) -> Match:
-        """Look for it on another slice of the same shape, around where it would be after a move.
+    def find(self, sampler: ImageSampler) -> tuple[int, int]:
+        """Return how many pixels it moved down and right on another slice of the same shape.
 
-        It stays at that place where no other one looks clearly more like it.
+        It stays in its place where no other one looks clearly more like it.
         """
         from skimage.feature import match_template  # slow to import
 
         reach, shape = self.furthest * self.step, sampler.shape
-        top, left = self.region.row + down - reach, self.region.column + right - reach
+        top, left = self.region.row - reach, self.region.column - reach
         height, width = self.region.height + 2 * reach, self.region.width + 2 * reach
         # As if the image went on: its edge pixels are repeated outside of it.
         rows = np.clip(np.arange(top, top + height), 0, shape[0] - 1)
@@ -106,16 +97,15 @@ class Patch:
         there = _grey(sampler, seen)[np.ix_(rows - first[0], columns - first[1])]
         there = there[:: self.step, :: self.step]
         if min(self.grey.std(), there.std()) < _FLAT:
-            return Match(down, right, 0.0)  # nothing to tell a place by
+            return 0, 0  # nothing to tell a place by
         likeness = match_template(there, self.grey)
         rows, columns = np.indices(likeness.shape) - self.furthest
         preferred = likeness - _FAR * (rows**2 + columns**2) / self.furthest**2
         best = np.unravel_index(int(preferred.argmax()), likeness.shape)
         still = float(likeness[self.furthest, self.furthest])
         if likeness[best] < still + _GAIN:
-            return Match(down, right, still)
-        moved = int(rows[best]) * self.step, int(columns[best]) * self.step
-        return Match(down + moved[0], right + moved[1], float(likeness[best]))
+            return 0, 0
+        return int(rows[best]) * self.step, int(columns[best]) * self.step
 
 
 def moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> LocalMask:

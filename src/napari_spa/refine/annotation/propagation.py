@@ -117,8 +117,8 @@ def propagate_one(
     if before is not None:
         from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
-        match = Patch.of(ImageSampler(before), mask).find(session.sampler)
-        mask = moved(mask, match.down, match.right, session.sampler.shape)
+        down, right = Patch.of(ImageSampler(before), mask).find(session.sampler)
+        mask = moved(mask, down, right, session.sampler.shape)
     return _start(session, mask, mixture, progress)
 
 
@@ -208,10 +208,10 @@ class _Course:
 
     def expect(self, here: ImageSampler, mask: LocalMask) -> LocalMask:
         """Return where the last slice's mask is expected on the next one."""
-        match = Patch.of(self.before, mask).find(here)
-        self.down, self.right = self.down + match.down, self.right + match.right
+        down, right = Patch.of(self.before, mask).find(here)
+        self.down, self.right = self.down + down, self.right + right
         self.before, self.slices = here, self.slices + 1
-        return moved(mask, match.down, match.right, here.shape)
+        return moved(mask, down, right, here.shape)
 
     def signs(
         self, looks: Appearance, found: LocalMask, shape: tuple[int, int]
