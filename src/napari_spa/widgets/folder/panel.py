@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
+    QHBoxLayout,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
@@ -75,7 +76,7 @@ class FolderPanel(QWidget):
         self.note = hinted_line("Note about this image")
         self.status, self.unsaved, self.running = wrapped(), wrapped(), wrapped()
         self.question, self.answers = wrapped(), QWidget()
-        self._answers = QVBoxLayout(self.answers)
+        self._answers = QHBoxLayout(self.answers)  # side by side: in sight on a laptop
         self._answers.setContentsMargins(0, 0, 0, 0)
         tip = "Write what could not be written, for example after freeing space."
         self.retry = tip_button("Save again", tip=tip)
