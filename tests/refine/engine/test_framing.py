@@ -8,7 +8,7 @@ from skimage import data
 from napari_spa.core.mixture import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
-from napari_spa.refine.engine.choices import Option
+from napari_spa.refine.engine.alternatives import Option
 from napari_spa.refine.engine.config import FramingConfig
 from napari_spa.refine.engine.embedder import encode_windows
 from napari_spa.refine.engine.framing import (

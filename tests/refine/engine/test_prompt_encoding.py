@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_spa.core.types import Box, Click, Prompts
-from napari_spa.refine.engine.prompt_encoding import embed_prompts
+from napari_spa.refine.engine.embedder import embed_prompts
 from napari_spa.refine.engine.view import FieldOfView
 
 SIZE, SHAPE = 64, (40, 60)

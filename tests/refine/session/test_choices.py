@@ -10,7 +10,7 @@ from tiny_model import make_model
 import napari_spa
 from napari_spa.core.metrics import dice
 from napari_spa.core.obedience import NO_EVIDENCE
-from napari_spa.refine.engine.choices import Choice, Option, UserInput
+from napari_spa.refine.engine.alternatives import Choice, Option, UserInput
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record

@@ -5,8 +5,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import Click, Prompts
-from napari_spa.refine.engine.config import EngineConfig, FramingConfig
-from napari_spa.refine.engine.hypotheses import (
+from napari_spa.refine.engine.alternatives import (
     Framed,
     dice_across,
     distinct,
@@ -14,6 +13,7 @@ from napari_spa.refine.engine.hypotheses import (
     framed_to_arrays,
     hypothesis,
 )
+from napari_spa.refine.engine.config import EngineConfig, FramingConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.session.session import RefinementSession

@@ -12,7 +12,7 @@ from tiny_model import make_model
 
 from napari_spa.core.types import Candidate, Click, Proposal, Region
 from napari_spa.errors import Cancelled, InputError, SessionError
-from napari_spa.refine.engine.choices import Choice, Option
+from napari_spa.refine.engine.alternatives import Choice, Option
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.round import Feedback, Round
 from napari_spa.refine.engine.samples import Reach

@@ -117,7 +117,7 @@ class PromptedSegmenter:
         """Return mask logits: the best token for a lone click, else the single mask."""
         import torch
 
-        from napari_spa.refine.engine.prompt_encoding import embed_prompts
+        from napari_spa.refine.engine.embedder import embed_prompts
 
         predictor, view = self._predictor, self._view
         if view is None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_spa.refine.engine.alternatives import Framed, Hypothesis, distinct, hypothesis, iou
 from napari_spa.refine.engine.embedder import Windows, encode_windows
-from napari_spa.refine.engine.hypotheses import Framed, Hypothesis, distinct, hypothesis, iou
 from napari_spa.refine.engine.predictions import (
     FILLS,
     EncodeWindows,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_spa.core.mixture import SizePrior
     from napari_spa.core.types import Box, Click, DoubleArray, Prompts, Region
     from napari_spa.model.spa import Spa
-    from napari_spa.refine.engine.choices import Option
+    from napari_spa.refine.engine.alternatives import Option
     from napari_spa.refine.engine.config import FramingConfig
 
 _SAME_OBJECT = 0.5

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from napari_spa.refine.engine.alternatives import dice_across, thickest
 from napari_spa.refine.engine.embedder import Windows
-from napari_spa.refine.engine.hypotheses import dice_across, thickest
 from napari_spa.refine.engine.view import FieldOfView
 
 if TYPE_CHECKING:

@@ -14,15 +14,20 @@ from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.heads import Draws, PreferenceHead, build_head
 from napari_spa.model.threads import computing
-from napari_spa.refine.engine.alternatives import Alternatives, covering, grouped, weighed
+from napari_spa.refine.engine.alternatives import (
+    Alternatives,
+    Framed,
+    covering,
+    framed_from_arrays,
+    framed_to_arrays,
+    grouped,
+    weighed,
+)
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.engine.embedder import Embedder, Windows
+from napari_spa.refine.engine.embedder import Embedder, Windows, embed_prompts
 from napari_spa.refine.engine.framing import frame_prompts, look_around, outline_in, turn_to
-from napari_spa.refine.engine.hypotheses import Framed, framed_from_arrays, framed_to_arrays
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
-from napari_spa.refine.engine.prompt_encoding import embed_prompts
-from napari_spa.refine.engine.proposal import build_proposal
-from napari_spa.refine.engine.quality import appraised, signs_of
+from napari_spa.refine.engine.proposal import appraised, build_proposal, signs_of
 from napari_spa.refine.engine.round import Asked, Feedback, Round, feedback_of
 from napari_spa.refine.engine.samples import SIZE_REACH, Answer, Reach, Samples
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, fits, view_around, widen
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.heads import Decoded
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
-    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.alternatives import Hypothesis
     from napari_spa.refine.engine.image_plane import ImagePlane
 
 _CROP = 1024.0  # side of the window of a huge image that a model gets which else sees whole images

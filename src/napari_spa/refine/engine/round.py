@@ -10,7 +10,7 @@ from scipy.special import logit
 
 from napari_spa.core.candidates import representative_point
 from napari_spa.core.types import Click
-from napari_spa.refine.engine.choices import NO_INPUT, Choice, UserInput
+from napari_spa.refine.engine.alternatives import NO_INPUT, Choice, UserInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
         Proposal,
     )
     from napari_spa.model.heads import Draws
-    from napari_spa.refine.engine.alternatives import Alternatives
-    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis
     from napari_spa.refine.engine.samples import Reach, Samples
     from napari_spa.refine.engine.view import FieldOfView
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from napari_spa.core.types import DoubleArray
-    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.alternatives import Hypothesis
 
 Record = dict[str, Any]
 _LARGEST_MIXTURE = 2**18  # components times channels; those of our models have some hundreds
@@ -116,7 +116,7 @@ def _hypotheses_from_record(
     records: list[Mapping[str, Any]] | None,
 ) -> tuple[Hypothesis, ...] | None:
     """Read what else prompts may mean; None where a log does not say."""
-    from napari_spa.refine.engine.hypotheses import Hypothesis  # brings torch
+    from napari_spa.refine.engine.alternatives import Hypothesis  # brings torch
     from napari_spa.refine.engine.view import FieldOfView
 
     if records is None:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal, Stroke
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
-    from napari_spa.refine.engine.choices import Choice
-    from napari_spa.refine.engine.hypotheses import Hypothesis
+    from napari_spa.refine.engine.alternatives import Choice, Hypothesis
     from napari_spa.refine.engine.round import Asked
     from napari_spa.refine.engine.view import FieldOfView
 
@@ -123,7 +122,7 @@ class SessionState:
     @property
     def asked(self) -> Asked:
         """What decides the round."""
-        from napari_spa.refine.engine.choices import UserInput
+        from napari_spa.refine.engine.alternatives import UserInput
         from napari_spa.refine.engine.round import Asked  # brings torch
 
         return Asked(

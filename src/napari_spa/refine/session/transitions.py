@@ -16,7 +16,7 @@ from napari_spa.refine.session.state import Act, Decision, SessionState, add_cli
 
 if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Prompts
-    from napari_spa.refine.engine.hypotheses import Framed
+    from napari_spa.refine.engine.alternatives import Framed
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView
