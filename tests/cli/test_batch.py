@@ -14,6 +14,7 @@ import tifffile
 
 from napari_spa import load_model
 from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.projects.project import Project
 
 NAMES = ("b2.png", "b10.png", "a.tif")
 
@@ -122,6 +123,35 @@ def test_labels_of_a_person_are_kept_unless_told_otherwise(batch, clicks, tmp_pa
     said = batch("--prompts", clicks, "--overwrite", "--json").json
     assert (said["done"], said["kept"]) == (3, [])
     assert tifffile.imread(mine).any()
+
+
+def test_masks_of_an_image_that_changed_since_are_named(
+    batch, run, clicks, images, model_file, tmp_path
+):
+    """Batch keeps a user's, export writes them, training leaves them out: each says so."""
+    out = tmp_path / "out"
+    batch("--prompts", clicks)
+    Project.create(images, out).close()
+    labels = tifffile.imread(out / "b2.png.tif")
+    labels[0, 0] = 9
+    tifffile.imwrite(out / "b2.png.tif", labels)
+    train = ("train", "--from", out, "-o", tmp_path / "own", "--init", model_file, "--steps", 1)
+    said = batch("--prompts", clicks)
+    assert "other pixels" not in said.err + run(*train).err
+    assert run("export", out, "-o", tmp_path / "1").err == ""
+
+    iio.imwrite(images / "b2.png", blob(9, 30))
+    words = "b2.png has other pixels than when it was annotated"
+    said = batch("--prompts", clicks)
+    assert f"{words}: the labels are kept as they were" in said.err
+    assert "to review, first: b2.png" in said.out
+    np.testing.assert_array_equal(tifffile.imread(out / "b2.png.tif"), labels)
+    assert batch("--prompts", clicks, "--json").json["review"][:1] == ["b2.png"]
+    said = run("export", out, "-o", tmp_path / "2", "--json")
+    assert f"{words}: they are exported as they were" in said.err
+    assert (said.status, said.json["changed"]) == (0, ["b2.png"])
+    assert "labels/b2.png.tif" in said.json["files"]
+    assert f"{words}: nothing is learnt from them" in run(*train).err
 
 
 def test_rough_masks_are_matched_by_name_and_refined(batch, images, tmp_path):

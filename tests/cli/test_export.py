@@ -32,7 +32,7 @@ def test_a_project_is_exported_once_unless_told_to_replace(run, project, tmp_pat
     answer = run(*call)
     assert answer.status == 0, answer.err
     files = ["labels/cell.png.tif", "rois/cell.png.zip", "objects.csv"]
-    assert answer.json == {"images": 1, "files": files, "problems": []}
+    assert answer.json == {"images": 1, "files": files, "problems": [], "changed": []}
     np.testing.assert_array_equal(tifffile.imread(out / files[0]), LABELS)
     assert len(roifile.roiread(out / files[1])) == 2
     again = run(*call)

@@ -25,7 +25,9 @@ from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, file_sha256
+from napari_spa.io.projects.paths import log_path
 from napari_spa.refine.engine.config import Progress, silent
+from napari_spa.refine.log.replay import has_changed, say_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -282,8 +284,9 @@ def run_batch(
     with lock_output(plan.out) as folder:
         progress(0.0, "looking at what is done")
         found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
+        changed = _changed_below(plan, found)
         if not found.to_do and not found.earlier.unfinished:
-            return _nothing_to_do(found)
+            return _with_changed(_nothing_to_do(found), changed)
         manifest = Manifest(facts)
         if found.carry_on and found.earlier.manifest is not None:
             manifest = found.earlier.manifest
@@ -304,7 +307,26 @@ def run_batch(
             for finished in each:
                 results.enter(finished)
         folder.finish()
-    return results.report(time.monotonic() - begun)
+    return _with_changed(results.report(time.monotonic() - begun), changed)
+
+
+def _changed_below(plan: BatchPlan, found: ResumePlan) -> tuple[str, ...]:
+    """Return the images whose labels are a user's, of other pixels than the image has now."""
+    kept = set(found.named("kept"))
+    return tuple(
+        task.name
+        for task in plan.tasks
+        if task.name in kept and has_changed(task.path, log_path(plan.out, task.name))
+    )
+
+
+def _with_changed(report: BatchReport, changed: tuple[str, ...]) -> BatchReport:
+    """Ask for a look at labels that are kept although their image has changed."""
+    if not changed:
+        return report
+    review = dict.fromkeys((*changed, *report.review))
+    note = say_changed(changed, "the labels are kept as they were")
+    return replace(report, review=tuple(review), notes=(*report.notes, note))
 
 
 def _begin(

@@ -31,15 +31,20 @@ def run(options: argparse.Namespace) -> int:
     with checking_the_call():
         request.check()
     with progress_bar("export") as progress:
-        report = _export(options, request, progress)
+        report, changed = _export(options, request, progress)
     for name, why in report.problems:
         echo_err(f"{name}: {why}")
+    if changed:
+        from napari_spa.refine.log.replay import say_changed
+
+        echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
     if options.json:
         echo_json(
             {
                 "images": report.images,
                 "files": report.names,
                 "problems": [{"image": name, "why": why} for name, why in report.problems],
+                "changed": changed,
             }
         )
     else:
@@ -50,20 +55,23 @@ def run(options: argparse.Namespace) -> int:
 
 def _export(
     options: argparse.Namespace, request: ExportRequest, progress: Callable[[float, str], None]
-) -> ExportReport:
+) -> tuple[ExportReport, tuple[str, ...]]:
+    """Export, and tell which images have other pixels than when they were annotated."""
     from napari_spa.io.export import export_image, export_project, of_file
     from napari_spa.io.projects.paths import is_project, project_path
     from napari_spa.io.projects.project import Project
+    from napari_spa.refine.log.replay import changed_images
 
     labels, image = options.labels, options.image
     if not is_project(labels):
-        return export_image(of_file(labels, image), request, progress)
+        return export_image(of_file(labels, image), request, progress), ()
     if project_path(labels).is_file():
         if image is not None:
             raise CallError("a project knows its images; leave --image out.")
-        return export_project(Project.open(labels), request, progress)
+        project = Project.open(labels)
+        return export_project(project, request, progress), changed_images(project)
     if image is None or not image.is_dir():
         raise CallError(f"{labels} is of a batch; name the folder of its images with --image.")
     project = Project(image.absolute(), labels.absolute(), recursive=True)
     project.refresh()
-    return export_project(project, request, progress)
+    return export_project(project, request, progress), changed_images(project)

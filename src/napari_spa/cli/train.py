@@ -125,6 +125,8 @@ def _tune(options: argparse.Namespace) -> int:
     """Tune a model on a project's objects; keep it if it is better."""
     from napari_spa.io.models.formats import save_model
     from napari_spa.io.models.load import load_model
+    from napari_spa.io.projects.project import Project
+    from napari_spa.refine.log.replay import changed_images, say_changed
     from napari_spa.train.personal import PersonalConfig, accepted_objects, tune
 
     if options.data or options.config is not None or options.resume:
@@ -133,7 +135,10 @@ def _tune(options: argparse.Namespace) -> int:
     settings = PersonalConfig()
     if options.steps is not None:
         settings = replace(settings, steps=options.steps)
-    objects = accepted_objects(options.project)
+    changed = changed_images(Project.open(options.project))
+    if changed:
+        echo_err(f"napari-spa: {say_changed(changed, 'nothing is learnt from them')}")
+    objects = accepted_objects(options.project, without=changed)
     said = ""
 
     def progress(share: float, message: str) -> None:
@@ -160,6 +165,7 @@ def _tune(options: argparse.Namespace) -> int:
                 "tested_on": made.tested_on,
                 "before": made.before,
                 "after": made.after,
+                "changed": changed,
             }
         )
     elif made.better:

@@ -25,7 +25,7 @@ from napari_spa.train.data import MIN_AREA, ObjectSource, RatedObject
 from napari_spa.train.loop import TrainConfig, Trainer, Windows, collate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -75,12 +75,12 @@ class PersonalModel:
         return self.after > self.before
 
 
-def accepted_objects(project: Path) -> list[AcceptedObject]:
-    """Collect the objects of a project folder."""
+def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[AcceptedObject]:
+    """Collect the objects of a project folder, but those of some of its images."""
     found: list[AcceptedObject] = []
     for item in Project.open(project).items:
         saved = labels_path(project, item.name)
-        if item.problem or not saved.is_file():
+        if item.problem or item.name in without or not saved.is_file():
             continue
         opened = open_image(item.path)
         labels = read_label_stack(saved, opened.shape)

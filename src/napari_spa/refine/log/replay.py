@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,14 +11,20 @@ import numpy as np
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError, SpaError
+from napari_spa.io.event_log import read_records
+from napari_spa.io.images import open_image
+from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
-from napari_spa.refine.log.journal import read_journal
+from napari_spa.refine.log.journal import image_facts, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from napari_spa.io.event_log import Record
+    from napari_spa.io.projects.project import Project
     from napari_spa.refine.annotation.annotation import Surface
     from napari_spa.refine.log.reader import Accepted, LoggedSession
     from napari_spa.refine.session.session import RefinementSession
@@ -181,6 +188,56 @@ def image_digests(
         except DataError:
             found[plane] = ""
     return found
+
+
+_COMPARED = 4
+"""Planes that are compared with those that were annotated: a file changes as a whole."""
+
+
+def changed_planes(session: LoggedSession, levels: Sequence[Any]) -> dict[Plane, str]:
+    """Digest the annotated planes of an image that has other pixels now; empty where it has not."""
+    some = image_digests(session, levels, _COMPARED)
+    if all(session.fingerprints[plane] == digest for plane, digest in some.items()):
+        return {}
+    return image_digests(session, levels)
+
+
+def has_changed(image: Path, log: Path) -> bool:
+    """Tell whether an image has other pixels, or another size, than when it was annotated.
+
+    Not where there is nothing to compare: no log, one that holds only what was painted or taken
+    over, or a file that cannot be read.
+    """
+    try:
+        records = read_records(log) if os.path.exists(log) else []
+        if not records:
+            return False
+        levels, shape = open_image(image).levels, image_facts(records)[0].shape
+        if tuple(levels[0].shape[: len(shape)]) != shape:
+            return True
+        session = read_journal(records, ArraySurface(np.zeros(shape, dtype=np.uint32)))
+        return bool(changed_planes(session, levels))
+    except (SpaError, MemoryError):
+        return False
+
+
+def changed_images(project: Project) -> tuple[str, ...]:
+    """Return which finished images of a project have other pixels than when they were annotated."""
+    return tuple(
+        item.name
+        for item in project.items
+        if os.path.exists(labels_path(project.out, item.name))
+        and has_changed(item.path, log_path(project.out, item.name))
+    )
+
+
+def say_changed(names: Sequence[str], what: str) -> str:
+    """Name images with other pixels than when they were annotated, and what becomes of them."""
+    have, were = ("have", "they were") if len(names) > 1 else ("has", "it was")
+    return (
+        f"{', '.join(names)} {have} other pixels than when {were} annotated: {what}; "
+        "SPA Folder asks at each whether its objects still fit."
+    )
 
 
 _Channels = tuple[int, ...] | None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def do_export(project: Project, request: ExportRequest, progress: Progress) -> str:
     """Export a project, and say what came of it."""
     from napari_spa.io.export import export_project
+    from napari_spa.refine.log.replay import changed_images, say_changed
 
     report = export_project(project, request, progress, colour=colour_of())
     images = counted(report.images, "image")
@@ -37,6 +38,9 @@ def do_export(project: Project, request: ExportRequest, progress: Progress) -> s
         more = len(report.problems) - 1
         also = f" (and {more} more)" if more else ""
         words += f" Left out: {name}{also}: {in_brief(why, labels_path(project.out, name))}"
+    changed = changed_images(project)
+    if changed:
+        words += f" But {say_changed(changed, 'they are exported as they were')}"
     return words
 
 

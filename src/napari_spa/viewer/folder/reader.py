@@ -18,7 +18,7 @@ from napari_spa.io.event_log import Entry, Record, RecordLog, line_of, read_reco
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
-from napari_spa.refine.log.replay import image_digests
+from napari_spa.refine.log.replay import changed_planes
 from napari_spa.viewer.autosave.autosave import Recovered
 from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from napari_spa.io.event_log import Record
     from napari_spa.io.images import ImageFile, ImageInfo
-    from napari_spa.refine.log.reader import LoggedSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.layers.label_storage import LabelStore
 
@@ -279,7 +278,9 @@ class FolderReader:
                 recovered = recover(found, location)
                 if recovered is None:
                     return ReadItem(found, location, None, earlier=_earlier(found, location, gone))
-                return ReadItem(found, location, recovered, _changed(found, recovered.session))
+                return ReadItem(
+                    found, location, recovered, changed_planes(recovered.session, found.file.levels)
+                )
             except BaseException:
                 return_pending()
                 raise
@@ -323,19 +324,6 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-_COMPARED = 4
-"""Planes that are compared with those that were annotated: a file changes as a whole."""
-
-
-def _changed(image: ReadImage, session: LoggedSession) -> dict[Plane, str]:
-    """Return digests of the annotated planes where the image has other pixels now, else none."""
-    levels, before = image.file.levels, session.fingerprints
-    some = image_digests(session, levels, _COMPARED)
-    if all(before[plane] == digest for plane, digest in some.items()):
-        return {}
-    return image_digests(session, levels)
-
-
 def _earlier(image: ReadImage, location: FolderLogLocation, gone: Mapping[str, Path]) -> str:
     """Return which image that is gone had these pixels and was worked on; empty for none."""
     for name, path in gone.items():
@@ -351,7 +339,7 @@ def _earlier(image: ReadImage, location: FolderLogLocation, gone: Mapping[str, P
         except DataError as error:
             _logger.info("%s", error)
             continue
-        if session.fingerprints and not _changed(image, session):
+        if session.fingerprints and not changed_planes(session, image.file.levels):
             return name
     return ""
 

@@ -1,0 +1,5 @@
+"""``python -m napari_spa.cli`` is the command ``napari-spa``."""
+
+from napari_spa.cli import main
+
+raise SystemExit(main())
