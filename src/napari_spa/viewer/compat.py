@@ -19,6 +19,7 @@ from vispy.gloo.glir import GlirProgram
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari.components import ViewerModel
     from napari.layers import Labels
     from numpy.typing import NDArray
 
@@ -37,6 +38,21 @@ def keep_programs() -> None:
 
 def _keep(self: GlirProgram) -> None:
     """Delete nothing; the context takes its programs along when it goes."""
+
+
+@contextmanager
+def unselected(viewer: ViewerModel) -> Iterator[None]:
+    """Let napari not select layers that are added, which takes as long again as adding them.
+
+    A napari that knows nothing of it selects them.
+    """
+    layers, name = viewer.layers, "_activate_on_insert"  # it is private
+    before = getattr(layers, name, True)
+    setattr(layers, name, False)
+    try:
+        yield
+    finally:
+        setattr(layers, name, before)
 
 
 def quick_contours(layer: Labels) -> None:
@@ -165,6 +181,30 @@ class OldObjects:
 
 
 old_objects = OldObjects()
+"""Of this process: all windows share them."""
+
+
+class EarlyImports:
+    """Import in the background what napari's layers import when the first one is made.
+
+    pandas, and what numba compiled, take the window's thread half a second there.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, _: object = None) -> bool:
+        """Make a layer that no one sees; for a background thread."""
+        from napari.layers import Shapes
+
+        if not self.done:
+            with old_objects.imported():
+                Shapes()
+            self.done = True
+        return True
+
+
+early_imports = EarlyImports()
 """Of this process: all windows share them."""
 
 

@@ -6,6 +6,7 @@ from annotator import Annotator
 
 from napari_spa.errors import InputError
 from napari_spa.io.event_log import read_records
+from napari_spa.viewer.annotation.reshaping import ObjectEditing
 from napari_spa.viewer.annotation.round import MOST_WAITING
 
 
@@ -54,6 +55,7 @@ def acts_in(annotator):
         for decision in [record.pop("decision", {}), *record.get("decisions", ())]:
             decision.pop("time", None)
         record.pop("time", None)
+        record.pop("group", None)  # when it was begun
     return acts
 
 
@@ -74,6 +76,68 @@ def test_quick_acts_give_what_slow_ones_give(annotate):
     assert list(quick.controller.current.annotation.objects) == [1, 2, 3, 4, 5]
     assert quick.controller.active.plane.index[0] == 4
     assert acts_in(quick) == acts_in(slow)
+
+
+def reshape(annotator):
+    """Give acts on accepted objects as functions, each about what is on show when it is done."""
+    editing, propagation = ObjectEditing(annotator.controller), annotator.propagation
+    propagation.limit(1, 1.0)
+    controller, actions = annotator.controller, annotator.actions
+
+    def see(z):
+        annotator.viewer.dims.set_current_step(0, z)
+
+    def click(z, point):
+        see(z)
+        annotator.prompt_controller.click((z, *point), aim="next")
+
+    rows, columns = np.nonzero(controller.current.mask.store.data[2])
+    row, left, right = int(np.median(rows)), columns.min() - 2, columns.max() + 2
+
+    def cut():
+        see(2)
+        editing.split([(2, row, left), (2, row, right)])
+
+    def merge():
+        see(2)
+        controller.selected = 1
+        editing.merge_at((2, 10, 60))
+
+    return [
+        lambda: click(2, (10, 60)),
+        cut,
+        lambda: editing.rename(1, "upper half"),
+        merge,
+        lambda: editing.classify(1, ""),
+        lambda: (see(2), actions.reopen(1)),
+        controller.accept,
+        lambda: click(3, (45, 10)),
+        lambda: (see(3), propagation.propagate("forward")),
+        lambda: (see(3), propagation.propagate_one(-1)),
+        lambda: see(0),  # what came before is about the slice that was on show then
+        lambda: actions.delete(1),
+        lambda: click(1, (20, 20)),
+    ]
+
+
+def test_acts_on_accepted_objects_wait_too(annotate):
+    slow, quick = annotate("slow"), annotate("quick")
+    for annotator in (slow, quick):
+        annotator.accept(annotator.first)
+    for act in reshape(slow):
+        act()
+        slow.go_on()
+    quick.hold()
+    for act in reshape(quick):
+        act()
+    quick.go_on()
+    assert not quick.failed
+    assert not slow.failed
+    np.testing.assert_array_equal(
+        *(each.controller.current.mask.store.data for each in (slow, quick))
+    )
+    assert acts_in(quick) == acts_in(slow)
+    assert {"split", "merge", "describe", "reopen", "delete"} <= {r["kind"] for r in acts_in(quick)}
 
 
 @pytest.mark.parametrize("act", ["discard", "cancel", "leave", "other image", "fails"])

@@ -143,7 +143,8 @@ def test_a_transposed_view_gets_pieces_that_do_not_fork_in_it(viewer, shapes, mo
 
 
 def test_layers_are_kept_when_there_is_nothing_to_show(viewer, shapes):
-    assert len(list(shapes.make())) == 4
+    for _ in shapes.make():
+        pass
     assert not list(shapes.make())
     before = list(viewer.layers)
     shapes.show(PLANE, [draw_candidate(candidate())])
@@ -152,6 +153,19 @@ def test_layers_are_kept_when_there_is_nothing_to_show(viewer, shapes):
     assert list(viewer.layers) == before
     assert not any(len(layer.data) for layer in shapes.layers)
     assert len(list(shapes.steps(PLANE, []))) == 4
+
+
+def test_a_layer_is_drawn_in_the_step_after_it_is_added(shapes):
+    shapes.set_visible(1, False)
+    steps = shapes.make()
+    next(steps)
+    assert not shapes.layers[0].visible
+    steps.close()  # a click came, which goes on with the layers
+    assert shapes.layers[0].visible
+    assert shapes.layers[1] is None
+    assert list(shapes.make())
+    assert [layer.visible for layer in shapes.layers] == [True, False, True, True]
+    assert shapes.visible == (True, False, True, True)
 
 
 def test_a_person_may_do_anything_to_the_layers(viewer, shapes):

@@ -207,20 +207,6 @@ def test_the_menu_asks_and_sorts(table, asked):
     assert [action.text() for action in table.menu().actions()] == ["Sort by"]
 
 
-def test_while_the_model_works_only_looking_is_possible(table, asked, qtbot):
-    table.select(10)
-    table.set_active(False)
-    enabled = {name for name, button in table.buttons.items() if button.isEnabled()}
-    assert enabled == {"export"}
-    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
-    qtbot.mouseDClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place(table, 10))
-    qtbot.keyClick(table.view, Qt.Key.Key_Return)
-    assert asked == [("go_to", 10)]
-    assert [action.isEnabled() for action in table.menu().actions()[:3]] == [True, False, False]
-    table.set_active(True)
-    assert all(button.isEnabled() for button in table.buttons.values())
-
-
 def test_new_rows_keep_the_selection_and_the_place(table, asked):
     table.set_rows(many(400))
     table.select(200)

@@ -194,6 +194,8 @@ def _with(held: AnnotatedObject, parts: tuple[Part, ...]) -> AnnotatedObject:
 
 def _counted(labels: NDArray[np.integer]) -> dict[int, int]:
     """Return the number of pixels of each label."""
+    if not labels.any():  # as on most planes, and soon seen
+        return {}
     if labels.size and labels.min() >= 0 and labels.max() <= _FEW_LABELS:
         counts = np.bincount(np.ravel(labels).astype(np.intp, copy=False))
         return {int(n): int(counts[n]) for n in np.flatnonzero(counts[1:]) + 1}

@@ -97,7 +97,7 @@ class AnnotationController(QObject):
         self._troubled.connect(self.failed)
         self._mended.connect(self.status_message)
         self.autosave = AutosaveManager(work_root, self._troubled.emit, self._mended.emit)
-        self.images = AnnotatedImages(viewer, self.autosave, self)
+        self.images = AnnotatedImages(viewer, self.autosave, self.worker, self)
         self.images.changed.connect(self.objects_changed)
         self.images.lost.connect(self._on_lost)
         self.images.noticed.connect(self.status_message)
@@ -418,8 +418,15 @@ class AnnotationController(QObject):
         return True
 
     def discard(self) -> None:
-        """Drop the active object, until undo; an accepted one stays as it was accepted."""
+        """Drop the active object, until undo; an accepted one stays as it was accepted.
+
+        Nothing waits any more.
+        """
         self.waiting.clear()
+        self.discard_active()
+
+    def discard_active(self) -> None:
+        """Drop the active object, as one of the acts that wait."""
         undone = self.choosing and self.shown() is self._undone
         dropped, annotated = self._drop_held(), self.current
         if undone:  # to get at what was done before it

@@ -57,16 +57,23 @@ class AutomaticSegmentation(QObject):
 
     # ------------------------------------------------------------------ by the model
 
-    def segment_all(self) -> None:
+    def segment_all(self, plane: Plane | None = None) -> None:
         """Look for all objects on the slice on show; what is found waits to be kept or dropped."""
-        annotated = self._ready()
-        if annotated is None:
-            return
         controller = self._controller
         try:
-            plane = shown_plane(controller.viewer, annotated.image)
+            image = controller.image()
+            plane = plane or shown_plane(controller.viewer, image)
         except SpaError as error:
             controller.failed.emit(str(error))
+            return
+        current = controller.current
+        if controller.busy and (current is None or image is not current.image):
+            controller.status_message.emit(BUSY)
+            return
+        if controller.waits(partial(self.segment_all, plane)):
+            return
+        annotated = self._ready()
+        if annotated is None:
             return
         load, look, sizes = controller.model.loader(), annotated.look, _sizes(annotated, plane)
         image_plane, source = image_plane_of(annotated.image, plane, look), annotated.source
@@ -125,10 +132,12 @@ class AutomaticSegmentation(QObject):
 
     def take_over(self, layer: Labels) -> None:
         """Make every label of a layer an object; numbers that are free are kept."""
+        controller, data = self._controller, _finest(layer)
+        if controller.waits(partial(self.take_over, layer)):
+            return
         annotated = self._ready()
         if annotated is None:
             return
-        controller, data = self._controller, _finest(layer)
         try:
             planes = self._planes(annotated, tuple(data.shape))
         except SpaError as error:
@@ -224,9 +233,6 @@ class AutomaticSegmentation(QObject):
     def _ready(self) -> AnnotatedImage | None:
         """Return the image that is meant, once no object is active; say why not."""
         controller = self._controller
-        if controller.busy:
-            controller.status_message.emit(BUSY)
-            return None
         if controller.active is not None and not controller.accept():
             return None
         try:

@@ -29,7 +29,7 @@ from napari_spa.viewer.layers.planes import (
 from napari_spa.viewer.layers.prompts import PromptLayers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
     from weakref import ReferenceType
 
@@ -273,10 +273,9 @@ class AnnotatedImage:
         self._begin_preview()
         self.mask.refresh()
 
-    def ready(self) -> Iterator[None]:
-        """Make the layers before they are needed, one a step: each takes napari a while."""
-        self.mask.make()
-        yield
+    def ready(self) -> Generator[None]:
+        """Make the layers before they are needed, in steps: each takes napari a while."""
+        yield from self.mask.steps()
         yield from self.prompts.steps()
         yield from self.candidates.make()
 

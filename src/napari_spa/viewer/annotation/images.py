@@ -12,11 +12,12 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.annotation.painting import PaintRecorder
+from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import camera_of, shown_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
     from weakref import ReferenceType
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
     from napari_spa.viewer.autosave.autosave import AutosaveManager
+    from napari_spa.viewer.background import Worker
 
 _STEP_MS = 20
 """Between two layers that are made ahead, so that the window lives."""
@@ -54,10 +56,14 @@ class AnnotatedImages(QObject):
     toggled = Signal(int, bool)  # A user showed or hid a candidate with napari's eye icon
 
     def __init__(
-        self, viewer: ViewerModel, autosave: AutosaveManager, parent: QObject | None = None
+        self,
+        viewer: ViewerModel,
+        autosave: AutosaveManager,
+        worker: Worker,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._autosave = viewer, autosave
+        self._viewer, self._autosave, self._worker = viewer, autosave, worker
         self.current: AnnotatedImage | None = None
         self.contrast = "automatic"
         self.framed = False
@@ -67,7 +73,7 @@ class AnnotatedImages(QObject):
         self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
-        self._making: tuple[AnnotatedImage | None, Iterator[None]] = None, iter(())
+        self._making: tuple[AnnotatedImage | None, Generator[None]] = None, (_ for _ in ())
         self._orphaned: list[AnnotatedImage] = []  # whose image was removed, and layers are there
         self._make_due, self._zoomed, self._orphans_due = QTimer(self), QTimer(self), QTimer(self)
         for timer, pause, action in (
@@ -133,11 +139,15 @@ class AnnotatedImages(QObject):
     def get_ready(self) -> None:
         """Make the layers of the image on show before they are needed, when nothing else is on."""
         current = self.current
-        if current is not None and current.active is None and current.left is None:
-            self._making = current, current.ready()
+        if current is None or current.active is not None or current.left is not None:
+            self.made.emit()
+            return
+        self._making[1].close()
+        self._making = current, current.ready()
+        if early_imports.done or self._worker.busy:
             self._make_due.start()
         else:
-            self.made.emit()
+            self._worker.submit_idle(early_imports, lambda _: self._make_due.start())
 
     def _on_make_due(self) -> None:
         annotated, steps = self._making
@@ -146,6 +156,7 @@ class AnnotatedImages(QObject):
         if free and next(steps, self) is not self:
             self._make_due.start()
         else:
+            steps.close()
             self.made.emit()
 
     def _on_zoomed(self) -> None:
@@ -176,6 +187,7 @@ class AnnotatedImages(QObject):
         """Listen to nothing any more; masks stay in the viewer."""
         self.painting.stop()
         self._make_due.stop()
+        self._making[1].close()
         self._zoomed.stop()
         camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
@@ -39,7 +40,10 @@ class ObjectActions(QObject):
         An object that was painted on since starts from its pixels instead.
         """
         controller, annotated = self._controller, self._controller.current
-        if annotated is None or not self._make_way(number):
+        if annotated is None:
+            return
+        plane = plane or self._on_show(annotated)  # that of now, where it has to wait
+        if controller.waits(partial(self.reopen, number, plane)) or not self._make_way(number):
             return
         controller.images.painting.flush()
         part = self._part(annotated, number, plane)
@@ -90,11 +94,13 @@ class ObjectActions(QObject):
     def delete(self, number: int, plane: Plane | None = None) -> None:
         """Delete an object from one plane or from all; undo brings it back."""
         controller, annotated = self._controller, self._controller.current
-        if annotated is None or controller.busy:
+        if annotated is None or controller.waits(partial(self.delete, number, plane)):
             return
         controller.images.painting.flush()
         if annotated.active is not None and annotated.active.number == number:
-            controller.discard()
+            controller.discard_active()
+            if number not in annotated.annotation.objects:
+                return
         try:
             annotated.remove(number, plane)
         except SpaError as error:
@@ -192,8 +198,8 @@ class ObjectActions(QObject):
     def _make_way(self, number: int) -> bool:
         """Accept the current object so that another can be reopened; say why not."""
         controller = self._controller
-        if controller.busy or controller.active is None:
-            return controller.free()
+        if controller.active is None:
+            return True
         if controller.active.number == number:
             controller.status_message.emit(f"Object {number} is the current one.")
             return False
@@ -206,13 +212,15 @@ class ObjectActions(QObject):
         active = annotated.annotation.objects.get(number)
         if active is None:
             return None
+        plane = plane or self._on_show(annotated)
+        return (None if plane is None else active.on(plane)) or active.parts[0]
+
+    def _on_show(self, annotated: AnnotatedImage) -> Plane | None:
+        """Return the plane on show; None while the viewer shows a volume."""
         try:
-            return (
-                active.on(plane or shown_plane(self._controller.viewer, annotated.image))
-                or active.parts[0]
-            )
-        except SpaError:  # the viewer shows a volume
-            return active.parts[0]
+            return shown_plane(self._controller.viewer, annotated.image)
+        except SpaError:
+            return None
 
     def _restore(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -50,49 +51,59 @@ class ObjectEditing(QObject):
     def rename(self, number: int, name: str) -> None:
         """Call an object something; nothing takes its name away."""
         name = clean_name(name)
-        said = f"Object {number} is called {name}." if name else f"Object {number} has no name."
-        self._do(lambda annotated: annotated.describe(number, name=name), said)
+
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.describe(number, name=name)
+            return f"Object {number} is called {name}." if name else f"Object {number} has no name."
+
+        self._do(action)
 
     def classify(self, number: int, class_name: str) -> None:
         """Give an object a class; an empty name for none."""
-        said = f"Object {number}: {class_name or 'no class'}."
-        self._do(lambda annotated: annotated.describe(number, class_name=class_name), said)
+
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.describe(number, class_name=class_name)
+            return f"Object {number}: {class_name or 'no class'}."
+
+        self._do(action)
 
     # ------------------------------------------------------------------ merge and split
 
     def merge_at(self, position: Position) -> None:
         """Merge the selected object with the one at a world position."""
 
-        def action(annotated: AnnotatedImage) -> None:
-            number, other = self._chosen(annotated), self._object_at(annotated, position)
-            annotated.merge(number, [other])
+        def action(annotated: AnnotatedImage) -> str:
+            chosen = self._chosen(annotated, number)
+            annotated.merge(chosen, [self._object_at(annotated, plane, position)])
+            return f"Object {chosen} took the other one; Undo parts them again."
 
-        number = self._controller.selected
-        self._do(action, f"Object {number} took the other one; Undo parts them again.")
+        number, plane = self._controller.selected, self._on_show()
+        self._do(action)
 
     def split(self, path: Sequence[Position]) -> None:
         """Split the object under a line, the selected one if it is, along it."""
-        made: list[int] = []
 
-        def action(annotated: AnnotatedImage) -> None:
-            plane = shown_plane(self._controller.viewer, annotated.image)
-            line = [click_in_plane(annotated.image, plane, p) for p in path]
-            number = self._under(annotated, plane, line)
-            mask = annotated.annotation.pixels(number, plane)
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.prompts.clear()
+            there = plane or shown_plane(self._controller.viewer, annotated.image)
+            line = [click_in_plane(annotated.image, there, p) for p in path]
+            number = self._under(annotated, there, line, selected)
+            mask = annotated.annotation.pixels(number, there)
             pieces = [] if mask is None else cut_object(mask, line)
             if not pieces:
                 raise InputError(f"the line does not divide object {number}; draw it right across.")
-            made.extend(annotated.divide(number, plane, pieces))
+            made = annotated.divide(number, there, pieces)
+            return f"Split: {counted(len(made), 'new object')}, {', '.join(map(str, made))}."
 
-        annotated = self._controller.current
-        if annotated is not None:
-            annotated.prompts.clear()
-        if self._do(action):
-            pieces = counted(len(made), "new object")
-            self._controller.status_message.emit(f"Split: {pieces}, {', '.join(map(str, made))}.")
+        selected, plane = self._controller.selected, self._on_show()
+        self._do(action)
 
     def _under(
-        self, annotated: AnnotatedImage, plane: Plane, line: Sequence[tuple[float, float]]
+        self,
+        annotated: AnnotatedImage,
+        plane: Plane,
+        line: Sequence[tuple[float, float]],
+        selected: int | None,
     ) -> int:
         """Return the object that a line is meant for."""
         rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
@@ -101,11 +112,20 @@ class ObjectEditing(QObject):
         there = [number for number in found if number is not None]
         if not there:
             raise InputError("there is no accepted object under the line.")
-        selected = self._controller.selected
         return selected if selected in there else max(set(there), key=there.count)
 
-    def _object_at(self, annotated: AnnotatedImage, position: Position) -> int:
-        plane = shown_plane(self._controller.viewer, annotated.image)
+    def _on_show(self) -> Plane | None:
+        """Return the plane on show, which an act that waits is about."""
+        annotated = self._controller.current
+        try:
+            if annotated is not None:
+                return shown_plane(self._controller.viewer, annotated.image)
+        except SpaError:  # the viewer shows a volume; said when it is done
+            pass
+        return None
+
+    def _object_at(self, annotated: AnnotatedImage, plane: Plane | None, position: Position) -> int:
+        plane = plane or shown_plane(self._controller.viewer, annotated.image)
         row, column = click_in_plane(annotated.image, plane, position)
         rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
         inside = 0 <= row < rows and 0 <= column < columns
@@ -114,8 +134,8 @@ class ObjectEditing(QObject):
             raise InputError("there is no accepted object at that place; click on one.")
         return other
 
-    def _chosen(self, annotated: AnnotatedImage) -> int:
-        number = self._controller.selected
+    @staticmethod
+    def _chosen(annotated: AnnotatedImage, number: int | None) -> int:
         if number is None or number not in annotated.annotation.objects:
             raise InputError(_CHOOSE)
         return number
@@ -126,23 +146,24 @@ class ObjectEditing(QObject):
         """Accept objects that wait for a look, as one act."""
         group = _group(numbers)
 
-        def action(annotated: AnnotatedImage) -> None:
+        def action(annotated: AnnotatedImage) -> str:
             for number in numbers:
                 annotated.keep(number, group=group)
+            return f"{counted(len(numbers), 'object')} kept."
 
-        self._do(action, f"{counted(len(numbers), 'object')} kept.")
+        self._do(action)
 
     def drop(self, numbers: Sequence[int]) -> None:
         """Delete objects, as one act."""
         group = _group(numbers)
 
-        def action(annotated: AnnotatedImage) -> None:
+        def action(annotated: AnnotatedImage) -> str:
             with annotated.bare():
                 for number in numbers:
                     annotated.remove(number, group=group)
+            return f"{counted(len(numbers), 'object')} dropped; Undo brings them back."
 
-        dropped = counted(len(numbers), "object")
-        self._do(action, f"{dropped} dropped; Undo brings them back.")
+        self._do(action)
 
     # ------------------------------------------------------------------ by hand
 
@@ -176,7 +197,8 @@ class ObjectEditing(QObject):
         try:
             if annotated is None:
                 raise InputError(_CHOOSE)
-            number, plane = self._chosen(annotated), shown_plane(controller.viewer, annotated.image)
+            number = self._chosen(annotated, controller.selected)
+            plane = shown_plane(controller.viewer, annotated.image)
             if not annotated.mask.paintable:
                 raise InputError("labels of so large an image cannot be painted; refine instead.")
         except SpaError as error:
@@ -255,26 +277,22 @@ class ObjectEditing(QObject):
 
     # ------------------------------------------------------------------ how it does it
 
-    def _do(self, action: Callable[[AnnotatedImage], None], said: str = "") -> bool:
-        """Do an act on accepted objects; tell whether it was done, and say why not."""
+    def _do(self, action: Callable[[AnnotatedImage], str]) -> None:
+        """Do an act on accepted objects in its turn; it returns what was done, in a sentence."""
         controller, annotated = self._controller, self._controller.current
-        if annotated is None or controller.busy:
-            if controller.busy:
-                controller.status_message.emit(BUSY)
-            return False
+        if annotated is None or controller.waits(partial(self._do, action)):
+            return
         if controller.active is not None and not controller.accept():
-            return False
+            return
         controller.images.painting.flush()
         controller.autosave.begin(annotated)
         try:
-            action(annotated)
+            said = action(annotated)
         except SpaError as error:
             controller.failed.emit(str(error))
-            return False
+            return
         controller.objects_changed.emit()
-        if said:
-            controller.status_message.emit(said)
-        return True
+        controller.status_message.emit(said)
 
 
 def _group(numbers: Sequence[int]) -> int | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["backward", "forward", "both"]
 _PERSONAL = ("accepted", "edited")
+Place = tuple[AnnotatedImage, "Plane", int]  # a plane of an image, and the axis to walk
 
 
 class StackPropagation(QObject):
@@ -86,9 +87,12 @@ class StackPropagation(QObject):
             annotated, plane, axis = place
             show_plane(self._controller.viewer, annotated.image, plane.at(axis, position))
 
-    def propagate_one(self, step: int) -> None:
+    def propagate_one(self, step: int, place: Place | None = None) -> None:
         """Accept the object here and take it up on the slice ``step`` further."""
-        taken = self._take_up()
+        place = place or self._place()
+        if self._controller.waits(partial(self.propagate_one, step, place)):
+            return
+        taken = self._take_up(place)
         if taken is None:
             return
         annotated, plane, axis, number, mask, mixture = taken
@@ -117,12 +121,15 @@ class StackPropagation(QObject):
             ),
         )
 
-    def propagate(self, direction: Direction) -> None:
+    def propagate(self, direction: Direction, place: Place | None = None) -> None:
         """Accept the object here and follow it slice by slice until it ends.
 
         Slices that a user accepted or painted are theirs: they end it too.
         """
-        taken = self._take_up()
+        place = place or self._place()
+        if self._controller.waits(partial(self.propagate, direction, place)):
+            return
+        taken = self._take_up(place)
         session = self._controller.session
         if taken is None or session is None:
             return
@@ -175,7 +182,7 @@ class StackPropagation(QObject):
 
     # ------------------------------------------------------------------ how it does it
 
-    def _place(self) -> tuple[AnnotatedImage, Plane, int] | None:
+    def _place(self) -> Place | None:
         """Return the image that is annotated, its plane on show and the axis to walk."""
         annotated = self._controller.current
         if annotated is None:
@@ -188,13 +195,10 @@ class StackPropagation(QObject):
         return None if axis is None else (annotated, plane, axis)
 
     def _take_up(
-        self,
+        self, place: Place | None
     ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, MixtureParameters | None] | None:
-        """Accept what is active, and return what is known of the object on this slice."""
-        controller, place = self._controller, self._place()
-        if controller.busy:
-            controller.status_message.emit("Still working on the last step; wait, or press Cancel.")
-            return None
+        """Accept what is active, and return what is known of the object on a slice."""
+        controller = self._controller
         if place is None:
             controller.status_message.emit(
                 "There is no stack to go through: this image is a single slice."

@@ -273,10 +273,18 @@ class CandidateShapes:
         self._layers[index] = self._opacity[index] = None
 
     def make(self) -> Iterator[None]:
-        """Add the layers that are not there, one a step: napari takes its time for each."""
+        """Add the layers that are not there, one a step, and draw it in the next.
+
+        napari takes its time for each.  It is shown also where the next step does not come:
+        the iterator has to be closed.
+        """
         for index in range(CANDIDATES):
             if self.layers[index] is None:
-                self._make(index)
+                self._make(index, visible=False)
+                try:
+                    yield
+                finally:
+                    self._apply()
                 yield
 
     def show(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> None:
@@ -348,13 +356,13 @@ class CandidateShapes:
         displayed = self._viewer.dims.displayed
         return bool(displayed[-2] > displayed[-1])
 
-    def _make(self, index: int) -> Shapes:
+    def _make(self, index: int, *, visible: bool = True) -> Shapes:
         self.let_go(index)  # one that a user deleted
         layer = Shapes(
             ndim=self._ndim,
             name=CANDIDATE_NAME.format(self.owner, index + 1),
             opacity=0.8,
-            visible=self._shown(index),
+            visible=visible and self._shown(index),
             **self._space,
         )
         self._listen(index, layer)

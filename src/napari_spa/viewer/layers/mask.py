@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.errors import SpaError
-from napari_spa.viewer.compat import next_in_history, quick_contours
+from napari_spa.viewer.compat import next_in_history, quick_contours, unselected
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
     camera_of,
@@ -80,6 +80,12 @@ class MaskLayer:
     @property
     def layer(self) -> Labels:
         """The layer; made, or put back into the viewer, when it is not there."""
+        layer = self._made()
+        if layer not in self._viewer.layers:
+            add_quietly(self._viewer, layer)
+        return layer
+
+    def _made(self) -> Labels:
         self.store.fix()
         if self._layer is None:
             self._layer = Labels(
@@ -93,8 +99,6 @@ class MaskLayer:
             quick_contours(self._layer)
             self.draw(filled=self._filled)
             self._listen()
-        if self._layer not in self._viewer.layers:
-            add_quietly(self._viewer, self._layer)
         return self._layer
 
     def take_over(self, other: MaskLayer) -> None:
@@ -168,6 +172,12 @@ class MaskLayer:
     def make(self) -> None:
         """Add the layer, or put it back, where it is not in the viewer."""
         _ = self.layer
+
+    def steps(self) -> Iterator[None]:
+        """Do what :meth:`make` does in steps: napari takes its time for each."""
+        if not self.shown:
+            yield from add_slowly(self._viewer, self._made())
+            yield
 
     @property
     def store(self) -> LabelStore:
@@ -485,11 +495,25 @@ def _plain(value: Any) -> Any:
     return value.affine_matrix if isinstance(value, Affine) else value
 
 
+def add_slowly(viewer: ViewerModel, layer: Any, under: object = None) -> Iterator[None]:
+    """Add a layer of ours in two steps: napari takes its time to take it in, and to draw it.
+
+    It is shown also where the second step does not come: the iterator has to be closed.
+    """
+    visible, layer.visible = layer.visible, False
+    add_quietly(viewer, layer, under)
+    try:
+        yield
+    finally:
+        layer.visible = visible
+
+
 def add_quietly(viewer: ViewerModel, layer: Any, under: object = None) -> None:
     """Add a layer of ours, on top or under another, and leave the user's selection alone."""
     layers = viewer.layers
     active = layers.selection.active
     place = layers.index(under) if under is not None and under in layers else len(layers)
-    layers.insert(place, layer)
-    if active is not None and active in viewer.layers:
-        viewer.layers.selection.active = active
+    with unselected(viewer) if active is not None else nullcontext():
+        layers.insert(place, layer)
+    if active is not None and active in layers and layers.selection.active is not active:
+        layers.selection.active = active

@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_spa.core.types import Box
 from napari_spa.viewer.layers.mask import (
     add_quietly,
+    add_slowly,
     place_layer,
     rename_layer,
     space_on_show,
@@ -98,7 +99,7 @@ class PromptLayers:
             pass
 
     def steps(self) -> Iterator[None]:
-        """Add the layers, one a step: napari takes its time for each."""
+        """Add the layers in steps: napari takes its time for each."""
         if self._points is None or self._points not in self._viewer.layers:
             self._points = Points(
                 ndim=self._image.ndim,
@@ -107,7 +108,7 @@ class PromptLayers:
             )
             self._drawn = ()
             self._points.events.data.connect(self._on_points)
-            add_quietly(self._viewer, self._points)
+            yield from add_slowly(self._viewer, self._points)
             yield
         if self._shapes is None or self._shapes not in self._viewer.layers:
             shapes = Shapes(

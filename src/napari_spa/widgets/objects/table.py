@@ -322,7 +322,6 @@ class ObjectTable(QWidget):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._active = True
         self._model = ObjectModel(colour_of)
         self.view = ObjectView(self._model)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -368,8 +367,8 @@ class ObjectTable(QWidget):
 
     def _connect(self) -> None:
         self.view.went.connect(self.go_to_requested)
-        self.view.reopened.connect(self._on_reopen)
-        self.view.deleted.connect(self._on_delete)
+        self.view.reopened.connect(self.reopen_requested)
+        self.view.deleted.connect(self.delete_requested)
         self.view.renamed.connect(self.ask_name)
         self.view.customContextMenuRequested.connect(self._on_menu)
         chosen = self.view.selectionModel()
@@ -403,11 +402,6 @@ class ObjectTable(QWidget):
         """Return the number of the selected object."""
         return self.view.selected()
 
-    def set_active(self, active: bool) -> None:
-        """Say whether objects can be reopened, deleted and refined now."""
-        self._active = active
-        self._refresh()
-
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys: an act of the buttons, or ``"class"``, and its key."""
         self.classes.set_key(keys.get("class", ""))
@@ -425,17 +419,16 @@ class ObjectTable(QWidget):
     # ------------------------------------------------------------------ answering
 
     def _refresh(self, *_: object) -> None:
-        one = self._active and self.view.selected() is not None
-        for action, button in self.buttons.items():
-            button.setEnabled(one if action in _OF_ONE else self._active)
+        one = self.view.selected() is not None
+        for action in _OF_ONE:
+            self.buttons[action].setEnabled(one)
         self.buttons["edit"].setEnabled(one or self.buttons["edit"].isChecked())
-        self.buttons["split"].setEnabled(self._active and bool(self._model.rows))
+        self.buttons["split"].setEnabled(bool(self._model.rows))
         self.buttons["export"].setEnabled(bool(self._model.rows))
         waiting = len(self._waiting())
         self.keep_all.set_texts(f"Keep all ({waiting})", "Keep all")
         self.drop_all.set_texts(f"Drop all ({waiting})", "Drop all")
         self.review.setVisible(waiting > 0)
-        self.review.setEnabled(self._active)
 
     def set_tool(self, action: str | None) -> None:
         """Show which of edit, merge and split is in use; emits nothing."""
@@ -452,7 +445,7 @@ class ObjectTable(QWidget):
     def ask_name(self, number: int) -> None:
         """Ask what an object shall be called."""
         row = next((row for row in self._model.rows if row.number == number), None)
-        if row is None or not self._active:
+        if row is None:
             return
         name, chosen = QInputDialog.getText(
             self, "Name", f"Name of object {number}:", text=row.name
@@ -469,23 +462,15 @@ class ObjectTable(QWidget):
     def _on_review(self, signal: Any, _: bool = False) -> None:
         signal.emit(self._waiting())
 
-    def _on_reopen(self, number: int) -> None:
-        if self._active:
-            self.reopen_requested.emit(number)
-
-    def _on_delete(self, number: int) -> None:
-        if self._active:
-            self.delete_requested.emit(number)
-
     def _on_reopen_button(self) -> None:
         number = self.view.selected()
         if number is not None:
-            self._on_reopen(number)
+            self.reopen_requested.emit(number)
 
     def _on_delete_button(self) -> None:
         number = self.view.selected()
         if number is not None:
-            self._on_delete(number)
+            self.delete_requested.emit(number)
 
     def menu(self) -> QMenu:
         """Make the menu of the selected object."""
@@ -495,12 +480,10 @@ class ObjectTable(QWidget):
                 f"Go to object {number}\tEnter", partial(self.go_to_requested.emit, number)
             )
             for text, action in (
-                ("Reopen\tDouble click", self._on_reopen),
-                ("Delete\tDel", self._on_delete),
+                ("Reopen\tDouble click", self.reopen_requested),
+                ("Delete\tDel", self.delete_requested),
             ):
-                menu_action = menu.addAction(text, partial(action, number))
-                if menu_action is not None:
-                    menu_action.setEnabled(self._active)
+                menu.addAction(text, partial(action.emit, number))
             self._add_naming(menu, number)
             menu.addSeparator()
         order = menu.addMenu("Sort by")

@@ -389,8 +389,7 @@ class RefineDock(QWidget):
         parts.action_buttons["undo"].setEnabled(controller.can_undo or busy)
         parts.action_buttons["redo"].setEnabled(controller.can_redo and not busy)
         parts.model.set_active(not busy)
-        parts.objects.set_active(not busy)
-        parts.stack.set_active(not busy and (choosing or controller.selected is not None))
+        parts.stack.set_active(choosing or controller.selected is not None)
 
     def _end_activity(self) -> None:
         if self._activity is not None:
