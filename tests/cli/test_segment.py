@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from napari_spa.io.images import read_image
+from napari_spa.io.profiles.store import ProfileStore
 
 
 @pytest.fixture
@@ -148,7 +149,14 @@ def test_a_profile_is_written_and_changes_the_next_start(segment, tmp_path: Path
     profile = tmp_path / "me.json"
     plain = segment("--json").json
     assert segment("--pick", 0, 0, 0, 0, "--save-profile", profile).status == 0
-    assert segment("--profile", profile, "--json").json["candidates"] != plain["candidates"]
+    taught = segment("--profile", profile, "--json").json
+    assert taught["candidates"] != plain["candidates"]
+    store = ProfileStore()
+    store.root.mkdir(parents=True, exist_ok=True)
+    (store.root / "me.json").write_bytes(profile.read_bytes())
+    by_name = segment("--profile", "me", "--json").json  # as the other commands take one
+    assert by_name["candidates"] == taught["candidates"]
+    assert "there is no profile 'you'" in segment("--profile", "you").err
 
 
 @pytest.mark.parametrize(

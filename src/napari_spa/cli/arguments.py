@@ -140,6 +140,13 @@ def existing_folder(text: str) -> Path:
     return path
 
 
+def profile(text: str) -> Path:
+    """Find a user's profile by its file or its name."""
+    from napari_spa.cli.profile import find_profile
+
+    return find_profile(text)
+
+
 def _numbers(text: str, count: int, form: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
@@ -167,5 +174,5 @@ _TYPES = {
     "int": int,
     "float": float,
     **{f.__name__: f for f in (box, combinations, existing_folder, point, positive, seed, size)},
-    **{f.__name__: f for f in (slice_index, words)},
+    **{f.__name__: f for f in (profile, slice_index, words)},
 }

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     with progress_bar("export") as progress:
         report, changed = _export(options, request, progress)
     for name, why in report.problems:
-        echo_err(f"{name}: {why}")
+        echo_err(f"napari-spa: {why}" if name in why else f"napari-spa: {name}: {why}")
     if changed:
         from napari_spa.refine.log.replay import say_changed
 
