@@ -14,6 +14,7 @@ from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.layers.prompts import PromptLayers
 from napari_spa.widgets.objects.model import CLASS, NAME
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -305,7 +306,12 @@ def test_whatever_is_done_next_ends_the_editing_first(annotator):
 
 
 @pytest.mark.slow
-def test_segment_all_finds_objects_to_keep_or_drop(open_annotator):
+def test_segment_all_finds_objects_to_keep_or_drop(open_annotator, monkeypatch):
+    drawn, show = [], PromptLayers.show_outline
+    monkeypatch.setattr("napari_spa.viewer.annotation.finding._LOOK_S", 0.0)
+    monkeypatch.setattr(
+        PromptLayers, "show_outline", lambda *a: (drawn.append(len(a[1])), show(*a))[1]
+    )
     rng = np.random.default_rng(4)
     image = np.full((160, 200), 30.0)
     for place in ((40, 40), (40, 110), (110, 60), (110, 150)):
@@ -317,6 +323,8 @@ def test_segment_all_finds_objects_to_keep_or_drop(open_annotator):
     annotator.qtbot.waitUntil(lambda: not annotator.controller.busy, timeout=240_000)
     found = list(annotator.objects)
     assert len(found) >= 3
+    assert drawn == [*sorted(set(drawn[:-1])), 0]  # as they came, until they were there
+    assert len(drawn) > len(found)
     assert {one.status for one in annotator.objects.values()} == {"review"}
     assert annotator.status_message[-1].startswith(f"{len(found)} objects found.")
     annotator.assert_logged()

@@ -15,7 +15,7 @@ from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.prompt_validation import interior_click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -182,8 +182,12 @@ def generate_plane_masks(
     plane: Plane,
     source: Mapping[str, Any],
     progress: Progress = silent,
+    seen: Callable[[Found], None] = lambda found: None,
 ) -> list[Found]:
-    """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``."""
+    """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``.
+
+    Each is ``seen`` as soon as it is outlined; of those that show the same one stays.
+    """
     session = engine.session
     height, width = session.sampler.shape
     sights = _first_look(config, engine, _part_of(progress, 0.0, 0.5))
@@ -201,6 +205,7 @@ def generate_plane_masks(
         likely = not proposal.calibrated or proposal.quality >= _LIKELY
         if fits and likely and proposal.disagreement <= config.largest_uncertainty:
             found.append(one)
+            seen(one)
             trust = proposal.quality if proposal.calibrated else sight.quality
             scores.append((1 - proposal.disagreement) * trust)
             if _good(proposal):

@@ -49,7 +49,9 @@ def test_a_click_picks_what_it_is_on(window, heard, qtbot):
     round_of(window, order=[3, 1, 0, 2])
     for place in (0, 1, 4):
         qtbot.mouseClick(window.pictures[place], Qt.MouseButton.LeftButton)
-    assert heard == [("accept",), ("chosen", 3), ("chosen", 2)]
+    assert heard == [("chosen", 3), ("chosen", 2)]  # the recommendation is not taken by a slip
+    qtbot.mouseClick(window.aside.accept, Qt.MouseButton.LeftButton)
+    assert heard[2:] == [("accept",)]
 
 
 def test_keys_pick_by_place_accept_and_ask(window, heard, qtbot):
@@ -66,7 +68,7 @@ def test_new_keys_are_shown_at_once(window):
     round_of(window)
     assert "[G]" in window.pictures[1].text()
     window.set_keys(["Shift+X"], "B")
-    assert "[B]" in window.pictures[0].text()
+    assert "[B]" in window.aside.accept.text()
     assert "[Shift+X]" in window.pictures[1].text()
     assert "[" not in window.pictures[2].text()
 
@@ -80,8 +82,12 @@ def test_blind_shows_letters_only(window, heard, qtbot):
     assert [text[0] for text in told] == list("ABCDE")
     assert not any(word in " ".join(told) for word in ("px", "%", "Recommended"))
     qtbot.keyClick(window, Qt.Key.Key_N)  # the recommendation is not marked, nor taken so
+    assert not window.aside.accept.isVisible()
+    assert not window.aside.legend.isVisible()
     window.pictures[0].click()
-    assert heard == [("chosen", 4)]
+    assert "[5]" in window.pictures[4].text()
+    qtbot.keyClick(window, Qt.Key.Key_5)
+    assert heard == [("chosen", 4), ("chosen", 3)]
 
 
 def test_escape_closes_and_the_window_can_come_back(window, qtbot):

@@ -29,6 +29,7 @@ from napari_spa.viewer.layers.planes import (
     shown_plane,
     spatial_shape,
 )
+from napari_spa.viewer.layers.polygons import border_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.engine import Found
     from napari_spa.batch.task import AutoConfig
+    from napari_spa.core.types import DoubleArray
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.background import JobHandle
 
 _BATCH = 50  # objects of a labels layer that are written between two looks at the window
 _FEW, _UNLIKELY = 3, 2.5  # so many objects tell sizes; beyond so many deviations is another kind
+_LOOK_S = 0.7  # between two looks at what was found so far
 _NEW = 0.5  # share of a mask that must belong to no object yet
 
 
@@ -54,6 +57,8 @@ class AutomaticSegmentation(QObject):
         self._controller = controller
         self._layer: ReferenceType[Labels] | None = None
         self._written = self._passed = 0
+        self._seen: AnnotatedImage | None = None  # on which outlines are drawn meanwhile
+        controller.worker.busy_changed.connect(self._hide)
 
     # ------------------------------------------------------------------ by the model
 
@@ -92,11 +97,36 @@ class AutomaticSegmentation(QObject):
             engine.session.set_image(image_plane, source=source())
             looked = display_record(look, engine.session.sampler)
             config = _auto_config(sizes, engine.session.sampler.shape)
-            for found in generate_plane_masks(config, engine, plane, looked, handle):
+            lines: list[DoubleArray] = []
+            shown = time.monotonic()
+
+            def seen(found: Found) -> None:
+                nonlocal shown
+                mask, region = found.mask.pixels, found.mask.region
+                nothing = np.zeros_like(mask)
+                lines.extend(border_lines(mask, nothing, (region.row, region.column))[0])
+                if time.monotonic() - shown > _LOOK_S:
+                    handle.report(tuple(lines))
+                    shown = time.monotonic()
+
+            for found in generate_plane_masks(config, engine, plane, looked, handle, seen):
                 handle.report(found)
 
-        self._begin(job, partial(self._write_found, annotated, _group()), "found")
+        def write(value: tuple[DoubleArray, ...] | Found) -> None:
+            if isinstance(value, tuple):
+                annotated.prompts.show_outline(value, plane)
+                self._seen = annotated
+            else:
+                self._write_found(annotated, group, value)
+
+        group = _group()
+        self._begin(job, write, "found")
         controller.status_message.emit("Looking for all objects…")
+
+    def _hide(self, _: object = None) -> None:
+        annotated, self._seen = self._seen, None
+        if annotated is not None:
+            annotated.prompts.show_outline(())
 
     def _write_found(self, annotated: AnnotatedImage, group: int, found: Found) -> None:
         """Write an object that was found, unless it is one of those there are."""

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.widgets.common.buttons import (
     FittingButton,
     PictureButton,
@@ -25,14 +26,22 @@ from napari_spa.widgets.common.buttons import (
     show_key,
     with_key,
 )
-from napari_spa.widgets.refine.candidates import LETTERS
+from napari_spa.widgets.refine.candidates import LETTERS, LegendRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPixmap, QResizeEvent, QWheelEvent
+    from qtpy.QtGui import (
+        QKeyEvent,
+        QMouseEvent,
+        QPainter,
+        QPixmap,
+        QResizeEvent,
+        QShowEvent,
+        QWheelEvent,
+    )
 
 
 STEP = 1.25
@@ -157,6 +166,36 @@ class ZoomPicture(PictureButton):
 
 _HINT = "Click a picture to take it · wheel zooms, dragging moves, all together · Esc closes"
 _WAITING = "Click an object in the image; its candidates appear here."
+_FRAMES = "Dashed: what the recommended picture shows."
+_BLIND = "Choose the mask that you want, then accept it in the dock."
+_LARGEST, _OF_SCREEN, _ASPECT = 960, 0.88, 1.45  # height at first, in pixels; its share; width
+
+
+class Aside(QWidget):
+    """The cell beside the pictures: what their colours mean, and *Accept*."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
+        self.words = QLabel(_WAITING)
+        self.words.setWordWrap(True)
+        self.words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self.accept = FittingButton("Accept")
+        layout = QVBoxLayout(self)
+        layout.setSpacing(12)
+        layout.addStretch(1)
+        layout.addWidget(self.legend, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(self.words)
+        layout.addWidget(self.accept)
+        layout.addStretch(1)
+        self.show_for(recommended=False, words=_WAITING)
+
+    def show_for(self, *, recommended: bool, words: str) -> None:
+        """Say what there is to say, with a recommendation to be accepted or without."""
+        self.legend.setVisible(recommended)
+        self.accept.setVisible(recommended)
+        self.words.setText(words)
 
 
 class SideBySide(QDialog):
@@ -164,7 +203,7 @@ class SideBySide(QDialog):
 
     # A candidate was picked: its 0-based place in what ``set_pictures`` was given.
     candidate_chosen = Signal(int)
-    accept_requested = Signal()  # the recommended mask was picked
+    accept_requested = Signal()  # the recommended mask shall be kept
     action_requested = Signal(
         str
     )  # the key of another act was pressed in this window; the act's name
@@ -186,12 +225,15 @@ class SideBySide(QDialog):
         self._tiles = QWidget()
         self._grid = QGridLayout(self._tiles)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._hint = QLabel(_WAITING)
+        self.aside = Aside()
+        self.aside.accept.clicked.connect(_plain(self._on_accept))
+        self._hint = QLabel()
         self._hint.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self._tiles, 1)
         layout.addLayout(self._bottom())
-        self.resize(1100, 640)
+        self._fitted = False
+        self._place()
 
     def _bottom(self) -> QHBoxLayout:
         layout = QHBoxLayout()
@@ -222,6 +264,9 @@ class SideBySide(QDialog):
         self._shortcuts = []
         for position, key in enumerate(pick_keys):
             self._bind(key, partial(self._press, position))
+        for position in range(5):  # as in the viewer
+            if str(position + 1) not in {*pick_keys, accept_key, *(others or {}).values()}:
+                self._bind(str(position + 1), partial(self._press, position))
         self._bind(accept_key, self._on_accept)
         for action, key in (others or {}).items():
             self._bind(key, partial(self.action_requested.emit, action))
@@ -262,7 +307,9 @@ class SideBySide(QDialog):
         for tile, (picture, _) in zip(self.pictures, shown, strict=True):
             tile.set_picture(picture)
         self._label()
-        self._hint.setText(_HINT if shown else _WAITING)
+        self._hint.setText(_HINT if shown else "")
+        words = _WAITING if not shown else _FRAMES if self._recommended else _BLIND
+        self.aside.show_for(recommended=self._recommended, words=words)
         self._place()
 
     def clear(self) -> None:
@@ -271,8 +318,11 @@ class SideBySide(QDialog):
 
     def _label(self) -> None:
         """Write each picture's words and key under it."""
-        keys = [self._accept_key] if self._recommended else []
+        self.aside.accept.setText(with_key("Accept", self._accept_key))
+        keys = [""] if self._recommended else []
         keys += [*self._pick_keys, *[""] * len(self._words)]
+        if len(keys) > 4 and not self._recommended and not keys[4]:
+            keys[4] = "5"  # the fifth of a blind round
         texts = [with_key(words, key) for words, key in zip(self._words, keys, strict=False)]
         longest = max(texts, key=len, default="")  # one height of words: one scale of pictures
         for tile, text in zip(self.pictures, texts, strict=True):
@@ -292,12 +342,22 @@ class SideBySide(QDialog):
             self.accept_requested.emit()
 
     def _on_picture(self, place: int) -> None:
-        if self._recommended and place == 0:
-            self.accept_requested.emit()
+        if self._recommended and place == 0:  # to take it ends the object: not by a slip
+            self._hint.setText(f"This one is recommended: {self.aside.accept.text()} keeps it.")
         else:
             self.candidate_chosen.emit(self._order[place - self._recommended])
 
     # ------------------------------------------------------------------ arranging
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Be as large as the screen allows when shown first."""
+        screen = self.screen()
+        if not self._fitted and screen is not None:
+            self._fitted = True
+            room = screen.availableGeometry()
+            height = min(_LARGEST, _OF_SCREEN * room.height())
+            self.resize(round(min(_ASPECT * height, 0.95 * room.width())), round(height))
+        super().showEvent(event)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Use the window's shape for the largest pictures."""
@@ -325,10 +385,9 @@ class SideBySide(QDialog):
 
     def _place(self) -> None:
         """Choose the number of columns that makes the pictures largest."""
-        count = len(self.pictures)
-        if not count:
-            return
-        height, width = self._shape[:2]
+        cells = [*self.pictures, self.aside]
+        count = len(cells)
+        height, width = self._shape[:2] or (1, 1)
         words = 2 * self.fontMetrics().lineSpacing()
 
         def scale(columns: int) -> float:
@@ -340,8 +399,11 @@ class SideBySide(QDialog):
         if columns == self._columns and self._grid.count() == count:
             return
         self._columns = columns
-        for place, tile in enumerate(self.pictures):
-            self._grid.addWidget(tile, *divmod(place, columns))
+        for place, cell in enumerate(cells):
+            self._grid.addWidget(cell, *divmod(place, columns))
+        for place in range(max(self._grid.columnCount(), self._grid.rowCount())):
+            self._grid.setColumnStretch(place, int(place < columns))
+            self._grid.setRowStretch(place, int(place * columns < count))
 
 
 def _plain(action: Callable[[], object]) -> Callable[..., None]:
