@@ -318,7 +318,7 @@ class SideBySide(QDialog):
 
     def _label(self) -> None:
         """Write each picture's words and key under it."""
-        self.aside.accept.setText(with_key("Accept", self._accept_key))
+        self.aside.accept.set_texts(with_key("Accept", self._accept_key), "Accept")
         keys = [""] if self._recommended else []
         keys += [*self._pick_keys, *[""] * len(self._words)]
         if len(keys) > 4 and not self._recommended and not keys[4]:
@@ -343,7 +343,7 @@ class SideBySide(QDialog):
 
     def _on_picture(self, place: int) -> None:
         if self._recommended and place == 0:  # to take it ends the object: not by a slip
-            self._hint.setText(f"This one is recommended: {self.aside.accept.text()} keeps it.")
+            self._hint.setText("This one is recommended; Accept keeps it.")
         else:
             self.candidate_chosen.emit(self._order[place - self._recommended])
 
