@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from napari_spa.io.files import JsonError, atomic_path, read_json
 from napari_spa.viewer.actions import ACTION_TITLES, DEFAULT_KEYS, changed_keys, read_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from qtpy.QtCore import QTimer
@@ -295,7 +297,8 @@ def _napari_model(problems: list[str]) -> Any:
     except ImportError:  # before napari 0.9
         return None
     try:
-        model = get_plugin_settings(PLUGIN)
+        with _known_plugins():
+            model = get_plugin_settings(PLUGIN)
     except KeyError:  # the plugin is switched off, or npe2 knows no `configurations`
         return None
     except Exception as error:  # noqa: BLE001  it reads files and environment: anything may come
@@ -308,6 +311,25 @@ def _napari_model(problems: list[str]) -> Any:
         for entry in entries
     )
     return model if complete else None  # an older manifest is installed
+
+
+@contextmanager
+def _known_plugins() -> Iterator[None]:
+    """Let napari make its settings from the manifests that it read when it started.
+
+    It would read those of all plugins again, which takes as long as the dock takes to be made.
+    """
+    from npe2 import PluginManager
+
+    manager: Any = PluginManager.instance()
+    if PLUGIN not in manager:  # where no viewer was made yet, say
+        yield
+        return
+    manager.discover = lambda *_, **__: 0
+    try:
+        yield
+    finally:
+        del manager.discover
 
 
 def _write_model(model: Any, entries: Entries) -> None:

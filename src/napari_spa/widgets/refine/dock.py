@@ -90,7 +90,10 @@ class RefineDock(QWidget):
         self._busy_since: float | None = None
         self._keys: KeyBindings | None = None
         self._numbers: tuple[object, KeyBindings] | None = None
-        self._layout = LayoutFilter(self)
+        self._layout: LayoutFilter | None = None
+        # Not while the dock is made, which sends thousands of events.
+        self._layout_due = later(self, self._follow_layout)
+        self._layout_due.start()
         self._peeked = 0  # the candidate that was looked at last
         self._ready_due = later(self, self.controller.get_ready)
         self._connect()
@@ -167,7 +170,7 @@ class RefineDock(QWidget):
             "export": self._accept_and_export,
             "fill": self._fill,
             "hover": self._switch_hover,
-            "help": parts.help.help.show_beside,
+            "help": parts.help.open_help,
         }
         for position in range(4):
             actions[f"pick_{position + 1}"] = partial(self._choose_at, position)
@@ -208,6 +211,9 @@ class RefineDock(QWidget):
             self.store.save(**changes)
         except SpaError as error:
             self._on_failed(str(error))
+
+    def _follow_layout(self) -> None:
+        self._layout = LayoutFilter(self)
 
     def _make_session(self, model: str) -> RefinementSession:
         from napari_spa.viewer.annotation.model import make_session
@@ -429,7 +435,9 @@ class RefineDock(QWidget):
             self._keys.release()
         if self._numbers is not None:
             self._numbers[1].release()
-        self._layout.release()
+        self._layout_due.stop()
+        if self._layout is not None:
+            self._layout.release()
         self.parts.side_by_side.close()
         self.store.changed.disconnect(self._apply)
         self.store.close()

@@ -99,11 +99,24 @@ class KeyHelpButton(FittingButton):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("?", parent=parent)
-        self.help = KeyHelp(self)
+        self._help: KeyHelp | None = None
+        self._listed: tuple[Mapping[str, tuple[str, str]], Mapping[str, Sequence[str]]] = {}, GROUPS
         self.setToolTip("Show all keys.")
         self.setAccessibleName("Show all keys")
         self.setSizePolicy(self.sizePolicy().Policy.Fixed, self.sizePolicy().Policy.Fixed)
-        self.clicked.connect(self.help.show_beside)
+        self.clicked.connect(self.open_help)
+
+    @property
+    def help(self) -> KeyHelp:
+        """The list; made when it is needed first, as it takes a hundred labels."""
+        if self._help is None:
+            self._help = KeyHelp(self)
+            self._help.set_actions(*self._listed)
+        return self._help
+
+    def open_help(self) -> None:
+        """Open the list."""
+        self.help.show_beside()
 
     def set_actions(
         self,
@@ -111,7 +124,9 @@ class KeyHelpButton(FittingButton):
         groups: Mapping[str, Sequence[str]] = GROUPS,
     ) -> None:
         """List other acts; see `KeyHelp.set_actions`."""
-        self.help.set_actions(actions, groups)
+        self._listed = dict(actions), groups
+        if self._help is not None:
+            self._help.set_actions(actions, groups)
 
 
 def _column(groups: Sequence[QWidget]) -> QWidget:
