@@ -31,6 +31,10 @@ _NARROWEST = 110  # a card, in pixels, where as many as three are in a row
 _LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.presentation writes
 
 
+FURTHER_KEYS = {4: "5"}
+"""The key of the fifth mask of a blind round, by its place: numbers choose too."""
+
+
 class CandidateCard(QFrame):
     """One candidate: a button with its picture, and a switch for its shapes."""
 
@@ -268,7 +272,7 @@ class CandidateGrid(QWidget):
 
     def _keys_at(self, position: int) -> tuple[str, str]:
         pick, toggle = ((*keys, *[""] * 10)[position] for keys in self._keys)
-        return pick, toggle
+        return pick or FURTHER_KEYS.get(position, ""), toggle
 
     def _need_cards(self, count: int) -> None:
         for position in range(len(self.cards), count):

@@ -26,7 +26,7 @@ from napari_spa.widgets.common.buttons import (
     show_key,
     with_key,
 )
-from napari_spa.widgets.refine.candidates import LETTERS, LegendRow
+from napari_spa.widgets.refine.candidates import FURTHER_KEYS, LETTERS, LegendRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -320,9 +320,10 @@ class SideBySide(QDialog):
         """Write each picture's words and key under it."""
         self.aside.accept.set_texts(with_key("Accept", self._accept_key), "Accept")
         keys = [""] if self._recommended else []
-        keys += [*self._pick_keys, *[""] * len(self._words)]
-        if len(keys) > 4 and not self._recommended and not keys[4]:
-            keys[4] = "5"  # the fifth of a blind round
+        keys += [
+            key or FURTHER_KEYS.get(place, "")
+            for place, key in enumerate([*self._pick_keys, *[""] * len(self._words)])
+        ]
         texts = [with_key(words, key) for words, key in zip(self._words, keys, strict=False)]
         longest = max(texts, key=len, default="")  # one height of words: one scale of pictures
         for tile, text in zip(self.pictures, texts, strict=True):
