@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -15,6 +16,7 @@ from qtpy.QtCore import QObject
 from scipy import ndimage
 
 from napari_spa.core.mixture import fit_size_prior
+from napari_spa.core.objects import mask_outlines
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Region
@@ -29,7 +31,6 @@ from napari_spa.viewer.layers.planes import (
     shown_plane,
     spatial_shape,
 )
-from napari_spa.viewer.layers.polygons import border_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,9 +103,9 @@ class AutomaticSegmentation(QObject):
 
             def seen(found: Found) -> None:
                 nonlocal shown
-                mask, region = found.mask.pixels, found.mask.region
-                nothing = np.zeros_like(mask)
-                lines.extend(border_lines(mask, nothing, (region.row, region.column))[0])
+                corner = found.mask.region.row, found.mask.region.column
+                for ring in chain(*mask_outlines(found.mask.pixels, corner)):
+                    lines.append(np.concatenate([ring, ring[:1]]) - 0.5)
                 if time.monotonic() - shown > _LOOK_S:
                     handle.report(tuple(lines))
                     shown = time.monotonic()
