@@ -336,6 +336,16 @@ def test_a_folder_teaches_the_chosen_profile_once_for_each_object(
         folder.release()
 
 
+def test_who_is_chosen_while_teach_is_off_is_told(open_dock, people, qtbot):
+    _, dock = open_dock()
+    settle(qtbot, dock)
+    choose(qtbot, dock, 1)
+    assert "learns nothing" not in dock.parts.status.text()
+    dock.controller.profiles.set_teaching(False)
+    choose(qtbot, dock, 2)
+    assert "Ben learns nothing for now: Teach was switched off" in dock.parts.status.text()
+
+
 def test_an_image_of_another_kind_is_said(open_dock, qtbot):
     viewer, dock = open_dock()
     viewer.add_image(image(), name="grey")

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.refine.preference.update import merge_profiles, start_from
-from napari_spa.viewer.profiles.active import recent_profile, remember_profile
+from napari_spa.viewer.profiles.active import recent_profile, remember_profile, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,6 +60,12 @@ class ProfileActions(QObject):
         self._profiles.use(path)
         self.setting_wanted.emit("" if path is None else str(path))
         self._start_again(before)
+        if path is not None and not self._profiles.teaching:
+            entry = self._profiles.entry
+            name = shortened(path.stem if entry is None else entry.name)
+            self._controller.status_message.emit(
+                f"{name} learns nothing for now: Teach was switched off in Options."
+            )
 
     # ------------------------------------------------------------------ in the store
 
