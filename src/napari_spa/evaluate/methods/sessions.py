@@ -10,6 +10,7 @@ import numpy as np
 from napari_spa.core.types import Click, MixtureParameters
 from napari_spa.errors import InputError
 from napari_spa.evaluate.users import Observation, Pick
+from napari_spa.refine.session.prompt_validation import check_prompts
 from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class _Stage:
             session.set_image(self._image)  # again, so no target's seeds depend on another's
             points, labels = [(click.row, click.column)], [click.label]
             edges = _edges(box) if box is not None else None
-            session.start(points=points, labels=labels, box=edges, mixture=self._start)
+            prompts = check_prompts(points, labels, edges, None, session.sampler.shape)
+            session.start_with(prompts, mixture=self._start)
             self._prompts, self._seconds = (click, box), sum(session.seconds.values())
         while session.can_undo:
             session.undo()

@@ -13,6 +13,7 @@ from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.appearance import Appearance, Patch, moved
 from napari_spa.refine.engine.config import Progress, silent
+from napari_spa.refine.session.prompt_validation import check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -128,10 +129,9 @@ def _start(
     mixture: MixtureParameters | None,
     progress: Progress = silent,
 ) -> Proposal:
+    prompts = check_prompts(deep_points(mask), None, None, mask, session.sampler.shape)
     view = session.view_of(mask)
-    return session.start(
-        deep_points(mask), mask=mask, view=view, mixture=mixture, progress=progress
-    )
+    return session.start_with(prompts, view=view, mixture=mixture, progress=progress)
 
 
 def propagate(

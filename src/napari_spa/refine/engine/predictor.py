@@ -278,6 +278,7 @@ class SpaPredictor:
         progress(0.95, "grouping the samples")
         evidence = asked.said.evidence.within(self.sampler.shape)
         said = replace(asked.said, evidence=evidence)
+        asked = replace(asked, said=said)
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
         samples = Samples(
@@ -292,12 +293,10 @@ class SpaPredictor:
         proposal, order = build_proposal(
             samples,
             alternatives := self._alternatives(samples, others),
+            asked,
             config=self.spa.config,
             shape=self.sampler.shape,
-            number=asked.number,
-            evidence=evidence,
             guide=self.sampler.read,
-            given=asked.given,
         )
         signs = signs_of(samples, others, evidence, self.spa.config, self.sampler.shape)
         signs |= {"clicks": math.log1p(len(said.clicks)), "picks": math.log1p(asked.picks)}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import BoolArray, Box
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis
+    from napari_spa.refine.engine.round import Asked
     from napari_spa.refine.engine.view import FieldOfView
 
 
@@ -32,13 +33,11 @@ _REACH = 0.06  # deviation of a label's flow into its surroundings, as a share o
 def build_proposal(
     samples: Samples,
     alternatives: Alternatives,
+    asked: Asked,
     *,
     config: SpaConfig,
     shape: tuple[int, int],
-    number: int,
-    evidence: Evidence,
     guide: Callable[[FieldOfView, int], FloatArray],
-    given: LocalMask | None = None,
 ) -> tuple[Proposal, list[int]]:
     """Bring the mean and the alternatives to full resolution and compare them.
 
@@ -48,28 +47,24 @@ def build_proposal(
     ----------
     samples, alternatives
         The round's, and what was chosen to be offered.
+    asked : Asked
+        The round; all that is shown agrees with what was said.
     config : SpaConfig
         Says what is averaged, and its threshold.
     shape : (int, int)
         Rows and columns of the image.
-    number : int
-        Of the round.
-    evidence : Evidence
-        What was said, in image pixels; all that is shown agrees with it.
     guide : callable
         Gives the image over a view on a grid of a size, (S, S, C) float32.
-    given : LocalMask or None
-        What is recommended, whatever the mean says.
     """
-    view, options = samples.view, alternatives.options
+    view, options, evidence = samples.view, alternatives.options, asked.said.evidence
     mean, threshold = samples.mean(config)
     here = [option.probability for option in options if option.hypothesis is None]
     thresholds = [threshold] + [0.5] * len(here)
     maps = np.stack([mean, *here])
     full = obedient(maps, thresholds, view, shape, evidence, guide)
     region = view.region(shape)
-    if given is not None:
-        full, region = _recommending(given, full, region, threshold)
+    if asked.given is not None:
+        full, region = _recommending(asked.given, full, region, threshold)
     recommended = full[0] > threshold
     near = iter(full[1:] > 0.5)
     offered = []
@@ -87,7 +82,7 @@ def build_proposal(
         shape=shape,
         threshold=threshold,
         uncertainty=1.0,  # until it is appraised
-        round=number,
+        round=asked.number,
         candidates=tuple(offered[k] for k in order),
     )
     return proposal, order

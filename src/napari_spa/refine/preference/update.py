@@ -89,7 +89,6 @@ def learn(
     log_area_ratio: float | None = None,
     image: str = "",
     size: AcceptedSize | None = None,
-    kind: str = "",
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
 
@@ -122,7 +121,6 @@ def learn(
         objects=profile.objects + (log_area_ratio is not None),
         log_growth=profile.log_growth + (log_area_ratio or 0.0),
         sizes=remember(profile.sizes, size),
-        kinds=tuple(dict.fromkeys((*profile.kinds, *filter(None, [kind])))),
     )
 
 

@@ -221,7 +221,6 @@ class RefinementSession:
         *,
         exact: bool = False,
         view: FieldOfView | None = None,
-        mixture: MixtureParameters | None = None,
         progress: Progress = silent,
     ) -> Proposal:
         """Start an object from points, a box or a rough mask.
@@ -240,14 +239,26 @@ class RefinementSession:
             Whether the mask is recommended as it is in round 1, with alternatives around it.
         view : FieldOfView or None
             Field of view; chosen from the prompts by default.
-        mixture : MixtureParameters or None
-            Preference to start from; the model's and the profile's by default.
         """
         self._need_image()
         prompts = check_prompts(points, labels, box, mask, self._predictor.sampler.shape)
         if exact and prompts.mask is None:
             raise InputError("there is no mask to recommend exactly; give start(mask=...).")
-        prompts = replace(prompts, exact=exact)
+        return self.start_with(replace(prompts, exact=exact), view=view, progress=progress)
+
+    def start_with(
+        self,
+        prompts: Prompts,
+        *,
+        view: FieldOfView | None = None,
+        mixture: MixtureParameters | None = None,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Start an object from prompts that were checked.
+
+        ``mixture`` is the preference to start from; the model's and the profile's by default.
+        """
+        self._need_image()
         begun = time.perf_counter()
         if view is None:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
@@ -441,7 +452,7 @@ class RefinementSession:
         shown = self._rounds.show(state)
         proposal = shown.proposal
         held = replace(state, mixture=self._predictor.moved(state.mixture, shown.shift))
-        profile_update = partial(
+        learn_from = partial(
             learn,
             state=held,
             model=self.model.identity,
@@ -449,8 +460,14 @@ class RefinementSession:
             log_area_ratio=None if self._first is None else log_area_ratio(self._first, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
-            kind=self.sampler.image_plane.kind,
         )
+        kind = self.sampler.image_plane.kind
+
+        def profile_update(profile: PreferenceProfile | None) -> PreferenceProfile:
+            learnt = learn_from(profile)
+            kinds = (*learnt.kinds, kind) if kind else learnt.kinds
+            return replace(learnt, kinds=tuple(dict.fromkeys(kinds)))
+
         self.profile = profile_update(self.profile)
         self._accepted, self._profile_update = True, profile_update
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)

@@ -318,7 +318,6 @@ class AutomaticSegmentation(QObject):
                     group=group,
                     source=None if source is None else dict(source),
                     class_name=controller.classes.current,
-                    native_undo=False,
                 )
         except SpaError as error:
             controller.failed.emit(str(error))

@@ -289,7 +289,7 @@ class AnnotatedImage:
             raise InputError("there is no active object; click on one.")
         shown = active.shown
         part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
-        with self.bare():
+        with self.bare(), self.mask.undoable():
             self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
         self.drop()
@@ -306,40 +306,15 @@ class AnnotatedImage:
         group: int | None = None,
         source: dict[str, Any] | None = None,
         class_name: str = "",
-        native_undo: bool = True,
     ) -> Change:
-        """Write an object on a plane: labels, table and log.
+        """Write an object on a plane: labels, table and log; ``InputError`` if no pixel is left.
 
-        Parameters
-        ----------
-        number : int
-            Of the object.
-        part : Part
-            From :func:`part_of`.
-        mask : LocalMask
-            Its pixels.
-        overlap : {"protect", "replace"}
-            What becomes of other objects' pixels.
-        group : int or None
-            Changes of one group are taken back together.
-        source : dict or None
-            For the log, how the plane was looked at, where no round of it was shown.
-        class_name : str
-            The class of an object that is new.
-        native_undo : bool
-            Whether napari's own undo takes it back as well, which costs time.
-
-        Returns
-        -------
-        Change
-
-        Raises
-        ------
-        InputError
-            When no pixel is left for it.
+        ``part`` is from :func:`part_of`; changes of one group are taken back together;
+        ``source`` says for the log how the plane was looked at, where no round of it was shown;
+        an object that is new is of the class.
         """
         self.end_edit()
-        with self.bare(), self.mask.undoable() if native_undo else nullcontext():
+        with self.bare():
             change = self.annotation.commit(
                 number, part, mask, overlap=overlap, group=group, class_name=class_name
             )

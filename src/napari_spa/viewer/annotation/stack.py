@@ -250,9 +250,10 @@ class StackPropagation(QObject):
         part = part_of(plane, found.proposal, found.decisions, status)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
         try:
-            annotated.write(
-                number, part, mask, self._controller.overlap, group=group, source=source
-            )
+            with annotated.bare(), annotated.mask.undoable():
+                annotated.write(
+                    number, part, mask, self._controller.overlap, group=group, source=source
+                )
         except InputError as error:
             self._controller.failed.emit(str(error))
             return

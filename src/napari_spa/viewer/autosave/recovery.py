@@ -231,7 +231,6 @@ def _add(annotated: AnnotatedImage, objects: _Pixels, number: int) -> int:
                     "protect",
                     group=group,
                     class_name=held.class_name,
-                    native_undo=False,
                 )
             kept = annotated.annotation.pixels(number, part.plane)
             left_out += mask.area - (0 if kept is None else kept.area)
