@@ -45,7 +45,7 @@ def _gated(name):
     return act
 
 
-for _name in ("start", "pick", "restore", "set_view"):
+for _name in ("start_with", "pick", "restore", "set_view"):
     setattr(GatedSession, _name, _gated(_name))
 
 

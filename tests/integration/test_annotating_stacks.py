@@ -180,11 +180,11 @@ class InViewer:
         self.shown(lambda: self.dock.prompt_controller.click(tuple(world), label, aim="current"))
 
     def undo(self):
-        if self.controller.can_undo:
+        if self.dock.objects.undoing.can_undo:
             self.shown(self.acts["undo"].click)
 
     def redo(self):
-        if self.controller.can_redo:
+        if self.dock.objects.undoing.can_redo:
             self.shown(self.acts["redo"].click)
 
     def accept(self):
@@ -206,7 +206,7 @@ class InViewer:
         self.dock.parts.objects.delete_requested.emit(number)
 
     def undo_objects(self):
-        self.controller.undo_requested.emit()
+        self.dock.objects.undoing.undo_act()
 
     def redo_objects(self):
         self.acts["redo"].click()

@@ -12,7 +12,7 @@ from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import ProfileStore
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.annotation.model import rehearse
+from napari_spa.viewer.annotation.round import rehearse
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()

@@ -241,7 +241,7 @@ def test_going_on_where_one_was(open_docks, folder, qtbot):
     assert refine_dock.controller.active.shown.proposal.round == 2
     np.testing.assert_array_equal(refine_dock.controller.active.shown.proposal.mask, before)
     np.testing.assert_array_equal(refine_dock.controller.current.mask.store.data, labels)
-    assert refine_dock.controller.can_undo
+    assert refine_dock.objects.undoing.can_undo
     refine_dock.controller.accept()
     assert sorted(refine_dock.controller.current.annotation.objects) == [1, 2]
     assert dock.controller.items["stack.tif"].status == "in progress"

@@ -102,7 +102,7 @@ def test_a_click_elsewhere_accepts_and_one_undo_takes_both_back(open_dock, qtbot
     assert not (labels(dock) == 2).any()
     again = play(qtbot, dock, dock.parts.action_buttons["undo"].click)  # its own round
     np.testing.assert_array_equal(again.mask, first.mask)
-    assert not dock.controller.can_undo
+    assert not dock.objects.undoing.can_undo
 
 
 def test_a_click_in_reach_corrects(open_dock, qtbot):
@@ -240,7 +240,7 @@ def test_a_discarded_object_comes_back_with_its_rounds(open_dock, qtbot):
     assert not (labels(dock) == 2).any()
     play(qtbot, dock, undo.click)
     assert_state(dock, before)
-    assert dock.controller.can_redo
+    assert dock.objects.undoing.can_redo
     log = dock.controller.autosave.log_of(dock.controller.current)
     dock.controller.autosave.flush()
     logged = read_journal(read_records(log), ArraySurface(np.zeros(labels(dock).shape, np.uint32)))
@@ -276,7 +276,7 @@ def test_undo_takes_back_what_was_painted_before_what_came_before(open_dock, qtb
             np.testing.assert_array_equal(labels(dock), expected)
             counted = {number: one.area for number, one in objects(dock).items()}
             assert counted == {n: int((expected == n).sum()) for n in np.unique(expected) if n}
-    assert not dock.controller.can_redo
+    assert not dock.objects.undoing.can_redo
     layer.undo()  # napari's own: what is left to take back is right all the same
     undo.click()
     np.testing.assert_array_equal(labels(dock), seen[1])

@@ -63,8 +63,8 @@ def test_a_killed_window_leaves_the_object_in_the_round_it_was_in(open_dock, qtb
     assert shown.round == 2
     np.testing.assert_array_equal(dock.controller.current.mask.layer.data, np.load(labels))
     assert viewer.dims.current_step[0] == 1
-    assert dock.controller.can_undo
-    assert dock.controller.can_redo
+    assert dock.objects.undoing.can_undo
+    assert dock.objects.undoing.can_redo
     assert dock.controller.session.profile.picks == 1
     again = play(qtbot, dock, dock.controller.redo)
     assert again.round == 3
@@ -232,7 +232,7 @@ def test_a_dock_that_is_opened_again_goes_on_with_its_layer(open_dock, qtbot, pa
     again = RefineDock(viewer, make_session)
     qtbot.addWidget(again)
     try:
-        qtbot.waitUntil(lambda: again.controller.can_undo, timeout=30_000)
+        qtbot.waitUntil(lambda: again.objects.undoing.can_undo, timeout=30_000)
         qtbot.waitUntil(lambda: not again.controller.busy, timeout=30_000)
         assert [each for each in viewer.layers if isinstance(each, Labels)] == [layer]
         assert again.controller.current.mask.owns(layer)

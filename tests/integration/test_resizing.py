@@ -82,7 +82,7 @@ def test_dragged_back_it_is_as_before(dock, qtbot):
     dock.parts.size_slider.slider.setSliderDown(False)
     qtbot.waitUntil(lambda: not dock.controller.busy, timeout=60_000)
     assert in_image(dock) == first.area
-    assert not dock.controller.can_undo
+    assert not dock.objects.undoing.can_undo
     assert dock.controller.accept()
 
 

@@ -14,6 +14,7 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.preference.update import PRIOR_PICKS
+from napari_spa.refine.session.prompt_validation import check_prompts
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import Phase
 
@@ -412,12 +413,13 @@ def test_a_view_to_start_in_is_checked(session, view):
 
 
 def test_a_first_click_is_answered_by_the_network_itself_and_moved_by_what_was_learnt():
-    def shown(seed, points=((30, 40),), **start):
+    def shown(seed, points=((30, 40),), box=None, mixture=None):
         session = RefinementSession(
             make_model(seed=3), seed=seed, config=EngineConfig(samples=12, answer=1.0)
         )
         session.set_image(IMAGE)
-        session.start(points=points, view=FieldOfView(0, 0, 64, 64), **start)
+        prompts = check_prompts(points, None, box, None, session.sampler.shape)
+        session.start_with(prompts, view=FieldOfView(0, 0, 64, 64), mixture=mixture)
         return session
 
     one, other = shown(0), shown(1)

@@ -174,7 +174,7 @@ def test_an_object_that_cannot_be_started_anew_comes_back_as_it_was(annotator, e
     assert active.shown.proposal.round == before.shown.proposal.round == 2
     np.testing.assert_array_equal(active.shown.proposal.mask, before.shown.proposal.mask)
     np.testing.assert_array_equal(labels(annotated), seen)
-    assert annotator.controller.can_undo
+    assert annotator.actions.undoing.can_undo
 
 
 # ---------------------------------------------------------------------- a painted stroke

@@ -230,7 +230,7 @@ class Patch:
         return Patch(self.plane, self.pixels, self.after, self.before)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Change:
     """One act on the objects: what it did to pixels and to the table."""
 

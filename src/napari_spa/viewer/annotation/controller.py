@@ -16,21 +16,21 @@ from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
-from napari_spa.viewer.annotation.click_target import click_target
-from napari_spa.viewer.annotation.image import same_acts
+from napari_spa.viewer.annotation.click_target import click_target, image_on_show
 from napari_spa.viewer.annotation.images import AnnotatedImages
-from napari_spa.viewer.annotation.model import ActiveModel, make_session, rehearse
 from napari_spa.viewer.annotation.round import (
+    ActiveModel,
     RenderedRound,
     RoundRenderer,
     WaitingActs,
     display_record,
+    make_session,
     render_round,
 )
 from napari_spa.viewer.autosave.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs, old_objects
-from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, show_plane
+from napari_spa.viewer.layers.planes import image_plane_of, pixel_side
 from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, DroppedObject
-    from napari_spa.viewer.annotation.model import SessionFactory
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, SessionFactory
 
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
 
@@ -69,9 +69,9 @@ class AnnotationController(QObject):
     proposed = Signal(object, object)
     masked = Signal(object)  # the mask in the image is this ``RenderedRound``'s from now on
     cleared = Signal()  # there is no active object any more
+    undo_requested = Signal()  # take back what was done last: a round, or an act on objects
+    redo_requested = Signal()  # do again what was taken back last
     objects_changed = Signal()  # accepted objects changed, or another image is annotated
-    undo_requested = Signal()  # there is no round to go to: what was done to objects is meant
-    redo_requested = Signal()  # there is no round to go to: what was done to objects is meant
     status_message = Signal(str)  # what happened or what to do next, in one sentence
     failed = Signal(str)  # what went wrong, in one sentence
     _troubled = Signal(str)  # from the logs' threads, as the next
@@ -121,7 +121,6 @@ class AnnotationController(QObject):
         self.waiting.changed.connect(self._on_waiting)
         self.worker.busy_changed.connect(self.waiting.go_on)
         self._round.done.connect(self.waiting.go_on)
-        self._undone: RenderedRound | None = None  # the first round that undo stopped at
 
     def get_ready(self) -> None:
         """Make the layers and load the model before the first click; no one waits for it.
@@ -138,12 +137,7 @@ class AnnotationController(QObject):
             old_objects.spare()
         if not unready or self.session is not None or self.busy:
             return
-        load = self.model.loader()
-
-        def job(progress: Progress) -> None:
-            rehearse(load(progress), progress)
-
-        self.worker.submit_idle(job)
+        self.worker.submit_idle(self.model.rehearsal())
 
     # ------------------------------------------------------------------ what it is now
 
@@ -211,58 +205,12 @@ class AnnotationController(QObject):
         return self.model.session
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is an earlier round, or an act on the objects to take back."""
-        if self.choosing:
-            return self.follows or (self.session is not None and self.session.can_undo)
-        if self.current is None:
-            return False
-        back = self.returns is not None or self.current.unpaints
-        return back or self.current.annotation.last_change is not None
-
-    @property
-    def returns(self) -> DroppedObject | None:
-        """The discarded object that undo brings back: nothing was done or painted since."""
-        annotated = self.current
-        dropped = None if annotated is None else annotated.discarded
-        if annotated is None or dropped is None or annotated.active is not None:
-            return None
-        since = annotated.unpaints and annotated.mask.strokes > dropped.strokes
-        return dropped if dropped.after is annotated.annotation.last_change and not since else None
-
-    @property
     def follows(self) -> bool:
         """Whether the click that started the current object also accepted the one before."""
         annotated, active = self.current, self.active
         if annotated is None or active is None or annotated.annotation.last_change is None:
             return False
-        return annotated.followed.get(active.number) is annotated.annotation.last_change
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is an undone round or act."""
-        if self.choosing:
-            return self.accepts_again or (self.session is not None and self.session.can_redo)
-        annotated = self.current
-        return annotated is not None and (
-            annotated.repaints or annotated.annotation.last_undone is not None
-        )
-
-    @property
-    def accepts_again(self) -> bool:
-        """Whether redo accepts the current object, which undo took back, as it was accepted."""
-        annotated, active = self.current, self.active
-        change = None if annotated is None else annotated.annotation.last_undone
-        part = None if change is None else change.accepted
-        if change is None or part is None or active is None or active.shown is None:
-            return False
-        timeline, there = active.shown.timeline, (active.number, active.plane)
-        return (
-            change.group is None
-            and not timeline.future
-            and there == (change.number, part.plane)
-            and same_acts(timeline.state.decisions, part.decisions)
-        )
+        return annotated.acts.followed.get(active.number) is annotated.annotation.last_change
 
     # ------------------------------------------------------------------ choosing
 
@@ -313,60 +261,12 @@ class AnnotationController(QObject):
         self.run(lambda session, progress: session.resize(size, progress=progress))
 
     def undo(self) -> None:
-        """Go back one round; with no current object, take the last act on objects back.
-
-        In the first round of an object whose click accepted the one before, take both back.
-        An object that was discarded last comes back.  Of acts that wait, the latest is dropped.
-        """
-        if self.waiting.take_back() or self.waits(self.undo, undo=True):
-            return
-        if self.choosing and self.session is not None and self.session.can_undo:
-            self.run(lambda session, progress: session.undo(progress=progress))
-        elif self.choosing and self.follows:
-            dropped = self._drop_held()
-            if dropped is not None and self.current is not None:
-                self.current.keep_ahead(dropped)
-            self.undo_requested.emit()
-        elif self.choosing:
-            self._undone, earlier = self.shown(), self.current
-            goes_on = earlier is not None and earlier.annotation.last_change is not None
-            then = ", and Undo goes on with what was done before it" if goes_on else ""
-            self.status_message.emit(f"This is the first round; Discard drops the object{then}.")
-        elif self.returns is not None:
-            self.bring_back(self.returns)
-        else:
-            self.undo_requested.emit()
+        """Take back what was done last; ``undo.UndoActions`` does it."""
+        self.undo_requested.emit()
 
     def redo(self) -> None:
-        """Take an undone round, or act on objects, again: an object is accepted as it was."""
-        if self.waits(self.redo):
-            return
-        if self.choosing and self.session is not None and self.session.can_redo:
-            self.run(lambda session, progress: session.redo(progress=progress))
-        elif self.accepts_again:
-            dropped = self._drop_held()
-            if dropped is not None and self.current is not None:
-                self.current.follow(dropped)
-            self.redo_requested.emit()
-        elif not self.choosing:
-            self.redo_requested.emit()
-
-    def bring_back(self, dropped: DroppedObject) -> None:
-        """Make an object the active one again, in the round it was in."""
-        annotated, active = self.current, dropped.active
-        if annotated is None:
-            return
-        if annotated.journal is not None and active.reopened:
-            annotated.journal.reopen(active.number, active.plane, ())
-        show_plane(self.viewer, annotated.image, active.plane)
-        annotated.follow(dropped)
-        self.begin(
-            annotated,
-            active,
-            lambda session, progress: session.restore(
-                dropped.decisions, undone=dropped.undone, learnt=active.learnt, progress=progress
-            ),
-        )
+        """Do again what was taken back last; ``undo.UndoActions`` does it."""
+        self.redo_requested.emit()
 
     def choose(self, index: int) -> None:
         """Choose among what is shown: a candidate, 0-based, or after them the recommendation.
@@ -408,8 +308,9 @@ class AnnotationController(QObject):
         self.selected = number
         profile = shown.session.accept(pixel_size=side).profile
         taught = self.profiles.learn(shown.session, known=known)
-        if taught is not None:
-            annotated.taught(taught)
+        change = annotated.annotation.last_change
+        if taught is not None and change is not None:
+            annotated.acts.taught[change] = taught
             if taught.path is None:
                 self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
@@ -427,11 +328,13 @@ class AnnotationController(QObject):
 
     def discard_active(self) -> None:
         """Drop the active object, as one of the acts that wait."""
-        undone = self.choosing and self.shown() is self._undone
-        dropped, annotated = self._drop_held(), self.current
+        annotated = self.current
+        stopped_at = None if annotated is None else annotated.acts.stopped_at
+        undone = self.choosing and self.shown() is stopped_at
+        dropped = self.drop_active()
         if undone:  # to get at what was done before it
             dropped = None
-        if annotated is not None and annotated.discard(dropped):
+        if annotated is not None and annotated.acts.discard(dropped, annotated.annotation):
             self.status_message.emit(f"Discarded; Undo brings it back. {HINT_START}")
         else:
             self.status_message.emit(HINT_START)
@@ -448,10 +351,10 @@ class AnnotationController(QObject):
         if model != self.model.name:
             self.waiting.clear()
             if self.active is not None:
-                self._drop_held()  # its rounds are of the model before
+                self.drop_active()  # its rounds are of the model before
             self.model.name = model
             for annotated in self.images:
-                annotated.forget_dropped()
+                annotated.acts.forget_dropped()
 
     # ------------------------------------------------------------------ living
 
@@ -541,13 +444,7 @@ class AnnotationController(QObject):
         annotated.take(active)
         self.selected = active.number
         self.status_message.emit("Segmenting…")
-        self.submit(job, partial(self._show_known if known else self._show, annotated))
-
-    def _show_known(self, annotated: AnnotatedImage, shown: RenderedRound) -> None:
-        """Show an object whose decisions are in the log already."""
-        if annotated.journal is not None:
-            annotated.journal.continued(shown.timeline)
-        self._show(annotated, shown)
+        self.submit(job, partial(self._show, annotated, known=known))
 
     def sees(self, annotated: AnnotatedImage, plane: Plane) -> bool:
         """Tell whether the session sees a plane of an image now, as the user looks at it."""
@@ -557,20 +454,20 @@ class AnnotationController(QObject):
             return False
         return session.phase is not Phase.NO_IMAGE and session.sampler is self._seen[0]
 
-    def _show(self, annotated: AnnotatedImage, shown: RenderedRound) -> None:
-        """Begin to show a round, and note it in the log."""
+    def _show(
+        self, annotated: AnnotatedImage, shown: RenderedRound, *, known: bool = False
+    ) -> None:
+        """Begin to show a round, and note it in the log, which may know its decisions already."""
+        if known and annotated.journal is not None:
+            annotated.journal.continued(shown.timeline)
         active = annotated.active
         if active is None:
             return
         self._seen = shown.session.sampler, (annotated, active.plane, active.look or annotated.look)
         self.autosave.begin(annotated, shown.session.model.identity)
         if annotated.journal is not None:
-            annotated.journal.shown(
-                active.number,
-                active.plane,
-                shown.timeline,
-                display_record(active.look or annotated.look, shown.session.sampler),
-            )
+            looked = display_record(active.look or annotated.look, shown.session.sampler)
+            annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
             if shown.blind:
                 annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
         self._round.begin(annotated.showing(shown, self.overlap, self.masked.emit), shown)
@@ -593,14 +490,7 @@ class AnnotationController(QObject):
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""
-        image = self.target()
-        if image is None:
-            from napari.layers import Image
-
-            hidden = any(isinstance(layer, Image) for layer in self.viewer.layers)
-            remedy = "make one visible" if hidden else "open one"
-            raise InputError(f"there is no image to be seen; {remedy} first.")
-        return image
+        return image_on_show(self.viewer.layers, self.current)
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
@@ -609,7 +499,7 @@ class AnnotationController(QObject):
             raise InputError("there is no active object; click on one.")
         return active.shown
 
-    def _drop_held(self) -> DroppedObject | None:
+    def drop_active(self) -> DroppedObject | None:
         """Drop the current object; an accepted one stays as it was accepted."""
         self._drop_work()
         annotated, active = self.current, self.active
@@ -617,7 +507,7 @@ class AnnotationController(QObject):
         if annotated is not None and active is not None:
             if annotated.journal is not None:
                 annotated.journal.discard(active.number)
-            annotated.followed.pop(active.number, None)
+            annotated.acts.followed.pop(active.number, None)
             annotated.drop()
         self.cleared.emit()
         return dropped
@@ -655,6 +545,11 @@ class AnnotationController(QObject):
             return False
         return True
 
+    def objects_did(self, sentence: str) -> None:
+        """Tell that objects changed, and how."""
+        self.objects_changed.emit()
+        self.status_message.emit(sentence)
+
     # ------------------------------------------------------------------ what happens to it
 
     def _on_lost(self, annotated: AnnotatedImage, sentence: str) -> None:
@@ -680,11 +575,10 @@ class AnnotationController(QObject):
         dropped = self.waiting.clear()  # they were meant for what would have come of it
         self._unstarted()
         if isinstance(error, SpaError):
-            self.failed.emit(f"{error} {dropped}".strip())
-            return
-        self.failed.emit(
-            f"something unexpected went wrong ({type(error).__name__}: {error}). {dropped}".strip()
-        )
+            words = str(error)
+        else:
+            words = f"something unexpected went wrong ({type(error).__name__}: {error})."
+        self.failed.emit(f"{words} {dropped}".strip())
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came; show the round that stays."""
@@ -694,11 +588,8 @@ class AnnotationController(QObject):
             annotated.show_sized(None)
             if active is not None and active.shown is not None:
                 self.proposed.emit(active.shown.proposal, active.shown)
-        if (
-            annotated is not None
-            and annotated.active is not None
-            and annotated.active.shown is None
-        ):
+        started = None if annotated is None else annotated.active
+        if annotated is not None and started is not None and started.shown is None:
             before, self._before = self._before, None
             if before is not None and before.shown is not None:
                 decisions = before.shown.timeline.state.decisions

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation.annotation import CHANGES_KEPT, Annotation
+from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts
+from napari_spa.viewer.annotation.round import ActRecord, DroppedObject
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
 from napari_spa.viewer.layers.planes import (
@@ -44,50 +45,9 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import Change, Patch, Status
     from napari_spa.refine.log.journal import Journal
     from napari_spa.refine.session.state import Decision
-    from napari_spa.viewer.annotation.round import RenderedRound
+    from napari_spa.viewer.annotation.round import ActiveObject, RenderedRound
     from napari_spa.viewer.layers.label_storage import LabelStore
     from napari_spa.viewer.layers.planes import Channels
-    from napari_spa.viewer.profiles.active import Taught
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ActiveObject:
-    """The object a user is working on."""
-
-    number: int  # its label
-    plane: Plane  # where it is
-    shown: RenderedRound | None = None  # its present round; None until the first one arrives
-    learnt: int = 0  # picks of it that the profile knows already
-    reopened: bool = False  # whether it was accepted before
-    # How its plane is looked at, from its start on: rounds are computed so.
-    look: DisplaySettings | None = None
-    blind: bool = False  # whether it is read blind, from its start on
-    taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
-    # Pixels that accepting the round on show would write: those of earlier objects are left out
-    # where they are protected.
-    area: int = 0
-
-    @property
-    def decided(self) -> bool:
-        """Whether it may be accepted: read blind, only once it was chosen."""
-        return self.shown is not None and (self.taken or not self.blind)
-
-    @property
-    def protected(self) -> int:
-        """Pixels of the round on show that stay with earlier objects."""
-        return 0 if self.shown is None else self.shown.mask.area - self.area
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DroppedObject:
-    """An object that was the active one, and how to make it so again."""
-
-    active: ActiveObject
-    decisions: tuple[Decision, ...]  # of all its rounds, undone ones too
-    undone: int  # how many of them are
-    follows: Change | None  # what the click that started it accepted
-    after: Change | None  # the last act on objects when it was dropped
-    strokes: int  # and the strokes that were painted since that act
 
 
 class AnnotatedImage:
@@ -123,11 +83,7 @@ class AnnotatedImage:
         # The object that is edited by hand, and where; the classes of the image's project.
         self.edited: tuple[int, Plane] | None = None
         self.classes_file: Path | None = None
-        # Of each object whose first click also accepted the one before it: that change.
-        self.followed: dict[int, Change] = {}
-        # What undo brings back, and what redo does after each act that was taken back.
-        self.discarded: DroppedObject | None = None
-        self.ahead: dict[Change, DroppedObject] = {}
+        self.acts = ActRecord()
         self._painted_after: Change | None = None  # the last act when strokes were painted
         self.mask.painted.connect(self._on_painted)
         self._viewer = viewer
@@ -138,8 +94,6 @@ class AnnotatedImage:
         self._flipped: int | None = None
         self._sized: LocalMask | None = None  # the recommendation as it is being resized
         self._source: str | None = None
-        self._taught: dict[Change, Taught] = {}
-        self._untaught: dict[Change, Taught] = {}  # what was taken back with the act
 
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is one of ours."""
@@ -209,7 +163,7 @@ class AnnotatedImage:
 
     def forget_pixels(self) -> None:
         """Take the image for another one: its pixels were replaced."""
-        self.forget_dropped()
+        self.acts.forget_dropped()
         self._source = None
 
     @property
@@ -422,18 +376,6 @@ class AnnotatedImage:
             self.journal.note("redo")
         return change
 
-    def taught(self, taught: Taught) -> None:
-        """Remember what the last act on objects taught a profile."""
-        change = self.annotation.last_change
-        if change is not None:
-            self._taught[change] = taught
-        while len(self._taught) > CHANGES_KEPT:
-            del self._taught[next(iter(self._taught))]
-
-    def taught_by(self, change: Change) -> Taught | None:
-        """Return what an act taught, once."""
-        return self._taught.pop(change, None)
-
     @property
     def unpaints(self) -> bool:
         """Whether the last that was done is a stroke on the mask."""
@@ -455,16 +397,6 @@ class AnnotatedImage:
         elif self._painted_after is not self.annotation.last_change:
             self.mask.forget_strokes(but=1)
         self._painted_after = self.annotation.last_change
-
-    def untaught(self, change: Change, taught: Taught) -> None:
-        """Remember what was taken back with an act, should the act be done again."""
-        self._untaught[change] = taught
-        while len(self._untaught) > CHANGES_KEPT:
-            del self._untaught[next(iter(self._untaught))]
-
-    def untaught_by(self, change: Change) -> Taught | None:
-        """Return what doing an act again should teach again, once."""
-        return self._untaught.pop(change, None)
 
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""
@@ -501,7 +433,7 @@ class AnnotatedImage:
         if active is None or active.shown is None:
             return None
         timeline, latest = active.shown.timeline, self.annotation.last_change
-        follows = self.followed.get(active.number)
+        follows = self.acts.followed.get(active.number)
         return DroppedObject(
             replace(active, shown=None),
             timeline.latest,
@@ -510,36 +442,6 @@ class AnnotatedImage:
             latest,
             self.mask.strokes,
         )
-
-    def discard(self, dropped: DroppedObject | None) -> bool:
-        """Let undo bring an object back; False where nothing was done since it came back last."""
-        if dropped is not None:
-            number, plane = dropped.active.number, dropped.active.plane
-            held, before = self.annotation.objects.get(number), self.discarded
-            part = None if held is None else held.on(plane)
-            known = [] if part is None else [part.decisions]
-            known += [] if before is None else [before.decisions]
-            if any(same_acts(dropped.decisions, decisions) for decisions in known):
-                dropped = None
-        self.discarded = dropped
-        return dropped is not None
-
-    def keep_ahead(self, dropped: DroppedObject) -> None:
-        """Let redo bring an object back after the act it follows, which undo is to take back."""
-        if self.annotation.last_undone is None:
-            self.ahead.clear()  # what was to come then does not come any more
-        if dropped.follows is not None:
-            self.ahead[dropped.follows] = dropped
-
-    def follow(self, dropped: DroppedObject) -> None:
-        """Remember again what the click that started an object accepted."""
-        if dropped.follows is not None:
-            self.followed[dropped.active.number] = dropped.follows
-
-    def forget_dropped(self) -> None:
-        """Let nothing that was dropped come back."""
-        self.discarded = None
-        self.ahead.clear()
 
     def drop(self) -> None:
         """Take away what is shown of the active object; objects stay as they were."""
@@ -563,7 +465,7 @@ class AnnotatedImage:
         layer, self.left = None if self.left is None else self.left[1](), None
         if layer is None or not self.mask.take_back(layer):
             self.mask.make()
-        self.forget_dropped()
+        self.acts.forget_dropped()
 
     def set_hidden(self, hidden: bool) -> None:
         """Hide all layers of ours, or show those again that were shown before."""
@@ -653,11 +555,6 @@ def _apart(axis: int, annotation: Annotation) -> bool:
     """Tell whether there are objects elsewhere along an axis than where it begins."""
     held = (part.plane for one in annotation.objects.values() for part in one.parts)
     return any(plane.index[axis] for plane in held)
-
-
-def same_acts(one: Sequence[Decision], other: Sequence[Decision]) -> bool:
-    """Tell whether decisions are the same acts, played again or not."""
-    return [(d.seed, d.time) for d in one] == [(d.seed, d.time) for d in other]
 
 
 def part_of(

@@ -1,25 +1,36 @@
-"""What a user does to accepted objects: reopen, refine, delete, go to, take back, export."""
+"""What a user does to accepted objects: reopen, refine, delete, name, merge, split, export."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.click_target import stored_mask
-from napari_spa.viewer.annotation.image import ActiveObject
+from napari_spa.core.objects import cut_object
+from napari_spa.core.presentation import clean_name, counted
+from napari_spa.errors import InputError, SpaError
+from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
+from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.round import ActiveObject
+from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.autosave.export import export_work, in_words
-from napari_spa.viewer.layers.planes import camera_of, show_plane, shown_plane
+from napari_spa.viewer.layers.planes import (
+    camera_of,
+    click_in_plane,
+    show_plane,
+    shown_plane,
+    spatial_shape,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Proposal
     from napari_spa.io.export import ExportRequest
-    from napari_spa.refine.annotation.objects import Change, Part
-    from napari_spa.refine.engine.config import Progress
-    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.refine.annotation.objects import Part
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
@@ -30,9 +41,7 @@ class ObjectActions(QObject):
 
     def __init__(self, controller: AnnotationController) -> None:
         super().__init__(controller)
-        self._controller = controller
-        controller.undo_requested.connect(self.undo)
-        controller.redo_requested.connect(self.redo)
+        self._controller, self.undoing = controller, UndoActions(controller)
 
     def reopen(self, number: int, plane: Plane | None = None) -> None:
         """Take an accepted object up again, with its history.
@@ -59,7 +68,7 @@ class ObjectActions(QObject):
         if annotated.journal is not None:
             annotated.journal.reopen(number, part.plane, decisions)
         if decisions:
-            self._restore(annotated, number, part, reopened=True)
+            self.undoing.restore(annotated, number, part, reopened=True)
             return
         controller.begin(
             annotated,
@@ -106,50 +115,7 @@ class ObjectActions(QObject):
         except SpaError as error:
             controller.failed.emit(str(error))
             return
-        self._changed(f"Object {number} deleted; Undo brings it back.")
-
-    def undo(self) -> None:
-        """Take the last act on objects back; an object just accepted is active again."""
-        annotated = self._controller.current
-        self._controller.images.painting.flush()
-        if annotated is not None and annotated.unpaints:
-            self._paint(annotated, redo=False)
-            return
-        change = None if annotated is None else annotated.annotation.last_change
-        if annotated is None or change is None:
-            self._controller.status_message.emit("There is nothing to undo.")
-            return
-        part = change.accepted
-        if change.group is None and part is not None and part.decisions:
-            before = change.before.get(change.number)
-            if annotated.journal is not None:
-                annotated.journal.reopen(change.number, part.plane, part.decisions)
-            annotated.undo()
-            show_plane(self._controller.viewer, annotated.image, part.plane)
-            known = before is not None and before.on(part.plane) is not None
-            self._restore(annotated, change.number, part, reopened=known, undone=change)
-            return
-        annotated.undo()
-        self._changed(f"Taken back: {change.act}.")
-
-    def redo(self) -> None:
-        """Do the last act on objects again that was taken back."""
-        annotated = self._controller.current
-        self._controller.images.painting.flush()
-        if annotated is not None and annotated.repaints:
-            self._paint(annotated, redo=True)
-            return
-        if annotated is None or annotated.annotation.last_undone is None:
-            self._controller.status_message.emit("There is nothing to redo.")
-            return
-        change = annotated.redo()
-        taught = annotated.untaught_by(change)
-        if taught is not None:
-            annotated.taught(self._controller.profiles.learn_again(taught))
-        self._changed(f"Done again: {change.act}.")
-        following = annotated.ahead.pop(change, None)
-        if following is not None:
-            self._controller.bring_back(following)
+        controller.objects_did(f"Object {number} deleted; Undo brings it back.")
 
     def go_to(self, number: int) -> None:
         """Bring an object into view and make it the selected one."""
@@ -222,40 +188,289 @@ class ObjectActions(QObject):
         except SpaError:
             return None
 
-    def _restore(
+
+_CHOOSE = "Choose an object first: click on one, or in the list."
+
+
+class ObjectEditing(QObject):
+    """Name, class, merge, split and edit the objects of the image that is annotated."""
+
+    editing_changed = Signal(bool)  # whether an object is edited by hand
+
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
+        self._edited: AnnotatedImage | None = None
+        self._before: dict[str, Any] = {}
+        self._turning = False
+        controller.viewer.dims.events.current_step.connect(self._on_slider)
+        controller.images.changed.connect(self._on_images)
+
+    def close(self) -> None:
+        """End what is edited, and follow the viewer no more."""
+        self.end()
+        self._controller.viewer.dims.events.current_step.disconnect(self._on_slider)
+
+    # ------------------------------------------------------------------ names and classes
+
+    def rename(self, number: int, name: str) -> None:
+        """Call an object something; nothing takes its name away."""
+        name = clean_name(name)
+
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.describe(number, name=name)
+            return f"Object {number} is called {name}." if name else f"Object {number} has no name."
+
+        self._do(action)
+
+    def classify(self, number: int, class_name: str) -> None:
+        """Give an object a class; an empty name for none."""
+
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.describe(number, class_name=class_name)
+            return f"Object {number}: {class_name or 'no class'}."
+
+        self._do(action)
+
+    # ------------------------------------------------------------------ merge and split
+
+    def merge_at(self, position: Position) -> None:
+        """Merge the selected object with the one at a world position."""
+
+        def action(annotated: AnnotatedImage) -> str:
+            chosen = self._chosen(annotated, number)
+            annotated.merge(chosen, [self._object_at(annotated, plane, position)])
+            return f"Object {chosen} took the other one; Undo parts them again."
+
+        number, plane = self._controller.selected, self._on_show()
+        self._do(action)
+
+    def split(self, path: Sequence[Position]) -> None:
+        """Split the object under a line, the selected one if it is, along it."""
+
+        def action(annotated: AnnotatedImage) -> str:
+            annotated.prompts.clear()
+            there = plane or shown_plane(self._controller.viewer, annotated.image)
+            line = [click_in_plane(annotated.image, there, p) for p in path]
+            number = self._under(annotated, there, line, selected)
+            mask = annotated.annotation.pixels(number, there)
+            pieces = [] if mask is None else cut_object(mask, line)
+            if not pieces:
+                raise InputError(f"the line does not divide object {number}; draw it right across.")
+            made = annotated.divide(number, there, pieces)
+            return f"Split: {counted(len(made), 'new object')}, {', '.join(map(str, made))}."
+
+        selected, plane = self._controller.selected, self._on_show()
+        self._do(action)
+
+    def _under(
         self,
         annotated: AnnotatedImage,
-        number: int,
-        part: Part,
-        *,
-        reopened: bool,
-        undone: Change | None = None,
-    ) -> None:
-        """Make an object active again; what the act that is undone taught is taken back too."""
-        taught = None if undone is None else annotated.taught_by(undone)
-        picks = sum(decision.act == "pick" for decision in part.decisions)
-        learnt = picks if taught is None else taught.known
-        profiles = self._controller.profiles
+        plane: Plane,
+        line: Sequence[tuple[float, float]],
+        selected: int | None,
+    ) -> int:
+        """Return the object that a line is meant for."""
+        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
+        inside = [(r, c) for r, c in _along(line) if 0 <= r < rows and 0 <= c < columns]
+        found = [accepted_at(annotated, plane, *place) for place in inside]
+        there = [number for number in found if number is not None]
+        if not there:
+            raise InputError("there is no accepted object under the line.")
+        return selected if selected in there else max(set(there), key=there.count)
 
-        def action(session: RefinementSession, progress: Progress) -> Proposal:
-            known = learnt
-            if undone is not None and taught is not None:
-                if profiles.unlearn(taught, session):
-                    annotated.untaught(undone, taught)
-                else:
-                    known = picks
-            return session.restore(part.decisions, learnt=known, progress=progress)
+    def _on_show(self) -> Plane | None:
+        """Return the plane on show, which an act that waits is about."""
+        annotated = self._controller.current
+        try:
+            if annotated is not None:
+                return shown_plane(self._controller.viewer, annotated.image)
+        except SpaError:  # the viewer shows a volume; said when it is done
+            pass
+        return None
 
-        active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
-        self._controller.begin(annotated, active, action, known=True)
+    def _object_at(self, annotated: AnnotatedImage, plane: Plane | None, position: Position) -> int:
+        plane = plane or shown_plane(self._controller.viewer, annotated.image)
+        row, column = click_in_plane(annotated.image, plane, position)
+        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
+        inside = 0 <= row < rows and 0 <= column < columns
+        other = accepted_at(annotated, plane, row, column) if inside else None
+        if other is None:
+            raise InputError("there is no accepted object at that place; click on one.")
+        return other
 
-    def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
-        """Take the latest stroke on the mask back, or paint it again."""
-        painting = self._controller.images.painting
-        painting.paint(annotated, annotated.mask.unpaint(redo=redo))
-        painting.flush()
-        self._changed("Painted again." if redo else "Taken back: what was painted last.")
+    @staticmethod
+    def _chosen(annotated: AnnotatedImage, number: int | None) -> int:
+        if number is None or number not in annotated.annotation.objects:
+            raise InputError(_CHOOSE)
+        return number
 
-    def _changed(self, sentence: str) -> None:
+    # ------------------------------------------------------------------ review
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Accept objects that wait for a look, as one act."""
+        group = _group(numbers)
+
+        def action(annotated: AnnotatedImage) -> str:
+            for number in numbers:
+                annotated.keep(number, group=group)
+            return f"{counted(len(numbers), 'object')} kept."
+
+        self._do(action)
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Delete objects, as one act."""
+        group = _group(numbers)
+
+        def action(annotated: AnnotatedImage) -> str:
+            with annotated.bare():
+                for number in numbers:
+                    annotated.remove(number, group=group)
+            return f"{counted(len(numbers), 'object')} dropped; Undo brings them back."
+
+        self._do(action)
+
+    # ------------------------------------------------------------------ by hand
+
+    @property
+    def editing(self) -> bool:
+        """Whether an object is edited by hand."""
+        return self._edited is not None
+
+    def toggle(self) -> None:
+        """Begin to edit the selected object by hand, or end it."""
+        if self.editing:
+            self.end()
+        else:
+            self._begin()
+
+    def end(self) -> None:
+        """Take what was painted as the object."""
+        annotated = self._edited
+        if annotated is not None:
+            self._controller.images.painting.flush(annotated)
+            annotated.end_edit()
+
+    def _begin(self) -> None:
+        controller = self._controller
+        if controller.busy:
+            controller.status_message.emit(BUSY)
+            return
+        if controller.active is not None and not controller.accept():
+            return
+        annotated = controller.current
+        try:
+            if annotated is None:
+                raise InputError(_CHOOSE)
+            number = self._chosen(annotated, controller.selected)
+            plane = shown_plane(controller.viewer, annotated.image)
+            if not annotated.mask.paintable:
+                raise InputError("labels of so large an image cannot be painted; refine instead.")
+        except SpaError as error:
+            controller.failed.emit(str(error))
+            return
+        controller.images.painting.flush(annotated)
+        annotated.begin_edit(number, plane)
+        annotated.edit_ended.connect(self._on_ended)
+        self._edited = annotated
+        self._ready_tools(annotated, number, plane)
+        controller.status_message.emit(
+            f"Paint on object {number}; napari's layer controls have eraser, polygon and fill. "
+            "Press Edit by hand again when it is done."
+        )
+        self.editing_changed.emit(True)
+
+    def _ready_tools(self, annotated: AnnotatedImage, number: int, plane: Plane) -> None:
+        """Make napari's brush ready on the mask, for this object alone."""
+        layer, layers = annotated.mask.layer, self._controller.viewer.layers
+        self._before = {
+            "active": layers.selection.active,
+            "preserve_labels": layer.preserve_labels,
+            "brush_size": layer.brush_size,
+        }
+        layer.visible = True
+        layers.selection.active = layer
+        layer.selected_label = number
+        layer.preserve_labels = self._controller.overlap == "protect"
+        part = annotated.annotation.objects[number].on(plane)
+        if part is not None:
+            layer.brush_size = float(max(3, min(40, round(part.area**0.5 / 5))))
+        layer.mode = "paint"
+
+    def _on_ended(self) -> None:
+        """Put napari's tools back."""
+        annotated = self._edited
+        if annotated is None or self._turning:
+            return
+        self._edited = None
+        annotated.edit_ended.disconnect(self._on_ended)
+        layers, before = self._controller.viewer.layers, self._before
+        if annotated.mask.shown:
+            layer = annotated.mask.layer
+            layer.mode = "pan_zoom"
+            layer.preserve_labels = before["preserve_labels"]
+            layer.brush_size = before["brush_size"]
+            if layers.selection.active is layer and before["active"] in layers:
+                layers.selection.active = before["active"]
+        self.editing_changed.emit(False)
         self._controller.objects_changed.emit()
-        self._controller.status_message.emit(sentence)
+        self._controller.status_message.emit(
+            "What you painted is the object now; Undo takes it back."
+        )
+
+    def _on_slider(self, event: Any) -> None:
+        """Go on on the slice that came on show: what was painted on each is an act of its own."""
+        annotated = self._edited
+        if annotated is None or annotated.edited is None:
+            return
+        number, before = annotated.edited
+        try:
+            plane = shown_plane(self._controller.viewer, annotated.image)
+        except SpaError:
+            self.end()
+            return
+        if plane != before:
+            self._turning = True
+            try:
+                annotated.begin_edit(number, plane)
+            finally:
+                self._turning = False
+
+    def _on_images(self) -> None:
+        if self._edited is not None and self._edited is not self._controller.current:
+            self.end()
+
+    # ------------------------------------------------------------------ how it does it
+
+    def _do(self, action: Callable[[AnnotatedImage], str]) -> None:
+        """Do an act on accepted objects in its turn; it returns what was done, in a sentence."""
+        controller, annotated = self._controller, self._controller.current
+        if annotated is None or controller.waits(partial(self._do, action)):
+            return
+        if controller.active is not None and not controller.accept():
+            return
+        controller.images.painting.flush()
+        controller.autosave.begin(annotated)
+        try:
+            said = action(annotated)
+        except SpaError as error:
+            controller.failed.emit(str(error))
+            return
+        controller.objects_changed.emit()
+        controller.status_message.emit(said)
+
+
+def _group(numbers: Sequence[int]) -> int | None:
+    return int(time.time() * 1000) if len(numbers) > 1 else None
+
+
+def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return places along a line, about a pixel apart."""
+    places = [line[0]]
+    for (r0, c0), (r1, c1) in pairwise(line):
+        steps = max(1, round(max(abs(r1 - r0), abs(c1 - c0))))
+        places += [
+            (r0 + (r1 - r0) * step / steps, c0 + (c1 - c0) * step / steps)
+            for step in range(1, steps + 1)
+        ]
+    return places

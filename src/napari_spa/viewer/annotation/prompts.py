@@ -12,7 +12,7 @@ from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY
-from napari_spa.viewer.annotation.image import ActiveObject
+from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
 
 if TYPE_CHECKING:
@@ -423,9 +423,9 @@ class PromptController(QObject):
             controller.run(more)
         elif active is None or controller.accept():
             number = annotated.annotation.next_number
-            annotated.followed.pop(number, None)
+            annotated.acts.followed.pop(number, None)
             if onward and annotated.annotation.last_change is not None:
-                annotated.followed[number] = annotated.annotation.last_change
+                annotated.acts.followed[number] = annotated.annotation.last_change
             controller.begin(annotated, ActiveObject(number, plane), start)
 
     def _select(self, number: int) -> None:

@@ -1,29 +1,120 @@
-"""A round on show: computed in the worker, drawn in the window's thread."""
+"""A round on show and the object it is of; what waits for it, and what undo brings back."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation.annotation import Annotation
+    from napari_spa.refine.annotation.objects import Change
+    from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.engine.view import ImageSampler
-    from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.refine.session.state import Timeline
+    from napari_spa.refine.session.state import Decision, Timeline
     from napari_spa.viewer.layers.planes import DisplaySettings
+    from napari_spa.viewer.profiles.active import Taught
+    from napari_spa.viewer.settings import Settings
+
+
+_QUICK = 512
+"""Models that look at more pixels a side are not rehearsed: that would take as long as a click."""
+
+SessionFactory = Callable[[str], RefinementSession]
+"""Makes a session from a model's name or path."""
+
+
+@old_objects.imported()
+def make_session(model: str, settings: Settings | None = None) -> RefinementSession:
+    """Load a model and return a session for it."""
+    load_torch()
+    from napari_spa.io.embeddings import EmbeddingCache, default_folder
+    from napari_spa.io.models.load import load_model
+    from napari_spa.viewer.settings import Settings
+
+    settings = settings or Settings()
+    loaded = load_model(model, device=settings.device)
+    folder = default_folder() if settings.cache_on_disk else None
+    cache = EmbeddingCache(folder, disk_bytes=int(settings.cache_gigabytes * 1e9))
+    return RefinementSession(loaded, cache=cache)
+
+
+@old_objects.imported()
+def rehearse(session: RefinementSession, progress: Progress) -> None:
+    """Play a round on noise with a session's model, so that the first click is no slower.
+
+    What is imported and compiled at first use is there then; the session stays as it is.
+    """
+    from napari_spa.viewer.annotation.round import render_round
+
+    size = session.model.config.image_size
+    if size > _QUICK:
+        return
+    trial = RefinementSession(session.model, config=session.config)
+    trial.set_image(np.random.default_rng(0).random((size // 2, size // 2), dtype=np.float32))
+    render_round(trial, trial.start([(size / 4, size / 4)], progress=progress))
+
+
+class ActiveModel:
+    """Keep one model's session."""
+
+    def __init__(self, factory: SessionFactory, equip: Callable[[RefinementSession], None]) -> None:
+        self.factory, self._equip = factory, equip
+        self.name = "spa-tiny"
+        self._loaded: tuple[str, RefinementSession] | None = None
+        self._loading = Lock()
+
+    @property
+    def session(self) -> RefinementSession | None:
+        """The session of this model, once it is loaded."""
+        known = self._loaded
+        return known[1] if known is not None and known[0] == self.name else None
+
+    def loader(self) -> Callable[[Progress], RefinementSession]:
+        """Return what loads the model where it is not loaded; for the worker."""
+        name, factory, loaded = self.name, self.factory, self.session
+
+        def load(progress: Progress) -> RefinementSession:
+            session = loaded
+            if session is None:
+                progress(0.0, "loading the model")
+                with self._loading:  # who clicks while it is loaded ahead waits for that
+                    known = self._loaded
+                    session = known[1] if known and known[0] == name else factory(name)
+                    self._loaded = (name, session)
+            self._equip(session)
+            self._loaded = (name, session)
+            return session
+
+        return load
+
+    def rehearsal(self) -> Callable[[Progress], None]:
+        """Return what loads the model and plays a round on noise; for the worker."""
+        load = self.loader()
+
+        def job(progress: Progress) -> None:
+            rehearse(load(progress), progress)
+
+        return job
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +159,34 @@ class RenderedRound:
     blind: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ActiveObject:
+    """The object a user is working on."""
+
+    number: int  # its label
+    plane: Plane  # where it is
+    shown: RenderedRound | None = None  # its present round; None until the first one arrives
+    learnt: int = 0  # picks of it that the profile knows already
+    reopened: bool = False  # whether it was accepted before
+    # How its plane is looked at, from its start on: rounds are computed so.
+    look: DisplaySettings | None = None
+    blind: bool = False  # whether it is read blind, from its start on
+    taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
+    # Pixels that accepting the round on show would write: those of earlier objects are left out
+    # where they are protected.
+    area: int = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether it may be accepted: read blind, only once it was chosen."""
+        return self.shown is not None and (self.taken or not self.blind)
+
+    @property
+    def protected(self) -> int:
+        """Pixels of the round on show that stay with earlier objects."""
+        return 0 if self.shown is None else self.shown.mask.area - self.area
+
+
 def render_round(
     session: RefinementSession, proposal: Proposal, *, blind: bool = False
 ) -> RenderedRound:
@@ -108,6 +227,68 @@ def display_record(look: DisplaySettings, sampler: ImageSampler) -> dict[str, An
             **({"layers": [str(o.name) for o in channels.others]} if channels.others else {}),
         },
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DroppedObject:
+    """An object that was the active one, and how to make it so again."""
+
+    active: ActiveObject
+    decisions: tuple[Decision, ...]  # of all its rounds, undone ones too
+    undone: int  # how many of them are
+    follows: Change | None  # what the click that started it accepted
+    after: Change | None  # the last act on objects when it was dropped
+    strokes: int  # and the strokes that were painted since that act
+
+
+class ActRecord:
+    """What undo and redo need to know of one image, beside the changes of its objects."""
+
+    def __init__(self) -> None:
+        # Of each object whose first click also accepted the one before it: that change.
+        self.followed: dict[int, Change] = {}
+        # What undo brings back, and what redo does after each act that was taken back.
+        self.discarded: DroppedObject | None = None
+        self.stopped_at: RenderedRound | None = None  # the first round that undo stopped at
+        self.ahead: dict[Change, DroppedObject] = {}
+        # What acts taught a profile, and what was taken back with them, while they are known.
+        self.taught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
+        self.untaught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
+
+    def discard(self, dropped: DroppedObject | None, annotation: Annotation) -> bool:
+        """Let undo bring an object back; False where nothing was done since it came back last."""
+        if dropped is not None:
+            number, plane = dropped.active.number, dropped.active.plane
+            held, before = annotation.objects.get(number), self.discarded
+            part = None if held is None else held.on(plane)
+            known = [] if part is None else [part.decisions]
+            known += [] if before is None else [before.decisions]
+            if any(same_acts(dropped.decisions, decisions) for decisions in known):
+                dropped = None
+        self.discarded = dropped
+        return dropped is not None
+
+    def keep_ahead(self, dropped: DroppedObject, annotation: Annotation) -> None:
+        """Let redo bring an object back after the act it follows, which undo is to take back."""
+        if annotation.last_undone is None:
+            self.ahead.clear()  # what was to come then does not come any more
+        if dropped.follows is not None:
+            self.ahead[dropped.follows] = dropped
+
+    def follow(self, dropped: DroppedObject) -> None:
+        """Remember again what the click that started an object accepted."""
+        if dropped.follows is not None:
+            self.followed[dropped.active.number] = dropped.follows
+
+    def forget_dropped(self) -> None:
+        """Let nothing that was dropped come back."""
+        self.discarded = None
+        self.ahead.clear()
+
+
+def same_acts(one: Sequence[Decision], other: Sequence[Decision]) -> bool:
+    """Tell whether decisions are the same acts, played again or not."""
+    return [(d.seed, d.time) for d in one] == [(d.seed, d.time) for d in other]
 
 
 MOST_WAITING = 20

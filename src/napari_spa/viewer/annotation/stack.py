@@ -13,8 +13,8 @@ from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
-from napari_spa.viewer.annotation.image import ActiveObject, AnnotatedImage, part_of
-from napari_spa.viewer.annotation.round import display_record
+from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
+from napari_spa.viewer.annotation.round import ActiveObject, display_record
 from napari_spa.viewer.layers.planes import (
     image_plane_of,
     show_plane,

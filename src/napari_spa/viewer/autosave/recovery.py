@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError, SpaError
-from napari_spa.viewer.annotation.image import ActiveObject
+from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import (
     fellow_channels,
     image_plane_of,

@@ -14,7 +14,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.classes import write_classes
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
-from napari_spa.viewer.annotation.reshaping import ObjectEditing
+from napari_spa.viewer.annotation.objects import ObjectEditing
 from napari_spa.viewer.autosave.export import axes_of, file_name
 from napari_spa.widgets.common.export import ExportDialog, start_folder
 

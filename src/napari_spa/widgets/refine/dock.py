@@ -16,8 +16,7 @@ from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.io.event_log import work_root
 from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
-from napari_spa.viewer.annotation.display import DisplayController
-from napari_spa.viewer.annotation.hover import HoverPreview
+from napari_spa.viewer.annotation.display import DisplayController, HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.model import SessionFactory
-    from napari_spa.viewer.annotation.round import RenderedRound
+    from napari_spa.viewer.annotation.round import RenderedRound, SessionFactory
     from napari_spa.viewer.settings import Settings
 
 
@@ -216,7 +214,7 @@ class RefineDock(QWidget):
         self._layout = LayoutFilter(self)
 
     def _make_session(self, model: str) -> RefinementSession:
-        from napari_spa.viewer.annotation.model import make_session
+        from napari_spa.viewer.annotation.round import make_session
 
         return make_session(model, self.settings)
 
@@ -392,8 +390,8 @@ class RefineDock(QWidget):
             active is not None and (not active.blind if busy else active.decided)
         )
         parts.action_buttons["discard"].setEnabled(active is not None)
-        parts.action_buttons["undo"].setEnabled(controller.can_undo or busy)
-        parts.action_buttons["redo"].setEnabled(controller.can_redo and not busy)
+        parts.action_buttons["undo"].setEnabled(self.objects.undoing.can_undo or busy)
+        parts.action_buttons["redo"].setEnabled(self.objects.undoing.can_redo and not busy)
         parts.model.set_active(not busy)
         parts.stack.set_active(choosing or controller.selected is not None)
 

@@ -1,0 +1,225 @@
+"""Undo and redo: rounds of the active object, acts on objects, and what was painted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_spa.viewer.annotation.round import ActiveObject, same_acts
+from napari_spa.viewer.layers.planes import show_plane
+
+if TYPE_CHECKING:
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.annotation.objects import Change, Part
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.round import DroppedObject
+
+
+class UndoActions(QObject):
+    """Take back what was done last, a round or an act on objects, and do it again."""
+
+    def __init__(self, controller: AnnotationController) -> None:
+        super().__init__(controller)
+        self._controller = controller
+        controller.undo_requested.connect(self.undo)
+        controller.redo_requested.connect(self.redo)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier round, or an act on the objects to take back."""
+        controller = self._controller
+        if controller.choosing:
+            return controller.follows or (
+                controller.session is not None and controller.session.can_undo
+            )
+        if controller.current is None:
+            return False
+        back = self.returns is not None or controller.current.unpaints
+        return back or controller.current.annotation.last_change is not None
+
+    @property
+    def returns(self) -> DroppedObject | None:
+        """The discarded object that undo brings back: nothing was done or painted since."""
+        controller = self._controller
+        annotated = controller.current
+        dropped = None if annotated is None else annotated.acts.discarded
+        if annotated is None or dropped is None or annotated.active is not None:
+            return None
+        since = annotated.unpaints and annotated.mask.strokes > dropped.strokes
+        return dropped if dropped.after is annotated.annotation.last_change and not since else None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone round or act."""
+        controller = self._controller
+        if controller.choosing:
+            return self.accepts_again or (
+                controller.session is not None and controller.session.can_redo
+            )
+        annotated = controller.current
+        return annotated is not None and (
+            annotated.repaints or annotated.annotation.last_undone is not None
+        )
+
+    @property
+    def accepts_again(self) -> bool:
+        """Whether redo accepts the current object, which undo took back, as it was accepted."""
+        controller = self._controller
+        annotated, active = controller.current, controller.active
+        change = None if annotated is None else annotated.annotation.last_undone
+        part = None if change is None else change.accepted
+        if change is None or part is None or active is None or active.shown is None:
+            return False
+        timeline, there = active.shown.timeline, (active.number, active.plane)
+        return (
+            change.group is None
+            and not timeline.future
+            and there == (change.number, part.plane)
+            and same_acts(timeline.state.decisions, part.decisions)
+        )
+
+    def undo(self) -> None:
+        """Go back one round; with no current object, take the last act on objects back.
+
+        In the first round of an object whose click accepted the one before, take both back.
+        An object that was discarded last comes back.  Of acts that wait, the latest is dropped.
+        """
+        controller = self._controller
+        if controller.waiting.take_back() or controller.waits(self.undo, undo=True):
+            return
+        if controller.choosing and controller.session is not None and controller.session.can_undo:
+            controller.run(lambda session, progress: session.undo(progress=progress))
+        elif controller.choosing and controller.follows:
+            dropped = controller.drop_active()
+            if dropped is not None and controller.current is not None:
+                controller.current.acts.keep_ahead(dropped, controller.current.annotation)
+            self.undo_act()
+        elif controller.choosing:
+            annotated, goes_on = controller.current, False
+            if annotated is not None:
+                annotated.acts.stopped_at = controller.shown()
+                goes_on = annotated.annotation.last_change is not None
+            then = ", and Undo goes on with what was done before it" if goes_on else ""
+            controller.status_message.emit(
+                f"This is the first round; Discard drops the object{then}."
+            )
+        elif self.returns is not None:
+            self._bring_back(self.returns)
+        else:
+            self.undo_act()
+
+    def redo(self) -> None:
+        """Take an undone round, or act on objects, again: an object is accepted as it was."""
+        controller = self._controller
+        if controller.waits(self.redo):
+            return
+        if controller.choosing and controller.session is not None and controller.session.can_redo:
+            controller.run(lambda session, progress: session.redo(progress=progress))
+        elif self.accepts_again:
+            dropped = controller.drop_active()
+            if dropped is not None and controller.current is not None:
+                controller.current.acts.follow(dropped)
+            self.redo_act()
+        elif not controller.choosing:
+            self.redo_act()
+
+    def _bring_back(self, dropped: DroppedObject) -> None:
+        """Make an object the active one again, in the round it was in."""
+        controller = self._controller
+        annotated, active = controller.current, dropped.active
+        if annotated is None:
+            return
+        if annotated.journal is not None and active.reopened:
+            annotated.journal.reopen(active.number, active.plane, ())
+        show_plane(controller.viewer, annotated.image, active.plane)
+        annotated.acts.follow(dropped)
+        controller.begin(
+            annotated,
+            active,
+            lambda session, progress: session.restore(
+                dropped.decisions, undone=dropped.undone, learnt=active.learnt, progress=progress
+            ),
+        )
+
+    def undo_act(self) -> None:
+        """Take the last act on objects back; an object just accepted is active again."""
+        controller, annotated = self._controller, self._controller.current
+        controller.images.painting.flush()
+        if annotated is not None and annotated.unpaints:
+            self._paint(annotated, redo=False)
+            return
+        change = None if annotated is None else annotated.annotation.last_change
+        if annotated is None or change is None:
+            controller.status_message.emit("There is nothing to undo.")
+            return
+        part = change.accepted
+        if change.group is None and part is not None and part.decisions:
+            before = change.before.get(change.number)
+            if annotated.journal is not None:
+                annotated.journal.reopen(change.number, part.plane, part.decisions)
+            annotated.undo()
+            show_plane(controller.viewer, annotated.image, part.plane)
+            known = before is not None and before.on(part.plane) is not None
+            self.restore(annotated, change.number, part, reopened=known, undone=change)
+            return
+        annotated.undo()
+        controller.objects_did(f"Taken back: {change.act}.")
+
+    def redo_act(self) -> None:
+        """Do the last act on objects again that was taken back."""
+        controller, annotated = self._controller, self._controller.current
+        controller.images.painting.flush()
+        if annotated is not None and annotated.repaints:
+            self._paint(annotated, redo=True)
+            return
+        if annotated is None or annotated.annotation.last_undone is None:
+            controller.status_message.emit("There is nothing to redo.")
+            return
+        change = annotated.redo()
+        taught = annotated.acts.untaught.pop(change, None)
+        if taught is not None:
+            annotated.acts.taught[change] = controller.profiles.learn_again(taught)
+        controller.objects_did(f"Done again: {change.act}.")
+        following = annotated.acts.ahead.pop(change, None)
+        if following is not None:
+            self._bring_back(following)
+
+    def restore(
+        self,
+        annotated: AnnotatedImage,
+        number: int,
+        part: Part,
+        *,
+        reopened: bool,
+        undone: Change | None = None,
+    ) -> None:
+        """Make an object active again; what the act that is undone taught is taken back too."""
+        taught = None if undone is None else annotated.acts.taught.pop(undone, None)
+        picks = sum(decision.act == "pick" for decision in part.decisions)
+        learnt = picks if taught is None else taught.known
+        profiles = self._controller.profiles
+
+        def action(session: RefinementSession, progress: Progress) -> Proposal:
+            known = learnt
+            if undone is not None and taught is not None:
+                if profiles.unlearn(taught, session):
+                    annotated.acts.untaught[undone] = taught
+                else:
+                    known = picks
+            return session.restore(part.decisions, learnt=known, progress=progress)
+
+        active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
+        self._controller.begin(annotated, active, action, known=True)
+
+    def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
+        """Take the latest stroke on the mask back, or paint it again."""
+        painting = self._controller.images.painting
+        painting.paint(annotated, annotated.mask.unpaint(redo=redo))
+        painting.flush()
+        self._controller.objects_did(
+            "Painted again." if redo else "Taken back: what was painted last."
+        )
