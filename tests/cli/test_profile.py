@@ -56,9 +56,6 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
     answer = run("profile", "reset", "Anna", "--json")
     assert answer.json["picks"] == 0
     assert "2 picks on 1 image forgotten" in answer.err
-    back = run("profile", "restore", "anna", "--json").json
-    assert (back["name"], back["picks"], back["path"]) == ("Anna", 2, str(path))
-    assert "no profile 'Anna' was reset or deleted" in run("profile", "restore", "Anna").err
     table = run("profile", "list").out
     assert "Anna" in table
     assert str(path) in table
@@ -186,7 +183,7 @@ def test_a_profile_of_another_model_is_refused(refuses, people, tmp_path: Path) 
 def test_help_shows_examples(capsys) -> None:
     from napari_spa import cli
 
-    for action in ("list", "show", "new", "rename", "reset", "restore", "merge", "diff"):
+    for action in ("list", "show", "new", "rename", "reset", "merge", "diff"):
         with pytest.raises(SystemExit):
             cli.main(["profile", action, "--help"])
         assert f"Example:\n  napari-spa profile {action}" in capsys.readouterr().out

@@ -125,8 +125,8 @@ def test_a_labels_layer_is_taken_over_refined_and_written_back(annotator):
     annotator.dock.objects.delete(7)
     annotator.dock.tab.finding.write_back()
     np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
-    annotator.dock.objects.undo()
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
+    annotator.dock.objects.undoing.undo_act()
     assert not annotator.objects  # one act
     assert not annotator.pixels().any()
 
@@ -170,9 +170,9 @@ def test_objects_get_names_and_classes_that_stay_through_everything(annotator, m
     assert rows[7].name == "the large one"
     assert not annotator.table.view.isColumnHidden(CLASS)
     annotator.assert_logged()
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
     assert annotator.objects[7].name == ""
-    annotator.dock.objects.redo()
+    annotator.dock.objects.undoing.redo_act()
     assert annotator.objects[7].name == "the large one"
     assert "Object 7, the large one" in rows[7].words()
     assert NAME > CLASS
@@ -193,7 +193,7 @@ def test_objects_are_coloured_by_class_on_demand(annotator):
     assert mask.colour(7)[:3] == (1, 0, 0)
     classes.recolour("nucleus", "#0000ff")
     assert mask.colour(7)[:3] == (0, 0, 1)
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
     assert mask.colour(7) == mask.colour(8)
     annotator.table.classes.by_class_requested.emit(False)
     assert mask.colour(3) == own
@@ -253,7 +253,7 @@ def test_a_click_merges_and_a_line_splits(annotator):
     annotator.dock.prompt_controller.merge((0.0, 58.0, 78.0))
     assert "no accepted object at that place" in annotator.failed[-1]
     while annotator.annotated.annotation.last_change.kind != "accept":
-        annotator.dock.objects.undo()
+        annotator.dock.objects.undoing.undo_act()
     np.testing.assert_array_equal(annotator.pixels(), before)
 
 
@@ -281,10 +281,10 @@ def test_editing_by_hand_readies_the_brush_and_is_one_act_for_each_slice(annotat
     assert after[0, 15, 15] == 3
     assert annotator.objects[8].status == "edited"
     annotator.assert_logged()
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
     annotator.assert_logged()
     assert annotator.pixels()[2].sum() == 0
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
     np.testing.assert_array_equal(annotator.pixels(), before)
     assert annotator.objects[8].status == "accepted"
     annotator.assert_logged()
@@ -299,8 +299,8 @@ def test_whatever_is_done_next_ends_the_editing_first(annotator):
     assert not annotator.dock.tab.reshaping.editing
     assert list(annotator.objects) == [7, 8]
     annotator.assert_logged()
-    annotator.dock.objects.undo()
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
+    annotator.dock.objects.undoing.undo_act()
     assert annotator.pixels()[0, 50, 50] == 0
     assert list(annotator.objects) == [3, 7, 8]
 
@@ -333,11 +333,11 @@ def test_segment_all_finds_objects_to_keep_or_drop(open_annotator, monkeypatch):
     annotator.table.keep_requested.emit(found[:1])
     annotator.table.drop_requested.emit(found[1:])
     assert [one.status for one in annotator.objects.values()] == ["accepted"]
-    annotator.dock.objects.undo()  # all that were dropped
+    annotator.dock.objects.undoing.undo_act()  # all that were dropped
     assert list(annotator.objects) == found
     annotator.assert_logged()
-    annotator.dock.objects.undo()
-    annotator.dock.objects.undo()
+    annotator.dock.objects.undoing.undo_act()
+    annotator.dock.objects.undoing.undo_act()
     assert not annotator.objects
 
 

@@ -167,14 +167,6 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
         settle(qtbot, dock)
         return [entry.name for entry in profile_store.list()]
 
-    def bring_back(title):
-        settle(qtbot, dock)
-        menus = [action.menu() for action in refine_dock.menu().actions() if action.menu()]
-        (back,) = [menu for menu in menus if menu.title() == "Restore"]
-        {action.text(): action for action in back.actions()}[title].trigger()
-        settle(qtbot, dock)
-        settle(qtbot, dock)
-
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     play(qtbot, dock, lambda: dock.controller.pick(0))
     dock.controller.accept()
@@ -203,16 +195,10 @@ def test_the_menu_makes_renames_copies_merges_resets_and_deletes(open_dock, qtbo
     settle(qtbot, dock)
     assert dock.controller.profiles.profile.picks == 0
     assert dock.controller.session.profile.picks == 0
-    bring_back("Anna and Anna (copy), optic cup (2 picks)")
-    assert dock.controller.session.profile.picks == 2
     ask("delete").action.click()
     assert names() == ["Anna", "Anna (copy)"]
     assert dock.parts.profile.combo.currentText() == "No profile"
     assert dock.store.load().profile == ""
-    bring_back("Anna and Anna (copy), optic cup (2 picks)")
-    assert names() == ["Anna", "Anna (copy)", "Anna and Anna (copy)"]
-    assert dock.controller.profiles.entry.name == "Anna and Anna (copy)"
-    assert dock.controller.profiles.profile.picks == 2
 
 
 def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):

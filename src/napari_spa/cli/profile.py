@@ -103,20 +103,9 @@ def run_reset(options: argparse.Namespace) -> int:
 
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
-    back = "; 'napari-spa profile restore' undoes it" if before.picks else ""
-    echo_err(f"{evidence(before)} forgotten{back}")
+    kept = "; a copy is in the folder 'removed' beside it" if before.picks else ""
+    echo_err(f"{evidence(before)} forgotten{kept}")
     _report(path, before.emptied(), json=options.json)
-    return 0
-
-
-def run_restore(options: argparse.Namespace) -> int:
-    """Run ``profile restore`` and return its exit status."""
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import ProfileStore
-
-    store = ProfileStore()
-    path = store.bring_back(store.removed.find(options.name))
-    _report(path, PreferenceProfile.load(path), json=options.json)
     return 0
 
 

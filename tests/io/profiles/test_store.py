@@ -62,33 +62,18 @@ def test_new_list_rename_reset_delete(profile_store: ProfileStore) -> None:
             act(entry.path)
 
 
-def test_what_was_reset_or_deleted_comes_back(profile_store: ProfileStore) -> None:
+def test_what_was_reset_or_deleted_is_kept_aside(profile_store: ProfileStore) -> None:
     path = profile_store.add(_taught("Ana", 9))
     text = path.read_text()
     profile_store.reset(path)
     profile_store.reset(path)  # of what has learnt nothing, nothing is kept
-    (kept,) = profile_store.removed.list()
-    assert (kept.name, kept.picks) == ("Ana", 9)
-    assert profile_store.bring_back(kept.path) == path
-    assert path.read_text() == text
-    assert profile_store.removed.list() == ()
-
-    profile_store.reset(path)
-    profile_store.save(_taught("Ana", 2), path)  # it learnt again: the old one comes beside it
-    beside = profile_store.bring_back(profile_store.removed.find("ANA"))
-    assert beside != path
-    assert sorted(entry.picks for entry in profile_store.list()) == [2, 9]
-
-    for gone in (beside, path):
-        profile_store.delete(gone)
-    latest, before = profile_store.removed.list()
-    assert profile_store.removed.list(1) == (latest,)
-    assert (latest.picks, before.picks) == (2, 9)
-    assert profile_store.bring_back(before.path).read_text() == text
-    with pytest.raises(ProfileError, match=r"no profile .Ben. was reset or deleted; .*Ana"):
-        profile_store.removed.find("Ben")
-    with pytest.raises(ProfileError, match="cannot read the profile"):
-        profile_store.bring_back(before.path)
+    (kept,) = profile_store.removed.glob("*.json")
+    assert kept.read_text() == text
+    profile_store.save(_taught("Ana", 2), path)
+    profile_store.delete(path)
+    assert profile_store.list() == ()
+    held = [PreferenceProfile.load(file).picks for file in profile_store.removed.glob("*.json")]
+    assert sorted(held) == [2, 9]
 
 
 def test_what_cannot_be_kept_is_not_reset(profile_store: ProfileStore) -> None:

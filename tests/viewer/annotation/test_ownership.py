@@ -275,7 +275,7 @@ def delete_other(annotator, annotated):
 
 
 def undo_objects(annotator, annotated):
-    annotator.actions.undo()
+    annotator.actions.undoing.undo_act()
 
 
 def delete_and_undo(annotator, annotated):
@@ -391,12 +391,12 @@ def test_undo_of_an_object_takes_back_what_it_taught(annotator):
     annotator.controller.accept()
     once = annotator.session.profile
     assert (once.picks, once.images, once.objects) != (known.picks, known.images, known.objects)
-    annotator.round(annotator.actions.undo)
+    annotator.round(annotator.actions.undoing.undo_act)
     assert annotator.session.profile.to_json() == known.to_json()
     annotator.controller.accept()
     again = annotator.session.profile
     assert again.to_json() == once.to_json()
-    annotator.round(annotator.actions.undo)
+    annotator.round(annotator.actions.undoing.undo_act)
     annotator.controller.discard()
     assert annotator.session.profile.to_json() == known.to_json()
     annotator.qtbot.waitUntil(

@@ -1,11 +1,10 @@
-"""The folder of profiles: list, save under a lock, rename, put in the trash."""
+"""The folder of profiles: list, save under a lock, rename, set aside."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import unicodedata
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,56 +103,6 @@ def described(path: Path, profile: PreferenceProfile) -> StoreEntry:
     return StoreEntry(path, name, profile.task, profile.picks, profile.images, profile.model)
 
 
-class ProfileTrash:
-    """A folder of profiles that are not in use any more."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def list(self, most: int | None = None) -> tuple[StoreEntry, ...]:
-        """List what can be brought back, the latest first."""
-        with explained("read", self.root):
-            paths = tuple(self.root.glob("*.json"))
-        found = []
-        for path in paths:
-            with suppress(OSError):  # another window brings it back just now
-                found.append((-path.stat().st_mtime_ns, path))
-        entries = [read_entry(path) for _, path in sorted(found)[:most]]
-        return tuple(entry for entry in entries if entry is not None and not entry.problem)
-
-    def find(self, name: str) -> Path:
-        """Find what was removed last under a name."""
-        entries = self.list()
-        for entry in entries:
-            if folded(entry.name) == folded(name.strip()):
-                return entry.path
-        there = ", ".join(repr(entry.name) for entry in entries[:8]) or "none"
-        raise ProfileError(f"no profile {name!r:.80} was reset or deleted; there are: {there}.")
-
-    def keep(self, path: Path) -> None:
-        """Keep a copy of a profile's file, as it is now."""
-        with locked(self.root), atomic_path(self._free(path)) as temporary:
-            shutil.copyfile(path, temporary)
-
-    def take(self, path: Path) -> None:
-        """Move a profile's file here."""
-        if path.is_dir():
-            raise DataError(f"cannot delete {path}: it is a folder.")
-        with explained("delete", path):
-            with locked(self.root):
-                self.root.mkdir(parents=True, exist_ok=True)
-                target = self._free(path)
-                shutil.move(path, target)
-            os.utime(target)  # the latest is what went last
-
-    def _free(self, path: Path) -> Path:
-        target, number = self.root / path.name, 1
-        while target.exists():
-            number += 1
-            target = self.root / f"{path.stem} ({number}).json"
-        return target
-
-
 _SUFFIX = ".json"
 
 
@@ -169,7 +118,7 @@ class ProfileStore:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = profiles_root() if root is None else Path(root)
-        self.removed = ProfileTrash(self.root / "removed")
+        self.removed = self.root / "removed"
 
     def list(self) -> tuple[StoreEntry, ...]:
         """List all profiles by name; files that are none are listed with their problem."""
@@ -234,46 +183,37 @@ class ProfileStore:
     def reset(self, path: Path) -> PreferenceProfile:
         """Forget what a profile has learnt; name, task and model stay.
 
-        What it held is kept, see :meth:`bring_back`.
+        A copy of what it held is kept in the folder ``removed``.
         """
         held: list[PreferenceProfile] = []
 
         def forget(profile: PreferenceProfile) -> PreferenceProfile:
             held.append(profile)
             if profile.picks:
-                self.removed.keep(path)
+                with locked(self.removed), atomic_path(self._aside(path)) as temporary:
+                    shutil.copyfile(path, temporary)
             return profile.emptied()
 
         update_profile(path, forget)
         return held[0]
 
     def delete(self, path: Path) -> None:
-        """Take a profile's file out of the store, also a damaged one; see :meth:`bring_back`."""
+        """Move a profile's file, also a damaged one, into the folder ``removed``."""
         if not path.exists():
             raise ProfileError(f"the profile {path} is gone.")
-        with locked(path):
-            self.removed.take(path)
+        if path.is_dir():
+            raise DataError(f"cannot delete {path}: it is a folder.")
+        with locked(path), explained("delete", path), locked(self.removed):
+            self.removed.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, self._aside(path))
 
-    def bring_back(self, path: Path) -> Path:
-        """Undo a reset or a deletion."""
-        profile = PreferenceProfile.load(path)
-        target = self._emptied(profile)
-        if (
-            target is None
-            or self.update(target, lambda p: p if p.picks else profile) is not profile
-        ):
-            target = self.add(profile)
-        with explained("delete", path):
-            path.unlink(missing_ok=True)
+    def _aside(self, path: Path) -> Path:
+        """Return a free name in the folder of what was removed."""
+        target, number = self.removed / path.name, 1
+        while target.exists():
+            number += 1
+            target = self.removed / f"{path.stem} ({number}){_SUFFIX}"
         return target
-
-    def _emptied(self, profile: PreferenceProfile) -> Path | None:
-        """Return the profile of the same name, task and model that has learnt nothing."""
-        wanted = profile.name, profile.task, profile.model
-        for entry in self.list():
-            if not entry.picks and (entry.name, entry.task, entry.model) == wanted:
-                return entry.path
-        return None
 
     def _files(self) -> tuple[Path, ...]:
         with explained("read", self.root):

@@ -175,26 +175,6 @@ class ProfileActions(QObject):
 
         profiles.files.ask(remove, then)
 
-    def bring_back(self, path: Path) -> None:
-        """Undo a reset or a deletion, and use that profile."""
-        profiles = self._profiles
-
-        def back() -> tuple[Path, PreferenceProfile]:
-            target = profiles.store.bring_back(path)
-            return target, profiles.updates.read(target)
-
-        def then(found: tuple[Path, PreferenceProfile]) -> None:
-            target, profile = found
-            self._controller.status_message.emit(
-                f"{profile.name} is back, with {evidence(profile)}."
-            )
-            if target == profiles.chosen:
-                self._on_changed(target, profile)
-            else:
-                self.choose(target)
-
-        profiles.files.ask(back, then)
-
     # ------------------------------------------------------------------ how it does it
 
     def _put(

@@ -194,9 +194,6 @@ def _after(profile: PreferenceProfile, updates: list[ProfileUpdate]) -> Preferen
 UNSAVED = "Unsaved preference: it lasts until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _MOST_UNLEARNT = 50  # so many updates can be taken back, one after another
-_MOST_BACK = 12  # so many of those that were removed are offered
-
-_Listed = tuple[tuple[StoreEntry, ...], tuple[StoreEntry, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +220,6 @@ class ActiveProfile(QObject):
         super().__init__(parent)
         self.store = store or ProfileStore()
         self.entries: tuple[StoreEntry, ...] = ()
-        self.removed: tuple[StoreEntry, ...] = ()
         self.chosen: Path | None = None
         self.loose: PreferenceProfile | None = None
         self.model_name = ""
@@ -302,15 +298,15 @@ class ActiveProfile(QObject):
         """Read the store again."""
         chosen, known = self.chosen, self.entry
 
-        def look() -> _Listed:
-            entries, removed = self.store.list(), self.store.removed.list(_MOST_BACK)
+        def look() -> tuple[StoreEntry, ...]:
+            entries = self.store.list()
             if chosen is None or any(entry.path == chosen for entry in entries):
-                return entries, removed
+                return entries
             found = read_entry(chosen)
             if found is None:
                 name = chosen.stem if known is None else known.name
                 found = StoreEntry(chosen, name, problem=f"the profile {chosen} is gone.")
-            return (*entries, found), removed
+            return (*entries, found)
 
         self.files.ask(look, self._on_listed)
 
@@ -428,8 +424,8 @@ class ActiveProfile(QObject):
             session.profile = _fitting(profile, session)
         self.changed.emit()
 
-    def _on_listed(self, listed: _Listed) -> None:
-        self.entries, self.removed = listed
+    def _on_listed(self, entries: tuple[StoreEntry, ...]) -> None:
+        self.entries = entries
         self.changed.emit()
 
     def _on_read(self, path: Path, profile: PreferenceProfile | None) -> None:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu
 
-from napari_spa.core.presentation import capitalised, counted
+from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.profiles.comparison import Disagreement
 
 
-_UNDO = "You can undo this with Restore in the menu."
+_KEPT = "A copy stays in the subfolder 'removed' of the folder."
 
 
 class ProfilePresenter(QObject):
@@ -60,7 +60,6 @@ class ProfilePresenter(QObject):
         bar.chosen.connect(self.actions.choose)
         bar.menu_requested.connect(self._open_menu)
         bar.action_requested.connect(self.ask)
-        bar.back_requested.connect(self.actions.bring_back)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
         bar.teach_requested.connect(self._profiles.set_teaching)
@@ -87,7 +86,7 @@ class ProfilePresenter(QObject):
         if not self.comparison.possible:
             blind = self._controller.blind
             why_not = "Not in blind mode" if blind else "Click on an object first"
-        return self._bar.menu(possible, others, why_not, self._window, removed=profiles.removed)
+        return self._bar.menu(possible, others, why_not, self._window)
 
     def ask(self, action: str) -> None:
         """Ask what is needed for an act of the menu, then do it."""
@@ -138,14 +137,14 @@ class ProfilePresenter(QObject):
     def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
-            f"Name and task stay; so does everything you outlined. {_UNDO}"
+            f"Name and task stay; so does everything you outlined. {_KEPT}"
         )
         self._ask_confirmation(f"Reset {shortened(entry.name)}", words, "Reset", self.actions.reset)
 
     def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
-            f"Everything you outlined stays. {_UNDO}"
+            f"Everything you outlined stays. {_KEPT}"
         )
         self._ask_confirmation(
             f"Delete {shortened(entry.name)}", words, "Delete", self.actions.delete
@@ -261,7 +260,6 @@ class ProfileBar(QObject):
     chosen = Signal(object)  # path of another profile, or None for none
     menu_requested = Signal()  # the menu shall be opened, by :meth:`open_menu`
     action_requested = Signal(str)  # one of :data:`ACTIONS`
-    back_requested = Signal(object)  # path of a removed profile that shall come back
     # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
     hide_requested = Signal()  # the comparison shall be taken away
@@ -374,8 +372,6 @@ class ProfileBar(QObject):
         others: Sequence[StoreEntry],
         why_not: str,
         parent: QWidget | None = None,
-        *,
-        removed: Sequence[StoreEntry] = (),
     ) -> QMenu:
         """Make the menu."""
         menu = QMenu(parent)
@@ -391,8 +387,6 @@ class ProfileBar(QObject):
             menu.addAction(menu_action)
             if action == "merge":
                 menu.addMenu(self._compare_menu(others, why_not, menu))
-            if action == "delete" and removed:
-                menu.addMenu(self._back_menu(removed, menu))
         return menu
 
     def _compare_menu(self, others: Sequence[StoreEntry], why_not: str, parent: QMenu) -> QMenu:
@@ -412,16 +406,6 @@ class ProfileBar(QObject):
             menu.addAction(menu_action)
         return menu
 
-    def _back_menu(self, removed: Sequence[StoreEntry], parent: QMenu) -> QMenu:
-        menu = QMenu("Restore", parent)
-        menu.setFont(parent.font())
-        for entry in removed:
-            picks = counted(entry.picks, "pick")
-            menu_action = QAction(f"{full_name(entry)} ({picks})".replace("&", "&&"), menu)
-            menu_action.triggered.connect(partial(self._on_back, entry.path))
-            menu.addAction(menu_action)
-        return menu
-
     # ------------------------------------------------------------------ asking
 
     def _on_chosen(self, place: int) -> None:
@@ -434,9 +418,6 @@ class ProfileBar(QObject):
 
     def _on_action(self, action: str, _: bool = False) -> None:
         self.action_requested.emit(action)
-
-    def _on_back(self, path: object, _: bool = False) -> None:
-        self.back_requested.emit(path)
 
     def _on_compare(self, path: object, name: str, _: bool = False) -> None:
         self.compare_requested.emit(path, name)
