@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.batch.engine import Found, found_active
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.batch.engine import BatchEngine, Found, OpenedImage, found_active
+from napari_spa.core.types import (
+    BoolArray,
+    Click,
+    DoubleArray,
+    FloatArray,
+    LocalMask,
+    Proposal,
+    Region,
+)
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.prompt_validation import interior_click
@@ -19,10 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.batch.engine import BatchEngine, OpenedImage
     from napari_spa.batch.task import AutoConfig
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray, Proposal
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.embedder import Embedder
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler

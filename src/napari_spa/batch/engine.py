@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.images import ImageFile, open_image
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.core.types import BoolArray
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile

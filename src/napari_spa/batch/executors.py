@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_spa.batch.task import ImageResult
-from napari_spa.batch.worker import Assignment, Finished, process
+from napari_spa.batch.worker import Assignment, Finished, Job, process
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.models.registry import find_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_spa.batch.worker import Job
 
 _GIB = 1 << 30
 _LEAST_MEMORY = _GIB

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_spa.batch.task import BatchTask, ObjectPrompt
+from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from napari_spa.batch.task import BatchRecipe
     from napari_spa.io.images import ImageEntry
 
 

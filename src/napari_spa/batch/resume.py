@@ -13,6 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.batch.task import (
+    BatchTask,
+    Entry,
+    Facts,
     Manifest,
     read_manifest,
     recipe_facts,
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.task import BatchTask, Entry, Facts
 
 ImageState = Literal["new", "changed", "again", "kept", "unchanged"]
 """Not done yet; its input changed; to be done again; a user's; as it shall be."""

@@ -19,9 +19,9 @@ from napari_spa.batch.executors import (
     run_on,
     share_of_memory,
 )
-from napari_spa.batch.resume import lock_output, output_names, plan_resume
-from napari_spa.batch.task import Manifest, recipe_facts
-from napari_spa.batch.worker import Assignment, Job, Tools, load_engine, process
+from napari_spa.batch.resume import ResumePlan, RunFolder, lock_output, output_names, plan_resume
+from napari_spa.batch.task import BatchTask, Facts, ImageResult, Manifest, recipe_facts
+from napari_spa.batch.worker import Assignment, Finished, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, file_sha256
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.resume import ResumePlan, RunFolder
-    from napari_spa.batch.task import BatchTask, Facts, ImageResult
-    from napari_spa.batch.worker import Finished
 
 _LONG_SECONDS = 5.0
 """An image that takes so long is done once: what is slow only the first time matters little."""

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.batch.engine import (
+    BatchEngine,
     Found,
     LabelPlanes,
     LogText,
@@ -17,13 +18,20 @@ from napari_spa.batch.engine import (
     found_active,
     not_found,
 )
-from napari_spa.batch.task import ImageResult, ObjectResult, input_digest
+from napari_spa.batch.task import (
+    BatchRecipe,
+    BatchTask,
+    ImageResult,
+    ObjectPrompt,
+    ObjectResult,
+    input_digest,
+)
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
-from napari_spa.refine.annotation.objects import Part
+from napari_spa.refine.annotation.objects import Part, Status
 from napari_spa.refine.annotation.propagation import deep_points
 
 if TYPE_CHECKING:
@@ -31,10 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from napari_spa.batch.engine import BatchEngine
-    from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
-    from napari_spa.refine.annotation.objects import Status
 
 
 SAME = 0.5  # IoU with the rough mask, below which it is another thing

@@ -24,14 +24,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa import __version__
-from napari_spa.batch.task import ImageResult, digest_of, input_digest, result_to_record
+from napari_spa.batch.task import (
+    BatchRecipe,
+    BatchTask,
+    Facts,
+    ImageResult,
+    digest_of,
+    input_digest,
+    result_to_record,
+)
 from napari_spa.errors import DataError, InputError, ModelError, SpaError
 from napari_spa.io.files import explained, file_sha256, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.batch.task import BatchRecipe, BatchTask, Facts
     from napari_spa.io.models.identity import ModelIdentity
 
 

@@ -11,7 +11,7 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import BoolArray, Candidate, FloatArray, Proposal, Region
 from napari_spa.io.files import atomic_path
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from napari_spa.refine.preference.summary import ProfileDisagreement
 
 ADDED, REMOVED = ("#{:02x}{:02x}{:02x}".format(*c) for c in (ADDED_COLOUR, REMOVED_COLOUR))
 _COLUMNS = 5

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from napari_spa.core.plane import plane_reader, stack_grid
+from napari_spa.core.plane import PlaneReader, PlaneStack, StackGrid, plane_reader, stack_grid
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.plane import PlaneReader, PlaneStack, StackGrid
 
 Row: TypeAlias = dict[str, int | float | str | None]
 

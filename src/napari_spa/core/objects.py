@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import BoolArray, LocalMask
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-
-    from napari_spa.core.types import BoolArray
 
     Corner: TypeAlias = tuple[int, int]
     Polygon: TypeAlias = list[NDArray[np.int64]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.metrics import dice, iou
-from napari_spa.core.types import Region
+from napari_spa.core.types import BoolArray, Region
 from napari_spa.errors import DataError
 from napari_spa.evaluate.measures import Row, boundary_distance
 from napari_spa.evaluate.statistics import bootstrap
@@ -27,7 +27,6 @@ from napari_spa.refine.log.journal import accepted_mask, image_facts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from napari_spa.core.types import BoolArray
     from napari_spa.datasets import CaseFolder
 
 ENDING = ".spa.jsonl"

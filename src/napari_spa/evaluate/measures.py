@@ -10,14 +10,13 @@ from scipy import ndimage
 
 from napari_spa.core.metrics import dice, iou, pairwise_dice
 from napari_spa.core.presentation import outline
-from napari_spa.evaluate.users import action_name
+from napari_spa.evaluate.users import Action, Observation, action_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_spa.core.types import BoolArray
     from napari_spa.evaluate.targets import RatedMasks, Target
-    from napari_spa.evaluate.users import Action, Observation
 
 PLAUSIBLE = 0.5  # a candidate is plausible when its Dice with some rater is above this
 

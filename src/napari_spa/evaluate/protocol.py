@@ -11,10 +11,17 @@ from urllib.parse import quote
 
 from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Box, Click
-from napari_spa.datasets import case_groups, open_folder
+from napari_spa.datasets import CaseFolder, case_groups, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.measures import Game, RaterRow, Row, Seat, measure_game
-from napari_spa.evaluate.methods import METHODS, find_method
+from napari_spa.evaluate.methods import (
+    METHODS,
+    Method,
+    MethodContext,
+    MethodEntry,
+    Segmenter,
+    find_method,
+)
 from napari_spa.evaluate.targets import (
     EvaluateConfig,
     choose_names,
@@ -36,9 +43,6 @@ from napari_spa.io.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.methods import Method, MethodContext, MethodEntry, Segmenter
 
 
 @dataclass(frozen=True, slots=True)

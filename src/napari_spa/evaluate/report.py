@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.evaluate.measures import RaterRow, Row
+from napari_spa.evaluate.measures import RaterRow, Row, Seat
 from napari_spa.evaluate.statistics import (
     Difference,
     Interval,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-
-    from napari_spa.evaluate.measures import Seat
 
 
 # Okabe and Ito's colours; with the dashes and marks they are told apart in black and white too.

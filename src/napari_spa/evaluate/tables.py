@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.evaluate.measures import Seat
-from napari_spa.evaluate.statistics import bootstrap, by_seat, differences, summarise
+from napari_spa.evaluate.measures import Key, RaterRow, Row, Seat
+from napari_spa.evaluate.statistics import Interval, bootstrap, by_seat, differences, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_spa.core.types import DoubleArray
-    from napari_spa.evaluate.measures import Key, RaterRow, Row
-    from napari_spa.evaluate.statistics import Interval
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90)  # Dice at which rounds are counted
 NEVER = 10  # rounds that a game counts for which never reaches the Dice (paper, section 9)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.core.metrics import dice, pick_nearest
-from napari_spa.core.types import Box, Click
+from napari_spa.core.types import BoolArray, Box, Click
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray
 
 ClickStyle = Literal["uniform", "central", "realistic"]
 CLICK_STYLES: tuple[ClickStyle, ...] = get_args(ClickStyle)

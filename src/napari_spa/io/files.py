@@ -23,15 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import DataError, InputError, SpaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from io import BufferedReader
 
     from filelock import BaseFileLock
-
-    from napari_spa.errors import SpaError
 
 
 _UMASK_LOCK = threading.Lock()

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.core.objects import split_objects
-from napari_spa.core.quality import fit_calibration
+from napari_spa.core.quality import Calibration, fit_calibration
 from napari_spa.datasets import open_folder, read_splits
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.images import read_image
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.quality import Calibration
     from napari_spa.core.types import BoolArray, DoubleArray, Proposal
 
 RIDGE = 0.002  # pull of the weights towards zero; hardly anything depends on it

@@ -18,15 +18,13 @@ from napari_spa.errors import CheckpointError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.models.formats import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
-from napari_spa.train.data import SuperpixelSource
+from napari_spa.train.data import Source, SuperpixelSource
 from napari_spa.train.steps import Batch, StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from napari_spa.train.data import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,33 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleStack:
-    """A procedural stack of slices with its objects known.
+    """A procedural stack of slices with its objects known."""
 
-    Attributes
-    ----------
-    image : ndarray of shape (Z, Y, X)
-        int16 (Hounsfield units, cut to [-200, 400]) or uint8 (grey values).
-    labels : ndarray of shape (Z, Y, X)
-        uint8, 0 where no object is; each object has one number in all its slices.
-    names : dict of int to str
-        What each number is.
-    scale : (float, float, float)
-        Size of a voxel along z, y, x.
-    units : str
-        Of ``scale``.
-    contrast_limits : (float, float)
-        Values to show as black and as white.
-    first_click : (int, int, int)
-        A voxel well inside object 1, on the middle slice (the one that napari opens at).
-    """
-
+    # (Z, Y, X): Hounsfield units, cut to [-200, 400], or grey values
     image: NDArray[np.int16] | NDArray[np.uint8]
+    # (Z, Y, X), 0 where no object is; one number in all slices of an object
     labels: NDArray[np.uint8]
-    names: dict[int, str]
-    scale: tuple[float, float, float]
-    units: str
-    contrast_limits: tuple[float, float]
-    first_click: tuple[int, int, int]
+    names: dict[int, str]  # what each number is
+    scale: tuple[float, float, float]  # size of a voxel along z, y, x
+    units: str  # of ``scale``
+    contrast_limits: tuple[float, float]  # values to show as black and as white
+    first_click: tuple[int, int, int]  # a voxel well inside object 1, on the middle slice
 
 
 def sample_stack(name: str) -> SampleStack:
@@ -72,20 +56,7 @@ def sample_stack(name: str) -> SampleStack:
 
 
 def open_window(image: NDArray[np.generic], *, name: str) -> None:
-    """Show an image in napari with the dock *SPA Refine*, until the window is closed.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, 3)
-        Any real type.
-    name : str
-        Of its layer.
-
-    Raises
-    ------
-    InputError
-        When napari is installed without a Qt binding.
-    """
+    """Show an image, (H, W) or (H, W, 3), with *SPA Refine* until the window is closed."""
     import napari
 
     try:

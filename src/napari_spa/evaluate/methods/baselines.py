@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.types import Box, Click, Prompts
+from napari_spa.core.types import BoolArray, Box, Click, FloatArray, Prompts
 from napari_spa.errors import InputError
-from napari_spa.evaluate.users import Observation
+from napari_spa.evaluate.users import Action, Currency, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, FloatArray
     from napari_spa.evaluate.methods import MethodContext
-    from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView

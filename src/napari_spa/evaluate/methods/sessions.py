@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_spa.core.types import Click, MixtureParameters
+from napari_spa.core.types import Box, Click, MixtureParameters, Proposal
 from napari_spa.errors import InputError
-from napari_spa.evaluate.users import Observation, Pick
+from napari_spa.evaluate.users import Action, Currency, Observation, Pick
 from napari_spa.refine.session.prompt_validation import check_prompts
 from napari_spa.refine.session.session import RefinementSession
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import Box, Proposal
     from napari_spa.evaluate.methods import MethodContext
-    from napari_spa.evaluate.users import Action, Currency
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import SpaError
-from napari_spa.io.images import ImageFile, open_image, read_label_stack
+from napari_spa.io.images import ImageFile, ImageInfo, open_image, read_label_stack
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote, class_values, noted, read_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.images import ImageInfo
     from napari_spa.io.projects.project import Project, ProjectItem
 
     Progress = Callable[[float, str], None]

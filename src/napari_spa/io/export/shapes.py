@@ -12,7 +12,7 @@ import numpy as np
 from napari_spa.core.objects import mask_outlines
 from napari_spa.errors import InputError
 from napari_spa.io.files import atomic_path, write_text
-from napari_spa.io.projects.classes import ObjectNote
+from napari_spa.io.projects.classes import ObjectClass, ObjectNote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.objects import Polygon
     from napari_spa.io.export.labelled import Labelled
-    from napari_spa.io.projects.classes import ObjectClass
 
 
 class CocoWriter:

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import JsonError, atomic_folder, atomic_path, read_json
-from napari_spa.io.images import label_dtype
+from napari_spa.io.images import ImageFile, ImageInfo, label_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.io.export.labelled import Labelled
-    from napari_spa.io.images import ImageFile, ImageInfo
     from napari_spa.io.projects.classes import ObjectNote
 
     Colour = Callable[[int], tuple[int, int, int, int]]

@@ -9,7 +9,7 @@ import stat
 import warnings
 import zipfile
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from napari_spa.io.images.lazy import file_array, number_of_values
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from typing import IO
 
     from numpy.typing import NDArray
     from PIL.Image import Image

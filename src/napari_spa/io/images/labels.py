@@ -18,7 +18,7 @@ import numpy as np
 from napari_spa.errors import InputError
 from napari_spa.io.files import atomic_path
 from napari_spa.io.images.faults import reading
-from napari_spa.io.images.layout import arranged
+from napari_spa.io.images.layout import ImageInfo, arranged
 from napari_spa.io.images.lazy import number_of_values
 from napari_spa.io.images.open import extent, read_raw
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import PlaneStack
-    from napari_spa.io.images.layout import ImageInfo
 
 LARGEST = 0xFFFFFFFF
 _NAMESPACE = uuid5(NAMESPACE_URL, "napari-spa/labels")

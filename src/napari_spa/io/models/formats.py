@@ -8,7 +8,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,8 +21,6 @@ from napari_spa.errors import CheckpointError, DataError, ModelError
 from napari_spa.io.files import JsonError, atomic_path, explained, parse_json, read_json, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
     from torch import Tensor
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from napari_spa.core.types import MixtureParameters
+from napari_spa.core.types import DoubleArray, MixtureParameters
 from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.files import JsonError, parse_json, read_small, write_text
 from napari_spa.io.models.identity import ModelIdentity
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from napari_spa.core.types import DoubleArray
-
 
 Content = Mapping[str, object]
 T = TypeVar("T")

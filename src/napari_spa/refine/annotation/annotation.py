@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.projects.classes import ObjectNote
 from napari_spa.refine.annotation.objects import (
     AnnotatedObject,
     Change,
+    ChangeKind,
     History,
     Part,
     Patch,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import BoolArray
-    from napari_spa.refine.annotation.objects import ChangeKind
 
 __all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, MixtureParameters, Proposal
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.appearance import Appearance, Patch, moved
 from napari_spa.refine.engine.config import Progress, silent
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.session import RefinementSession

@@ -31,9 +31,9 @@ from napari_spa.core.alternatives import (
     log_choice,
 )
 from napari_spa.core.candidates import cluster_samples
-from napari_spa.core.obedience import NO_EVIDENCE
-from napari_spa.core.types import Click
-from napari_spa.refine.engine.samples import prompt_likelihood
+from napari_spa.core.obedience import NO_EVIDENCE, Evidence
+from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
+from napari_spa.refine.engine.samples import Samples, prompt_likelihood
 from napari_spa.refine.engine.view import FieldOfView
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.obedience import Evidence
-    from napari_spa.core.types import BoolArray, DoubleArray, FloatArray
     from napari_spa.refine.engine.config import EngineConfig
-    from napari_spa.refine.engine.samples import Samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
-from napari_spa.model.spa import ImageEmbedding
+from napari_spa.model.spa import ImageEmbedding, PromptEmbedding, Spa
 from napari_spa.model.threads import side_by_side
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import FloatArray, LocalMask, Prompts
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.model.spa import PromptEmbedding, Spa
 
 
 _KEPT = 4

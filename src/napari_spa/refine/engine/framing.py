@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.refine.engine.alternatives import Framed, Hypothesis, distinct, hypothesis, iou
+from napari_spa.refine.engine.alternatives import (
+    Framed,
+    Hypothesis,
+    Option,
+    distinct,
+    hypothesis,
+    iou,
+)
 from napari_spa.refine.engine.embedder import Windows, encode_windows
 from napari_spa.refine.engine.predictions import (
     FILLS,
@@ -40,7 +47,6 @@ if TYPE_CHECKING:
     from napari_spa.core.mixture import SizePrior
     from napari_spa.core.types import Box, Click, DoubleArray, Prompts, Region
     from napari_spa.model.spa import Spa
-    from napari_spa.refine.engine.alternatives import Option
     from napari_spa.refine.engine.config import FramingConfig
 
 _SAME_OBJECT = 0.5

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, softmax
 
-from napari_spa.core.types import Click, FloatArray, MixtureParameters, Prompts
+from napari_spa.core.types import Click, FloatArray, LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
-from napari_spa.model.heads import Draws, PreferenceHead, build_head
+from napari_spa.model.heads import Decoded, Draws, PreferenceHead, build_head
 from napari_spa.model.threads import computing
 from napari_spa.refine.engine.alternatives import (
     Alternatives,
     Framed,
+    Hypothesis,
     covering,
     framed_from_arrays,
     framed_to_arrays,
@@ -38,11 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_spa.core.mixture import SizePrior
-    from napari_spa.core.types import LocalMask
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.model.heads import Decoded
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
-    from napari_spa.refine.engine.alternatives import Hypothesis
     from napari_spa.refine.engine.image_plane import ImagePlane
 
 _CROP = 1024.0  # side of the window of a huge image that a model gets which else sees whole images

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.core.presentation import difference_picture, draw_frame, outline_picture
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import BoolArray, FloatArray, LocalMask, Proposal, Region
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, FloatArray, Proposal
 
 IMAGE_SIDE = 320
 LINE = 4  # of outlines, in pixels of the picture: two or more where a picture is shown in the dock

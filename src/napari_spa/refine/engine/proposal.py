@@ -10,19 +10,15 @@ import torch
 from torch.nn import functional
 
 from napari_spa.core.obedience import Evidence, box_pixels, enforce, fill_box, spread, values_at
-from napari_spa.core.quality import read_signs
-from napari_spa.core.types import Candidate, FloatArray, LocalMask, Proposal, Region
-from napari_spa.refine.engine.alternatives import dice_across
+from napari_spa.core.quality import Calibration, Signs, read_signs
+from napari_spa.core.types import BoolArray, Box, Candidate, FloatArray, LocalMask, Proposal, Region
+from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis, dice_across
 from napari_spa.refine.engine.samples import SampleGrid, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_spa.core.obedience import Evidence
-    from napari_spa.core.quality import Calibration, Signs
-    from napari_spa.core.types import BoolArray, Box
     from napari_spa.model.spa import SpaConfig
-    from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis
     from napari_spa.refine.engine.round import Asked
     from napari_spa.refine.engine.view import FieldOfView
 

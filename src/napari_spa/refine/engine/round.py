@@ -9,23 +9,28 @@ import numpy as np
 from scipy.special import logit
 
 from napari_spa.core.candidates import representative_point
-from napari_spa.core.types import Click
-from napari_spa.refine.engine.alternatives import NO_INPUT, Choice, UserInput
+from napari_spa.core.types import (
+    Click,
+    FloatArray,
+    LocalMask,
+    MixtureParameters,
+    Prompts,
+    Proposal,
+)
+from napari_spa.refine.engine.alternatives import (
+    NO_INPUT,
+    Alternatives,
+    Choice,
+    Hypothesis,
+    UserInput,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import (
-        FloatArray,
-        LocalMask,
-        MixtureParameters,
-        Prompts,
-        Proposal,
-    )
     from napari_spa.model.heads import Draws
-    from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis
     from napari_spa.refine.engine.samples import Reach, Samples
     from napari_spa.refine.engine.view import FieldOfView
 

@@ -9,14 +9,13 @@ import numpy as np
 from scipy.special import expit
 
 from napari_spa.core.obedience import log_likelihood
-from napari_spa.core.types import Box
+from napari_spa.core.types import BoolArray, Box, Click, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.view import FieldOfView
 

@@ -11,13 +11,12 @@ import torch
 from torch.nn import functional
 
 from napari_spa.core.transforms import IntensityRange, standardise, stretch
-from napari_spa.core.types import Box, FloatArray, Region
+from napari_spa.core.types import Box, FloatArray, Prompts, Region
 from napari_spa.refine.engine.image_plane import ImagePlane
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_spa.core.types import Prompts
 
 _MOST_READ = 8
 _GRID, _KEPT_BYTES = 512, 64 * 2**20

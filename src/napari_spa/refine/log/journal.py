@@ -34,8 +34,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_spa.errors import DataError
-from napari_spa.refine.annotation.annotation import Annotation
-from napari_spa.refine.log.reader import ImageFacts, LoggedSession, RecordReader
+from napari_spa.refine.annotation.annotation import Annotation, Overlap, Surface
+from napari_spa.refine.log.reader import Accepted, ImageFacts, LoggedSession, RecordReader
 from napari_spa.refine.log.serialization import (
     decision_to_record,
     mask_from_record,
@@ -54,9 +54,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import LocalMask
     from napari_spa.io.event_log import Record
     from napari_spa.io.models.identity import ModelIdentity
-    from napari_spa.refine.annotation.annotation import Overlap, Surface
     from napari_spa.refine.annotation.objects import Part
-    from napari_spa.refine.log.reader import Accepted
     from napari_spa.refine.session.state import Decision, Timeline
 
 __all__ = ["VERSION", "ImageFacts", "Journal", "Sink", "image_facts", "read_journal"]

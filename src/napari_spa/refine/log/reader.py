@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.presentation import clean_name
-from napari_spa.core.types import Region
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import DataError, InputError
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.serialization import (
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import LocalMask
     from napari_spa.io.event_log import Record
     from napari_spa.refine.annotation.annotation import Annotation, Surface
     from napari_spa.refine.session.state import Decision

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import Box, Click, LocalMask, MixtureParameters, Prompts, Region, Stroke
+from napari_spa.core.types import (
+    Box,
+    Click,
+    DoubleArray,
+    LocalMask,
+    MixtureParameters,
+    Prompts,
+    Region,
+    Stroke,
+)
 from napari_spa.errors import DataError
 from napari_spa.refine.session.state import Act, Decision
 
@@ -23,7 +32,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from napari_spa.core.types import DoubleArray
     from napari_spa.refine.engine.alternatives import Hypothesis
 
 Record = dict[str, Any]

@@ -10,7 +10,15 @@ import numpy as np
 
 from napari_spa.core.metrics import dice
 from napari_spa.core.presentation import counted
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import (
+    BoolArray,
+    DoubleArray,
+    LocalMask,
+    MixtureParameters,
+    Prompts,
+    Proposal,
+    Region,
+)
 from napari_spa.errors import ProfileError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.preference.update import expected_size, start_from
@@ -19,14 +27,6 @@ from napari_spa.refine.session.prompt_validation import check_prompts
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from napari_spa.core.types import (
-        BoolArray,
-        DoubleArray,
-        MixtureParameters,
-        Prompts,
-        Proposal,
-        Region,
-    )
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.session.session import RefinementSession

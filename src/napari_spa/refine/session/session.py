@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_spa.core.types import Prompts, Proposal
+from napari_spa.core.types import LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.preference.update import expected_size, learn, log_area_ratio, start_from
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_spa.core.mixture import SizePrior
-    from napari_spa.core.types import LocalMask, MixtureParameters
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_spa.core.obedience import Evidence
-from napari_spa.core.types import Box
+from napari_spa.core.types import (
+    BoolArray,
+    Box,
+    Click,
+    MixtureParameters,
+    Prompts,
+    Proposal,
+    Stroke,
+)
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, Click, MixtureParameters, Prompts, Proposal, Stroke
     from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.alternatives import Choice, Hypothesis
     from napari_spa.refine.engine.round import Asked

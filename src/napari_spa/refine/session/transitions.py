@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.state import Act, Decision, SessionState, add_clicks
 
 if TYPE_CHECKING:
-    from napari_spa.core.types import MixtureParameters, Prompts
     from napari_spa.refine.engine.alternatives import Framed
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.round import Round

@@ -18,7 +18,7 @@ from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, read_json, write_text
 from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.identity import weights_sha256
-from napari_spa.io.models.load import load_model
+from napari_spa.io.models.load import LoadedModel, load_model
 from napari_spa.train.baselines.examples import (
     RatedBatch,
     RatedExamples,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_spa.datasets import CaseFolder
-    from napari_spa.io.models.load import LoadedModel
 
 
 __all__ = [

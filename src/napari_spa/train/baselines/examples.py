@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import standardise, to_unit_rgb
-from napari_spa.datasets import case_groups
+from napari_spa.datasets import CaseFolder, case_groups
 from napari_spa.errors import DataError
 from napari_spa.train.data import RatedObject, cut_object
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.datasets import CaseFolder
     from napari_spa.train.baselines.loop import BaselineConfig
 
 _ASIDE = 0.15

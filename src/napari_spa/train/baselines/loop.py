@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from napari_spa.errors import CheckpointError, InputError
@@ -26,7 +26,6 @@ from napari_spa.train.loop import TrainConfig, learning_rate_factor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
 
 Drawn = tuple[Tensor, ...]
 Progress = Callable[[int, dict[str, float]], None]

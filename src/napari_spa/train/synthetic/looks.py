@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_spa.train.synthetic.shapes import Field, blur, grid, noise, ramp, waves
+from napari_spa.train.synthetic.shapes import Field, Target, blur, grid, noise, ramp, waves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_spa.train.synthetic.scene import Layer
-    from napari_spa.train.synthetic.shapes import Target
 
 Colour = NDArray[np.float32]  # one grey value, shape ``(1,)``, or one RGB colour, shape ``(3,)``
 

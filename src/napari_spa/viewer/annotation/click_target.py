@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from scipy import ndimage
 
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import BoolArray, LocalMask, Proposal, Region
 from napari_spa.errors import InputError
 from napari_spa.viewer.layers.planes import click_in_plane, spatial_shape
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari.components import LayerList, ViewerModel
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.round import RenderedRound
 
@@ -115,21 +114,11 @@ def _reached(proposal: Proposal) -> BoolArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredMask:
-    """One label of a layer on one plane.
+    """One label of a layer on one plane."""
 
-    Attributes
-    ----------
-    layer : Labels
-        Where it was found.
-    number : int
-        The label.
-    mask : LocalMask
-        Its pixels, in the image's plane.
-    """
-
-    layer: Labels
-    number: int
-    mask: LocalMask
+    layer: Labels  # where it was found
+    number: int  # the label
+    mask: LocalMask  # its pixels, in the image's plane
 
 
 def stored_mask(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
@@ -20,8 +20,11 @@ from napari_spa.viewer.annotation.click_target import click_target, image_on_sho
 from napari_spa.viewer.annotation.images import AnnotatedImages
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
+    ActiveObject,
+    DroppedObject,
     RenderedRound,
     RoundRenderer,
+    SessionFactory,
     WaitingActs,
     display_record,
     make_session,
@@ -41,13 +44,11 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Proposal
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, SessionFactory
 
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
 

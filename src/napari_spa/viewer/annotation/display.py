@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
-from napari_spa.viewer.layers.planes import click_in_plane, shown_plane
+from napari_spa.viewer.layers.planes import DisplaySettings, click_in_plane, shown_plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import CanvasGestures
     from napari_spa.viewer.background import JobHandle
-    from napari_spa.viewer.layers.planes import DisplaySettings
 
     Place = tuple[AnnotatedImage, Plane, tuple[float, float]]
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import LocalMask, Proposal, Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation.annotation import Annotation
-from napari_spa.refine.annotation.objects import Part
-from napari_spa.refine.log.journal import ImageFacts
-from napari_spa.viewer.annotation.round import ActRecord, DroppedObject
+from napari_spa.refine.annotation.annotation import Annotation, Overlap
+from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
+from napari_spa.refine.log.journal import ImageFacts, Journal
+from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
 from napari_spa.viewer.layers.planes import (
+    Channels,
     DisplaySettings,
     channel_axis,
     channel_choices,
@@ -40,14 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Proposal
-    from napari_spa.refine.annotation.annotation import Overlap
-    from napari_spa.refine.annotation.objects import Change, Patch, Status
-    from napari_spa.refine.log.journal import Journal
     from napari_spa.refine.session.state import Decision
-    from napari_spa.viewer.annotation.round import ActiveObject, RenderedRound
     from napari_spa.viewer.layers.label_storage import LabelStore
-    from napari_spa.viewer.layers.planes import Channels
 
 
 class AnnotatedImage:

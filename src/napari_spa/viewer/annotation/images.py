@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
@@ -18,7 +18,6 @@ from napari_spa.viewer.layers.planes import camera_of, shown_plane
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
-    from weakref import ReferenceType
 
     from napari.components import ViewerModel
     from napari.layers import Image, Labels

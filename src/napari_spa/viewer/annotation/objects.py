@@ -13,7 +13,7 @@ from napari_spa.core.objects import cut_object
 from napari_spa.core.presentation import clean_name, counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
-from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.autosave.export import export_work, in_words
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.io.export import ExportRequest
     from napari_spa.refine.annotation.objects import Part
-    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
 

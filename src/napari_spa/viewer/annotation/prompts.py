@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
-from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.viewer.annotation.click_target import Aim
-    from napari_spa.viewer.annotation.controller import AnnotationController, SessionCall
+    from napari_spa.viewer.annotation.controller import SessionCall
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 
@@ -32,42 +31,6 @@ Tool = Literal["click", "box", "brush", "lasso", "refine", "merge", "split"]
 Position = tuple[float, ...]
 _DRAG_PIXELS = 4.0
 _FEWEST_CORNERS = 3
-
-
-class PromptHandler(Protocol):
-    """Who is told; positions are world coordinates."""
-
-    def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
-        """Take a click."""
-        ...
-
-    def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
-        """Take a box between two corners."""
-        ...
-
-    def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
-        """Take a brush stroke."""
-        ...
-
-    def lasso(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
-        """Take what lies in a closed path."""
-        ...
-
-    def refine(self, position: Position) -> None:
-        """Take the place of a label to refine."""
-        ...
-
-    def merge(self, position: Position) -> None:
-        """Take the place of an object to merge with the selected one."""
-        ...
-
-    def split(self, path: list[Position]) -> None:
-        """Take a line to split an object along."""
-        ...
-
-    def draw_gesture(self, tool: Tool, path: list[Position]) -> None:
-        """Show a box, stroke or lasso that is being made."""
-        ...
 
 
 class CanvasGestures:
@@ -80,7 +43,7 @@ class CanvasGestures:
     on its first corner.
     """
 
-    def __init__(self, viewer: ViewerModel, taker: PromptHandler) -> None:
+    def __init__(self, viewer: ViewerModel, taker: PromptController) -> None:
         self._viewer, self._taker = viewer, taker
         self.negative = False  # whether prompts take away
         self._tool: Tool = "click"

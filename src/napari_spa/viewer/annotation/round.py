@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,15 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted, describe_difference
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation.annotation import Annotation
     from napari_spa.refine.annotation.objects import Change
     from napari_spa.refine.engine.config import Progress
@@ -119,43 +116,19 @@ class ActiveModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedRound:
-    """One round, ready to be shown.
+    """One round, ready to be shown."""
 
-    Attributes
-    ----------
-    session : RefinementSession
-        Where it comes from.
-    proposal : Proposal
-        The recommendation and candidates.
-    timeline : Timeline
-        The states of the object.
-    mask : LocalMask
-        The recommended mask.
-    drawn : tuple of DrawnCandidate
-        The candidates' polygons.
-    pictures : tuple of ndarray of shape (S, S, 3)
-        uint8: the recommendation, then the candidates.
-    words : tuple of str
-        What each candidate would change.
-    shares : tuple of float
-        How much of the model's samples each candidate stands for.
-    order : tuple of int
-        A shuffled order of candidates and, as -1, the recommendation, for blind reading; it
-        follows from the round's seed and the image.
-    blind : bool
-        Whether it is made for blind reading: the pictures are outlines, nothing is drawn into
-        the image, and there are no words.
-    """
-
-    session: RefinementSession
-    proposal: Proposal
-    timeline: Timeline
-    mask: LocalMask
-    drawn: tuple[DrawnCandidate, ...]
-    pictures: tuple[NDArray[np.uint8], ...]
-    words: tuple[str, ...]
-    shares: tuple[float, ...]
+    session: RefinementSession  # where it comes from
+    proposal: Proposal  # the recommendation and candidates
+    timeline: Timeline  # the states of the object
+    mask: LocalMask  # the recommended mask
+    drawn: tuple[DrawnCandidate, ...]  # the candidates' polygons
+    pictures: tuple[NDArray[np.uint8], ...]  # (S, S, 3): the recommendation, then the candidates
+    words: tuple[str, ...]  # what each candidate would change
+    shares: tuple[float, ...]  # how much of the model's samples each candidate stands for
+    # A shuffled order of candidates and, as -1, the recommendation, for blind reading.
     order: tuple[int, ...]
+    # For blind reading: pictures are outlines, nothing is drawn in the image, no words.
     blind: bool = False
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QObject
 
 from napari_spa.core.presentation import counted
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, MixtureParameters
 from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
 from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
@@ -27,7 +27,6 @@ from napari_spa.viewer.layers.planes import (
 
 if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import MixtureParameters
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.background import JobHandle

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
-from napari_spa.viewer.annotation.round import ActiveObject, same_acts
+from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, same_acts
 from napari_spa.viewer.layers.planes import show_plane
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.annotation.round import DroppedObject
 
 
 class UndoActions(QObject):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_spa.errors import DataError
 from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
-from napari_spa.refine.log.journal import Journal, image_facts, read_journal
+from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.log.journal import ImageFacts
     from napari_spa.refine.log.reader import LoggedSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
-from napari_spa.core.types import LocalMask
+from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import (
@@ -25,10 +25,7 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from weakref import ReferenceType
-
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Proposal
     from napari_spa.refine.annotation.objects import AnnotatedObject, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession

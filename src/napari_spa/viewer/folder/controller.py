@@ -13,11 +13,11 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.io.projects.paths import labels_path
-from napari_spa.io.projects.project import in_brief
+from napari_spa.io.projects.project import Project, ProjectItem, in_brief
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
-from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadItem
+from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
-from napari_spa.viewer.folder.stage import FolderImageView
+from napari_spa.viewer.folder.stage import FolderImageView, OpenItem, RefineDockProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
     from napari_spa.batch.task import ImageResult
     from napari_spa.core.plane import Plane
-    from napari_spa.io.projects.project import Project, ProjectItem
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.viewer.folder.reader import ReadImage
-    from napari_spa.viewer.folder.stage import OpenItem, RefineDockProtocol
 
 
 _LOOK_SECONDS = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,10 @@ from napari_spa.core.plane import Plane
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path, read_json
 from napari_spa.io.projects.paths import default_output, is_project, project_path
-from napari_spa.io.projects.project import ProjectItem
+from napari_spa.io.projects.project import Project, ProjectItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
     from napari_spa.batch.task import ImageResult
-    from napari_spa.io.projects.project import Project
     from napari_spa.viewer.folder.reader import ReadImage
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_spa.core.presentation import counted
 from napari_spa.io.projects.paths import labels_path
-from napari_spa.io.projects.project import in_brief
+from napari_spa.io.projects.project import Project, in_brief
 from napari_spa.viewer.autosave.export import colour_of
 from napari_spa.viewer.subprocess_job import run_in_subprocess
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari_spa.batch.task import ImageResult
     from napari_spa.io.export import ExportRequest
     from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.projects.project import Project
     from napari_spa.refine.engine.config import Progress
 
 

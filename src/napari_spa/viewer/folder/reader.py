@@ -20,16 +20,14 @@ from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.refine.log.replay import changed_planes
 from napari_spa.viewer.autosave.autosave import Recovered
-from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
+from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from napari_spa.io.event_log import Record
     from napari_spa.io.images import ImageFile, ImageInfo
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.layers.label_storage import LabelStore
 
 _logger = logging.getLogger(__name__)
 _IDLE_KINDS = ("session", "closed")

@@ -12,18 +12,16 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.files import check_there
-from napari_spa.io.projects.classes import write_notes
+from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, notes_path
-from napari_spa.viewer.folder.reader import FolderLogLocation
+from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari_spa.io.images import ImageInfo
-    from napari_spa.io.projects.classes import ObjectNote
     from napari_spa.io.projects.project import Project
-    from napari_spa.viewer.folder.reader import ReadImage
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 _logger = logging.getLogger(__name__)

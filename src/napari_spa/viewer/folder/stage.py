@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import FILE_NAME
-from napari_spa.viewer.folder.reader import PROFILE_NAME
-from napari_spa.viewer.folder.saver import PendingSave
+from napari_spa.viewer.folder.reader import PROFILE_NAME, FolderLogLocation, ReadImage, ReadItem
+from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.layers.planes import show_plane, shown_plane
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.autosave.recovery import Recovery
-    from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage, ReadItem
-    from napari_spa.viewer.folder.saver import FolderSaver
 
 
 class RefineDockProtocol(Protocol):
-    """Where objects are refined: the dock *SPA Refine*."""
+    """Where objects are refined: the dock *SPA Refine*, which lies above this room."""
 
     @property
     def controller(self) -> AnnotationController:

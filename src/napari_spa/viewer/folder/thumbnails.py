@@ -57,15 +57,7 @@ class Thumbnails(QObject):
             self._submit()
 
     def get(self, name: str, path: Path) -> NDArray[np.uint8] | None:
-        """Return a thumbnail, (h, w, 3) uint8; None for now asks for it.
-
-        Parameters
-        ----------
-        name : str
-            Of the image.
-        path : Path
-            Its file.
-        """
+        """Return a thumbnail, (h, w, 3) uint8; None for now asks for it."""
         if name in self._kept:
             self._kept.move_to_end(name)
             return self._kept[name]
@@ -125,20 +117,7 @@ class Thumbnails(QObject):
 
 
 def make_thumbnail(file: ImageFile, side: int = SIDE) -> NDArray[np.uint8]:
-    """Make a small picture of an image, or of the middle of a stack.
-
-    Parameters
-    ----------
-    file : ImageFile
-        The image.
-    side : int
-        Of its longer side, in pixels.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3)
-        uint8, dark to bright as the values go.
-    """
+    """Make a small picture, (h, w, 3) uint8, of an image or of the middle of a stack."""
     from skimage.transform import resize
 
     plane = _middle(file, side)

@@ -87,23 +87,12 @@ def _can_be_filled(polygon: DoubleArray) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """Polygons to be filled, or lines to be drawn in their place.
+    """Polygons to be filled, or lines to be drawn in their place."""
 
-    Attributes
-    ----------
-    polygons : sequence of ndarray of shape (N, D)
-        float64.
-    colours : ndarray of shape (len(polygons), 4)
-        float64 RGBA in [0, 1].
-    lines : sequence of ndarray of shape (N, D)
-        float64, open.
-    line_colours : ndarray of shape (len(lines), 4)
-        float64 RGBA in [0, 1].
-    """
-
-    polygons: Sequence[DoubleArray]
-    colours: DoubleArray
-    lines: Sequence[DoubleArray] = ()
+    polygons: Sequence[DoubleArray]  # (N, D) float64 each
+    colours: DoubleArray  # (len(polygons), 4) float64, RGBA in [0, 1]
+    lines: Sequence[DoubleArray] = ()  # (N, D) float64 each, open
+    # (len(lines), 4) float64, RGBA in [0, 1]
     line_colours: DoubleArray = field(default_factory=lambda: _NO_COLOURS)
 
     @property

@@ -7,8 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
-from napari.utils.colormaps import label_colormap
+from napari.layers import Image, Labels
+from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from napari.utils.transforms import Affine
 from psygnal import Signal
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from napari.components import ViewerModel
-    from napari.layers import Image
-    from napari.utils.colormaps import CyclicLabelColormap
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, Region

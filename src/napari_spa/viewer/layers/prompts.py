@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Points, Shapes
+from napari.layers import Image, Points, Shapes
 from psygnal import Signal
 
-from napari_spa.core.types import Box
+from napari_spa.core.types import Box, Click
 from napari_spa.viewer.layers.mask import (
     add_quietly,
     add_slowly,
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Click
     from napari_spa.refine.engine.view import FieldOfView
 
 PROMPTS_NAME, VIEW_NAME = "{}: prompts", "{}: view"

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR
+from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
 from napari_spa.viewer.layers.mask import (
     add_quietly,
     follow_space,
@@ -27,12 +27,10 @@ from napari_spa.viewer.profiles.active import shortened
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.refine.preference.summary import ProfileDisagreement
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
 

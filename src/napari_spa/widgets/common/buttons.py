@@ -8,14 +8,18 @@ import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import (
     QColor,
+    QFocusEvent,
     QFont,
     QFontMetrics,
     QImage,
+    QKeyEvent,
     QPainter,
+    QPaintEvent,
     QPen,
     QPixmap,
     QTextLayout,
     QTextOption,
+    QWheelEvent,
 )
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from qtpy.QtGui import QFocusEvent, QKeyEvent, QPaintEvent, QWheelEvent
 
 
 PADDING = 4

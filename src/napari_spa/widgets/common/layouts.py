@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
+    QLayoutItem,
     QLineEdit,
     QSizePolicy,
     QVBoxLayout,
@@ -19,8 +20,6 @@ from napari_spa.widgets.common.buttons import FittingButton
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from qtpy.QtWidgets import QLayoutItem
 
 
 class EvenGrid(QLayout):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
@@ -15,7 +15,7 @@ from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
 from napari_spa.viewer.keys import KeyBindings
-from napari_spa.viewer.settings import SettingsStore
+from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
@@ -24,7 +24,6 @@ from napari_spa.widgets.refine.dock import RefineDock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     import napari.viewer
     import numpy as np
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_spa.io.projects.project import ProjectItem
-    from napari_spa.viewer.settings import Settings
 
 _LOOKED_THROUGH = 500  # so many images are looked at unasked, to find those that cannot be read
 

@@ -13,7 +13,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.refine.preference.summary import evidence
-from napari_spa.viewer.background import Worker
+from napari_spa.viewer.background import JobHandle, Worker
 from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.folder.dialogs import BatchDialog, BatchOptions
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.viewer.background import JobHandle
     from napari_spa.viewer.folder.controller import FolderController
     from napari_spa.widgets.refine.dock import RefineDock
 

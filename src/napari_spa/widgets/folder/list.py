@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QModelIndex, QRect, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QImage, QPainter
+from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
     QSizePolicy,
     QStyle,
     QStyledItemDelegate,
+    QStyleOptionViewItem,
     QWidget,
 )
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import QFont, QKeyEvent
-    from qtpy.QtWidgets import QStyleOptionViewItem
 
     from napari_spa.io.projects.project import ProjectItem
 

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QPainterPath, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPainterPath, QPen, QPolygonF
 
 from napari_spa.core.presentation import capitalised, counted
-from napari_spa.io.projects.project import in_brief
+from napari_spa.io.projects.project import ProjectItem, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from qtpy.QtGui import QPainter
-
-    from napari_spa.io.projects.project import ProjectItem
 
 
 TROUBLED = "problem"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from napari_spa.widgets.folder.list import Thumbnail
 
+
 PROGRESS_STEPS = 1000
 EMPTY = (
     "Open a folder of images, or drop one here.\n\n"

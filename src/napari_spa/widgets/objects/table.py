@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QStackedWidget,
     QStyle,
     QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
-    from qtpy.QtWidgets import QStyleOptionViewItem
 
     from napari_spa.io.projects.classes import ObjectClass
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu
+from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
@@ -16,7 +16,7 @@ from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ev
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreements
+from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreement, Disagreements
 from napari_spa.widgets.common.buttons import FocusRingCheckBox, NoWheelComboBox
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.common.layouts import tip_button, wrapped
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from qtpy.QtWidgets import QGridLayout, QWidget
-
     from napari_spa.io.profiles.store import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.profiles.comparison import Disagreement
 
 
 _KEPT = "A copy stays in the subfolder 'removed' of the folder."

@@ -76,18 +76,10 @@ class CandidateCard(QFrame):
     def set_candidate(
         self, picture: NDArray[np.uint8], words: str, letter: str = "", share: float = 0.0
     ) -> None:
-        """Show a candidate.
+        """Show a candidate: its picture, (h, w, 3) uint8, and what it would change.
 
-        Parameters
-        ----------
-        picture : ndarray of shape (h, w, 3)
-            uint8.
-        words : str
-            What the candidate would change.
-        letter : str
-            Shown instead of the words, and nothing else is told: for blind reading.
-        share : float
-            How much of the model's samples it stands for, in [0, 1]; shown as a bar.
+        ``letter`` is shown instead of all else, for blind reading; ``share``, in [0, 1], is how
+        much of the model's samples it stands for, shown as a bar.
         """
         self._shown, self._letter, self._share = (picture, words), letter, share
         self._refresh()
@@ -226,16 +218,9 @@ class CandidateGrid(QWidget):
     ) -> None:
         """Show up to four candidates, or five when the recommendation is one of them.
 
-        Parameters
-        ----------
-        shown : sequence of (picture, words)
-            Picture (h, w, 3) uint8, and what the candidate would change.
-        order : sequence of int, optional
-            Which of ``shown`` comes first on the screen, which second, and so on.
-        blind : bool
-            Say "A", "B", ... instead of the words, and hide the switches.
-        shares : sequence of float
-            How much of the model's samples each of ``shown`` stands for.
+        ``shown`` are pictures, (h, w, 3) uint8, and what each would change; ``order`` says which
+        of them comes first on the screen; ``blind`` says "A", "B", ... instead and hides the
+        switches; ``shares`` are how much of the model's samples each stands for.
         """
         shares = shares or [0.0] * len(shown)
         self._order = list(range(len(shown))) if order is None else list(order)

@@ -22,7 +22,7 @@ from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
-from napari_spa.viewer.settings import SettingsStore
+from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
 from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Proposal
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.round import RenderedRound, SessionFactory
-    from napari_spa.viewer.settings import Settings
 
 
 _LONG = 3.0

@@ -8,13 +8,12 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.controller import HINT_START
+from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
 from napari_spa.viewer.layers.planes import DisplaySettings, shown_plane, spatial_shape
 from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
-    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.stack import StackPropagation

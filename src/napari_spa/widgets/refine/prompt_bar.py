@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QPainter, QPainterPath, QPen
+from qtpy.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -21,7 +21,6 @@ from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qtpy.QtGui import QPaintEvent
 
 ADD, REMOVE, BOX, BRUSH, LASSO = "add", "remove", "box", "brush", "lasso"
 CLICK = "click"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPolygonF
+from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
@@ -16,7 +16,6 @@ from napari_spa.widgets.objects.model import STATUS_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
 _OTHER_COLOUR = (140, 140, 140)
 _PROPAGATE_ONE = {
