@@ -16,7 +16,7 @@ import numpy as np
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.export.labelled import Labelled, of_item
 from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
-from napari_spa.io.export.volumes import Colour, write_label_zarr, write_meshes, write_nifti
+from napari_spa.io.export.volumes import write_label_zarr, write_meshes, write_nifti
 from napari_spa.io.files import atomic_path, write_table, write_text
 from napari_spa.io.images import ImageFile, ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_spa.io.export.labelled import Progress, Row
+    from napari_spa.io.export.volumes import Colour
     from napari_spa.io.projects.project import Project
 
 
