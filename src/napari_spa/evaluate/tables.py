@@ -288,8 +288,6 @@ def costs(results: Results) -> Table | None:
     return _table("costs", "What training cost", note, ("method", *names), rows)
 
 
-# -------------------------------------------------------------------- parts
-
 _SEAT_HEADER = ("method", "user", "clicks")
 _THRESHOLD_HEADER = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLDS))
 _ROUNDS_NOTE = f"Mean number of rounds; a game that does not reach it counts {NEVER}."

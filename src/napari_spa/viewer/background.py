@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import Cancelled, SpaError
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     Job = Callable[["JobHandle"], Any]
 
 _logger = logging.getLogger(__name__)
+
+
+def later(owner: QObject, action: Callable[[], object], pause: int = 0) -> QTimer:
+    """Return what does something once, so many milliseconds after it is started."""
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(pause)
+    timer.timeout.connect(action)
+    return timer
 
 
 def nothing(_: object) -> None:

@@ -363,8 +363,6 @@ class Annotation:
         self._next = max([self._next, *(number + 1 for number in objects)])
         return True
 
-    # ---------------------------------------------------------------- how it does it
-
     def _held(self, number: int) -> AnnotatedObject:
         held = self._objects.get(number)
         if held is None:

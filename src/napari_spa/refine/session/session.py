@@ -496,8 +496,6 @@ class RefinementSession:
         view = None if timeline is None else timeline.state.view
         self._predictor.prefetch(image, view)
 
-    # ---------------------------------------------------------------- how it does it
-
     @property
     def _image(self) -> str:
         """Names the image, for the profile."""

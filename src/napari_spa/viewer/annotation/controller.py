@@ -382,8 +382,6 @@ class AnnotationController(QObject):
         """Return the image a click is meant for, as :func:`click_target` says."""
         return click_target(self.viewer.layers, self.current)
 
-    # ------------------------------------------------------------------ how it does it
-
     def run(self, action: SessionCall) -> None:
         """Let the session do something to the active object, and show what comes of it."""
         session, annotated = self.session, self.current

@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
+from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import DisplaySettings, click_in_plane, shown_plane
 
 if TYPE_CHECKING:
@@ -148,10 +149,7 @@ class HoverPreview(QObject):
         self._latest = 0  # the number of the latest rest of the pointer
         self._drawn: AnnotatedImage | None = None
         self._position: tuple[float, ...] = ()
-        self._rested = QTimer(self)
-        self._rested.setSingleShot(True)
-        self._rested.setInterval(_REST_MS)
-        self._rested.timeout.connect(self._on_rested)
+        self._rested = later(self, self._on_rested, _REST_MS)
         controller.viewer.mouse_move_callbacks.append(self._on_move)
         controller.worker.busy_changed.connect(self._hide)
 

@@ -259,8 +259,6 @@ class AutomaticSegmentation(QObject):
             raise InputError("the labels have another size than the image; choose other labels.")
         return [plane]  # labels of one slice
 
-    # ------------------------------------------------------------------ how it does it
-
     def _ready(self) -> AnnotatedImage | None:
         """Return the image that is meant, once no object is active; say why not."""
         controller = self._controller

@@ -509,8 +509,6 @@ class AnnotatedImage:
             if mask:
                 self.mask.remove()
 
-    # ------------------------------------------------------------------ how it does it
-
     def _raise_layers(self) -> None:
         """Bring our layers above the image, if it is in the viewer yet."""
         layers = self._viewer.layers

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
+from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import camera_of, shown_plane
@@ -46,10 +47,7 @@ class PaintRecorder(QObject):
         self._painted: dict[AnnotatedImage, dict[Plane, None]] = {}
         self._touched: dict[AnnotatedImage, dict[Plane, None]] = {}
         self._on_show: dict[AnnotatedImage, Plane] = {}  # when labels were last seen to change
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(_SETTLED_MS)
-        self._settled.timeout.connect(self._on_settled)
+        self._settled = later(self, self._on_settled, _SETTLED_MS)
 
     @property
     def due(self) -> bool:
@@ -160,15 +158,9 @@ class AnnotatedImages(QObject):
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Generator[None]] = None, (_ for _ in ())
         self._orphaned: list[AnnotatedImage] = []  # whose image was removed, and layers are there
-        self._make_due, self._zoomed, self._orphans_due = QTimer(self), QTimer(self), QTimer(self)
-        for timer, pause, action in (
-            (self._orphans_due, 0, self._remove_orphans),
-            (self._make_due, _STEP_MS, self._on_make_due),
-            (self._zoomed, _ZOOMING_MS, self._on_zoomed),
-        ):
-            timer.setSingleShot(True)
-            timer.setInterval(pause)
-            timer.timeout.connect(action)
+        self._orphans_due = later(self, self._remove_orphans)
+        self._make_due = later(self, self._on_make_due, _STEP_MS)
+        self._zoomed = later(self, self._on_zoomed, _ZOOMING_MS)
         camera_of(viewer).events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)

@@ -158,8 +158,6 @@ class ObjectActions(QObject):
             lambda report: controller.status_message.emit(in_words(report, request.folder)),
         )
 
-    # ------------------------------------------------------------------ how it does it
-
     def _make_way(self, number: int) -> bool:
         """Accept the current object so that another can be reopened; say why not."""
         controller = self._controller
@@ -438,8 +436,6 @@ class ObjectEditing(QObject):
     def _on_images(self) -> None:
         if self._edited is not None and self._edited is not self._controller.current:
             self.end()
-
-    # ------------------------------------------------------------------ how it does it
 
     def _do(self, action: Callable[[AnnotatedImage], str]) -> None:
         """Do an act on accepted objects in its turn; it returns what was done, in a sentence."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
 
@@ -281,9 +282,7 @@ class WaitingActs(QObject):
         self._working = working
         self._acts: deque[tuple[Callable[[], object], bool]] = deque()  # whether it is an undo
         self._doing = False
-        self._next_due = QTimer(self)
-        self._next_due.setSingleShot(True)
-        self._next_due.timeout.connect(self._on_next)
+        self._next_due = later(self, self._on_next)
 
     @property
     def due(self) -> bool:
@@ -352,10 +351,7 @@ class RoundRenderer(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._under_way: tuple[Iterator[None], RenderedRound] | None = None
-        self._next_due = QTimer(self)
-        self._next_due.setSingleShot(True)
-        self._next_due.setInterval(_STEP_MS)
-        self._next_due.timeout.connect(self._on_next)
+        self._next_due = later(self, self._on_next, _STEP_MS)
 
     @property
     def active(self) -> bool:

@@ -179,8 +179,6 @@ class StackPropagation(QObject):
             on_value=lambda value: self._write(annotated, number, group, *value),
         )
 
-    # ------------------------------------------------------------------ how it does it
-
     def _place(self) -> Place | None:
         """Return the image that is annotated, its plane on show and the axis to walk."""
         annotated = self._controller.current

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
 from napari_spa.errors import InputError, SpaError
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project, ProjectItem, in_brief
+from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
 from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
@@ -148,10 +149,7 @@ class FolderController(QObject):
         self._onward = 0
         self._status = FolderStatus(self.status_message.emit)
         self._closed = False
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(_SETTLED_MS)
-        self._settled.timeout.connect(self._on_settled)
+        self._settled = later(self, self._on_settled, _SETTLED_MS)
         self._held_now.connect(self._on_held)
         self._was_read.connect(self._on_read)
         self._moved.connect(self._on_moved)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import FILE_NAME
+from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.reader import PROFILE_NAME, FolderLogLocation, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.layers.planes import show_plane, shown_plane
@@ -80,9 +81,7 @@ class FolderImageView(QObject):
         self._taught: Path | None = None
         self._place: int | None = None
         self._gone: OpenItem | None = None
-        self._gone_due = QTimer(self)  # goes with this object, as a single shot would not
-        self._gone_due.setSingleShot(True)
-        self._gone_due.timeout.connect(self._on_gone)
+        self._gone_due = later(self, self._on_gone)
 
     def show(self, item: ReadItem, plane: Plane) -> None:
         """Show an image and what was done to it, at a slice; the one before is left."""

@@ -338,8 +338,6 @@ class CandidateShapes:
                 else:
                     layer.events.edge_width()  # napari draws it again only when told
 
-    # ------------------------------------------------------------------ how it does it
-
     @property
     def _transposed(self) -> bool:
         displayed = self._viewer.dims.displayed

@@ -179,8 +179,6 @@ class PromptLayers:
             if layer is not None:
                 self._viewer.layers.remove(layer)
 
-    # ------------------------------------------------------------------ how it does it
-
     def _listen(self, layer: Shapes) -> None:
         layer.events.data.connect(self._on_shapes)
         self._shapes = layer

@@ -175,8 +175,6 @@ class ProfileActions(QObject):
 
         profiles.files.ask(remove, then)
 
-    # ------------------------------------------------------------------ how it does it
-
     def _put(
         self, make: Callable[[], PreferenceProfile], then: Callable[[Path], None] | None = None
     ) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
+from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.mask import (
     add_quietly,
     follow_space,
@@ -77,9 +78,7 @@ class Disagreements(QObject):
         self._under: Labels | None = None  # the mask, hidden meanwhile
         self._shown = False
         # napari may be removing several layers, this one among them: not while it counts them.
-        self._remove_due = QTimer(self)
-        self._remove_due.setSingleShot(True)
-        self._remove_due.timeout.connect(self._remove)
+        self._remove_due = later(self, self._remove)
         controller.cleared.connect(self.clear)
         controller.proposed.connect(lambda *_: self.clear())  # it was about the round before
         controller.viewer.layers.events.removed.connect(self._on_removed)

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def later(owner: QObject, action: Callable[[], None]) -> QTimer:
-    """Return what does something when it is started, as soon as no event waits."""
-    timer = QTimer(owner)
-    timer.setSingleShot(True)
-    timer.setInterval(0)
-    timer.timeout.connect(action)
-    return timer
+from napari_spa.viewer.background import later
 
 
 class MainWindowCloseFilter(QObject):

@@ -30,8 +30,8 @@ from napari_spa.io.export import (
     free_folder,
     free_name,
 )
+from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
-from napari_spa.widgets.common.docks import later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from napari_spa.core.presentation import capitalised
+from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import Settings, SettingsStore
-from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
+from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
 from napari_spa.widgets.folder.panel import EMPTY, FolderPanel

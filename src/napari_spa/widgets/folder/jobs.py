@@ -197,8 +197,6 @@ class FolderJobs(QObject):
 
         self._run("Export", job, self.status_message.emit)
 
-    # ------------------------------------------------------------------ how it does it
-
     def _run(self, what: str, job: Callable[[JobHandle], Any], then: Callable[[Any], None]) -> None:
         self._what, self._then = what, then
         self._stopping, self._share = False, 0.0

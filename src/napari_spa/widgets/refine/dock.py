@@ -21,9 +21,10 @@ from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
+from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
-from napari_spa.widgets.common.docks import DockLayout, DockLifecycle, later
+from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
 from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding

@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
+from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import DisplaySettings, shown_plane, spatial_shape
-from napari_spa.widgets.common.docks import later
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:

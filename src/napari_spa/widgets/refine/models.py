@@ -192,8 +192,6 @@ class ModelBar(QWidget):
         self._set_running(False)
         self._show(sentence[:1].upper() + sentence[1:])
 
-    # ------------------------------------------------------------------ how it does it
-
     def _add(self, text: str, data: str, tip: str, *, there: bool = True) -> None:
         self.combo.addItem(text if there else f"{text}  (download…)", data)
         self.combo.setItemData(self.combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
 
+from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import show_key
 
 _STEPS = 100
@@ -28,10 +29,7 @@ class SizeSlider(QWidget):
         self.slider.setPageStep(2 * _KEY_STEP)
         self.slider.setAccessibleName("Size of the recommended mask")
         self.slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(_SETTLED_MS)
-        self._settled.timeout.connect(self._on_settled)
+        self._settled = later(self, self._on_settled, _SETTLED_MS)
         self._moved = False
         self.slider.valueChanged.connect(self._on_value)
         self.slider.sliderReleased.connect(self._on_settled)
