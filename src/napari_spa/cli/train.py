@@ -132,9 +132,7 @@ def _tune(options: argparse.Namespace) -> int:
     if options.data or options.config is not None or options.resume:
         raise CallError("--from takes no DATA, --config or --resume.")
     model = load_model(options.init or "spa-tiny", device=options.device)
-    settings = PersonalConfig()
-    if options.steps is not None:
-        settings = replace(settings, steps=options.steps)
+    settings = PersonalConfig() if options.steps is None else PersonalConfig(steps=options.steps)
     changed = changed_images(Project.open(options.project))
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'nothing is learnt from them')}")

@@ -320,10 +320,7 @@ class AnnotationController(QObject):
         return True
 
     def discard(self) -> None:
-        """Drop the active object, until undo; an accepted one stays as it was accepted.
-
-        Nothing waits any more.
-        """
+        """Drop the active object, until undo, and all that waits; an accepted one stays so."""
         self.waiting.clear()
         self.discard_active()
 
@@ -335,10 +332,8 @@ class AnnotationController(QObject):
         dropped = self.drop_active()
         if undone:  # to get at what was done before it
             dropped = None
-        if annotated is not None and annotated.acts.discard(dropped, annotated.annotation):
-            self.status_message.emit(f"Discarded; Undo brings it back. {HINT_START}")
-        else:
-            self.status_message.emit(HINT_START)
+        back = annotated is not None and annotated.acts.discard(dropped, annotated.annotation)
+        self.status_message.emit(f"{'Discarded; Undo brings it back. ' * back}{HINT_START}")
 
     def cancel(self) -> None:
         """Ask what is running to stop; what is done by then counts.  Nothing waits any more."""
@@ -356,8 +351,6 @@ class AnnotationController(QObject):
             self.model.name = model
             for annotated in self.images:
                 annotated.acts.forget_dropped()
-
-    # ------------------------------------------------------------------ living
 
     def close(self) -> tuple[str, ...]:
         """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""

@@ -311,8 +311,6 @@ class FolderDock(QWidget):
             parts.set_choice(type(parts.choice())("review", "", "doubt"))
             self._list()
 
-    # ------------------------------------------------------------------ living
-
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Take a folder that is dragged here."""
         if event is not None and _folder_of(event) is not None:

@@ -412,8 +412,6 @@ class RefineDock(QWidget):
         """Return ``prompt_controller``."""
         return self.prompt_controller
 
-    # ------------------------------------------------------------------ living
-
     @property
     def closed(self) -> bool:
         """Whether the dock has let go of the viewer."""

@@ -175,8 +175,6 @@ class ImageOptions(QWidget):
         ]
         return " · ".join(filter(None, parts))
 
-    # ------------------------------------------------------------------ living
-
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Put names above what they name where both do not fit beside each other."""
         super().resizeEvent(event)
