@@ -6,7 +6,7 @@ from annotator import Annotator
 
 from napari_spa.errors import InputError
 from napari_spa.io.event_log import read_records
-from napari_spa.viewer.annotation.reshaping import ObjectEditing
+from napari_spa.viewer.annotation.objects import ObjectEditing
 from napari_spa.viewer.annotation.round import MOST_WAITING
 
 
