@@ -27,10 +27,10 @@ from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Region
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.evaluate.measures import EvaluateConfig, choose_names, choose_objects, seeded
 from napari_spa.evaluate.report import cells, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
-from napari_spa.evaluate.targets import EvaluateConfig, choose_names, choose_objects, seeded
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Proposal
     from napari_spa.datasets import Case, CaseFolder
-    from napari_spa.evaluate.targets import RatedMasks
+    from napari_spa.evaluate.measures import RatedMasks
     from napari_spa.io.models.load import LoadedModel
 
 

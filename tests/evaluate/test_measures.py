@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from napari_spa.core.metrics import dice
-from napari_spa.evaluate.measures import Game, boundary_distance, measure_game
-from napari_spa.evaluate.targets import RatedMasks, Target
+from napari_spa.evaluate.measures import Game, RatedMasks, Target, boundary_distance, measure_game
 from napari_spa.evaluate.users import Observation, Pick
 
 from .conftest import disc

@@ -24,7 +24,7 @@ from profile_transfer import (
 from napari_spa.core.metrics import dice, pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.targets import EvaluateConfig, choose_names, seeded
+from napari_spa.evaluate.measures import EvaluateConfig, choose_names, seeded
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.preference import update as learning

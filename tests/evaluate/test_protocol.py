@@ -13,9 +13,9 @@ import pytest
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError
+from napari_spa.evaluate.measures import EvaluateConfig
 from napari_spa.evaluate.methods import METHODS, MethodEntry
 from napari_spa.evaluate.protocol import evaluate, play_rounds
-from napari_spa.evaluate.targets import EvaluateConfig
 from napari_spa.evaluate.users import Observation, Pick, User
 
 from .conftest import disc

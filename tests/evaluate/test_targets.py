@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_spa.datasets import case_groups, open_folder
-from napari_spa.evaluate.targets import (
+from napari_spa.evaluate.measures import (
     EvaluateConfig,
     RatedMasks,
     choose_names,

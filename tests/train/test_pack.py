@@ -20,9 +20,10 @@ from napari_spa.train.data import (
     Source,
     SuperpixelSource,
     SyntheticSource,
+    read_pack,
+    write_pack,
 )
 from napari_spa.train.loop import Windows, train
-from napari_spa.train.pack import read_pack, write_pack
 from napari_spa.train.recipe import open_sources
 from napari_spa.train.windows import WindowConfig
 

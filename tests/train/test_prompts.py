@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_spa.train.prompts import (
+from napari_spa.train.windows import (
     PlayedPrompts,
     corrective_clicks,
     draw_boxes,

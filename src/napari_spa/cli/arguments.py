@@ -15,7 +15,7 @@ from napari_spa.cli.output import CallError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_spa.evaluate.targets import Combinations
+    from napari_spa.evaluate.measures import Combinations
 
 _NEGATIVE = re.compile(r"-\d[\d.,eE+-]*")
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_spa.datasets import CaseFolder
+    from napari_spa.evaluate.measures import EvaluateConfig
     from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.protocol import Played
-    from napari_spa.evaluate.targets import EvaluateConfig
 
 
 def run_from_log(options: argparse.Namespace) -> int:
@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
     if missing:
         raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")
     from napari_spa.datasets import open_folder
+    from napari_spa.evaluate.measures import choose_names
     from napari_spa.evaluate.methods import MethodContext
-    from napari_spa.evaluate.targets import choose_names
     from napari_spa.io.models.load import load_model
 
     config = _config(options)
@@ -104,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> EvaluateConfig:
+    from napari_spa.evaluate.measures import EvaluateConfig
     from napari_spa.evaluate.methods import METHODS
-    from napari_spa.evaluate.targets import EvaluateConfig
 
     methods = EvaluateConfig().methods
     if options.methods is not None:

@@ -201,7 +201,7 @@ def _limited(config: TrainConfig, options: argparse.Namespace) -> TrainConfig:
 
 def _pack(options: argparse.Namespace) -> int:
     """Write the data to one file."""
-    from napari_spa.train.pack import write_pack
+    from napari_spa.train.data import write_pack
 
     if not options.data or options.project is not None:
         raise CallError("name the data to pack.")

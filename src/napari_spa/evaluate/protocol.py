@@ -13,7 +13,18 @@ from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import CaseFolder, case_groups, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.measures import Game, RaterRow, Row, Seat, measure_game
+from napari_spa.evaluate.measures import (
+    EvaluateConfig,
+    Game,
+    RaterRow,
+    Row,
+    Seat,
+    choose_names,
+    choose_objects,
+    combine_raters,
+    measure_game,
+    seeded,
+)
 from napari_spa.evaluate.methods import (
     METHODS,
     Method,
@@ -21,13 +32,6 @@ from napari_spa.evaluate.methods import (
     MethodEntry,
     Segmenter,
     find_method,
-)
-from napari_spa.evaluate.targets import (
-    EvaluateConfig,
-    choose_names,
-    choose_objects,
-    combine_raters,
-    seeded,
 )
 from napari_spa.evaluate.users import (
     CLICK_STYLES,

@@ -28,9 +28,9 @@ from napari_spa.train.data import (
     Source,
     SuperpixelSource,
     SyntheticSource,
+    read_pack,
 )
 from napari_spa.train.loop import TrainConfig
-from napari_spa.train.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

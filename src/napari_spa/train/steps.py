@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_spa.train.prompts import PlayedPrompts, corrective_clicks, first_prompts, pick_points
+from napari_spa.train.windows import PlayedPrompts, corrective_clicks, first_prompts, pick_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,8 +32,7 @@ from napari_spa.train.baselines import (
     split_name,
     train_method,
 )
-from napari_spa.train.baselines.examples import RatedBatch, read_examples
-from napari_spa.train.baselines.loop import BaselineRun
+from napari_spa.train.baselines.loop import BaselineRun, RatedBatch, read_examples
 from napari_spa.train.baselines.networks import (
     ProbabilisticUnet,
     build_prompted,

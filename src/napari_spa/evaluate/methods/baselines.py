@@ -145,7 +145,7 @@ class WholeImageMethod:
         from torch.nn import functional
 
         from napari_spa.core.transforms import to_unit_rgb
-        from napari_spa.train.baselines.examples import normalised, resize
+        from napari_spa.train.baselines.loop import normalised, resize
 
         begun = time.perf_counter()
         size = int(str(self.facts["size"]))

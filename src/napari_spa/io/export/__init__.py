@@ -16,7 +16,7 @@ from napari_spa.io.export.export import (
     free_folder,
     free_name,
 )
-from napari_spa.io.export.labelled import Labelled, of_file
+from napari_spa.io.export.volumes import Labelled, of_file
 
 __all__ = [
     "FORMATS",

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.export.labelled import Labelled, of_item
 from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
-from napari_spa.io.export.volumes import write_label_zarr, write_meshes, write_nifti
+from napari_spa.io.export.volumes import (
+    Labelled,
+    of_item,
+    write_label_zarr,
+    write_meshes,
+    write_nifti,
+)
 from napari_spa.io.files import atomic_path, write_table, write_text
 from napari_spa.io.images import ImageFile, ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
@@ -40,8 +45,7 @@ from napari_spa.io.projects.paths import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari_spa.io.export.labelled import Progress, Row
-    from napari_spa.io.export.volumes import Colour
+    from napari_spa.io.export.volumes import Colour, Progress, Row
     from napari_spa.io.projects.project import Project
 
 

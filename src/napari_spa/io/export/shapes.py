@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.objects import Polygon
-    from napari_spa.io.export.labelled import Labelled
+    from napari_spa.io.export.volumes import Labelled
 
 
 class CocoWriter:

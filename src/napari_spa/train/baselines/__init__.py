@@ -19,14 +19,18 @@ from napari_spa.io.files import JsonError, atomic_path, read_json, write_text
 from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import LoadedModel, load_model
-from napari_spa.train.baselines.examples import (
+from napari_spa.train.baselines.loop import (
+    BaselineConfig,
+    Compute,
+    Drawn,
     RatedBatch,
     RatedExamples,
+    Task,
     draw_example,
     plain_batch,
     read_examples,
+    train_baseline,
 )
-from napari_spa.train.baselines.loop import BaselineConfig, Compute, Drawn, Task, train_baseline
 from napari_spa.train.baselines.networks import (
     Prompted,
     WholeImage,

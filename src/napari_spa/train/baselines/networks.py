@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from napari_spa.errors import ModelError
 from napari_spa.model.sam import import_modeling
-from napari_spa.train.prompts import PlayedPrompts, corrective_clicks, draw_boxes
 from napari_spa.train.steps import Batch, StepConfig, soft_dice_loss, step_loss
+from napari_spa.train.windows import PlayedPrompts, corrective_clicks, draw_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from napari_spa.model.spa import Spa
-    from napari_spa.train.baselines.examples import RatedBatch
+    from napari_spa.train.baselines.loop import RatedBatch
 
 
 _HIDDEN = 32

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_spa.core.presentation import counted
 from napari_spa.errors import SpaError
-from napari_spa.io.export.labelled import Labelled
+from napari_spa.io.export.volumes import Labelled
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.viewer.layers.mask import mask_colours, space_of
 from napari_spa.viewer.layers.planes import channel_axis, micrometres
