@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.batch.engine import Found
+    from napari_spa.batch.engine import BatchEngine, Found
     from napari_spa.batch.task import AutoConfig
     from napari_spa.core.types import DoubleArray
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.background import JobHandle
@@ -82,20 +83,13 @@ class AutomaticSegmentation(QObject):
         if annotated is None:
             return
         load, look, sizes = controller.model.loader(), annotated.look, _sizes(annotated, plane)
-        image_plane, source = image_plane_of(annotated.image, plane, look), annotated.source
+        image_plane, group = image_plane_of(annotated.image, plane, look), _group()
 
         def job(handle: JobHandle) -> None:
             from napari_spa.batch.auto import generate_plane_masks
-            from napari_spa.batch.engine import BatchEngine
-            from napari_spa.batch.task import BatchRecipe
-            from napari_spa.refine.session.session import RefinementSession
 
-            session = load(handle)
-            engine = BatchEngine(BatchRecipe(source="auto"), session.model)
-            engine.session = RefinementSession(
-                session.model, session.profile, config=session.config, cache=session.cache
-            )
-            engine.session.set_image(image_plane, source=source())
+            engine = _engine_like(load(handle))
+            engine.session.set_image(image_plane, source=annotated.source())
             looked = display_record(look, engine.session.sampler)
             config = _auto_config(sizes, engine.session.sampler.shape)
             lines: list[DoubleArray] = []
@@ -120,7 +114,6 @@ class AutomaticSegmentation(QObject):
             else:
                 self._write_found(annotated, group, value)
 
-        group = _group()
         self._begin(job, write, "found")
         controller.status_message.emit("Looking for all objects…")
 
@@ -321,6 +314,19 @@ class AutomaticSegmentation(QObject):
             controller.failed.emit(str(error))
             return
         self._written += 1
+
+
+def _engine_like(session: RefinementSession) -> BatchEngine:
+    """Return what finds objects as a session sees them; the session stays with its object."""
+    from napari_spa.batch.engine import BatchEngine
+    from napari_spa.batch.task import BatchRecipe
+    from napari_spa.refine.session.session import RefinementSession
+
+    engine = BatchEngine(BatchRecipe(source="auto"), session.model)
+    engine.session = RefinementSession(
+        session.model, session.profile, config=session.config, cache=session.cache
+    )
+    return engine
 
 
 def _sizes(annotated: AnnotatedImage, plane: Plane) -> list[int]:
