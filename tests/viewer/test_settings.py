@@ -152,6 +152,14 @@ def test_it_outlives_the_process(make_store, monkeypatch):
     assert make_store().load() == Settings(model="vit_b", keys={**DEFAULT_KEYS, "undo": "F6"})
 
 
+def test_napari_reads_no_manifest_again(preferences, monkeypatch, tmp_path):
+    from npe2 import PluginManager
+
+    monkeypatch.setattr(PluginManager, "discover", lambda *_, **__: pytest.fail("it reads them"))
+    assert SettingsStore(tmp_path / "spa.json").load() == DEFAULTS
+    assert "discover" not in vars(PluginManager.instance())
+
+
 def test_a_save_is_announced_once(store):
     heard = []
     store.changed.connect(heard.append)

@@ -6,6 +6,7 @@ from annotator import Annotator
 
 from napari_spa.errors import InputError
 from napari_spa.io.event_log import read_records
+from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
 from napari_spa.viewer.annotation.round import MOST_WAITING
 
@@ -138,6 +139,27 @@ def test_acts_on_accepted_objects_wait_too(annotate):
     )
     assert acts_in(quick) == acts_in(slow)
     assert {"split", "merge", "describe", "reopen", "delete"} <= {r["kind"] for r in acts_in(quick)}
+
+
+def test_what_is_found_or_taken_over_waits_and_undo_drops_it(annotate):
+    annotator = annotate()
+    labels = np.zeros((5, 60, 70), np.uint16)
+    labels[4, 40:50, 10:20] = 7
+    layer = annotator.viewer.add_labels(labels)
+    annotator.show(annotator.first)
+    finding = AutomaticSegmentation(annotator.controller)
+    annotator.hold()
+    annotator.prompt_controller.click((2, 30, 35))
+    finding.take_over(layer)
+    finding.segment_all()
+    assert annotator.said[-1] == "Segmenting… 2 acts wait."
+    annotator.controller.undo()
+    assert annotator.said[-1] == "Segmenting… 1 act waits."
+    annotator.go_on()
+    assert not annotator.failed
+    first, other = annotator.controller.current.annotation.objects.values()
+    assert (first.number, other.number) == (1, 7)
+    assert other.parts[0].plane.index[0] == 4
 
 
 @pytest.mark.parametrize("act", ["discard", "cancel", "leave", "other image", "fails"])
