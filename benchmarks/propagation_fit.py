@@ -5,10 +5,8 @@
 
 Objects are followed from one click on their largest slice, past their ends, without any end of
 propagation's own; the Dice of each slice is regressed on its signs.  Without a folder: on the two
-sample stacks and a movie of drifting coins, to see it work.  A folder has ``NAME.tif`` and
-``NAME-labels.tif``, (slices, rows, columns), and ``stacks.csv`` with the columns ``name``,
-``kind``, ``source`` (what comes from the same place has the same) and ``spacing``, the pixels
-from slice to slice: 0 for a movie.
+sample stacks and a movie of drifting coins, to see it work.  ``propagation.py`` says what
+a folder has.
 
 Each kind counts the same, movies half.  What is said of a source is told by a fit on all others.
 
@@ -22,20 +20,19 @@ and 273 of drifting movies made of still images of eight sets and ``skimage.data
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tifffile
-from propagation import Stack, drifting, follow, objects, sample
+from propagation import Stack, drifting, follow, in_folder, objects, sample
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.refine.annotation.propagation import PropagationConfig
 
-_ENDLESS = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=float("inf"))
+# Without an end, and always compared with the first slice: no other one is sure enough.
+_ENDLESS = PropagationConfig(uncertainty=1.0, review=-1.0, overlap=0.0, max_area_ratio=float("inf"))
 _BEYOND, _START, _RIDGE = 5, 0.6, 0.5
 
 
@@ -76,27 +73,18 @@ class Slices:
         return float(found[0] - (weights * centre).sum()), weights
 
 
-def stacks(folder: Path | None) -> list[tuple[str, str, Stack]]:
-    """Return kind, source and stack of each."""
-    if folder is None:
-        from skimage import data, measure, morphology
+def stacks(folder: Path | None) -> list[Stack]:
+    """Return the stacks to fit on."""
+    if folder is not None:
+        return in_folder(folder)
+    from skimage import data, measure, morphology
 
-        coins = data.coins()
-        sure = morphology.opening(coins > 110, morphology.disk(4))
-        labels = measure.label(morphology.closing(sure, morphology.disk(4)))
-        image, labels = drifting(coins, [2, 3]), drifting(labels, [2, 3])
-        movie = Stack("coins", image, labels, (0.0, 255.0), movie=True, spacing=0.0)
-        return [("stack", n, sample(n)) for n in ("ct", "em")] + [("movie", "coins", movie)]
-    found = []
-    with (folder / "stacks.csv").open(newline="") as table:
-        for row in csv.DictReader(table):
-            image, labels = (
-                tifffile.imread(folder / f"{row['name']}{end}.tif") for end in ("", "-labels")
-            )
-            spacing, limits = float(row["spacing"]), (float(image.min()), float(image.max()))
-            stack = Stack(row["name"], image, labels, limits, spacing == 0, spacing)
-            found.append((row["kind"], row["source"], stack))
-    return found
+    coins = data.coins()
+    sure = morphology.opening(coins > 110, morphology.disk(4))
+    labels = measure.label(morphology.closing(sure, morphology.disk(4)))
+    image, labels = drifting(coins, [2, 3]), drifting(labels, [2, 3])
+    movie = Stack("coins", image, labels, (0.0, 255.0), True, 0.0, "movie", "coins")
+    return [sample("ct"), sample("em"), movie]
 
 
 def look(options: argparse.Namespace) -> tuple[list[str], Slices]:
@@ -104,14 +92,14 @@ def look(options: argparse.Namespace) -> tuple[list[str], Slices]:
     session = RefinementSession(load_model(options.model, device="cpu"))
     names: list[str] = []
     rows: list[tuple[list[float], float, str, str]] = []
-    for kind, source, stack in stacks(options.folder):
+    for stack in stacks(options.folder):
         for number in objects(stack)[: options.most]:
             course = follow(session, stack, number, _ENDLESS, beyond=_BEYOND)
             if course.start < _START:
                 continue
             for (dice, _), signs in zip(course.slices, course.signs, strict=True):
                 names = list(signs)
-                rows.append((list(signs.values()), dice, kind, source))
+                rows.append((list(signs.values()), dice, stack.kind, stack.source))
     return names, Slices(*(np.array(column) for column in zip(*rows, strict=True)))
 
 

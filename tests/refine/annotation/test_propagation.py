@@ -36,6 +36,14 @@ def ball(slices=14, size=96, last=9):
     return image.clip(0, 255).astype(np.uint8), truth
 
 
+def begun(image, truth, at):
+    """A session, and the mask of one click in the middle of the object on a slice."""
+    session = RefinementSession(load_model("spa-tiny"))
+    session.set_image(image[at])
+    shown = session.start([ndimage.center_of_mass(truth[at])])
+    return session, LocalMask.crop(shown.local_mask, shown.region)
+
+
 def disc(shape=(40, 50), centre=(20, 24), radius=9):
     rows, columns = np.indices(shape)
     return LocalMask.crop(np.hypot(rows - centre[0], columns - centre[1]) < radius)
@@ -69,15 +77,23 @@ def play(walk):
 
 def test_spa_tiny_follows_a_drifting_ball_to_its_end():
     image, truth = ball()
-    session = RefinementSession(load_model("spa-tiny"))
-    session.set_image(image[4])
-    shown = session.start([(48, 46)])
-    mask = LocalMask.crop(shown.local_mask, shown.region)
+    session, mask = begun(image, truth, 4)
     found, ending = play(propagate(session, image.__getitem__, range(5, len(image)), mask, start=4))
     assert [f.position for f in found] == [5, 6, 7, 8, 9]
     assert ending.position == 10
     assert ending.sentence().startswith("Ended at slice 10")
     assert ending.sentence("frame").startswith("Ended at frame 10")
+
+
+def test_an_object_begun_near_its_end_grows_and_is_followed_to_the_other():
+    image, truth = ball()
+    session, mask = begun(image, truth, 0)
+    config = PropagationConfig(spacing=4.0)
+    walk = propagate(session, image.__getitem__, range(1, len(image)), mask, start=0, config=config)
+    found, ending = play(walk)
+    assert [f.position for f in found] == list(range(1, 10))
+    assert not any(f.doubtful for f in found[:6])
+    assert ending.position == 10
     scores = [dice(f.proposal.mask, truth[f.position]) for f in found]
     assert np.mean(scores) > 0.85
     assert session.profile is None  # nothing was accepted

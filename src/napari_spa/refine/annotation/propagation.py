@@ -37,6 +37,10 @@ _DEEPEST = 0.7
 """From so many of its own widths on, that it is already far through an object says no more."""
 _UNKNOWN = 3.0
 """Pixels from slice to slice where it is not known."""
+_GROWN = 1.05
+"""Times its largest area so far, from which on an object has grown."""
+_STEADY = 0.84
+"""The Dice to be expected by the slice before alone, from which on it grew by itself."""
 _FAINT = 0.02
 """The least contrast, in grey values from 0 to 1, that grey values are measured by."""
 _WORDS: dict[Reason, str] = {
@@ -151,7 +155,7 @@ def propagate(
     active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
     valid.
     """
-    course, last, worst = None, -1, 0.0
+    course, last = None, -1
     if start is not None:
         from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
@@ -162,7 +166,7 @@ def propagate(
         progress(number / len(positions), f"slice {position}")
         session.set_image(image_at(position))
         here = session.sampler
-        guess = mask if course is None else course.expect(here, mask)
+        guess = mask if course is None else course.expect(here)
         proposal, timeline = _start(session, guess, config.mixture), session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         if timeline is None or not found.area:
@@ -172,10 +176,8 @@ def propagate(
             looks = Appearance.of(here, found)
             if looks.blank:
                 return Ending(position, "empty")
-            signs = course.signs(looks, found, here.shape)
-            # What was lost on one slice is not itself on the next one, however well that looks.
-            worst = max(worst, 1.0 - expected_dice(signs))
-            proposal = replace(proposal, uncertainty=worst)
+            signs = course.signs(looks, found, config.review)
+            proposal = replace(proposal, uncertainty=course.doubt)
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
         if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
@@ -187,47 +189,83 @@ def propagate(
 
 
 @dataclass(slots=True)
-class _Course:
-    """An object as it was on the slice that it is followed from, and how far it has come."""
+class _Reference:
+    """An object as it was on one slice, and how far it has come since."""
 
-    first: LocalMask
+    mask: LocalMask
     looks: Appearance
-    spacing: float  # pixels from slice to slice
-    before: ImageSampler  # the last slice
-    smallest: int  # pixels of it so far
-    slices: int = 0
-    down: int = 0  # how far it has moved
+    smallest: int  # pixels since
+    slices: int = 0  # since
+    down: int = 0  # how far it has moved since
     right: int = 0
 
     @classmethod
-    def of(cls, sampler: ImageSampler, mask: LocalMask, spacing: float | None) -> _Course:
-        """Begin on the slice where the user saw it."""
-        apart = _UNKNOWN if spacing is None else spacing
-        return cls(mask, Appearance.of(sampler, mask), apart, sampler, mask.area)
+    def of(cls, mask: LocalMask, looks: Appearance) -> _Reference:
+        """Begin on a slice."""
+        return cls(mask, looks, mask.area)
 
-    def expect(self, here: ImageSampler, mask: LocalMask) -> LocalMask:
-        """Return where the last slice's mask is expected on the next one."""
-        down, right = Patch.of(self.before, mask).find(here)
-        self.down, self.right = self.down + down, self.right + right
-        self.before, self.slices = here, self.slices + 1
-        return moved(mask, down, right, here.shape)
+    def pass_on(self, down: int, right: int) -> None:
+        """Go one slice further, where it has moved by so much."""
+        self.slices, self.down, self.right = self.slices + 1, self.down + down, self.right + right
 
     def signs(
-        self, looks: Appearance, found: LocalMask, shape: tuple[int, int]
+        self, looks: Appearance, found: LocalMask, shape: tuple[int, int], spacing: float
     ) -> dict[str, float]:
         """Read what speaks against a mask, see :func:`expected_dice`."""
-        smaller = min(found.area, self.first.area)
-        there = moved(self.first, self.down, self.right, shape)
+        there = moved(self.mask, self.down, self.right, shape)
         iou = there.iou(found)
         shared = iou * (there.area + found.area) / (1 + iou)
+        smaller = min(found.area, self.mask.area)
         regrown = np.log(max(1.0, found.area / self.smallest))
         self.smallest = min(self.smallest, found.area)
-        deep = self.slices * self.spacing / np.sqrt(self.first.area)
+        deep = self.slices * spacing / np.sqrt(self.mask.area)
         return changes(self.looks, looks) | {
             "outside": float(np.sqrt(max(0.0, 1.0 - shared / smaller))),
             "regrown": float(min(regrown, 1.5)),
             "depth": float(min(deep, _DEEPEST)),
         }
+
+
+@dataclass(slots=True)
+class _Course:
+    """What the next slice is told by: the object where it was largest, and on the last slice.
+
+    One begun near its end grows, which tells of another object, too.  So where it grows but hardly
+    changes otherwise, it is from then on compared with what it has become.
+    """
+
+    largest: _Reference
+    last: _Reference
+    before: ImageSampler  # the last slice
+    spacing: float  # pixels from slice to slice
+    doubt: float = 0.0  # the most so far: what was lost is not itself again, however well it looks
+
+    @classmethod
+    def of(cls, sampler: ImageSampler, mask: LocalMask, spacing: float | None) -> _Course:
+        """Begin on the slice where the user saw it."""
+        looks = Appearance.of(sampler, mask)
+        apart = _UNKNOWN if spacing is None else spacing
+        return cls(_Reference.of(mask, looks), _Reference.of(mask, looks), sampler, apart)
+
+    def expect(self, here: ImageSampler) -> LocalMask:
+        """Return where the last slice's mask is expected on the next one."""
+        down, right = Patch.of(self.before, self.last.mask).find(here)
+        self.before = here
+        for reference in (self.largest, self.last):
+            reference.pass_on(down, right)
+        return moved(self.last.mask, down, right, here.shape)
+
+    def signs(self, looks: Appearance, found: LocalMask, sure: float) -> dict[str, float]:
+        """Read what speaks against a mask; more doubt than ``sure``, and it sets no measure."""
+        shape = self.before.shape
+        signs = self.largest.signs(looks, found, shape, self.spacing)
+        step = expected_dice(self.last.signs(looks, found, shape, self.spacing))
+        self.doubt = max(self.doubt, 1.0 - expected_dice(signs))
+        self.last = _Reference.of(found, looks)
+        grown = found.area > _GROWN * self.largest.mask.area
+        if grown and self.doubt <= sure and step >= _STEADY:
+            self.largest = _Reference.of(found, looks)
+        return signs
 
 
 def changes(first: Appearance, now: Appearance) -> dict[str, float]:
