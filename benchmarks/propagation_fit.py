@@ -31,8 +31,10 @@ from scipy.special import expit
 from napari_spa import RefinementSession, load_model
 from napari_spa.refine.annotation.propagation import PropagationConfig
 
-# Without an end, and always compared with the first slice: no other one is sure enough.
-_ENDLESS = PropagationConfig(uncertainty=1.0, review=-1.0, overlap=0.0, max_area_ratio=float("inf"))
+# Without an end, and always compared with the first slice.
+_ENDLESS = PropagationConfig(
+    uncertainty=1.0, growth=float("inf"), overlap=0.0, max_area_ratio=float("inf")
+)
 _BEYOND, _START, _RIDGE = 5, 0.6, 0.5
 
 

@@ -269,6 +269,22 @@ def two_behind_each_other(dim=0.35):
     return (smooth + noise).clip(0, 255).astype(np.uint8), mine
 
 
+def test_it_ends_where_most_of_it_is_other_objects():
+    image, truth = ball()
+    session, mask = begun(image, truth, 4)
+    left = {5: 1.0, 6: 0.6, 7: 0.4}
+
+    def free(position, found):
+        pixels = found.pixels.copy()
+        pixels[round(left[position] * len(pixels)) :] = False
+        return LocalMask.crop(pixels, found.region)
+
+    walk = propagate(session, image.__getitem__, range(5, 10), mask, start=4, free=free)
+    found, ending = play(walk)
+    assert [f.position for f in found] == [5, 6]
+    assert (ending.position, ending.reason) == (7, "moved")
+
+
 def test_an_object_that_is_not_there_any_more_ends():
     image, mine = two_behind_each_other()
     session = RefinementSession(load_model("spa-tiny"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from annotator import Annotator
 
+from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
 from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
@@ -380,6 +381,19 @@ def test_with_an_ignore_value_painted_a_new_object_takes_a_free_number(annotator
     annotator.qtbot.wait(450)
     annotator.accept(annotator.first, point=(45, 50))
     assert sorted(annotated.annotation.objects) == [1, 2, 65535], annotator.failed
+
+
+def test_propagation_ends_at_a_slice_where_another_object_lies(annotator):
+    annotated, said = annotator.accept(annotator.first), []
+    part = annotated.annotation.objects[1].parts[0]
+    everywhere = LocalMask.crop(np.ones((60, 70), bool))
+    annotated.annotation.commit(2, replace(part, plane=part.plane.at(0, 3)), everywhere)
+    annotator.controller.status_message.connect(said.append)
+    annotator.propagation.propagate("forward")
+    annotator.go_on()
+    assert said[-1].endswith("Ended at slice 3: what is there is another object.")
+    assert not annotator.failed
+    assert len(annotated.annotation.objects[1].parts) == 1
 
 
 def test_undo_of_an_object_takes_back_what_it_taught(annotator):

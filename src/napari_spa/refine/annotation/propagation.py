@@ -37,10 +37,8 @@ _DEEPEST = 0.7
 """From so many of its own widths on, that it is already far through an object says no more."""
 _UNKNOWN = 3.0
 """Pixels from slice to slice where it is not known."""
-_GROWN = 1.05
-"""Times its largest area so far, from which on an object has grown."""
-_STEADY = 0.84
-"""The Dice to be expected by the slice before alone, from which on it grew by itself."""
+_SURE, _STEADY = 0.65, 0.84
+"""The Dice to be expected so far, and by the slice before alone, where an object grows itself."""
 _FAINT = 0.02
 """The least contrast, in grey values from 0 to 1, that grey values are measured by."""
 _WORDS: dict[Reason, str] = {
@@ -60,7 +58,9 @@ class PropagationConfig:
     uncertainty: float = 0.65  # in [0, 1]: a slice that is more uncertain ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
     max_area_ratio: float = 3.0  # the area grows by more than this: it is another object, too
-    review: float = 0.35  # a slice that is more uncertain is marked for a look
+    review: float = 0.3  # a slice that is more uncertain is marked for a look
+    # Times its largest area so far, from which on it is compared with what it has grown to.
+    growth: float = 1.05
     # Pixels from one slice to the next: what is as deep as wide ends after some slices.  0 along
     # time, where nothing ends for that; None where it is not known.
     spacing: float | None = None
@@ -145,15 +145,17 @@ def propagate(
     *,
     start: int | None = None,
     config: PropagationConfig = PropagationConfig(),
+    free: Callable[[int, LocalMask], LocalMask] | None = None,
     progress: Progress = silent,
 ) -> Generator[PropagatedSlice, None, Ending]:
     """Follow an object through slices until it ends; returns why it went no further.
 
     ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
     slice that ``mask`` is of.  Its position is ``start``: with it, where the object moves to at
-    first and where it ends are told by its looks, too.  The session's profile is not changed, its
-    active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
-    valid.
+    first and where it ends are told by its looks, too.  ``free`` gives what other objects leave of
+    a mask on a slice: it ends where that is less than half.  The session's profile is not changed,
+    its active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before
+    stays valid.
     """
     course, last = None, -1
     if start is not None:
@@ -176,11 +178,13 @@ def propagate(
             looks = Appearance.of(here, found)
             if looks.blank:
                 return Ending(position, "empty")
-            signs = course.signs(looks, found, config.review)
+            signs = course.signs(looks, found, config.growth)
             proposal = replace(proposal, uncertainty=course.doubt)
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
         if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
+            return Ending(position, "moved")
+        if free is not None and free(position, found).area < found.area / 2:
             return Ending(position, "moved")
         doubtful = proposal.uncertainty > config.review
         yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful, signs)
@@ -230,8 +234,8 @@ class _Reference:
 class _Course:
     """What the next slice is told by: the object where it was largest, and on the last slice.
 
-    One begun near its end grows, which tells of another object, too.  So where it grows but hardly
-    changes otherwise, it is from then on compared with what it has become.
+    One begun near its end grows, which tells of another object, too.  So where it grows and hardly
+    changes otherwise, it is compared with what it has become from there on.
     """
 
     largest: _Reference
@@ -255,15 +259,15 @@ class _Course:
             reference.pass_on(down, right)
         return moved(self.last.mask, down, right, here.shape)
 
-    def signs(self, looks: Appearance, found: LocalMask, sure: float) -> dict[str, float]:
-        """Read what speaks against a mask; more doubt than ``sure``, and it sets no measure."""
+    def signs(self, looks: Appearance, found: LocalMask, growth: float) -> dict[str, float]:
+        """Read what speaks against a mask; ``growth`` is the configuration's."""
         shape = self.before.shape
         signs = self.largest.signs(looks, found, shape, self.spacing)
         step = expected_dice(self.last.signs(looks, found, shape, self.spacing))
         self.doubt = max(self.doubt, 1.0 - expected_dice(signs))
         self.last = _Reference.of(found, looks)
-        grown = found.area > _GROWN * self.largest.mask.area
-        if grown and self.doubt <= sure and step >= _STEADY:
+        grown = found.area > growth * self.largest.mask.area
+        if grown and self.doubt <= 1.0 - _SURE and step >= _STEADY:
             self.largest = _Reference.of(found, looks)
         return signs
 

@@ -134,6 +134,7 @@ class StackPropagation(QObject):
             return
         annotated, plane, axis, number, mask, mixture = taken
         image, look, unit = annotated.image, annotated.look, self.unit()
+        overlap = self._controller.overlap
         config = replace(self.config, mixture=mixture, spacing=slice_spacing(image, plane, axis))
         ways = [
             self._way(annotated, plane, axis, number, step)
@@ -159,6 +160,9 @@ class StackPropagation(QObject):
                     mask,
                     start=plane.index[axis],
                     config=config,
+                    free=lambda p, found: annotated.annotation.outline(
+                        number, plane.at(axis, p), found, overlap=overlap
+                    )[1],
                     progress=step,
                 )
                 while True:
