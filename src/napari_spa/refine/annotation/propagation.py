@@ -58,9 +58,9 @@ class PropagationConfig:
     uncertainty: float = 0.65  # in [0, 1]: a slice that is more uncertain ends it
     overlap: float = 0.15  # IoU with the slice before, below which it is another object
     max_area_ratio: float = 3.0  # the area grows by more than this: it is another object, too
-    review: float = 0.3  # a slice that is more uncertain is marked for a look
+    review: float = 0.35  # a slice that is more uncertain is marked for a look
     # Times its largest area so far, from which on it is compared with what it has grown to.
-    growth: float = 1.05
+    growth: float = 1.1
     # Pixels from one slice to the next: what is as deep as wide ends after some slices.  0 along
     # time, where nothing ends for that; None where it is not known.
     spacing: float | None = None
@@ -299,10 +299,10 @@ def expected_dice(signs: Mapping[str, float]) -> float:
     ----------
     signs : mapping of str to float
         ``value`` and ``fade``, see :func:`changes`; ``outside``, how much of the smaller one of
-        this mask and the first one lies outside of the other, from 0 to 1, as a root;
-        ``regrown``, the natural logarithm of its area by the smallest so far: what ends is small
-        before another object comes; ``depth``, how far from the first slice it is, in widths of
-        the object.
+        this mask and the one that it is compared with lies outside of the other, from 0 to 1, as a
+        root; ``regrown``, the natural logarithm of its area by the smallest since: what ends is
+        small before another object comes; ``depth``, how far from there it is, in widths of the
+        object.
 
     Returns
     -------
