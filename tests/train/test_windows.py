@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_spa.train.data import RatedObject
-from napari_spa.train.windows import WindowConfig, draw_users, draw_window
+from napari_spa.train.windows import WindowConfig, _with_neighbour, draw_users, draw_window
 
 CONFIG = WindowConfig(size=64)
 
@@ -99,6 +99,29 @@ def test_the_extent_is_the_box_of_the_target(item, stretch) -> None:
             assert torch.stack([width, height]).exp().allclose(span, atol=0.06)
             checked += 1
     assert checked > 20
+
+
+def test_a_strong_change_of_looks_moves_nothing(item) -> None:
+    config = replace(CONFIG, restyle=1.0, far_share=0.0)
+    pairs = [windows(item, each, 20) for each in (replace(CONFIG, far_share=0.0), config)]
+    changed = [float((a.pixels - b.pixels).abs().mean()) for a, b in zip(*pairs, strict=True)]
+    assert np.median(changed) > 0.2
+    for plain, other in zip(*pairs, strict=True):
+        assert torch.equal(plain.targets, other.targets)
+        assert torch.equal(plain.point, other.point)
+        assert torch.isfinite(other.pixels).all()
+
+
+def test_a_pasted_neighbour_leaves_the_object_as_it_is(item) -> None:
+    rng = np.random.default_rng(5)
+    users = torch.from_numpy(np.stack([disc(6, 64), disc(8, 64)])).float()
+    image = torch.full((3, 64, 64), 0.1).where(users[1] == 0, torch.tensor(0.9))
+    for _ in range(10):
+        pasted = _with_neighbour(image, users, rng)
+        taken = users.amax(0) > 0
+        assert torch.equal(pasted[:, taken], image[:, taken])
+        beside = (pasted - image).abs().amax(0) > 0.3
+        assert 20 < beside.sum() <= (users[0] > 0).sum()
 
 
 def test_users_are_raters_and_combinations_of_them() -> None:

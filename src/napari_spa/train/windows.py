@@ -33,6 +33,10 @@ class WindowConfig:
     far: tuple[float, float] = (0.5, 12.0)
     far_share: float = 0.25  # share of the latter
     stretch: float = 0.0  # deviation of the logarithm of the window's aspect
+    # Share of windows whose look is changed strongly: shapes stay, values do not.
+    restyle: float = 0.0
+    # Share of windows in which a copy of the object is pasted beside it, behind it.
+    neighbour: float = 0.0
 
 
 class Window(NamedTuple):
@@ -70,6 +74,10 @@ def draw_window(item: RatedObject, config: WindowConfig, rng: np.random.Generato
     boxes = np.stack([placement.extent(user) for user in users])
     extents = torch.from_numpy(boxes).float().repeat(repeats, 1)
     made_up = torch.tensor(float(item.made_up))
+    if config.neighbour and rng.random() < config.neighbour:
+        image = _with_neighbour(image, seen, rng)
+    if config.restyle and rng.random() < config.restyle:
+        image = _restyle(image, rng)
     look = torch.from_numpy(point)
     return Window(_augment(image, rng), targets, look, visible, extents, made_up)
 
@@ -215,6 +223,52 @@ def _augment(image: Tensor, rng: np.random.Generator) -> Tensor:
         )
         image = image + torch.from_numpy(noise).float()
     return torch.from_numpy(standardise(image.permute(1, 2, 0).numpy())).permute(2, 0, 1)
+
+
+def _with_neighbour(image: Tensor, users: Tensor, rng: np.random.Generator) -> Tensor:
+    """Paste a copy of the object, about its own size away, where no user has the object."""
+    mask = users.mean(0) > 0.5
+    area, size = float(mask.sum()), mask.shape[-1]
+    if not 0.002 * size**2 < area < 0.15 * size**2:
+        return image
+    distance = 2 * np.sqrt(area / np.pi) * rng.uniform(0.8, 1.4)
+    angle = rng.uniform(0, 2 * np.pi)
+    shift = (round(distance * np.sin(angle)), round(distance * np.cos(angle)))
+    copy = image.roll(shift, (1, 2)) * float(rng.uniform(0.85, 1.15))
+    place = mask.roll(shift, (0, 1)) & ~(users.amax(0) > 0.5)
+    return torch.where(place, copy, image)
+
+
+def _restyle(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Give a window other values: channels mixed, a random curve, shading, coarser pixels.
+
+    What is seen are the same edges in a look that no training image has, as in style
+    randomisation (Xu et al., "Robust and generalizable visual representation learning via random
+    convolutions", ICLR 2021).
+    """
+    if rng.random() < 0.6:
+        mix = rng.normal(0, 1, (3, 3)) if rng.random() < 0.5 else rng.normal(0, 0.4, (3, 3)) + 1 / 3
+        mix /= np.abs(mix).sum(1, keepdims=True)
+        image = torch.einsum("ij,jhw->ihw", torch.from_numpy(mix).float(), image)
+        image = image - image.amin((1, 2), keepdim=True)
+        image = image / image.amax((1, 2), keepdim=True).clamp_min(1e-3)
+    if rng.random() < 0.6:
+        knots = np.sort(rng.uniform(0, 1, 6))
+        if rng.random() < 0.3:
+            knots = knots[::-1]
+        if rng.random() < 0.2:  # not monotone: one value of two is brought back
+            knots = rng.permutation(knots)
+        values = np.interp(image.clamp(0, 1).numpy(), np.linspace(0, 1, 6), knots)
+        image = torch.from_numpy(values).float()
+    if rng.random() < 0.4:
+        field = torch.from_numpy(rng.normal(0, 0.35, (1, 1, 3, 3))).float()
+        shade = functional.interpolate(field, image.shape[1:], mode="bicubic", align_corners=True)
+        image = image * shade[0].exp()
+    if rng.random() < 0.25:
+        step = int(rng.integers(2, 4))
+        coarse = functional.avg_pool2d(image[None], step)
+        image = functional.interpolate(coarse, image.shape[1:], mode="bilinear")[0]
+    return image
 
 
 def _blur(image: Tensor, width: float) -> Tensor:
