@@ -91,6 +91,10 @@ class EngineConfig:
     answer : float
         What the mask that the network trusts most counts for in the recommendation after a
         first click, rather than the samples; 0 recommends by the samples alone (the paper).
+    picked : float
+        What the mask that was picked last counts for in the recommendation, rather than the
+        samples, as far as it agrees with the prompts; 0 recommends by the samples alone (the
+        paper).
     focus : int
         At most so many samples of the picked group, those nearest to the pick, explain it.
     feedback_point : bool
@@ -108,6 +112,7 @@ class EngineConfig:
     alternatives: Literal["cover", "groups"] = "cover"
     elsewhere: float = 0.3
     answer: float = 0.75
+    picked: float = 0.5
     focus: int = 48
     feedback_point: bool = True
     head: Literal["latent", "logit", "both"] | None = None

@@ -30,7 +30,13 @@ from napari_spa.refine.engine.framing import frame_prompts, look_around, outline
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
 from napari_spa.refine.engine.proposal import appraised, build_proposal, signs_of
 from napari_spa.refine.engine.round import Asked, Feedback, Round, feedback_of
-from napari_spa.refine.engine.samples import SIZE_REACH, Answer, Reach, Samples
+from napari_spa.refine.engine.samples import (
+    SIZE_REACH,
+    Lead,
+    Reach,
+    Samples,
+    prompt_likelihood,
+)
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, fits, view_around, widen
 
 if TYPE_CHECKING:
@@ -71,7 +77,7 @@ class SpaPredictor:
         self._calibration = model.calibration if own else None
         self._canvas: ImageSampler | None = None
         self._embedder = Embedder(model, cache)
-        self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...], Answer | None] | None = None
+        self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...], Lead | None] | None = None
 
     @property
     def sampler(self) -> ImageSampler:
@@ -271,7 +277,7 @@ class SpaPredictor:
         """Sample N masks from a mixture and choose what is offered; ``progress`` may cancel."""
         rng = np.random.default_rng(asked.seed)
         draws = self.head.draw(asked.mixture, self.config.samples, rng)
-        decoded, found, answer = self._decode(asked, draws, progress)
+        decoded, found, lead = self._decode(asked, draws, progress)
         probabilities: FloatArray = expit(decoded.logits)
         progress(0.95, "grouping the samples")
         evidence = asked.said.evidence.within(self.sampler.shape)
@@ -279,9 +285,7 @@ class SpaPredictor:
         asked = replace(asked, said=said)
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
-        samples = Samples(
-            asked.view, decoded.logits, probabilities, shares, decoded.quality, answer
-        )
+        samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality, lead)
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
         if shift:
@@ -313,7 +317,7 @@ class SpaPredictor:
 
     def _decode(
         self, asked: Asked, draws: Draws, progress: Progress
-    ) -> tuple[Decoded, tuple[Hypothesis, ...], Answer | None]:
+    ) -> tuple[Decoded, tuple[Hypothesis, ...], Lead | None]:
         """Decode what was drawn, ask for a first click's mask, and look around the latest pick.
 
         The latest round is kept, as only its size may change.
@@ -339,13 +343,11 @@ class SpaPredictor:
                 self.config.framing,
                 see=self._see,
             )
-        answer = self._answer(asked, image, prompt)
-        self._latest = asked, decoded, found, answer
-        return decoded, found, answer
+        lead = self._answer(asked, image, prompt) if picked is None else self._led(asked, picked)
+        self._latest = asked, decoded, found, lead
+        return decoded, found, lead
 
-    def _answer(
-        self, asked: Asked, image: ImageEmbedding, prompt: PromptEmbedding
-    ) -> Answer | None:
+    def _answer(self, asked: Asked, image: ImageEmbedding, prompt: PromptEmbedding) -> Lead | None:
         """Ask the network itself what a lone click means; None where more was said.
 
         Of its masks, a part, the thing and the whole, the one that it trusts most counts, moved
@@ -368,7 +370,14 @@ class SpaPredictor:
         if not np.allclose(initial.weights @ initial.means, now.weights @ now.means):
             before, after = (self._middle(image, prompt, m) for m in (initial, now))
             logits = logits + after - before
-        return Answer(logits, self.config.answer)
+        return Lead(logits, self.config.answer)
+
+    def _led(self, asked: Asked, logits: FloatArray) -> Lead | None:
+        """Let the mask that was picked last lead, as far as the prompts do not speak against it."""
+        said, view = asked.said, asked.view
+        likely = prompt_likelihood(expit(logits)[None], view, said.clicks, said.evidence.box)
+        share = self.config.picked * float(np.exp(likely[0]))
+        return Lead(logits, share) if share else None
 
     def _middle(
         self, image: ImageEmbedding, prompt: PromptEmbedding, mixture: MixtureParameters

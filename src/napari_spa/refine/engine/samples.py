@@ -47,8 +47,8 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """The mask that the network trusts most when it is asked without a latent."""
+class Lead:
+    """A mask that leads the recommendation: the network's own answer to a click, or a pick."""
 
     logits: FloatArray  # (4h, 4w), over the samples' view
     share: float  # what it counts for in the mean, rather than all samples together
@@ -63,16 +63,15 @@ class Samples:
     probabilities: FloatArray
     shares: DoubleArray  # (N,), what each counts for, sum 1
     quality: FloatArray  # (N,), the IoU that the network itself expects of each
-    # What the network says without a latent, where it counts beside the samples.
-    answer: Answer | None = None
+    lead: Lead | None = None  # what counts beside the samples
 
     def grown(self, by: FloatArray) -> Samples:
         """Return the same samples, each with so much (N,) added to its logits."""
         logits = self.logits + by.astype(np.float32)[:, None, None]
-        answer = self.answer
-        if answer is not None:
-            answer = replace(answer, logits=answer.logits + np.float32(self.shares @ by))
-        return replace(self, logits=logits, probabilities=expit(logits), answer=answer)
+        lead = self.lead
+        if lead is not None:
+            lead = replace(lead, logits=lead.logits + np.float32(self.shares @ by))
+        return replace(self, logits=logits, probabilities=expit(logits), lead=lead)
 
     @property
     def reach(self) -> Reach:
@@ -87,8 +86,8 @@ class Samples:
             mean = expit(np.tensordot(self.shares, self.logits, axes=1))
             return mean.astype(np.float32), float(expit(config.rules.threshold))
         mean = np.tensordot(self.shares, self.probabilities, axes=1)
-        if self.answer is not None:
-            mean += self.answer.share * (expit(self.answer.logits) - mean)
+        if self.lead is not None:
+            mean += self.lead.share * (expit(self.lead.logits) - mean)
         return mean.astype(np.float32), config.rules.threshold
 
 
