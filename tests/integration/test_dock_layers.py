@@ -70,6 +70,18 @@ def test_model_and_layers_are_ready_before_the_first_click(opened, qtbot):
     assert dock.made == ["spa-tiny"]  # loaded once
 
 
+@pytest.mark.parametrize("there", [1, 2, 3, 5, 8])
+def test_a_click_while_layers_are_made_shows_all(opened, qtbot, there):
+    viewer, dock = opened
+    qtbot.waitUntil(lambda: len(viewer.layers) >= there, timeout=30_000)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=30_000)
+    qtbot.wait(100)
+    hidden = [layer.name for layer in viewer.layers if not layer.visible]
+    assert hidden == ["cell: view"]  # as long as there is nothing in it
+    assert dock.controller.choosing
+
+
 def test_a_rehearsal_leaves_the_session_as_it_is():
     steps, session = [], make_session()
     rehearse(session, lambda share, words: steps.append(words))
