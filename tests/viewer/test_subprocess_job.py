@@ -105,9 +105,9 @@ def test_an_order_that_cannot_be_given_is_one_sentence():
         run_in_subprocess(counting, lambda: 3, on_value=silent, progress=silent)
 
 
-@pytest.mark.parametrize("job", ["patient", "deaf"])
-def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
-    """One that listens ends by itself; one that does not is ended."""
+@pytest.mark.parametrize("job", ["patient", "busy", "deaf"])
+def test_a_job_ends_when_it_is_not_wanted(job, tmp_path, capfd):
+    """It is interrupted, whether it reports or not; one that cannot be is ended."""
     begun, ended = tmp_path / "begun", tmp_path / "ended"
 
     def progress(share, message):
@@ -117,9 +117,10 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path):
     with pytest.raises(Cancelled):
         run_in_subprocess(
             globals()[job], begun, ended, on_value=silent, progress=progress,
-            patience=30.0 if job == "patient" else 0.5,
+            patience=0.5 if job == "deaf" else 30.0,
         )  # fmt: skip
-    assert ended.exists() == (job == "patient")
+    assert ended.exists() == (job != "deaf")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
@@ -191,7 +192,17 @@ def patient(begun, ended, on_value, progress):
         while True:
             progress(0.0, "")
             time.sleep(0.01)
-    except Cancelled:
+    except KeyboardInterrupt:
+        ended.touch()
+        raise
+
+
+def busy(begun, ended, on_value, progress):
+    begun.touch()
+    try:
+        while True:
+            sum(range(1000))
+    except KeyboardInterrupt:
         ended.touch()
         raise
 

@@ -222,6 +222,8 @@ class BatchProgress:
         if now and now < to_do:
             left = seconds / self._size * (self._whole - self._size)
             message += f", about {in_words(left)} left"
+        elif now < to_do:
+            message += ", time not known yet"
         done = self._size / self._whole if self._whole and now < to_do else float(now >= to_do)
         return (before + to_do * done) / max(self._total, 1), message
 

@@ -5,7 +5,7 @@
     run_in_subprocess (a thread of the dock)            serve (the new process)
       job, arguments ─────────────── stdin ────► runs the job
       on_value, progress, result ◄── stdout ──── what it reports
-      Cancelled: closes stdin ──────────────────► its progress raises Cancelled
+      Cancelled: closes stdin ──────────────────► the job is interrupted, as by Ctrl+C
 
 The process ends with the dock's: its stdin is closed then, too.  It is not started as
 :mod:`multiprocessing` does, which would run a user's script again.
@@ -13,6 +13,7 @@ The process ends with the dock's: its stdin is closed then, too.  It is not star
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import pickle
@@ -160,7 +161,7 @@ def serve() -> None:
     """Do the job that comes on stdin, and answer on stdout."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
-    guard, unwanted = threading.Lock(), threading.Event()
+    guard, unwanted, over = threading.Lock(), threading.Event(), threading.Event()
 
     def tell(kind: str, value: object) -> None:
         content = pickle.dumps((kind, value))
@@ -178,14 +179,20 @@ def serve() -> None:
         while os.read(0, 1):
             pass
         unwanted.set()
+        if not over.is_set():  # at once: what a job does before it next reports may take minutes
+            _thread.interrupt_main()
 
     job, arguments = pickle.load(sys.stdin.buffer)
     threading.Thread(target=wait, daemon=True).start()
     try:
         result = job(*arguments, on_value=lambda value: tell("value", value), progress=progress)
+        over.set()
         tell("result", result)
     except BrokenPipeError:
         pass  # no one listens any more
+    except (KeyboardInterrupt, Cancelled):
+        with suppress(BrokenPipeError):
+            tell("error", Cancelled("the work was stopped."))
     except Exception as error:
         _logger.exception("a job in a process of its own failed")
         tell("error", _as_told(error))
