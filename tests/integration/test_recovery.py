@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,22 @@ def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtb
     second.parts.recovery.forget.click()
     assert not second.parts.recovery.isVisibleTo(second)
     assert not list(work_root().glob("*/"))
+
+
+def test_a_click_before_the_offer_does_not_cost_it(open_dock, qtbot):
+    _, first = open_dock()
+    play(qtbot, first, lambda: first.prompt_controller.click((0, 30, 35)))
+    first.controller.accept()
+    first.release()
+    viewer, second = open_dock(np.zeros((8, 9), np.uint8), "another")
+    gate, idle = threading.Event(), second.controller.worker.submit_idle
+    offers(qtbot, second)
+    idle(lambda handle: gate.wait(30))  # as a model that is loaded ahead
+    viewer.add_image(STACK, name="stack")
+    qtbot.waitUntil(lambda: second.controller.current.image.name == "stack", timeout=30_000)
+    play(qtbot, second, lambda: second.prompt_controller.click((0, 30, 35)))
+    gate.set()
+    qtbot.waitUntil(lambda: second.parts.recovery.isVisibleTo(second), timeout=30_000)
 
 
 def test_an_offer_belongs_to_its_image_whichever_is_chosen_meanwhile(

@@ -196,6 +196,17 @@ def test_idle_work_never_delays_a_job_and_its_errors_are_nobodys(qtbot, worker):
     assert ended.wait(10)
 
 
+def test_what_is_to_be_done_surely_outlives_the_jobs_before_and_after_it(qtbot, worker):
+    """As looking for work to restore: a click at once must not cost it."""
+    gate, done = threading.Event(), [threading.Event(), threading.Event()]
+    worker.submit_idle(lambda handle: gate.wait(10))  # as a model that is loaded ahead
+    worker.submit_idle(lambda handle: done[0].set(), surely=True)
+    with qtbot.waitSignal(worker.finished, timeout=5000):
+        worker.submit(lambda progress: worker.submit_idle(lambda _: done[1].set(), surely=True))
+    gate.set()
+    assert all(event.wait(10) for event in done)
+
+
 def test_errors_and_progress_are_reported(qtbot, worker):
     def job(progress):
         progress(0.25, "a quarter")

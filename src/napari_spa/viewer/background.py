@@ -127,15 +127,20 @@ class Worker(QObject):
         self._executor.submit(self._run, handle, job)
 
     def submit_idle(
-        self, job: Job, then: Callable[[Any], None] = nothing, *, queued: bool = False
+        self,
+        job: Job,
+        then: Callable[[Any], None] = nothing,
+        *,
+        queued: bool = False,
+        surely: bool = False,
     ) -> None:
-        """Run a job no one waits for, unless there is one that someone does.
+        """Run a job no one waits for, unless there is one that someone does, or ``surely``.
 
         What it gives is heard unless someone waits for another job by then.  It has a thread
         of its own, so that no one waits behind it, unless it is to be ``queued`` because it
         must not run beside other jobs: then it has to be short.
         """
-        if self.busy or self._closed.is_set():
+        if self._closed.is_set() or (self.busy and not surely):
             return
         handle = JobHandle(self, then, nothing, nothing)
         self._ahead.add(handle)
@@ -143,7 +148,8 @@ class Worker(QObject):
         def run() -> None:
             result: object = None
             try:
-                handle.check()
+                if not surely:
+                    handle.check()
                 result = job(handle)
             except Cancelled:
                 pass

@@ -79,7 +79,8 @@ class Recovery(QObject):
             offers = autosave.offers(facts, axes, fingerprint)
             self._looked.emit(annotated, offers)
 
-        controller.worker.submit_idle(job)  # no one waits for it: a click comes first
+        # No one waits for it, but a click that comes before it must not cost the offer.
+        controller.worker.submit_idle(job, surely=True)
 
     def recover(self, offer: RecoveryOffer) -> None:
         """Bring work back: objects, labels, profile and the active object.
