@@ -3,12 +3,15 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from napari_spa.batch.task import ImageResult, ObjectResult
+from napari_spa.errors import DataError
+from napari_spa.io.images import write_picture
 from napari_spa.io.projects.project import ProjectItem
 from napari_spa.viewer.folder.controller import FolderStatus
-from napari_spa.viewer.folder.items import FolderItems
+from napari_spa.viewer.folder.items import FolderItems, hold_project
 
 
 class Heard:
@@ -108,3 +111,15 @@ def test_how_far_an_image_is_is_said_once_and_trouble_stays():
         "a.png: 2 objects so far.",
         "a.png: 3 objects so far.",
     ]
+
+
+def test_beside_images_that_are_read_only_another_place_is_advised(strict_folder):
+    images = strict_folder / "share" / "images"
+    images.mkdir(parents=True)
+    write_picture(images / "a.png", np.zeros((8, 9), np.uint8))
+    images.parent.chmod(0o500)
+    with pytest.raises(DataError, match=r"images-spa: .*; choose a place with Recent > Open with"):
+        hold_project(images)
+    elsewhere = strict_folder / "mine"
+    hold_project(images, elsewhere).close()
+    assert (elsewhere / "project.json").exists()

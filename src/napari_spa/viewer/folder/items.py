@@ -123,6 +123,9 @@ class FolderBookmark:
         self._run(partial(remember_folder, folder))
 
 
+_ELSEWHERE = "choose a place with Recent > Open with another output folder…"
+
+
 def hold_project(folder: Path, out: Path | None = None) -> Project:
     """Open a folder's project, or make one, and keep other windows out; for the background."""
     from napari_spa.io.projects.project import Project
@@ -137,7 +140,13 @@ def hold_project(folder: Path, out: Path | None = None) -> Project:
     if project_path(target).exists():
         project = Project.open(target)
     else:
-        project = Project.create(folder, target)
+        try:
+            project = Project.create(folder, target)
+        except DataError as error:
+            if out is None and isinstance(error.__cause__, OSError):  # as beside read-only images
+                words = f"{str(error).rstrip('.')}; {_ELSEWHERE}."
+                raise DataError(words) from error.__cause__
+            raise
     project.hold()
     return project
 
