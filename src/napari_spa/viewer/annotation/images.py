@@ -9,12 +9,11 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
-from napari_spa.viewer.layers.planes import camera_of, shown_plane
+from napari_spa.viewer.layers.planes import camera_of, plane_on_slider, shown_plane
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -357,10 +356,9 @@ class AnnotatedImages(QObject):
         )
 
     def _on_touched(self, annotated: AnnotatedImage) -> None:
-        try:
-            self.painting.touch(annotated, shown_plane(self._viewer, annotated.image))
-        except SpaError:  # the viewer shows a volume
-            return
+        plane = plane_on_slider(self._viewer, annotated.image)
+        if plane is not None:
+            self.painting.touch(annotated, plane)
 
     def _on_zoom(self, event: Any) -> None:
         self._zoomed.start()

@@ -20,6 +20,7 @@ from napari_spa.viewer.autosave.export import export_work, in_words
 from napari_spa.viewer.layers.planes import (
     camera_of,
     click_in_plane,
+    plane_on_slider,
     show_plane,
     shown_plane,
     spatial_shape,
@@ -50,7 +51,9 @@ class ObjectActions(QObject):
         controller, annotated = self._controller, self._controller.current
         if annotated is None:
             return
-        plane = plane or self._on_show(annotated)  # that of now, where it has to wait
+        plane = plane or plane_on_slider(
+            controller.viewer, annotated.image
+        )  # that of now, where it has to wait
         if controller.waits(partial(self.reopen, number, plane)) or not self._make_way(number):
             return
         controller.images.painting.flush()
@@ -175,15 +178,8 @@ class ObjectActions(QObject):
         active = annotated.annotation.objects.get(number)
         if active is None:
             return None
-        plane = plane or self._on_show(annotated)
+        plane = plane or plane_on_slider(self._controller.viewer, annotated.image)
         return (None if plane is None else active.on(plane)) or active.parts[0]
-
-    def _on_show(self, annotated: AnnotatedImage) -> Plane | None:
-        """Return the plane on show; None while the viewer shows a volume."""
-        try:
-            return shown_plane(self._controller.viewer, annotated.image)
-        except SpaError:
-            return None
 
 
 _CHOOSE = "Choose an object first: click on one, or in the list."
@@ -279,12 +275,8 @@ class ObjectEditing(QObject):
     def _on_show(self) -> Plane | None:
         """Return the plane on show, which an act that waits is about."""
         annotated = self._controller.current
-        try:
-            if annotated is not None:
-                return shown_plane(self._controller.viewer, annotated.image)
-        except SpaError:  # the viewer shows a volume; said when it is done
-            pass
-        return None
+        image = None if annotated is None else annotated.image
+        return plane_on_slider(self._controller.viewer, image)  # of a volume it is said when done
 
     def _object_at(self, annotated: AnnotatedImage, plane: Plane | None, position: Position) -> int:
         plane = plane or shown_plane(self._controller.viewer, annotated.image)
@@ -421,12 +413,10 @@ class ObjectEditing(QObject):
         if annotated is None or annotated.edited is None:
             return
         number, before = annotated.edited
-        try:
-            plane = shown_plane(self._controller.viewer, annotated.image)
-        except SpaError:
+        plane = plane_on_slider(self._controller.viewer, annotated.image)
+        if plane is None:
             self.end()
-            return
-        if plane != before:
+        elif plane != before:
             self._turning = True
             try:
                 annotated.begin_edit(number, plane)

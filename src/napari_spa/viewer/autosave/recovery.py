@@ -19,6 +19,7 @@ from napari_spa.viewer.layers.planes import (
     fellow_channels,
     image_plane_of,
     logged_display,
+    plane_on_slider,
     show_plane,
     shown_plane,
     spatial_shape,
@@ -64,10 +65,10 @@ class Recovery(QObject):
             return
         if autosave.placed(annotated) or autosave.root is None:
             return
-        try:
-            axes = shown_plane(controller.viewer, image).axes
-        except SpaError:
+        plane = plane_on_slider(controller.viewer, image)
+        if plane is None:
             return
+        axes = plane.axes
         self._found[annotated] = []
         facts = annotated.facts
 

@@ -14,7 +14,7 @@ from napari_spa.io.projects.classes import FILE_NAME
 from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.reader import PROFILE_NAME, FolderLogLocation, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
-from napari_spa.viewer.layers.planes import show_plane, shown_plane
+from napari_spa.viewer.layers.planes import plane_on_slider, show_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,12 +150,7 @@ class FolderImageView(QObject):
 
     def plane(self) -> Plane | None:
         """Return the slice on show."""
-        if self.current is None:
-            return None
-        try:
-            return shown_plane(self._viewer, self.current.layer)
-        except SpaError:
-            return None
+        return plane_on_slider(self._viewer, None if self.current is None else self.current.layer)
 
     def _on_gone(self) -> None:
         item, self._gone = self._gone, None

@@ -14,15 +14,14 @@ from psygnal import Signal
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
-from napari_spa.errors import SpaError
 from napari_spa.viewer.compat import next_in_history, quick_contours, unselected
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
     camera_of,
     channel_axis,
     plane_on_show,
+    plane_on_slider,
     shown_channel,
-    shown_plane,
     spatial_shape,
 )
 
@@ -378,10 +377,8 @@ class MaskLayer:
         self.replaced.emit(everywhere)
 
     def _axes_on_show(self) -> tuple[int, int]:
-        try:
-            return shown_plane(self._viewer, self._image).axes
-        except SpaError:  # a volume, or an axis that the image does not have
-            return self._axes
+        plane = plane_on_slider(self._viewer, self._image)
+        return self._axes if plane is None else plane.axes
 
     def _planes_of(self, atoms: Any) -> tuple[Plane, ...]:
         """Return the planes that an item of napari's history changed, or the one on show."""

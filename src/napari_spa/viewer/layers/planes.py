@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import capitalised
-from napari_spa.errors import InputError
+from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 
 if TYPE_CHECKING:
@@ -201,6 +201,14 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
         raise InputError(f"{layer.name} shows its channels as rows; change the order of the axes.")
     plane = Plane((axes[0], axes[1]), tuple(int(p) for p in position))
     return plane if shared is None else plane.at(shared, 0)
+
+
+def plane_on_slider(viewer: ViewerModel, layer: Image | None) -> Plane | None:
+    """Find the plane as :func:`shown_plane` does; None without one, such as in a volume."""
+    try:
+        return None if layer is None else shown_plane(viewer, layer)
+    except SpaError:
+        return None
 
 
 def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:

@@ -10,7 +10,11 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
 from napari_spa.viewer.background import later
-from napari_spa.viewer.layers.planes import DisplaySettings, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    DisplaySettings,
+    plane_on_slider,
+    spatial_shape,
+)
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
@@ -150,10 +154,7 @@ class ImageBinding(QObject):
         self._parts.stack.set_slices(count, current, self._propagation.unit())
         self._parts.set_stack(count > 1)
         self._parts.stack.set_results(self._propagation.results())
-        try:
-            plane = None if target is None else shown_plane(viewer, target)
-        except SpaError:
-            plane = None
+        plane = plane_on_slider(viewer, target)
         if target is not None and plane is not None:
             shape = spatial_shape(target)
             height, width = (shape[axis] for axis in plane.axes)
