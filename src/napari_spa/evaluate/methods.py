@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from napari_spa.errors import InputError
-from napari_spa.evaluate.methods.baselines import prompted, tuned, whole_image
-from napari_spa.evaluate.methods.sessions import SpaMethod
+from napari_spa.evaluate.players import SpaMethod, prompted, tuned, whole_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
