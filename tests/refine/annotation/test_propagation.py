@@ -279,7 +279,8 @@ def test_it_ends_where_most_of_it_is_other_objects():
         pixels[round(left[position] * len(pixels)) :] = False
         return LocalMask.crop(pixels, found.region)
 
-    walk = propagate(session, image.__getitem__, range(5, 10), mask, start=4, free=free)
+    config = PropagationConfig(free=free)
+    walk = propagate(session, image.__getitem__, range(5, 10), mask, start=4, config=config)
     found, ending = play(walk)
     assert [f.position for f in found] == [5, 6]
     assert (ending.position, ending.reason) == (7, "moved")

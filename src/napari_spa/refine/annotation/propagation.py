@@ -66,6 +66,8 @@ class PropagationConfig:
     spacing: float | None = None
     # The preference that was learnt on the first slice; the profile's where there is none.
     mixture: MixtureParameters | None = None
+    # What other objects leave of a mask on a slice: it ends where that is less than half.
+    free: Callable[[int, LocalMask], LocalMask] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,17 +147,15 @@ def propagate(
     *,
     start: int | None = None,
     config: PropagationConfig = PropagationConfig(),
-    free: Callable[[int, LocalMask], LocalMask] | None = None,
     progress: Progress = silent,
 ) -> Generator[PropagatedSlice, None, Ending]:
     """Follow an object through slices until it ends; returns why it went no further.
 
     ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
     slice that ``mask`` is of.  Its position is ``start``: with it, where the object moves to at
-    first and where it ends are told by its looks, too.  ``free`` gives what other objects leave of
-    a mask on a slice: it ends where that is less than half.  The session's profile is not changed,
-    its active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before
-    stays valid.
+    first and where it ends are told by its looks, too.  The session's profile is not changed, its
+    active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
+    valid.
     """
     course, last = None, -1
     if start is not None:
@@ -184,7 +184,7 @@ def propagate(
             return Ending(position, "uncertain")
         if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
             return Ending(position, "moved")
-        if free is not None and free(position, found).area < found.area / 2:
+        if config.free is not None and config.free(position, found).area < found.area / 2:
             return Ending(position, "moved")
         doubtful = proposal.uncertainty > config.review
         yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful, signs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QObject
@@ -26,6 +27,8 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from napari_spa.core.plane import Plane
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -134,46 +137,38 @@ class StackPropagation(QObject):
             return
         annotated, plane, axis, number, mask, mixture = taken
         image, look, unit = annotated.image, annotated.look, self.unit()
-        overlap = self._controller.overlap
         config = replace(self.config, mixture=mixture, spacing=slice_spacing(image, plane, axis))
-        ways = [
-            self._way(annotated, plane, axis, number, step)
-            for step, name in ((1, "forward"), (-1, "backward"))
-            if direction in (name, "both")
-        ]
+        config = replace(config, free=self._free(annotated, plane, axis, number))
+        steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
+        ways = [self._way(annotated, plane, axis, number, step) for step in steps]
         total = max(1, sum(map(len, ways)))
         group = int(time.time() * 1000)
 
         def job(handle: JobHandle) -> list[Ending]:
             from napari_spa.refine.annotation.propagation import propagate
 
-            endings, done = [], 0
-            for way in ways:
+            endings: list[Ending] = []
+            done = 0
 
-                def step(share: float, message: str) -> None:
-                    handle(done / total, f"{unit} {done + 1} of at most {total}")  # noqa: B023
+            def step(share: float, message: str) -> None:
+                handle(done / total, f"{unit} {done + 1} of at most {total}")
 
-                walk = propagate(
+            def follow(way: list[int]) -> Iterator[PropagatedSlice]:
+                ending = yield from propagate(
                     session,
                     lambda p: image_plane_of(image, plane.at(axis, p), look),
                     way,
                     mask,
                     start=plane.index[axis],
                     config=config,
-                    free=lambda p, found: annotated.annotation.outline(
-                        number, plane.at(axis, p), found, overlap=overlap
-                    )[1],
                     progress=step,
                 )
-                while True:
-                    try:
-                        found = next(walk)
-                    except StopIteration as stop:
-                        endings.append(stop.value)
-                        break
-                    done += 1
-                    source = display_record(look, session.sampler)
-                    handle.report((plane.at(axis, found.position), found, source))
+                endings.append(ending)
+
+            for found in chain.from_iterable(map(follow, ways)):
+                done += 1
+                source = display_record(look, session.sampler)
+                handle.report((plane.at(axis, found.position), found, source))
             return endings
 
         self._controller.status_message.emit(f"Following object {number} through the {unit}s…")
@@ -221,6 +216,13 @@ class StackPropagation(QObject):
             return None
         mixture = part.decisions[-1].mixture if part.decisions else None
         return annotated, plane, axis, number, mask, mixture
+
+    def _free(
+        self, annotated: AnnotatedImage, plane: Plane, axis: int, number: int
+    ) -> Callable[[int, LocalMask], LocalMask]:
+        """Return what tells how much of a mask on a slice other objects leave."""
+        overlap, outline = self._controller.overlap, annotated.annotation.outline
+        return lambda at, mask: outline(number, plane.at(axis, at), mask, overlap=overlap)[1]
 
     @staticmethod
     def _way(
