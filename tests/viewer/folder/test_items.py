@@ -9,9 +9,11 @@ import pytest
 from napari_spa.batch.task import ImageResult, ObjectResult
 from napari_spa.errors import DataError
 from napari_spa.io.images import write_picture
-from napari_spa.io.projects.project import ProjectItem
+from napari_spa.io.projects.project import Project, ProjectItem
+from napari_spa.viewer.folder import saver as saving
 from napari_spa.viewer.folder.controller import FolderStatus
 from napari_spa.viewer.folder.items import FolderItems, hold_project
+from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 
 
 class Heard:
@@ -123,3 +125,44 @@ def test_beside_images_that_are_read_only_another_place_is_advised(strict_folder
     elsewhere = strict_folder / "mine"
     hold_project(images, elsewhere).close()
     assert (elsewhere / "project.json").exists()
+
+
+def test_what_waits_for_one_folder_is_never_taken_for_another(tmp_path, qapp, monkeypatch):
+    """The disk of the first is full, and the second has an image of the same name."""
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        write_picture(tmp_path / place / "a.png", np.zeros((8, 9), np.uint8))
+    first, second = Project.create(tmp_path / "one"), Project.create(tmp_path / "two")
+    full, written = True, []
+
+    def write(leaving):
+        if full:
+            raise DataError("no space left.")
+        written.append(leaving.location.log)
+
+    def update(*_, **changes):
+        if full:
+            raise DataError("no space left.")
+        return Project.update(first, *_, **changes)
+
+    monkeypatch.setattr(saving, "_write_labels", write)
+    monkeypatch.setattr(first, "update", update)
+    saver = FolderSaver()
+    saver.begin(first)
+    saver.index("a.png", status="done")
+    mine = saver.location(first.out, "a.png", lambda location: None)
+    mine.open(lambda sentence: None)
+    saver.save(PendingSave(mine, None, None, True))
+    saver.begin(second)
+    saver.index("a.png", flagged=True)
+    other = saver.location(second.out, "a.png", lambda location: None)
+    assert other.open_log is None  # it is not the log of the first
+    saver.return_pending(other.log)
+    saver.flush()
+    assert saver.unsaved == ("a.png",)
+    assert (second.item("a.png").status, second.item("a.png").flagged) == ("to do", True)
+    full = False
+    assert saver.close() == ()
+    assert written == [mine.log]
+    assert (first.item("a.png").status, first.item("a.png").flagged) == ("done", False)
+    assert second.item("a.png").status == "to do"

@@ -231,11 +231,16 @@ def changed_images(project: Project) -> tuple[str, ...]:
     )
 
 
+_NAMED = 10  # images in a sentence
+
+
 def say_changed(names: Sequence[str], what: str) -> str:
     """Name images with other pixels than when they were annotated, and what becomes of them."""
     have, were = ("have", "they were") if len(names) > 1 else ("has", "it was")
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = ", ".join(names[:_NAMED])
     return (
-        f"{', '.join(names)} {have} other pixels than when {were} annotated: {what}; "
+        f"{named}{more} {have} other pixels than when {were} annotated: {what}; "
         "SPA Folder asks at each whether its objects still fit."
     )
 

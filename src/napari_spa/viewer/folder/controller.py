@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
 from napari_spa.errors import InputError, SpaError
-from napari_spa.io.projects.paths import labels_path
+from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project, ProjectItem, in_brief
 from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
@@ -322,14 +322,15 @@ class FolderController(QObject):
         image = self._reader.image(name, item.path)
         location = partial(self.saver.location, out, name, self.stage.left)
         gone = {other.name: other.path for other in self.items.values() if other.problem}
-        future = self._reader.item(image, location, partial(self.saver.return_pending, name), gone)
+        back = partial(self.saver.return_pending, log_path(out, name))
+        future = self._reader.item(image, location, back, gone)
         future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
         error, bookmark = done.exception(), self._bookmark
         if bookmark is None or name != self._wanted or name not in self.items:
             if error is None:
-                self.saver.return_pending(name)
+                self.saver.return_pending(done.result().location.log)
             return
         if error is not None:
             self._pass_over(name, error)
@@ -340,7 +341,7 @@ class FolderController(QObject):
             self.leave(onward=True)
             self.stage.show(item, bookmark.plane(item.image))
         except SpaError as trouble:
-            self.saver.return_pending(name)
+            self.saver.return_pending(item.location.log)
             self._report(trouble)
             return
         self.items.note_readable(name)

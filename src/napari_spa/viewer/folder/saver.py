@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import ObjectNote, write_notes
-from napari_spa.io.projects.paths import labels_path, notes_path
+from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage
 
 if TYPE_CHECKING:
@@ -50,15 +50,16 @@ class FolderSaver(QObject):
         super().__init__(parent)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-folder-save")
         self._project: Project | None = None
-        self._leaving: dict[str, PendingSave] = {}
-        self._lent: dict[str, PendingSave] = {}
-        self._changes: dict[str, dict[str, Any]] = {}
+        # By its log: images of several folders may have one name.
+        self._leaving: dict[Path, PendingSave] = {}
+        self._lent: dict[Path, PendingSave] = {}
+        self._changes: dict[Project, dict[str, dict[str, Any]]] = {}
         self._told = False
 
     @property
     def unsaved(self) -> tuple[str, ...]:
         """Names of the images whose work is in memory only."""
-        return tuple(sorted(self._leaving))
+        return tuple(sorted(leaving.location.name for leaving in self._leaving.values()))
 
     def begin(self, project: Project) -> None:
         """Write for this project from now on; what there is of another is written first."""
@@ -94,20 +95,21 @@ class FolderSaver(QObject):
         """
 
         def make() -> FolderLogLocation:
-            kept = self._leaving.pop(name, None)
+            log = log_path(out, name)
+            kept = self._leaving.pop(log, None)
             known = None if kept is None else kept.location.open_log
             location = FolderLogLocation(out, name, left, known, self._tell)
             if kept is not None:
-                self._lent[name] = kept
+                self._lent[log] = kept
             return location
 
         return self._submit(make).result()
 
-    def return_pending(self, name: str) -> None:
-        """Keep what :meth:`place` gave away, because the image was not opened after all."""
+    def return_pending(self, log: Path) -> None:
+        """Keep what :meth:`location` gave away, because the image was not opened after all."""
 
         def keep() -> None:
-            kept = self._lent.pop(name, None)
+            kept = self._lent.pop(log, None)
             if kept is not None:
                 self._save(kept)
 
@@ -148,23 +150,29 @@ class FolderSaver(QObject):
         self._write_index()
 
     def _index(self, name: str, changes: dict[str, object]) -> None:
-        self._changes.setdefault(name, {}).update(changes)
+        if self._project is not None:
+            mine = self._changes.setdefault(self._project, {})
+            mine.setdefault(name, {}).update(changes)
         self._write_index()
 
     def _write_index(self) -> None:
-        if self._project is None:
-            return
-        for name in list(self._changes):
+        refusing: set[Project] = set()
+        for project, name in [(p, name) for p, names in self._changes.items() for name in names]:
+            if project in refusing:
+                continue
             try:
-                self._project.update(name, **self._changes[name])
+                project.update(name, **self._changes[project][name])
             except SpaError as error:
                 self._tell(str(error))
-                return
+                refusing.add(project)
+                continue
             except Exception as error:  # a thread that dies would lose what comes after
                 _logger.exception("the index could not be written")
                 self._tell(f"the state of {name} could not be written ({error}).")
-            del self._changes[name]
-        if not self._leaving:
+            del self._changes[project][name]
+        if not refusing:
+            self._changes.clear()
+        if not (refusing or self._leaving):
             self._told = False
 
     def _save(self, leaving: PendingSave) -> None:
@@ -185,11 +193,11 @@ class FolderSaver(QObject):
                 kept = False
                 self._tell(f"the labels of {name} could not be written ({error}).")
         if kept:
-            self._leaving.pop(name, None)
+            self._leaving.pop(leaving.location.log, None)
             if log is not None:
                 log.close()
         else:
-            self._leaving[name] = leaving
+            self._leaving[leaving.location.log] = leaving
         self._announce()
 
     def _keep(self, location: FolderLogLocation, image: ReadImage) -> None:
