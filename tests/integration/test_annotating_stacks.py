@@ -127,8 +127,11 @@ class Headless:
                 list(way),
                 mask,
                 start=z,
-                config=replace(ON_AND_ON, mixture=part.decisions[-1].mixture),
-                free=lambda p, found: self.annotation.outline(number, self.plane(p), found)[1],
+                config=replace(
+                    ON_AND_ON,
+                    mixture=part.decisions[-1].mixture,
+                    free=lambda p, found: self.annotation.outline(number, self.plane(p), found)[1],
+                ),
             ):
                 status = "review" if found.doubtful else "propagated"
                 there = self.plane(found.position)
