@@ -208,7 +208,7 @@ def _check(config: TransferConfig) -> None:
 
 _LEARNING = (
     *("PRIOR_PICKS", "REACH", "MOST_PICKS", "MOST_OF_IMAGE"),
-    *("SIZES_OF_IMAGE", "SIZES_KEPT", "ELSEWHERE"),
+    *("SAME_OBJECT", "MOST_SHIFT", "SIZES_OF_IMAGE", "SIZES_KEPT", "ELSEWHERE"),
 )
 """The numbers of the learning rule; results of two rules are not mixed."""
 
@@ -224,6 +224,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
         "objects": protocol.objects,
         "targets": protocol.targets,
         "rounds": protocol.rounds,
+        "user": "approves",
         "seed": protocol.seed,
         "engine": asdict(protocol.engine),
         "learning": {name.lower(): getattr(update, name) for name in _LEARNING},
@@ -327,7 +328,10 @@ class _Experiment:
                 if not proposal.candidates:
                     break
                 offered = [candidate.mask for candidate in proposal.candidates]
-                proposal = session.pick(pick_nearest(offered, wanted))
+                nearest = pick_nearest(offered, wanted)
+                if dice(offered[nearest], wanted) <= dice(proposal.mask, wanted):
+                    break  # as in the dock: what is right is accepted
+                proposal = session.pick(nearest)
             profile = session.accept().profile
         if profile is None:
             raise RuntimeError("there was a target")

@@ -6,16 +6,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from tiny_model import make_model
 
-from napari_spa.core.types import MixtureParameters
+from napari_spa.core.types import MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError, ProfileError, SessionError
 from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.update import (
+    MOST_SHIFT,
     PRIOR_PICKS,
     REACH,
     SIZES_KEPT,
     SIZES_OF_IMAGE,
+    boundary_shift,
     expected_size,
     learn,
     merge_profiles,
@@ -171,6 +174,42 @@ def test_a_session_teaches_growth_and_counts_images_once():
     assert profile.objects <= 3
     if first.area and last.area:
         assert profile.log_growth == pytest.approx(math.log(last.area / first.area))
+
+
+def shown(radius, *, centre=32, spread=1.0, level=0.5):
+    """A round mask whose probability falls as a logistic curve of the distance to its edge."""
+    rows, columns = np.ogrid[:64, :64]
+    distance = np.hypot(rows - 32, columns - centre)
+    probability = expit((radius - distance) * spread).astype(np.float32)
+    return Proposal(probability, Region(0, 0, 64, 64), (64, 64), level, 0.1, 1, ())
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0])
+@pytest.mark.parametrize("accepted", [12, 14, 15])
+def test_what_was_accepted_says_how_far_out_the_boundary_is(accepted, unit):
+    by = boundary_shift(shown(14, spread=0.5), shown(accepted), unit)
+    assert by == pytest.approx((accepted - 14) * 0.5 / unit, abs=0.2 / unit)
+
+
+def test_the_boundary_of_another_object_says_nothing():
+    assert boundary_shift(shown(10), shown(10, centre=50), 1.0) is None
+    assert boundary_shift(shown(10), shown(0), 1.0) is None
+    assert boundary_shift(shown(10, spread=0.1), shown(14), 0.01) == MOST_SHIFT
+
+
+@pytest.mark.parametrize("size", [-0.5, 0.0, 0.5])
+def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
+    def place(mixture):
+        return mixture.weights @ mixture.means[:, -1]
+
+    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    session = RefinementSession(make_model(head="both"))
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    first, start = session.start([(30, 30)]), place(session.mixture)
+    session.pick(0)
+    accepted = session.resize(size)
+    by = boundary_shift(first, accepted, session._first.spread)
+    assert place(session.accept().profile.mixture) == pytest.approx(start + by, abs=0.02)
 
 
 def test_accepting_decodes_nothing_also_after_recovery(monkeypatch):

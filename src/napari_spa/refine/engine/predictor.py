@@ -313,7 +313,7 @@ class SpaPredictor:
             shape=self.sampler.shape,
             rng=rng,
         )
-        return Round(proposal, feedback, samples.reach, shift)
+        return Round(proposal, feedback, samples.reach, shift, float(shares @ decoded.spread))
 
     def _decode(
         self, asked: Asked, draws: Draws, progress: Progress
@@ -415,6 +415,15 @@ class SpaPredictor:
         means = mixture.means.copy()
         means[:, self._channel] += shift
         return replace(mixture, means=means)
+
+    def placed(
+        self, mixture: MixtureParameters, start: MixtureParameters, by: float
+    ) -> MixtureParameters:
+        """Return a mixture whose boundaries lie ``by`` further out than another's."""
+        if self._channel is None:
+            return mixture
+        there, here = (m.weights @ m.means[:, self._channel] for m in (start, mixture))
+        return self.moved(mixture, float(there + by - here))
 
     def _alternatives(
         self, samples: Samples, others: Sequence[tuple[Hypothesis, float]]

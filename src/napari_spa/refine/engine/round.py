@@ -86,6 +86,7 @@ class Round:
     # How far the samples' boundaries were moved out to bring the recommendation to its size, in
     # units of a boundary offset.
     shift: float = 0.0
+    spread: float = 1.0  # that unit, in logits
 
     @property
     def nbytes(self) -> int:

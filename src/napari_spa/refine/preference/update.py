@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import logit
 
+from napari_spa.core.metrics import dice
 from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import ProfileError
 from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.refine.session.state import SessionState
 
-PRIOR_PICKS = 4.0
+PRIOR_PICKS = 2.0
 """A profile of this many picks weighs as much as the model's own prior (docs/results.md)."""
 REACH = 1.0
 """One object moves what was expected by at most so many of the model's own deviations."""
@@ -28,6 +31,13 @@ MOST_PICKS = 6
 """One object's picks beyond this many count no more: rarely are more needed."""
 MOST_OF_IMAGE = 12
 """So many picks of one image count, once other images have taught the profile too."""
+
+SAME_OBJECT = 0.6
+"""Dice with the first recommendation from which on what was accepted is the same object."""
+MOST_SHIFT = 1.5
+"""One object moves the boundary by no more, in units of a boundary offset."""
+_FAINTEST = 0.02
+"""Beyond this probability a map says nothing about where a boundary would lie."""
 
 SIZES_OF_IMAGE, SIZES_KEPT = 12, 48
 """Of one image so many accepted objects are remembered, the latest; of all images so many."""
@@ -78,6 +88,36 @@ def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
     if not first.area or not accepted.area:
         return None
     return math.log(accepted.area / first.area)
+
+
+def boundary_shift(first: Proposal, accepted: Proposal, spread: float) -> float | None:
+    """Return how much further out than the first recommendation a user wanted the boundary.
+
+    Picks say which of four masks is nearest, the accepted mask says where the boundary is.
+
+    Parameters
+    ----------
+    first : Proposal
+        The first recommendation for the object.
+    accepted : Proposal
+        What was accepted.
+    spread : float
+        The unit of a boundary offset in the first round, in logits.
+
+    Returns
+    -------
+    float or None
+        The offset, in these units, at which the first recommendation would have had the accepted
+        area, within :data:`MOST_SHIFT`; None where another object was accepted.
+    """
+    whole = first.region.with_all_of(accepted.region)
+    masks = [LocalMask.crop(p.local_mask, p.region).within(whole) for p in (first, accepted)]
+    if dice(*masks) < SAME_OBJECT or not accepted.area:
+        return None
+    levels = np.sort(first.local_probability, axis=None)[::-1]
+    level = np.clip(levels[min(accepted.area, levels.size) - 1], _FAINTEST, 1 - _FAINTEST)
+    offset = float(logit(first.threshold) - logit(level)) / spread
+    return float(np.clip(offset, -MOST_SHIFT, MOST_SHIFT))
 
 
 def learn(

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from napari_spa.core.types import LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.preference.update import expected_size, learn, log_area_ratio, start_from
+from napari_spa.refine.preference.update import (
+    boundary_shift,
+    expected_size,
+    learn,
+    log_area_ratio,
+    start_from,
+)
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.image_plane import ImagePlane
+    from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
     ProfileUpdate = Callable[[PreferenceProfile | None], PreferenceProfile]
@@ -125,7 +132,7 @@ class RefinementSession:
         self._objects = 0
         self._learnt = 0
         self._source, self._pixel_size = "", 0.0
-        self._first: Proposal | None = None  # round 1 of an object that is new to the profile
+        self._first: Round | None = None  # round 1 of an object that is new to the profile
         self._profile_update: ProfileUpdate | None = None
 
     # ---------------------------------------------------------------- what it is now
@@ -450,13 +457,15 @@ class RefinementSession:
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
         shown = self._rounds.show(state)
         proposal = shown.proposal
-        held = replace(state, mixture=self._predictor.moved(state.mixture, shown.shift))
+        held = replace(state, mixture=self._wanted(state, shown))
         learn_from = partial(
             learn,
             state=held,
             model=self.model.identity,
             known=self._learnt,
-            log_area_ratio=None if self._first is None else log_area_ratio(self._first, proposal),
+            log_area_ratio=None
+            if self._first is None
+            else log_area_ratio(self._first.proposal, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
         )
@@ -536,12 +545,22 @@ class RefinementSession:
         opening = None
         # Shown here, where waiting is expected: accept() answers at once.
         if not learnt and first.number == 1:
-            opening = self._rounds.show(first, progress).proposal
+            opening = self._rounds.show(first, progress)
         shown = self._rounds.show(timeline.state, progress)
         self._timeline, self._accepted, self._learnt = timeline, False, learnt
         self._first = opening
         self._objects += 1
         return shown.proposal
+
+    def _wanted(self, state: SessionState, shown: Round) -> MixtureParameters:
+        """Return an object's mixture, its boundaries where the accepted mask has them."""
+        mixture = self._predictor.moved(state.mixture, shown.shift)
+        if self._first is None or not self.adapt:
+            return mixture
+        by = boundary_shift(self._first.proposal, shown.proposal, self._first.spread)
+        if by is None:
+            return mixture
+        return self._predictor.placed(mixture, state.decisions[0].mixture, by)
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0
