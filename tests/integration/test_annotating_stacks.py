@@ -265,8 +265,8 @@ def play(annotator, disturb=lambda turn: None):
         if turn == 12:
             annotator.delete(number - 1)
         if turn in (14, 22):
-            annotator.propagate(number, z)
-        if turn == 22:
+            annotator.propagate(number, z)  # turn 22 finds other objects in its way at once
+        if turn == 14:
             annotator.undo_objects()  # the propagation, in one step
             annotator.redo_objects()
         if turn == 19 and z + 1 < SHAPE[0]:
