@@ -83,3 +83,11 @@ class Cancelled(SpaError):
 
 class ImageWarning(UserWarning):
     """An image file holds more than is opened, or should hold more than it does."""
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether a user's interrupt is behind an error.
+
+    Until Python 3.12 one that comes while a class is made, as in an import, becomes an error.
+    """
+    return isinstance(error.__cause__, KeyboardInterrupt)

@@ -83,9 +83,21 @@ def test_negative_coordinates_reach_the_command(image_file, model_file, refuses,
     assert "(-5, 3) lies outside the image" in sentence
 
 
+def as_in_a_class(error: BaseException) -> RuntimeError:
+    """Return what Python 3.11 makes of an error that comes while a class is made."""
+    made = RuntimeError("Error calling __set_name__ on 'cached_property'")
+    made.__cause__ = error
+    return made
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(DataError("the disk is full."), 1), (ModelError("unknown."), 2), (KeyboardInterrupt(), 130)],
+    [
+        (DataError("the disk is full."), 1),
+        (ModelError("unknown."), 2),
+        (KeyboardInterrupt(), 130),
+        (as_in_a_class(KeyboardInterrupt()), 130),
+    ],
 )
 def test_exit_status(error, status, monkeypatch, refuses) -> None:
     def fail(options: object) -> int:

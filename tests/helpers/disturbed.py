@@ -83,14 +83,16 @@ def batch(folder: Path) -> int:
 
 def annotate(folder: Path) -> int:
     """Save what the docks save: labels, log, profile and project; note what was promised."""
-    from napari_spa.errors import SpaError
+    from napari_spa.errors import SpaError, was_interrupted
 
     try:
         _annotate(folder)
     except SpaError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not was_interrupted(error):
+            raise
         sys.stderr.write("stopped.\n")
         return 130
     return 0

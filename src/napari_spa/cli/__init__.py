@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
-from napari_spa.errors import DataError, ImageWarning, SpaError
+from napari_spa.errors import DataError, ImageWarning, SpaError, was_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), WRONG_CALL)
     except KeyboardInterrupt:
         return _failed("stopped.", STOPPED)
+    except RuntimeError as error:
+        if was_interrupted(error):
+            return _failed("stopped.", STOPPED)
+        raise
     except BrokenPipeError:
         # The reader of stdout is gone (| head); keep the interpreter's exit quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

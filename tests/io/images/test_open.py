@@ -12,6 +12,7 @@ import tifffile
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.images import ImageInfo, read_image, write_labels, write_picture
+from napari_spa.io.images.faults import reading
 
 
 @pytest.fixture
@@ -261,3 +262,12 @@ def test_pages_that_lead_in_a_circle_are_refused(tmp_path, empty, bigtiff):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"circle\.tif .*: its pages lead in a circle"):
         read_image(path)
+
+
+def test_an_interrupt_is_no_fault_of_the_file() -> None:
+    class Part:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), reading("a.png"):
+        type("Reader", (), {"part": Part()})  # Python 3.11 makes a RuntimeError of it

@@ -10,7 +10,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_spa.errors import InputError, SpaError
+from napari_spa.errors import InputError, SpaError, was_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,8 @@ def reading(name: object) -> Iterator[None]:
     except SpaError:
         raise
     except Exception as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         raise InputError(f"{name} cannot be read as an image: {reason(error)}.") from error
 
 

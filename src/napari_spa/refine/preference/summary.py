@@ -21,7 +21,7 @@ from napari_spa.core.types import (
 )
 from napari_spa.errors import ProfileError
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.preference.update import expected_size, start_from
+from napari_spa.refine.preference.update import PRIOR_PICKS, expected_size, start_from
 from napari_spa.refine.session.prompt_validation import check_prompts
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 
 NOTHING_YET = "Nothing learnt yet."
-FEW_PICKS = 6
-"""With fewer picks, the model's own ideas weigh more than the profile."""
 ENOUGH_OBJECTS = 5
 """From so many objects on it is called a tendency."""
 SAME_SIZE = 0.015
@@ -50,7 +48,7 @@ def describe(profile: PreferenceProfile) -> str:
     if not profile.picks:
         return _expects(profile) or NOTHING_YET
     parts = [habit(profile), f"Learnt from {evidence(profile)}."]
-    if profile.picks < FEW_PICKS:
+    if profile.picks < PRIOR_PICKS:
         parts.append("That is little: the model's own ideas still weigh more.")
     parts.append(_expects(profile))
     return " ".join(filter(None, parts))
