@@ -169,9 +169,11 @@ class SizePrior:
     log_area: float  # natural logarithm of the area that is expected, in pixels of the image
     deviation: float  # of the logarithm; above 0
     objects: float  # evidence, in accepted objects of the same image
+    doubt: float = 0.0  # how likely any other area is at least, relative to the one expected
 
     def likelihood(self, area: float, *, doubt: float = 0.0) -> float:
         """Return how likely an area is, relative to the one that is expected."""
+        doubt = max(doubt, self.doubt)
         if area <= 0:
             return doubt
         apart = (math.log(area) - self.log_area) / self.deviation

@@ -282,6 +282,14 @@ def test_objects_of_the_same_image_count_more_than_others():
     assert new.objects < expected_size(profile, "here").objects
 
 
+def test_one_object_of_another_image_hardly_says_how_large_the_first_of_this_one_is():
+    sizes = [AcceptedSize(f"o{k}", f"image {k // 4}", 400.0, 0.5) for k in range(24)]
+    doubts = [expected_size(taught(*sizes[:n]), "new").doubt for n in (1, 4, 24)]
+    assert doubts == pytest.approx([0.8, 0.5, 1 / 7])
+    assert expected_size(taught(sizes[0]), "new").likelihood(1e6, doubt=0.02) == pytest.approx(0.8)
+    assert expected_size(taught(sizes[0]), "image 0").doubt == 0
+
+
 def test_objects_are_as_large_on_an_image_of_another_magnification():
     profile = taught(*(AcceptedSize(f"{k}", "x20", 400.0, 0.5) for k in range(3)))
     assert math.exp(expected_size(profile, "x40", 0.25).log_area) == pytest.approx(1600)

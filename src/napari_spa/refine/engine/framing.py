@@ -179,7 +179,7 @@ def _worth_a_look(
     sides: Sequence[float], expected: SizePrior | None, config: FramingConfig
 ) -> Sequence[float]:
     """Leave out windows too small for objects as large as expected, or one deviation less."""
-    if expected is None:
+    if expected is None or expected.doubt:
         return sides
     small = math.exp(expected.log_area - expected.deviation)
     return [side for side in sides if FILLS * side**2 >= small] or sides[-1:]

@@ -58,13 +58,18 @@ def expected_size(
 ) -> SizePrior | None:
     """Return how large the next object of an image is expected to be; None without evidence.
 
+    Before the first one of an image is accepted, other images say it with doubt: it may be another
+    kind of object.
     ``pixel_size`` is the side of the image's pixels in micrometres, 0 where it is not known.
     """
     if profile is None:
         return None
     areas = [size.in_pixels(pixel_size) for size in profile.sizes]
     weights = [1.0 if size.image == image else ELSEWHERE for size in profile.sizes]
-    return fit_size_prior(areas, weights)
+    prior = fit_size_prior(areas, weights)
+    if prior is None or any(size.image == image for size in profile.sizes):
+        return prior
+    return replace(prior, doubt=1 / (1 + prior.objects))
 
 
 def remember(
