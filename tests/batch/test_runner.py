@@ -220,6 +220,13 @@ def test_an_interrupted_overwriting_run_goes_on(tmp_path):
     assert snapshot(plan.out) == snapshot(undisturbed.out)
 
 
+def test_an_interrupt_in_the_middle_of_an_import_is_no_fault_of_the_image(tmp_path):
+    plan = make_folder(tmp_path, {"a.png": "blob", "b.png": "interrupt", "c.png": "blob 3"})
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    assert "b.png" not in images_of(plan)
+
+
 def test_a_full_disk_stops_the_batch_with_one_sentence(tmp_path):
     plan = make_folder(tmp_path, {"a.png": "blob", "b.png": "full", "c.png": "blob 3"})
     with pytest.raises(DataError, match="No space left"):

@@ -69,6 +69,10 @@ def _fail(task, rest):
     raise InputError(f"{task.path} cannot be used.")
 
 
+def _interrupt(*_):
+    raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+
 def _full(task, rest):
     raise DataError("cannot write OUT: No space left on device.") from OSError(28, "full")
 
@@ -87,6 +91,7 @@ _ACTS = {
     "fail": _fail,
     "bug": lambda task, rest: 1 // 0,
     "full": _full,
+    "interrupt": _interrupt,
     "die": _die,
     "touch": lambda task, rest: Path(rest[0]).write_bytes(b"by hand"),
 }

@@ -33,7 +33,7 @@ from napari_spa.batch.task import (
     input_digest,
     result_to_record,
 )
-from napari_spa.errors import DataError, InputError, ModelError, SpaError
+from napari_spa.errors import DataError, InputError, ModelError, SpaError, was_interrupted
 from napari_spa.io.files import explained, file_sha256, write_text
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ def _attempt(job: Job, task: BatchTask, engine: Engine, staging: Path) -> ImageR
     except SpaError as error:
         problem = str(error)
     except Exception as error:  # a fault of ours in one image must not end the others
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         _logger.exception("%s failed", task.name)
         problem = f"unexpected {type(error).__name__}: {error}"
     digest = ""

@@ -38,6 +38,8 @@ MOST_SHIFT = 1.5
 """One object moves the boundary by no more, in units of a boundary offset."""
 _FAINTEST = 0.02
 """Beyond this probability a map says nothing about where a boundary would lie."""
+_ENOUGH_PIXELS = 100_000
+"""So many pixels around an object tell at which level it has an area."""
 
 SIZES_OF_IMAGE, SIZES_KEPT = 12, 48
 """Of one image so many accepted objects are remembered, the latest; of all images so many."""
@@ -115,12 +117,17 @@ def boundary_shift(first: Proposal, accepted: Proposal, spread: float) -> float 
         The offset, in these units, at which the first recommendation would have had the accepted
         area, within :data:`MOST_SHIFT`; None where another object was accepted.
     """
-    whole = first.region.with_all_of(accepted.region)
-    masks = [LocalMask.crop(p.local_mask, p.region).within(whole) for p in (first, accepted)]
-    if dice(*masks) < SAME_OBJECT or not accepted.area:
+    parts = [LocalMask.crop(p.local_mask, p.region) for p in (first, accepted)]
+    near, there = parts[0].region.with_all_of(parts[1].region), first.region
+    if not accepted.area or dice(*(part.within(near) for part in parts)) < SAME_OBJECT:
         return None
-    levels = np.sort(first.local_probability, axis=None)[::-1]
-    level = np.clip(levels[min(accepted.area, levels.size) - 1], _FAINTEST, 1 - _FAINTEST)
+    rows = slice(max(near.row - there.row, 0), near.row + near.height - there.row)
+    columns = slice(max(near.column - there.column, 0), near.column + near.width - there.column)
+    # Accepting happens in the window's thread: of a large object every few pixels are enough.
+    step = max(1, math.isqrt(near.height * near.width // _ENOUGH_PIXELS))
+    levels = np.sort(first.local_probability[rows, columns][::step, ::step], axis=None)[::-1]
+    rank = min(max(accepted.area // step**2, 1), levels.size)
+    level = np.clip(levels[rank - 1], _FAINTEST, 1 - _FAINTEST)
     offset = float(logit(first.threshold) - logit(level)) / spread
     return float(np.clip(offset, -MOST_SHIFT, MOST_SHIFT))
 
