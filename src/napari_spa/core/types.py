@@ -104,7 +104,7 @@ class LocalMask:
     """A mask kept as the rectangle in which it is true."""
 
     region: Region  # where it lies in the image
-    pixels: BoolArray  # of the region's shape
+    pixels: BoolArray = field(repr=False)  # of the region's shape
 
     @classmethod
     def crop(cls, mask: BoolArray, region: Region | None = None) -> LocalMask:
@@ -166,7 +166,7 @@ class Prompts:
         return self.clicks if self.anchor is None else (*self.clicks, self.anchor)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MixtureParameters:
     """A Gaussian mixture over the latent preference (paper eq. 1)."""
 
@@ -175,6 +175,9 @@ class MixtureParameters:
     # from picks may move channels apart.
     means: DoubleArray
     variances: DoubleArray  # (M, D), positive: ``sigma_m^2``
+
+    def __repr__(self) -> str:
+        return f"MixtureParameters(components={self.components}, dimension={self.dimension})"
 
     @property
     def components(self) -> int:
@@ -191,8 +194,8 @@ class MixtureParameters:
 class Candidate:
     """One representative mask and its difference to the recommendation."""
 
-    local_mask: BoolArray  # of the region's shape
-    local_recommended: BoolArray
+    local_mask: BoolArray = field(repr=False)  # of the region's shape
+    local_recommended: BoolArray = field(repr=False)
     region: Region
     shape: tuple[int, int]  # rows and columns of the image
     weight: float  # share of the samples that it stands for, in (0, 1]
@@ -241,7 +244,7 @@ class Proposal:
     """What a round shows: the recommended mask and up to four candidates."""
 
     # In [0, 1], of the region's shape: the mean probability; zero outside of it.
-    local_probability: FloatArray
+    local_probability: FloatArray = field(repr=False)
     region: Region  # the field of view, clipped to the image
     shape: tuple[int, int]  # rows and columns of the image
     threshold: float  # the recommended mask is where the mean probability is above it
@@ -253,7 +256,8 @@ class Proposal:
     # only says how far the samples agree with the recommendation.
     calibrated: bool = False
     size: float = 0.0  # where it stands on the axis from shrunk, -1, to grown, 1
-    signs: Mapping[str, float] = field(default_factory=dict)  # what the quality was read from
+    # What the quality was read from.
+    signs: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def quality(self) -> float:

@@ -34,6 +34,16 @@ def session(model):
     return session
 
 
+def test_what_a_session_returns_is_shown_in_a_line(session, model):
+    session.start(points=[(30, 40)])
+    proposal = session.pick(1)
+    result = session.accept()
+    for shown in (model, proposal, proposal.candidates[0], result, result.profile):
+        assert "array(" not in repr(shown), "a notebook would print pixels"
+        assert len(repr(shown)) < 4000
+    assert "components=" in repr(result.profile.mixture)
+
+
 def same(a, b):
     return (
         np.array_equal(a.local_probability, b.local_probability)

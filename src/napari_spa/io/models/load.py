@@ -59,7 +59,7 @@ _SAM_OUTPUTS = 3
 class LoadedModel:
     """A network ready to use."""
 
-    spa: Spa  # in evaluation mode, float32, on ``device``
+    spa: Spa = field(repr=False)  # in evaluation mode, float32, on ``device``
     identity: ModelIdentity  # which weights and which head
     device: torch.device  # where it computes
     # The mixture saved with a checkpoint of the paper's code: its weights go through the weight
@@ -68,8 +68,9 @@ class LoadedModel:
     layout: Layout = "napari-spa"  # what kind of file it came from
     path: Path | None = None  # that file
     # The model card, empty if the file has none.
-    card: Mapping[str, object] = field(default_factory=dict)
-    calibration: Calibration | None = None  # what its rounds' signs meant on known objects
+    card: Mapping[str, object] = field(default_factory=dict, repr=False)
+    # What its rounds' signs meant on known objects.
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @property
     def config(self) -> SpaConfig:

@@ -13,7 +13,7 @@ network, as SAM's mask prompt, so that the next samples are refinements of it.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ class Hypothesis:
 
     view: FieldOfView  # the window
     # (h, w), uint8, 255 times the probability over the window; zero on other objects.
-    levels: NDArray[np.uint8]
+    levels: NDArray[np.uint8] = field(repr=False)
     quality: float  # how well the network says it sees it, in [0, 1]
 
     @property

@@ -203,7 +203,7 @@ class RefinementResult:
 
     proposal: Proposal  # what was accepted
     rounds: int  # number of rounds that were shown
-    decisions: tuple[Decision, ...]  # what the user did
+    decisions: tuple[Decision, ...] = field(repr=False)  # what the user did
     profile: PreferenceProfile  # what was learnt about them so far
 
     @property
