@@ -31,7 +31,7 @@ from napari_spa.evaluate.measures import EvaluateConfig, choose_names, choose_ob
 from napari_spa.evaluate.report import cells, write_csv
 from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
-from napari_spa.evaluate.users import place_click
+from napari_spa.evaluate.users import corrective_click, place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
 from napari_spa.io.profiles.profile import PreferenceProfile
@@ -166,6 +166,9 @@ class TransferConfig:
     # Objects are started with a box as well as a click: around what any rater marked, a tenth
     # wider on each side, so it says nothing about one of them.
     box: bool = False
+    # From this Dice on a user accepts what is shown, and before it clicks into the largest error;
+    # None: they pick what is nearer, and do not click.
+    clicks_until: float | None = None
     # Split, objects, rounds, targets of an image, seed and engine; ``limit`` is the number of
     # images tested in each order.  Methods, heads and workers are not used.
     protocol: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -207,7 +210,7 @@ def _check(config: TransferConfig) -> None:
 
 
 _LEARNING = (
-    *("PRIOR_PICKS", "REACH", "MOST_PICKS", "MOST_OF_IMAGE"),
+    *("PRIOR_PICKS", "REACH", "MOST_PICKS", "CORRECTED_COUNTS", "MOST_OF_IMAGE"),
     *("SAME_OBJECT", "MOST_SHIFT", "SIZES_OF_IMAGE", "SIZES_KEPT", "ELSEWHERE"),
 )
 """The numbers of the learning rule; results of two rules are not mixed."""
@@ -224,7 +227,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
         "objects": protocol.objects,
         "targets": protocol.targets,
         "rounds": protocol.rounds,
-        "user": "approves",
+        "user": "approves" if config.clicks_until is None else f"clicks to {config.clicks_until}",
         "seed": protocol.seed,
         "engine": asdict(protocol.engine),
         "learning": {name.lower(): getattr(update, name) for name in _LEARNING},
@@ -325,17 +328,31 @@ class _Experiment:
             wanted = rated.masks[rated.raters.index(rater)]
             proposal = self._start(session, case.name, rated)
             for _ in range(self._config.protocol.rounds - 1):
-                if not proposal.candidates:
-                    break
-                offered = [candidate.mask for candidate in proposal.candidates]
-                nearest = pick_nearest(offered, wanted)
-                if dice(offered[nearest], wanted) <= dice(proposal.mask, wanted):
+                following = self._act(session, proposal, wanted)
+                if following is None:
                     break  # as in the dock: what is right is accepted
-                proposal = session.pick(nearest)
+                proposal = following
             profile = session.accept().profile
         if profile is None:
             raise RuntimeError("there was a target")
         return profile
+
+    def _act(
+        self, session: RefinementSession, proposal: Proposal, wanted: BoolArray
+    ) -> Proposal | None:
+        """Do what brings a proposal nearer to what is wanted; None where nothing does."""
+        shown, until = dice(proposal.mask, wanted), self._config.clicks_until
+        if until is not None:
+            rng = seeded(self._config.protocol)  # not used: the click is the innermost one
+            click = corrective_click(proposal.mask, wanted, "central", rng)
+            if shown >= until or click is None:
+                return None
+            return session.click((click.row, click.column), click.label)
+        offered = [candidate.mask for candidate in proposal.candidates]
+        if not offered:
+            return None
+        nearest = pick_nearest(offered, wanted)
+        return session.pick(nearest) if dice(offered[nearest], wanted) > shown else None
 
     # ---------------------------------------------------------------- testing
 
@@ -567,6 +584,12 @@ def main() -> int:
     parser.add_argument("--images", default="1,2,5,10", help="images learnt from (1,2,5,10)")
     parser.add_argument("--orders", type=int, default=2, help="random orders (2)")
     parser.add_argument("--boxes", action="store_true", help="start with a loose box as well")
+    parser.add_argument(
+        "--clicks-until",
+        type=float,
+        metavar="DICE",
+        help="the user clicks into errors until this Dice, and picks nothing (they pick)",
+    )
     parser.add_argument("--model", default="spa-tiny")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--split", default="val", help="which cases; 'all' for all (val)")
@@ -597,7 +620,7 @@ def _run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     images = tuple(sorted({int(part) for part in options.images.split(",")}))
-    config = TransferConfig(images, options.orders, options.boxes, protocol)
+    config = TransferConfig(images, options.orders, options.boxes, options.clicks_until, protocol)
     model = load_model(options.model, device=options.device)
     failed: list[str] = []
 

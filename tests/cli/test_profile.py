@@ -78,7 +78,8 @@ def test_two_distributions_in_words(run, people) -> None:
     said = run("profile", "diff", *people, "--json").json
     assert said["difference"]["size"] == pytest.approx(1.2 / 0.9 - 1)
     assert said["first"] == {
-        "name": "Ana", "path": str(people[0]), "picks": 2, "images": 1, "objects": 6
+        "name": "Ana", "path": str(people[0]), "picks": 2, "corrected": 0,
+        "images": 1, "objects": 6
     }  # fmt: skip
     assert said["image"] is None
 

@@ -114,6 +114,29 @@ def test_a_rater_works_as_a_person_does_with_one_session(model, five, work: Path
     assert mine == its
 
 
+def test_a_rater_may_click_until_they_are_content(model, five, work: Path, monkeypatch) -> None:
+    """They click into the largest error, as deep as they can, and pick nothing."""
+    labels: list[int] = []
+    click = RefinementSession.click
+
+    def spy(session, point, label):
+        labels.append(label)
+        return click(session, point, label)
+
+    monkeypatch.setattr(RefinementSession, "click", spy)
+    monkeypatch.setattr(RefinementSession, "pick", None)
+    config = replace(CONFIG, images=(1,), clicks_until=0.99)
+    list(transfer(model, five, config, work=work / "strict"))
+    assert 0 < len(labels) <= 3 * 2
+    plan = json.loads((work / "strict" / "plan.json").read_text())
+    assert plan["user"] == "clicks to 0.99"
+    labels.clear()
+    list(transfer(model, five, replace(config, clicks_until=0.0), work=work / "content"))
+    assert not labels  # whatever was shown first was good enough
+    kept = PreferenceProfile.load(work / "content" / "order-1" / "loose" / "after-1.json")
+    assert (kept.evidence, len(kept.sizes)) == (0, 1)
+
+
 def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -> None:
     config = replace(CONFIG, images=(1,), orders=2)
     whole = list(transfer(model, five, config))

@@ -103,7 +103,7 @@ def run_reset(options: argparse.Namespace) -> int:
 
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
-    kept = "; a copy is in the folder 'removed' beside it" if before.picks else ""
+    kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
     echo_err(f"{evidence(before)} forgotten{kept}")
     _report(path, before.emptied(), json=options.json)
     return 0
@@ -166,6 +166,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
                 "task": profile.task,
                 "words": describe(profile),
                 "picks": profile.picks,
+                "corrected": profile.corrected,
                 "images": profile.images,
                 "objects": profile.objects,
                 "growth": size,
@@ -193,7 +194,7 @@ def run_diff(options: argparse.Namespace) -> int:
     (first_path, first), (second_path, second) = profiles
     names = _names(profiles)
     second.check(first.model)
-    difference = compare(first, second) if first.picks and second.picks else None
+    difference = compare(first, second) if first.evidence and second.evidence else None
     found = model = None
     if options.image is not None:
         image, found, model = _look(options, first, second)
@@ -269,7 +270,12 @@ def _look(
 
 
 def _evidence(profile: PreferenceProfile) -> dict[str, object]:
-    return {"picks": profile.picks, "images": profile.images, "objects": profile.objects}
+    return {
+        "picks": profile.picks,
+        "corrected": profile.corrected,
+        "images": profile.images,
+        "objects": profile.objects,
+    }
 
 
 def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError, SpaError
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles import profile as profile_file
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
 
@@ -95,7 +95,7 @@ def _assert_same(a: PreferenceProfile, b: PreferenceProfile) -> None:
         np.testing.assert_array_equal(
             getattr(a.mixture, name), getattr(b.mixture, name), strict=True
         )
-    counted = ("picks", "images", "objects", "log_growth", "taught", "kinds")
+    counted = ("picks", "corrected", "images", "objects", "log_growth", "taught", "kinds")
     for name in ("model", "task", "name", *counted):
         assert getattr(a, name) == getattr(b, name), name
 
@@ -123,7 +123,7 @@ def test_the_file_is_plain_json_with_a_version(tmp_path) -> None:
     _profile().save(tmp_path / "p.json")
     content = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert content["schema"] == "napari-spa profile"
-    assert content["version"] == 5
+    assert content["version"] == 6
     assert content["model"]["sha256"] == MODEL.sha256
     assert content["picks"] == 7
     assert content["objects"] == 3
@@ -185,7 +185,7 @@ def _edited(*keys: str, value: object) -> str:
         ("[]", "not a napari-spa profile"),
         ('{"a": 1}', "not a napari-spa profile"),
         (_edited("schema", value="other"), "not a napari-spa profile"),
-        (_edited("version", value=6), "newer napari-spa"),
+        (_edited("version", value=7), "newer napari-spa"),
         (_edited("version", value="1"), "impossible version"),
         (_edited("version", value=True), "impossible version"),
         (_edited("version", value=0), "impossible version"),
@@ -196,7 +196,7 @@ def _edited(*keys: str, value: object) -> str:
         (_edited("picks", value=1.5), "picks"),
         (_edited("images", value=10**400), "too large"),
         (_edited("task", value=None), "task"),
-        (_edited("version", value=1), "has unknown 'kinds'"),
+        (_edited("version", value=1), "has unknown 'corrected'"),
         (_edited("objects", value=KeyError), "lacks 'objects'"),
         (_edited("objects", value=True), "objects"),
         (_edited("log_growth", value="0.1"), "log_growth is not a number"),
@@ -299,7 +299,7 @@ def test_sizes_of_accepted_objects_are_kept_exactly() -> None:
     profile = PreferenceProfile.from_json(replace(_profile(), sizes=sizes).to_json())
     assert profile.sizes == sizes
     content = json.loads(profile.to_json())
-    del content["sizes"], content["kinds"]
+    del content["sizes"], content["kinds"], content["corrected"]
     older = PreferenceProfile.from_json(json.dumps({**content, "version": 3}))
     assert (older.sizes, older.picks) == ((), profile.picks)
 
@@ -326,6 +326,17 @@ def test_a_size_is_the_same_thing_in_pixels_of_another_image() -> None:
     size = AcceptedSize("a", "one", 400.0, 0.5)
     assert size.in_pixels(0.25) == pytest.approx(1600.0)
     assert size.in_pixels(0.0) == AcceptedSize("a", "one", 400.0).in_pixels(0.25) == 400.0
+
+
+def test_corrected_objects_are_evidence_and_those_of_version_5_were_none() -> None:
+    profile = PreferenceProfile.from_json(replace(_profile(), corrected=3).to_json())
+    assert (profile.corrected, profile.evidence) == (3, profile.picks + 3 * CORRECTED_COUNTS)
+    content = json.loads(profile.to_json())
+    del content["corrected"]
+    older = PreferenceProfile.from_json(json.dumps({**content, "version": 5}))
+    assert (older.corrected, older.evidence) == (0, profile.picks)
+    with pytest.raises(ProfileError, match="corrected"):
+        replace(profile, corrected=-1)
 
 
 def test_every_version_has_a_way_forward(monkeypatch) -> None:

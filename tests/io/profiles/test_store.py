@@ -153,7 +153,7 @@ def test_names_that_differ_in_case_or_accents_get_two_files(profile_store: Profi
 
 def test_damaged_files_are_listed_and_can_be_deleted(profile_store: ProfileStore) -> None:
     good = profile_store.add(_taught("Zoe"))
-    newer = good.read_text().replace('"version": 5', '"version": 99')
+    newer = good.read_text().replace('"version": 6', '"version": 99')
     (profile_store.root / "newer.json").write_text(newer)
     (profile_store.root / "broken.json").write_bytes(good.read_bytes()[:100])
     (profile_store.root / "bytes.json").write_bytes(b"\xff\xfe")

@@ -64,6 +64,14 @@ def _grown(size: float, objects: int, **known: object):
         (_profile(-0.3), "Boundaries lean inwards. Learnt from 31 picks on 12 images."),
         (_profile(0.01), "Learnt from 31 picks on 12 images."),
         (_profile(0.3, replace(BOTH, head="latent")), "Learnt from 31 picks on 12 images."),
+        (
+            _profile(picks=0, corrected=4, images=3),
+            "Learnt from 4 corrected objects on 3 images.",
+        ),
+        (
+            _profile(corrected=1),
+            "Learnt from 31 picks and 1 corrected object on 12 images.",
+        ),
         (_profile(picks=12_345, images=1_000), "Learnt from 12,345 picks on 1,000 images."),
     ],
 )
@@ -79,6 +87,7 @@ def test_words(profile: PreferenceProfile, words: str) -> None:
         (_grown(2.5, 5), "Tends to draw 2.5 times as large, 31 picks, 12 images"),
         (_grown(1.06, 4), "31 picks, 12 images"),  # too few objects for a tendency
         (_profile(picks=1, images=1), "1 pick, 1 image"),
+        (_profile(picks=0, corrected=2, images=1), "2 corrected objects, 1 image"),
     ],
 )
 def test_in_brief(profile: PreferenceProfile, words: str) -> None:

@@ -11,7 +11,7 @@ from tiny_model import make_model
 
 from napari_spa.core.types import MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError, ProfileError, SessionError
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.update import (
     MOST_SHIFT,
     PRIOR_PICKS,
@@ -25,6 +25,7 @@ from napari_spa.refine.preference.update import (
     start_from,
 )
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.refine.session.state import known_of
 
 MODEL = make_model().identity
 
@@ -210,6 +211,81 @@ def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
     accepted = session.resize(size)
     by = boundary_shift(first, accepted, session._first.spread)
     assert place(session.accept().profile.mixture) == pytest.approx(start + by, abs=0.02)
+
+
+@pytest.mark.parametrize("act", ["click", "stroke", "resize"])
+def test_what_is_corrected_without_a_pick_teaches_the_boundary_too(monkeypatch, act):
+    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    acts = {
+        "click": lambda s: s.click((20, 20)),
+        "stroke": lambda s: s.stroke([(20, 20), (22, 26)]),
+        "resize": lambda s: s.resize(0.5),
+    }
+    session = RefinementSession(make_model(head="both"))
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    first, start = session.start([(30, 30)]), session.mixture
+    by = boundary_shift(first, acts[act](session), session._first.spread)
+    profile = session.accept().profile
+    assert (profile.picks, profile.corrected, profile.evidence) == (0, 1, CORRECTED_COUNTS)
+    assert list(profile.taught.values()) == [CORRECTED_COUNTS]
+    learnt = profile.mixture.weights @ profile.mixture.means
+    expected = start.weights @ start.means
+    assert learnt[-1] == pytest.approx(expected[-1] + by, abs=0.02)
+    np.testing.assert_allclose(learnt[:-1], expected[:-1])
+
+
+def test_what_says_nothing_of_the_models_boundary_does_not_teach_it(monkeypatch):
+    model, image = make_model(head="both"), np.random.default_rng(0).random((64, 64))
+
+    def accepted(*, adapt=True, act=lambda session: session.click((20, 20)), **start):
+        session = RefinementSession(model, adapt=adapt)
+        session.set_image(image)
+        session.start(**(start or {"points": [(30, 30)]}))
+        act(session)
+        return session.accept().profile
+
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 1.01)
+        assert accepted().evidence == 0  # the click was for another object
+    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    assert accepted().evidence == CORRECTED_COUNTS
+    assert accepted(adapt=False).evidence == 0
+    assert accepted(act=lambda session: None).evidence == 0  # it was accepted as it was
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[20:40, 20:40] = True
+    given = accepted(mask=mask, exact=True)  # round 1 showed the user's own
+    assert (given.evidence, given.objects, len(given.sizes)) == (0, 0, 1)
+
+
+def test_a_corrected_object_teaches_once_however_often_it_is_reopened(monkeypatch):
+    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    session = RefinementSession(make_model(head="both"))
+    session.set_image(np.random.default_rng(0).random((64, 64)))
+    session.start([(30, 30)])
+    session.click((20, 20))
+    before = session.accept()
+    session.restore(before.decisions, learnt=known_of(before.decisions))
+    session.click((24, 24))
+    after = session.accept().profile
+    assert (after.corrected, after.objects) == (1, 1)
+    np.testing.assert_array_equal(after.mixture.means, before.profile.mixture.means)
+
+
+def test_corrected_objects_count_as_much_as_some_picks():
+    profile = learn(None, state(0.5, 0), MODEL, image="a", corrected=True)
+    share = CORRECTED_COUNTS / (CORRECTED_COUNTS + PRIOR_PICKS)
+    np.testing.assert_allclose(start_from(mixture(0), profile).means, 0.5 * share)
+    profile = learn(profile, state(-0.2, 4), MODEL, image="b")
+    np.testing.assert_allclose(
+        profile.mixture.means, 0.5 + (-0.2 - 0.5) * 4 / (4 + CORRECTED_COUNTS)
+    )
+    for _ in range(50):
+        profile = learn(profile, state(-1.0, 0), MODEL, image="odd", corrected=True)
+    assert profile.mixture.means.mean() > -1.0  # one image is bounded, however it taught
+    assert (profile.picks, profile.corrected, profile.taught["odd"]) == (4, 51, 100)
+    merged = merge_profiles([profile, learn(None, state(1.0, 2), MODEL, image="c")])
+    assert (merged.picks, merged.corrected) == (6, 51)
+    assert merged.evidence == profile.evidence + 2
 
 
 def test_accepting_decodes_nothing_also_after_recovery(monkeypatch):

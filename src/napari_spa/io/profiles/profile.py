@@ -105,6 +105,7 @@ _SINCE: dict[int, dict[str, object]] = {
     3: {"taught": {}},  # each image counts again when it is opened
     4: {"sizes": []},  # any size is as likely
     5: {"kinds": []},  # no kind of image is unusual
+    6: {"corrected": 0},  # only picks taught
 }
 """What each version brought, and what it is taken to be in files of the versions before."""
 VERSION = max(_SINCE)
@@ -153,6 +154,8 @@ _LARGEST_AREA = 1e15
 _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4  # hypotheses of a decoder, which the logit head's mixture tells apart
+CORRECTED_COUNTS = 2
+"""An object that was corrected without a pick teaches as much as so many (docs/results.md)."""
 _MOST_SIZES, _MOST_KINDS, _LONGEST_KIND = 1000, 1000, 200
 """A profile remembers far less; a file that says more is no profile."""
 
@@ -185,7 +188,7 @@ class PreferenceProfile:
     """
 
     model: ModelIdentity  # whose latent space the mixture lives in
-    # M components in D channels; without picks it says nothing and is not looked at.
+    # M components in D channels; without evidence it says nothing and is not looked at.
     mixture: MixtureParameters
     picks: int = 0  # picks that taught it
     images: int = 0  # images that taught it, each once: a stack is one image
@@ -194,16 +197,17 @@ class PreferenceProfile:
     objects: int = 0  # accepted objects behind ``log_growth``
     # Sum over them of ``ln(accepted area / first recommended area)``.
     log_growth: float = 0.0
-    # Picks by image, named by a digest of its pixels; images that taught a profile of an earlier
-    # version are not in it.
+    # Evidence by image, in picks; images are named by a digest of their pixels, and those that
+    # taught a profile of an earlier version are not in it.
     taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     sizes: tuple[AcceptedSize, ...] = ()  # of the objects accepted last, the latest at the end
+    corrected: int = 0  # objects that taught it without a pick: by clicks, strokes or the slider
     # Of what kinds the images were that taught it, such as "grey, 16 bit", in their order.
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
-        for name in ("picks", "images", "objects"):
+        for name in ("picks", "corrected", "images", "objects"):
             if getattr(self, name) < 0:
                 raise ProfileError(f"a profile cannot rest on {getattr(self, name)} {name}.")
         if len(self.taught) > self.images or any(picks < 0 for picks in self.taught.values()):
@@ -211,6 +215,11 @@ class PreferenceProfile:
         _check_text(self.name, self.task)
         if not math.isfinite(self.log_growth):
             raise ProfileError("the profile's growth is not finite.")
+
+    @property
+    def evidence(self) -> int:
+        """How much is behind its mixture, in picks."""
+        return self.picks + CORRECTED_COUNTS * self.corrected
 
     @classmethod
     def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
@@ -249,6 +258,7 @@ class PreferenceProfile:
             "name": self.name,
             "task": self.task,
             "picks": self.picks,
+            "corrected": self.corrected,
             "images": self.images,
             "objects": self.objects,
             "log_growth": self.log_growth,

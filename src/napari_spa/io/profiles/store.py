@@ -81,6 +81,7 @@ class StoreEntry:
     # The model it was made with; None for a file that cannot be read.
     model: ModelIdentity | None = None
     problem: str = ""  # why it cannot be used, in a sentence; empty when it can
+    corrected: int = 0  # objects that taught it without a pick
 
     def fits(self, model: ModelIdentity) -> bool:
         """Tell whether it can be used with a model."""
@@ -100,7 +101,8 @@ def read_entry(path: Path) -> StoreEntry | None:
 def described(path: Path, profile: PreferenceProfile) -> StoreEntry:
     """Return the entry of a profile that was read from, or written to, a file."""
     name = profile.name or path.stem
-    return StoreEntry(path, name, profile.task, profile.picks, profile.images, profile.model)
+    counts = profile.picks, profile.images
+    return StoreEntry(path, name, profile.task, *counts, profile.model, corrected=profile.corrected)
 
 
 _SUFFIX = ".json"
@@ -189,7 +191,7 @@ class ProfileStore:
 
         def forget(profile: PreferenceProfile) -> PreferenceProfile:
             held.append(profile)
-            if profile.picks:
+            if profile.evidence:
                 with locked(self.removed), atomic_path(self._aside(path)) as temporary:
                     shutil.copyfile(path, temporary)
             return profile.emptied()

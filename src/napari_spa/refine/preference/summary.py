@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles.store import StoreEntry
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.session.session import RefinementSession
 
@@ -45,10 +46,10 @@ LEANS = 0.05
 
 def describe(profile: PreferenceProfile) -> str:
     """Say what is in a profile."""
-    if not profile.picks:
+    if not profile.evidence:
         return _expects(profile) or NOTHING_YET
     parts = [habit(profile), f"Learnt from {evidence(profile)}."]
-    if profile.picks < PRIOR_PICKS:
+    if profile.evidence < PRIOR_PICKS:
         parts.append("That is little: the model's own ideas still weigh more.")
     parts.append(_expects(profile))
     return " ".join(filter(None, parts))
@@ -56,10 +57,10 @@ def describe(profile: PreferenceProfile) -> str:
 
 def in_brief(profile: PreferenceProfile) -> str:
     """Say what is in a profile in one short line."""
-    if not profile.picks:
+    if not profile.evidence:
         return f"{counted(len(profile.sizes), 'size')}, no picks" if profile.sizes else NOTHING_YET
     size = relative_size(profile)
-    counts = [counted(profile.picks, "pick"), counted(profile.images, "image")]
+    counts = [*acts(profile), counted(profile.images, "image")]
     if size is None or profile.objects < ENOUGH_OBJECTS:
         return ", ".join(counts)
     return ", ".join([f"Tends to draw {proportion(size)}", *counts])
@@ -76,9 +77,16 @@ def _expects(profile: PreferenceProfile) -> str:
 
 def evidence(profile: PreferenceProfile) -> str:
     """Say how much is behind a profile: ``"31 picks on 12 images"``, or ``"no picks"``."""
-    if not profile.picks:
+    if not profile.evidence:
         return "no picks"
-    return f"{counted(profile.picks, 'pick')} on {counted(profile.images, 'image')}"
+    return f"{' and '.join(acts(profile))} on {counted(profile.images, 'image')}"
+
+
+def acts(profile: PreferenceProfile | StoreEntry) -> list[str]:
+    """Say what taught a profile: ``["31 picks", "4 corrected objects"]``."""
+    corrected = counted(profile.corrected, "corrected object")
+    picks = [counted(profile.picks, "pick")] if profile.picks else []
+    return [*picks, corrected] if profile.corrected else picks
 
 
 def unfamiliar(profile: PreferenceProfile, kind: str, pixel_size: float | None) -> str:
@@ -97,7 +105,7 @@ def unfamiliar(profile: PreferenceProfile, kind: str, pixel_size: float | None) 
 
 def relative_size(profile: PreferenceProfile) -> float | None:
     """Return how much larger the user draws than is first recommended."""
-    if not profile.picks or not profile.objects:
+    if not profile.evidence or not profile.objects:
         return None
     return math.expm1(min(profile.log_growth / profile.objects, 700.0))
 
@@ -107,7 +115,7 @@ def boundary_lean(
 ) -> float | None:
     """Return how far the profile's boundaries lie outside the model's own, on average."""
     channel = boundary_channel(profile)
-    if channel is None or not profile.picks:
+    if channel is None or not profile.evidence:
         return None
     mean = _mean(profile.mixture, channel)
     return mean if initial is None else mean - _mean(initial, channel)
@@ -260,7 +268,7 @@ def compare(first: PreferenceProfile, second: PreferenceProfile) -> Distribution
     """Compare two distributions."""
     second.check(first.model)
     for profile in (first, second):
-        if not profile.picks:
+        if not profile.evidence:
             raise ProfileError(f"the profile {profile.name!r} has learnt nothing yet.")
     if first.mixture.dimension != second.mixture.dimension:
         raise ProfileError("the profiles' mixtures have different numbers of channels.")

@@ -14,7 +14,7 @@ from napari_spa.core.metrics import dice
 from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import ProfileError
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +49,9 @@ ELSEWHERE = 0.25
 
 def start_from(initial: MixtureParameters, profile: PreferenceProfile | None) -> MixtureParameters:
     """Blend the model's mixture with the profile's, in proportion to its evidence."""
-    if profile is None or not profile.picks:
+    if profile is None or not profile.evidence:
         return initial
-    share = profile.picks / (profile.picks + PRIOR_PICKS)
+    share = profile.evidence / (profile.evidence + PRIOR_PICKS)
     return blend_mixtures(initial, profile.mixture, share)
 
 
@@ -141,8 +141,11 @@ def learn(
     log_area_ratio: float | None = None,
     image: str = "",
     size: AcceptedSize | None = None,
+    corrected: bool = False,
 ) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks.
+
+    An object that was ``corrected`` without a pick counts for :data:`CORRECTED_COUNTS`.
 
     Most of what picks teach is about the user, some about the image: an object on which
     the picks led further than :data:`REACH` from what was expected is taken for one that
@@ -155,19 +158,23 @@ def learn(
         profile = PreferenceProfile(model=model, mixture=state.mixture)
     picks, taught = max(0, state.picks - known), profile.taught.get(image, 0)
     counted = min(picks, state.informative_picks, MOST_PICKS)
-    if taught < profile.picks:
+    worth = picks
+    if corrected:
+        counted = worth = CORRECTED_COUNTS
+    if taught < profile.evidence:
         counted = min(counted, max(0, MOST_OF_IMAGE - taught))
     mixture = _within_reach(profile, state)
-    if profile.picks:
-        mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.picks + counted))
+    if profile.evidence:
+        mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.evidence + counted))
     new = image not in profile.taught and not known
     images = dict(profile.taught)
     if image and (new or image in images):
-        images[image] = taught + picks
+        images[image] = taught + worth
     return replace(
         profile,
         mixture=mixture,
         picks=profile.picks + picks,
+        corrected=profile.corrected + corrected,
         images=profile.images + (new or not profile.images),
         taught=images,
         objects=profile.objects + (log_area_ratio is not None),
@@ -194,16 +201,16 @@ def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixturePar
 def merge_profiles(
     profiles: Sequence[PreferenceProfile], name: str = "", task: str = ""
 ) -> PreferenceProfile:
-    """Make one profile of several, each in proportion to its picks."""
+    """Make one profile of several, each in proportion to its evidence."""
     if not profiles:
         raise ProfileError("there is no profile to merge; name two or more.")
     for profile in profiles[1:]:
         profile.check(profiles[0].model)
-    taught = [profile for profile in profiles if profile.picks]
-    mixture, picks = (taught or list(profiles))[0].mixture, 0
+    taught = [profile for profile in profiles if profile.evidence]
+    mixture, evidence = (taught or list(profiles))[0].mixture, 0
     for profile in taught:
-        picks += profile.picks
-        mixture = blend_mixtures(mixture, profile.mixture, profile.picks / picks)
+        evidence += profile.evidence
+        mixture = blend_mixtures(mixture, profile.mixture, profile.evidence / evidence)
     images: Counter[str] = Counter()
     for profile in profiles:
         images.update(profile.taught)
@@ -214,7 +221,8 @@ def merge_profiles(
     return PreferenceProfile(
         model=profiles[0].model,
         mixture=mixture,
-        picks=picks,
+        picks=sum(profile.picks for profile in profiles),
+        corrected=sum(profile.corrected for profile in profiles),
         images=sum(profile.images for profile in profiles) - shared,
         taught=images,
         objects=sum(profile.objects for profile in profiles),

@@ -38,6 +38,7 @@ from napari_spa.refine.session.state import (
     Timeline,
     add_clicks,
     edit_clicks,
+    known_of,
 )
 from napari_spa.refine.session.transitions import RoundCache, Transitions, first_state
 
@@ -428,7 +429,8 @@ class RefinementSession:
         undone : int
             So many of the last rounds are undone; redo brings them back.
         learnt : int
-            So many picks were put into the profile before, and will not be again.
+            So much of it was put into the profile before, as
+            :func:`~napari_spa.refine.session.state.known_of` counts it, and will not be again.
         """
         self._need_image()
         if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
@@ -457,7 +459,11 @@ class RefinementSession:
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
         shown = self._rounds.show(state)
         proposal = shown.proposal
-        held = replace(state, mixture=self._wanted(state, shown))
+        by = self._shift(shown)
+        mixture = self._predictor.moved(state.mixture, shown.shift)
+        if by is not None:
+            mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
+        held = replace(state, mixture=mixture)
         learn_from = partial(
             learn,
             state=held,
@@ -468,6 +474,7 @@ class RefinementSession:
             else log_area_ratio(self._first.proposal, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
+            corrected=by is not None and not state.picks and known_of(state.decisions) > 0,
         )
         kind = self.sampler.image_plane.kind
 
@@ -543,8 +550,9 @@ class RefinementSession:
         """Show an object, and only then make it the active one."""
         first = timeline.past[0] if timeline.past else timeline.state
         opening = None
-        # Shown here, where waiting is expected: accept() answers at once.
-        if not learnt and first.number == 1:
+        # Shown here, where waiting is expected: accept() answers at once.  A mask that was given
+        # says nothing about the model's own.
+        if not learnt and first.number == 1 and not first.prompts.exact:
             opening = self._rounds.show(first, progress)
         shown = self._rounds.show(timeline.state, progress)
         self._timeline, self._accepted, self._learnt = timeline, False, learnt
@@ -552,15 +560,11 @@ class RefinementSession:
         self._objects += 1
         return shown.proposal
 
-    def _wanted(self, state: SessionState, shown: Round) -> MixtureParameters:
-        """Return an object's mixture, its boundaries where the accepted mask has them."""
-        mixture = self._predictor.moved(state.mixture, shown.shift)
+    def _shift(self, shown: Round) -> float | None:
+        """Return how far out the accepted boundary lies; None where that says nothing."""
         if self._first is None or not self.adapt:
-            return mixture
-        by = boundary_shift(self._first.proposal, shown.proposal, self._first.spread)
-        if by is None:
-            return mixture
-        return self._predictor.placed(mixture, state.decisions[0].mixture, by)
+            return None
+        return boundary_shift(self._first.proposal, shown.proposal, self._first.spread)
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0

@@ -26,7 +26,7 @@ from napari_spa.core.types import (
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,6 +76,11 @@ class Decision:
     def teaches(self) -> bool:
         """Whether it is a pick of an outline, and not of another object."""
         return self.act == "pick" and self.hypotheses is None
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it says where the boundary lies, other than by a pick."""
+        return self.act in ("click", "stroke", "box", "edit", "resize")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,6 +215,12 @@ class RefinementResult:
     def mask(self) -> BoolArray:
         """The accepted mask in the whole image, (H, W) bool."""
         return self.proposal.mask
+
+
+def known_of(decisions: Sequence[Decision]) -> int:
+    """Return how much an object taught a profile when it was accepted: picks, or one correction."""
+    picks = sum(decision.act == "pick" for decision in decisions)
+    return picks or int(any(decision.corrects for decision in decisions))
 
 
 def add_clicks(prompts: Prompts, *clicks: Click) -> Prompts:

@@ -140,7 +140,7 @@ class ActiveObject:
     number: int  # its label
     plane: Plane  # where it is
     shown: RenderedRound | None = None  # its present round; None until the first one arrives
-    learnt: int = 0  # picks of it that the profile knows already
+    learnt: int = 0  # how much of it the profile knows already, as `known_of` counts
     reopened: bool = False  # whether it was accepted before
     # How its plane is looked at, from its start on: rounds are computed so.
     look: DisplaySettings | None = None

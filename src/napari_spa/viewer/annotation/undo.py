@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, same_acts
 from napari_spa.viewer.layers.planes import show_plane
 
@@ -198,8 +199,8 @@ class UndoActions(QObject):
     ) -> None:
         """Make an object active again; what the act that is undone taught is taken back too."""
         taught = None if undone is None else annotated.acts.taught.pop(undone, None)
-        picks = sum(decision.act == "pick" for decision in part.decisions)
-        learnt = picks if taught is None else taught.known
+        whole = known_of(part.decisions)
+        learnt = whole if taught is None else taught.known
         profiles = self._controller.profiles
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
@@ -208,7 +209,7 @@ class UndoActions(QObject):
                 if profiles.unlearn(taught, session):
                     annotated.acts.untaught[undone] = taught
                 else:
-                    known = picks
+                    known = whole
             return session.restore(part.decisions, learnt=known, progress=progress)
 
         active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)

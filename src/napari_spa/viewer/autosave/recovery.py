@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, SpaError
+from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import (
     fellow_channels,
@@ -189,7 +190,7 @@ class Recovery(QObject):
             accepted = annotated.annotation.objects.get(active.number)
             part = None if accepted is None else accepted.on(active.plane)
             decisions = () if part is None else part.reopens_with
-            learnt = sum(decision.act == "pick" for decision in decisions)
+            learnt = known_of(decisions)
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
             return session.restore(

@@ -166,7 +166,7 @@ class Taught:
     profile_update: ProfileUpdate
     before: PreferenceProfile | None  # of the window
     after: PreferenceProfile | None
-    known: int  # picks of the object that were known before
+    known: int  # how much of the object was known before
 
 
 def _evidence(profile: PreferenceProfile) -> str:
@@ -280,7 +280,7 @@ class ActiveProfile(QObject):
         """Say what is in the profile in use: in one line, and in full."""
         profile, entry = self.profile, self.entry
         if self.chosen is None:
-            if profile is None or not profile.picks:
+            if profile is None or not profile.evidence:
                 return UNSAVED, f"No profile is in use. {UNSAVED}"
             kept = "Save as a profile… in the menu keeps it."
             return f"Unsaved: {in_brief(profile)}", f"{describe(profile)} {UNSAVED} {kept}"

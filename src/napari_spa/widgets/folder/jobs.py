@@ -111,7 +111,7 @@ class FolderJobs(QObject):
 
     def _profile_words(self) -> str:
         profile = self._profile()
-        if profile is None or not profile.picks:
+        if profile is None or not profile.evidence:
             return "No preference is learnt yet: the model's own is used."
         return f"Your preference so far: {evidence(profile)}."
 

@@ -77,7 +77,7 @@ class ProfilePresenter(QObject):
         if profiles.chosen is not None:
             possible += ["rename", "copy", "reset", "delete"]
             possible += ["merge"] if others else []
-        elif profiles.loose is not None and profiles.loose.picks:
+        elif profiles.loose is not None and profiles.loose.evidence:
             possible.append("keep")
         why_not = ""
         if not self.comparison.possible:

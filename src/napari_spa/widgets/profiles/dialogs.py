@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.core.presentation import counted
+from napari_spa.refine.preference.summary import acts
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
 from napari_spa.widgets.common.layouts import row_of, wrapped
@@ -153,7 +153,7 @@ class MergeDialog(NameDialog):
         self.boxes: list[FocusRingCheckBox] = []
         super().__init__(
             f"Merge {shortened(mine.name)} with…",
-            "Makes a new profile, in which each counts in proportion to its picks. "
+            "Makes a new profile, in which each counts in proportion to what taught it. "
             "The ones it is made of stay as they are.",
             "Merge",
             problem,
@@ -161,8 +161,8 @@ class MergeDialog(NameDialog):
             parent=parent,
         )
         for place, entry in enumerate(self._others):
-            picks = counted(entry.picks, "pick")
-            box = FocusRingCheckBox(f"{shortened(full_name(entry))} ({picks})".replace("&", "&&"))
+            taught = " and ".join(acts(entry)) or "no picks"
+            box = FocusRingCheckBox(f"{shortened(full_name(entry))} ({taught})".replace("&", "&&"))
             box.toggled.connect(self._on_toggled)
             self.boxes.append(box)
             self.column.insertWidget(place, box)
