@@ -86,6 +86,7 @@ def test_a_frame_is_cut_at_the_edge():
         ([RECOMMENDED, (slice(10, 30), slice(30, 36))], "more on the right, +30 %"),
         ([(slice(15, 30), slice(10, 30))], "less at the top, \N{MINUS SIGN}25 %"),
         ([(slice(18, 22), slice(18, 22))], "only a part, \N{MINUS SIGN}96 %"),
+        ([(slice(18, 19), slice(18, 19))], "only a part, \N{MINUS SIGN}99 %"),  # not all of it
         ([(slice(0, 40), slice(0, 40))], "the whole around it, +300 %"),
         ([(slice(0, 5), slice(0, 5))], "another object, 25 px"),
         ([(slice(12, 32), slice(10, 30))], "other shape, +10 % \N{MINUS SIGN}10 %"),

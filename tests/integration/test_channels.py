@@ -75,8 +75,9 @@ def test_an_object_is_on_all_channels(open_dock, qtbot, labels):
     viewer = dock.controller.viewer
     annotated = dock.controller.current
     if labels is None:  # an axis that is chosen as channels is one from then on
-        choose(dock, qtbot, "Positions 0, 1 as colours")  # of the second axis, the shorter one
+        combo = choose(dock, qtbot, "Axis -3: positions 0, 1 as colours")
         assert channel_axis(annotated.image) == 1
+        qtbot.waitUntil(lambda: combo.currentText() == "Channels 0, 1 as colours")
         choose(dock, qtbot, "Channel on show")
     viewer.dims.set_point((0, 1), (2, 1))
     proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
@@ -112,10 +113,24 @@ def test_a_choice_after_objects_on_single_positions_keeps_them_there(open_dock, 
     play(qtbot, dock, lambda: dock.prompt_controller.click((0, 1, 30, 35)))
     dock.controller.accept()
     before = dock.controller.current.mask.layer.data.copy()
-    choose(dock, qtbot, "Positions 0, 1 as colours")
+    choose(dock, qtbot, "Axis -3: positions 0, 1 as colours")
     assert channel_axis(dock.controller.current.image) is None
     np.testing.assert_array_equal(dock.controller.current.mask.layer.data, before)
     assert not before[:, 0].any()
+
+
+def test_the_name_of_a_slider_names_the_axis(open_dock, qtbot):
+    dock = open_dock(cells=(noise(3, 2), None))
+    viewer, annotated = dock.controller.viewer, dock.controller.current
+    viewer.dims.set_point((0, 1), (2, 1))
+    viewer.dims.axis_labels = ("t", "c", "y", "x")  # as a user who types beside the sliders
+    combo = dock.parts.options.channels
+    qtbot.waitUntil(lambda: combo.currentText() == "Channel on show")
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
+    dock.controller.accept()
+    row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
+    assert [annotated.mask.layer.data[2, c, row, column] for c in (0, 1)] == [1, 1]
+    assert dock.propagation.unit() == "frame"
 
 
 def test_an_object_of_all_channels_is_exported_once(open_dock, qtbot, tmp_path):

@@ -18,6 +18,7 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.controller import HINT_START
 from napari_spa.viewer.folder import reader
+from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.folder.model import third_line
 from napari_spa.widgets.refine.dock import RefineDock
@@ -507,7 +508,7 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     dialog.ways["prompts"].setChecked(True)
     assert not dialog.start.isEnabled()
     dialog.path.setText(str(table))
-    dialog.doubtful.setValue(0.0)  # everything is looked at
+    dialog.review_below.setValue(1.0)  # everything is looked at
     dialog.workers.setValue(1)
     dialog.path.editingFinished.emit()
     qtbot.waitUntil(lambda: "2 images" in dialog.effort.text(), timeout=60_000)
@@ -578,6 +579,73 @@ def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer
         until(qtbot, lambda: min(dock.width(), refine_dock.width()) >= 320)
     finally:
         dock.release()
+
+
+@pytest.fixture
+def narrow(make_napari_viewer, qtbot, few):
+    """A window of a laptop in which a folder was opened before *SPA Refine*."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 720)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+    open_folder(qtbot, dock, few)
+    refine_dock = dock._refine_dock
+    qtbot.wait(400)
+    yield dock, refine_dock
+    dock.release()
+    refine_dock.release()
+
+
+def press_in_menu(refine_dock):
+    """What napari's menu does with a dock that is there."""
+    dock = refine_dock.parent()
+    dock.setVisible(not dock.isVisible())
+
+
+def test_in_a_narrow_window_a_click_brings_the_tools_in_front_of_the_list(narrow, qtbot):
+    dock, refine_dock = narrow
+    assert not dock.visibleRegion().isEmpty()  # the list, until there is something to choose
+    assert refine_dock.visibleRegion().isEmpty()
+    click(qtbot, dock, refine_dock)
+    until(qtbot, lambda: not refine_dock.visibleRegion().isEmpty())
+    page = refine_dock.parts.tabs.currentWidget()
+    until(qtbot, lambda: refine_dock.width() >= 390)  # as wide as the main flow needs
+    until(qtbot, lambda: not page.verticalScrollBar().isVisible())
+    assert dock.visibleRegion().isEmpty()
+
+
+def test_the_menu_shows_a_dock_that_is_behind_and_the_folder_one_that_is_hidden(narrow, qtbot):
+    dock, refine_dock = narrow
+    assert not dock.parts.tools.isVisible()
+    press_in_menu(refine_dock)  # behind the list: napari would hide it
+    until(qtbot, lambda: not refine_dock.visibleRegion().isEmpty())
+    press_in_menu(refine_dock)  # in front: a user wants it away
+    until(qtbot, dock.parts.tools.isVisible)
+    dock.parts.tools.click()
+    until(qtbot, lambda: not refine_dock.visibleRegion().isEmpty())
+    until(qtbot, lambda: not dock.parts.tools.isVisibleTo(dock))
+
+
+def test_what_runs_is_in_sight_on_a_laptop(narrow, qtbot):
+    dock, _ = narrow
+    dock.parts.set_running("Batch: 1 of 5 images, about 3 min left", 0.2)
+    qtbot.wait(100)
+    for part in (dock.parts.running, dock.parts.progress, dock.parts.cancel):
+        assert part.visibleRegion().boundingRect() == part.rect()
+    assert not dock.parts._scroll.verticalScrollBar().isVisible()
+    assert not dock.parts.export.isVisible()
+    dock.parts.set_running("")
+    assert dock.parts.export.isVisible()
+
+
+def test_an_image_of_a_folder_is_exported_into_its_project(narrow, qtbot, few):
+    dock, refine_dock = narrow
+    accept(qtbot, dock, refine_dock)
+    refine_dock.tab.ask_export()
+    (dialog,) = refine_dock.parts.objects.findChildren(ExportDialog)
+    assert dialog.folder.text() == str(dock.controller.out / "exports")
+    dialog.start.click()
+    until(qtbot, lambda: "Saved" in refine_dock.parts.status.text())
+    assert list((dock.controller.out / "exports").glob("*-labels.tif"))
 
 
 def annotate_one(qtbot, dock, refine_dock, folder, name):

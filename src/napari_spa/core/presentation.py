@@ -136,8 +136,10 @@ def describe_difference(candidate: Candidate) -> str:
 
 def signed_percent(share: float) -> str:
     """Write a change of area: "+12 %", with a true minus sign."""
-    sign = "+" if share >= 0 else "\N{MINUS SIGN}"
-    return f"{sign}{abs(100 * share):,.0f} %"
+    if share >= 0:
+        return f"+{100 * share:,.0f} %"
+    percent = 100 if share <= -1 else min(99, round(-100 * share))  # 100: nothing is left
+    return f"\N{MINUS SIGN}{percent} %"
 
 
 def _side(part: BoolArray, around: BoolArray) -> str:

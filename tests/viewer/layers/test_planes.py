@@ -18,7 +18,7 @@ from napari_spa.viewer.layers.planes import (
     [
         ((20, 30), None, ["Grey values"]),
         ((9, 20, 30), None, ["Grey values of the slice"]),
-        ((4, 20, 30), None, ["Grey values of the slice", "Positions 0, 1, 2 as colours"]),
+        ((4, 20, 30), None, ["Grey values of the slice", "Axis -3: positions 0, 1, 2 as colours"]),
         ((4, 20, 30), "tyx", ["Grey values of the slice"]),
         ((4, 20, 30), "zyx", ["Grey values of the slice"]),
         (

@@ -92,3 +92,26 @@ def test_exports_go_beside_the_image_first(tmp_path, monkeypatch):
     assert start_folder(str(image)) == elsewhere
     assert start_folder("https://example.org/cell.zarr") == tmp_path
     assert start_folder() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda dialog: dialog.name.setText("a/b"), "Write a name without a folder in it."),
+        (lambda dialog: dialog.folder.setText(" "), "Choose a folder."),
+        (
+            lambda dialog: [box.setChecked(False) for box in dialog.kinds.values()],
+            "Choose what shall be written.",
+        ),
+        (
+            lambda dialog: [box.setChecked(False) for box in dialog.values.values()],
+            "Choose whether the numbers are of objects or of classes.",
+        ),
+    ],
+)
+def test_why_nothing_can_be_exported_is_said(opened, change, why):
+    dialog = opened()
+    change(dialog)
+    dialog.look()
+    assert not dialog.start.isEnabled()
+    assert dialog.there.text() == why

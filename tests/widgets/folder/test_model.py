@@ -49,7 +49,7 @@ def test_what_is_listed(choice, names):
 
 
 def test_words():
-    assert second_line(ITEMS[0]) == "Done · 3 objects · Dice about 0.90"
+    assert second_line(ITEMS[0]) == "Done · 3 objects · Dice 0.90"
     assert second_line(ITEMS[3]) == "Problem"
     assert state_of(ITEMS[3]) == "problem"
     assert "blurred at the Rim" in all_words(ITEMS[2])

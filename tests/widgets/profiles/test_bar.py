@@ -74,6 +74,37 @@ def test_teaching_is_switched_beside_the_name(bar, qtbot):
     assert heard == [False, True]
 
 
+def test_whose_preference_it_is_and_whether_it_is_taught_is_on_the_button(bar):
+    bar.set_entries([ANA, BEN, TORN], None, [ANA, BEN])
+    assert bar.name.text() == "No profile ▾"
+    bar.set_entries([ANA, BEN, TORN], ANA.path, [ANA, BEN])
+    bar.set_words("31 picks, 12 images", "all of it")
+    assert bar.name.text() == "Ana, optic cup ▾"
+    assert "all of it\nAccepted objects teach it." in bar.name.toolTip()
+    bar.set_teaching(False)
+    bar.set_warning("This image is of another kind.")
+    assert bar.name.text() == "⚠ Ana, optic cup, not taught ▾"
+    assert bar.name.toolTip().endswith("This image is of another kind.")
+
+
+def test_the_button_lists_the_profiles(bar):
+    chosen, taught = [], []
+    bar.chosen.connect(chosen.append)
+    bar.teach_requested.connect(taught.append)
+    bar.set_entries([ANA, BEN, TORN], ANA.path, [ANA, BEN])
+    manage = bar.menu(["new"], [BEN], "", bar.window)
+    menu = bar.names(manage, bar.window)
+    actions = {action.text(): action for action in menu.actions() if action.text()}
+    teach = "Teach it what is accepted"
+    profiles = [NONE, "Ana, optic cup", "Ben <b>", "torn", "New profile…"]
+    assert list(actions) == [*profiles, teach, "Manage"]
+    assert [text for text, a in actions.items() if a.isChecked()] == ["Ana, optic cup", teach]
+    assert not actions["torn"].isEnabled()
+    actions["Ben <b>"].trigger()
+    actions[teach].trigger()
+    assert (chosen, taught) == ([BEN.path], [False])
+
+
 def test_the_menu_offers_what_is_possible(bar, qtbot):
     acts, compared = [], []
     bar.action_requested.connect(acts.append)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
 
 HINT_START = "Click on an object in the image."
+HINT_OPEN = "Open an image, then click on an object in it."
 HINT_CHOOSE = (
     "Pick a candidate, accept, or click on the next object. "
     "A click nearby adds a part, Shift+click takes one away."
@@ -551,7 +552,8 @@ class AnnotationController(QObject):
         if annotated.active is not None:
             annotated.drop()
         self.cleared.emit()
-        self.status_message.emit(f"{sentence} {dropped}{HINT_START}")
+        hint = HINT_OPEN if self.target() is None else HINT_START
+        self.status_message.emit(f"{sentence} {dropped}{hint}")
 
     def _on_waiting(self, words: str) -> None:
         if self.busy:

@@ -116,12 +116,29 @@ class AnnotatedImage:
     def share_channels(self, axis: int) -> None:
         """Let all positions along an axis have the same labels, where none has its own yet."""
         if channel_axis(self.image) is None and not _apart(axis, self.annotation):
-            with self.bare():
-                name_channel_axis(self.image, axis)
-                self.mask.share()
-                if self.active is not None:
-                    self.active = replace(self.active, plane=self.active.plane.at(axis, 0))
-            self.follow_channel()
+            name_channel_axis(self.image, axis)
+            self.follow_names()
+
+    def follow_names(self) -> None:
+        """Share the labels of an axis that is called channels now, and offer its channels."""
+        axis = channel_axis(self.image)
+        if axis is None or axis == self.mask.store.shared:
+            return
+        if _apart(axis, self.annotation):
+            keep_channels_apart(self.image)
+            return
+        with self.bare():
+            self.mask.share()
+            if self.active is not None:
+                self.active = replace(self.active, plane=self.active.plane.at(axis, 0))
+        self._offer_channels()
+        self.follow_channel()
+
+    def _offer_channels(self) -> None:
+        """Look at the channels as before, by what they are called now; else at those on show."""
+        before, choices = self.display.channels, channel_choices(self.image)
+        same = (c for c in choices if (c.axis, c.chosen) == (before.axis, before.chosen))
+        self.display = replace(self.display, channels=next(same, choices[0]))
 
     def follow_channel(self) -> None:
         """Bring what is drawn to the channel on show: an object is on all of them."""
@@ -129,7 +146,8 @@ class AnnotatedImage:
             self._place_on_show()
 
     def place(self) -> None:
-        """Put all layers of ours where the image is now."""
+        """Put all layers of ours where the image is now; its axes may be called otherwise."""
+        self.follow_names()
         self.mask.place()
         self._place_on_show()
         self.show_prompts()  # lines as wide as before

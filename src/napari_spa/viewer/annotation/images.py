@@ -13,7 +13,12 @@ from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
-from napari_spa.viewer.layers.planes import camera_of, plane_on_slider, shown_plane
+from napari_spa.viewer.layers.planes import (
+    camera_of,
+    name_as_sliders,
+    plane_on_slider,
+    shown_plane,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -164,6 +169,7 @@ class AnnotatedImages(QObject):
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)
         viewer.dims.events.current_step.connect(self._on_slider)
+        viewer.dims.events.axis_labels.connect(self._on_slider_named)
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
         return iter(list(self._all.values()))
@@ -173,6 +179,8 @@ class AnnotatedImages(QObject):
         self._remove_orphans()
         annotated = self._all.get(id(image))
         if annotated is None:
+            if image in self._viewer.layers:
+                name_as_sliders(self._viewer, image)
             axes = axes or shown_plane(self._viewer, image).axes
             annotated = AnnotatedImage(self._viewer, image, axes)
             annotated.left = _LEFT.pop(image, None)
@@ -267,6 +275,7 @@ class AnnotatedImages(QObject):
         self._zoomed.stop()
         camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
+        self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._viewer.layers.events.inserted.disconnect(self._on_layer_added)
         self.clear()
@@ -368,6 +377,12 @@ class AnnotatedImages(QObject):
             self.painting.flush()
         if self.current is not None:
             self.current.follow_channel()
+
+    def _on_slider_named(self, event: Any) -> None:
+        for annotated in self:
+            if annotated.image in self._viewer.layers:
+                name_as_sliders(self._viewer, annotated.image)  # which tells of itself
+        self.changed.emit()
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)

@@ -35,6 +35,7 @@ _KINDS = {
     "slice": {"z", "depth", "plane", "slice", "slices"},
 }
 """What the names of axes mean."""
+_UNNAMED = "position"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def channel_choices(layer: Image, others: Sequence[Image] = ()) -> tuple[Channel
     for axis, length in enumerate(spatial_shape(layer)[:-2]):
         kind = axis_kind(layer, axis)  # time points and slices are no channels
         if 2 <= length <= _MOST_CHANNELS and (kind not in _KINDS or kind == "channel"):
-            choices.append(_as_colours(axis, length, capitalised(kind)))
+            noun = capitalised(kind)
+            if kind == _UNNAMED:  # by the name that the viewer gives its slider
+                noun = f"Axis {axis - layer.ndim}: position"
+            choices.append(_as_colours(axis, length, noun))
     return tuple(choices)
 
 
@@ -140,8 +144,20 @@ def keep_channels_apart(layer: Image) -> None:
 def name_channel_axis(layer: Image, axis: int) -> None:
     """Say in the layer, for us and for the viewer's sliders, that an axis is one of channels."""
     names = list(layer.axis_labels)
-    names[axis] = "channel"
-    layer.axis_labels = names
+    if axis_kind(layer, axis) != "channel":
+        names[axis] = "c"  # a slider has room for a letter
+        layer.axis_labels = names
+
+
+def name_as_sliders(viewer: ViewerModel, layer: Image) -> None:
+    """Give the axes of a layer that have no names those that a user gave the viewer's sliders."""
+    names, offset = list(layer.axis_labels), viewer.dims.ndim - layer.ndim
+    for axis in range(layer.ndim):
+        name = str(viewer.dims.axis_labels[axis + offset]) if axis + offset >= 0 else ""
+        if axis_kind(layer, axis) == _UNNAMED and not _is_unnamed(name):
+            names[axis] = name
+    if names != list(layer.axis_labels):
+        layer.axis_labels = names
 
 
 def shown_channel(viewer: ViewerModel, layer: Image) -> int:
@@ -327,15 +343,19 @@ def axis_kind(layer: Image, axis: int) -> str:
     units = getattr(layer, "units", ())
     if axis < len(units) and units[axis].dimensionality == "[time]":
         kinds = ["frame"]
-    unnamed = not name or name.startswith("axis") or name.lstrip("-").isdigit()  # napari's own
-    return next(iter(kinds), "position" if unnamed else name)
+    return next(iter(kinds), _UNNAMED if _is_unnamed(name) else name)
+
+
+def _is_unnamed(name: str) -> bool:
+    """Tell whether the name of an axis is none, or napari's own."""
+    return not name or name.startswith("axis") or name.lstrip("-").isdigit()
 
 
 def step_noun(layer: Image, axis: int) -> str:
     """Return what one walks through along an axis: frames, slices, or what its name says."""
     kind = axis_kind(layer, axis).lower()
     # A letter is no word, and napari's x and y are slices across.
-    return kind if len(kind) > 2 and kind.isalpha() and kind != "position" else "slice"
+    return kind if len(kind) > 2 and kind.isalpha() and kind != _UNNAMED else "slice"
 
 
 def slice_spacing(layer: Image, plane: Plane, axis: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QWidget
 
 from napari_spa.viewer.background import later
 
@@ -49,36 +49,69 @@ class MainWindowCloseFilter(QObject):
         return False
 
 
-_WIDTH, _POLISHED_MS = 330, 100
+_WIDTH, _TAB_WIDTH, _POLISHED_MS = 330, 400, 100
 _LAYOUTS = 3
 """So often the docks are widened: before and after Qt has laid both of them out."""
 _OURS = "napari-spa dock"
 _WIDE = 1500
 """Width of a window in pixels from which there is room for two docks beside each other."""
+_LETTER = 8
+"""Pixels of a letter in a font of the usual size at most; in a larger one docks need more room."""
 
 
 class DockLayout(QObject):
-    """Share the room between the docks of ours, whichever of them came first."""
+    """Share the room between the docks of ours, whichever of them came first.
+
+    A dock whose tab is behind another's counts as open in napari's menu, which would hide it
+    where a user asks for it: it comes to the front instead.
+    """
+
+    toggled = Signal()  # the dock was hidden, or is there again; not: its tab is behind another's
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget = widget
+        self._watched: QDockWidget | None = None
+        self.hidden = False  # as a user wants it
+        self._watch_due = later(self, self._watch)
+        self._watch_due.start()
+        self._front_due = later(self, self.bring_forward)
         widget.setProperty(_OURS, True)
         self._join_due = later(self, self._join)
         self._join_due.start()  # once napari has put it into a dock
         self._other: QDockWidget | None = None
         self._share_due = later(self, self._share_height)
         self._widen_due = later(self, self._widen)
-        self._widened = 0
+        self._widened, self._width = 0, _WIDTH
 
     def put_beside(self, other: QDockWidget) -> None:
-        """Put a new dock beside ours: one above the other, neither has room."""
-        self._other = other
-        self._share_due.start()  # before it has been laid out, it has no height to share
+        """Put a new dock beside ours, or behind it as a tab: one above the other, none has room."""
         ours, window = self._dock(), self._widget.window()
-        if ours is not None and isinstance(window, QMainWindow) and not ours.isFloating():
+        if ours is None or not isinstance(window, QMainWindow) or ours.isFloating():
+            return
+        if self._wide(window):
+            self._other = other
+            self._share_due.start()  # before it has been laid out, it has no height to share
             window.splitDockWidget(ours, other, Qt.Orientation.Horizontal)
             other.visibilityChanged.connect(self._on_laid_out)
+        else:
+            self._share_tabs(window, ours, other)
+            ours.raise_()
+
+    def bring_forward(self) -> None:
+        """Show the dock in front of the tabs that it shares its place with."""
+        dock = self._dock()
+        if dock is not None:
+            dock.show()
+            dock.raise_()
+
+    def is_behind(self, widget: QWidget) -> bool:
+        """Tell whether ours lies behind the dock of a widget, as a tab of the same place."""
+        ours, other = self._dock(), _dock_of(widget)
+        window = self._widget.window()
+        if ours is None or other is None or not isinstance(window, QMainWindow):
+            return False
+        return other in window.tabifiedDockWidgets(ours) and _is_behind(ours)
 
     def stay(self) -> None:
         """Leave ours where it is: someone has found a place for it."""
@@ -96,21 +129,53 @@ class DockLayout(QObject):
             return
         if ours.isFloating() or window.dockWidgetArea(ours) != window.dockWidgetArea(other):
             return
-        if window.width() >= _WIDE:
+        if self._wide(window):
             window.splitDockWidget(other, ours, Qt.Orientation.Horizontal)
             self._other = other
             self._widen_due.start(_POLISHED_MS)
         else:
-            window.tabifyDockWidget(other, ours)
+            self._share_tabs(window, other, ours)
             ours.raise_()
 
     def close(self) -> None:
         """Leave the docks as they are."""
         self._other = None
         self._widget.setProperty(_OURS, False)
+        self._watch_due.stop()
+        self._front_due.stop()
+        if self._watched is not None:
+            self._watched.removeEventFilter(self)
+            self._watched.visibilityChanged.disconnect(self._on_visible)
+            self._watched = None
         self._join_due.stop()
         self._share_due.stop()
         self._widen_due.stop()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Notice that the dock is hidden while its tab is behind."""
+        dock = self._watched
+        if event is None or dock is None or watched is not dock:
+            return False
+        if event.type() == QEvent.Type.Hide and dock.isHidden() and _is_behind(dock):
+            self._front_due.start()
+        return False
+
+    def _watch(self) -> None:
+        dock = self._watched = self._dock()
+        if dock is not None:
+            dock.installEventFilter(self)
+            dock.visibilityChanged.connect(self._on_visible)
+
+    def _on_visible(self, _: bool) -> None:
+        hidden = self._watched is not None and self._watched.isHidden()
+        if hidden != self.hidden:
+            self.hidden = hidden
+            self.toggled.emit()
+
+    def _wide(self, window: QMainWindow) -> bool:
+        labels = self._widget.findChildren(QLabel)  # napari's style gives a plain widget no font
+        letter = max([_LETTER, *(each.fontMetrics().averageCharWidth() for each in labels)])
+        return window.width() >= _WIDE * letter / _LETTER
 
     def _dock(self) -> QDockWidget | None:
         return _dock_of(self._widget)
@@ -121,6 +186,12 @@ class DockLayout(QObject):
         window = None if other is None else other.parent()
         if ours is not None and other is not None and isinstance(window, QMainWindow):
             window.resizeDocks([ours, other], [1, 2], Qt.Orientation.Vertical)
+
+    def _share_tabs(self, window: QMainWindow, first: QDockWidget, second: QDockWidget) -> None:
+        """Make two docks tabs of one place, as wide as the main flow needs."""
+        window.tabifyDockWidget(first, second)
+        self._width = _TAB_WIDTH
+        self._widen_due.start(_POLISHED_MS)
 
     def _on_laid_out(self, visible: bool) -> None:
         """Widen the docks once: Qt hides the new one until it has laid them out."""
@@ -136,10 +207,16 @@ class DockLayout(QObject):
         docks = [dock for dock in (self._dock(), self._other) if dock is not None]
         window = self._widget.window()
         if isinstance(window, QMainWindow):
-            window.resizeDocks(docks, [_WIDTH] * len(docks), Qt.Orientation.Horizontal)
+            window.resizeDocks(docks, [self._width] * len(docks), Qt.Orientation.Horizontal)
         self._widened += 1
         if self._widened < _LAYOUTS:
             self._widen_due.start(_POLISHED_MS)
+
+
+def _is_behind(dock: QDockWidget) -> bool:
+    """Tell whether another dock's tab is in front: Qt moves those behind out of the window."""
+    place = dock.geometry()
+    return place.right() < 0 or place.bottom() < 0
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:

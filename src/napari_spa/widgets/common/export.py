@@ -117,11 +117,18 @@ class ExportDialog(QDialog):
         numbered = any(kind in NUMBERED for kind in request.formats)
         for box in self.values.values():
             box.setEnabled(numbered)
-        possible = bool(request.formats and self.folder.text().strip())
-        possible = possible and (bool(request.values) or not numbered)
-        possible = possible and bool(self._called() or not self._single)
+        why_not = ""
+        if not request.formats:
+            why_not = "Choose what shall be written."
+        elif numbered and not request.values:
+            why_not = "Choose whether the numbers are of objects or of classes."
+        elif not self.folder.text().strip():
+            why_not = "Choose a folder."
+        elif self._single and not self._called():
+            why_not = "Write a name without a folder in it."
+        possible = not why_not
         there = existing(request, self._called(), single=self._single) if possible else []
-        self.there.setText(_in_words(there))
+        self.there.setText(why_not or _in_words(there))
         self.rename.setVisible(bool(there))
         self.start.set_texts(f"Replace {counted(len(there), 'file')}" if there else "Export")
         self.start.setEnabled(possible)

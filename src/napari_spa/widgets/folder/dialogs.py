@@ -34,7 +34,7 @@ _WAYS: dict[Way, tuple[str, str]] = {
     "prompts": ("Click where a table says", "CSV columns: image, object, row, col, label."),
     "masks": ("Refine rough masks", "A folder of label images with the names of the images."),
 }
-DOUBTFUL = 0.25
+_REVIEW_BELOW = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,14 @@ class BatchDialog(QDialog):
         self.path = QLineEdit()
         self.path.setPlaceholderText("Choose a file")
         self.browse = tip_button("Browse…", narrow=True)
-        self.doubtful = QDoubleSpinBox()
-        self.doubtful.setRange(0.0, 1.0)
-        self.doubtful.setSingleStep(0.05)
-        self.doubtful.setValue(DOUBTFUL)
-        self.doubtful.setToolTip("0: review everything. 1: review nothing but failures.")
+        self.review_below = QDoubleSpinBox()
+        self.review_below.setRange(0.0, 1.0)
+        self.review_below.setSingleStep(0.05)
+        self.review_below.setValue(_REVIEW_BELOW)
+        self.review_below.setToolTip(
+            "Objects whose expected Dice is lower are put on the review list.\n"
+            "1: everything. 0: nothing but failures."
+        )
         self.workers = FocusRingSpinBox()
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setToolTip("Each process loads the model once.")
@@ -86,7 +89,9 @@ class BatchDialog(QDialog):
         way = next(way for way, button in self.ways.items() if button.isChecked())
         text = self.path.text().strip()
         path = Path(text) if text and way != "auto" else None
-        return BatchOptions(way, path, self.doubtful.value(), self.workers.value())
+        return BatchOptions(
+            way, path, round(1 - self.review_below.value(), 2), self.workers.value()
+        )
 
     def show_effort(self, words: str, *, possible: bool) -> None:
         """Say what it would take, or why it cannot be done."""
@@ -112,7 +117,7 @@ class BatchDialog(QDialog):
         row.addWidget(self.browse)
         layout.addWidget(self.where)
         form = QFormLayout()
-        form.addRow("Review objects more uncertain than", self.doubtful)
+        form.addRow("Review objects below a Dice of", self.review_below)
         form.addRow("Processes at once", self.workers)
         layout.addLayout(form)
         layout.addWidget(self.effort)

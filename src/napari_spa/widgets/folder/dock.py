@@ -93,6 +93,7 @@ class FolderDock(QWidget):
         parts.list.chosen.connect(controller.go)
         parts.note.editingFinished.connect(self._on_note)
         parts.retry.clicked.connect(controller.saver.try_again)
+        parts.tools.clicked.connect(self._show_refine_dock)
         parts.apply.clicked.connect(self._on_apply)
         parts.export.clicked.connect(self._on_export)
         parts.cancel.clicked.connect(jobs.cancel)
@@ -142,6 +143,8 @@ class FolderDock(QWidget):
         found.places.stay()
         self._refine_dock = found
         found.released.connect(self.controller.leave)
+        found.places.toggled.connect(self._words_due.start)
+        found.controller.masked.connect(self._on_masked)
         return found
 
     def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
@@ -192,6 +195,16 @@ class FolderDock(QWidget):
 
     def _on_export(self) -> None:
         self.jobs.ask_export(self)
+
+    def _show_refine_dock(self, _: bool = False) -> None:
+        if self._refine_dock is not None and not self._refine_dock.closed:
+            self._refine_dock.places.bring_forward()
+
+    def _on_masked(self, _: object) -> None:
+        """Show what can be chosen where the list is in front of it: one tab for both docks."""
+        refine_dock = self._refine_dock
+        if refine_dock is not None and refine_dock.places.is_behind(self):
+            self._show_refine_dock()
 
     def _target(self) -> str | None:
         """Return the image that a note or flag is about."""
@@ -260,9 +273,14 @@ class FolderDock(QWidget):
         parts.apply.setEnabled(not busy)
         parts.export.setEnabled(not busy)
         shown = controller.current is not None
+        parts.tools.setVisible(shown and self._refine_is_hidden())
         for action, button in parts.action_buttons.items():
             button.setEnabled(bool(controller.items) if action.endswith("_image") else shown)
         self._show_note()
+
+    def _refine_is_hidden(self) -> bool:
+        dock = self._refine_dock
+        return dock is not None and not dock.closed and dock.places.hidden
 
     def _show_note(self) -> None:
         name, note = self._target(), self.parts.note
@@ -343,6 +361,8 @@ class FolderDock(QWidget):
         self.store.close()
         if self._refine_dock is not None and not self._refine_dock.closed:
             self._refine_dock.released.disconnect(self.controller.leave)
+            self._refine_dock.places.toggled.disconnect(self._words_due.start)
+            self._refine_dock.controller.masked.disconnect(self._on_masked)
         self.jobs.close()
         self.thumbnails.close()
         lost = self.controller.close()

@@ -206,7 +206,7 @@ class FolderJobs(QObject):
     def _on_progressed(self, share: float, message: str) -> None:
         if self.busy and not self._stopping:
             self._share = share
-            self.running.emit(f"{self._what}: {message}" if message else self._what, share)
+            self.running.emit(f"{self._what}: {message}" if message else f"{self._what}…", share)
 
     def _on_finished(self, result: Any) -> None:
         then, self._then = self._then, None

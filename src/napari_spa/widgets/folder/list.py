@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Thumbnail = Callable[[ProjectItem], NDArray[np.uint8] | None]
 
-_GAP, _SHOWN_ROWS, _FEWEST_ROWS = 5, 6, 2
+_GAP, _SHOWN_ROWS, _FEWEST_ROWS = 5, 3, 2
 _MOVES = {Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End}
 _LOOK = "QListView { border: 2px solid transparent; padding: 0px; }"
 
@@ -100,7 +100,7 @@ class FolderList(QListView):
             self.scheduleDelayedItemsLayout()
 
     def sizeHint(self) -> QSize:
-        """Return the size of about six rows."""
+        """Return the size of a few rows; the list takes what the other parts leave."""
         return QSize(320, self._height(_SHOWN_ROWS))
 
     def minimumSizeHint(self) -> QSize:

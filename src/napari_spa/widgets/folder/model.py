@@ -162,7 +162,7 @@ def second_line(item: ProjectItem) -> str:
     if item.objects:
         words.append(counted(item.objects, "object"))
     if item.uncertainty is not None:
-        words.append(f"Dice about {1 - item.uncertainty:.2f}")
+        words.append(f"Dice {1 - item.uncertainty:.2f}")
     return " · ".join(words)
 
 

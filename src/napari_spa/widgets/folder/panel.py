@@ -48,7 +48,7 @@ _ACTIONS = {
 
 
 class FolderPanel(QWidget):
-    """All the parts, one under the other, in a column that scrolls."""
+    """All the parts, one under the other: a column that scrolls, and what is done to all images."""
 
     def __init__(self, thumbnail: Thumbnail) -> None:
         super().__init__()
@@ -81,6 +81,8 @@ class FolderPanel(QWidget):
         self._answers.setContentsMargins(0, 0, 0, 0)
         tip = "Write what could not be written, for example after freeing space."
         self.retry = tip_button("Save again", tip=tip)
+        tip = "Objects are refined in the dock SPA Refine, which is hidden."
+        self.tools = tip_button("SPA Refine is hidden: show it", "Show SPA Refine", tip=tip)
         tip = "Segment the pending images in the background."
         self.apply = tip_button("Apply my profile to the rest…", "Apply to the rest…", tip=tip)
         tip = "Write labels, masks, tables or logs for other programs."
@@ -138,9 +140,9 @@ class FolderPanel(QWidget):
         self.retry.setVisible(shown)
 
     def set_running(self, words: str, share: float = 0.0) -> None:
-        """Show the progress of a batch or an export; no words hide it."""
-        for part in (self.running, self.progress, self.cancel):
-            part.setVisible(bool(words))
+        """Show the progress of a batch or an export in place of their buttons; no words hide it."""
+        self._offers.setVisible(not words)
+        self._work.setVisible(bool(words))
         self.running.setText(words)
         self.progress.setValue(round(share * PROGRESS_STEPS))
 
@@ -162,18 +164,20 @@ class FolderPanel(QWidget):
             self.question,
             self.answers,
             self.status,
+            self.tools,
             self.unsaved,
             self.retry,
-            even_row((2, 1), self.apply, self.export),
-            self.running,
-            row_of(self.progress, self.cancel, first_grows=True),
             spacing=6,
             margin=6,
             grows=self.pages,
         )
-        self._wrap(content)
+        self._offers = even_row((2, 1), self.apply, self.export)
+        bar = row_of(self.progress, self.cancel, first_grows=True)
+        self._work = column_of(self.running, bar)
+        # Under what scrolls: in sight whatever the height.
+        self._wrap(content, column_of(self._offers, self._work, margin=6))
 
-    def _wrap(self, content: QWidget) -> None:
+    def _wrap(self, content: QWidget, foot: QWidget) -> None:
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -183,7 +187,9 @@ class FolderPanel(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.setSpacing(0)
+        outer.addWidget(scroll, 1)
+        outer.addWidget(foot)
 
     def _fit_width(self) -> None:
         """Never be so narrow that a part is cut off."""

@@ -18,7 +18,7 @@ from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_pl
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreement, Disagreements
-from napari_spa.widgets.common.buttons import FocusRingCheckBox, NoWheelComboBox
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
 from napari_spa.widgets.common.layouts import tip_button, wrapped
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
@@ -56,6 +56,7 @@ class ProfilePresenter(QObject):
         self.comparison.changed.connect(bar.set_comparison)
         bar.chosen.connect(self.actions.choose)
         bar.menu_requested.connect(self._open_menu)
+        bar.names_requested.connect(self._open_names)
         bar.action_requested.connect(self.ask)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
@@ -197,7 +198,7 @@ class ProfilePresenter(QObject):
         profiles = self._profiles
         fitting = [entry for entry in profiles.entries if profiles.fits(entry)]
         self._bar.set_entries(profiles.entries, profiles.chosen, fitting)
-        self._bar.teach.setChecked(profiles.teaching)
+        self._bar.set_teaching(profiles.teaching)
         self._bar.set_words(*profiles.words())
 
     def _show_kind(self) -> None:
@@ -205,9 +206,9 @@ class ProfilePresenter(QObject):
         words, entry = self._unfamiliar(), self._profiles.entry
         self._bar.set_warning(words)
         if words and words != self._warned and self._controller.choosing:
-            name = "The preference" if entry is None else shortened(entry.name)
+            name = "what was learnt" if entry is None else shortened(entry.name)
             self._controller.status_message.emit(
-                f"{words} Switch Teach off in Options to keep {name} as it is."
+                f"{words} Switch Teach off to keep {name} as it is."
             )
             self._warned = words  # said once; it stays beside the switch
 
@@ -226,6 +227,10 @@ class ProfilePresenter(QObject):
     def _open_menu(self) -> None:
         self._profiles.refresh()  # other windows may have made some
         self._bar.open_menu(self.menu())
+
+    def _open_names(self) -> None:
+        self._profiles.refresh()
+        self._bar.open_menu(self._bar.names(self.menu(), self._window), self._bar.name)
 
     def _show_folder(self) -> None:
         chosen = self._profiles.chosen
@@ -261,6 +266,8 @@ class ProfileBar(QObject):
     compare_requested = Signal(object, str)
     hide_requested = Signal()  # the comparison shall be taken away
     teach_requested = Signal(bool)  # accepted objects shall teach the profile, or not
+    names_requested = Signal()  # the profiles shall be listed, by :meth:`open_names`
+    renamed = Signal()  # :attr:`name` says something else, and may want more room
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -275,6 +282,9 @@ class ProfileBar(QObject):
         )
         self.teach.setAccessibleDescription(self.teach.toolTip())
         self.teach.setChecked(True)
+        # Whose preference it is, in sight whichever tab is open.
+        self.name = FittingButton(parent=parent if isinstance(parent, QWidget) else None)
+        self.name.setAccessibleName("Profile in use")
         self.words, self.warning, self.comparison_words = wrapped(), wrapped(), wrapped()
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.warning.hide()
@@ -286,11 +296,13 @@ class ProfileBar(QObject):
         row.addWidget(self.comparison_words, 1)
         row.addWidget(self.hide_comparison)
         self._paths: list[object] = []
+        self._entries: tuple[StoreEntry, ...] = ()
         self._current = 0
         self.combo.activated.connect(self._on_chosen)
         self.menu_button.clicked.connect(self.menu_requested)
         self.teach.clicked.connect(self.teach_requested)
         self.hide_comparison.clicked.connect(self.hide_requested)
+        self.name.clicked.connect(self.names_requested)
         self.set_entries((), None, ())
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
@@ -319,6 +331,28 @@ class ProfileBar(QObject):
         for place, entry in enumerate(entries, start=1):
             usable = entry in fitting or entry.path == chosen
             self._tell(place, entry, usable=usable)
+        self._entries = tuple(entries)
+        self._say_whose()
+
+    def set_teaching(self, on: bool) -> None:
+        """Show whether accepted objects teach the profile."""
+        self.teach.setChecked(on)
+        self._say_whose()
+
+    def _say_whose(self) -> None:
+        """Say on the button whose preference is used, and whether it is taught."""
+        teaching, entry = self.teach.isChecked(), None
+        if self._current > 0:
+            entry = self._entries[self._current - 1]
+        names = [NONE] if entry is None else list(dict.fromkeys((full_name(entry), entry.name)))
+        mark = "⚠ " if self.warning.text() else ""
+        rest = " ▾" if teaching else ", not taught ▾"
+        self.name.set_texts(*(f"{mark}{name}{rest}" for name in names))
+        taught = "Accepted objects teach it." if teaching else "Teach is off: it stays as it is."
+        about = (names[0], self.words.toolTip(), taught, self.warning.text())
+        self.name.setToolTip("\n".join(filter(None, about)))
+        self.name.setAccessibleDescription(self.name.toolTip())
+        self.renamed.emit()
 
     def _tell(self, place: int, entry: StoreEntry, *, usable: bool) -> None:
         model = self.combo.model()
@@ -335,11 +369,13 @@ class ProfileBar(QObject):
         self.words.setToolTip(full)
         self.words.setAccessibleName(brief)
         self.words.setAccessibleDescription(full)
+        self._say_whose()
 
     def set_warning(self, words: str) -> None:
         """Say how the image differs from those that taught the profile; empty hides it."""
         self.warning.setText(words)
         self.warning.setVisible(bool(words))
+        self._say_whose()
 
     def set_comparison(self, found: Disagreement | None) -> None:
         """Say how two profiles disagree; None hides it."""
@@ -358,10 +394,35 @@ class ProfileBar(QObject):
 
     # ------------------------------------------------------------------ the menu
 
-    def open_menu(self, menu: QMenu) -> None:
+    def open_menu(self, menu: QMenu, button: QWidget | None = None) -> None:
         """Open a menu under its button."""
+        button = button or self.menu_button
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(self.menu_button.mapToGlobal(self.menu_button.rect().bottomLeft()))
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def names(self, manage: QMenu, parent: QWidget | None = None) -> QMenu:
+        """Make the menu of the profiles; ``manage`` is what can be done with the one in use."""
+        menu = QMenu(parent)
+        menu.setFont(self.menu_button.font())
+        model = self.combo.model()
+        for place in range(self.combo.count()):
+            action = QAction(self.combo.itemText(place).replace("&", "&&"), menu)
+            item = model.item(place) if isinstance(model, QStandardItemModel) else None
+            action.setEnabled(item is None or item.isEnabled())
+            if place < len(self._paths):
+                action.setCheckable(True)
+                action.setChecked(place == self._current)
+            action.triggered.connect(partial(self._on_named, place))
+            menu.addAction(action)
+        menu.addSeparator()
+        teach = QAction("Teach it what is accepted", menu)
+        teach.setCheckable(True)
+        teach.setChecked(self.teach.isChecked())
+        teach.triggered.connect(self.teach_requested)
+        menu.addAction(teach)
+        manage.setTitle("Manage")
+        menu.addMenu(manage)
+        return menu
 
     def menu(
         self,
@@ -412,6 +473,9 @@ class ProfileBar(QObject):
         else:
             self.combo.setCurrentIndex(self._current)
             self.action_requested.emit("new")
+
+    def _on_named(self, place: int, _: bool = False) -> None:
+        self._on_chosen(place)
 
     def _on_action(self, action: str, _: bool = False) -> None:
         self.action_requested.emit(action)

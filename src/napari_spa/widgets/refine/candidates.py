@@ -198,12 +198,12 @@ class CandidateGrid(QWidget):
         self._room = width, height
         card, gap = self.cards[0], self._cells.spacing()
         many = len(self._order) > self._fewest
-        below = 0 if many else _CARD_GAP + card.toggle.sizeHint().height()
         fits: list[tuple[int, int]] = []
         for columns, rows in ((2, 3), (3, 2)) if many else ((2, 2),):
             wide = (width - (columns - 1) * gap) // columns
-            words = card.button.heightForWidth(wide) - card.button.side_at(wide)
-            side = (height - (rows - 1) * gap) // rows - words - below
+            # The words, the switch, and what the style adds around them.
+            words = card.heightForWidth(wide) - card.button.side_at(wide)
+            side = (height - (rows - 1) * gap) // rows - words
             fits.append((min(side, wide), columns))
         side, columns = max(fits)
         self._cells.set_columns((columns, 2))

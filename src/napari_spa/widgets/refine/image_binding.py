@@ -8,7 +8,11 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.controller import HINT_START, AnnotationController
+from napari_spa.viewer.annotation.controller import (
+    HINT_OPEN,
+    HINT_START,
+    AnnotationController,
+)
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
@@ -68,6 +72,7 @@ class ImageBinding(QObject):
         viewer.layers.selection.events.active.connect(self._on_layers)
         viewer.dims.events.current_step.connect(self._on_slider)
         viewer.dims.events.order.connect(self._on_slider)
+        viewer.dims.events.axis_labels.connect(self._on_layers)
         self._target_due.start()
 
     def close(self) -> None:
@@ -80,6 +85,7 @@ class ImageBinding(QObject):
         viewer.layers.selection.events.active.disconnect(self._on_layers)
         viewer.dims.events.current_step.disconnect(self._on_slider)
         viewer.dims.events.order.disconnect(self._on_slider)
+        viewer.dims.events.axis_labels.disconnect(self._on_layers)
 
     # ------------------------------------------------------------------ asking
 
@@ -114,7 +120,10 @@ class ImageBinding(QObject):
         self._images = [x for x in self._controller.viewer.layers if isinstance(x, Image)]
         names = [image.name for image in self._images]
         options.set_layers(names, self._images.index(target) if target in self._images else -1)
+        status = self._parts.status
         if target is None:
+            if status.text() == HINT_START:
+                status.setText(HINT_OPEN)
             options.set_channels((), -1)
             self._parts.prompts.set_limits(0, 0)
         else:
@@ -135,6 +144,8 @@ class ImageBinding(QObject):
             return None
         if before is not None and annotated is not before and before.active is None:
             self._parts.status.setText(HINT_START)  # what was said is about another image
+        elif before is None and self._parts.status.text().endswith(HINT_OPEN):
+            self._parts.status.setText(HINT_START)
         self._recovery.look(annotated)
         self._controller.images.get_ready()
         suggestion = image.metadata.get("napari-spa", {})

@@ -204,6 +204,7 @@ class RefinePanel(QWidget):
     def set_stack(self, there: bool) -> None:
         """Offer what is for stacks, or hide it."""
         self.tabs.setTabVisible(STACK, there)
+        self._fit_due.start()  # the profile's name has more room, or less
 
     def _compose(self) -> None:
         below = QWidget()
@@ -222,7 +223,13 @@ class RefinePanel(QWidget):
             ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
         ):
             self.tabs.addTab(_page(parts), title)
-        self.tabs.setCornerWidget(self.help)
+        corner = QWidget()
+        row = QHBoxLayout(corner)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.profile.name)
+        row.addWidget(self.help)
+        self.tabs.setCornerWidget(corner)
+        self.profile.renamed.connect(self._fit_due.start)
         self.options.fold.set_open(True)
         self.set_stack(False)
         running = QWidget()
@@ -271,6 +278,7 @@ class RefinePanel(QWidget):
         for page in map(self.tabs.widget, range(self.tabs.count())):
             if isinstance(page, QScrollArea) and (content := page.widget()) is not None:
                 page.setMinimumWidth(content.minimumSizeHint().width() + _SCROLL_BAR)
+        self._fit_name()
         height = self._height(self.figures, _LONGEST_FIGURES, 2)
         self.now.setFixedHeight(max(height, self.cancel.sizeHint().height()))
         self.status.setFixedHeight(self._height(self.status, HINT_CHOOSE, 3))
@@ -281,6 +289,14 @@ class RefinePanel(QWidget):
             height = part.heightForWidth(width)
             room -= _PAGE_GAP + (height if height > 0 else part.sizeHint().height())
         self.grid.fit(width, room)
+
+    def _fit_name(self) -> None:
+        """Give the profile's name the room that the tabs leave."""
+        name, bar = self.profile.name, self.tabs.tabBar()
+        taken = 0 if bar is None else bar.sizeHint().width()
+        room = self.tabs.width() - taken - self.help.sizeHint().width() - 2 * _PAGE_GAP
+        name.setFixedWidth(max(0, min(name.sizeHint().width(), room)))
+        name.setHidden(room < name.minimumSizeHint().width())
 
     def _height(self, label: QLabel, text: str, lines: int) -> int:
         """Return how high a label as wide as all of this is for a text, and for so many lines."""
