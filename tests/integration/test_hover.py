@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from napari_spa.errors import Cancelled
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.embedder import Embedder
@@ -61,16 +62,64 @@ def test_a_resting_pointer_shows_what_a_click_would_start(dock, qtbot):
     assert not outlines(dock)
 
 
-def test_nothing_is_encoded_for_it(dock, qtbot, monkeypatch):
+@pytest.fixture
+def encoded(monkeypatch):
+    """Return the views that are encoded, as they are."""
+    views, fresh = [], Embedder._fresh
+
+    def watched(self, sampler, some):
+        views.extend(some)
+        return fresh(self, sampler, some)
+
+    monkeypatch.setattr(Embedder, "_fresh", watched)
+    return views
+
+
+def test_it_is_drawn_before_anything_is_encoded_for_the_click(dock, qtbot, encoded):
     dock.controller.get_ready()
     dock.controller.images.annotate(dock.controller.target())
-    rest(dock, NEXT)  # nothing is encoded yet
+    rest(dock, NEXT)  # no image is set yet
     qtbot.wait(300)
     assert not outlines(dock)
+    assert not encoded
     click(qtbot, dock, FIRST)
-    monkeypatch.setattr(Embedder, "_fresh", lambda *_: pytest.fail("it was encoded"))
+    encoded.clear()
+    known = []
+    dock.controller.current.prompts.show_outline = lambda *_: known.append(len(encoded))
     rest(dock, NEXT)
-    qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(encoded), timeout=10_000)
+    assert known[-1] == 0
+
+
+def test_a_click_where_the_pointer_rested_encodes_nothing(encoded):
+    def accepted():
+        session = RefinementSession(load_model(), config=EngineConfig(samples=12))
+        session.set_image(data.coins())
+        session.start([FIRST])
+        session.accept()
+        return session
+
+    here, there = accepted(), accepted()
+    plain = here.start([NEXT])
+    encoded.clear()
+    there.look_ahead(NEXT)
+    assert encoded
+    encoded.clear()
+    ahead = there.start([NEXT])
+    assert not encoded
+    np.testing.assert_array_equal(ahead.probability, plain.probability)
+
+
+def test_looking_ahead_ends_where_it_is_stopped(encoded):
+    session = RefinementSession(load_model())
+    session.set_image(data.coins())
+
+    def stop(*_):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        session.look_ahead(NEXT, progress=stop)
+    assert not encoded
 
 
 def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):
@@ -81,7 +130,11 @@ def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):
         qtbot.wait(300)
         return bool(outlines(dock))
 
-    assert shown()
+    def comes():
+        rest(dock, NEXT)
+        qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=10_000)
+
+    comes()
     assert not shown(FIRST)  # a correction
     assert not shown(is_dragging=True)
     dock._actions()["brush"]()
@@ -94,11 +147,11 @@ def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):
     assert not shown()
     assert not dock.store.load().hover
     dock._actions()["hover"]()
-    assert shown()
+    comes()
     dock.controller.accept()
     assert not outlines(dock)
     assert not shown(FIRST)  # a click selects it
-    assert shown()
+    comes()
 
 
 def test_it_is_as_rough_as_one_look_and_leaves_the_session_alone():

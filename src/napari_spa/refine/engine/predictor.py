@@ -251,6 +251,26 @@ class SpaPredictor:
         return outline_in(self.spa, windows, click, self.config.framing, expected)
 
     @computing
+    def look_ahead(
+        self, click: Click, expected: SizePrior | None = None, progress: Progress = silent
+    ) -> None:
+        """Encode the windows that a click would have looked at; ``progress`` may cancel.
+
+        Nothing for a model that sees whole images: it waits too long for one.
+        """
+        if self.spa.config.rules.frame != "window":
+            return
+
+        def see(views: Sequence[FieldOfView]) -> Windows:
+            for view in views:  # one by one: a click that comes meanwhile does not wait for all
+                progress(0.0, "looking ahead")
+                self._see([view])
+            return self._see(views)
+
+        framing, prompts = self.config.framing, Prompts((click,))
+        frame_prompts(self.spa, self.sampler, prompts, framing, see=see, expected=expected)
+
+    @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
         """Put the embedding of another image's view into the cache, where there is one.
 

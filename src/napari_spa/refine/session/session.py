@@ -503,6 +503,15 @@ class RefinementSession:
         click = check_click(point, 1, self.sampler.shape)
         return self._predictor.outline_at(click, self.expected)
 
+    def look_ahead(self, point: tuple[float, float], *, progress: Progress = silent) -> None:
+        """Encode what a click would have looked at, so that ``start`` there is quick.
+
+        The object that starts is the same; so is all else of the session.
+        """
+        self._need_image()
+        click = check_click(point, 1, self.sampler.shape)
+        self._predictor.look_ahead(click, self.expected, progress)
+
     def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_spa.errors import SpaError
+from napari_spa.errors import Cancelled, SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import DisplaySettings, click_in_plane, shown_plane
@@ -139,7 +139,8 @@ class HoverPreview(QObject):
     """Draw what a click at the pointer would start, from what is encoded already.
 
     Only where a click would start an object, never while something runs, and never in blind
-    mode: the outline would tell what is recommended.
+    mode: the outline would tell what is recommended.  Once it is drawn, what the click would have
+    looked at is encoded, as long as the pointer rests.
     """
 
     def __init__(self, controller: AnnotationController, gestures: CanvasGestures) -> None:
@@ -192,16 +193,23 @@ class HoverPreview(QObject):
         def job(_: JobHandle) -> tuple[DoubleArray, ...]:
             return session.outline_at(point) if number == self._latest else ()
 
-        self._controller.worker.submit_idle(
-            job, partial(self._show, number, annotated, plane), queued=True
-        )
+        def show(lines: tuple[DoubleArray, ...]) -> None:
+            if number != self._latest:
+                return
+            if lines:
+                self._drawn = annotated
+                annotated.prompts.show_outline(lines, plane)
+            self._controller.worker.submit_idle(ahead, queued=True)
 
-    def _show(
-        self, number: int, annotated: AnnotatedImage, plane: Plane, lines: tuple[DoubleArray, ...]
-    ) -> None:
-        if number == self._latest and lines:
-            self._drawn = annotated
-            annotated.prompts.show_outline(lines, plane)
+        def ahead(handle: JobHandle) -> None:
+            def go_on(_share: float, _message: str) -> None:
+                handle.check()
+                if number != self._latest:
+                    raise Cancelled("the pointer moved on.")
+
+            session.look_ahead(point, progress=go_on)
+
+        self._controller.worker.submit_idle(job, show, queued=True)
 
     def _place(self) -> Place | None:
         """Return where a click would start an object in what the session sees; None elsewhere."""
