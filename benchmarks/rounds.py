@@ -6,10 +6,10 @@
     python benchmarks/rounds.py --chunks        # also which decoder chunk is quickest
 
 All figures are medians; seconds of a core count what all threads computed, and not what other
-programs took.  *Hovered* is where the pointer rested before the click.  Both sides of a ratio come from the same run, the same weights
-and the same machine.  The least is the operations of our round over the rate at which the
-same threads multiply large matrices, or its bytes over the rate at which they copy, whichever
-takes longer: weights once, each map written once and read once.
+programs took.  *Hovered* is where the pointer rested before the click.  Both sides of a ratio
+come from the same run, the same weights and the same machine.  The least is the operations of our
+round over the rate at which the same threads multiply large matrices, or its bytes over the rate
+at which they copy, whichever takes longer: weights once, each map written once and read once.
 """
 
 from __future__ import annotations
