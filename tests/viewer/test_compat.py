@@ -45,6 +45,17 @@ def test_what_is_spared_is_found_after_a_search(old):
     assert kept() is None
 
 
+def test_a_search_can_wait_for_the_next(old):
+    kept = dropped(old)
+    with old.search_later():
+        old.search()
+    gc.collect()
+    assert kept() is not None
+    old.search()
+    gc.collect()
+    assert kept() is None
+
+
 def test_what_someone_else_spares_stays_so(old):
     gc.freeze()
     old.spare()

@@ -152,7 +152,7 @@ class OldObjects:
     """
 
     def __init__(self) -> None:
-        self._spared = False
+        self._spared = self._later = False
 
     def spare(self) -> None:
         """Look at nothing again that is there now, unless someone else spares what they want."""
@@ -162,9 +162,18 @@ class OldObjects:
 
     def search(self, _: object = None) -> None:
         """Look at everything again."""
-        if self._spared:
+        if self._spared and not self._later:
             gc.unfreeze()
             self._spared = False
+
+    @contextmanager
+    def search_later(self) -> Iterator[None]:
+        """Remove layers without a search, which napari waits for: the next one finds them."""
+        self._later = True
+        try:
+            yield
+        finally:
+            self._later = False
 
     @contextmanager
     def imported(self) -> Iterator[None]:

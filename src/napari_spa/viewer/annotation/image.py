@@ -14,6 +14,7 @@ from napari_spa.refine.annotation.annotation import Annotation, Overlap
 from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
+from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
 from napari_spa.viewer.layers.planes import (
@@ -503,7 +504,8 @@ class AnnotatedImage:
         other.drop()
         free = saved or other.empty
         if other.image.ndim != self.image.ndim:
-            other.remove_layers(mask=free)
+            with old_objects.search_later():
+                other.remove_layers(mask=free)
             return
         # napari draws the list again after each change; after several at once, once.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
