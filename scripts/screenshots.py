@@ -16,9 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# The pictures' work is no one's work: keep it out of the user's folders.
-for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
-    os.environ[_name] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
+
+def forget() -> None:
+    """Use new folders: the pictures' work is no one's, and none is offered to the next one."""
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        os.environ[name] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
+
+
+forget()
 
 import napari
 import numpy as np
@@ -206,6 +211,7 @@ def shoot_tabs(viewer: napari.Viewer, dock: RefineDock, folder: Path, name: str)
 
 def shoot_sample(sample: str, size: tuple[int, int], folder: Path) -> None:
     """Save the states of the dock on a sample in a window of a size."""
+    forget()
     viewer, name = napari.Viewer(title="napari-spa"), f"{sample}-{size[0]}"
     viewer.open_sample("napari-spa", sample)
     dock = open_dock(viewer)
@@ -225,10 +231,22 @@ def shoot_sample(sample: str, size: tuple[int, int], folder: Path) -> None:
         save(viewer, folder / f"{name}-blind.png")
         dock.store.save(blind=False)
         dock.controller.discard()
-        viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
-        settle(2)
-        save(viewer, folder / f"{name}-both-docks.png")
+        shoot_both(viewer, dock, folder / f"{name}-both-docks.png")
     viewer.close()
+
+
+def shoot_both(viewer: napari.Viewer, dock: RefineDock, path: Path) -> None:
+    """Save the window with both docks, a folder open and an object in it."""
+    _, folder_dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
+    source = Path(tempfile.mkdtemp(prefix="napari-spa-images-"))
+    for number, image in enumerate((data.immunohistochemistry(), data.retina(), data.coins())):
+        io.imsave(source / f"image-{number}.png", image, check_contrast=False)
+    folder_dock.open_folder(source)
+    wait(lambda: folder_dock.controller.current is not None)
+    settle(2)
+    save(viewer, path)
+    do(dock, lambda: dock.prompt_controller.click((230.0, 250.0)))
+    save(viewer, path.with_stem(f"{path.stem}-click"))
 
 
 def play_states(folder: Path) -> None:
