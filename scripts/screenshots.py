@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 
-def forget() -> None:
+def forget(*folders: str) -> None:
     """Use new folders: the pictures' work is no one's, and none is offered to the next one."""
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
-        os.environ[name] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
+    for name in folders:
+        os.environ[f"XDG_{name}_HOME"] = tempfile.mkdtemp(prefix="napari-spa-screenshots-")
 
 
-forget()
+forget("CACHE", "CONFIG", "DATA", "STATE")
 
 import napari
 import numpy as np
@@ -211,7 +211,7 @@ def shoot_tabs(viewer: napari.Viewer, dock: RefineDock, folder: Path, name: str)
 
 def shoot_sample(sample: str, size: tuple[int, int], folder: Path) -> None:
     """Save the states of the dock on a sample in a window of a size."""
-    forget()
+    forget("DATA", "STATE")
     viewer, name = napari.Viewer(title="napari-spa"), f"{sample}-{size[0]}"
     viewer.open_sample("napari-spa", sample)
     dock = open_dock(viewer)
@@ -237,6 +237,7 @@ def shoot_sample(sample: str, size: tuple[int, int], folder: Path) -> None:
 
 def shoot_both(viewer: napari.Viewer, dock: RefineDock, path: Path) -> None:
     """Save the window with both docks, a folder open and an object in it."""
+    viewer.layers.clear()
     _, folder_dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
     source = Path(tempfile.mkdtemp(prefix="napari-spa-images-"))
     for number, image in enumerate((data.immunohistochemistry(), data.retina(), data.coins())):

@@ -1,7 +1,16 @@
-"""What runs in the folder dock is said; Cancel answers at once and is not talked over."""
+"""What runs in the folder dock is said, and Cancel answers at once; fields follow the font."""
 
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.panel import FolderPanel
+
+
+def test_what_is_typed_is_as_large_as_what_is_read(qtbot):
+    parts = FolderPanel(lambda item: None)
+    qtbot.addWidget(parts)
+    font = parts.summary.font()
+    font.setPointSizeF(2 * font.pointSizeF())
+    parts.summary.setFont(font)
+    assert parts.text.font() == parts.note.font() == parts.list.font() == font
 
 
 class Controller:

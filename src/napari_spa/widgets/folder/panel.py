@@ -196,9 +196,11 @@ class FolderPanel(QWidget):
         self._scroll.setMinimumWidth(self._content.minimumSizeHint().width() + 18)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Write the list in the font that napari gives to labels."""
+        """Write the list and the fields in the font that napari gives to labels."""
         if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
             self.list.set_font(self.summary.font())
+            for field in (self.text, self.note):
+                field.setFont(self.summary.font())
             # Only now is it known how wide napari's style makes the parts.
             QTimer.singleShot(0, self._fit_width)
         return super().eventFilter(watched, event)
