@@ -8,6 +8,7 @@ from skimage import data
 from napari_spa.core.mixture import fit_size_prior
 from napari_spa.core.types import Box, Click, LocalMask, Prompts
 from napari_spa.io.models.load import load_model
+from napari_spa.refine.engine import framing
 from napari_spa.refine.engine.alternatives import Option
 from napari_spa.refine.engine.config import FramingConfig
 from napari_spa.refine.engine.embedder import encode_windows
@@ -150,6 +151,29 @@ def test_expecting_a_size_turns_the_view_to_what_is_so_large():
         if radius == 6:  # the gland stays on offer
             assert any(other.area > 4000 for other in framed.hypotheses)
     assert sides[6] < 100 < sides[75]
+
+
+def test_memory_does_not_overrule_what_was_found_again_best(monkeypatch):
+    spa = load_model("spa-tiny", device="cpu").spa
+    sampler, prompts = ImageSampler(data.camera()[:256, :256]), Prompts((Click(128.0, 128.0),))
+    middle = prompts.clicks[0]
+
+    def seen(side):
+        mask = np.zeros((64, 64), bool)
+        mask[16:48, 16:48] = True
+        return WindowPrediction(FieldOfView.around(128, 128, side), mask, 0.9)
+
+    both = [seen(120), seen(16)]
+
+    def looks(*_):
+        return framing._Looks([middle, middle], both, both, [0.5, 0.4])
+
+    monkeypatch.setattr(framing, "_look_again", looks)
+    small = fit_size_prior([both[1].area] * 9, [1.0] * 9)
+    for expected in (None, small):
+        framed = frame_prompts(spa, sampler, prompts, FramingConfig(), expected=expected)
+        assert framed.view == both[0].view
+    assert small.likelihood(both[0].area) < 0.01
 
 
 def test_what_a_window_gives_does_not_depend_on_the_number_of_threads():

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 _SAME_OBJECT = 0.5
 """IoU above which two masks show the same object."""
-_SAME_SIZE = 0.6
-"""IoU above which what memory speaks for is the object that was found without it."""
 _STEPS, _CELLS, _NEARLY = 4, 8, 0.15
 """Windows around a picked mask have sides that are so many to an octave, and middles in steps of
 so small a part of them; one whose edges lie within this share of a view that was encoded is it."""
@@ -110,17 +108,12 @@ def frame_prompts(
     predictions = predictions_in(spa, see, views, prompts)
     step(0.4)
     seen = rank_predictions(_chunks(predictions, len(predictions) // len(views)), config, expected)
-    looks = _look_again(spa, see, sampler, seen, prompts, config, expected)
+    looks = _look_again(spa, see, sampler, seen, prompts, config)
     step(0.8)
     alone, clicked, scores = looks.alone, looks.clicked, np.array(looks.scores)
     index = int(np.argmax(scores))
     found = _without_specks([*clicked, *predictions], clicked[index].area)
     others = _hypotheses(found, config, expected)
-    if expected is not None:
-        likelier = clicked[int(np.argmax(likelihoods(clicked, expected, config) * scores))]
-        # Memory decides which object is meant, not how its view is cut.
-        if likelier.iou(alone[index]) < _SAME_SIZE:
-            return Framed(likelier.view, None, others)
     asked = _whole(spa, see, clicked[index], prompts, sampler)
     if asked.iou(alone[index]) >= _SAME_OBJECT:
         return Framed(asked.view, None, others)
@@ -144,21 +137,16 @@ def _look_again(
     seen: Sequence[RankedPrediction],
     prompts: Prompts,
     config: FramingConfig,
-    expected: SizePrior | None,
 ) -> _Looks:
     """Look at each object once more: alone, centred, asked for by its own middle.
 
     What could hardly count for more than the best so far is spared.
     """
-    looks, weighed = _Looks([], [], [], []), [0.0]
-    likely = likelihoods([ranked.prediction for ranked in seen], expected, config)
+    looks = _Looks([], [], [], [])
     for start in range(0, len(seen), _TOGETHER):
-        best, fitting = max(looks.scores, default=-1.0), max(weighed)
+        best = max(looks.scores, default=-1.0)
         some = [
-            ranked
-            for ranked, size in zip(seen[start:][:_TOGETHER], likely[start:], strict=False)
-            if config.spared * ranked.at_best > best
-            or config.spared * ranked.at_best * size > fitting
+            ranked for ranked in seen[start:][:_TOGETHER] if config.spared * ranked.at_best > best
         ]
         if not some:
             continue
@@ -167,7 +155,6 @@ def _look_again(
         alone = ask(spa, windows, [(middle,) for middle in middles])
         scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
         clicked = ask(spa, windows, [prompts.clicks] * len(some))
-        weighed += (likelihoods(clicked, expected, config) * scores).tolist()
         looks.middles.extend(middles)
         looks.alone.extend(alone)
         looks.clicked.extend(clicked)
