@@ -168,6 +168,7 @@ def play_stack(folder: Path) -> None:
     viewer = napari.Viewer(title="napari-spa")
     viewer.open_sample("napari-spa", "ct")
     dock = open_dock(viewer)
+    dock.profiles.actions.choose(None)  # Ana draws optic discs
     image = dock.controller.target()
     click = image.metadata["napari-spa"]["first_click"]
     world = tuple(image.data_to_world(click))
@@ -179,7 +180,7 @@ def play_stack(folder: Path) -> None:
     dock.propagation.propagate("both")
     settle(0.2)
     wait(lambda: not dock.controller.busy)
-    dock.propagation.go(int(click[0]) + 4)
+    dock.propagation.go(int(click[0]) + 2)
     save(viewer, folder / "stack-propagated.png")
     grab(dock.parts.stack, folder / "stack-strip.png")
     do(dock, lambda: dock.propagation.propagate_one(1))

@@ -345,7 +345,7 @@ class ProfileBar(QObject):
         if self._current > 0:
             entry = self._entries[self._current - 1]
         names = [NONE] if entry is None else list(dict.fromkeys((full_name(entry), entry.name)))
-        mark = "⚠ " if self.warning.text() else ""
+        mark = "⚠ " if entry is not None and self.warning.text() else ""
         rest = " ▾" if teaching else ", not taught ▾"
         self.name.set_texts(*(f"{mark}{name}{rest}" for name in names))
         taught = "Accepted objects teach it." if teaching else "Teach is off: it stays as it is."
