@@ -43,10 +43,12 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
         None,
     )
     path = Path(made["path"])
-    ProfileStore().save(replace(PreferenceProfile.load(people[0]), task="optic cup"), path)
+    ana = replace(PreferenceProfile.load(people[0]), task="optic cup", corrected=3)
+    ProfileStore().save(ana, path)
     (listed,) = run("profile", "list", "--json").json["profiles"]
     assert listed["path"] == str(path)
     assert (listed["name"], listed["picks"], listed["problem"]) == ("Ana", 2, None)
+    assert listed["corrected"] == 3
     shown = run("profile", "show", "ana", "--json").json
     assert shown["growth"] == pytest.approx(0.2)
     assert shown["model"]["sha256"]
@@ -55,7 +57,7 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
     assert (renamed["name"], renamed["task"], renamed["path"]) == ("Anna", "optic cup", str(path))
     answer = run("profile", "reset", "Anna", "--json")
     assert answer.json["picks"] == 0
-    assert "2 picks on 1 image forgotten" in answer.err
+    assert "2 picks and 3 corrected objects on 1 image forgotten" in answer.err
     table = run("profile", "list").out
     assert "Anna" in table
     assert str(path) in table

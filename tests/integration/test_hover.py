@@ -1,5 +1,7 @@
 """The outline under a resting pointer: of what a click would start, and only then."""
 
+from threading import Event
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,6 +122,36 @@ def test_looking_ahead_ends_where_it_is_stopped(encoded):
     with pytest.raises(Cancelled):
         session.look_ahead(NEXT, progress=stop)
     assert not encoded
+
+
+def test_looking_ahead_ends_when_the_pointer_moves_or_something_is_asked(dock, qtbot, monkeypatch):
+    click(qtbot, dock, FIRST)
+    begun, stopped = Event(), Event()
+
+    def look_ahead(_, point, *, progress):
+        begun.set()
+        for _ in range(2000):
+            try:
+                progress(0.0, "")
+            except Cancelled:
+                stopped.set()
+                raise
+            sleep(0.005)
+
+    monkeypatch.setattr(RefinementSession, "look_ahead", look_ahead)
+    for end in (
+        lambda: rest(dock, (NEXT[0], NEXT[1] + 1), is_dragging=True),
+        lambda: click(qtbot, dock, FIRST),
+        dock.controller.discard,
+        dock.release,
+    ):
+        rest(dock, NEXT)
+        qtbot.waitUntil(begun.is_set, timeout=10_000)
+        assert not stopped.is_set()
+        end()
+        qtbot.waitUntil(stopped.is_set, timeout=5_000)
+        begun.clear()
+        stopped.clear()
 
 
 def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):

@@ -41,6 +41,7 @@ def run_list(options: argparse.Namespace) -> int:
                 "task": entry.task,
                 "path": str(entry.path),
                 "picks": entry.picks,
+                "corrected": entry.corrected,
                 "images": entry.images,
                 "model": None if entry.model is None else entry.model.name,
                 "problem": entry.problem or None,
@@ -57,13 +58,14 @@ def run_list(options: argparse.Namespace) -> int:
             entry.name,
             entry.task or "-",
             str(entry.picks),
+            str(entry.corrected),
             str(entry.images),
             "-" if entry.model is None else entry.model.name,
             entry.problem or str(entry.path),
         ]
         for entry in entries
     ]
-    echo_table(["name", "task", "picks", "images", "model", "file"], rows)
+    echo_table(["name", "task", "picks", "corrected", "images", "model", "file"], rows)
     return 0
 
 

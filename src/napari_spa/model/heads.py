@@ -33,7 +33,7 @@ OFFSET_DEVIATION = 0.4  # initial deviation of a boundary offset, in units of th
 _TOKENS = 4
 _CACHED_ROWS = 192
 """Samples x rows of tokens per decoder chunk that stay in a CPU's cache (benchmarks/rounds.py);
-larger ones are also given fresh memory again and again, which took a fifth of their time."""
+for larger ones the allocator also fetches fresh memory in every round (docs/performance.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

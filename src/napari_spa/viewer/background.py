@@ -138,7 +138,8 @@ class Worker(QObject):
 
         What it gives is heard unless someone waits for another job by then.  It has a thread
         of its own, so that no one waits behind it, unless it is to be ``queued`` because it
-        must not run beside other jobs: then it has to be short.
+        must not run beside other jobs: then it has to be short, or to check often whether it is
+        wanted.
         """
         if self._closed.is_set() or (self.busy and not surely):
             return

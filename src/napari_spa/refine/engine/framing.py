@@ -237,11 +237,7 @@ def outline_in(
     from skimage.measure import find_contours  # slow to import
 
     predictions = ask(spa, windows, [(click,)] * len(windows.views))
-    ranked = rank_predictions([[one] for one in predictions], config, expected)
-    best = max(
-        ranked,
-        key=lambda one: one.merit * likelihoods([one.prediction], expected, config)[0],
-    ).prediction
+    best = rank_predictions([[one] for one in predictions], config, expected)[0].prediction
     if best.probability is None or not best.mask.any():
         return ()
     size = best.mask.shape[0]

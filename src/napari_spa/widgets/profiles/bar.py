@@ -266,7 +266,7 @@ class ProfileBar(QObject):
     compare_requested = Signal(object, str)
     hide_requested = Signal()  # the comparison shall be taken away
     teach_requested = Signal(bool)  # accepted objects shall teach the profile, or not
-    names_requested = Signal()  # the profiles shall be listed, by :meth:`open_names`
+    names_requested = Signal()  # the profiles shall be listed, in the menu of :meth:`names`
     renamed = Signal()  # :attr:`name` says something else, and may want more room
 
     def __init__(self, parent: QObject | None = None) -> None:
