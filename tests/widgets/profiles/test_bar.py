@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGridLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 
 from napari_spa.core.types import Region
 from napari_spa.io.models.identity import ModelIdentity
@@ -87,7 +87,7 @@ def test_whose_preference_it_is_and_whether_it_is_taught_is_on_the_button(bar):
     assert bar.name.toolTip().endswith("This image is of another kind.")
 
 
-def test_the_button_lists_the_profiles(bar):
+def test_the_button_lists_the_profiles(bar, qtbot):
     chosen, taught = [], []
     bar.chosen.connect(chosen.append)
     bar.teach_requested.connect(taught.append)
@@ -103,6 +103,9 @@ def test_the_button_lists_the_profiles(bar):
     actions["Ben <b>"].trigger()
     actions[teach].trigger()
     assert (chosen, taught) == ([BEN.path], [False])
+    bar.open_menu(menu, bar.name)
+    menu.close()
+    qtbot.waitUntil(lambda: not bar.window.findChildren(QMenu))  # nothing of it is left
 
 
 def test_the_menu_offers_what_is_possible(bar, qtbot):

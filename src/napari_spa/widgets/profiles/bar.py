@@ -421,6 +421,7 @@ class ProfileBar(QObject):
         teach.triggered.connect(self.teach_requested)
         menu.addAction(teach)
         manage.setTitle("Manage")
+        manage.setParent(menu, manage.windowFlags())  # and goes with it
         menu.addMenu(manage)
         return menu
 
