@@ -118,7 +118,7 @@ def run_merge(options: argparse.Namespace) -> int:
     check_json_file(options.output)
     loaded = [load_profile(name) for name in options.profiles]
     if len({path.resolve() for path, _ in loaded}) < len(loaded):
-        raise CallError("a profile is given twice; its picks would count twice.")
+        raise CallError("a profile is given twice; it would count twice.")
     read = {f"profile {profile.name}": path for path, profile in loaded}
     check_outputs({"merged profile": options.output}, read)
     from napari_spa.refine.preference.update import merge_profiles
