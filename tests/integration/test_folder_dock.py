@@ -694,6 +694,33 @@ def test_an_image_that_changed_since_is_to_be_reviewed(open_docks, few, qtbot):
     assert len(dock.controller.stage.current.annotated.annotation.objects) == 1
 
 
+def test_a_question_stays_with_its_image_until_it_is_answered(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
+    go(qtbot, dock, "cell3.png")
+    accept(qtbot, dock, refine_dock)
+    go(qtbot, dock, "cell2.png")
+    dock.controller.saver.flush()
+    iio.imwrite(few / "cell1.png", pixels(77))
+    iio.imwrite(few / "cell3.png", pixels(78, (SHAPE[0] + 8, SHAPE[1])))
+    go(qtbot, dock, "cell1.png")
+    # Another image is wanted, and cannot be shown: this one stays, and so does its question.
+    (few / "cell2.png").unlink()
+    dock.controller._reader.forget()  # or what was read ahead would still be shown
+    dock.controller.go("cell2.png")
+    until(qtbot, lambda: bool(dock.controller.items["cell2.png"].problem))
+    assert dock.controller.current == "cell1.png"
+    assert "cell1.png has changed" in dock.parts.question.text()
+    # The other one has a question of its own; a click on this one's row asks again.
+    dock.controller.go("cell3.png")
+    until(qtbot, lambda: "another size" in dock.parts.question.text())
+    dock.controller.go("cell1.png")
+    assert "cell1.png has changed" in dock.parts.question.text()
+    answers_of(dock)["Keep its objects"].click()
+    dock.controller.go("cell1.png")
+    assert not answers_of(dock)
+
+
 @pytest.mark.parametrize("shape", [SHAPE, (SHAPE[0] + 8, SHAPE[1])])
 def test_work_on_another_image_is_set_aside(open_docks, few, qtbot, shape):
     _, dock, refine_dock = open_docks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.folder.stage import FolderImageView, OpenItem, RefineDockProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
     from napari.components import ViewerModel
@@ -107,6 +108,8 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
+Answers = dict[str, Callable[[], None]]  # by what the button says
+_NO_QUESTION: tuple[str, Answers] = ("", {})
 START_AGAIN = "Set aside, start again"
 ACTIVE = "Accept or discard the active object first."
 
@@ -146,6 +149,7 @@ class FolderController(QObject):
         self._bookmark: FolderBookmark | None = None
         self._opening: Path | None = None
         self._wanted: str | None = None
+        self._question: tuple[str, Answers] = _NO_QUESTION  # about the image on show
         self._onward = 0
         self._status = FolderStatus(self.status_message.emit)
         self._closed = False
@@ -282,6 +286,8 @@ class FolderController(QObject):
     def go(self, name: str) -> None:
         """Show an image in place of the one on show."""
         if name == self.at or name not in self.items:
+            if name == self.current:
+                self.asked.emit(*self._question)
             return
         if name in self.reserved:
             self.status_message.emit(
@@ -361,15 +367,20 @@ class FolderController(QObject):
             self.items.warn(name, sentence)
             keep = partial(self._keep_objects, name, item.digests)
             answers = {"Keep its objects": keep, START_AGAIN: partial(self.start_again, name)}
-            self.asked.emit(f"{sentence} Keep its objects, or set them aside?", answers)
+            self._put(f"{sentence} Keep its objects, or set them aside?", answers)
             if self.stage.current is not None:
                 told = self.stage.current.refine_dock.controller.status_message
                 told.emit(f"{sentence} SPA Folder asks what to do.")
         elif item.earlier:
-            self.asked.emit(
+            self._put(
                 f"{item.earlier} is gone, and {name} has its pixels: was it renamed?",
                 {"Take its work along": partial(self._move_work, item.earlier, name)},
             )
+
+    def _put(self, sentence: str, answers: Answers) -> None:
+        """Ask about the image on show; the question stays with it until it is answered."""
+        self._question = (sentence, answers)
+        self.asked.emit(sentence, answers)
 
     def _keep_objects(self, name: str, digests: Mapping[Plane, str]) -> None:
         """Take the objects of an image for those of the image as it is now."""
@@ -378,7 +389,7 @@ class FolderController(QObject):
             return
         current.annotated.journal.image(digests)
         self.items.warn(name, "")
-        self.asked.emit("", {})
+        self._put(*_NO_QUESTION)
         self.status_message.emit(f"The objects of {name} are kept; look at each of them.")
 
     def start_again(self, name: str) -> None:
@@ -416,6 +427,7 @@ class FolderController(QObject):
             self._wanted = None
             self.opened.emit(self.current or "")
             self.failed.emit(words)
+            self.asked.emit(*self._question)
             if isinstance(error, OtherSizeError):
                 self.asked.emit(
                     f"{words} Set its objects aside?",
@@ -437,6 +449,7 @@ class FolderController(QObject):
         if self.stage.current is None:
             return
         self._settled.stop()
+        self._question = _NO_QUESTION
         self._count()
         self._remember()
         left = self.stage.leave(onward=onward)
@@ -452,6 +465,7 @@ class FolderController(QObject):
             self.saver.save(PendingSave(left.location, store, info, True))
 
     def _on_gone(self, name: str) -> None:
+        self._put(*_NO_QUESTION)
         self._remember()
         self.opened.emit("")
         self.status_message.emit(f"{name} was closed; its work is saved.")
