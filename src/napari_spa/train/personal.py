@@ -15,6 +15,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from napari_spa.core.metrics import dice
+from napari_spa.core.presentation import counted
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError, ModelError
 from napari_spa.io.images import open_image, read_label_stack
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.spa import Spa
 
+_NAMED = 3  # images that cannot be read, in a sentence
 FEWEST = 5  # accepted objects below which nothing is learnt
 
 
@@ -78,9 +80,13 @@ class PersonalModel:
 def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[AcceptedObject]:
     """Collect the objects of a project folder, but those of some of its images."""
     found: list[AcceptedObject] = []
+    unread: list[str] = []
     for item in Project.open(project).items:
         saved = labels_path(project, item.name)
-        if item.problem or item.name in without or not saved.is_file():
+        if item.name in without or not saved.is_file():
+            continue
+        if item.problem:
+            unread.append(item.problem)
             continue
         opened = open_image(item.path)
         labels = read_label_stack(saved, opened.shape)
@@ -89,8 +95,10 @@ def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[Ac
                 name = "/".join([item.name, *map(str, index)])
                 found += _objects(name, np.asarray(opened.levels[0][index]), labels[index])
     if len(found) < FEWEST:
+        why = f" Not read: {' '.join(unread[:_NAMED])}" if unread else ""
         raise DataError(
-            f"{project} holds {len(found)} accepted objects; accept at least {FEWEST} first."
+            f"{project} holds {counted(len(found), 'accepted object')} to learn from; "
+            f"accept at least {FEWEST} first.{why}"
         )
     return found
 

@@ -165,6 +165,30 @@ def test_ome_zarr_comes_back(project, tmp_path):
     assert scales[2] == [1.0, 2.0, 2.0, 1.0]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_objects_of_all_channels_are_exported_without_their_axis(tmp_path, apart):
+    image = np.arange(2 * 3 * 12 * 14, dtype=np.uint16).reshape(2, 3, 12, 14)
+    path = tmp_path / "images" / "cells.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, image, metadata={"axes": "CZYX"}, ome=True)
+    project = Project.create(path.parent)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[0] = STACK  # where a project keeps what is of all channels
+    labels[1, 0, 7:9, 2:4] = 5 * apart  # this is of one alone
+    write_labels(labels_path(project.out, path.name), labels, open_image(path).info)
+    export_project(project, ["labels", "tables"], tmp_path / "out")
+    exported = open_image(next((tmp_path / "out").rglob("cells*.tif")))
+    np.testing.assert_array_equal(exported.levels[0], labels if apart else STACK)
+    assert exported.info.axes == ("CZYX" if apart else "ZYX")
+    rows = read_csv(next((tmp_path / "out").rglob("*slices.csv")))
+    row = next(row for row in rows if row["slice_z"] == "2")
+    assert ("slice_c" in row) is apart
+    names = ["intensity_mean"] if apart else ["intensity_mean_0", "intensity_mean_1"]
+    for channel, name in enumerate(names):
+        expected = image[channel, 2][STACK[2] > 0].mean()
+        assert float(row[name]) == pytest.approx(expected)
+
+
 def test_half_an_ome_zarr_is_none(project, tmp_path, monkeypatch):
     export_project(project, ["ome-zarr"], tmp_path)
     before = sorted(tmp_path.rglob("*"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Labelled:
     labels: ImageFile  # 0 is background, other numbers are objects; of the axes of its info
     notes: Mapping[int, ObjectNote] = field(default_factory=dict)
     source: Path | None = None  # the image's file, for where its voxels lie in space
-    pixels: Any = None  # the image, for intensities; None where they are not wanted
+    pixels: Any = None  # the image, or what reads its planes, for intensities; None where they are not wanted
     log: Path | None = None
     # Size of a pixel along each axis of the labels, where micrometres are not meant.
     spacing: tuple[float, ...] | None = None
@@ -99,14 +99,34 @@ class Labelled:
 def of_item(project: Project, item: ProjectItem) -> Labelled:
     """Return the objects of an image of a project."""
     labels = open_image(labels_path(project.out, item.name))
+    labels, pixels = _of_all_channels(labels, _pixels_of(item.path, labels.levels[0]))
     return Labelled(
         item.name,
         labels,
         read_notes(notes_path(project.out, item.name)),
         item.path,
-        _pixels_of(item.path, labels.levels[0]),
+        pixels,
         log_path(project.out, item.name),
     )
+
+
+def _of_all_channels(labels: ImageFile, pixels: Any) -> tuple[ImageFile, Any]:  # noqa: ANN401
+    """Drop an axis of channels that all share their objects, which a project keeps at the first."""
+    at, stack = labels.info.axes.find("C"), labels.levels[0]
+    before = (slice(None),) * at
+    if not 0 <= at < stack.ndim - 2 or any(
+        stack[(*before, channel)].any() for channel in range(1, stack.shape[at])
+    ):
+        return labels, pixels
+    axes = labels.info.axes.replace("C", "")
+    shared = ImageFile(labels.path, (stack[(*before, 0)],), replace(labels.info, axes=axes))
+    if pixels is None:
+        return shared, None
+
+    def plane(position: tuple[int, ...]) -> NDArray[np.generic]:
+        return np.moveaxis(pixels[(*position[:at], slice(None), *position[at:])], 0, -1)
+
+    return shared, plane
 
 
 def of_file(path: Path, image: Path | None) -> Labelled:
