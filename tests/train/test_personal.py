@@ -86,8 +86,9 @@ def test_a_projects_objects_are_those_of_its_images_and_planes(tmp_path: Path) -
     np.save(source / "b.npy", stack)
     write_picture(source / "untouched.png", stack[0])
     project = Project.create(source, out)
+    project.update("b.npy", status="done")
     project.close()
-    with pytest.raises(DataError, match="holds 0 accepted objects"):
+    with pytest.raises(DataError, match="holds 0 accepted objects to learn from"):
         accepted_objects(out)
     tifffile.imwrite(labels_path(out, "a.png"), labels)
     stacked = np.stack([labels, 0 * labels, labels])
@@ -96,3 +97,6 @@ def test_a_projects_objects_are_those_of_its_images_and_planes(tmp_path: Path) -
     assert [item.name for item in found] == ["a.png", "a.png", *["b.npy/0"] * 2, *["b.npy/2"] * 2]
     assert [int(item.mask.sum()) for item in found] == [256, 196] * 3
     assert all(item.image.shape == (48, 48) for item in found)
+    (source / "b.npy").unlink()  # its objects cannot be learnt from, and that is said
+    with pytest.raises(DataError, match=r"holds 2 accepted objects .* Not read: b\.npy is not in"):
+        accepted_objects(out)
