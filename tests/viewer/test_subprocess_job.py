@@ -123,6 +123,24 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+class SlowToRead:
+    """As a job whose libraries take long to import."""
+
+    def __reduce__(self):
+        return time.sleep, (20,)
+
+
+def test_a_job_that_has_not_begun_is_not_waited_for(capfd):
+    def progress(share, message):
+        raise Cancelled("stop.")
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        run_in_subprocess(counting, SlowToRead(), on_value=silent, progress=progress)
+    assert time.monotonic() - started < 15
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_modules_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
     for name in ("numpy", "pickle", "tempfile"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")

@@ -74,8 +74,9 @@ def _talk(
     assert stdin is not None
     assert stdout is not None
     answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    begun = threading.Event()
     listener = threading.Thread(
-        target=_listen, args=(stdout, answers), name="napari-spa-apart", daemon=True
+        target=_listen, args=(stdout, answers, begun), name="napari-spa-apart", daemon=True
     )
     listener.start()
     try:
@@ -84,6 +85,8 @@ def _talk(
     finally:
         with suppress(OSError):  # it died with the order half read
             stdin.close()
+        if not begun.wait(_LOOK_SECONDS):
+            process.kill()  # it still imports, for seconds, and cannot be interrupted
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -133,11 +136,14 @@ def _answer(
             raise DataError("the process that did the work ended; start again, and it goes on.")
 
 
-def _listen(stdout: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]]) -> None:
+def _listen(
+    stdout: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]], begun: threading.Event
+) -> None:
     """Take answers until there are no more."""
     try:
         while True:
             answers.put(pickle.load(stdout))
+            begun.set()
     except Exception as error:  # unpickling runs code of any class
         if not isinstance(error, EOFError):
             _logger.exception("an answer of a job in a process of its own cannot be read")
@@ -183,8 +189,9 @@ def serve() -> None:
             _thread.interrupt_main()
 
     job, arguments = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=wait, daemon=True).start()
     try:
+        tell("progress", (0.0, ""))  # from here on it can be interrupted
+        threading.Thread(target=wait, daemon=True).start()
         result = job(*arguments, on_value=lambda value: tell("value", value), progress=progress)
         over.set()
         tell("result", result)

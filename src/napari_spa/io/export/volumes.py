@@ -41,7 +41,8 @@ class Labelled:
     labels: ImageFile  # 0 is background, other numbers are objects; of the axes of its info
     notes: Mapping[int, ObjectNote] = field(default_factory=dict)
     source: Path | None = None  # the image's file, for where its voxels lie in space
-    pixels: Any = None  # the image, or what reads its planes, for intensities; None where they are not wanted
+    # The image, or what reads its planes, for intensities; None where they are not wanted.
+    pixels: Any = None
     log: Path | None = None
     # Size of a pixel along each axis of the labels, where micrometres are not meant.
     spacing: tuple[float, ...] | None = None
