@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.folder.stage import FolderImageView, OpenItem, RefineDockProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
     from napari.components import ViewerModel
@@ -108,7 +108,7 @@ class FolderStatus:
 
 
 _SETTLED_MS = 250
-Answers = dict[str, Callable[[], None]]  # by what the button says
+Answers = Mapping[str, Callable[[], None]]  # by what the button says
 _NO_QUESTION: tuple[str, Answers] = ("", {})
 START_AGAIN = "Set aside, start again"
 ACTIVE = "Accept or discard the active object first."
