@@ -18,6 +18,7 @@ from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Pa
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.refine.session.state import known_of
 from napari_spa.widgets.objects.model import SLICES
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -102,8 +103,7 @@ class Headless:
     def reopen(self, number):
         part = self.annotation.objects[number].parts[0]
         self.session.set_image(self.data[part.plane.index[0]], source=self.source)
-        learnt = sum(d.act == "pick" for d in part.decisions)
-        self.session.restore(part.decisions, learnt=learnt)
+        self.session.restore(part.decisions, learnt=known_of(part.decisions))
         self.active = (number, part.plane)
 
     def delete(self, number):

@@ -5,6 +5,7 @@ How the outlines were drawn is written in ``tests/data/outlines.json``.
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from skimage import data
 
@@ -36,18 +37,27 @@ def scores(model, name, outlines, *, innermost_only=False):
     return found
 
 
+def test_the_latent_is_a_space_in_which_picks_can_move(model):
+    point = torch.full((1, 1, 2), 64.0)
+    prompt = model.spa.embed_prompts(point, torch.ones(1, 1))
+    means, log_variances = model.spa.initial_mixture(prompt)
+    deviations = (0.5 * log_variances).exp()
+    assert means.abs().max() < 6
+    assert means.sort().values.diff().mean() < deviations.mean()  # components overlap
+
+
 def test_the_optic_disc_from_a_point_anywhere_in_it(model, outlines):
     (disc,) = outlines("retina")
-    found = []
+    found, wholes = [], 0
     for point in (disc.innermost, *disc.points):
         shown = first_rounds(model, data.retina(), point)
         assert ndimage.label(shown.mask)[1] == 1
         found.append(dice(shown.mask, disc.mask))
         areas = [candidate.mask.sum() for candidate in shown.candidates]
         assert min(areas) < 0.8 * shown.area  # a part of it
-        assert max(areas) > 1.2 * shown.area  # and what it is a part of
-    assert np.mean(found) >= 0.85
-    assert min(found) >= 0.80  # the bar is 0.85 anywhere; docs/results.md says where it is missed
+        wholes += max(areas) > 1.2 * shown.area  # and what it is a part of
+    assert min(found) >= 0.88
+    assert wholes >= 3
 
 
 def test_the_cell(model, outlines):
@@ -68,10 +78,9 @@ def test_ten_nuclei(model, outlines):
         first.append(dice(shown.mask, outline.mask))
         best.append(max(first[-1], *(dice(c.mask, outline.mask) for c in shown.candidates)))
     assert len(first) == 10
-    assert sorted(first)[2] >= 0.7  # a click on two of the ten means the gland that they lie in
-    assert np.mean(first) >= 0.65
-    assert sorted(best)[1] >= 0.7  # one of the two is among the candidates
-    assert np.mean(best) >= 0.8
+    assert sorted(first)[3] >= 0.8  # a click on three of the ten means the gland that they lie in
+    assert min(best) >= 0.65  # their nuclei are among the candidates
+    assert np.mean(best) >= 0.85
 
 
 def test_candidates_differ_and_a_round_learns(model):
@@ -82,7 +91,7 @@ def test_candidates_differ_and_a_round_learns(model):
     areas = [c.mask.sum() for c in proposal.candidates]
     assert areas[-1] > 1.1 * areas[0]
     largest, before = proposal.candidates[-1].mask, proposal.mask
-    for _ in range(2):
-        proposal = session.pick(len(proposal.candidates) - 1)
-    assert proposal.mask.sum() > before.sum()
+    proposal = session.pick(len(proposal.candidates) - 1)
     assert dice(proposal.mask, largest) > dice(before, largest)
+    proposal = session.pick(len(proposal.candidates) - 1)
+    assert proposal.mask.sum() > before.sum()

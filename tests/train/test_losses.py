@@ -92,3 +92,12 @@ def test_intersection_over_union(logits, targets) -> None:
             assert ours[b, n].item() == pytest.approx(sum(shares) / R, abs=1e-6)
     empty = losses.intersection_over_union(-torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
     assert torch.isfinite(empty).all()
+
+
+def test_gaussian_divergence() -> None:
+    means, log_variances = torch.tensor([[-2.0, 0.0, 900.0]]), torch.tensor([[-6.0, 0.0, 1.0]])
+    ours = losses.gaussian_divergence(means, log_variances)
+    components = torch.distributions.Normal(means, (0.5 * log_variances).exp())
+    standard = torch.distributions.Normal(0.0, 1.0)
+    direct = torch.distributions.kl_divergence(components, standard)
+    torch.testing.assert_close(ours, direct)

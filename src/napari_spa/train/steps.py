@@ -106,8 +106,13 @@ def intersection_over_union(logits: Tensor, targets: Tensor) -> Tensor:
     return (overlap / union.clamp(min=1)).mean(dim=2)
 
 
+def gaussian_divergence(means: Tensor, log_variances: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of Gaussians from the standard one, a channel; same shape."""
+    return 0.5 * (means**2 + log_variances.exp() - 1 - log_variances)
+
+
 QUALITY_SPREAD = 10.0  # temperature of a user's choice between samples, in summed cross-entropy
-PICK_SPREAD = 0.4  # deviation of the latents after a pick, around those of the picked sample
+PICK_SPREAD = 0.25  # deviation of the latents after a pick, around those of the picked sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,9 @@ class StepConfig:
     obey: float = 0.2  # weight of the cross-entropy at the prompted pixels themselves
     extent: float = 0.5  # weight of the predicted boxes of the objects
     later: float = 0.5  # weight of each later round
+    # Weight of the components' divergence from a standard Gaussian: without it their means part
+    # without end and their variances vanish, and the latent is a choice between M masks.
+    divergence: float = 0.0
     scale: float = 40.0  # summed cross-entropies are divided by this
 
 
@@ -168,6 +176,7 @@ def step_loss(
     loss = loss + _sample_loss(first, batch.targets, known, config)
     loss = loss + config.obey * _obedience_loss(first.logits, played)
     loss = loss + _weight_loss(model, first, means, log_variances)
+    loss = loss + config.divergence * gaussian_divergence(means, log_variances).mean()
 
     user = batch.targets[:, :1]
     every = torch.ones_like(known)
@@ -183,6 +192,8 @@ def step_loss(
         loss = loss + config.later * round_loss
     metrics |= _metrics(batch.targets, first, samples)
     metrics["obeyed"] = _obeyed(samples.logits, played)
+    metrics["deviation"] = (0.5 * log_variances.detach()).exp().mean()
+    metrics["means"] = means.detach().std(dim=1).mean()
     return loss, metrics
 
 
