@@ -568,9 +568,8 @@ class AnnotationController(QObject):
     def _on_failed(self, error: BaseException) -> None:
         dropped = self.waiting.clear()  # they were meant for what would have come of it
         self._unstarted()
-        if isinstance(error, SpaError):
-            words = str(error)
-        else:
+        words = str(error)
+        if not isinstance(error, SpaError):
             words = f"something unexpected went wrong ({type(error).__name__}: {error})."
         self.failed.emit(f"{words} {dropped}".strip())
 
