@@ -228,3 +228,15 @@ def test_a_disturbed_run_leaves_whole_files_and_one_sentence(
             f"exit statuses {dict(ended)}, {len(faults)} failed\n"
         )
     assert not faults, faults[:3]
+
+
+def test_a_project_taken_away_at_any_access_is_not_made_again(tmp_path):
+    trial = Trial.__new__(Trial)
+    trial.act, trial.folder = disturbed.annotate_taken_away, tmp_path / "work"
+    trial.status_message = tmp_path / "said"
+    trial.prepare()
+    for name in NAMES[1:]:
+        (trial.folder / "images" / name).unlink()
+    process = trial.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0, trial.status_message.read_text()[-600:]

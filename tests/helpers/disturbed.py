@@ -4,9 +4,11 @@ They are forked from a server that has imported everything, so that a trial take
 second and hits the work, not the imports.
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -22,8 +24,8 @@ TEN_YEARS = 315_576_000
 
 
 _IMPORTED = [
-    "napari_spa.batch.runner", "napari_spa.batch.segment", "napari_spa.batch.survey",
-    "napari_spa.cli.batch", "napari_spa.io.models.load", "napari_spa.io.projects.project",
+    "napari_spa.batch.runner", "napari_spa.batch.segment", "napari_spa.cli.batch",
+    "napari_spa.io.models.load", "napari_spa.io.projects.project",
     "napari_spa.refine.session.session", "napari_spa.refine.engine.predictor", "sklearn.cluster",
     "tifffile", "imagecodecs",
 ]  # fmt: skip
@@ -101,7 +103,6 @@ def annotate(folder: Path) -> int:
 def _annotate(folder: Path) -> None:
     from napari_spa.errors import DataError
     from napari_spa.io.event_log import RecordLog
-    from napari_spa.io.files import check_there
     from napari_spa.io.images import open_image, write_labels
     from napari_spa.io.profiles.store import update_profile
     from napari_spa.io.projects.paths import labels_path, log_path, project_path
@@ -122,8 +123,7 @@ def _annotate(folder: Path) -> None:
             labels = np.zeros((40, 50), np.uint16)
             labels[number : number + 9, 5:20] = number
             info = open_image(folder / "images" / item.name).info
-            check_there(out)
-            write_labels(labels_path(out, item.name), labels, info, highest=number)
+            write_labels(labels_path(out, item.name), labels, info, highest=number, within=out)
             update_profile(folder / "profile.json", _one_more)
             project.update(item.name, status="done", objects=1)
             if said or project.unsaved:
@@ -136,3 +136,50 @@ def _annotate(folder: Path) -> None:
 
 def _one_more(profile):
     return replace(profile, objects=profile.objects + 1)
+
+
+class TakenAway:
+    """Move a folder away just before Python touches it for the ``count``-th time."""
+
+    EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.listdir", "os.scandir", "os.chmod")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.away = folder, folder.with_name("away")
+        self.left: int | None = None  # accesses until it goes; None while nothing is to happen
+        sys.addaudithook(self._heard)
+
+    def _heard(self, event, args):
+        if self.left is None or event not in self.EVENTS or not isinstance(args[0], str | Path):
+            return
+        if not Path(args[0]).is_relative_to(self.folder):
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.left = None
+            self.folder.rename(self.away)
+
+
+def annotate_taken_away(folder: Path) -> int:
+    """Annotate again and again, the project's folder moved away an access later each time."""
+    from napari_spa.errors import SpaError
+    from napari_spa.io.projects.project import Project
+
+    out, promised = folder / "out", folder / "promised"
+    taken = TakenAway(out)
+    for count in itertools.count(1):
+        shutil.rmtree(out, ignore_errors=True)
+        Project.create(folder / "images", out)
+        for path in promised.iterdir():
+            path.unlink()
+        taken.left = count
+        with contextlib.suppress(SpaError):
+            _annotate(folder)
+        if taken.left is not None:
+            break
+        assert not out.exists(), f"access {count}: it was made again"
+        taken.away.rename(out)
+        kept = {item.name for item in Project.open(out).items if item.status == "done"}
+        lost = {path.name for path in promised.iterdir()} - kept
+        assert not lost, f"access {count}: {lost} was promised"
+    assert count > 20, "hardly anything was tried"
+    return 0

@@ -50,7 +50,7 @@ class LogText:
     def save(self, path: Path) -> None:
         """Close the journal and write it, synced."""
         self.journal.note("closed")
-        with atomic_path(path) as temporary:
+        with atomic_path(path, within=path.parent) as temporary:
             temporary.write_bytes(b"".join(self._lines))
 
 

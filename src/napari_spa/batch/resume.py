@@ -24,7 +24,15 @@ from napari_spa.batch.task import (
 )
 from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, explained, file_sha256, read_json, take_lock, write_text
+from napari_spa.io.files import (
+    FolderGoneError,
+    JsonError,
+    explained,
+    file_sha256,
+    read_json,
+    take_lock,
+    write_text,
+)
 from napari_spa.io.projects.paths import labels_path, log_path, manifest_path
 from napari_spa.refine.engine.config import Progress, silent
 
@@ -282,7 +290,10 @@ def lock_output(out: Path) -> Iterator[RunFolder]:
     while True:
         with explained("write", out):
             state.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(state / "lock", out, busy)
+        try:
+            lock = take_lock(state / "lock", out, busy)
+        except FolderGoneError:  # the last holder took it away just then
+            continue
         if (state / "lock").exists():
             break
         lock.release()  # the last holder took the file away just then: no one else sees it

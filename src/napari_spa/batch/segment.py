@@ -165,7 +165,7 @@ class _Written:
 
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
         highest = self._labels.highest
-        write_labels(labels, self._labels.array, self._image.info, highest=highest)
+        write_labels(labels, self._labels.array, self._image.info, highest=highest, within=out)
         self._log.save(log)
         return tuple(
             (path.relative_to(out).as_posix(), file_sha256(path)) for path in (labels, log)

@@ -217,7 +217,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        with atomic_path(path) as temporary:
+        with atomic_path(path, within=path.parent) as temporary:
             temporary.write_bytes(self.to_bytes())
 
 

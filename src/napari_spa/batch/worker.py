@@ -34,7 +34,7 @@ from napari_spa.batch.task import (
     result_to_record,
 )
 from napari_spa.errors import DataError, InputError, ModelError, SpaError, was_interrupted
-from napari_spa.io.files import explained, file_sha256, write_text
+from napari_spa.io.files import explained, file_sha256, make_folder, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,14 +265,13 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
         "result": result_to_record(finished.result),
         "environment": finished.environment,
     }
-    write_text(staging / "mark.json", json.dumps(record, sort_keys=True))
+    write_text(staging / "mark.json", json.dumps(record, sort_keys=True), within=staging)
     mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
     with explained("write", job.out):
         os.replace(staging / "mark.json", mark)
         for name, _ in reversed(outputs):  # labels last: where they are, the rest is
             target = job.out / name
-            if "/" in name and job.out.is_dir():
-                target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent, job.out)
             os.replace(staging / name, target)
     return True
 

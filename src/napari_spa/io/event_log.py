@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import JsonError, check_there, explained, open_file, parse_json, take_lock
+from napari_spa.io.files import JsonError, explained, make_folder, open_file, parse_json, take_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,8 +88,6 @@ class RecordLog:
     def _write_unsaved(self) -> None:
         while self._unsaved:
             try:
-                if self._within is not None:
-                    check_there(self._within)
                 self._append_line(line_of(self._unsaved[0]))
             except (OSError, DataError) as error:
                 self._tell(getattr(error, "strerror", None) or error)
@@ -105,7 +103,7 @@ class RecordLog:
             self._say(self._mended, f"your work is saved again ({self.path.name}).")
 
     def _append_line(self, line: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent, self._within)
         with open(self.path, "ab+", opener=_here_only) as stream:
             size = stream.tell()
             try:

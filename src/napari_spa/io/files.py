@@ -20,6 +20,7 @@ import stat
 import tempfile
 import threading
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
+class FolderGoneError(DataError):
+    """A folder that was there is not any more."""
+
+
 _UMASK_LOCK = threading.Lock()
 _TEMPORARY = re.compile(r"\.spa-.*-[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
 _LEFTOVER_SECONDS = 86_400
@@ -41,11 +46,14 @@ _swept: set[Path] = set()
 
 
 @contextmanager
-def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it and rename it there."""
+def atomic_path(path: Path, *, sync: bool = True, within: Path | None = None) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success sync it and rename it there.
+
+    Folders are made as :func:`make_folder` does.
+    """
     path = Path(path)
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, within)
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
         os.close(handle)
     temporary = Path(name)
@@ -61,9 +69,9 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
     """Write a file of text in UTF-8, whole or not at all, with Unix line ends."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, within=within) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -111,23 +119,54 @@ def explained(doing: str, path: Path, fault: type[SpaError] = DataError) -> Iter
 def take_lock(path: Path, folder: Path, busy: str, *, wait: float = 0) -> BaseFileLock:
     """Take a lock for a folder or file; any thread may let it go, as does the process's end.
 
-    ``busy`` is the sentence where another holds it for so many seconds.
+    ``busy`` is the sentence where another holds it for so many seconds.  The folder that the
+    lock lies in has to be there: it is never made again.
     """
     from filelock import FileLock, Timeout
 
+    place = path.parent
+    check_there(place)
+    before = _identity(place)
     lock = FileLock(path, timeout=wait, thread_local=False)
     with explained("write", folder):
         try:
             lock.acquire()
         except Timeout as error:
             raise DataError(busy) from error
+    if before is None or before != _identity(place):  # filelock made a folder of its own
+        lock.release()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            place.rmdir()
+        check_there(place)
+        raise FolderGoneError(f"{place} was replaced just now; try again.")
     return lock
+
+
+def make_folder(folder: Path, within: Path | None = None) -> None:
+    """Make a folder and those above it, but never ``within``, which has to be there."""
+    if within is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    check_there(within)
+    missing = [*takewhile(lambda above: above != within, (folder, *folder.parents))]
+    for below in reversed(missing):  # one by one: ``parents`` would make what just went away
+        below.mkdir(exist_ok=True)
 
 
 def check_there(folder: Path) -> None:
     """Refuse to go on in a folder that was taken away: made again, it would hide the real one."""
     if not os.path.isdir(folder):
-        raise DataError(f"{folder} was taken away; bring it back, and go on.")
+        raise FolderGoneError(f"{folder} was taken away; bring it back, and go on.")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tell a folder from another one in its place; None where there is none."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:

@@ -45,6 +45,7 @@ def write_labels(
     *,
     highest: int | None = None,
     progress: Callable[[float, str], None] | None = None,
+    within: Path | None = None,
 ) -> None:
     """Write a label image or stack as a zlib-compressed TIFF, whole or not at all.
 
@@ -69,15 +70,17 @@ def write_labels(
     progress : callable or None
         Called with the share of a stack that is done and a message; may raise
         ``Cancelled``.
+    within : Path or None
+        A folder above the file that has to be there: it is never made again.
     """
     import tifffile
 
     if len(np.shape(labels)) > 2:
-        _write_stack(Path(path), labels, info, highest, progress)
+        _write_stack(Path(path), labels, info, highest, progress, within)
         return
     array = _as_labels(labels)
     tags = _tags(array.shape, array.dtype, info)
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), within=within) as temporary:
         tifffile.imwrite(temporary, array, metadata={"axes": "YX"}, **tags)
 
 
@@ -181,6 +184,7 @@ def _write_stack(
     info: ImageInfo,
     highest: int | None,
     progress: Callable[[float, str], None] | None,
+    within: Path | None,
 ) -> None:
     import tifffile
 
@@ -195,7 +199,7 @@ def _write_stack(
     planes = _planes(
         labels, kept, lambda share: report(begun + share / scans, "writing the labels")
     )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, within=within) as temporary:
         try:
             tifffile.imwrite(
                 temporary,

@@ -110,16 +110,18 @@ def read_classes(path: Path) -> tuple[ObjectClass, ...]:
     return tuple(classes)
 
 
-def write_classes(path: Path, classes: Sequence[ObjectClass]) -> None:
+def write_classes(
+    path: Path, classes: Sequence[ObjectClass], *, within: Path | None = None
+) -> None:
     """Write a list of classes over what is there."""
     listed = [{"name": one.name, "colour": one.colour} for one in classes]
-    _write(path, {"kind": KIND, "version": VERSION, "classes": listed})
+    _write(path, {"kind": KIND, "version": VERSION, "classes": listed}, within)
 
 
 _NOTES_KIND = "napari-spa objects"
 
 
-def write_notes(path: Path, notes: Mapping[int, ObjectNote]) -> None:
+def write_notes(path: Path, notes: Mapping[int, ObjectNote], *, within: Path | None = None) -> None:
     """Write what was said of the objects of an image; no file where nothing was."""
     said = {
         str(number): {"name": note.name, "class": note.class_name}
@@ -127,7 +129,7 @@ def write_notes(path: Path, notes: Mapping[int, ObjectNote]) -> None:
         if note.name or note.class_name
     }
     if said:
-        _write(path, {"kind": _NOTES_KIND, "version": VERSION, "objects": said})
+        _write(path, {"kind": _NOTES_KIND, "version": VERSION, "objects": said}, within)
     else:
         path.unlink(missing_ok=True)
 
@@ -157,5 +159,5 @@ def _text(value: object) -> str:
     return clean_name(value) if isinstance(value, str) else ""
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
+def _write(path: Path, content: dict[str, Any], within: Path | None) -> None:
+    write_text(path, json.dumps(content, indent=1) + "\n", within=within)

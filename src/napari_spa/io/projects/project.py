@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import JsonError, atomic_path, check_there, explained, read_json, take_lock
+from napari_spa.io.files import JsonError, atomic_path, explained, read_json, take_lock
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
@@ -204,7 +204,6 @@ def put_aside(path: Path, why: str = "could not be read") -> None:
 @contextmanager
 def writing_alone(out: Path) -> Iterator[None]:
     """Keep other processes from writing into a project for a moment."""
-    check_there(out)
     busy = f"{out} is being written by another window."
     lock = take_lock(out / LOCK_NAME, out, busy, wait=_WAIT_SECONDS)
     try:
@@ -372,7 +371,6 @@ class Project:
     def hold(self) -> None:
         """Keep other windows out until :meth:`close`, or until this process ends."""
         if self._held is None:
-            check_there(self.out)
             busy = f"{self.out} is open in another window; close it there."
             self._held = take_lock(self.out / f"{LOCK_NAME}-window", self.out, busy)
 
@@ -450,7 +448,7 @@ class Project:
         }
         # Pure ASCII: names that are no Unicode text come back as they were.
         content = json.dumps(record, indent=1, allow_nan=False)
-        with atomic_path(project_path(self.out)) as temporary:
+        with atomic_path(project_path(self.out), within=self.out) as temporary:
             temporary.write_text(content + "\n", encoding="ascii")
         self._changed.clear()
 

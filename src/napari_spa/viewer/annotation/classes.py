@@ -8,7 +8,6 @@ import platformdirs
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import (
     FILE_NAME,
     ObjectClass,
@@ -111,9 +110,8 @@ class ClassList(QObject):
         self._take(tuple(entries))
         try:
             if self._path is not None:
-                if self._in_project:
-                    check_there(self._path.parent)
-                write_classes(self._path, self.entries)
+                within = self._path.parent if self._in_project else None
+                write_classes(self._path, self.entries, within=within)
         except SpaError as error:
             self.failed.emit(f"the classes could not be saved: {error}")
         self.refresh()  # those that objects are of stay

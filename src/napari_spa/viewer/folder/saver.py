@@ -11,7 +11,6 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.io.files import check_there
 from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage
@@ -229,8 +228,6 @@ def _write_labels(leaving: PendingSave) -> None:
     store, location = leaving.store, leaving.location
     finest = store.first()
     labels = np.asarray(finest) if store.ndim == 2 else finest
-    check_there(location.out)
-    write_notes(notes_path(location.out, location.name), leaving.notes)
-    write_labels(
-        labels_path(location.out, location.name), labels, leaving.info, highest=store.highest()
-    )
+    out, name = location.out, location.name
+    write_notes(notes_path(out, name), leaving.notes, within=out)
+    write_labels(labels_path(out, name), labels, leaving.info, highest=store.highest(), within=out)
