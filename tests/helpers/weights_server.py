@@ -24,8 +24,10 @@ class WeightsServer(ThreadingHTTPServer):
         self.says_length = True
         self.chunked = False
         self.cut_after: int | None = None  # bytes of an answer after which it hangs up
+        self.silent_after: int | None = None  # bytes of an answer after which no more come
         self.failures = 0  # so many answers are 503 first
         self.pause, self.piece = 0.0, 1 << 16  # seconds between pieces of so many bytes
+        self.ended = threading.Event()
         self.asked: list[tuple[str, str | None]] = []  # path and range of each request
 
     @property
@@ -77,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
             piece = body[at : min(end, at + server.piece)]
             if server.chunked:
                 piece = b"%x\r\n%s\r\n" % (len(piece), piece)
+            if server.silent_after is not None and at >= server.silent_after:
+                server.ended.wait(30)
+                return
             self.wfile.write(piece)
             self.wfile.flush()
             time.sleep(server.pause)
@@ -101,6 +106,7 @@ def serving(content: bytes) -> Iterator[WeightsServer]:
     try:
         yield server
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -248,7 +248,7 @@ class FileThread(QObject):
     def __init__(self, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._closed = False
+        self._closed, self._guard = False, threading.Lock()
         self._answered.connect(self._on_answered)
 
     def ask(self, job: Callable[[], Any], then: Callable[[Any], None] = nothing) -> None:
@@ -261,21 +261,28 @@ class FileThread(QObject):
                 result = job()
             except Exception as caught:  # noqa: BLE001  told in the main thread
                 error = caught
-            self._answered.emit(then, result, error)
+            self.emit(self._answered, then, result, error)
 
         try:
             self._executor.submit(answer)
         except RuntimeError:  # closed
             _logger.debug("a job for files came after the end")
 
+    def emit(self, signal: Any, *values: object) -> None:
+        """Emit a signal from the thread, unless this is closed: Qt may have taken it away."""
+        with self._guard:
+            if not self._closed:
+                signal.emit(*values)
+
     def wait_for(self, job: Callable[[], Result]) -> Result:
         """Do something after all before it, and wait for it; for another thread than the main."""
         return self._executor.submit(job).result()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Do what is left, unheard, and end the thread; may be called twice."""
-        self._closed = True
-        self._executor.shutdown(wait=True)
+        with self._guard:
+            self._closed = True
+        self._executor.shutdown(wait=wait)
 
     def _on_answered(
         self, then: Callable[[Any], None], result: object, error: Exception | None

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 
 import pytest
 from qtpy.QtCore import Qt
@@ -110,6 +111,46 @@ def test_a_download_can_be_cancelled_and_goes_on(bar, publish, qtbot, folder):
         with qtbot.waitSignal(one.model_chosen, timeout=20_000):
             one.download.click()
     assert server.asked[-1][1] is not None  # from where it was
+
+
+def test_neither_cancelling_nor_closing_waits_for_a_server_that_is_silent(
+    bar, publish, qtbot, folder
+):
+    with serving(CONTENT) as server:
+        server.piece = 1 << 12
+        publish(server.address)
+        one = bar()
+        choose(one, "sam-small")
+        server.pause = 0.0
+        server.silent_after = len(CONTENT) // 2
+        with qtbot.waitSignal(one.files.progressed, check_params_cb=lambda share, _: share > 0.4):
+            one.download.click()
+        with qtbot.waitSignal(one.files.failed, timeout=2_000):
+            one.cancel.click()
+            assert one.progress.text() == "stopping…"
+            assert not one.cancel.isEnabled()
+        assert "stopped" in one.about.text()
+        with qtbot.waitSignal(one.files.progressed, check_params_cb=lambda share, _: share > 0.4):
+            one.download.click()
+        assert one.cancel.isEnabled()
+        begun = time.monotonic()
+        one.close_files()
+        assert time.monotonic() - begun < 1
+
+
+def test_a_server_that_does_not_answer_is_said_to_be_tried_again(bar, publish, qtbot, folder):
+    with serving(CONTENT) as server:
+        server.failures = 1
+        publish(server.address)
+        one = bar()
+        choose(one, "sam-small")
+        with qtbot.waitSignal(
+            one.files.progressed, check_params_cb=lambda _, words: "trying again" in words
+        ):
+            one.download.click()
+        assert one.progress.text() == "no answer, trying again"
+        with qtbot.waitSignal(one.model_chosen, timeout=20_000):
+            pass
 
 
 def test_without_internet_one_sentence_says_what_to_do(bar, publish, qtbot, monkeypatch, folder):

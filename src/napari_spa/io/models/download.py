@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,31 @@ _CHUNK = 1 << 18
 _TRIES = 4
 _MEGABYTE = 1_000_000
 _NO_SUCH_RANGE, _TOO_BUSY = 416, 429  # the answers with a meaning of their own
+
+
+class StopEvent(threading.Event):
+    """An event that ends a download once it is set, even one that waits for bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        """Set it, and end the read that waits."""
+        super().set()
+        wake = self._wake
+        if wake is not None:
+            with suppress(OSError, ValueError):  # the answer has just ended
+                wake()
+
+    @contextmanager
+    def ending(self, response: requests.Response) -> Iterator[None]:
+        """End the reads of a response, once set."""
+        self._wake = getattr(response.raw, "shutdown", None)  # of urllib3 2.3
+        try:
+            yield
+        finally:
+            self._wake = None
 
 
 def download_model(
@@ -178,6 +203,7 @@ class _Transfer:
                     tries = 1 if self._done() > before else tries + 1
                     if tries >= _TRIES:
                         raise DataError(self._sentence(fault)) from fault
+                self._again(before)
                 if self.cancel.wait(self.pause * 2 ** (tries - 1)):
                     raise Cancelled("the download was stopped; it goes on from there next time.")
 
@@ -190,14 +216,21 @@ class _Transfer:
         if start:
             headers["Range"] = f"bytes={start}-"
         try:
-            with session.get(
-                self.address, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
-            ) as response:
+            with (
+                session.get(
+                    self.address, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
+                ) as response,
+                self._ending(response),
+            ):
                 self._receive(response, start)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise InputError(f"{self.address} is no address to download from.") from error
         except (requests.RequestException, HTTPError) as error:
             raise _BrokenOff(_reason(error)) from error
+
+    def _ending(self, response: requests.Response) -> AbstractContextManager[None]:
+        stop = self.cancel
+        return stop.ending(response) if isinstance(stop, StopEvent) else nullcontext()
 
     def _receive(self, response: requests.Response, start: int) -> None:
         if response.status_code == _NO_SUCH_RANGE and start:
@@ -242,6 +275,10 @@ class _Transfer:
             return self.part.stat().st_size
         except OSError:
             return 0
+
+    def _again(self, before: int) -> None:
+        if self._done() == before:
+            self.told(before / max(1, self.known.megabytes * _MEGABYTE), "no answer, trying again")
 
     def _tell(self, done: int, total: int | None) -> None:
         whole = total or self.known.megabytes * _MEGABYTE

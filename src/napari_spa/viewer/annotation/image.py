@@ -520,8 +520,11 @@ class AnnotatedImage:
     def remove_layers(self, *, mask: bool = False) -> None:
         """Take our layers out of the viewer; the mask, the user's work, only when asked."""
         self.drop()
-        # napari collects garbage after each layer; of several at once, after all of them.
-        batched = getattr(self._viewer.layers, "batched_update", nullcontext)
+        # napari collects garbage after each layer; of several at once, after all of them, and
+        # after none, too, as where the whole window closes.
+        layers = self._viewer.layers
+        several = any(self.owns(layer) for layer in layers)
+        batched = getattr(layers, "batched_update", nullcontext) if several else nullcontext
         with batched():
             self.prompts.remove()
             self.candidates.remove()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
@@ -13,6 +14,9 @@ from napari_spa.viewer.background import FileThread
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
 from napari_spa.widgets.common.layouts import EvenGrid
+
+if TYPE_CHECKING:
+    from napari_spa.io.models.download import StopEvent
 
 BROWSE = "Open a file…"
 _STEPS = 1000
@@ -42,16 +46,17 @@ class ModelFiles(QObject):
         super().__init__(parent)
         self._files = FileThread("napari-spa-models", self)
         self._files.failed.connect(self.failed)
-        self._cancel = threading.Event()
+        self._cancel: StopEvent | None = None
 
     def download(self, name: str) -> None:
         """Download a published model; what a broken or cancelled one got is kept."""
-        self._cancel = cancel = threading.Event()
+        from napari_spa.io.models.download import StopEvent, download_model
+
+        self._cancel = cancel = StopEvent()
 
         def job() -> None:
-            from napari_spa.io.models.download import download_model
-
-            download_model(name, progress=self.progressed.emit, cancel=cancel)
+            told = partial(self._files.emit, self.progressed)
+            download_model(name, progress=told, cancel=cancel)
 
         self._files.ask(job, lambda _: self.ready.emit(name))
 
@@ -68,13 +73,14 @@ class ModelFiles(QObject):
         self._files.ask(job, lambda _: self.ready.emit(path))
 
     def cancel(self) -> None:
-        """Stop the download at the next bytes."""
-        self._cancel.set()
+        """Stop the download."""
+        if self._cancel is not None:
+            self._cancel.set()
 
     def close(self) -> None:
-        """Stop, and end the thread."""
-        self._cancel.set()
-        self._files.close()
+        """Stop, and let the thread end: no window waits for a server."""
+        self.cancel()
+        self._files.close(wait=False)
 
 
 class ModelBar(QWidget):
@@ -106,7 +112,7 @@ class ModelBar(QWidget):
         self.combo.activated.connect(self._on_activated)
         self.download.clicked.connect(self._on_download)
         self.open.clicked.connect(self._browse)
-        self.cancel.clicked.connect(self.files.cancel)
+        self.cancel.clicked.connect(self._on_cancel)
         self.files.progressed.connect(self._on_progressed)
         self.files.ready.connect(self._on_ready)
         self.files.failed.connect(self._on_failed)
@@ -167,6 +173,11 @@ class ModelBar(QWidget):
             self._on_progressed(0.0, "connecting…")
             self.files.download(self._wanted.name)
 
+    def _on_cancel(self, _: bool = False) -> None:
+        self.progress.setFormat("stopping…")
+        self.cancel.setEnabled(False)
+        self.files.cancel()
+
     def _browse(self, _: bool = False) -> None:
         path, _filter = QFileDialog.getOpenFileName(
             self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
@@ -180,7 +191,8 @@ class ModelBar(QWidget):
 
     def _on_progressed(self, share: float, words: str) -> None:
         self.progress.setValue(round(_STEPS * share))
-        self.progress.setFormat(words)
+        if self.cancel.isEnabled():
+            self.progress.setFormat(words)
 
     def _on_ready(self, model: str) -> None:
         self._set_running(False)
@@ -209,6 +221,7 @@ class ModelBar(QWidget):
     def _set_running(self, running: bool) -> None:
         offered = self._wanted is not None
         self.combo.setEnabled(self._active and not running)
+        self.cancel.setEnabled(True)
         for part, shown in (
             (self.download, offered and not running),
             (self.open, offered and not running),

@@ -311,7 +311,9 @@ class RefinePanel(QWidget):
         grid = QGridLayout(part)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(QLabel("Model"), 0, 0)
+        title = QLabel("Model")  # beside the list, not in the middle of all that is under it
+        title.setFixedHeight(self.model.combo.sizeHint().height())
+        grid.addWidget(title, 0, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.model, 0, 1, 1, 2)
         self.profile.add_to(grid, 1)
         return part
