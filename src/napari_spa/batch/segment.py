@@ -66,9 +66,16 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def segment_image(
-    task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path
+    task: BatchTask,
+    recipe: BatchRecipe,
+    engine: BatchEngine,
+    out: Path,
+    *,
+    within: Path | None = None,
 ) -> ImageResult:
     """Find the objects of an image and write its labels and its decision log, the log last.
+
+    The folder ``within``, in which ``out`` is, has to be there; without it ``out`` is made.
 
     The same task, recipe, model and device give the same bytes, in any process and beside
     any number of workers.
@@ -90,7 +97,7 @@ def segment_image(
             "cut it, or give objects on fewer slices."
         )
         return ImageResult(task.name, "failed", input_sha256=digest, problem=sentence)
-    outputs = written.save(out)
+    outputs = written.save(out, within)
     objects = tuple(sorted(written.objects, key=lambda one: (one.number, one.index)))
     problem = " ".join(image.notes)
     doubtful = bool(problem) or not objects
@@ -158,14 +165,14 @@ class _Written:
             ObjectResult(found.number, found.plane.position, area, found.uncertainty, found.problem)
         )
 
-    def save(self, out: Path) -> tuple[tuple[str, str], ...]:
+    def save(self, out: Path, within: Path | None) -> tuple[tuple[str, str], ...]:
         """Write labels and then the log; return their places and digests."""
         from napari_spa.io.images import write_labels
         from napari_spa.io.projects.paths import labels_path, log_path
 
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
         highest = self._labels.highest
-        write_labels(labels, self._labels.array, self._image.info, highest=highest, within=out)
+        write_labels(labels, self._labels.array, self._image.info, highest=highest, within=within)
         self._log.save(log)
         return tuple(
             (path.relative_to(out).as_posix(), file_sha256(path)) for path in (labels, log)

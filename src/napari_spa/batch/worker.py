@@ -78,7 +78,7 @@ def number_of_process() -> int:
 def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine
     from napari_spa.batch.segment import segment_image
 
-    return segment_image(task, recipe, engine, out)
+    return segment_image(task, recipe, engine, out, within=out)
 
 
 @dataclass(frozen=True, slots=True)
