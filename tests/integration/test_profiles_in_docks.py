@@ -238,7 +238,7 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     np.testing.assert_array_equal(labels[1] == 2, found.only_second)
     assert not labels[0].any()
     bar = dock.parts.profile
-    assert f"Dice {found.dice:.2f}" in bar.comparison_words.text()
+    assert f"Dice\u00a0{found.dice:.2f}" in bar.comparison_words.text()
     assert bar.comparison.isVisibleTo(dock)
     shown.name = "renamed"
     bar.hide_comparison.click()
@@ -252,10 +252,14 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     assert not bar.comparison.isVisibleTo(dock)
     (shown,) = compare()
     mask = dock.controller.current.mask.layer
+    candidates = dock.controller.current.candidates
     assert not mask.visible  # its colour would mix with these
+    assert any(candidates.visible)
+    assert not any(layer.visible for layer in candidates.layers if layer is not None)
     play(qtbot, dock, lambda: dock.controller.pick(0))
     assert not shown.visible  # it was about the round before
     assert mask.visible
+    assert any(layer.visible for layer in candidates.layers if layer is not None)
     compare()
     viewer.layers.remove(layer)
     qtbot.waitUntil(lambda: shown not in viewer.layers)  # once napari is done with its removal

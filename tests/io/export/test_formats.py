@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -18,7 +19,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from napari_spa.core.objects import mask_outlines
-from napari_spa.io.export import ExportRequest, Labelled, export_image, free_name, of_file
+from napari_spa.errors import Cancelled
+from napari_spa.io.export import FORMATS, ExportRequest, Labelled, export_image, free_name, of_file
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote
 
@@ -46,6 +48,43 @@ def export(folder, image, *formats, **wanted):
     classes = wanted.pop("classes", ())
     request = ExportRequest(folder, formats, **wanted)
     return export_image(image, request, silent, classes=classes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "logs"])
+def test_each_form_says_how_far_it_is_and_can_be_stopped_in_its_midst(
+    stack, tmp_path, kind, monkeypatch
+):
+    monkeypatch.setattr("napari_spa.io.export.volumes._PIECE", 4000)
+    told = []
+
+    def progress(share, words):
+        told.append((share, words))
+        if stopping and 0.5 < share < 1:
+            raise Cancelled("stopped.")
+
+    image, request = labelled(stack, "TZYX"), ExportRequest(tmp_path / "out", ("logs", kind))
+    stopping = True
+    with pytest.raises(Cancelled):
+        export_image(image, request, progress)
+    if FORMATS[kind].suffix and kind != "png":
+        assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+    told.clear()
+    stopping = False
+    export_image(image, replace(request, replace=True), progress)
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert len({share for share in shares if share >= 0.5}) > 1
+    assert told[-1][1] == FORMATS[kind].title
+
+
+def test_a_large_plane_can_be_stopped_too(tmp_path):
+    shares = []
+    labels = labelled(np.ones((1100, 40), np.uint8))
+    request = ExportRequest(tmp_path, ("ome-zarr",))
+    export_image(labels, request, lambda share, words: shares.append(share))
+    assert len(set(shares)) > 2
+    found = open_image(tmp_path / "cells-labels.zarr").levels[0]
+    np.testing.assert_array_equal(np.asarray(found), labels.labels.levels[0])
 
 
 @pytest.fixture

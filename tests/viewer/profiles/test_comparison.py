@@ -50,5 +50,5 @@ def test_the_layer_lies_where_they_disagree_on_a_turned_image(axes):
 
 
 def test_it_is_said_in_words():
-    assert found().words == "Ana 40 px, Ben 60 px, Dice 0.60"
+    assert found().words == "Ana: 40\u00a0px, Ben: 60\u00a0px, Dice\u00a00.60"
     assert found(FIRST, FIRST).words == "Ana and Ben draw the same here: 40 px."

@@ -136,7 +136,7 @@ def test_a_comparison_names_both_in_their_colours(bar):
     bar.set_comparison(found)
     text = bar.comparison_words.text()
     assert bar.comparison.isVisible()
-    assert "Ana 3,210 px, Ben &lt;b&gt; 2,950 px, Dice 0.91" in text
+    assert "Ana: 3,210\u00a0px, Ben &lt;b&gt;: 2,950\u00a0px, Dice\u00a00.91" in text
     assert "only&nbsp;Ben &lt;b&gt;" in text
     bar.set_comparison(None)
     assert not bar.comparison.isVisible()

@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.errors import Cancelled, DataError, InputError, SpaError
 from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
 from napari_spa.io.export.volumes import (
     Labelled,
@@ -197,8 +198,13 @@ def export_project(
         except SpaError as error:
             export.report.problems.append((name, str(error)))
         else:
-            export.take(image)
+            export.take(image, partial(_part_of, progress, number, len(names), name))
     return export.finish()
+
+
+def _part_of(progress: Progress, number: int, count: int, words: str, share: float, _: str) -> None:
+    """Report the share of one of several parts as that of the whole."""
+    progress((number + share) / count, words)
 
 
 def export_image(
@@ -324,27 +330,28 @@ class _Export:
         self._tables: dict[str, tuple[list[str], list[Row]]] = {}
         self.report = ExportReport()
 
-    def take(self, image: Labelled, progress: Progress | None = None) -> None:
+    def take(self, image: Labelled, progress: Progress) -> None:
         """Export one image; what cannot be written in one form is written in the others."""
-        writers: dict[str, Callable[[], object]] = {
-            "masks": lambda: self._write_masks(image),
-            "coco": lambda: self._collect_coco(image),
-            "rois": lambda: self._write(image, "rois", write_rois),
-            "geojson": lambda: self._write(image, "geojson", write_geojson),
-            "stl": lambda: self._write_meshes(image),
-            "tables": lambda: self._collect_tables(image, progress),
-            "logs": lambda: self._copy_log(image),
+        writers: dict[str, Callable[[Labelled], object]] = {
+            "masks": self._write_masks,
+            "coco": self._collect_coco,
+            "rois": lambda image: self._write(image, "rois", write_rois),
+            "geojson": lambda image: self._write(image, "geojson", write_geojson),
+            "stl": self._write_meshes,
+            "tables": self._collect_tables,
+            "logs": self._copy_log,
         }
-        count = len(self.report.problems)
-        for number, kind in enumerate(self._request.formats):
-            if progress is not None:
-                progress(number / len(self._request.formats), FORMATS[kind].title)
+        count, formats = len(self.report.problems), self._request.formats
+        for number, kind in enumerate(formats):
+            watch = partial(_part_of, progress, number, len(formats), FORMATS[kind].title)
+            watch(0.0, "")
+            watched = replace(image, watch=watch)
             try:
                 if kind in NUMBERED:
-                    self._write_numbers(image, kind)
+                    self._write_numbers(watched, kind)
                 else:
-                    writers[kind]()
-            except DataError:
+                    writers[kind](watched)
+            except (Cancelled, DataError):
                 raise
             except SpaError as error:
                 self.report.problems.append((image.name, str(error)))
@@ -385,17 +392,17 @@ class _Export:
             path = self._files.of(image.name, kind, value)
             check_no_way_out(self._request.folder, path)
             if kind == "labels":
-                self._write_tiff(path, labels)
+                self._write_tiff(path, labels, image.watch)
             elif kind == "png":
-                self._write_png(image.name, labels, value)
+                self._write_png(replace(image, labels=labels), value)
                 continue
             elif kind == "nifti":
-                write_nifti(path, labels, image.source)
+                write_nifti(path, labels, image.source, image.watch)
             else:
                 self._write_zarr(path, image, labels, value)
             self._note(path)
 
-    def _write_tiff(self, path: Path, labels: ImageFile) -> None:
+    def _write_tiff(self, path: Path, labels: ImageFile, watch: Progress | None) -> None:
         known = labels.path
         if (
             known.suffix == ".tif"
@@ -406,18 +413,17 @@ class _Export:
                 shutil.copyfile(known, temporary)
             return
         stack = labels.levels[0]
-        write_labels(path, np.asarray(stack) if len(stack.shape) == 2 else stack, labels.info)
+        whole = np.asarray(stack) if len(stack.shape) == 2 else stack
+        write_labels(path, whole, labels.info, progress=watch)
 
-    def _write_png(self, name: str, labels: ImageFile, value: str) -> None:
+    def _write_png(self, image: Labelled, value: str) -> None:
         """Write an image as a picture, and a stack as a folder of them."""
-        stack = labels.levels[0]
-        flat = len(stack.shape) == 2
+        name, flat = image.name, len(image.labels.levels[0].shape) == 2
         place = self._files.of(name, "png", value, folder=not flat)
         check_no_way_out(self._request.folder, place)
         if not flat:
             _empty(check_no_way_out(self._request.folder, place / "plane"), "plane*.png")
-        for index in np.ndindex(*stack.shape[:-2]):
-            plane = np.asarray(stack[index])
+        for index, plane in image.planes():
             most = int(plane.max(initial=0))
             if most > _PNG_MOST:
                 raise InputError(
@@ -430,12 +436,12 @@ class _Export:
 
     def _write_zarr(self, path: Path, image: Labelled, labels: ImageFile, value: str) -> None:
         if value == "objects":
-            write_label_zarr(path, labels, self._colour, image.notes)
+            write_label_zarr(path, labels, self._colour, image.notes, image.watch)
             return
         values = class_values(self._classes)
         colours = {values[one.name]: (*one.rgb, 255) for one in self._classes}
         notes = {number: ObjectNote("", name) for name, number in values.items()}
-        write_label_zarr(path, labels, colours.__getitem__, notes)
+        write_label_zarr(path, labels, colours.__getitem__, notes, image.watch)
 
     def _write_masks(self, image: Labelled) -> None:
         """Write each object on each of its planes as 0 and 255."""
@@ -445,6 +451,8 @@ class _Export:
         for index, plane in image.planes():
             where = "".join(f"-{number:04}" for number in index)
             for number in (n for n in np.unique(plane).tolist() if n):
+                if image.watch is not None and not index:
+                    image.watch(0.0, "")
                 path = folder / f"object{number:05}{where}.tif"
                 write_labels(path, np.where(plane == number, 255, 0).astype(np.uint8), info)
                 self._note(path)
@@ -459,8 +467,8 @@ class _Export:
         for index, plane in image.planes():
             self._coco.add(image.file_name or image.name, index, plane, image.notes)
 
-    def _collect_tables(self, image: Labelled, progress: Progress | None) -> None:
-        for table, (columns, rows) in image.tables(progress).items():
+    def _collect_tables(self, image: Labelled) -> None:
+        for table, (columns, rows) in image.tables(image.watch).items():
             known, before = self._tables.get(table, ([], []))
             named = [{"image": image.name, **row} for row in rows]
             merged = list(dict.fromkeys([*known, "image", *columns]))

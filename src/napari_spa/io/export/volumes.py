@@ -48,12 +48,12 @@ class Labelled:
     spacing: tuple[float, ...] | None = None
     unit: str = "pixel"
     file_name: str = ""  # of the image, for programs that look for it; the name by default
+    # Called with the share of the planes that is done before each; may raise ``Cancelled``.
+    watch: Progress | None = None
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
         """Yield the index of each plane along the axes before rows and columns, and its labels."""
-        stack = self.labels.levels[0]
-        for index in np.ndindex(*stack.shape[:-2]):
-            yield index, np.asarray(stack[index])
+        yield from _watched(self.labels, self.watch)
 
     def as_classes(self, classes: Sequence[ObjectClass]) -> ImageFile:
         """Return the number of each pixel's class; 0 for background and what is of no class."""
@@ -95,6 +95,17 @@ class Labelled:
         if len(info.axes) == 2:
             del tables["slices"]
         return tables
+
+
+def _watched(
+    labels: ImageFile, watch: Progress | None
+) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
+    stack = labels.levels[0]
+    indices = list(np.ndindex(*stack.shape[:-2]))
+    for place, index in enumerate(indices):
+        if watch is not None:
+            watch(place / len(indices), "")
+        yield index, np.asarray(stack[index])
 
 
 def of_item(project: Project, item: ProjectItem) -> Labelled:
@@ -180,6 +191,7 @@ def write_label_zarr(
     labels: ImageFile,
     colour: Colour | None = None,
     notes: Mapping[int, ObjectNote] = MappingProxyType({}),
+    watch: Progress | None = None,
 ) -> None:
     """Write labels as an OME-Zarr label image, whole or not at all.
 
@@ -210,13 +222,17 @@ def write_label_zarr(
             )
             for number, extent in enumerate(shapes)
         ]
-        for index in np.ndindex(*shape[:-2]):
-            plane = np.asarray(labels.levels[0][index])
+        for index, plane in _watched(labels, watch):
             used.update(np.unique(plane).tolist())
             there = tuple(index[axis] for axis in order[:-2])
             for number, level in enumerate(levels):
                 step = 2**number
-                level[there] = plane[::step, ::step]
+                thin = plane[::step, ::step]
+                for top in range(0, len(thin), _CHUNK):  # so that a large plane can be stopped
+                    if watch is not None and not index:
+                        watch(top / len(plane), "")
+                    place: Any = (*there, slice(top, top + _CHUNK))
+                    level[place] = thin[top : top + _CHUNK]
         axes = "".join(info.axes[axis] for axis in order)
         group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
         numbers = sorted(used - {0})
@@ -289,11 +305,14 @@ _NIFTI, _ITK = (
     (".nrrd", ".nhdr", ".mha", ".mhd"),
 )
 _MICROMETRES = 1000.0  # in a millimetre
+_PIECE = 2**24  # bytes that are compressed at once
 _SIDE = 32_767  # what the first version of NIfTI can count
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
 
 
-def write_nifti(path: Path, labels: ImageFile, source: Path | None) -> None:
+def write_nifti(
+    path: Path, labels: ImageFile, source: Path | None, watch: Progress | None = None
+) -> None:
     """Write labels as NIfTI: voxel (x, y, z) is index (z, y, x) of the labels.
 
     The affine is that of the image's file where it has one (NIfTI, MGH, NRRD, MetaImage);
@@ -316,9 +335,17 @@ def write_nifti(path: Path, labels: ImageFile, source: Path | None) -> None:
     image.header.set_intent("label")
     if header is None and (known or labels.info.pixel_size is not None):
         image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
-        # Without the time: the same labels are the same bytes.
-        temporary.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+    content = memoryview(image.to_bytes())
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as stream,
+        # Without name and time: the same labels are the same bytes.
+        gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
+    ):
+        for done in range(0, len(content), _PIECE):
+            if watch is not None:
+                watch(done / len(content), "")
+            packed.write(content[done : done + _PIECE])
 
 
 def _sized(labels: ImageFile) -> DoubleArray:
@@ -391,10 +418,14 @@ def _solids(image: Labelled) -> Iterator[tuple[str, tuple[int, ...], NDArray[np.
     place = axes.index("Z")
     stack = np.moveaxis(np.asarray(image.labels.levels[0]), place, -3)
     others = axes[:-2].replace("Z", "").lower()
-    for index in np.ndindex(*stack.shape[:-3]):
+    times = list(np.ndindex(*stack.shape[:-3]))
+    for at, index in enumerate(times):
         small, _, original = relabel_sequential(stack[index])
-        where = "".join(f"-{axis}{at:04}" for axis, at in zip(others, index, strict=True))
-        for number, box in enumerate(ndimage.find_objects(small), start=1):
+        where = "".join(f"-{axis}{n:04}" for axis, n in zip(others, index, strict=True))
+        boxes = ndimage.find_objects(small)
+        for number, box in enumerate(boxes, start=1):
+            if image.watch is not None:
+                image.watch((at + (number - 1) / len(boxes)) / len(times), "")
             if box is not None:
                 name = f"object{int(original[number]):05}{where}"
                 yield name, tuple(part.start for part in box), small[box] == number

@@ -100,7 +100,13 @@ class ProfileActions(QObject):
         def make() -> PreferenceProfile:
             return merge_profiles([updates.read(p) for p in paths], name.strip(), task.strip())
 
-        self._put(make)
+        def then(merged: Path) -> None:
+            self.choose(merged)
+            self._controller.status_message.emit(
+                f"{name.strip()} is made of {len(paths)} profiles and in use from here on."
+            )
+
+        self._put(make, then)
 
     def copy(self, name: str, task: str) -> None:
         """Put a copy of the profile in use in the store; where its file is gone, use that."""

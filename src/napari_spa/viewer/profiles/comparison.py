@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.layers.candidates import CandidateShapes
 
 DISAGREEMENT_NAME = "SPA disagreement"
 MODEL_ALONE = "the model alone"
@@ -57,7 +58,8 @@ class Disagreement:
         (one, other), (first, second) = self.names, self.areas
         if not self.labels.any():
             return f"{one} and {other} draw the same here: {first:,} px."
-        return f"{one} {first:,} px, {other} {second:,} px, Dice {self.dice:.2f}"
+        # A number and its unit, or its name, stay on one line.
+        return f"{one}: {first:,}\u00a0px, {other}: {second:,}\u00a0px, Dice\u00a0{self.dice:.2f}"
 
 
 class Disagreements(QObject):
@@ -76,6 +78,7 @@ class Disagreements(QObject):
         self._image: Image | None = None
         self._drawn: tuple[Disagreement, Plane] | None = None  # what the layer holds
         self._under: Labels | None = None  # the mask, hidden meanwhile
+        self._over: CandidateShapes | None = None  # the candidates, which would lie over it
         self._shown = False
         # napari may be removing several layers, this one among them: not while it counts them.
         self._remove_due = later(self, self._remove)
@@ -125,6 +128,9 @@ class Disagreements(QObject):
         under, self._under = self._under, None
         if under is not None:
             under.visible = True
+        over, self._over = self._over, None
+        if over is not None:
+            over.set_hidden(False)
         if layer is not None and layer.visible:
             layer.visible = False
             layer.data = np.zeros((1,) * layer.ndim, dtype=np.uint8)
@@ -156,6 +162,8 @@ class Disagreements(QObject):
             if annotated.mask.shown and annotated.mask.layer.visible:
                 self._under = annotated.mask.layer  # its colour would mix with these
                 self._under.visible = False
+            self._over = annotated.candidates
+            self._over.set_hidden(True)
             self._controller.status_message.emit("Where they disagree is drawn in the image.")
         else:
             self._controller.status_message.emit(
