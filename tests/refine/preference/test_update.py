@@ -12,7 +12,11 @@ from tiny_model import make_model
 from napari_spa.core.types import MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError, ProfileError, SessionError
 from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.refine.engine.round import Round
+from napari_spa.refine.engine.samples import Samples
+from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.preference.update import (
+    MOST_OF_IMAGE,
     MOST_SHIFT,
     PRIOR_PICKS,
     REACH,
@@ -47,7 +51,7 @@ def test_one_odd_object_does_not_wreck_a_profile_of_a_hundred_picks():
     np.testing.assert_allclose(profile.mixture.means, 1.0)
     assert (profile.picks, profile.images) == (100, 25)
     odd = learn(profile, state(-9.0, 60), MODEL)
-    assert odd.picks == 160
+    assert odd.picks == 106  # those that counted
     expected = 100 / (100 + PRIOR_PICKS)
     np.testing.assert_allclose(odd.mixture.means, 1.0 - (1.0 - expected + REACH) * 6 / 106)
 
@@ -58,7 +62,7 @@ def test_one_odd_image_of_many_objects_does_not_either():
         profile = learn(profile, state(1.0, 4), MODEL)
     for _ in range(20):
         profile = learn(profile, state(-1.0, 5), MODEL, image="odd")
-    assert (profile.picks, profile.images) == (200, 26)
+    assert (profile.picks, profile.images) == (112, 26)
     moved = (1.0 - profile.mixture.means.mean()) / 2
     assert 0 < moved <= 12 / 112 + 1e-12
 
@@ -85,6 +89,25 @@ def test_without_picks_nothing_is_learnt_but_the_size():
     assert (kept.images, kept.objects, kept.log_growth) == (1, 2, pytest.approx(0))
     initial = mixture(0)
     assert start_from(initial, replace(profile, picks=0)) is initial
+
+
+@pytest.mark.parametrize("odd", [2.0, -2.0])
+def test_what_does_not_teach_is_no_evidence(odd):
+    """Or a profile would be followed further after picks that it did not learn from."""
+    profile = learn(None, state(0.8, 1), MODEL, image="a")
+    before = start_from(mixture(0), profile).means
+    elsewhere = SimpleNamespace(**{**vars(state(odd, 3)), "informative_picks": 0})
+    after = learn(profile, elsewhere, MODEL, image="b")
+    assert (after.picks, after.evidence, after.images) == (1, 1, 2)
+    np.testing.assert_array_equal(start_from(mixture(0), after).means, before)
+    for _ in range(12):
+        after = learn(after, state(-0.5, 4), MODEL, image="b")
+        after = learn(after, state(-0.5, 0), MODEL, image="b", corrected=True)
+    full = start_from(mixture(0), after).means
+    assert after.evidence == sum(after.taught.values()) == 1 + MOST_OF_IMAGE
+    after = learn(after, state(odd, 4), MODEL, image="b")
+    after = learn(after, state(odd, 0), MODEL, image="b", corrected=True)
+    np.testing.assert_array_equal(start_from(mixture(0), after).means, full)
 
 
 def test_an_empty_profile_takes_the_first_object_as_it_is():
@@ -177,25 +200,55 @@ def test_a_session_teaches_growth_and_counts_images_once():
         assert profile.log_growth == pytest.approx(math.log(last.area / first.area))
 
 
-def shown(radius, *, centre=32, spread=1.0, level=0.5):
-    """A round mask whose probability falls as a logistic curve of the distance to its edge."""
-    rows, columns = np.ogrid[:64, :64]
-    distance = np.hypot(rows - 32, columns - centre)
-    probability = expit((radius - distance) * spread).astype(np.float32)
-    return Proposal(probability, Region(0, 0, 64, 64), (64, 64), level, 0.1, 1, ())
+CONFIG = make_model(head="both").spa.config
+ROWS, COLUMNS = np.ogrid[:64, :64]
+
+
+def shown(radius, *, centre=32):
+    """A round mask as it is accepted."""
+    probability = (np.hypot(ROWS - 32, COLUMNS - centre) < radius).astype(np.float32)
+    return Proposal(probability, Region(0, 0, 64, 64), (64, 64), 0.5, 0.1, 1, ())
+
+
+def first_round(*radii, slope=0.5, unit=1.0):
+    """Round 1 of samples that are discs, with logits that fall by a slope from their edges."""
+    distance = np.hypot(ROWS - 32, COLUMNS - 32)
+    logits = np.stack([(radius - distance) * slope for radius in radii]).astype(np.float32)
+    count, view = len(radii), FieldOfView(0, 0, 64, 64)
+    each = np.full(count, unit, dtype=np.float32)
+    shares = np.full(count, 1 / count)
+    samples = Samples(view, logits, expit(logits), shares, each, each)
+    mean, threshold = samples.mean(CONFIG)
+    proposal = Proposal(mean, Region(0, 0, 64, 64), (64, 64), threshold, 0.1, 1, ())
+    return Round(proposal, (), samples.reach, samples=samples)
 
 
 @pytest.mark.parametrize("unit", [1.0, 2.0])
 @pytest.mark.parametrize("accepted", [12, 14, 15])
 def test_what_was_accepted_says_how_far_out_the_boundary_is(accepted, unit):
-    by = boundary_shift(shown(14, spread=0.5), shown(accepted), unit)
-    assert by == pytest.approx((accepted - 14) * 0.5 / unit, abs=0.2 / unit)
+    by = boundary_shift(first_round(14, unit=unit), shown(accepted), CONFIG)
+    assert by == pytest.approx((accepted - 14) * 0.5 / unit, abs=0.1 / unit)
+
+
+@pytest.mark.parametrize("accepted", [9, 11, 16, 18])
+@pytest.mark.parametrize("radii", [(14,), (8, 14, 20), (9, 9, 9, 21, 21)])
+def test_a_boundary_offset_brings_back_the_area_that_taught_it(radii, accepted):
+    """However far the samples lie apart; the level of their mean alone says too little."""
+    opening, wanted = first_round(*radii, slope=1.5, unit=6.0), shown(accepted)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+        by = boundary_shift(opening, wanted, CONFIG)
+    mean, threshold = opening.samples.grown(by).mean(CONFIG)
+    assert (mean > threshold).sum() == pytest.approx(wanted.area, rel=0.03)
 
 
 def test_the_boundary_of_another_object_says_nothing():
-    assert boundary_shift(shown(10), shown(10, centre=50), 1.0) is None
-    assert boundary_shift(shown(10), shown(0), 1.0) is None
-    assert boundary_shift(shown(10, spread=0.1), shown(14), 0.01) == MOST_SHIFT
+    assert boundary_shift(first_round(10), shown(10, centre=50), CONFIG) is None
+    assert boundary_shift(first_round(10), shown(0), CONFIG) is None
+    same = first_round(10)
+    assert boundary_shift(same, same.proposal, CONFIG) == 0.0
+    assert boundary_shift(first_round(10, unit=0.01), shown(14), CONFIG) == MOST_SHIFT
+    assert boundary_shift(first_round(14, unit=0.01), shown(10), CONFIG) == -MOST_SHIFT
 
 
 @pytest.mark.parametrize("size", [-0.5, 0.0, 0.5])
@@ -206,10 +259,11 @@ def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
     monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
     session = RefinementSession(make_model(head="both"))
     session.set_image(np.random.default_rng(0).random((64, 64)))
-    first, start = session.start([(30, 30)]), place(session.mixture)
+    session.start([(30, 30)])
+    start = place(session.mixture)
     session.pick(0)
     accepted = session.resize(size)
-    by = boundary_shift(first, accepted, session._first.spread)
+    by = boundary_shift(session._first, accepted, CONFIG)
     assert place(session.accept().profile.mixture) == pytest.approx(start + by, abs=0.02)
 
 
@@ -223,8 +277,9 @@ def test_what_is_corrected_without_a_pick_teaches_the_boundary_too(monkeypatch, 
     }
     session = RefinementSession(make_model(head="both"))
     session.set_image(np.random.default_rng(0).random((64, 64)))
-    first, start = session.start([(30, 30)]), session.mixture
-    by = boundary_shift(first, acts[act](session), session._first.spread)
+    session.start([(30, 30)])
+    start = session.mixture
+    by = boundary_shift(session._first, acts[act](session), CONFIG)
     profile = session.accept().profile
     assert (profile.picks, profile.corrected, profile.evidence) == (0, 1, CORRECTED_COUNTS)
     assert list(profile.taught.values()) == [CORRECTED_COUNTS]
@@ -282,9 +337,9 @@ def test_corrected_objects_count_as_much_as_some_picks():
     for _ in range(50):
         profile = learn(profile, state(-1.0, 0), MODEL, image="odd", corrected=True)
     assert profile.mixture.means.mean() > -1.0  # one image is bounded, however it taught
-    assert (profile.picks, profile.corrected, profile.taught["odd"]) == (4, 51, 100)
+    assert (profile.picks, profile.corrected, profile.taught["odd"]) == (4, 7, 12)
     merged = merge_profiles([profile, learn(None, state(1.0, 2), MODEL, image="c")])
-    assert (merged.picks, merged.corrected) == (6, 51)
+    assert (merged.picks, merged.corrected) == (6, 7)
     assert merged.evidence == profile.evidence + 2
 
 

@@ -5,6 +5,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import Click, Prompts
+from napari_spa.io.profiles.profile import CORRECTED_COUNTS
 from napari_spa.refine.engine.alternatives import (
     Framed,
     dice_across,
@@ -17,6 +18,7 @@ from napari_spa.refine.engine.config import EngineConfig, FramingConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.refine.session.state import known_of
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 140), np.uint8)
 CONFIG = EngineConfig(samples=12)
@@ -81,6 +83,20 @@ def test_picking_it_moves_the_view_and_undo_moves_it_back(session):
     again = session.redo()
     assert session.view == view
     np.testing.assert_array_equal(again.mask, second.mask)
+
+
+def test_what_is_accepted_after_picks_of_other_objects_teaches_the_boundary(session, monkeypatch):
+    """They say nothing of an outline; where the user wanted it in the end says the mask."""
+    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    first = session.start(points=[(30, 40)])
+    session.pick(offered(first))
+    result = session.accept()
+    assert known_of(result.decisions) == 1
+    profile = result.profile
+    assert (profile.picks, profile.corrected, profile.evidence) == (0, 1, CORRECTED_COUNTS)
+    session.start(points=[(30, 40)])
+    session.restore(result.decisions, learnt=known_of(result.decisions))
+    assert session.accept().profile.evidence == CORRECTED_COUNTS
 
 
 def test_it_is_restored_from_the_log_to_the_last_bit(session):

@@ -305,11 +305,19 @@ class SpaPredictor:
         asked = replace(asked, said=said)
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
-        samples = Samples(asked.view, decoded.logits, probabilities, shares, decoded.quality, lead)
+        samples = Samples(
+            asked.view,
+            decoded.logits,
+            probabilities,
+            shares,
+            decoded.quality,
+            decoded.spread,
+            lead,
+        )
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
         if shift:
-            samples = samples.grown(shift * decoded.spread)
+            samples = samples.grown(shift)
             draws = self._moved_draws(draws, shift)
         others = weighed((*asked.hypotheses, *found), likely, said, self.config)
         proposal, order = build_proposal(
@@ -333,7 +341,8 @@ class SpaPredictor:
             shape=self.sampler.shape,
             rng=rng,
         )
-        return Round(proposal, feedback, samples.reach, shift, float(shares @ decoded.spread))
+        kept = samples if asked.number == 1 else None
+        return Round(proposal, feedback, samples.reach, shift, kept)
 
     def _decode(
         self, asked: Asked, draws: Draws, progress: Progress

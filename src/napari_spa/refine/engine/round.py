@@ -86,7 +86,7 @@ class Round:
     # How far the samples' boundaries were moved out to bring the recommendation to its size, in
     # units of a boundary offset.
     shift: float = 0.0
-    spread: float = 1.0  # that unit, in logits
+    samples: Samples | None = None  # of round 1, which say how far out the user wants it
 
     @property
     def nbytes(self) -> int:
@@ -94,6 +94,8 @@ class Round:
         shown = self.proposal
         maps = shown.local_probability.nbytes + sum(c.local_mask.nbytes for c in shown.candidates)
         maps += self.reach.on.nbytes + self.reach.off.nbytes
+        if self.samples is not None:
+            maps += self.samples.logits.nbytes + self.samples.probabilities.nbytes
         return maps + sum(f.latents.nbytes + f.logits.nbytes for f in self.feedback)
 
 

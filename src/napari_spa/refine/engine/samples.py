@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from scipy.special import expit
 
-from napari_spa.core.obedience import log_likelihood
-from napari_spa.core.types import BoolArray, Box, Click, DoubleArray, FloatArray
+from napari_spa.core.obedience import box_pixels, log_likelihood
+from napari_spa.core.types import BoolArray, Box, Click, DoubleArray, FloatArray, Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 
 SIZE_REACH = 1.2  # the boundary offset of the ends of the size axis, in units of the logits' spread
+_HALVINGS = 6
+"""A shift of the boundary is looked for among so many halves of what is possible."""
+_ENOUGH_PIXELS = 4096
+"""So many pixels around an object tell how large it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,15 +68,60 @@ class Samples:
     probabilities: FloatArray
     shares: DoubleArray  # (N,), what each counts for, sum 1
     quality: FloatArray  # (N,), the IoU that the network itself expects of each
+    spread: FloatArray  # (N,), of each the unit of a boundary offset, in logits
     lead: Lead | None = None  # what counts beside the samples
 
-    def grown(self, by: FloatArray) -> Samples:
-        """Return the same samples, each with so much (N,) added to its logits."""
+    def grown(self, shift: float) -> Samples:
+        """Return the same samples with their boundaries so much further out."""
+        by = shift * self.spread
         logits = self.logits + by.astype(np.float32)[:, None, None]
         lead = self.lead
         if lead is not None:
             lead = replace(lead, logits=lead.logits + np.float32(self.shares @ by))
         return replace(self, logits=logits, probabilities=expit(logits), lead=lead)
+
+    def shift_to(self, ratio: float, config: SpaConfig, near: Region, most: float) -> float:
+        """Return how far out the boundaries lie where the recommendation is larger.
+
+        The shift in [-most, most] at which the mask of the mean is ``ratio`` times as large inside
+        a rectangle of the image.
+        """
+        if ratio == 1.0:
+            return 0.0
+        part = self._inside(near)
+
+        def log_area(shift: float) -> float:
+            mean, threshold = part.grown(shift).mean(config)
+            return math.log(max(int((mean > threshold).sum()), 0.5))
+
+        low, high = 0.0, math.copysign(most, ratio - 1.0)
+        here, there = log_area(low), log_area(high)
+        wanted = here + math.log(ratio)
+        if (wanted - there) * high >= 0:
+            return high
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            found = log_area(middle)
+            if (wanted - found) * high > 0:
+                low, here = middle, found
+            else:
+                high, there = middle, found
+        return low + (high - low) * (wanted - here) / (there - here)
+
+    def _inside(self, near: Region) -> Samples:
+        """Return what lies in a rectangle of the image; of many pixels every few."""
+        size = self.logits.shape[-1]
+        rectangle = Box(near.row, near.column, near.row + near.height, near.column + near.width)
+        rows, columns = box_pixels(SampleGrid(self.view, size).box(rectangle), (size, size))
+        height, width = (s.stop - s.start for s in (rows, columns))
+        step = max(1, math.isqrt(height * width // _ENOUGH_PIXELS))
+        cut = (slice(None), *(slice(s.start, s.stop, step) for s in (rows, columns)))
+        lead = self.lead
+        if lead is not None:
+            lead = replace(lead, logits=lead.logits[cut[1:]])
+        return replace(
+            self, logits=self.logits[cut], probabilities=self.probabilities[cut], lead=lead
+        )
 
     @property
     def reach(self) -> Reach:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logit
 
 from napari_spa.core.metrics import dice
 from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.model.spa import SpaConfig
+    from napari_spa.refine.engine.round import Round
     from napari_spa.refine.session.state import SessionState
 
 PRIOR_PICKS = 2.0
@@ -34,12 +35,8 @@ MOST_OF_IMAGE = 12
 
 SAME_OBJECT = 0.6
 """Dice with the first recommendation from which on what was accepted is the same object."""
-MOST_SHIFT = 1.5
+MOST_SHIFT = 2.0
 """One object moves the boundary by no more, in units of a boundary offset."""
-_FAINTEST = 0.02
-"""Beyond this probability a map says nothing about where a boundary would lie."""
-_ENOUGH_PIXELS = 100_000
-"""So many pixels around an object tell at which level it has an area."""
 
 SIZES_OF_IMAGE, SIZES_KEPT = 12, 48
 """Of one image so many accepted objects are remembered, the latest; of all images so many."""
@@ -97,39 +94,34 @@ def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
     return math.log(accepted.area / first.area)
 
 
-def boundary_shift(first: Proposal, accepted: Proposal, spread: float) -> float | None:
+def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float | None:
     """Return how much further out than the first recommendation a user wanted the boundary.
 
     Picks say which of four masks is nearest, the accepted mask says where the boundary is.
 
     Parameters
     ----------
-    first : Proposal
-        The first recommendation for the object.
+    first : Round
+        Round 1 of the object, as it was shown.
     accepted : Proposal
         What was accepted.
-    spread : float
-        The unit of a boundary offset in the first round, in logits.
+    config : SpaConfig
+        Of the model: says what is averaged, and its threshold.
 
     Returns
     -------
     float or None
-        The offset, in these units, at which the first recommendation would have had the accepted
-        area, within :data:`MOST_SHIFT`; None where another object was accepted.
+        The boundary offset, within :data:`MOST_SHIFT`, at which the samples of round 1 would have
+        been recommended as large as what was accepted; None where another object was.
     """
-    parts = [LocalMask.crop(p.local_mask, p.region) for p in (first, accepted)]
-    near, there = parts[0].region.with_all_of(parts[1].region), first.region
-    if not accepted.area or dice(*(part.within(near) for part in parts)) < SAME_OBJECT:
+    shown = first.proposal
+    parts = [LocalMask.crop(p.local_mask, p.region) for p in (shown, accepted)]
+    near = parts[0].region.with_all_of(parts[1].region)
+    if first.samples is None or not shown.area or not accepted.area:
         return None
-    rows = slice(max(near.row - there.row, 0), near.row + near.height - there.row)
-    columns = slice(max(near.column - there.column, 0), near.column + near.width - there.column)
-    # Accepting happens in the window's thread: of a large object every few pixels are enough.
-    step = max(1, math.isqrt(near.height * near.width // _ENOUGH_PIXELS))
-    levels = np.sort(first.local_probability[rows, columns][::step, ::step], axis=None)[::-1]
-    rank = min(max(accepted.area // step**2, 1), levels.size)
-    level = np.clip(levels[rank - 1], _FAINTEST, 1 - _FAINTEST)
-    offset = float(logit(first.threshold) - logit(level)) / spread
-    return float(np.clip(offset, -MOST_SHIFT, MOST_SHIFT))
+    if dice(*(part.within(near) for part in parts)) < SAME_OBJECT:
+        return None
+    return first.samples.shift_to(accepted.area / shown.area, config, near, MOST_SHIFT)
 
 
 def learn(
@@ -143,9 +135,11 @@ def learn(
     size: AcceptedSize | None = None,
     corrected: bool = False,
 ) -> PreferenceProfile:
-    """Average what was learnt over objects, each in proportion to its picks.
+    """Average what was learnt over objects, each in proportion to its picks of an outline.
 
-    An object that was ``corrected`` without a pick counts for :data:`CORRECTED_COUNTS`.
+    An object that was ``corrected`` without one counts for :data:`CORRECTED_COUNTS`.  Evidence is
+    what counted and nothing else: were it more, a profile would be followed further than it was
+    taught.
 
     Most of what picks teach is about the user, some about the image: an object on which
     the picks led further than :data:`REACH` from what was expected is taken for one that
@@ -156,20 +150,19 @@ def learn(
     """
     if profile is None:
         profile = PreferenceProfile(model=model, mixture=state.mixture)
-    picks, taught = max(0, state.picks - known), profile.taught.get(image, 0)
-    counted = min(picks, state.informative_picks, MOST_PICKS)
-    worth = picks
-    if corrected:
-        counted = worth = CORRECTED_COUNTS
+    picks = 0 if corrected else min(max(0, state.informative_picks - known), MOST_PICKS)
+    taught = profile.taught.get(image, 0)
     if taught < profile.evidence:
-        counted = min(counted, max(0, MOST_OF_IMAGE - taught))
+        left = max(0, MOST_OF_IMAGE - taught)
+        picks, corrected = min(picks, left), corrected and left >= CORRECTED_COUNTS
+    counted = picks + CORRECTED_COUNTS * corrected
     mixture = _within_reach(profile, state)
     if profile.evidence:
         mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.evidence + counted))
     new = image not in profile.taught and not known
     images = dict(profile.taught)
     if image and (new or image in images):
-        images[image] = taught + worth
+        images[image] = taught + counted
     return replace(
         profile,
         mixture=mixture,

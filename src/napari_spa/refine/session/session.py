@@ -474,7 +474,9 @@ class RefinementSession:
             else log_area_ratio(self._first.proposal, proposal),
             image=self._image,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
-            corrected=by is not None and not state.picks and known_of(state.decisions) > 0,
+            corrected=by is not None
+            and not state.informative_picks
+            and known_of(state.decisions) > 0,
         )
         kind = self.sampler.image_plane.kind
 
@@ -573,7 +575,7 @@ class RefinementSession:
         """Return how far out the accepted boundary lies; None where that says nothing."""
         if self._first is None or not self.adapt:
             return None
-        return boundary_shift(self._first.proposal, shown.proposal, self._first.spread)
+        return boundary_shift(self._first, shown.proposal, self.model.spa.config)
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0

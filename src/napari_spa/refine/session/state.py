@@ -218,9 +218,13 @@ class RefinementResult:
 
 
 def known_of(decisions: Sequence[Decision]) -> int:
-    """Return how much an object taught a profile when it was accepted: picks, or one correction."""
-    picks = sum(decision.act == "pick" for decision in decisions)
-    return picks or int(any(decision.corrects for decision in decisions))
+    """Return how much an object taught a profile when it was accepted: picks, or one correction.
+
+    A pick of another object says nothing of outlines, but corrects: what is accepted in the end is
+    where the user wants the boundary.
+    """
+    picks = sum(decision.teaches for decision in decisions)
+    return picks or int(any(decision.act == "pick" or decision.corrects for decision in decisions))
 
 
 def add_clicks(prompts: Prompts, *clicks: Click) -> Prompts:
