@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_spa.core.alternatives import (
+from napari_spa.core.candidates import (
     Offer,
     choose,
     dice_matrix,

@@ -17,7 +17,7 @@ from psygnal import Signal
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, read_json
-from napari_spa.viewer.actions import ACTION_TITLES, DEFAULT_KEYS, changed_keys, read_keys
+from napari_spa.viewer.keys import ACTION_TITLES, DEFAULT_KEYS, changed_keys, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

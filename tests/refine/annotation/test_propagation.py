@@ -9,12 +9,14 @@ from napari_spa import load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, InputError
-from napari_spa.refine.annotation.appearance import Appearance, Patch, moved
 from napari_spa.refine.annotation.propagation import (
+    Appearance,
+    Patch,
     PropagationConfig,
     changes,
     deep_points,
     expected_dice,
+    moved,
     propagate,
     propagate_one,
 )

@@ -21,16 +21,16 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
 
-from napari_spa.core.alternatives import (
+from napari_spa.core.candidates import (
     Kind,
     Offer,
     choose,
+    cluster_samples,
     dice_matrix,
     far_apart,
     levels_of_area,
     log_choice,
 )
-from napari_spa.core.candidates import cluster_samples
 from napari_spa.core.obedience import NO_EVIDENCE, Evidence
 from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray
 from napari_spa.refine.engine.samples import Samples, prompt_likelihood

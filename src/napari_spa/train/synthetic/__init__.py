@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from napari_spa.train.synthetic.kinds import cells, coins, disc, folded, lesion, nuclei, tissue
 from napari_spa.train.synthetic.looks import PALETTES, compose, degrade, perceivable
-from napari_spa.train.synthetic.scene import Stage
-from napari_spa.train.synthetic.shapes import Target, blur, noise
+from napari_spa.train.synthetic.scene import Stage, Target, blur, noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,34 +6,32 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from napari_spa.train.synthetic.scene import (
-    Stage,
-    clutter,
-    crowd,
-    grid_warp,
-    oval,
-    soft_body,
-    surface,
-    towards,
-    uneven,
-    window,
-)
-from napari_spa.train.synthetic.shapes import (
     Field,
+    Stage,
     Target,
     blur,
+    clutter,
+    crowd,
     curves,
     doubled,
     ellipse,
     exact_distance,
     grid,
+    grid_warp,
     merge,
     noise,
+    oval,
     polygon,
     ramp,
     renormalise,
+    soft_body,
+    surface,
     texture,
+    towards,
     tubes,
+    uneven,
     waves,
+    window,
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_spa.train.synthetic.shapes import Field, Target, blur, grid, noise, ramp, waves
+from napari_spa.train.synthetic.scene import Field, Target, blur, grid, noise, ramp, waves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -82,7 +82,7 @@ class ObjectPresenter(QObject):
         self._on_classes()
 
     def actions(self) -> dict[str, Callable[[], Any]]:
-        """Return what each key of :mod:`napari_spa.viewer.actions` about objects does."""
+        """Return what each key of :mod:`napari_spa.viewer.keys` about objects does."""
         return {
             "edit_by_hand": self.edit,
             "merge_objects": partial(self.take_tool, "merge"),

@@ -143,7 +143,7 @@ class RefineDock(QWidget):
         self.store.changed.connect(self._apply)
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
-        """Return what each act of :mod:`napari_spa.viewer.actions` does."""
+        """Return what each act of :mod:`napari_spa.viewer.keys` does."""
         controller, propagation, parts = self.controller, self.propagation, self.parts
         actions: dict[str, Callable[[], Any]] = {
             "smaller": partial(parts.size_slider.step, -1),

@@ -24,9 +24,9 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
-from napari_spa.viewer.actions import ACTION_TITLES
 from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.viewer.background import later
+from napari_spa.viewer.keys import ACTION_TITLES
 from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
 from napari_spa.widgets.common.layouts import EvenGrid
 from napari_spa.widgets.objects.table import ObjectTable
