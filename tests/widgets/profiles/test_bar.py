@@ -11,6 +11,7 @@ from napari_spa.core.types import Region
 from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.profiles.store import StoreEntry
 from napari_spa.viewer.profiles.comparison import Disagreement
+from napari_spa.widgets.common.buttons import open_menu
 from napari_spa.widgets.profiles.bar import NONE, ProfileBar
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
@@ -103,7 +104,7 @@ def test_the_button_lists_the_profiles(bar, qtbot):
     actions["Ben <b>"].trigger()
     actions[teach].trigger()
     assert (chosen, taught) == ([BEN.path], [False])
-    bar.open_menu(menu, bar.name)
+    open_menu(menu, bar.name)
     menu.close()
     qtbot.waitUntil(lambda: not bar.window.findChildren(QMenu))  # nothing of it is left
 

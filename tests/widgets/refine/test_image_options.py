@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout
 from napari_spa.widgets.refine.image_options import ImageOptions
 
 SIGNALS = (
-    "layer_requested", "channels_requested", "mix_requested", "contrast_requested",
+    "layer_requested", "channels_requested", "contrast_requested",
     "field_requested", "frame_requested", "overlap_requested", "blind_requested",
 )  # fmt: skip
 
@@ -41,7 +41,6 @@ def choose_next(qtbot, combo):
 def test_setters_emit_nothing(options, heard):
     options.set_layers(["a", "b", "c"], 2)
     options.set_channels(["x", "y", "z"], 1)
-    options.set_mix(["x", "y", "z"], (2, 1, 0))
     options.set_contrast("layer")
     options.set_field("512 x 512 px", automatic=False, frame=True)
     options.set_overlap("replace")
@@ -51,10 +50,8 @@ def test_setters_emit_nothing(options, heard):
 
 def test_the_user_asks(options, heard, qtbot):
     options.fold.set_open(True)
-    options.set_mix(["x", "y", "z"], (0, 1, 1))
     options.set_field("512 px", automatic=False)
-    for combo in (options.layer, options.channels, options.mix[2], options.contrast,
-                  options.overlap):  # fmt: skip
+    for combo in (options.layer, options.channels, options.contrast, options.overlap):
         choose_next(qtbot, combo)
     for button in options.field.values():
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -62,7 +59,7 @@ def test_the_user_asks(options, heard, qtbot):
         box.setFocus(Qt.FocusReason.TabFocusReason)
         qtbot.keyClick(box, Qt.Key.Key_Space)
     assert heard == [
-        ("layer_requested", 1), ("channels_requested", 1), ("mix_requested", (0, 1, 2)),
+        ("layer_requested", 1), ("channels_requested", 1),
         ("contrast_requested", "layer"), ("overlap_requested", "replace"),
         ("field_requested", "wider"), ("field_requested", "closer"),
         ("field_requested", "automatic"), ("frame_requested", True), ("blind_requested", True),
@@ -73,12 +70,11 @@ def test_the_heading_says_what_is_in_force(options, qtbot):
     assert options.summary() == "fundus · RGB · automatic contrast"
     assert "fundus · RGB · automatic contrast" in options.fold.button.text()
     options.set_layers(["A & B", "cells"], 0)
-    options.set_mix(["DAPI", "GFP"], (1, 0, 0))
     options.set_contrast("layer")
     options.set_field("512 px", automatic=False)
     options.set_overlap("replace")
     options.set_blind(True)
-    words = "A & B · GFP/DAPI/DAPI · layer's contrast · 512 px · replaces · blind"
+    words = "A & B · RGB · layer's contrast · 512 px · replaces · blind"
     assert options.summary() == words
     assert options.fold.button.toolTip() == words
     options.set_layers([], -1)
@@ -100,9 +96,6 @@ def test_closed_at_first_and_out_of_the_tab_order(options, qtbot):
 
 def test_choices_that_are_none_are_not_shown(options):
     options.fold.set_open(True)
-    assert not options.mix[0].isVisible()
-    options.set_mix(["x", "y"], (0, 1, 1))
-    assert options.mix[0].isVisible()
     options.set_channels([], -1)
     assert not options.channels.isVisible()
     options.set_layers(["only"], 0)

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -36,7 +37,7 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,6 +54,17 @@ def show_key(key: str) -> str:
 def with_key(text: str, key: str) -> str:
     """Append a key to a text, if there is one: "Accept  [N]"."""
     return f"{text}  [{show_key(key)}]" if key else text
+
+
+def tip_with_key(tip: str, key: str) -> str:
+    """Append a key to a tooltip, if there is one."""
+    return f"{tip}\nKey: {show_key(key)}" if key else tip
+
+
+def open_menu(menu: QMenu, button: QWidget) -> None:
+    """Open a menu under its button; it goes when it closes."""
+    menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
 
 def draw_ring(widget: QWidget) -> None:
@@ -89,6 +101,10 @@ class FittingButton(QPushButton):
         self.setAutoDefault(False)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.set_texts(*texts)
+
+    def on_click(self, action: Callable[[], object]) -> None:
+        """Call an action when it is clicked, without what Qt says of the button's state."""
+        self.clicked.connect(lambda _=False: action())
 
     def set_texts(self, *texts: str) -> None:
         """Change the texts, the longest first."""
@@ -199,8 +215,8 @@ class PictureButton(FittingButton):
     buttons stay under the pointer from round to round.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent=parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.pixmap: QPixmap | None = None
         self._words = ""
         self._sample = ""
@@ -364,8 +380,8 @@ def wrap(text: str, font: QFont, width: int, most: int = MOST_LINES) -> list[str
 class NoWheelComboBox(QComboBox):
     """A combo box that leaves the wheel to the scrolling dock and the keys to the canvas."""
 
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, name: str) -> None:
+        super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName(name)
         policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -423,8 +439,8 @@ class FocusRingSpinBox(QSpinBox):
 class FocusRingCheckBox(QCheckBox):
     """A check box that shows the focus, and takes it from Tab alone."""
 
-    def __init__(self, text: str, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
@@ -437,8 +453,8 @@ class FocusRingCheckBox(QCheckBox):
 class FramedLabel(QLabel):
     """A text in a frame of its own colour, such as a key's cap."""
 
-    def __init__(self, text: str = "", *, space: int = 4, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
+    def __init__(self, text: str = "", *, space: int = 4) -> None:
+        super().__init__(text)
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setContentsMargins(space, space // 2, space, space // 2)
 

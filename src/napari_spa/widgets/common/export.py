@@ -32,6 +32,7 @@ from napari_spa.io.export import (
 )
 from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
+from napari_spa.widgets.common.layouts import row_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +87,7 @@ class ExportDialog(QDialog):
         self.name = QLineEdit(names[0] if single else "", self)
         self.name.setVisible(single)
         self.browse = FittingButton("Browse…")
-        self.there = QLabel()
-        self.there.setWordWrap(True)
+        self.there = wrapped()
         self.rename = FittingButton("Use new names" if single else "Use a new folder")
         self.start, self.close_button = FittingButton("Export"), FittingButton("Close")
         self._due = later(self, self.look)
@@ -188,10 +188,7 @@ class ExportDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self.there)
         layout.addStretch(1)
-        ends = QHBoxLayout()
-        for button in (self.rename, self.start, self.close_button):
-            ends.addWidget(button)
-        layout.addLayout(ends)
+        layout.addLayout(row_of(self.rename, self.start, self.close_button))
         self.setMinimumWidth(480)
 
     def _connect(self) -> None:
@@ -201,7 +198,7 @@ class ExportDialog(QDialog):
             field.textChanged.connect(self._due.start)
         self.browse.clicked.connect(self._on_browse)
         self.rename.clicked.connect(self._on_rename)
-        self.start.clicked.connect(self._on_start)
+        self.start.on_click(self._on_start)
         self.close_button.clicked.connect(self.reject)
 
     def _on_browse(self) -> None:
@@ -216,7 +213,7 @@ class ExportDialog(QDialog):
             self.folder.setText(str(free_folder(self.request(), self._names)))
         self.look()
 
-    def _on_start(self, _: bool = False) -> None:
+    def _on_start(self) -> None:
         said = self.there.text()
         self.look()
         if self.start.isEnabled() and self.there.text() == said:  # as the button said

@@ -158,8 +158,8 @@ class Disclosure(QWidget):
 
     toggled = Signal(bool)  # the user opened (True) or closed it
 
-    def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__()
         self.content = content
         self.button = FittingButton(alignment=Qt.AlignmentFlag.AlignLeft, flat=True)
         self.button.setCheckable(True)
@@ -223,19 +223,23 @@ def even_row(columns: tuple[int, ...], *cells: QWidget) -> QWidget:
     return holder
 
 
-def row_of(*parts: QWidget, first_grows: bool = False) -> QHBoxLayout:
-    """Put parts beside each other."""
+def row_of(*parts: QWidget, grows: QWidget | None = None) -> QHBoxLayout:
+    """Put parts beside each other; ``grows`` takes the width that is left."""
     row = QHBoxLayout()
-    for place, part in enumerate(parts):
-        row.addWidget(part, int(first_grows and place == 0))
+    for part in parts:
+        row.addWidget(part, int(part is grows))
     return row
 
 
 def column_of(
-    *parts: QWidget | QHBoxLayout, spacing: int = 4, margin: int = 0, grows: QWidget | None = None
+    *parts: QWidget | QHBoxLayout,
+    spacing: int = 4,
+    margin: int = 0,
+    grows: QWidget | None = None,
+    holder: QWidget | None = None,
 ) -> QWidget:
     """Put parts one under the other; ``grows`` takes the height that is left."""
-    holder = QWidget()
+    holder = holder or QWidget()
     column = QVBoxLayout(holder)
     column.setContentsMargins(margin, margin, margin, margin)
     column.setSpacing(spacing)

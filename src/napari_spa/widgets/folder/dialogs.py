@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QRadioButton,
     QVBoxLayout,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingSpinBox
-from napari_spa.widgets.common.layouts import row_of, tip_button, wrapped
+from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,11 +109,7 @@ class BatchDialog(QDialog):
             self.ways[way] = button
             layout.addWidget(button)
         self.ways["auto"].setChecked(True)
-        self.where = QWidget()
-        row = QHBoxLayout(self.where)
-        row.setContentsMargins(20, 0, 0, 0)
-        row.addWidget(self.path, 1)
-        row.addWidget(self.browse)
+        self.where = column_of(row_of(self.path, self.browse, grows=self.path))
         layout.addWidget(self.where)
         form = QFormLayout()
         form.addRow("Review objects below a Dice of", self.review_below)

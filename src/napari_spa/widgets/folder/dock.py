@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.viewer.background import later
@@ -17,7 +16,9 @@ from napari_spa.viewer.folder.items import recent_folders
 from napari_spa.viewer.folder.thumbnails import Thumbnails
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import Settings, SettingsStore
+from napari_spa.widgets.common.buttons import open_menu
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
+from napari_spa.widgets.common.layouts import column_of
 from napari_spa.widgets.folder.jobs import FolderJobs
 from napari_spa.widgets.folder.model import state_of, summary
 from napari_spa.widgets.folder.panel import EMPTY, FolderPanel
@@ -54,9 +55,7 @@ class FolderDock(QWidget):
         self.parts = FolderPanel(self._thumbnail)
         self.jobs = FolderJobs(self.controller, self)
         self.controller.order = lambda: self.parts.model.names
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.parts)
+        column_of(self.parts, holder=self)
         self.setAcceptDrops(True)
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
@@ -93,12 +92,12 @@ class FolderDock(QWidget):
         parts.list.chosen.connect(controller.go)
         parts.note.editingFinished.connect(self._on_note)
         parts.retry.clicked.connect(controller.saver.try_again)
-        parts.tools.clicked.connect(self._show_refine_dock)
-        parts.apply.clicked.connect(self._on_apply)
-        parts.export.clicked.connect(self._on_export)
+        parts.tools.on_click(self._show_refine_dock)
+        parts.apply.on_click(lambda: jobs.ask_batch(self._refine_dock, self))
+        parts.export.on_click(lambda: jobs.ask_export(self))
         parts.cancel.clicked.connect(jobs.cancel)
         for action, button in parts.action_buttons.items():
-            button.clicked.connect(partial(self._press, self._actions()[action]))
+            button.on_click(self._actions()[action])
         self.store.changed.connect(self._apply)
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
@@ -110,9 +109,6 @@ class FolderDock(QWidget):
             "skip_image": self._skip,
             "flag_image": self._flag,
         }
-
-    def _press(self, action: Callable[[], Any], _: bool = False) -> None:
-        action()
 
     def _apply(self, settings: Settings) -> None:
         """Use the keys of the settings."""
@@ -180,9 +176,7 @@ class FolderDock(QWidget):
         return menu
 
     def _on_recent(self) -> None:
-        menu, button = self.recent_menu(), self.parts.recent
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+        open_menu(self.recent_menu(), self.parts.recent)
 
     def _on_open_elsewhere(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
@@ -190,13 +184,7 @@ class FolderDock(QWidget):
         if out:
             self.open_folder(folder, out)
 
-    def _on_apply(self) -> None:
-        self.jobs.ask_batch(self._refine_dock, self)
-
-    def _on_export(self) -> None:
-        self.jobs.ask_export(self)
-
-    def _show_refine_dock(self, _: bool = False) -> None:
+    def _show_refine_dock(self) -> None:
         if self._refine_dock is not None and not self._refine_dock.closed:
             self._refine_dock.places.bring_forward()
 

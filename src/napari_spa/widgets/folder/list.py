@@ -47,10 +47,8 @@ class FolderList(QListView):
 
     chosen = Signal(str)  # an image was clicked, or Enter pressed on it
 
-    def __init__(
-        self, model: FolderModel, thumbnail: Thumbnail, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, model: FolderModel, thumbnail: Thumbnail) -> None:
+        super().__init__()
         self._images = model
         model.setParent(self)
         self.setModel(model)

@@ -11,11 +11,10 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox, show_key, with_key
+from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox, tip_with_key, with_key
 from napari_spa.widgets.common.layouts import (
     column_of,
     even_row,
@@ -114,7 +113,7 @@ class FolderPanel(QWidget):
         for action, (long, short, tip) in _ACTIONS.items():
             button, key = self.action_buttons[action], keys.get(action, "")
             button.set_texts(with_key(long, key), long, short)
-            button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+            button.setToolTip(tip_with_key(tip, key))
             button.setAccessibleName(f"{long}: {tip}")
 
     def ask(self, sentence: str, answers: Mapping[str, Callable[[], object]]) -> None:
@@ -125,7 +124,7 @@ class FolderPanel(QWidget):
                 button.deleteLater()
         for words, act in answers.items():
             button = FittingButton(words)
-            button.clicked.connect(lambda _=False, act=act: act())
+            button.on_click(act)
             self._answers.addWidget(button)
         for part in (self.question, self.answers):
             part.setVisible(bool(answers))
@@ -155,7 +154,7 @@ class FolderPanel(QWidget):
         ends = (buttons[name] for name in ("done_next", "skip_image", "flag_image"))
         self.acting = column_of(ways, even_row((3, 1), *ends), self.note)
         content = column_of(
-            row_of(self.open, self.recent, first_grows=True),
+            row_of(self.open, self.recent, grows=self.open),
             self.folder,
             self.filters,
             self.pages,
@@ -172,7 +171,7 @@ class FolderPanel(QWidget):
             grows=self.pages,
         )
         self._offers = even_row((2, 1), self.apply, self.export)
-        bar = row_of(self.progress, self.cancel, first_grows=True)
+        bar = row_of(self.progress, self.cancel, grows=self.progress)
         self._work = column_of(self.running, bar)
         # Under what scrolls: in sight whatever the height.
         self._wrap(content, column_of(self._offers, self._work, margin=6))
@@ -185,11 +184,7 @@ class FolderPanel(QWidget):
         scroll.setWidget(content)
         self._scroll, self._content = scroll, content
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.setSpacing(0)
-        outer.addWidget(scroll, 1)
-        outer.addWidget(foot)
+        column_of(scroll, foot, spacing=0, grows=scroll, holder=self)
 
     def _fit_width(self) -> None:
         """Never be so narrow that a part is cut off."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QSize, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QColorDialog,
     QComboBox,
     QFileDialog,
-    QHBoxLayout,
     QInputDialog,
     QLabel,
     QMenu,
@@ -19,7 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, show_key
+from napari_spa.widgets.common.buttons import FittingButton, open_menu, tip_with_key
+from napari_spa.widgets.common.layouts import column_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,8 @@ class ClassBar(QWidget):
 
     by_class_requested = Signal(bool)  # objects shall be drawn in the colours of their classes
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.entries: tuple[ObjectClass, ...] = ()
         self.by_class = False
         self.combo = QComboBox()
@@ -58,12 +58,7 @@ class ClassBar(QWidget):
         )
         self.more.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         self.more.clicked.connect(self._on_more)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(QLabel("Class"))
-        layout.addWidget(self.combo, 1)
-        layout.addWidget(self.more)
+        column_of(row_of(QLabel("Class"), self.combo, self.more, grows=self.combo), holder=self)
         self.set_key("")
         self.set_classes((), "")
 
@@ -79,7 +74,7 @@ class ClassBar(QWidget):
     def set_key(self, key: str) -> None:
         """Show another key for the next class."""
         tip = "The class of new objects; those there are keep theirs."
-        self.combo.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+        self.combo.setToolTip(tip_with_key(tip, key))
 
     def menu(self) -> QMenu:
         """Make the menu of the list; what is about one class is about the chosen one."""
@@ -90,7 +85,8 @@ class ClassBar(QWidget):
             menu.addAction(f"Colour of {shown}…", partial(self._ask_colour, name))
             menu.addAction(f"Remove {shown}", partial(self.remove_requested.emit, name))
         menu.addSeparator()
-        action = menu.addAction("Colour objects by class", self._on_by_class)
+        wanted = partial(self.by_class_requested.emit, not self.by_class)
+        action = menu.addAction("Colour objects by class", wanted)
         if action is not None:
             action.setCheckable(True)
             action.setChecked(self.by_class)
@@ -103,13 +99,8 @@ class ClassBar(QWidget):
     def _on_activated(self, place: int) -> None:
         self.chosen.emit(self.combo.itemData(place))
 
-    def _on_by_class(self) -> None:
-        self.by_class_requested.emit(not self.by_class)
-
     def _on_more(self) -> None:
-        menu = self.menu()
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(self.more.mapToGlobal(self.more.rect().bottomLeft()))
+        open_menu(self.menu(), self.more)
 
     def _ask_new(self) -> None:
         name, chosen = QInputDialog.getText(self, "Add a class", "Name of the class:")

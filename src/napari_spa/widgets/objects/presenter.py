@@ -17,6 +17,7 @@ from napari_spa.io.projects.paths import exports_path
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
 from napari_spa.viewer.autosave.export import axes_of, file_name
+from napari_spa.widgets.common.buttons import open_menu
 from napari_spa.widgets.common.export import ExportDialog, start_folder
 
 if TYPE_CHECKING:
@@ -188,9 +189,7 @@ class ObjectPresenter(QObject):
                 "There is no other labels layer; add one to take it over."
             )
             return
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        button = self._table.buttons["take"]
-        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+        open_menu(menu, self._table.buttons["take"])
 
     def take_menu(self) -> QMenu:
         """Make the menu of the labels layers that can be taken over, and written back to."""

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QInputDialog,
-    QLabel,
     QMenu,
     QSizePolicy,
     QStackedWidget,
@@ -18,12 +17,11 @@ from qtpy.QtWidgets import (
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key
+from napari_spa.widgets.common.layouts import column_of, even_row, wrapped
 from napari_spa.widgets.objects.classes import ClassBar
 from napari_spa.widgets.objects.model import (
     AREA,
@@ -76,8 +74,8 @@ class ObjectView(QTableView):
     deleted = Signal(int)  # the delete key was pressed on an object
     renamed = Signal(int)  # F2 was pressed on an object
 
-    def __init__(self, model: ObjectModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, model: ObjectModel) -> None:
+        super().__init__()
         self._objects = model
         model.setParent(self)
         self.setModel(model)
@@ -316,20 +314,14 @@ class ObjectTable(QWidget):
     refine_requested = Signal()  # an object of another labels layer shall be refined
     export_requested = Signal()  # the measures shall be saved
 
-    def __init__(
-        self,
-        colour_of: Callable[[int], Sequence[float] | None] | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, colour_of: Callable[[int], Sequence[float] | None] | None = None) -> None:
+        super().__init__()
         self._model = ObjectModel(colour_of)
         self.view = ObjectView(self._model)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = wrapped()
         self.summary.installEventFilter(self)
-        self.empty = QLabel(EMPTY)
-        self.empty.setWordWrap(True)
+        self.empty = wrapped(EMPTY)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.empty)
@@ -342,28 +334,16 @@ class ObjectTable(QWidget):
         self.keep_all, self.drop_all = FittingButton(), FittingButton()
         self.keep_all.setToolTip("Accept all objects that need review.")
         self.drop_all.setToolTip("Delete all objects that need review; Undo brings them back.")
-        self.review = QWidget()
-        self._compose()
+        self.review = even_row((2, 1), self.keep_all, self.drop_all)
+        acts = even_row((3, 2, 1), *self.buttons.values())
+        column_of(
+            *(self.classes, self.summary, self.pages, self.review, acts),
+            grows=self.pages,
+            holder=self,
+        )
         self._connect()
         self.set_keys({})
         self.set_rows(())
-
-    def _compose(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.classes)
-        layout.addWidget(self.summary)
-        layout.addWidget(self.pages, 1)
-        both = EvenGrid((2, 1), self.review)
-        both.addWidget(self.keep_all)
-        both.addWidget(self.drop_all)
-        layout.addWidget(self.review)
-        cells = QWidget()
-        grid = EvenGrid((3, 2, 1), cells)
-        for button in self.buttons.values():
-            grid.addWidget(button)
-        layout.addWidget(cells)
 
     def _connect(self) -> None:
         self.view.went.connect(self.go_to_requested)
@@ -374,12 +354,12 @@ class ObjectTable(QWidget):
         chosen = self.view.selectionModel()
         if chosen is not None:
             chosen.selectionChanged.connect(self._refresh)
-        self.buttons["reopen"].clicked.connect(self._on_reopen_button)
-        self.buttons["delete"].clicked.connect(self._on_delete_button)
-        for action in ("edit", "merge", "split", "segment", "refine", "take", "export"):
-            self.buttons[action].clicked.connect(partial(self._on_button, action))
-        self.keep_all.clicked.connect(partial(self._on_review, self.keep_requested))
-        self.drop_all.clicked.connect(partial(self._on_review, self.drop_requested))
+        for action, button in self.buttons.items():
+            wanted = getattr(self, f"{action}_requested")
+            of_one = action in ("reopen", "delete")
+            button.on_click(partial(self._with_selected, wanted) if of_one else wanted.emit)
+        self.keep_all.on_click(lambda: self.keep_requested.emit(self._waiting()))
+        self.drop_all.on_click(lambda: self.drop_requested.emit(self._waiting()))
 
     # ------------------------------------------------------------------ setters
 
@@ -408,8 +388,8 @@ class ObjectTable(QWidget):
         for action, (text, tip) in _ACTIONS.items():
             button, key = self.buttons[action], keys.get(action, "")
             button.set_texts(text)  # there is room for the keys of some of them only
-            lines = [tip, _IN_TABLE.get(action, ""), f"Key: {show_key(key)}" if key else ""]
-            button.setToolTip("\n".join(line for line in lines if line))
+            about = "\n".join(filter(None, [tip, _IN_TABLE.get(action, "")]))
+            button.setToolTip(tip_with_key(about, key))
             button.setAccessibleName(f"{text}: {tip}")
 
     def refresh_colours(self) -> None:
@@ -456,21 +436,10 @@ class ObjectTable(QWidget):
     def _waiting(self) -> list[int]:
         return [row.number for row in self._model.rows if row.status == "review"]
 
-    def _on_button(self, action: str, _: bool = False) -> None:
-        getattr(self, f"{action}_requested").emit()
-
-    def _on_review(self, signal: Any, _: bool = False) -> None:
-        signal.emit(self._waiting())
-
-    def _on_reopen_button(self) -> None:
+    def _with_selected(self, wanted: Any) -> None:
         number = self.view.selected()
         if number is not None:
-            self.reopen_requested.emit(number)
-
-    def _on_delete_button(self) -> None:
-        number = self.view.selected()
-        if number is not None:
-            self.delete_requested.emit(number)
+            wanted.emit(number)
 
     def menu(self) -> QMenu:
         """Make the menu of the selected object."""

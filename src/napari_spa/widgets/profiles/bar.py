@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
-from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QMenu, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
@@ -18,8 +18,13 @@ from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_pl
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreement, Disagreements
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
-from napari_spa.widgets.common.layouts import tip_button, wrapped
+from napari_spa.widgets.common.buttons import (
+    FittingButton,
+    FocusRingCheckBox,
+    NoWheelComboBox,
+    open_menu,
+)
+from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
@@ -38,12 +43,8 @@ class ProfilePresenter(QObject):
 
     def __init__(self, controller: AnnotationController, bar: ProfileBar, window: QWidget) -> None:
         super().__init__(window)
-        self._controller, self._profiles, self._bar, self._window = (
-            controller,
-            controller.profiles,
-            bar,
-            window,
-        )
+        self._controller, self._profiles = controller, controller.profiles
+        self._bar, self._window = bar, window
         self.actions = ProfileActions(controller)
         self.comparison = Disagreements(controller)
         self.dialog: ConfirmDialog | None = None
@@ -226,11 +227,11 @@ class ProfilePresenter(QObject):
 
     def _open_menu(self) -> None:
         self._profiles.refresh()  # other windows may have made some
-        self._bar.open_menu(self.menu())
+        open_menu(self.menu(), self._bar.menu_button)
 
     def _open_names(self) -> None:
         self._profiles.refresh()
-        self._bar.open_menu(self._bar.names(self.menu(), self._window), self._bar.name)
+        open_menu(self._bar.names(self.menu(), self._window), self._bar.name)
 
     def _show_folder(self) -> None:
         chosen = self._profiles.chosen
@@ -260,7 +261,7 @@ class ProfileBar(QObject):
     """Choose a profile, see what is in it, open its menu."""
 
     chosen = Signal(object)  # path of another profile, or None for none
-    menu_requested = Signal()  # the menu shall be opened, by :meth:`open_menu`
+    menu_requested = Signal()  # the menu shall be opened
     action_requested = Signal(str)  # one of :data:`ACTIONS`
     # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
@@ -291,10 +292,8 @@ class ProfileBar(QObject):
         self.comparison = QFrame()
         self.comparison.setFrameShape(QFrame.Shape.StyledPanel)
         self.hide_comparison = tip_button("Hide", tip="Show the comparison no more.", narrow=True)
-        row = QHBoxLayout(self.comparison)
-        row.setContentsMargins(6, 4, 6, 4)
-        row.addWidget(self.comparison_words, 1)
-        row.addWidget(self.hide_comparison)
+        row = row_of(self.comparison_words, self.hide_comparison, grows=self.comparison_words)
+        column_of(row, margin=5, holder=self.comparison)
         self._paths: list[object] = []
         self._entries: tuple[StoreEntry, ...] = ()
         self._current = 0
@@ -308,10 +307,7 @@ class ProfileBar(QObject):
     def add_to(self, grid: QGridLayout, row: int) -> None:
         """Put the parts into four rows of a grid of three columns."""
         grid.addWidget(QLabel("Profile"), row, 0)
-        name = QHBoxLayout()
-        name.addWidget(self.combo, 1)
-        name.addWidget(self.teach)
-        grid.addLayout(name, row, 1)
+        grid.addLayout(row_of(self.combo, self.teach, grows=self.combo), row, 1)
         grid.addWidget(self.menu_button, row, 2)
         grid.addWidget(self.words, row + 1, 0, 1, 3)
         grid.addWidget(self.warning, row + 2, 0, 1, 3)
@@ -393,12 +389,6 @@ class ProfileBar(QObject):
         self.comparison_words.setText("<br>".join(filter(None, [words, " &nbsp; ".join(legend)])))
 
     # ------------------------------------------------------------------ the menu
-
-    def open_menu(self, menu: QMenu, button: QWidget | None = None) -> None:
-        """Open a menu under its button."""
-        button = button or self.menu_button
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     def names(self, manage: QMenu, parent: QWidget | None = None) -> QMenu:
         """Make the menu of the profiles; ``manage`` is what can be done with the one in use."""

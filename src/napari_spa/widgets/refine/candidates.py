@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFrame, QLabel, QStackedLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QStackedLayout, QWidget
 
 from napari_spa.widgets.common.buttons import (
     LARGEST_SIDE,
@@ -15,9 +15,10 @@ from napari_spa.widgets.common.buttons import (
     FramedLabel,
     PictureButton,
     show_key,
+    tip_with_key,
     with_key,
 )
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.layouts import EvenGrid, column_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,8 @@ class CandidateCard(QFrame):
     # The pointer or the keyboard's focus came onto the picture, or both left it.
     previewed = Signal(bool)
 
-    def __init__(self, pick_key: str, toggle_key: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, pick_key: str, toggle_key: str) -> None:
+        super().__init__()
         self._shown: tuple[NDArray[np.uint8], str] | None = None
         self._letter, self._share = "", 0.0
         self._previewing = False
@@ -55,11 +56,7 @@ class CandidateCard(QFrame):
         self.toggle.setCheckable(True)
         self.toggle.setChecked(True)
         self.toggle.toggled.connect(self._on_toggled)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(_CARD_GAP)
-        layout.addWidget(self.button)
-        layout.addWidget(self.toggle)
+        column_of(self.button, self.toggle, spacing=_CARD_GAP, holder=self)
         self.set_keys(pick_key, toggle_key)
 
     def set_keys(self, pick_key: str, toggle_key: str) -> None:
@@ -70,7 +67,7 @@ class CandidateCard(QFrame):
             with_key("Show in image", toggle_key), with_key("Show", toggle_key), key or "Show"
         )
         tip = "Show this difference in the image: an outline, or filled where it is the only one."
-        self.toggle.setToolTip(f"{tip}\nKey: {key}" if key else tip)
+        self.toggle.setToolTip(tip_with_key(tip, toggle_key))
         self._refresh()
 
     def set_candidate(
@@ -108,7 +105,7 @@ class CandidateCard(QFrame):
         self.button.set_picture(picture)
         self.button.set_share(None if self._letter or self._shown is None else self._share)
         self.button.set_words(f"{mark}  {_keep_units(words)}".strip(), _keep_units(sample))
-        self.button.setToolTip(f"{tip}\nKey: {key}" if key and self._shown else tip)
+        self.button.setToolTip(tip_with_key(tip, self._key if self._shown else ""))
         self.button.setAccessibleName(name)
         self.toggle.setAccessibleName(f"Show in image: {name}")
         # Shapes are differences from the recommendation; they would tell which one that is.
@@ -157,13 +154,8 @@ class CandidateGrid(QWidget):
     # The pointer or the keyboard's focus came onto a candidate or left it.
     candidate_previewed = Signal(int, bool)
 
-    def __init__(
-        self,
-        pick_keys: Sequence[str],
-        toggle_keys: Sequence[str],
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, pick_keys: Sequence[str], toggle_keys: Sequence[str]) -> None:
+        super().__init__()
         self.cards: list[CandidateCard] = []
         self._largest = LARGEST_SIDE
         self._room = 2 * LARGEST_SIDE, 4 * LARGEST_SIDE
@@ -286,12 +278,8 @@ class CandidateGrid(QWidget):
 class LegendRow(QLabel):
     """Say what the two colours mean."""
 
-    def __init__(
-        self,
-        entries: Sequence[tuple[tuple[int, int, int], str]],
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, entries: Sequence[tuple[tuple[int, int, int], str]]) -> None:
+        super().__init__()
         self.setText(
             " &nbsp; ".join(
                 f'<span style="color: rgb{colour}">■</span>&nbsp;{word.replace(" ", "&nbsp;")}'

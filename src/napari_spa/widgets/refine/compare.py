@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -26,6 +25,7 @@ from napari_spa.widgets.common.buttons import (
     show_key,
     with_key,
 )
+from napari_spa.widgets.common.layouts import tip_button, wrapped
 from napari_spa.widgets.refine.candidates import FURTHER_KEYS, LETTERS, LegendRow
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ class Aside(QWidget):
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
-        self.words = QLabel(_WAITING)
-        self.words.setWordWrap(True)
+        self.words = wrapped(_WAITING)
         self.words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self.accept = FittingButton("Accept")
         layout = QVBoxLayout(self)
@@ -204,9 +203,7 @@ class SideBySide(QDialog):
     # A candidate was picked: its 0-based place in what ``set_pictures`` was given.
     candidate_chosen = Signal(int)
     accept_requested = Signal()  # the recommended mask shall be kept
-    action_requested = Signal(
-        str
-    )  # the key of another act was pressed in this window; the act's name
+    action_requested = Signal(str)  # the key of this action was pressed in this window
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -226,9 +223,8 @@ class SideBySide(QDialog):
         self._grid = QGridLayout(self._tiles)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self.aside = Aside()
-        self.aside.accept.clicked.connect(_plain(self._on_accept))
-        self._hint = QLabel()
-        self._hint.setWordWrap(True)
+        self.aside.accept.on_click(self._on_accept)
+        self._hint = wrapped()
         layout = QVBoxLayout(self)
         layout.addWidget(self._tiles, 1)
         layout.addLayout(self._bottom())
@@ -243,11 +239,10 @@ class SideBySide(QDialog):
             ("+", "Enlarge (key +)", partial(self.zoom.zoom, STEP)),
             ("Fit", "Show the whole pictures (key 0)", self.zoom.reset),
         ):
-            button = FittingButton(text)
-            button.setToolTip(tip)
+            button = tip_button(text, tip=tip)
             button.setAccessibleName(tip)
             button.setMinimumWidth(button.sizeHint().width() + 16)
-            button.clicked.connect(_plain(action))
+            button.on_click(action)
             layout.addWidget(button)
         return layout
 
@@ -379,7 +374,7 @@ class SideBySide(QDialog):
             tile.deleteLater()
         for place in range(len(self.pictures), count):
             tile = ZoomPicture(self.zoom, self._tiles)
-            tile.clicked.connect(_plain(partial(self._on_picture, place)))
+            tile.on_click(partial(self._on_picture, place))
             tile.show()
             self.pictures.append(tile)
             self._columns = 0
@@ -405,15 +400,6 @@ class SideBySide(QDialog):
         for place in range(max(self._grid.columnCount(), self._grid.rowCount())):
             self._grid.setColumnStretch(place, int(place < columns))
             self._grid.setRowStretch(place, int(place * columns < count))
-
-
-def _plain(action: Callable[[], object]) -> Callable[..., None]:
-    """Drop what a button says about its state."""
-
-    def run(*_: object) -> None:
-        action()
-
-    return run
 
 
 def _as_qt(key: str) -> str:

@@ -10,7 +10,7 @@ from napari.layers import Image
 from napari.utils import progress as activity
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
@@ -25,6 +25,7 @@ from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
+from napari_spa.widgets.common.layouts import column_of
 from napari_spa.widgets.objects.presenter import ObjectPresenter
 from napari_spa.widgets.profiles.bar import ProfilePresenter
 from napari_spa.widgets.refine.image_binding import ImageBinding
@@ -78,9 +79,7 @@ class RefineDock(QWidget):
         self._image = ImageBinding(
             self.controller, self.display, self.propagation, self.recovery, self.parts
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.parts)
+        column_of(self.parts, holder=self)
         self.places = DockLayout(self)
         self._life = DockLifecycle(self)
         self._life.ended.connect(self.release)
@@ -121,9 +120,9 @@ class RefineDock(QWidget):
         parts.side_by_side.accept_requested.connect(controller.accept)
         parts.side_by_side.action_requested.connect(lambda action: self._actions()[action]())
         for name, button in parts.action_buttons.items():
-            button.clicked.connect(partial(self._press, getattr(controller, name)))
-        parts.cancel.clicked.connect(partial(self._press, controller.cancel))
-        parts.compare.clicked.connect(partial(self._press, self._toggle_side_by_side))
+            button.on_click(getattr(controller, name))
+        parts.cancel.on_click(controller.cancel)
+        parts.compare.on_click(self._toggle_side_by_side)
         parts.model.model_chosen.connect(lambda model: self._save(model=model))
         self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.prompts.tool_requested.connect(self._on_tool)
@@ -172,7 +171,7 @@ class RefineDock(QWidget):
         }
         for position in range(4):
             actions[f"pick_{position + 1}"] = partial(self._choose_at, position)
-            actions[f"toggle_{position + 1}"] = partial(self._toggle_at, position)
+            actions[f"toggle_{position + 1}"] = parts.grid.cards[position].toggle.toggle
         return actions
 
     # ------------------------------------------------------------------ settings
@@ -225,12 +224,6 @@ class RefineDock(QWidget):
             self.parts.status.setText("Choose an object in the list first.")
         else:
             action(self.controller.selected)
-
-    def _press(self, action: Callable[[], None], _: bool = False) -> None:
-        action()
-
-    def _toggle_at(self, position: int) -> None:
-        self.parts.grid.cards[position].toggle.toggle()
 
     def _set_tool(self, tool: str, *, negative: bool = False) -> None:
         gestures = self.prompt_controller.gestures
@@ -324,8 +317,11 @@ class RefineDock(QWidget):
         for index in range(len(shown.words)):
             self.display.set_candidate_visible(index, parts.grid.is_toggled(index))
         view = shown.timeline.state.view
+        by_hand = any(decision.act == "view" for decision in shown.timeline.state.decisions)
         parts.options.set_field(
-            f"{view.height:.0f} x {view.width:.0f} px", frame=self.display.framed
+            f"{view.height:.0f} x {view.width:.0f} px",
+            automatic=not by_hand,
+            frame=self.display.framed,
         )
         self._refresh()
 

@@ -8,17 +8,9 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
-from napari_spa.viewer.annotation.controller import (
-    HINT_OPEN,
-    HINT_START,
-    AnnotationController,
-)
+from napari_spa.viewer.annotation.controller import HINT_OPEN, HINT_START, AnnotationController
 from napari_spa.viewer.background import later
-from napari_spa.viewer.layers.planes import (
-    DisplaySettings,
-    plane_on_slider,
-    spatial_shape,
-)
+from napari_spa.viewer.layers.planes import DisplaySettings, plane_on_slider, spatial_shape
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
@@ -53,7 +45,7 @@ class ImageBinding(QObject):
         self._objects_due = later(self, self._on_objects)
         self._plane_due = later(self, self._on_plane)
         controller.objects_changed.connect(self._objects_due.start)
-        controller.proposed.connect(self._on_round)
+        controller.proposed.connect(lambda *_: self._objects_due.start())  # one of them
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.later_requested.connect(recovery.postpone)
@@ -66,26 +58,25 @@ class ImageBinding(QObject):
         options.channels_requested.connect(self._on_channels)
         options.field_requested.connect(self._on_field)
         options.frame_requested.connect(looks.set_framed)
-        viewer = controller.viewer
-        viewer.layers.events.inserted.connect(self._on_layers)
-        viewer.layers.events.removed.connect(self._on_layers)
-        viewer.layers.selection.events.active.connect(self._on_layers)
-        viewer.dims.events.current_step.connect(self._on_slider)
-        viewer.dims.events.order.connect(self._on_slider)
-        viewer.dims.events.axis_labels.connect(self._on_layers)
+        layers, dims = controller.viewer.layers, controller.viewer.dims.events
+        self._followed = (
+            (layers.events.inserted, self._on_layers),
+            (layers.events.removed, self._on_layers),
+            (layers.selection.events.active, self._on_layers),
+            (dims.axis_labels, self._on_layers),
+            (dims.current_step, self._on_slider),
+            (dims.order, self._on_slider),
+        )
+        for event, then in self._followed:
+            event.connect(then)
         self._target_due.start()
 
     def close(self) -> None:
         """Follow the viewer no more."""
         for timer in (self._target_due, self._objects_due, self._plane_due):
             timer.stop()
-        viewer = self._controller.viewer
-        viewer.layers.events.inserted.disconnect(self._on_layers)
-        viewer.layers.events.removed.disconnect(self._on_layers)
-        viewer.layers.selection.events.active.disconnect(self._on_layers)
-        viewer.dims.events.current_step.disconnect(self._on_slider)
-        viewer.dims.events.order.disconnect(self._on_slider)
-        viewer.dims.events.axis_labels.disconnect(self._on_layers)
+        for event, then in self._followed:
+            event.disconnect(then)
 
     # ------------------------------------------------------------------ asking
 
@@ -171,9 +162,6 @@ class ImageBinding(QObject):
             height, width = (shape[axis] for axis in plane.axes)
             self._parts.prompts.set_limits(height, width)
         self.changed.emit()
-
-    def _on_round(self, *_: object) -> None:
-        self._objects_due.start()  # the current object is one of them
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""

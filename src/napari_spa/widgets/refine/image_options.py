@@ -6,15 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import (
-    QFormLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QWidget
 
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
-from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
+from napari_spa.widgets.common.buttons import FocusRingCheckBox, NoWheelComboBox
+from napari_spa.widgets.common.layouts import Disclosure, column_of, even_row, tip_button, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +23,6 @@ FIELDS = {
     "closer": (("Closer",), "Look at less of the image around the click, in more detail."),
     "automatic": (("Automatic", "Auto"), "Choose the field of view by the object's size."),
 }
-_MIX = ("Red", "Green", "Blue")
 _NARROW = 30  # letters
 _IN_SUMMARY = {"automatic": "automatic contrast", "layer": "layer's contrast"}
 
@@ -38,24 +32,19 @@ class ImageOptions(QWidget):
 
     layer_requested = Signal(int)  # another image layer, its place in what ``set_layers`` was given
     channels_requested = Signal(int)  # another entry of ``set_channels``
-    # Other channels for red, green and blue: a tuple of three places in what ``set_mix`` was
-    # given.
-    mix_requested = Signal(object)
     contrast_requested = Signal(str)  # "automatic" or "layer"
     field_requested = Signal(str)  # "wider", "closer" or "automatic"
     frame_requested = Signal(bool)  # show the field's frame; blind mode
     overlap_requested = Signal(str)  # "protect" or "replace"
     blind_requested = Signal(bool)  # show the field's frame; blind mode
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.layer = NoWheelComboBox("Image layer")
         self.channels = NoWheelComboBox("Channels")
-        self.mix = [NoWheelComboBox(name) for name in _MIX]
         self.contrast = NoWheelComboBox("Contrast")
-        self.field = {name: FittingButton(*texts) for name, (texts, _) in FIELDS.items()}
-        self.field_words = QLabel()
-        self.field_words.setWordWrap(True)
+        self.field = {name: tip_button(*texts, tip=tip) for name, (texts, tip) in FIELDS.items()}
+        self.field_words = wrapped()
         self.frame = FocusRingCheckBox("Show frame")
         self.overlap = NoWheelComboBox("Overlap")
         self.blind = FocusRingCheckBox("Blind mode")
@@ -67,11 +56,8 @@ class ImageOptions(QWidget):
         self.contrast.show_entries(list(CONTRASTS.values()), 0)
         self.overlap.show_entries(list(OVERLAPS.values()), 0)
         self.fold = Disclosure("", self._content())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.fold)
+        column_of(self.fold, holder=self)
         self._connect()
-        self.set_mix((), (0, 0, 0))
         self.set_field("")
         self.set_layers((), -1)
         self.set_channels((), -1)
@@ -79,11 +65,6 @@ class ImageOptions(QWidget):
     # ------------------------------------------------------------------ composing
 
     def _content(self) -> QWidget:
-        field_cells = QWidget()
-        field = EvenGrid((3, 1), field_cells)
-        for name, button in self.field.items():
-            button.setToolTip(FIELDS[name][1])
-            field.addWidget(button)
         content = QWidget()
         self._form = QFormLayout(content)
         self._form.setContentsMargins(8, 0, 0, 0)
@@ -92,9 +73,8 @@ class ImageOptions(QWidget):
         for name, part in (
             ("Image", self.layer),
             ("Channels", self.channels),
-            *zip(_MIX, self.mix, strict=True),
             ("Contrast", self.contrast),
-            ("Field", field_cells),
+            ("Field", even_row((3, 1), *self.field.values())),
             ("", self.field_words),
             ("", self.frame),
             ("Overlap", self.overlap),
@@ -107,15 +87,17 @@ class ImageOptions(QWidget):
         # activated and clicked come from the user alone, so that setters emit nothing.
         self.layer.activated.connect(self.layer_requested)
         self.channels.activated.connect(self.channels_requested)
-        for combo in self.mix:
-            combo.activated.connect(self._on_mix)
-        self.contrast.activated.connect(self._on_contrast)
-        self.overlap.activated.connect(self._on_overlap)
+        self.contrast.activated.connect(
+            lambda place: self.contrast_requested.emit(list(CONTRASTS)[place])
+        )
+        self.overlap.activated.connect(
+            lambda place: self.overlap_requested.emit(list(OVERLAPS)[place])
+        )
         for name, button in self.field.items():
-            button.clicked.connect(partial(self._on_field, name))
+            button.on_click(partial(self.field_requested.emit, name))
         self.frame.clicked.connect(self.frame_requested)
         self.blind.clicked.connect(self.blind_requested)
-        for combo in (self.layer, self.channels, *self.mix, self.contrast, self.overlap):
+        for combo in (self.layer, self.channels, self.contrast, self.overlap):
             combo.activated.connect(self._summarise)
         self.blind.clicked.connect(self._summarise)
 
@@ -127,16 +109,9 @@ class ImageOptions(QWidget):
         self._summarise()
 
     def set_channels(self, entries: Sequence[str], current: int) -> None:
-        """Offer ways to use the channels ("RGB", "DAPI", "Mix"); none hides the choice."""
+        """Offer ways to use the channels ("RGB", "DAPI", "all"); none hides the choice."""
         self.channels.show_entries(entries, current)
         self._show_row(self.channels, bool(entries))
-        self._summarise()
-
-    def set_mix(self, names: Sequence[str], chosen: tuple[int, int, int]) -> None:
-        """Offer channels for red, green and blue each; none hides the choice."""
-        for combo, current in zip(self.mix, chosen, strict=True):
-            combo.show_entries(names, current if names else -1)
-            self._show_row(combo, bool(names))
         self._summarise()
 
     def set_contrast(self, contrast: str) -> None:
@@ -145,7 +120,7 @@ class ImageOptions(QWidget):
         self._summarise()
 
     def set_field(self, words: str, *, automatic: bool = True, frame: bool = False) -> None:
-        """Show the field of view."""
+        """Show the field of view, and whether it was chosen by the object's size."""
         self.field_words.setText(words)
         self._show_row(self.field_words, bool(words))
         self.field["automatic"].setEnabled(not automatic)
@@ -164,10 +139,9 @@ class ImageOptions(QWidget):
 
     def summary(self) -> str:
         """Return what is in force, in a few words."""
-        mixed = [combo.currentText() for combo in self.mix if combo.count()]
         parts = [
             self.layer.currentText() or "no image",
-            "/".join(mixed) or self.channels.currentText(),
+            self.channels.currentText(),
             _IN_SUMMARY[list(CONTRASTS)[self.contrast.currentIndex()]],
             self.field_words.text() if self.field["automatic"].isEnabled() else "",
             "replaces" if self.overlap.currentIndex() else "",
@@ -181,20 +155,6 @@ class ImageOptions(QWidget):
         policies = QFormLayout.RowWrapPolicy
         narrow = self.width() < _NARROW * self.field_words.fontMetrics().averageCharWidth()
         self._form.setRowWrapPolicy(policies.WrapAllRows if narrow else policies.DontWrapRows)
-
-    # ------------------------------------------------------------------ asking
-
-    def _on_mix(self, _: int) -> None:
-        self.mix_requested.emit(tuple(combo.currentIndex() for combo in self.mix))
-
-    def _on_contrast(self, place: int) -> None:
-        self.contrast_requested.emit(list(CONTRASTS)[place])
-
-    def _on_overlap(self, place: int) -> None:
-        self.overlap_requested.emit(list(OVERLAPS)[place])
-
-    def _on_field(self, name: str, _: bool = False) -> None:
-        self.field_requested.emit(name)
 
     def _summarise(self, _: object = None) -> None:
         self.fold.set_title(self.summary())

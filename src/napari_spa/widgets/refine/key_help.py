@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import FittingButton, FramedLabel, show_key
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.layouts import EvenGrid, column_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,22 +50,15 @@ class KeyHelp(QDialog):
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        intro = QLabel("They work whichever layer is active, and end with the dock.")
-        intro.setWordWrap(True)
+        intro = wrapped("They work whichever layer is active, and end with the dock.")
         layout = QVBoxLayout(self)
         layout.addWidget(intro)
         layout.addWidget(self._scroll, 1)
 
-    def set_actions(
-        self,
-        actions: Mapping[str, tuple[str, str]],
-        groups: Mapping[str, Sequence[str]] = GROUPS,
-    ) -> None:
-        """List other acts."""
-        wanted = {heading: list(members) for heading, members in groups.items()}
-        grouped = {action for members in wanted.values() for action in members}
-        rest = [action for action in actions if action not in grouped]
-        wanted[_REST if wanted else ""] = rest
+    def set_actions(self, actions: Mapping[str, tuple[str, str]]) -> None:
+        """List other actions: title and key of each; those in no group come last."""
+        grouped = {action for members in GROUPS.values() for action in members}
+        wanted = {**GROUPS, _REST: [action for action in actions if action not in grouped]}
         columns: list[list[QWidget]] = [[], []]
         lengths = [0, 0]
         for heading, members in wanted.items():
@@ -78,8 +71,9 @@ class KeyHelp(QDialog):
                 columns[shortest].append(_group(heading, listed))
         content = QWidget()
         grid = EvenGrid((2, 1), content, spacing=20)
-        for groups_below in filter(None, columns):
-            grid.addWidget(_column(groups_below))
+        for groups in filter(None, columns):
+            below = QWidget()
+            grid.addWidget(column_of(*groups, below, spacing=16, grows=below))
         self._scroll.setWidget(content)
 
     def show_beside(self) -> None:
@@ -97,10 +91,12 @@ class KeyHelp(QDialog):
 class KeyHelpButton(FittingButton):
     """A "?" that opens the list of keys."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("?", parent=parent)
+    def __init__(self) -> None:
+        super().__init__(
+            "?",
+        )
         self._help: KeyHelp | None = None
-        self._listed: tuple[Mapping[str, tuple[str, str]], Mapping[str, Sequence[str]]] = {}, GROUPS
+        self._listed: Mapping[str, tuple[str, str]] = {}
         self.setToolTip("Show all keys.")
         self.setAccessibleName("Show all keys")
         self.setSizePolicy(self.sizePolicy().Policy.Fixed, self.sizePolicy().Policy.Fixed)
@@ -111,33 +107,18 @@ class KeyHelpButton(FittingButton):
         """The list; made when it is needed first, as it takes a hundred labels."""
         if self._help is None:
             self._help = KeyHelp(self)
-            self._help.set_actions(*self._listed)
+            self._help.set_actions(self._listed)
         return self._help
 
     def open_help(self) -> None:
         """Open the list."""
         self.help.show_beside()
 
-    def set_actions(
-        self,
-        actions: Mapping[str, tuple[str, str]],
-        groups: Mapping[str, Sequence[str]] = GROUPS,
-    ) -> None:
-        """List other acts; see `KeyHelp.set_actions`."""
-        self._listed = dict(actions), groups
+    def set_actions(self, actions: Mapping[str, tuple[str, str]]) -> None:
+        """List other actions; see `KeyHelp.set_actions`."""
+        self._listed = dict(actions)
         if self._help is not None:
-            self._help.set_actions(actions, groups)
-
-
-def _column(groups: Sequence[QWidget]) -> QWidget:
-    column = QWidget()
-    layout = QVBoxLayout(column)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(16)
-    for group in groups:
-        layout.addWidget(group)
-    layout.addStretch()
-    return column
+            self._help.set_actions(actions)
 
 
 def _group(heading: str, listed: Sequence[tuple[str, str]]) -> QWidget:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QProgressBar, QWidget
 
+from napari_spa.core.presentation import capitalised
 from napari_spa.io.models.registry import ModelEntry, list_models
 from napari_spa.viewer.background import FileThread
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.layouts import column_of, even_row, wrapped
 
 if TYPE_CHECKING:
     from napari_spa.io.models.download import StopEvent
@@ -88,31 +89,23 @@ class ModelBar(QWidget):
 
     model_chosen = Signal(str)  # name or path of another model, which is on this machine
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.files = ModelFiles(self)
         self.combo = NoWheelComboBox("Model")
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self.about = wrapped()
         self.download, self.open = FittingButton("Download…"), FittingButton("Choose its file…")
         self.progress = QProgressBar()
         self.progress.setRange(0, _STEPS)
         self.cancel = FittingButton("Cancel")
         self._current, self._active = "", True
         self._wanted: ModelEntry | None = None
-        cells = QWidget()
-        grid = EvenGrid((2, 1), cells)
-        for part in (self.download, self.open, self.progress, self.cancel):
-            grid.addWidget(part)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for whole in (self.combo, self.about, cells):
-            layout.addWidget(whole)
+        running = even_row((2, 1), self.download, self.open, self.progress, self.cancel)
+        column_of(self.combo, self.about, running, holder=self)
         self.combo.activated.connect(self._on_activated)
-        self.download.clicked.connect(self._on_download)
-        self.open.clicked.connect(self._browse)
-        self.cancel.clicked.connect(self._on_cancel)
+        self.download.on_click(self._on_download)
+        self.open.on_click(self._browse)
+        self.cancel.on_click(self._on_cancel)
         self.files.progressed.connect(self._on_progressed)
         self.files.ready.connect(self._on_ready)
         self.files.failed.connect(self._on_failed)
@@ -167,18 +160,18 @@ class ModelBar(QWidget):
         self.set_current(model)
         self.model_chosen.emit(model)
 
-    def _on_download(self, _: bool = False) -> None:
+    def _on_download(self) -> None:
         if self._wanted is not None:
             self._set_running(True)
             self._on_progressed(0.0, "connecting…")
             self.files.download(self._wanted.name)
 
-    def _on_cancel(self, _: bool = False) -> None:
+    def _on_cancel(self) -> None:
         self.progress.setFormat("stopping…")
         self.cancel.setEnabled(False)
         self.files.cancel()
 
-    def _browse(self, _: bool = False) -> None:
+    def _browse(self) -> None:
         path, _filter = QFileDialog.getOpenFileName(
             self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
         )
@@ -202,7 +195,7 @@ class ModelBar(QWidget):
 
     def _on_failed(self, sentence: str) -> None:
         self._set_running(False)
-        self._show(sentence[:1].upper() + sentence[1:])
+        self._show(capitalised(sentence))
 
     def _add(self, text: str, data: str, tip: str, *, there: bool = True) -> None:
         self.combo.addItem(text if there else f"{text}  (download…)", data)

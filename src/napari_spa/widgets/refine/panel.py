@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QScrollArea,
@@ -27,8 +26,8 @@ from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import ACTION_TITLES
-from napari_spa.widgets.common.buttons import FittingButton, show_key, with_key
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.buttons import FittingButton, tip_with_key, with_key
+from napari_spa.widgets.common.layouts import column_of, even_row, row_of, tip_button, wrapped
 from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
 from napari_spa.widgets.refine.candidates import CandidateGrid, LegendRow
@@ -102,14 +101,12 @@ class RefinePanel(QWidget):
         self.status = StatusLine()
         self.progress = QProgressBar()
         self.progress.setRange(0, PROGRESS_STEPS)
-        self.cancel = FittingButton("Cancel")
-        self.cancel.setToolTip("Stop what is running; what was there before stays.")
-        self.cancel.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        tip = "Stop what is running; what was there before stays."
+        self.cancel = tip_button("Cancel", tip=tip, narrow=True)
         self.grid = CandidateGrid([""] * 4, [""] * 4)
         self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
         self.size_slider = SizeSlider()
-        self.figures = QLabel()
-        self.figures.setWordWrap(True)
+        self.figures = wrapped()
         self.action_buttons = {name: FittingButton() for name in _TIPS}
         self.compare = FittingButton()
         self.stack = StackBar()
@@ -129,11 +126,10 @@ class RefinePanel(QWidget):
         for name, button in self.action_buttons.items():
             title = ACTION_TITLES[name]
             button.set_texts(with_key(title, keys[name]), title)
-            button.setToolTip(f"{_TIPS[name]}\nKey: {show_key(keys[name])}")
+            button.setToolTip(tip_with_key(_TIPS[name], keys[name]))
         self.compare.set_texts(with_key("Side by side", keys["side_by_side"]), "Side by side")
-        self.compare.setToolTip(
-            f"Compare the candidates in a large window.\nKey: {show_key(keys['side_by_side'])}"
-        )
+        tip = "Compare the candidates in a large window."
+        self.compare.setToolTip(tip_with_key(tip, keys["side_by_side"]))
         self.prompts.set_keys(
             {"remove": keys["prompt_sign"], **{tool: keys[tool] for tool in (BOX, BRUSH, LASSO)}}
         )
@@ -207,11 +203,7 @@ class RefinePanel(QWidget):
         self._fit_due.start()  # the profile's name has more room, or less
 
     def _compose(self) -> None:
-        below = QWidget()
-        row = QHBoxLayout(below)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.legend)
-        row.addWidget(self.compare, 1)
+        below = column_of(row_of(self.legend, self.compare, grows=self.compare))
         self._beside = (self.prompts, self.size_slider, below)  # of the pictures
         self._room = QWidget()  # for the pictures and what is beside them
         refine = _page([self.prompts, self.grid, self.size_slider, below], self._room)
@@ -223,38 +215,26 @@ class RefinePanel(QWidget):
             ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
         ):
             self.tabs.addTab(_page(parts), title)
-        corner = QWidget()
-        row = QHBoxLayout(corner)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.profile.name)
-        row.addWidget(self.help)
-        self.tabs.setCornerWidget(corner)
+        self.tabs.setCornerWidget(column_of(row_of(self.profile.name, self.help)))
         self.profile.renamed.connect(self._fit_due.start)
         self.options.fold.set_open(True)
         self.set_stack(False)
-        running = QWidget()
-        row = QHBoxLayout(running)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.progress, 1)
-        row.addWidget(self.cancel)
         self.now.addWidget(self.figures)
-        self.now.addWidget(running)
+        self.now.addWidget(column_of(row_of(self.progress, self.cancel, grows=self.progress)))
         self.now.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self._acts = QWidget()
-        buttons = EvenGrid((2, 1), self._acts)
-        for button in self.action_buttons.values():
-            buttons.addWidget(button)
         # A part that expands keeps napari from adding a stretch under it.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(4, 4, 4, 4)
-        outer.setSpacing(4)
-        outer.addWidget(self.tabs, 1)
-        outer.addWidget(self.recovery)  # comes late: here neither the tools nor the acts move
-        outer.addWidget(self.profile.comparison)  # it is about what is in the image now
-        outer.addWidget(self.status)
-        outer.addWidget(self.now)
-        outer.addWidget(self._acts)
+        column_of(
+            self.tabs,
+            self.recovery,  # comes late: here neither the tools nor the acts move
+            self.profile.comparison,  # it is about what is in the image now
+            self.status,
+            self.now,
+            even_row((2, 1), *self.action_buttons.values()),
+            margin=4,
+            grows=self.tabs,
+            holder=self,
+        )
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Keep two lines for the figures, whatever the font."""

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QStylePainter,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QStylePainter, QWidget
 
-from napari_spa.widgets.common.buttons import PADDING, FittingButton, FocusRingSpinBox, show_key
-from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
+from napari_spa.widgets.common.buttons import (
+    PADDING,
+    FittingButton,
+    FocusRingSpinBox,
+    show_key,
+    tip_with_key,
+)
+from napari_spa.widgets.common.layouts import Disclosure, EvenGrid, column_of, even_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +42,8 @@ HINTS = {tool: _TOOLS[tool][1] for tool in (BOX, BRUSH, LASSO)}
 class ToolButton(FittingButton):
     """One prompt tool: its sign, its name and its key."""
 
-    def __init__(self, tool: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent=parent)
+    def __init__(self, tool: str) -> None:
+        super().__init__()
         self._tool, self._key = tool, ""
         self.setCheckable(True)
         self.set_key("")
@@ -53,7 +53,7 @@ class ToolButton(FittingButton):
         name, tip = _TOOLS[self._tool]
         self._key = show_key(key)
         self.set_texts(name)
-        self.setToolTip(f"{tip}\nKey: {self._key}" if key else tip)
+        self.setToolTip(tip_with_key(tip, key))
         self.setAccessibleName(f"{name}: {tip}")
 
     def sizeHint(self) -> QSize:
@@ -130,46 +130,36 @@ class PromptBar(QWidget):
     # Row and column in pixels, and 1 to add or 0 to remove.
     point_requested = Signal(float, float, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.tools = {tool: ToolButton(tool) for tool in _TOOLS}
         buttons = QWidget()
         grid = EvenGrid((3, 2, 1), buttons, row=True)
         for tool, button in self.tools.items():
-            button.clicked.connect(partial(self._on_tool, tool))
+            button.on_click(partial(self._on_tool, tool))
             grid.addWidget(button)
         self._checked = {ADD}
         self.set_tool(CLICK)
         self.row, self.column = FocusRingSpinBox(), FocusRingSpinBox()
         self.add_point, self.remove_point = FittingButton("Add"), FittingButton("Remove")
         self.form = Disclosure("Place a click by numbers", self._form())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(buttons)
-        layout.addWidget(self.form)
+        column_of(buttons, self.form, holder=self)
         self.set_limits(0, 0)
 
     def _form(self) -> QWidget:
-        form = QWidget()
-        grid = EvenGrid((4, 2, 1), form)
         for name, spin in (("Row", self.row), ("Column", self.column)):
             spin.setAccessibleName(f"{name} in pixels")
             spin.setToolTip(f"{name} in pixels, from 0.")
-            pair = QWidget()
-            layout = QHBoxLayout(pair)
-            layout.setContentsMargins(0, 0, 0, 0)
-            layout.addWidget(QLabel(name))
-            layout.addWidget(spin, 1)
-            grid.addWidget(pair)
         for button, label, tip in (
             (self.add_point, 1, "This pixel belongs to the object."),
             (self.remove_point, 0, "This pixel does not belong to the object."),
         ):
             button.setToolTip(tip)
-            button.clicked.connect(partial(self._on_point, label))
-            grid.addWidget(button)
-        return form
+            button.on_click(partial(self._on_point, label))
+        row = row_of(QLabel("Row"), self.row, grows=self.row)
+        column = row_of(QLabel("Column"), self.column, grows=self.column)
+        clicks = (self.add_point, self.remove_point)
+        return even_row((4, 2, 1), column_of(row), column_of(column), *clicks)
 
     def set_tool(self, tool: str, *, negative: bool = False) -> None:
         """Show which tool is in use, and whether it removes; emits nothing."""
@@ -192,9 +182,9 @@ class PromptBar(QWidget):
         for part in (self.row, self.column, self.add_point, self.remove_point):
             part.setEnabled(height > 0 and width > 0)
 
-    def _on_tool(self, tool: str, _: bool = False) -> None:
+    def _on_tool(self, tool: str) -> None:
         self.tools[tool].setChecked(tool in self._checked)  # until it is so
         self.tool_requested.emit(tool)
 
-    def _on_point(self, label: int, _: bool = False) -> None:
+    def _on_point(self, label: int) -> None:
         self.point_requested.emit(float(self.row.value()), float(self.column.value()), label)

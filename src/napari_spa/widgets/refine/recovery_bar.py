@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame
 
 from napari_spa.core.presentation import counted
-from napari_spa.widgets.common.buttons import FittingButton
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.layouts import column_of, even_row, tip_button, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,32 +24,20 @@ class RecoveryBar(QFrame):
     later_requested = Signal(object)
     forget_requested = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self._offers: list[RecoveryOffer] = []
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        self.restore = FittingButton("Restore")
-        self.restore.setToolTip("Bring the objects, their history and what was learnt back.")
-        self.later = FittingButton("Not now")
-        self.later.setToolTip("Leave it; it is offered again next time.")
-        self.forget = FittingButton("Delete it")
-        self.forget.setToolTip("Delete this saved work for good.")
-        cells = QWidget()
-        grid = EvenGrid((3, 1), cells)
-        for button in (self.restore, self.later, self.forget):
-            grid.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.words)
-        layout.addWidget(cells)
-        for button, wanted in (
-            (self.restore, self.restore_requested),
-            (self.later, self.later_requested),
-            (self.forget, self.forget_requested),
-        ):
-            button.clicked.connect(partial(self._on_clicked, wanted))
+        self.words = wrapped()
+        tip = "Bring the objects, their history and what was learnt back."
+        self.restore = tip_button("Restore", tip=tip)
+        self.later = tip_button("Not now", tip="Leave it; it is offered again next time.")
+        self.forget = tip_button("Delete it", tip="Delete this saved work for good.")
+        self.restore.on_click(lambda: self.restore_requested.emit(self._offers[0]))
+        self.later.on_click(lambda: self.later_requested.emit(self._offers[0]))
+        self.forget.on_click(lambda: self.forget_requested.emit(self._offers[0]))
+        answers = even_row((3, 1), self.restore, self.later, self.forget)
+        column_of(self.words, answers, margin=6, holder=self)
         self.set_offers([])
 
     def set_offers(self, offers: Sequence[RecoveryOffer]) -> None:
@@ -60,9 +46,6 @@ class RecoveryBar(QFrame):
         self.setVisible(bool(self._offers))
         if self._offers:
             self.words.setText(in_words(self._offers[0], len(self._offers)))
-
-    def _on_clicked(self, wanted: Any, _: bool = False) -> None:
-        wanted.emit(self._offers[0])
 
 
 def in_words(offer: RecoveryOffer, works: int = 1) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QSlider, QWidget
 
 from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import show_key
+from napari_spa.widgets.common.layouts import column_of, row_of
 
 _STEPS = 100
 """From the middle to either end."""
@@ -33,11 +34,8 @@ class SizeSlider(QWidget):
         self._moved = False
         self.slider.valueChanged.connect(self._on_value)
         self.slider.sliderReleased.connect(self._on_settled)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("Smaller"))
-        row.addWidget(self.slider, 1)
-        row.addWidget(QLabel("Larger"))
+        row = row_of(QLabel("Smaller"), self.slider, QLabel("Larger"), grows=self.slider)
+        column_of(row, holder=self)
         self.set_keys("", "")
 
     @property

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring, show_key, with_key
-from napari_spa.widgets.common.layouts import EvenGrid
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key, with_key
+from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
 from napari_spa.widgets.objects.model import STATUS_COLOURS
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class QualityStrip(QWidget):
     # A bar was clicked, or reached by the arrow keys: its 0-based position.
     slice_requested = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._count, self._current, self._unit = 1, 0, "slice"
         self._results: dict[int, tuple[float, str]] = {}
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -148,37 +148,25 @@ class StackBar(QWidget):
     propagate_requested = Signal(str)  # "backward", "forward" or "both"
     slice_requested = Signal(int)  # A slice's 0-based position
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._count, self._current, self._active = 1, 0, False
         self._unit, self._keys = "slice", dict[int | str, str]()
         self.propagate_one = {step: FittingButton() for step in _PROPAGATE_ONE}
         self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
         self.strip = QualityStrip()
         self.strip.slice_requested.connect(self.slice_requested)
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        cells = QWidget()
-        grid = EvenGrid((2, 1), cells)
-        for button in self.propagate_one.values():
-            grid.addWidget(button)
-        layout.addWidget(cells)
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Propagate"))
-        for button in self.propagate.values():
-            row.addWidget(button)
-        layout.addLayout(row)
+        self.summary, self._title = wrapped(), QLabel()
+        column_of(
+            even_row((2, 1), *self.propagate_one.values()),
+            row_of(QLabel("Propagate"), *self.propagate.values()),
+            *(self._title, self.strip, self.summary),
+            holder=self,
+        )
         for step, button in self.propagate_one.items():
-            button.clicked.connect(partial(self._on_propagate_one, step))
+            button.on_click(partial(self.propagate_one_requested.emit, step))
         for direction, button in self.propagate.items():
-            button.clicked.connect(partial(self._on_propagate, direction))
-        self._title = QLabel()
-        layout.addWidget(self._title)
-        layout.addWidget(self.strip)
-        layout.addWidget(self.summary)
+            button.on_click(partial(self.propagate_requested.emit, direction))
         self.set_summary("")
         self.set_slices(1, 0)
         self._name_all()
@@ -226,7 +214,7 @@ class StackBar(QWidget):
     ) -> None:
         tip, key = tip.format(unit=self._unit), self._keys.get(which, "")
         button.set_texts(with_key(long, key), with_key(short, key), short)
-        button.setToolTip(f"{tip}\nKey: {show_key(key)}" if key else tip)
+        button.setToolTip(tip_with_key(tip, key))
         button.setAccessibleName(f"{long}: {tip}")
 
     def _refresh(self) -> None:
@@ -239,9 +227,3 @@ class StackBar(QWidget):
             (self.propagate["both"], before or after),
         ):
             button.setEnabled(self._active and possible)
-
-    def _on_propagate_one(self, step: int, _: bool = False) -> None:
-        self.propagate_one_requested.emit(step)
-
-    def _on_propagate(self, direction: str, _: bool = False) -> None:
-        self.propagate_requested.emit(direction)
