@@ -11,7 +11,7 @@ from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.keys import DEFAULT_KEYS
+from napari_spa.viewer.settings import DEFAULT_KEYS
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()

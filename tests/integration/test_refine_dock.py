@@ -11,7 +11,7 @@ from tiny_model import make_model
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.keys import DEFAULT_KEYS
+from napari_spa.viewer.settings import DEFAULT_KEYS
 from napari_spa.widgets.refine import dock as dock_module
 from napari_spa.widgets.refine.dock import RefineDock
 

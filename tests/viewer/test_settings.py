@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from npe2 import PluginManifest
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.viewer.keys import parse_key
 from napari_spa.viewer.settings import (
     ACTION_TITLES,
     DEFAULT_KEYS,
     RULES,
     Settings,
     SettingsStore,
+    parse_key,
     read_entries,
 )
 

@@ -3,7 +3,7 @@
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
-from napari_spa.viewer.keys import ACTION_TITLES, DEFAULT_KEYS
+from napari_spa.viewer.settings import ACTION_TITLES, DEFAULT_KEYS
 from napari_spa.widgets.refine.key_help import GROUPS, KeyHelp, KeyHelpButton
 
 

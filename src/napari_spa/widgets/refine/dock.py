@@ -142,7 +142,7 @@ class RefineDock(QWidget):
         self.store.changed.connect(self._apply)
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
-        """Return what each act of :mod:`napari_spa.viewer.keys` does."""
+        """Return what each action of :data:`~napari_spa.viewer.settings.ACTION_TITLES` does."""
         controller, propagation, parts = self.controller, self.propagation, self.parts
         actions: dict[str, Callable[[], Any]] = {
             "smaller": partial(parts.size_slider.step, -1),

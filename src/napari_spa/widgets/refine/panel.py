@@ -25,7 +25,7 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.viewer.background import later
-from napari_spa.viewer.keys import ACTION_TITLES
+from napari_spa.viewer.settings import ACTION_TITLES
 from napari_spa.widgets.common.buttons import FittingButton, tip_with_key, with_key
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of, tip_button, wrapped
 from napari_spa.widgets.objects.table import ObjectTable
