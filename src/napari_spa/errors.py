@@ -85,6 +85,13 @@ class ImageWarning(UserWarning):
     """An image file holds more than is opened, or should hold more than it does."""
 
 
+def sentence_of(error: BaseException) -> str:
+    """Say what went wrong: one of our errors says it itself, of another its kind helps, too."""
+    if isinstance(error, SpaError):
+        return str(error)
+    return f"something unexpected went wrong ({type(error).__name__}: {error})."
+
+
 def was_interrupted(error: BaseException) -> bool:
     """Whether a user's interrupt is behind an error.
 

@@ -20,7 +20,7 @@ from napari_spa.viewer.annotation.controller import HINT_START
 from napari_spa.viewer.folder import reader
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.folder.dock import FolderDock
-from napari_spa.widgets.folder.model import third_line
+from napari_spa.widgets.folder.list import third_line
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()

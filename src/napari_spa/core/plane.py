@@ -54,6 +54,14 @@ class Plane:
         index = tuple(position if i == axis else p for i, p in enumerate(self.index))
         return Plane(self.axes, index)
 
+    def at_level(self, full: Sequence[int], shape: Sequence[int]) -> Plane:
+        """Return the plane of a coarser level, of another shape, that shows the same slice."""
+        index = tuple(
+            min(int((p + 0.5) * shape[axis] / full[axis]), shape[axis] - 1)
+            for axis, p in enumerate(self.index)
+        )
+        return Plane(self.axes, index)
+
     def region(self, region: Region) -> tuple[int | slice, ...]:
         """Index of a part of the plane into an array of the data's dimensions."""
         spans = dict(zip(self.axes, region.slices, strict=True))

@@ -78,7 +78,9 @@ class Region:
         return cls(top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
 
     def with_all_of(self, other: Region) -> Region:
-        """Return the smallest rectangle that holds both."""
+        """Return the smallest rectangle that holds both; an empty one takes no room."""
+        if not (self.height and other.height):
+            return self if self.height else other
         top, left = min(self.row, other.row), min(self.column, other.column)
         bottom = max(self.row + self.height, other.row + other.height)
         right = max(self.column + self.width, other.column + other.width)

@@ -12,6 +12,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -22,12 +23,12 @@ import threading
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_spa.errors import DataError, InputError, SpaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from io import BufferedReader
 
     from filelock import BaseFileLock
@@ -37,6 +38,8 @@ class FolderGoneError(DataError):
     """A folder that was there is not any more."""
 
 
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
 _UMASK_LOCK = threading.Lock()
 _TEMPORARY = re.compile(r"\.spa-.*-[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
 _LEFTOVER_SECONDS = 86_400
@@ -347,6 +350,26 @@ def parse_json(text: str | bytes, *, unknown_as_null: bool = False) -> Any:  # n
 def read_json(path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool = False) -> Any:  # noqa: ANN401  any JSON value
     """Read a file of JSON: :func:`read_small`, then :func:`parse_json`."""
     return parse_json(read_small(path, largest), unknown_as_null=unknown_as_null)
+
+
+def remember(path: Path, **content: object) -> None:
+    """Write a small file of JSON; what cannot be remembered is no reason to fail."""
+    try:
+        with atomic_path(path, sync=False) as temporary:
+            temporary.write_text(json.dumps({"version": 1, **content}, indent=1), encoding="utf-8")
+    except DataError as error:
+        _logger.info("%s", error)
+
+
+def remembered(path: Path, read: Callable[[Any], _T], nothing: _T) -> _T:
+    """Return what ``read`` makes of a file of :func:`remember`; nothing where it makes no sense."""
+    try:
+        return read(read_json(path))
+    except FileNotFoundError:
+        return nothing
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _logger.info("%s is passed over: %s", path, error)
+        return nothing
 
 
 def read_small(path: Path, largest: int = LARGEST_FILE) -> bytes:

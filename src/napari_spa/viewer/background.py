@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import Cancelled, SpaError
+from napari_spa.errors import Cancelled, SpaError, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,8 +291,7 @@ class FileThread(QObject):
             return
         if error is None:
             then(result)
-        elif isinstance(error, SpaError):
-            self.failed.emit(str(error))
         else:
-            _logger.error("a job for files failed", exc_info=error)
-            self.failed.emit(f"something unexpected went wrong ({type(error).__name__}: {error}).")
+            if not isinstance(error, SpaError):
+                _logger.error("a job for files failed", exc_info=error)
+            self.failed.emit(sentence_of(error))

@@ -7,8 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_spa.io.projects.project import ProjectItem
-from napari_spa.widgets.folder.list import FolderList
-from napari_spa.widgets.folder.model import Choice, FolderModel
+from napari_spa.widgets.folder.list import Choice, FolderList, FolderModel
 
 
 def item(name, status="to do", **more):
@@ -93,7 +92,7 @@ def test_states_differ_in_shape_and_not_in_colour_alone(shown, qtbot):
     from qtpy.QtCore import QRectF
     from qtpy.QtGui import QImage, QPainter
 
-    from napari_spa.widgets.folder.model import STATUS_WORDS, draw_status
+    from napari_spa.widgets.folder.list import STATUS_WORDS, draw_status
 
     pictures = {}
     for status in STATUS_WORDS:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_spa.io.projects.project import ProjectItem
-from napari_spa.widgets.folder.model import (
+from napari_spa.widgets.folder.list import (
     Choice,
     FolderModel,
     all_words,

@@ -3,7 +3,7 @@
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_spa.widgets.refine.size_slider import SizeSlider
+from napari_spa.widgets.refine.candidates import SizeSlider
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ script and a napari layer in the plugin, so both give the same labels, bit for b
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -194,7 +195,7 @@ class Annotation:
         when the labels' type does not hold the number.
         """
         old = self.pixels(number, plane)
-        region = _union(mask.region, None if old is None else old.region)
+        region = mask.region if old is None else mask.region.with_all_of(old.region)
         before = self._surface.read(plane, region)
         largest = self._surface.largest
         if number > largest:
@@ -271,9 +272,7 @@ class Annotation:
         patches, areas = [], {}
         for plane in dict.fromkeys(part.plane for one in (held, *taken) for part in one.parts):
             parts = [part for one in (held, *taken) if (part := one.on(plane)) is not None]
-            region = parts[0].region
-            for part in parts[1:]:
-                region = _union(region, part.region)
+            region = reduce(Region.with_all_of, (part.region for part in parts))
             before = self._surface.read(plane, region)
             after = np.where(np.isin(before, others), number, before).astype(before.dtype)
             areas[plane] = LocalMask.crop(after == number, region)
@@ -384,14 +383,3 @@ class Annotation:
         self._objects = after
         self._history.add(change)
         return change
-
-
-def _union(first: Region, second: Region | None) -> Region:
-    if second is None or not second.height:
-        return first
-    if not first.height:
-        return second
-    top, left = min(first.row, second.row), min(first.column, second.column)
-    bottom = max(first.row + first.height, second.row + second.height)
-    right = max(first.column + first.width, second.column + second.width)
-    return Region(top, left, bottom - top, right - left)

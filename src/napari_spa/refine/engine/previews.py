@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -84,20 +85,13 @@ def _window(sampler: ImageSampler, view: FieldOfView, side: int) -> FloatArray:
 
 def _near(box: Region, other: Region) -> bool:
     """Tell whether both can be shown in a square not much larger than the second."""
-    both = _union([box, other])
+    both = box.with_all_of(other)
     return max(both.height, both.width) <= _ALIKE * max(other.height, other.width)
-
-
-def _union(boxes: Sequence[Region]) -> Region:
-    top, left = min(box.row for box in boxes), min(box.column for box in boxes)
-    bottom = max(box.row + box.height for box in boxes)
-    right = max(box.column + box.width for box in boxes)
-    return Region(top, left, bottom - top, right - left)
 
 
 def _around(boxes: Sequence[Region]) -> FieldOfView:
     """Return a square around boxes, with a margin."""
-    box = _union(boxes)
+    box = reduce(Region.with_all_of, boxes)
     side = max(_SMALLEST, _MARGIN * max(box.height, box.width))
     return FieldOfView.around(box.row + box.height / 2, box.column + box.width / 2, side)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError, SpaError
 from napari_spa.io.event_log import read_records
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from napari_spa.core.plane import Plane
     from napari_spa.io.event_log import Record
     from napari_spa.io.projects.project import Project
     from napari_spa.refine.annotation.annotation import Surface
@@ -273,10 +273,7 @@ def _level_readers(
 ) -> tuple[PlaneReader, ...]:
     """Return the readers of one level: of the plane, or of it in each channel."""
     full, shape = levels[0].shape, level.shape
-    index = tuple(
-        min(int((p + 0.5) * shape[a] / full[a]), shape[a] - 1) for a, p in enumerate(plane.index)
-    )
-    there = Plane(plane.axes, index)
+    there = plane.at_level(full, shape)
     if axis is None or channels is None:
         return (PlaneReader(level, there),)
     ratio = shape[axis] / full[axis]
@@ -285,8 +282,5 @@ def _level_readers(
 
 def differing_pixels(one: LocalMask, other: LocalMask) -> int:
     """Return the number of pixels that are in one mask only."""
-    regions = [mask.region for mask in (one, other) if mask.region.height]
-    if not regions:
-        return 0
-    both = regions[0].with_all_of(regions[-1])
+    both = one.region.with_all_of(other.region)
     return int(np.count_nonzero(one.within(both) != other.within(both)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
-from napari_spa.errors import InputError, SpaError
+from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target, image_on_show
@@ -568,10 +568,7 @@ class AnnotationController(QObject):
     def _on_failed(self, error: BaseException) -> None:
         dropped = self.waiting.clear()  # they were meant for what would have come of it
         self._unstarted()
-        words = str(error)
-        if not isinstance(error, SpaError):
-            words = f"something unexpected went wrong ({type(error).__name__}: {error})."
-        self.failed.emit(f"{words} {dropped}".strip())
+        self.failed.emit(f"{sentence_of(error)} {dropped}".strip())
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came; show the round that stays."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
-from napari_spa.errors import InputError, SpaError
+from napari_spa.errors import InputError, SpaError, sentence_of
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project, ProjectItem, in_brief
 from napari_spa.viewer.background import later
@@ -255,7 +255,7 @@ class FolderController(QObject):
         if folder is not None:
             self._opening = None
         if error is not None:
-            self._report(error)
+            self.failed.emit(sentence_of(error))
             return
         if folder is None:
             self._take_items(done.result())
@@ -275,11 +275,6 @@ class FolderController(QObject):
     def _take_items(self, items: Sequence[ProjectItem]) -> None:
         self.items.take(items)
         self.project_changed.emit()
-
-    def _report(self, error: BaseException) -> None:
-        known = isinstance(error, SpaError)
-        words = str(error) if known else f"something went wrong ({type(error).__name__}: {error})."
-        self.failed.emit(words)
 
     # ------------------------------------------------------------------ going through it
 
@@ -348,7 +343,7 @@ class FolderController(QObject):
             self.stage.show(item, bookmark.plane(item.image))
         except SpaError as trouble:
             self.saver.return_pending(item.location.log)
-            self._report(trouble)
+            self.failed.emit(sentence_of(trouble))
             return
         self.items.note_readable(name)
         self._remember()
@@ -409,7 +404,7 @@ class FolderController(QObject):
     def _on_moved(self, name: str, done: Future[None]) -> None:
         error, project = done.exception(), self.project
         if error is not None or project is None:
-            self._report(error or InputError("the folder was closed."))
+            self.failed.emit(sentence_of(error or InputError("the folder was closed.")))
             return
         self.items.note_readable(name)
         self.items.warn(name, "")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import atomic_path, read_json
+from napari_spa.io.files import remember, remembered
 from napari_spa.io.projects.paths import default_output, is_project, project_path
 from napari_spa.io.projects.project import Project, ProjectItem
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from napari_spa.viewer.folder.reader import ReadImage
 
 
-_logger = logging.getLogger(__name__)
 _MOST = 8
 
 
@@ -45,15 +42,9 @@ def recent_path() -> Path:
 
 def recent_folders(path: Path | None = None) -> list[RecentFolder]:
     """Return the folders worked on lately that are there still, the latest first."""
-    path = path or recent_path()
-    try:
-        entries = read_json(path)["folders"]
-        found = [_read(entry) for entry in entries]
-    except FileNotFoundError:
-        return []
-    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
-        _logger.info("%s is passed over: %s", path, error)
-        return []
+    found = remembered(
+        path or recent_path(), lambda content: list(map(_read, content["folders"])), []
+    )
     return [entry for entry in found if os.path.isdir(entry.out)]
 
 
@@ -73,12 +64,7 @@ def remember_folder(folder: RecentFolder, path: Path | None = None) -> None:
     """Put a folder first; what cannot be remembered is no reason to fail."""
     path = path or recent_path()
     others = [entry for entry in recent_folders(path) if entry.out != folder.out]
-    content = {"version": 1, "folders": [asdict(entry) for entry in [folder, *others][:_MOST]]}
-    try:
-        with atomic_path(path, sync=False) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    except DataError as error:
-        _logger.info("%s", error)
+    remember(path, folders=[asdict(entry) for entry in [folder, *others][:_MOST]])
 
 
 def place_in(out: Path, path: Path | None = None) -> RecentFolder | None:

@@ -67,23 +67,19 @@ class FolderSaver(QObject):
         def take() -> None:
             self._project, self._told = project, False
 
-        self._submit(take).result()
+        self.run(take).result()
 
     def index(self, name: str, **changes: object) -> None:
         """Write what changed about an image into the index."""
-        self._submit(lambda: self._index(name, changes))
+        self.run(lambda: self._index(name, changes))
 
     def save(self, leaving: PendingSave) -> None:
         """Write the work on an image that is left, and close its log."""
-        self._submit(lambda: self._save(leaving))
+        self.run(lambda: self._save(leaving))
 
     def keep(self, location: FolderLogLocation, image: ReadImage) -> Future[None]:
         """Write the labels of what is accepted on an image that is still on show."""
-        return self._submit(lambda: self._keep(location, image))
-
-    def run(self, action: Callable[[], Any]) -> Future[Any]:
-        """Do something after all that is to be written so far."""
-        return self._submit(action)
+        return self.run(lambda: self._keep(location, image))
 
     def location(
         self, out: Path, name: str, left: Callable[[FolderLogLocation], None]
@@ -102,7 +98,7 @@ class FolderSaver(QObject):
                 self._lent[log] = kept
             return location
 
-        return self._submit(make).result()
+        return self.run(make).result()
 
     def return_pending(self, log: Path) -> None:
         """Keep what :meth:`location` gave away, because the image was not opened after all."""
@@ -112,10 +108,13 @@ class FolderSaver(QObject):
             if kept is not None:
                 self._save(kept)
 
-        self._submit(keep)
+        self.run(keep)
 
-    def _submit(self, action: Callable[[], _T]) -> Future[_T]:
-        """Do something in the thread; here and now when it has ended, so that nothing is lost."""
+    def run(self, action: Callable[[], _T]) -> Future[_T]:
+        """Do something after all that is to be written so far.
+
+        Here and now when the thread has ended, so that nothing is lost.
+        """
         try:
             return self._writer.submit(action)
         except RuntimeError:  # an image was being read when the dock was closed
@@ -126,11 +125,11 @@ class FolderSaver(QObject):
     def try_again(self) -> None:
         """Write what could not be written before."""
         self._told = False
-        self._submit(self._try_again)
+        self.run(self._try_again)
 
     def flush(self) -> None:
         """Wait until everything that can be written is."""
-        self._submit(self._try_again).result()
+        self.run(self._try_again).result()
 
     def close(self) -> tuple[str, ...]:
         """Write what is left and end the thread."""

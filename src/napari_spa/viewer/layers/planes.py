@@ -259,7 +259,7 @@ def image_plane_of(layer: Image, plane: Plane, look: DisplaySettings) -> ImagePl
     channels = look.channels
     readers: list[tuple[PlaneReader, ...]] = []
     for data in levels:
-        there = _at_level(plane, levels[0].shape, data.shape)
+        there = plane.at_level(levels[0].shape, data.shape)
         if channels.axis is None or channels.axis in plane.axes:
             fellows = (o.data[len(readers)] if o.multiscale else o.data for o in channels.others)
             readers.append(tuple(PlaneReader(each, there) for each in (data, *fellows)))
@@ -310,7 +310,7 @@ def image_digest(layer: Image, axes: tuple[int, int]) -> str:
     shape = spatial_shape(layer)
     middle = Plane(axes, tuple(length // 2 for length in shape))
     readers = tuple(
-        (PlaneReader(data, _at_level(middle, levels[0].shape, data.shape)),) for data in levels
+        (PlaneReader(data, middle.at_level(levels[0].shape, data.shape)),) for data in levels
     )
     found = ImagePlane(readers).fingerprint()
     if len(middle.position) == 0:
@@ -324,15 +324,6 @@ def click_in_plane(layer: Image, plane: Plane, position: Sequence[float]) -> tup
     # neighbouring windows, and the same click would not be the same.
     data = np.round(layer.world_to_data(np.asarray(position)[-layer.ndim :]), 3)
     return float(data[plane.axes[0]]), float(data[plane.axes[1]])
-
-
-def _at_level(plane: Plane, full: Sequence[int], shape: Sequence[int]) -> Plane:
-    """Return the plane of a coarser level that shows the same slice."""
-    index = tuple(
-        min(int((p + 0.5) * shape[axis] / full[axis]), shape[axis] - 1)
-        for axis, p in enumerate(plane.index)
-    )
-    return Plane(plane.axes, index)
 
 
 def axis_kind(layer: Image, axis: int) -> str:

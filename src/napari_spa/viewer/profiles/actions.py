@@ -219,9 +219,5 @@ class ProfileActions(QObject):
 
 
 def _equal(one: MixtureParameters, other: MixtureParameters) -> bool:
-    pairs = (
-        (one.weights, other.weights),
-        (one.means, other.means),
-        (one.variances, other.variances),
-    )
-    return all(np.array_equal(a, b) for a, b in pairs)
+    names = ("weights", "means", "variances")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)

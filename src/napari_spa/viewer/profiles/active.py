@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import DataError, SpaError
-from napari_spa.io.files import atomic_path, read_json
+from napari_spa.errors import SpaError
+from napari_spa.io.files import remember, remembered
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import (
     ProfileStore,
@@ -55,23 +54,14 @@ def remember_profile(model: str, profile: str, path: Path | None = None) -> None
     known = _read(path)
     if known.get(model, "") == profile:
         return
-    content = {"version": 1, "profiles": {**known, model: profile}}
-    try:
-        with atomic_path(path, sync=False) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    except DataError as error:
-        _logger.info("%s", error)
+    remember(path, profiles={**known, model: profile})
 
 
 def _read(path: Path) -> dict[str, str]:
-    try:
-        known = read_json(path)["profiles"]
-        return {str(model): str(profile) for model, profile in known.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
-        _logger.info("%s is passed over: %s", path, error)
-        return {}
+    def entries(content: Any) -> dict[str, str]:
+        return {str(model): str(profile) for model, profile in content["profiles"].items()}
+
+    return remembered(path, entries, {})
 
 
 class PendingUpdates:

@@ -215,8 +215,8 @@ class PictureButton(FittingButton):
     buttons stay under the pointer from round to round.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent=parent)
         self.pixmap: QPixmap | None = None
         self._words = ""
         self._sample = ""

@@ -20,7 +20,7 @@ from napari_spa.widgets.common.buttons import open_menu
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
 from napari_spa.widgets.common.layouts import column_of
 from napari_spa.widgets.folder.jobs import FolderJobs
-from napari_spa.widgets.folder.model import state_of, summary
+from napari_spa.widgets.folder.list import state_of, summary
 from napari_spa.widgets.folder.panel import EMPTY, FolderPanel
 from napari_spa.widgets.refine.dock import RefineDock
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import capitalised, counted
-from napari_spa.errors import SpaError
+from napari_spa.errors import sentence_of
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.refine.preference.summary import evidence
@@ -215,7 +215,7 @@ class FolderJobs(QObject):
             then(result)
 
     def _on_failed(self, error: BaseException) -> None:
-        words = str(error) if isinstance(error, SpaError) else f"something went wrong ({error})."
+        words = sentence_of(error)
         if isinstance(self.dialog, BatchDialog) and not self.busy:
             self.dialog.show_effort(capitalised(words), possible=False)
             return

@@ -1,11 +1,22 @@
-"""The list of a folder's images on screen: thumbnail, name, state, note."""
+"""The list of a folder's images: as a Qt model, and on screen with thumbnail, state and note."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QModelIndex, QRect, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QAbstractListModel,
+    QEvent,
+    QModelIndex,
+    QPointF,
+    QRect,
+    QRectF,
+    QSize,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter, QPainterPath, QPen, QPolygonF
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -16,16 +27,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_spa.core.presentation import capitalised, counted
+from napari_spa.io.projects.project import ProjectItem, in_brief
 from napari_spa.widgets.common.buttons import draw_ring
-from napari_spa.widgets.folder.model import (
-    ITEM_ROLE,
-    FolderModel,
-    draw_flag,
-    draw_status,
-    second_line,
-    state_of,
-    third_line,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +40,263 @@ if TYPE_CHECKING:
     from napari_spa.io.projects.project import ProjectItem
 
     Thumbnail = Callable[[ProjectItem], NDArray[np.uint8] | None]
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+TROUBLED = "problem"
+STATUS_WORDS = {
+    "to do": "Pending",
+    "in progress": "In progress",
+    "done": "Done",
+    "skipped": "Skipped",
+    "review": "To review",
+    TROUBLED: "Problem",
+}
+# As the bars of the stack: told apart with any kind of colour vision, and in either theme.
+STATUS_COLOURS = {
+    "to do": (140, 140, 140),
+    "in progress": (0, 145, 255),
+    "done": (0, 158, 115),
+    "skipped": (140, 140, 140),
+    "review": (230, 159, 0),
+    TROUBLED: (213, 94, 0),
+}
+FLAG_COLOUR = (213, 94, 0)
+
+
+def draw_status(painter: QPainter, status: str, box: QRectF) -> None:
+    """Draw the sign of a state."""
+    colour = QColor(*STATUS_COLOURS.get(status, STATUS_COLOURS["to do"]))
+    painter.save()
+    painter.setRenderHint(painter.RenderHint.Antialiasing)
+    inner = box.adjusted(1, 1, -1, -1)
+    thick = max(1.5, box.width() / 8)
+    pen = QPen(colour, thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap)
+    painter.setPen(pen)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    if status == "in progress":
+        painter.drawEllipse(inner)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        painter.drawPie(inner, 90 * 16, -180 * 16)
+    elif status in ("done", "review", TROUBLED):
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        if status == TROUBLED:
+            top = QPointF(inner.center().x(), inner.top())
+            painter.drawPolygon(QPolygonF([top, inner.bottomRight(), inner.bottomLeft()]))
+        else:
+            painter.drawEllipse(inner)
+        painter.setPen(
+            QPen(QColor(255, 255, 255), thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap)
+        )
+        painter.drawPath(_mark(status, inner))
+    elif status == "skipped":
+        painter.drawEllipse(inner)
+        painter.drawLine(_at(inner, 0.28, 0.72), _at(inner, 0.72, 0.28))
+    else:
+        painter.drawEllipse(inner)
+    painter.restore()
+
+
+def draw_flag(painter: QPainter, box: QRectF) -> None:
+    """Draw a flag on its pole."""
+    painter.save()
+    painter.setRenderHint(painter.RenderHint.Antialiasing)
+    colour = QColor(*FLAG_COLOUR)
+    painter.setPen(QPen(colour, max(1.5, box.width() / 9)))
+    painter.drawLine(_at(box, 0.25, 0.08), _at(box, 0.25, 0.95))
+    painter.setBrush(colour)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.drawPolygon(QPolygonF([_at(box, 0.25, 0.08), _at(box, 0.9, 0.3), _at(box, 0.25, 0.55)]))
+    painter.restore()
+
+
+def _mark(status: str, box: QRectF) -> QPainterPath:
+    path = QPainterPath()
+    if status == "done":
+        path.moveTo(_at(box, 0.27, 0.52))
+        path.lineTo(_at(box, 0.44, 0.69))
+        path.lineTo(_at(box, 0.74, 0.34))
+    elif status == "review":
+        path.moveTo(_at(box, 0.36, 0.38))
+        path.cubicTo(_at(box, 0.36, 0.16), _at(box, 0.68, 0.2), _at(box, 0.64, 0.42))
+        path.lineTo(_at(box, 0.5, 0.58))
+        path.moveTo(_at(box, 0.5, 0.77))
+        path.lineTo(_at(box, 0.5, 0.78))
+    else:
+        path.moveTo(_at(box, 0.5, 0.42))
+        path.lineTo(_at(box, 0.5, 0.66))
+        path.moveTo(_at(box, 0.5, 0.84))
+        path.lineTo(_at(box, 0.5, 0.85))
+    return path
+
+
+def _at(box: QRectF, x: float, y: float) -> QPointF:
+    return QPointF(box.left() + x * box.width(), box.top() + y * box.height())
+
+
+ALL, FLAGGED = "all", "flagged"
+FILTERS = {
+    ALL: "All images",
+    "to do": "Pending",
+    "in progress": "In progress",
+    "review": "To review",
+    "done": "Done",
+    "skipped": "Skipped",
+    FLAGGED: "Flagged",
+    TROUBLED: "With a problem",
+}
+ORDERS = {"name": "By name", "doubt": "Most doubtful first"}
+ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
+_NO_PARENT = QModelIndex()
+_UNREADABLE = "cannot be read as an image: "
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which images are listed, and how."""
+
+    kind: str = ALL  # A key of ``FILTERS``
+    text: str = ""  # what name or note must hold, whatever the case
+    order: str = "name"  # natural order, or the most uncertain first
+
+    def takes(self, item: ProjectItem) -> bool:
+        """Tell whether an image is listed."""
+        if self.kind == FLAGGED and not item.flagged:
+            return False
+        if self.kind not in (ALL, FLAGGED) and state_of(item) != self.kind:
+            return False
+        text = self.text.strip().casefold()
+        return text in item.name.casefold() or text in item.note.casefold()
+
+    def arrange(self, items: Iterable[ProjectItem]) -> list[str]:
+        """Return the names that are listed, in order."""
+        found = [item for item in items if self.takes(item)]
+        if self.order == "doubt":
+            # Stable: equal ones, and those of which nothing is known, stay in natural order.
+            found.sort(key=lambda item: 1.0 if item.uncertainty is None else -item.uncertainty)
+        return [item.name for item in found]
+
+
+def state_of(item: ProjectItem) -> str:
+    """Return what an image counts as: its status, or that there is a problem with it."""
+    return TROUBLED if item.problem else item.status
+
+
+def second_line(item: ProjectItem) -> str:
+    """Say what is known of an image, under its name."""
+    words = [STATUS_WORDS.get(state_of(item), item.status)]
+    if item.objects:
+        words.append(counted(item.objects, "object"))
+    if item.uncertainty is not None:
+        words.append(f"Dice {1 - item.uncertainty:.2f}")
+    return " · ".join(words)
+
+
+def third_line(item: ProjectItem) -> str:
+    """Say what someone noted, or why an image cannot be read."""
+    problem = in_brief(item.problem, item.path)
+    reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
+    if reason != problem:  # the name and the state stand above it
+        return capitalised(reason)
+    return problem or item.warning or item.note
+
+
+def all_words(item: ProjectItem) -> str:
+    """Say everything about an image in a few lines."""
+    lines = [item.name, second_line(item)]
+    if item.flagged:
+        lines.append("Flagged")
+    said = (in_brief(item.problem, item.path), item.warning, item.note)
+    return "\n".join([*lines, *filter(None, said)])
+
+
+def summary(items: Iterable[ProjectItem]) -> str:
+    """Say how many images there are in each state."""
+    states = [state_of(item) for item in items]
+    words = counted(len(states), "image")
+    counts = [(states.count(state), word) for state, word in _COUNTED.items()]
+    parts = [f"{count} {word}" for count, word in counts if count]
+    return f"{words}: {', '.join(parts)}" if parts else words
+
+
+_COUNTED = {
+    "done": "done",
+    "in progress": "in progress",
+    "review": "to review",
+    "skipped": "skipped",
+    TROUBLED: "with a problem",
+    "to do": "pending",
+}
+
+
+class FolderModel(QAbstractListModel):
+    """The images that are listed, for a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items: Mapping[str, ProjectItem] = {}
+        self._choice = Choice()
+        self._names: list[str] = []
+        self._places: dict[str, int] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names that are listed, in order."""
+        return self._names
+
+    @property
+    def choice(self) -> Choice:
+        """Which are listed."""
+        return self._choice
+
+    def show(self, items: Mapping[str, ProjectItem], choice: Choice | None = None) -> None:
+        """List other images, or list them otherwise."""
+        self.beginResetModel()
+        self._items, self._choice = items, choice or self._choice
+        self._names = self._choice.arrange(items.values())
+        self._places = {name: place for place, name in enumerate(self._names)}
+        self.endResetModel()
+
+    def changed(self, name: str) -> None:
+        """Show what is known of one image now; its place stays until all are listed again.
+
+        An image that no longer fits the filter stays as well: what one just marked as done
+        must not vanish under the hand, nor take the way to the next with it.
+        """
+        place = self._places.get(name)
+        if place is not None:
+            index = self.index(place)
+            self.dataChanged.emit(index, index)
+
+    def place_of(self, name: str | None) -> int | None:
+        """Return the row of an image; None where it is not listed."""
+        return None if name is None else self._places.get(name)
+
+    # ------------------------------------------------------------------ what Qt asks for
+
+    def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
+        """Return the number of images that are listed."""
+        return 0 if parent.isValid() else len(self._names)
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Return an image's name, words, or item."""
+        if not 0 <= index.row() < len(self._names):
+            return None
+        item = self._items.get(self._names[index.row()])
+        if item is None:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return item.name
+        if role == ITEM_ROLE:
+            return item
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return all_words(item)
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return all_words(item).replace("\n", ", ")
+        return None
+
 
 _GAP, _SHOWN_ROWS, _FEWEST_ROWS = 5, 3, 2
 _MOVES = {Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End}

@@ -23,8 +23,7 @@ from napari_spa.widgets.common.layouts import (
     tip_button,
     wrapped,
 )
-from napari_spa.widgets.folder.list import FolderList
-from napari_spa.widgets.folder.model import FILTERS, ORDERS, Choice, FolderModel
+from napari_spa.widgets.folder.list import FILTERS, ORDERS, Choice, FolderList, FolderModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -83,7 +83,7 @@ class ObjectPresenter(QObject):
         self._on_classes()
 
     def actions(self) -> dict[str, Callable[[], Any]]:
-        """Return what each key of :data:`~napari_spa.viewer.settings.ACTION_TITLES` about objects does."""
+        """Return what each action on objects does that has a key."""
         return {
             "edit_by_hand": self.edit,
             "merge_objects": partial(self.take_tool, "merge"),
