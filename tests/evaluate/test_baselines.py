@@ -14,8 +14,13 @@ from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.evaluate.measures import EvaluateConfig
-from napari_spa.evaluate.methods import METHODS, find_method, training_costs
-from napari_spa.evaluate.players import PromptedMethod, WholeImageMethod
+from napari_spa.evaluate.methods import (
+    METHODS,
+    PromptedMethod,
+    WholeImageMethod,
+    find_method,
+    training_costs,
+)
 from napari_spa.evaluate.protocol import evaluate
 from napari_spa.evaluate.users import Pick
 from napari_spa.io.models.formats import save_model
