@@ -102,6 +102,21 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     qtbot.waitUntil(lambda: not dock.controller.current.annotation.objects, timeout=5000)
 
 
+def test_a_field_chosen_by_hand_can_be_automatic_again(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    field = dock.parts.options.field
+    first = dock.controller.shown().timeline.state.view
+    assert not field["automatic"].isEnabled()
+    play(qtbot, dock, field["wider"].click)
+    assert dock.controller.shown().timeline.state.view != first
+    assert field["automatic"].isEnabled()
+    play(qtbot, dock, field["automatic"].click)
+    assert dock.controller.shown().timeline.state.view == first
+    assert not field["automatic"].isEnabled()
+
+
 def test_only_what_takes_long_is_in_the_activity_bar_of_napari(viewer, open_dock, monkeypatch):
     bars = []
     dock = open_dock()

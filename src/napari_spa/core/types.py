@@ -54,6 +54,11 @@ class Box:
     column1: float
 
     @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """All edges in the order in which a session takes them."""
+        return self.row0, self.column0, self.row1, self.column1
+
+    @property
     def corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Both corners as positions like a click's: (row, column), pixel centres whole."""
         return (self.row0 - 0.5, self.column0 - 0.5), (self.row1 - 0.5, self.column1 - 0.5)

@@ -104,7 +104,7 @@ class _Stage:
         if (click, box) != self._prompts:
             session.set_image(self._image)  # again, so no target's seeds depend on another's
             points, labels = [(click.row, click.column)], [click.label]
-            edges = _edges(box) if box is not None else None
+            edges = None if box is None else box.edges
             prompts = check_prompts(points, labels, edges, None, session.sampler.shape)
             session.start_with(prompts, mixture=self._start)
             self._prompts, self._seconds = (click, box), sum(session.seconds.values())
@@ -139,12 +139,8 @@ class SpaSegmenter:
         elif isinstance(act, Click):
             proposal = session.click((act.row, act.column), act.label)
         else:
-            proposal = session.box(_edges(act))
+            proposal = session.box(act.edges)
         return _shown(proposal, sum(session.seconds.values()))
-
-
-def _edges(box: Box) -> tuple[float, float, float, float]:
-    return box.row0, box.column0, box.row1, box.column1
 
 
 def _shown(proposal: Proposal, seconds: float) -> Observation:
@@ -238,7 +234,7 @@ class PromptedSegmenter:
         box = self._prompts.box
         if box is None:
             return [self._prompts]
-        edges = np.array([box.row0, box.column0, box.row1, box.column1])
+        edges = np.array(box.edges)
         extent = np.tile(edges[2:] - edges[:2], 2)
         moved = edges + self._offsets * extent
         return [Prompts(box=Box(*(float(edge) for edge in each))) for each in moved]

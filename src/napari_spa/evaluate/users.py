@@ -136,7 +136,7 @@ class User:
         reached, wanted = _edges(shown), _edges(self.wanted)
         if (reached == wanted).all():
             return None
-        edges = np.array([box.row0, box.column0, box.row1, box.column1]) + wanted - reached
+        edges = np.array(box.edges) + wanted - reached
         return _box(edges, self.wanted.shape)
 
     def act(

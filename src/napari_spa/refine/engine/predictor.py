@@ -483,10 +483,10 @@ class SpaPredictor:
         sampler = self.sampler
         clicks = [(c.row, c.column, c.label) for c in prompts.clicks]
         box, mask = prompts.box, prompts.mask
-        corners = [] if box is None else [box.row0, box.column0, box.row1, box.column1]
-        rough = [] if mask is None else [*astuple(mask.region)]
+        edges = () if box is None else box.edges
+        rough = () if mask is None else astuple(mask.region)
         kind = f"frame {sampler.fingerprint} {sampler.intensity} {self.config.framing} {expected}"
-        arrays = (np.array(part, dtype=np.float64) for part in (clicks, corners, rough))
+        arrays = (np.array(part, dtype=np.float64) for part in (clicks, edges, rough))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 
     def _embed(self, view: FieldOfView, prompts: Prompts) -> PromptEmbedding:

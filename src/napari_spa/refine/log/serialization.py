@@ -228,7 +228,7 @@ def _prompts_to_record(prompts: Prompts) -> Record:
     box, anchor = prompts.box, prompts.anchor
     return {
         "points": [[c.row, c.column, c.label] for c in prompts.clicks],
-        "box": None if box is None else [box.row0, box.column0, box.row1, box.column1],
+        "box": None if box is None else list(box.edges),
         "mask": None if prompts.mask is None else mask_to_record(prompts.mask),
         "anchor": None if anchor is None else [anchor.row, anchor.column],
         "strokes": [

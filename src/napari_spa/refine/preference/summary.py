@@ -300,11 +300,11 @@ def in_words(difference: DistributionDifference, names: tuple[str, str]) -> str:
 
 def _checked(prompts: Prompts, shape: tuple[int, int]) -> Prompts:
     """Return the prompts as a session takes them: inside the image, with a point in a mask."""
-    clicks, corners = prompts.clicks, prompts.box
+    clicks, box = prompts.clicks, prompts.box
     return check_prompts(
         [(click.row, click.column) for click in clicks],
         [click.label for click in clicks],
-        None if corners is None else (corners.row0, corners.column0, corners.row1, corners.column1),
+        None if box is None else box.edges,
         prompts.mask,
         shape,
     )

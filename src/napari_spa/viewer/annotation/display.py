@@ -74,13 +74,12 @@ class DisplayController(QObject):
         prompts = active.shown.timeline.state.decisions[0].prompts
         points = [(c.row, c.column) for c in prompts.clicks]
         labels = [c.label for c in prompts.clicks]
-        box = prompts.box
-        corners = None if box is None else (box.row0, box.column0, box.row1, box.column1)
+        box = None if prompts.box is None else prompts.box.edges
         self._controller.begin(
             annotated,
             replace(active, shown=None, look=None),
             lambda session, progress: session.start(
-                points, labels, corners, prompts.mask, progress=progress
+                points, labels, box, prompts.mask, progress=progress
             ),
         )
 

@@ -239,11 +239,10 @@ class PromptController(QObject):
 
         def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
             image = self._controller.image()
-            drawn = box_between(self._controller.viewer, image, first, second)
-            corners = (drawn.row0, drawn.column0, drawn.row1, drawn.column1)
+            edges = box_between(self._controller.viewer, image, first, second).edges
             return (
-                lambda session, progress: session.start(box=corners, progress=progress),
-                lambda session, progress: session.box(corners, progress=progress),
+                lambda session, progress: session.start(box=edges, progress=progress),
+                lambda session, progress: session.box(edges, progress=progress),
             )
 
         self._prompt([first, second], 1, actions, aim)
