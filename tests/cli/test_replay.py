@@ -80,7 +80,7 @@ class Annotator:
         result = self.session.accept()
         proposal = result.proposal
         number = self.annotation.next_number if number is None else number
-        part = Part(self.at, NOWHERE, 0, result.rounds, 0.1, "accepted", result.decisions)
+        part = Part(self.at, "accepted", result.rounds, 0.1, result.decisions)
         mask = LocalMask.crop(proposal.local_mask, proposal.region)
         self.annotation.commit(number, part, mask, overlap=overlap)
         self.journal.accept(number, part, mask, overlap, **more)

@@ -54,7 +54,7 @@ class Person:
     def accept(self, mask: np.ndarray, decisions: tuple[Decision, ...], time: float) -> None:
         self.now = time
         local = LocalMask.crop(mask)
-        part = Part(PLANE, local.region, int(mask.sum()), len(decisions), 0.1, "edited", decisions)
+        part = Part(PLANE, "edited", len(decisions), 0.1, decisions, local.region, int(mask.sum()))
         self.journal.accept(1, part, local, "protect")
         self.log.close()
 

@@ -199,7 +199,7 @@ class SessionMachine(RuleBasedStateMachine):
         if result is not None:
             number = self.objects.next_number
             plane, mask = Plane((0, 1), (0, 0)), LocalMask.crop(result.mask)
-            part = Part(plane, mask.region, 0, result.rounds, 0.5, "accepted", result.decisions)
+            part = Part(plane, "accepted", result.rounds, 0.5, result.decisions)
             self.call(self.objects.commit, number, part, mask)
             self.go_on(then)
 

@@ -14,7 +14,7 @@ PLANES = tuple(Plane((1, 2), (z, 0, 0)) for z in range(SHAPE[0]))
 
 def part_on(plane, rounds=1, decisions=(), status="accepted", uncertainty=0.25):
     """A part whose pixels are not counted yet."""
-    return Part(plane, Region(0, 0, 0, 0), 0, rounds, uncertainty, status, decisions)
+    return Part(plane, status, rounds, uncertainty, decisions)
 
 
 def blob(top, left, height, width, seed):

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from tiny_model import make_model
 
 from napari_spa.core.plane import Plane
-from napari_spa.core.types import LocalMask, Region
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
 from napari_spa.io.export import ExportRequest
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
@@ -86,10 +86,7 @@ class Headless:
         return None
 
     def put(self, number, plane, proposal, decisions, status, group=None):
-        nowhere = Region(0, 0, 0, 0)
-        part = Part(
-            plane, nowhere, 0, proposal.round, proposal.uncertainty, status, tuple(decisions)
-        )
+        part = Part(plane, status, proposal.round, proposal.uncertainty, tuple(decisions))
         mask = LocalMask.crop(proposal.local_mask, proposal.region)
         try:
             self.annotation.commit(number, part, mask, group=group)

@@ -147,9 +147,7 @@ class _Written:
         area = 0
         if not found.problem:
             status: Status = "review" if found.uncertainty >= doubtful else "propagated"
-            part = Part(
-                found.plane, Region(0, 0, 0, 0), 0, 1, found.uncertainty, status, found.decisions
-            )
+            part = Part(found.plane, status, 1, found.uncertainty, found.decisions)
             try:
                 self._annotation.commit(found.number, part, found.mask)
             except InputError:

@@ -49,6 +49,11 @@ class Plane:
             for axis, position in enumerate(self.index)
         )
 
+    def extent(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return how many rows and columns it has in data of a shape."""
+        rows, columns = self.axes
+        return shape[rows], shape[columns]
+
     def at(self, axis: int, position: int) -> Plane:
         """Return the plane that lies elsewhere along one axis."""
         index = tuple(position if i == axis else p for i, p in enumerate(self.index))

@@ -300,7 +300,7 @@ class Annotation:
             mask = LocalMask.crop(whole == one, mine.region)
             if not mask.area:
                 raise InputError(f"the line leaves nothing of object {one}; draw it elsewhere.")
-            part = Part(plane, mask.region, mask.area, 0, 0.0, "edited")
+            part = Part(plane, "edited", region=mask.region, area=mask.area)
             objects = with_part(objects, one, part, class_name=held.class_name)
         self._next = max(self._next, *(new + 1 for new in pieces))
         return self._do("split", number, (patch,), objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Status = Literal["accepted", "propagated", "review", "edited"]
 
+_NOWHERE = Region(0, 0, 0, 0)
 _FEW_LABELS = 2**20
 """Up to this number it is quick, and no waste, to have a counter for each."""
 
@@ -29,13 +31,14 @@ class Part:
     """An object's outline on one plane."""
 
     plane: Plane  # which plane
-    region: Region  # bounding box of its pixels
-    area: int  # number of pixels it has
-    rounds: int  # rounds it took
-    uncertainty: float  # in [0, 1], of the round that was accepted
     status: Status  # how it came about; ``edited`` when a user painted on it since
+    rounds: int = 0  # rounds it took
+    uncertainty: float = 0.0  # in [0, 1], of the round that was accepted
     # What led to it, from which it can be computed again; empty for what was painted.
     decisions: tuple[Decision, ...] = ()
+    # Bounding box and number of its pixels: of a part to be written, they are counted then.
+    region: Region = _NOWHERE
+    area: int = 0
 
     @property
     def reopens_with(self) -> tuple[Decision, ...]:
@@ -127,7 +130,7 @@ def joined(
             parts.append(own)
             continue
         rounds, unsure = sum(p.rounds for p in there), max(p.uncertainty for p in there)
-        parts.append(Part(plane, mask.region, mask.area, rounds, unsure, "edited"))
+        parts.append(Part(plane, "edited", rounds, unsure, (), mask.region, mask.area))
     return _with(held, tuple(part for part in parts if part.area))
 
 
@@ -164,7 +167,7 @@ def recounted(
         left = _elsewhere(held, plane)
         if number in now:
             region = Region.bounding(labels == number)
-            part = part or Part(plane, region, 0, 0, 0.0, "edited")
+            part = part or Part(plane, "edited")
             part = replace(part, region=region, area=now[number], status="edited")
             left = (*left, part)
         if left:
@@ -253,6 +256,11 @@ class Change:
             return None
         held = self.after.get(self.number)
         return None if held is None else held.on(self.patches[0].plane)
+
+
+def new_group() -> int:
+    """Return what the changes of one group have in common; no earlier group has it."""
+    return time.time_ns() // 1_000_000
 
 
 class History:

@@ -116,7 +116,7 @@ class RecordReader:
 
     def _on_decision(self, record: Record) -> None:
         plane = self._plane(record["plane"])
-        decision = decision_from_record(record, self._extent(plane))
+        decision = decision_from_record(record, plane.extent(self._session.image.shape))
         number, active = _number(record), self._session.active
         source = self._looked(record)
         if active is None or decision.act == "start":
@@ -142,14 +142,12 @@ class RecordReader:
 
     def _on_accept(self, record: Record) -> None:
         number, plane = _number(record), self._plane(record["plane"])
-        active = self._session.active
+        active, extent = self._session.active, plane.extent(self._session.image.shape)
         decisions: tuple[Decision, ...] = ()
         # Should nothing say how: as the last plane, but each plane has limits of its own.
         source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
         if record["decisions"]:
-            decisions = tuple(
-                decision_from_record(d, self._extent(plane)) for d in record["decisions"]
-            )
+            decisions = tuple(decision_from_record(d, extent) for d in record["decisions"])
             source = self._looked(record) or source
         elif active is not None and (active.number, active.plane) == (number, plane):
             decisions = tuple(d for d in active.decisions if d.round <= active.round)
@@ -157,19 +155,12 @@ class RecordReader:
         if decisions and "image" in record:
             self._session.looks.setdefault(plane, source.get("look"))
             self._session.fingerprints.setdefault(plane, str(record["image"]))
-        mask = mask_from_record(record["mask"], self._extent(plane))
+        mask = mask_from_record(record["mask"], extent)
         if self._mask_of is not None and decisions:
             model = self._session.model
             mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
-        part = Part(
-            plane,
-            Region(0, 0, 0, 0),
-            0,
-            int(record["rounds"]),
-            float(record["uncertainty"]),
-            record["status"],
-            decisions,
-        )
+        rounds, uncertainty = int(record["rounds"]), float(record["uncertainty"])
+        part = Part(plane, record["status"], rounds, uncertainty, decisions)
         self._session.annotation.commit(
             number,
             part,
@@ -214,7 +205,7 @@ class RecordReader:
     def _on_split(self, record: Record) -> None:
         plane = self._plane(record["plane"])
         pieces = {
-            _number(piece): mask_from_record(piece["mask"], self._extent(plane))
+            _number(piece): mask_from_record(piece["mask"], plane.extent(self._session.image.shape))
             for piece in record["pieces"]
         }
         self._session.annotation.divide(_number(record), plane, pieces)
@@ -236,7 +227,7 @@ class RecordReader:
     def _on_edit(self, record: Record) -> None:
         plane = self._plane(record["plane"])
         height, width = (int(n) for n in record["shape"])
-        if (height, width) != self._extent(plane):
+        if (height, width) != plane.extent(self._session.image.shape):
             raise ValueError("its shape")
         labels = unpack(record["labels"], "<u4", height * width).reshape(height, width)
         region = Region(0, 0, height, width)
@@ -263,12 +254,7 @@ class RecordReader:
 
     def _labels(self, plane: Plane) -> NDArray[np.integer]:
         """Return a copy of a plane's labels."""
-        return self._surface.read(plane, Region(0, 0, *self._extent(plane)))
-
-    def _extent(self, plane: Plane) -> tuple[int, int]:
-        """Rows and columns of a plane."""
-        rows, columns = (self._session.image.shape[axis] for axis in plane.axes)
-        return rows, columns
+        return self._surface.read(plane, Region(0, 0, *plane.extent(self._session.image.shape)))
 
     def _plane(self, record: Record) -> Plane:
         """Read a plane of the image."""

@@ -62,7 +62,10 @@ def image_on_show(layers: LayerList, current: AnnotatedImage | None) -> Image:
 
 
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
-    """Return the number of the accepted object at a pixel; None for background or the current."""
+    """Return the number of the accepted object at a place; None for any other, and outside."""
+    height, width = plane.extent(annotated.mask.store.shape)
+    if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
+        return None
     pixel = Region(_pixel(row), _pixel(column), 1, 1)
     label = int(annotated.mask.read(plane, pixel)[0, 0])
     active = annotated.active
@@ -127,7 +130,7 @@ def stored_mask(
     """Return the topmost label at a world position."""
     row, column = (round(v) for v in click_in_plane(image, plane, position))
     shape = spatial_shape(image)
-    height, width = (shape[axis] for axis in plane.axes)
+    height, width = plane.extent(shape)
     layers = [x for x in reversed(viewer.layers) if isinstance(x, Labels) and x.visible]
     layers.sort(key=lambda layer: layer is not viewer.layers.selection.active)
     other_size = False

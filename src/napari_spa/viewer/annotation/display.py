@@ -222,7 +222,7 @@ class HoverPreview(QObject):
         try:
             plane = shown_plane(controller.viewer, annotated.image)
             point = click_in_plane(annotated.image, plane, self._position)
-            height, width = (annotated.mask.store.shape[axis] for axis in plane.axes)
+            height, width = plane.extent(annotated.mask.store.shape)
             if not (0 <= point[0] <= height - 1 and 0 <= point[1] <= width - 1):
                 return None
             if not controller.sees(annotated, plane) or accepted_at(annotated, plane, *point):

@@ -20,10 +20,10 @@ from napari_spa.core.objects import mask_outlines
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Region
-from napari_spa.errors import InputError, SpaError
-from napari_spa.refine.annotation.objects import Part
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation.objects import Part, new_group
 from napari_spa.viewer.annotation.click_target import plane_index
-from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.controller import BUSY, says_why_not
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.layers.planes import (
     channel_axis,
@@ -64,15 +64,12 @@ class AutomaticSegmentation(QObject):
 
     # ------------------------------------------------------------------ by the model
 
+    @says_why_not
     def segment_all(self, plane: Plane | None = None) -> None:
         """Look for all objects on the slice on show; what is found waits to be kept or dropped."""
         controller = self._controller
-        try:
-            image = controller.image()
-            plane = plane or shown_plane(controller.viewer, image)
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        image = controller.image()
+        plane = plane or shown_plane(controller.viewer, image)
         current = controller.current
         if controller.busy and (current is None or image is not current.image):
             controller.status_message.emit(BUSY)
@@ -83,7 +80,7 @@ class AutomaticSegmentation(QObject):
         if annotated is None:
             return
         load, look, sizes = controller.model.loader(), annotated.look, _sizes(annotated, plane)
-        image_plane, group = image_plane_of(annotated.image, plane, look), _group()
+        image_plane, group = image_plane_of(annotated.image, plane, look), new_group()
 
         def job(handle: JobHandle) -> None:
             from napari_spa.batch.auto import generate_plane_masks
@@ -124,18 +121,9 @@ class AutomaticSegmentation(QObject):
 
     def _write_found(self, annotated: AnnotatedImage, group: int, found: Found) -> None:
         """Write an object that was found, unless it is one of those there are."""
-        part = Part(
-            found.plane,
-            Region(0, 0, 0, 0),
-            0,
-            found.decisions[-1].round,
-            found.uncertainty,
-            "review",
-            found.decisions,
-        )
-        self._write(
-            annotated, annotated.annotation.next_number, part, found.mask, group, found.source
-        )
+        rounds, number = found.decisions[-1].round, annotated.annotation.next_number
+        part = Part(found.plane, "review", rounds, found.uncertainty, found.decisions)
+        self._write(annotated, number, part, found.mask, group, found.source)
 
     # ------------------------------------------------------------------ from a layer
 
@@ -154,6 +142,7 @@ class AutomaticSegmentation(QObject):
         layer = None if self._layer is None else self._layer()
         return layer if layer is not None and layer in self._controller.viewer.layers else None
 
+    @says_why_not
     def take_over(self, layer: Labels) -> None:
         """Make every label of a layer an object; numbers that are free are kept."""
         controller, data = self._controller, _finest(layer)
@@ -162,11 +151,7 @@ class AutomaticSegmentation(QObject):
         annotated = self._ready()
         if annotated is None:
             return
-        try:
-            planes = self._planes(annotated, tuple(data.shape))
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        planes = self._planes(annotated, tuple(data.shape))
         shape, name = spatial_shape(annotated.image), str(layer.name)
         numbers: dict[int, int] = {}
 
@@ -183,7 +168,7 @@ class AutomaticSegmentation(QObject):
                 handle.report((plane, masks))
 
         self._layer = ref(layer)
-        write = partial(self._write_taken, annotated, _group(), numbers)
+        write = partial(self._write_taken, annotated, new_group(), numbers)
         self._begin(job, lambda value: write(*value), "taken over")
         layer.visible = False  # its objects are on show in ours from now on
 
@@ -203,9 +188,10 @@ class AutomaticSegmentation(QObject):
                         and label <= annotated.mask.largest
                     )
                     numbers[label] = label if free else annotated.annotation.next_number
-                part = Part(plane, Region(0, 0, 0, 0), 0, 0, 0.0, "accepted")
+                part = Part(plane, "accepted")
                 self._write(annotated, numbers[label], part, mask, group, None)
 
+    @says_why_not
     def write_back(self) -> None:
         """Write the objects into the layer that they were taken over from."""
         annotated, layer = self._controller.current, self.origin
@@ -215,27 +201,23 @@ class AutomaticSegmentation(QObject):
         self._controller.images.painting.flush(annotated)
         data, shape = _finest(layer), spatial_shape(annotated.image)
         shared = channel_axis(annotated.image)
-        try:
-            if layer.multiscale or not isinstance(data, np.ndarray):
-                raise InputError(f"{layer.name} cannot be written; export the labels instead.")
-            planes = self._planes(annotated, tuple(data.shape))
-            after = data.copy()
-            with annotated.bare():
-                for plane in planes:
-                    labels = annotated.mask.read_plane(plane)
-                    if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
-                        raise InputError(f"{layer.name} cannot hold so many objects.")
-                    index = plane_index(plane, shape, tuple(data.shape))
-                    if shared is not None and tuple(data.shape) == shape:
-                        labels = np.expand_dims(labels, sum(axis < shared for axis in plane.axes))
-                        index = tuple(
-                            slice(None) if at == shared else part
-                            for at, part in enumerate(plane.slices)
-                        )
-                    after[index] = labels
-        except SpaError as error:
-            self._controller.failed.emit(str(error))
-            return
+        if layer.multiscale or not isinstance(data, np.ndarray):
+            raise InputError(f"{layer.name} cannot be written; export the labels instead.")
+        planes = self._planes(annotated, tuple(data.shape))
+        after = data.copy()
+        with annotated.bare():
+            for plane in planes:
+                labels = annotated.mask.read_plane(plane)
+                if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
+                    raise InputError(f"{layer.name} cannot hold so many objects.")
+                index = plane_index(plane, shape, tuple(data.shape))
+                if shared is not None and tuple(data.shape) == shape:
+                    labels = np.expand_dims(labels, sum(axis < shared for axis in plane.axes))
+                    index = tuple(
+                        slice(None) if at == shared else part
+                        for at, part in enumerate(plane.slices)
+                    )
+                after[index] = labels
         layer.data = after
         left_out = ", but for the one in progress: accept it first" if annotated.active else ""
         self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.")
@@ -253,15 +235,11 @@ class AutomaticSegmentation(QObject):
         return [plane]  # labels of one slice
 
     def _ready(self) -> AnnotatedImage | None:
-        """Return the image that is meant, once no object is active; say why not."""
+        """Return the image that is meant, once no object is active; None where one stays so."""
         controller = self._controller
         if controller.active is not None and not controller.accept():
             return None
-        try:
-            annotated = controller.images.annotate(controller.image())
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return None
+        annotated = controller.images.annotate(controller.image())
         controller.images.painting.flush(annotated)
         controller.autosave.begin(annotated)
         return annotated
@@ -285,6 +263,7 @@ class AutomaticSegmentation(QObject):
             words += " Keep or drop them in the tab Objects; Undo takes all back."
         self._controller.status_message.emit(words)
 
+    @says_why_not
     def _write(
         self,
         annotated: AnnotatedImage,
@@ -294,25 +273,20 @@ class AutomaticSegmentation(QObject):
         group: int,
         source: Any,
     ) -> None:
-        controller = self._controller
-        try:
-            with annotated.bare():
-                _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
-                if kept.area < _NEW * mask.area or not kept.area:
-                    self._passed += 1
-                    return
-                annotated.write(
-                    number,
-                    part,
-                    mask,
-                    "protect",
-                    group=group,
-                    source=None if source is None else dict(source),
-                    class_name=controller.classes.current,
-                )
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        with annotated.bare():
+            _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
+            if kept.area < _NEW * mask.area or not kept.area:
+                self._passed += 1
+                return
+            annotated.write(
+                number,
+                part,
+                mask,
+                "protect",
+                group=group,
+                source=None if source is None else dict(source),
+                class_name=self._controller.classes.current,
+            )
         self._written += 1
 
 
@@ -349,10 +323,6 @@ def _auto_config(sizes: Sequence[int], shape: tuple[int, int]) -> AutoConfig:
         smallest_area=max(plain.smallest_area, round(least)),
         largest_share=min(plain.largest_share, most / (shape[0] * shape[1])),
     )
-
-
-def _group() -> int:
-    return int(time.time() * 1000)
 
 
 def _finest(layer: Labels) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_spa.core.types import LocalMask, Proposal, Region
+from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation, Overlap
 from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
@@ -577,8 +577,7 @@ def part_of(
     plane: Plane, proposal: Proposal, decisions: tuple[Decision, ...], status: Status
 ) -> Part:
     """Describe an accepted round; its pixels are counted when it is written."""
-    nowhere = Region(0, 0, 0, 0)
-    return Part(plane, nowhere, 0, proposal.round, proposal.uncertainty, status, decisions)
+    return Part(plane, status, proposal.round, proposal.uncertainty, decisions)
 
 
 def facts_of(image: Image) -> ImageFacts:

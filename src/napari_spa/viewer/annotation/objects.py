@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,10 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.objects import cut_object
 from napari_spa.core.presentation import clean_name, counted
-from napari_spa.errors import InputError, SpaError
+from napari_spa.errors import InputError
+from napari_spa.refine.annotation.objects import new_group
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
-from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController, says_why_not
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.autosave.export import export_work, in_words
@@ -23,7 +23,6 @@ from napari_spa.viewer.layers.planes import (
     plane_on_slider,
     show_plane,
     shown_plane,
-    spatial_shape,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class ObjectActions(QObject):
         super().__init__(controller)
         self._controller, self.undoing = controller, UndoActions(controller)
 
+    @says_why_not
     def reopen(self, number: int, plane: Plane | None = None) -> None:
         """Take an accepted object up again, with its history.
 
@@ -59,13 +59,11 @@ class ObjectActions(QObject):
         controller.images.painting.flush()
         part = self._part(annotated, number, plane)
         if part is None:
-            controller.failed.emit(f"there is no object {number}.")
-            return
+            raise InputError(f"there is no object {number}.")
         pixels = annotated.annotation.pixels(number, part.plane)
         decisions = part.reopens_with
         if pixels is None and not decisions:
-            controller.failed.emit(f"object {number} has no pixel left on this slice.")
-            return
+            raise InputError(f"object {number} has no pixel left on this slice.")
         show_plane(controller.viewer, annotated.image, part.plane)
         if annotated.journal is not None:
             annotated.journal.reopen(number, part.plane, decisions)
@@ -78,19 +76,16 @@ class ObjectActions(QObject):
             lambda session, progress: session.start(mask=pixels, exact=True, progress=progress),
         )
 
+    @says_why_not
     def refine_at(self, position: Position) -> None:
         """Refine what a labels layer has at a world position: any layer's, ours included."""
         controller = self._controller
         if not controller.free():
             return
-        try:
-            image = controller.image()
-            annotated = controller.images.annotate(image)
-            plane = shown_plane(controller.viewer, image)
-            found = stored_mask(controller.viewer, image, plane, position)
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        image = controller.image()
+        annotated = controller.images.annotate(image)
+        plane = shown_plane(controller.viewer, image)
+        found = stored_mask(controller.viewer, image, plane, position)
         ours = annotated.mask.owns(found.layer)
         if ours and found.number in annotated.annotation.objects:
             self.reopen(found.number, plane)
@@ -102,6 +97,7 @@ class ObjectActions(QObject):
             lambda session, progress: session.start(mask=found.mask, progress=progress),
         )
 
+    @says_why_not
     def delete(self, number: int, plane: Plane | None = None) -> None:
         """Delete an object from one plane or from all; undo brings it back."""
         controller, annotated = self._controller, self._controller.current
@@ -112,11 +108,7 @@ class ObjectActions(QObject):
             controller.discard_active()
             if number not in annotated.annotation.objects:
                 return
-        try:
-            annotated.remove(number, plane)
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        annotated.remove(number, plane)
         controller.objects_did(f"Object {number} deleted; Undo brings it back.")
 
     def go_to(self, number: int) -> None:
@@ -264,9 +256,7 @@ class ObjectEditing(QObject):
         selected: int | None,
     ) -> int:
         """Return the object that a line is meant for."""
-        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
-        inside = [(r, c) for r, c in _along(line) if 0 <= r < rows and 0 <= c < columns]
-        found = [accepted_at(annotated, plane, *place) for place in inside]
+        found = [accepted_at(annotated, plane, *place) for place in _along(line)]
         there = [number for number in found if number is not None]
         if not there:
             raise InputError("there is no accepted object under the line.")
@@ -280,10 +270,7 @@ class ObjectEditing(QObject):
 
     def _object_at(self, annotated: AnnotatedImage, plane: Plane | None, position: Position) -> int:
         plane = plane or shown_plane(self._controller.viewer, annotated.image)
-        row, column = click_in_plane(annotated.image, plane, position)
-        rows, columns = (spatial_shape(annotated.image)[axis] for axis in plane.axes)
-        inside = 0 <= row < rows and 0 <= column < columns
-        other = accepted_at(annotated, plane, row, column) if inside else None
+        other = accepted_at(annotated, plane, *click_in_plane(annotated.image, plane, position))
         if other is None:
             raise InputError("there is no accepted object at that place; click on one.")
         return other
@@ -298,7 +285,7 @@ class ObjectEditing(QObject):
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Accept objects that wait for a look, as one act."""
-        group = _group(numbers)
+        group = new_group() if len(numbers) > 1 else None
 
         def action(annotated: AnnotatedImage) -> str:
             for number in numbers:
@@ -309,7 +296,7 @@ class ObjectEditing(QObject):
 
     def drop(self, numbers: Sequence[int]) -> None:
         """Delete objects, as one act."""
-        group = _group(numbers)
+        group = new_group() if len(numbers) > 1 else None
 
         def action(annotated: AnnotatedImage) -> str:
             with annotated.bare():
@@ -340,6 +327,7 @@ class ObjectEditing(QObject):
             self._controller.images.painting.flush(annotated)
             annotated.end_edit()
 
+    @says_why_not
     def _begin(self) -> None:
         controller = self._controller
         if controller.busy:
@@ -348,16 +336,12 @@ class ObjectEditing(QObject):
         if controller.active is not None and not controller.accept():
             return
         annotated = controller.current
-        try:
-            if annotated is None:
-                raise InputError(_CHOOSE)
-            number = self._chosen(annotated, controller.selected)
-            plane = shown_plane(controller.viewer, annotated.image)
-            if not annotated.mask.paintable:
-                raise InputError("labels of so large an image cannot be painted; refine instead.")
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        if annotated is None:
+            raise InputError(_CHOOSE)
+        number = self._chosen(annotated, controller.selected)
+        plane = shown_plane(controller.viewer, annotated.image)
+        if not annotated.mask.paintable:
+            raise InputError("labels of so large an image cannot be painted; refine instead.")
         controller.images.painting.flush(annotated)
         annotated.begin_edit(number, plane)
         annotated.edit_ended.connect(self._on_ended)
@@ -427,6 +411,7 @@ class ObjectEditing(QObject):
         if self._edited is not None and self._edited is not self._controller.current:
             self.end()
 
+    @says_why_not
     def _do(self, action: Callable[[AnnotatedImage], str]) -> None:
         """Do an act on accepted objects in its turn; it returns what was done, in a sentence."""
         controller, annotated = self._controller, self._controller.current
@@ -436,17 +421,7 @@ class ObjectEditing(QObject):
             return
         controller.images.painting.flush()
         controller.autosave.begin(annotated)
-        try:
-            said = action(annotated)
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
-        controller.objects_changed.emit()
-        controller.status_message.emit(said)
-
-
-def _group(numbers: Sequence[int]) -> int | None:
-    return int(time.time() * 1000) if len(numbers) > 1 else None
+        controller.objects_did(action(annotated))
 
 
 def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
-from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController, says_why_not
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
 
@@ -271,14 +271,11 @@ class PromptController(QObject):
 
         self._prompt(path, label, actions, aim)
 
+    @says_why_not
     def point(self, row: float, column: float, label: int = 1) -> None:
         """Take a point of the plane on show, in pixels: a click without a mouse."""
-        try:
-            image = self._controller.image()
-            plane = shown_plane(self._controller.viewer, image)
-        except SpaError as error:
-            self._controller.failed.emit(str(error))
-            return
+        image = self._controller.image()
+        plane = shown_plane(self._controller.viewer, image)
         place = list(plane.index)
         place[plane.axes[0]], place[plane.axes[1]] = row, column  # type: ignore[call-overload]
         self.click(tuple(float(v) for v in image.data_to_world(place)), label)
@@ -323,6 +320,7 @@ class PromptController(QObject):
         if self._controller.current is not None:
             self._controller.current.show_prompts()
 
+    @says_why_not
     def _prompt(
         self,
         positions: list[Position],
@@ -334,14 +332,10 @@ class PromptController(QObject):
     ) -> None:
         """Start with a prompt, or say more with it, where it was made, when its turn comes."""
         controller = self._controller
-        try:
-            image = controller.image()
-            plane = shown_plane(controller.viewer, image)
-            points = [_inside(image, plane, p, clip=len(positions) > 1) for p in positions]
-            calls = actions(points)
-        except SpaError as error:
-            controller.failed.emit(str(error))
-            return
+        image = controller.image()
+        plane = shown_plane(controller.viewer, image)
+        points = [_inside(image, plane, p, clip=len(positions) > 1) for p in positions]
+        calls = actions(points)
         current = controller.current
         if controller.busy and (current is None or image is not current.image):
             controller.status_message.emit(BUSY)
@@ -350,6 +344,7 @@ class PromptController(QObject):
         if not controller.waits(act):
             act()
 
+    @says_why_not
     def _act(
         self,
         image: Image,
@@ -362,24 +357,20 @@ class PromptController(QObject):
         selects: bool,
     ) -> None:
         controller = self._controller
-        try:
-            annotated = controller.images.annotate(image)
-            number = accepted_at(annotated, plane, *points[0]) if selects else None
-            if number is not None:
-                self._select(number)
-                return
-            active = annotated.active
-            onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
-            if active is not None and active.plane != plane and not onward:
-                raise InputError(
-                    "the current object is on another slice; accept or discard it, "
-                    "or Ctrl+click to accept it and start the next one."
-                )
-            if active is None and label == 0:
-                raise InputError("click on the object first; Shift+click takes a part away later.")
-        except SpaError as error:
-            controller.failed.emit(str(error))
+        annotated = controller.images.annotate(image)
+        number = accepted_at(annotated, plane, *points[0]) if selects else None
+        if number is not None:
+            self._select(number)
             return
+        active = annotated.active
+        onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
+        if active is not None and active.plane != plane and not onward:
+            raise InputError(
+                "the current object is on another slice; accept or discard it, "
+                "or Ctrl+click to accept it and start the next one."
+            )
+        if active is None and label == 0:
+            raise InputError("click on the object first; Shift+click takes a part away later.")
         start, more = calls
         if active is not None and not onward:
             controller.run(more)
@@ -439,8 +430,7 @@ def _inside(
 ) -> tuple[float, float]:
     """Bring a world position to (row, column); ``InputError`` outside of the image."""
     row, column = click_in_plane(image, plane, position)
-    shape = spatial_shape(image)
-    height, width = (shape[axis] for axis in plane.axes)
+    height, width = plane.extent(spatial_shape(image))
     if clip:
         row, column = float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))
     if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -12,8 +11,16 @@ from qtpy.QtCore import QObject
 
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, MixtureParameters
-from napari_spa.errors import InputError, SpaError
-from napari_spa.refine.annotation.propagation import Ending, PropagatedSlice, PropagationConfig
+from napari_spa.errors import SpaError
+from napari_spa.refine.annotation.objects import new_group
+from napari_spa.refine.annotation.propagation import (
+    Ending,
+    PropagatedSlice,
+    PropagationConfig,
+    propagate,
+    propagate_one,
+)
+from napari_spa.viewer.annotation.controller import says_why_not
 from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
 from napari_spa.viewer.annotation.round import ActiveObject, display_record
 from napari_spa.viewer.layers.planes import (
@@ -106,8 +113,6 @@ class StackPropagation(QObject):
         before, image_plane = (
             image_plane_of(annotated.image, each, annotated.look) for each in (plane, following)
         )
-        from napari_spa.refine.annotation.propagation import propagate_one
-
         show_plane(self._controller.viewer, annotated.image, following)
         self._controller.begin(
             annotated,
@@ -142,11 +147,9 @@ class StackPropagation(QObject):
         steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
         ways = [self._way(annotated, plane, axis, number, step) for step in steps]
         total = max(1, sum(map(len, ways)))
-        group = int(time.time() * 1000)
+        group = new_group()
 
         def job(handle: JobHandle) -> list[Ending]:
-            from napari_spa.refine.annotation.propagation import propagate
-
             endings: list[Ending] = []
             done = 0
 
@@ -239,6 +242,7 @@ class StackPropagation(QObject):
             way.append(position)
         return way
 
+    @says_why_not
     def _write(
         self,
         annotated: AnnotatedImage,
@@ -252,14 +256,10 @@ class StackPropagation(QObject):
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
         part = part_of(plane, found.proposal, found.decisions, status)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
-        try:
-            with annotated.bare(), annotated.mask.undoable():
-                annotated.write(
-                    number, part, mask, self._controller.overlap, group=group, source=source
-                )
-        except InputError as error:
-            self._controller.failed.emit(str(error))
-            return
+        with annotated.bare(), annotated.mask.undoable():
+            annotated.write(
+                number, part, mask, self._controller.overlap, group=group, source=source
+            )
         self._controller.objects_changed.emit()
 
     def _ended(self, annotated: AnnotatedImage, unit: str, endings: list[Ending]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, SpaError
+from napari_spa.refine.annotation.objects import new_group
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.planes import (
@@ -220,7 +220,7 @@ def _pixels_of(annotated: AnnotatedImage) -> _Pixels:
 
 def _add(annotated: AnnotatedImage, objects: _Pixels, number: int) -> int:
     """Add objects to others, as one act; return how many pixels the others have already."""
-    group, left_out = time.time_ns() // 1_000_000, 0
+    group, left_out = new_group(), 0
     for held, parts in objects:
         for part, mask in parts:
             with suppress(InputError):  # no pixel is left

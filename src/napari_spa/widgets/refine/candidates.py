@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QEvent,
     QObject,
-    Qt,  # type: ignore[attr-defined]
+    Qt,
     Signal,
 )
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QSlider, QStackedLayout, QWidget

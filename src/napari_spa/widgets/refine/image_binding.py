@@ -158,9 +158,7 @@ class ImageBinding(QObject):
         self._parts.stack.set_results(self._propagation.results())
         plane = plane_on_slider(viewer, target)
         if target is not None and plane is not None:
-            shape = spatial_shape(target)
-            height, width = (shape[axis] for axis in plane.axes)
-            self._parts.prompts.set_limits(height, width)
+            self._parts.prompts.set_limits(*plane.extent(spatial_shape(target)))
         self.changed.emit()
 
     def _on_objects(self) -> None:
