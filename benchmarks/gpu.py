@@ -32,7 +32,7 @@ from skimage import data
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
-from napari_spa.model.memory import DeviceMemoryWarning
+from napari_spa.model.device import DeviceMemoryWarning
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:

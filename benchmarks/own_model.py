@@ -23,7 +23,7 @@ from transfer_sets import average
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
-from napari_spa.evaluate.statistics import bootstrap
+from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click
 from napari_spa.train.personal import AcceptedObject, PersonalConfig, tune

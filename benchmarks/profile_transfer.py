@@ -27,9 +27,15 @@ from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Region
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.evaluate.measures import EvaluateConfig, choose_names, choose_objects, seeded
+from napari_spa.evaluate.measures import (
+    EvaluateConfig,
+    Interval,
+    bootstrap,
+    choose_names,
+    choose_objects,
+    seeded,
+)
 from napari_spa.evaluate.report import cells, write_csv
-from napari_spa.evaluate.statistics import Interval, bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import corrective_click, place_click
 from napari_spa.io.embeddings import EmbeddingCache

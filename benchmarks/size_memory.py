@@ -31,7 +31,7 @@ from napari_spa import RefinementSession, load_model
 from napari_spa.core.metrics import dice
 from napari_spa.core.objects import split_objects
 from napari_spa.datasets import open_folder
-from napari_spa.evaluate.statistics import bootstrap
+from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.images import read_image

@@ -23,7 +23,7 @@ from profile_transfer import (
     agreement_between,
 )
 
-from napari_spa.evaluate.statistics import LEVEL, Interval, drawn_means
+from napari_spa.evaluate.measures import LEVEL, Interval, drawn_means
 from napari_spa.evaluate.tables import markdown_table, spread
 
 if TYPE_CHECKING:

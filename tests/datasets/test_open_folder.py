@@ -9,8 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_spa.datasets import open_folder
-from napari_spa.datasets.folders import LidcFolder, PlainFolder, QubiqFolder, Refuge2Folder
+from napari_spa.datasets import LidcFolder, PlainFolder, QubiqFolder, Refuge2Folder, open_folder
 from napari_spa.errors import DataError, InputError
 
 IMAGE = (np.arange(24 * 32).reshape(24, 32) % 251).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Unit tests of napari_spa.evaluate.statistics, against direct computations."""
+"""Unit tests of napari_spa.evaluate.measures, against direct computations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from napari_spa.evaluate.measures import Row
-from napari_spa.evaluate.statistics import bootstrap, differences, summarise
+from napari_spa.evaluate.measures import Row, bootstrap, differences, summarise
 
 
 def row(image: str, target: str, method: str, number: int, value: float, **changes) -> Row:

@@ -5,7 +5,7 @@ import threading
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from napari_spa.model.threads import computing
+from napari_spa.model.device import computing
 
 blas = ThreadpoolController().select(internal_api="openblas")
 pytestmark = pytest.mark.skipif(

@@ -18,8 +18,7 @@ import numpy as np
 from napari_spa.core.metrics import dice, iou
 from napari_spa.core.types import BoolArray, Region
 from napari_spa.errors import DataError
-from napari_spa.evaluate.measures import Row, boundary_distance
-from napari_spa.evaluate.statistics import bootstrap
+from napari_spa.evaluate.measures import Row, bootstrap, boundary_distance
 from napari_spa.evaluate.tables import Table, spread
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.log.journal import accepted_mask, image_facts

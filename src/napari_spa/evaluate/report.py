@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.evaluate.measures import RaterRow, Row, Seat
-from napari_spa.evaluate.statistics import (
+from napari_spa.evaluate.measures import (
     Difference,
     Interval,
+    RaterRow,
+    Row,
+    Seat,
     Summary,
     by_seat,
     differences,

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.evaluate.measures import Key, RaterRow, Row, Seat
-from napari_spa.evaluate.statistics import Interval, bootstrap, by_seat, differences, summarise
+from napari_spa.evaluate.measures import (
+    Interval,
+    Key,
+    RaterRow,
+    Row,
+    Seat,
+    bootstrap,
+    by_seat,
+    differences,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

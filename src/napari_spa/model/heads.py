@@ -20,7 +20,7 @@ from torch import Tensor
 from napari_spa.core import mixture as gmm
 from napari_spa.core.types import DoubleArray, FloatArray, MixtureParameters
 from napari_spa.errors import ModelError
-from napari_spa.model.threads import side_by_side
+from napari_spa.model.device import side_by_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,13 +171,13 @@ class LatentHead:
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
     ) -> Decoded:
         """Decode each latent; chunks bound memory and stay in cache."""
-        d = self.spa.config.latent_dim
+        d, side = self.spa.config.latent_dim, self.spa.config.image_size
         latents = torch.from_numpy(draws.latents[:, :d]).float().to(self.spa.device)
         decode = torch.inference_mode()(partial(self.spa.decode, image, prompt))
         parts: list[Tensor] = []
         expected: list[Tensor] = []
         chunks = torch.split(latents, chunk_size(self.spa))
-        for logits, quality in side_by_side(self.spa, decode, chunks):
+        for logits, quality in side_by_side(self.spa, side, decode, chunks):
             parts.append(logits[:, 0])
             expected.append(quality[:, 0])
             step(len(parts) / len(chunks))

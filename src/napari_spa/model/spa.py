@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from napari_spa.errors import CheckpointError
 from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
+from napari_spa.model.device import Network, within_memory
 from napari_spa.model.encoder import ConvEncoder, EfficientNetEncoder, PromptMaps
 from napari_spa.model.hiera import HieraEncoder
-from napari_spa.model.memory import Network, within_memory
 from napari_spa.model.preference import Conditioner, PaperPriorNetwork, PriorNetwork, WeightNetwork
 from napari_spa.model.sam import (
     EfficientSamTransformer,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
+from napari_spa.model.device import side_by_side
 from napari_spa.model.spa import ImageEmbedding, PromptEmbedding, Spa
-from napari_spa.model.threads import side_by_side
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def encode_pixels(spa: Spa, pixels: FloatArray) -> ImageEmbedding:
 
 def encode_all(spa: Spa, pictures: Iterable[FloatArray]) -> list[ImageEmbedding]:
     """Encode what the network sees of some windows, (S, S, 3) float32 each."""
-    return list(side_by_side(spa, partial(encode_pixels, spa), pictures))
+    return list(side_by_side(spa, spa.config.image_size, partial(encode_pixels, spa), pictures))
 
 
 def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:

@@ -12,8 +12,8 @@ from scipy.special import expit, softmax
 from napari_spa.core.types import Click, FloatArray, LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
+from napari_spa.model.device import computing
 from napari_spa.model.heads import Decoded, Draws, PreferenceHead, build_head
-from napari_spa.model.threads import computing
 from napari_spa.refine.engine.alternatives import (
     Alternatives,
     Framed,
