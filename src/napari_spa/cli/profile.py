@@ -167,10 +167,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
                 "name": profile.name,
                 "task": profile.task,
                 "words": describe(profile),
-                "picks": profile.picks,
-                "corrected": profile.corrected,
-                "images": profile.images,
-                "objects": profile.objects,
+                **_evidence(profile),
                 "growth": size,
                 "boundary": lean,
                 "components": profile.mixture.components,
@@ -283,12 +280,7 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
 def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
     from napari_spa.refine.preference.summary import in_words
 
-    return {
-        "words": in_words(difference, names),
-        "size": difference.size,
-        "boundary": difference.boundary,
-        "shape": difference.shape,
-    }
+    return {"words": in_words(difference, names), **asdict(difference)}
 
 
 def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str, object]:

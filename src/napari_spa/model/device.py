@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 N = TypeVar("N", bound="Network")
+R = TypeVar("R")
 
 
 class DeviceMemoryWarning(UserWarning):
@@ -157,10 +158,6 @@ def _joined(parts: list[Any]) -> Any:  # noqa: ANN401
         return type(first)(*rows) if hasattr(first, "_fields") else tuple(rows)
     return first
 
-
-P = ParamSpec("P")
-T = TypeVar("T")
-R = TypeVar("R")
 
 _SMALL, _AT_ONCE = 256, 4
 """Networks that see at most so many pixels a side make at most so many calls at once."""

@@ -2,7 +2,7 @@
 
 The paper's network is SAM with three additions and other names for some of SAM's tensors.
 They are renamed here; what that code does otherwise than SAM is declared once, as the
-convention ``paper`` (:mod:`napari_spa.model.convention`).
+convention ``paper`` (:mod:`napari_spa.model.spa`).
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from napari_spa.errors import CheckpointError
-from napari_spa.model.convention import CONVENTIONS, Convention, ConventionName
 from napari_spa.model.device import Network, within_memory
 from napari_spa.model.encoder import ConvEncoder, EfficientNetEncoder, PromptMaps
 from napari_spa.model.hiera import HieraEncoder
@@ -27,6 +27,57 @@ from napari_spa.model.tiny_vit import TinyVitEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+ConventionName = Literal["spa", "sam", "sam2", "medsam", "paper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """What a family of checkpoints expects and gives."""
+
+    # How an image gets into the square input: an automatic field of view, a plain resize, or
+    # SAM's longest side with padding.
+    frame: Literal["window", "squash", "pad"] = "window"
+    # Per-window standardisation, SAM's mean and deviation, or plain [0, 1].
+    normalise: Literal["standardise", "sam", "unit"] = "standardise"
+    # The order in which the prompt encoder was trained to read points.
+    point_order: Literal["xy", "rc"] = "xy"
+    two_way: Literal["sam", "efficient-sam"] = "sam"  # whose two-way block the mask decoder has
+    residual: bool = True  # whether the conditioner adds to the embedding or replaces it
+    # Layout of the network that predicts the mixture from the prompts.
+    prior: Literal["pooled", "paper"] = "pooled"
+    sampler: Literal["mixture", "weighted-sum"] = "mixture"  # how latents are drawn
+    responsibilities: Literal["latent", "pixel"] = "latent"  # how a pick is explained by components
+    # What is averaged into the recommended mask.
+    mean_of: Literal["probability", "logit"] = "probability"
+    threshold: float = 0.5  # threshold on that mean
+
+
+CONVENTIONS = MappingProxyType(
+    {
+        "spa": Convention(),
+        "sam": Convention(frame="pad", normalise="sam"),
+        "sam2": Convention(frame="squash", normalise="sam"),
+        # MedSAM resizes to the square without padding and scales to [0, 1].
+        "medsam": Convention(frame="squash", normalise="unit"),
+        # The paper's public code.
+        "paper": Convention(
+            frame="squash",
+            normalise="unit",
+            point_order="rc",
+            two_way="efficient-sam",
+            residual=False,
+            prior="paper",
+            sampler="weighted-sum",
+            responsibilities="pixel",
+            mean_of="logit",
+        ),
+    }
+)
+"""Every family by its name: this package's networks, SAM and its tuned relatives, SAM 2, MedSAM,
+and checkpoints of the paper's public code."""
+
 
 EncoderKind = Literal["conv", "efficientnet", "vit", "tiny-vit", "hiera"]
 HeadKind = Literal["latent", "logit", "both"]

@@ -294,7 +294,7 @@ def config_from_mapping(raw: object) -> SpaConfig:
 
 def _with_convention(raw: dict[str, object]) -> dict[str, object]:
     """Name the convention of a file from before it was one field instead of ten."""
-    from napari_spa.model.convention import CONVENTIONS
+    from napari_spa.model.spa import CONVENTIONS
 
     single = {field.name: field.name for field in fields(CONVENTIONS["spa"])}
     single["prior"] = "paper_prior"  # as a yes or no

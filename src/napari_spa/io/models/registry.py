@@ -28,7 +28,7 @@ class KnownModel:
     licence: str  # of the weights
     address: str  # where its publishers keep the file
     digest: str | None = None  # KIND:HEX of the published file; None: the publisher gives none
-    # How its inputs are meant (see :mod:`napari_spa.model.convention`).
+    # How its inputs are meant (see :mod:`napari_spa.model.spa`).
     convention: Literal["sam", "sam2", "medsam"] = "sam"
 
     @property

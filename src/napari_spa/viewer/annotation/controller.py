@@ -71,7 +71,7 @@ def says_why_not(act: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[
     """Let a part of the controller say in the dock why an act cannot be done, and not do it."""
 
     @wraps(act)
-    def attempt(part: Any, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def attempt(part: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
             return act(part, *args, **kwargs)
         except SpaError as error:

@@ -42,7 +42,7 @@ def recent_path() -> Path:
 
 def recent_folders(path: Path | None = None) -> list[RecentFolder]:
     """Return the folders worked on lately that are there still, the latest first."""
-    found = remembered(
+    found: list[RecentFolder] = remembered(
         path or recent_path(), lambda content: list(map(_read, content["folders"])), []
     )
     return [entry for entry in found if os.path.isdir(entry.out)]

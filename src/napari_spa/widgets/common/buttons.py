@@ -22,6 +22,7 @@ from qtpy.QtGui import (
     QWheelEvent,
 )
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QCheckBox,
     QComboBox,
     QLabel,
@@ -68,13 +69,23 @@ def open_menu(menu: QMenu, button: QWidget) -> None:
 
 
 def draw_ring(widget: QWidget) -> None:
-    """Draw the focus around a widget in the colour of its text, seen in any theme.
+    """Draw the focus around a widget, if it is there, in the colour of its text.
 
     napari's style sheet draws none, and in a style sheet a colour could not follow the theme.
     """
+    if not widget.hasFocus():
+        return
     painter = QPainter(widget)
     painter.setPen(QPen(widget.palette().color(widget.foregroundRole()), 2))
     painter.drawRect(widget.rect().adjusted(1, 1, -1, -1))
+
+
+def draw_ring_of(view: QAbstractItemView, event: QEvent | None) -> None:
+    """Draw the focus into the frame of a list or table, whose rows are painted elsewhere."""
+    if event is not None and event.type() == QEvent.Type.Paint:
+        draw_ring(view)
+    elif event is not None and event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+        view.update()
 
 
 class FittingButton(QPushButton):
@@ -164,7 +175,7 @@ class FittingButton(QPushButton):
         flags = self._alignment | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(self.text_area(), int(flags), self.shown_text())
         painter.end()
-        self.draw_focus()
+        draw_ring(self)
 
     def ink(self) -> QColor:
         """Return the colour to write in: the theme's, and readable when disabled."""
@@ -180,11 +191,6 @@ class FittingButton(QPushButton):
             if self._plain:  # open is not pressed
                 option.state &= ~QStyle.StateFlag.State_On
             painter.drawControl(QStyle.ControlElement.CE_PushButtonBevel, option)
-
-    def draw_focus(self) -> None:
-        """Draw the focus, if it is here."""
-        if self.hasFocus():
-            draw_ring(self)
 
     def text_area(self) -> QRect:
         """Return where the text goes, in the button's pixels."""
@@ -304,7 +310,7 @@ class PictureButton(FittingButton):
         flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
         painter.drawText(room, int(flags), "\n".join(self.shown_lines()))
         painter.end()
-        self.draw_focus()
+        draw_ring(self)
 
     def draw_picture(self, painter: QPainter, area: QRectF, pixmap: QPixmap) -> None:
         """Draw the whole picture into an area, its shape kept."""
@@ -422,8 +428,7 @@ class NoWheelComboBox(QComboBox):
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
         painter.end()
-        if self.hasFocus():
-            draw_ring(self)
+        draw_ring(self)
 
 
 class FocusRingSpinBox(QSpinBox):
@@ -432,8 +437,7 @@ class FocusRingSpinBox(QSpinBox):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the box, and the focus around it."""
         super().paintEvent(event)
-        if self.hasFocus():
-            draw_ring(self)
+        draw_ring(self)
 
 
 class FocusRingCheckBox(QCheckBox):
@@ -446,8 +450,7 @@ class FocusRingCheckBox(QCheckBox):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the box, and the focus around it."""
         super().paintEvent(event)
-        if self.hasFocus():
-            draw_ring(self)
+        draw_ring(self)
 
 
 class FramedLabel(QLabel):

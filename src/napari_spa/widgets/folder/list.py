@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.io.projects.project import ProjectItem, in_brief
-from napari_spa.widgets.common.buttons import draw_ring
+from napari_spa.widgets.common.buttons import draw_ring_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -384,11 +384,7 @@ class FolderList(QListView):
     def event(self, event: QEvent | None) -> bool:
         """Draw the focus into the frame."""
         done = super().event(event)
-        if event is not None:
-            if event.type() == QEvent.Type.Paint and self.hasFocus():
-                draw_ring(self)
-            elif event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
-                self.update()
+        draw_ring_of(self, event)
         return done
 
     def _on_clicked(self, index: QModelIndex) -> None:

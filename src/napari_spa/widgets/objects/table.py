@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key
+from napari_spa.widgets.common.buttons import FittingButton, draw_ring_of, tip_with_key
 from napari_spa.widgets.common.layouts import column_of, even_row, wrapped
 from napari_spa.widgets.objects.classes import ClassBar
 from napari_spa.widgets.objects.model import (
@@ -223,11 +223,7 @@ class ObjectView(QTableView):
     def event(self, event: QEvent | None) -> bool:
         """Draw the focus into the frame; the rows are painted elsewhere, and scroll."""
         done = super().event(event)
-        if event is not None:
-            if event.type() == QEvent.Type.Paint and self.hasFocus():
-                draw_ring(self)
-            elif event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
-                self.update()
+        draw_ring_of(self, event)
         return done
 
     # ------------------------------------------------------------------ what is done to it

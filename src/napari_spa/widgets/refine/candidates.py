@@ -6,12 +6,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import (  # type: ignore[attr-defined]
-    QEvent,
-    QObject,
-    Qt,
-    Signal,
-)
+from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QSlider, QStackedLayout, QWidget
 
 from napari_spa.viewer.background import later

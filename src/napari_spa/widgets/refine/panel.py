@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import (
-    QEvent,
-    QObject,
-    QSize,
-    Qt,
-    Signal,  # type: ignore[attr-defined]
-)
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,

@@ -13,6 +13,7 @@ from napari_spa.widgets.common.buttons import (
     PADDING,
     FittingButton,
     FocusRingSpinBox,
+    draw_ring,
     show_key,
     tip_with_key,
 )
@@ -87,7 +88,7 @@ class ToolButton(FittingButton):
             room = QRectF(left + size + PADDING, top + place * line, width, line)
             painter.drawText(room, int(Qt.AlignmentFlag.AlignCenter), text)
         painter.end()
-        self.draw_focus()
+        draw_ring(self)
 
     def _sign_size(self) -> int:
         return self.fontMetrics().ascent()

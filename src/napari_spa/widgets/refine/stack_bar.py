@@ -108,8 +108,7 @@ class QualityStrip(QWidget):
         painter.drawPolygon(QPolygonF([top, top - side, QPointF(centre + side.x(), 0)]))
         painter.drawLine(top, QPointF(centre, self.height()))
         painter.end()
-        if self.hasFocus():
-            draw_ring(self)
+        draw_ring(self)
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Ask for the slice under the pointer."""
