@@ -7,13 +7,13 @@ the worker; everything here runs in the main thread.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
-from napari_spa.errors import InputError, SpaError, sentence_of
+from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target, image_on_show
@@ -62,24 +62,6 @@ _SAME_SIZE = 0.006
 """A slider cannot be moved by less."""
 BUSY = "Still working on the last step; wait, or press Cancel."
 _PICK_LATER = "The candidates are about to change; pick once the new ones are there."
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def says_why_not(act: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
-    """Let a part of the controller say in the dock why an act cannot be done, and not do it."""
-
-    @wraps(act)
-    def attempt(part: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return act(part, *args, **kwargs)
-        except SpaError as error:
-            controller: AnnotationController = part._controller  # noqa: SLF001
-            controller.failed.emit(str(error))
-            return None
-
-    return attempt
 
 
 class AnnotationController(QObject):

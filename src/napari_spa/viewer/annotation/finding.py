@@ -23,8 +23,8 @@ from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import Part, new_group
 from napari_spa.viewer.annotation.click_target import plane_index
-from napari_spa.viewer.annotation.controller import BUSY, says_why_not
-from napari_spa.viewer.annotation.round import display_record
+from napari_spa.viewer.annotation.controller import BUSY
+from napari_spa.viewer.annotation.round import display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
     channel_axis,
     image_plane_of,

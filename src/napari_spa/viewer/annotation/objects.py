@@ -13,8 +13,8 @@ from napari_spa.core.presentation import clean_name, counted
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
-from napari_spa.viewer.annotation.controller import BUSY, AnnotationController, says_why_not
-from napari_spa.viewer.annotation.round import ActiveObject
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
+from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.autosave.export import export_work, in_words
 from napari_spa.viewer.layers.planes import (

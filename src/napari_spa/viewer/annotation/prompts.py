@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
-from napari_spa.viewer.annotation.controller import BUSY, AnnotationController, says_why_not
-from napari_spa.viewer.annotation.round import ActiveObject
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
+from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
 
 if TYPE_CHECKING:

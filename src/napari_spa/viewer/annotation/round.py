@@ -1,4 +1,4 @@
-"""A round on show and the object it is of; what waits for it, and what undo brings back."""
+"""A round on show and its object; acts that wait or cannot be done; what undo brings back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,6 +16,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask, Proposal
+from napari_spa.errors import SpaError
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import load_torch, old_objects
@@ -263,6 +265,27 @@ class ActRecord:
 def same_acts(one: Sequence[Decision], other: Sequence[Decision]) -> bool:
     """Tell whether decisions are the same acts, played again or not."""
     return [(d.seed, d.time) for d in one] == [(d.seed, d.time) for d in other]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def says_why_not(act: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
+    """Let an act say in the dock why it cannot be done, and do nothing then.
+
+    It is a method of what has an ``AnnotationController`` as its ``_controller``.
+    """
+
+    @wraps(act)
+    def attempt(actor: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return act(actor, *args, **kwargs)
+        except SpaError as error:
+            actor._controller.failed.emit(str(error))  # noqa: SLF001
+            return None
+
+    return attempt
 
 
 MOST_WAITING = 20

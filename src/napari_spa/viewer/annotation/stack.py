@@ -20,9 +20,8 @@ from napari_spa.refine.annotation.propagation import (
     propagate,
     propagate_one,
 )
-from napari_spa.viewer.annotation.controller import says_why_not
 from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
-from napari_spa.viewer.annotation.round import ActiveObject, display_record
+from napari_spa.viewer.annotation.round import ActiveObject, display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
     image_plane_of,
     show_plane,
