@@ -137,22 +137,7 @@ def joined(
 def recounted(
     objects: Mapping[int, AnnotatedObject], plane: Plane, labels: NDArray[np.integer]
 ) -> dict[int, AnnotatedObject] | None:
-    """Return the objects after a user painted on a plane.
-
-    Parameters
-    ----------
-    objects : mapping of int to AnnotatedObject
-        As they were.
-    plane : Plane
-        Which plane.
-    labels : ndarray of shape (H, W)
-        Its labels now.
-
-    Returns
-    -------
-    dict of int to AnnotatedObject, or None
-        None when no object changed.
-    """
+    """Return the objects after a user painted on a plane, its labels (H, W); None: as before."""
     parts = [part for held in objects.values() for part in held.parts]
     if parts and not any(part.plane.axes == plane.axes for part in parts):
         return None  # seen across: pixels of planes that are counted elsewhere

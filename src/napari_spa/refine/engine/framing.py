@@ -73,29 +73,11 @@ def frame_prompts(
     expected: SizePrior | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> Framed:
-    """Choose the field of view for an object's prompts.
+    """Choose the field of view for an object's prompts, with a network whose frame is ``window``.
 
-    Parameters
-    ----------
-    spa : Spa
-        A network whose frame is ``window``.
-    sampler : ImageSampler
-        The image.
-    prompts : Prompts
-        With a box or a mask the view is set from its extent, and holds the clicks too;
-        else from the clicks.
-    config : FramingConfig
-        Sizes of the search.
-    see : callable or None
-        Encodes windows, and may remember them; each is encoded by default.
-    expected : SizePrior or None
-        How large the object is expected to be, from those accepted before.
-    step : callable
-        Called with the share done; may raise to stop.
-
-    Returns
-    -------
-    Framed
+    From a box or a mask it is set by its extent, and holds the clicks too; else by the clicks.
+    ``see`` encodes windows, and may remember them; ``expected`` is how large the object is
+    expected to be, from those accepted before; ``step`` may raise to stop.
     """
     region = _given_region(prompts)
     if region is not None:
@@ -216,23 +198,8 @@ def outline_in(
 ) -> tuple[DoubleArray, ...]:
     """Outline the likeliest object at a click in encoded windows, in one decoder pass.
 
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    windows : Windows
-        That show the click, the smallest first.
-    click : Click
-        In image pixels.
-    config : FramingConfig
-        Weights.
-    expected : SizePrior or None
-        How large the object is expected to be.
-
-    Returns
-    -------
-    tuple of ndarray of shape (N, 2)
-        float64 (row, column) in image pixels; none where no window shows an object.
+    The windows show the click, the smallest first.  The outlines, (N, 2) float64, are rows and
+    columns in image pixels; there are none where no window shows an object.
     """
     from skimage.measure import find_contours  # slow to import
 
@@ -258,28 +225,9 @@ def turn_to(
     *,
     see: EncodeWindows | None = None,
 ) -> tuple[FieldOfView, Click | None]:
-    """Choose the field of view of an object that another window saw.
+    """Choose the field of view of an object that another window saw; it holds all prompts so far.
 
-    Parameters
-    ----------
-    spa : Spa
-        A network whose frame is ``window``.
-    sampler : ImageSampler
-        The image.
-    other : Hypothesis
-        The object.
-    prompts : Prompts
-        All so far; the view holds them.
-    config : FramingConfig
-        Sizes.
-    see : callable or None
-        Encodes windows, and may remember them; each is encoded by default.
-
-    Returns
-    -------
-    view : FieldOfView
-    anchor : Click or None
-        The object's middle, where the clicks in that view would mean another one.
+    With it comes the object's middle, where the clicks in that view would mean another one.
     """
     prediction = WindowPrediction(other.view, other.mask, other.quality)
     view = widen(_centred(prediction, prompts, config, sampler), prompts, sampler.shape)
@@ -302,25 +250,8 @@ def look_around(
 ) -> tuple[Hypothesis, ...]:
     """Look for parts of a mask that was picked, and for what it is a part of.
 
-    Parameters
-    ----------
-    spa : Spa
-        A network whose frame is ``window``.
-    sampler : ImageSampler
-        The image.
-    picked : Option
-        The mask.
-    prompts : Prompts
-        With the user's own clicks, at least one; the windows hold them.
-    config : FramingConfig
-        Sizes.
-    see : callable or None
-        Encodes windows, and may remember them; each is encoded by default.
-
-    Returns
-    -------
-    tuple of Hypothesis
-        What windows around it show at the clicks, the best first; none if it is empty.
+    That is what windows around it, which hold the user's own clicks, at least one, show at them,
+    the best first; nothing if the mask is empty.
     """
     if not picked.mask.any():
         return ()

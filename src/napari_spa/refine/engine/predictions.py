@@ -47,24 +47,12 @@ _CUT = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowPrediction:
-    """What the network sees in one window of the pyramid.
+    """What the network sees in one window of the pyramid."""
 
-    Attributes
-    ----------
-    view : FieldOfView
-        The window.
-    mask : ndarray of shape (h, w)
-        bool, the connected part of its mask at the point.
-    quality : float
-        Predicted IoU.
-    probability : ndarray of shape (h, w) or None
-        float32, of which the mask is a part.
-    """
-
-    view: FieldOfView
-    mask: BoolArray
-    quality: float
-    probability: FloatArray | None = None
+    view: FieldOfView  # the window
+    mask: BoolArray  # (h, w), the connected part of its mask at the point
+    quality: float  # predicted IoU
+    probability: FloatArray | None = None  # (h, w), of which the mask is a part
 
     @property
     def share(self) -> float:
@@ -147,23 +135,10 @@ def ask(
     clicks: Sequence[Sequence[Click]],
     tokens: Sequence[int] = (0,),
 ) -> list[WindowPrediction]:
-    """Ask encoded windows what lies at clicks.
+    """Ask encoded windows what lies at clicks: one prediction for each token, window by window.
 
-    Parameters
-    ----------
-    spa : Spa
-        The network.
-    windows : Windows
-        What it looks at.
-    clicks : sequence of sequence of Click
-        For each window as many clicks; those outside of it are left out.
-    tokens : sequence of int
-        Output tokens to decode: 0 is the answer, the others a part, the thing, the whole.
-
-    Returns
-    -------
-    list of WindowPrediction
-        One for each token, window by window.
+    For each window there are as many clicks; those outside of it are left out.  Of the output
+    tokens 0 is the answer, the others a part, the thing, the whole.
     """
     size, views, image = spa.config.image_size, windows.views, windows.image
     pairs = list(zip(views, clicks, strict=True))
@@ -242,18 +217,11 @@ def cuts(view: FieldOfView, mask: LocalMask, shape: tuple[int, int]) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedPrediction:
-    """An object that a window of the pyramid shows.
+    """An object that a window of the pyramid shows."""
 
-    Attributes
-    ----------
-    prediction : WindowPrediction
-        What the window shows.
-    likely : float
-        How likely it is meant, by its extent and place in the window and by its neighbours
-        in the pyramid, before the quality head is believed.
-    """
-
-    prediction: WindowPrediction
+    prediction: WindowPrediction  # what the window shows
+    # How likely it is meant, by its extent and place in the window and by its neighbours in the
+    # pyramid, before the quality head is believed.
     likely: float
 
     @property
@@ -282,21 +250,10 @@ def rank_predictions(
     config: FramingConfig,
     expected: SizePrior | None = None,
 ) -> list[RankedPrediction]:
-    """Choose the objects of a pyramid that deserve a second look.
+    """Choose the objects of a pyramid that deserve a second look, the best first, at least one.
 
-    Parameters
-    ----------
-    levels : sequence of sequence of WindowPrediction
-        What each window shows, from the smallest to the largest.
-    config : FramingConfig
-        Weights, and how many are kept.
-    expected : SizePrior or None
-        How large the object is expected to be.
-
-    Returns
-    -------
-    list of RankedPrediction
-        The best first, each of another object; at least one.
+    ``levels`` are what each window shows, from the smallest to the largest; ``expected`` is how
+    large the object is expected to be.
     """
     largest = max(level[0].view.height for level in levels)
     pairs = [_overlaps(level, wider) for level, wider in pairwise(levels)]

@@ -160,22 +160,10 @@ def logged_plane(levels: Sequence[Any], plane: Plane, look: Mapping[str, Any] | 
 def image_digests(
     session: LoggedSession, levels: Sequence[Any], most: int | None = None
 ) -> dict[Plane, str]:
-    """Digest the planes that a log decides on, as they are now.
+    """Digest planes that a log decides on, at most so many, as an image and its levels are now.
 
-    Parameters
-    ----------
-    session : LoggedSession
-        From the log.
-    levels : sequence of array_like
-        The image and coarser levels of it.
-    most : int or None
-        So many planes only; None for all.
-
-    Returns
-    -------
-    dict of Plane to str
-        To compare with ``session.fingerprints``.  What was looked at together with other images
-        is left out; a plane with no such channels any more has an empty digest.
+    To compare with ``session.fingerprints``.  What was looked at together with other images is
+    left out; a plane with no such channels any more has an empty digest.
     """
     found: dict[Plane, str] = {}
     for plane in list(session.fingerprints)[:most]:

@@ -142,14 +142,9 @@ class DrawnCandidate(Drawing):
 
     All is float64 (row, column) in image pixels.  Polygons are not closed and overlap nowhere;
     around a hole lie several.  Blue is what the candidate adds, yellow what it removes.
-
-    Attributes
-    ----------
-    candidate : Candidate or None
-        To draw it again in a transposed view.
     """
 
-    candidate: Candidate | None = None
+    candidate: Candidate | None = None  # to draw it again in a transposed view
 
 
 def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:

@@ -168,39 +168,18 @@ class LabelStore:
         return sum(level.nbytes for level in self._levels)
 
     def read(self, index: Index) -> NDArray[Any]:
-        """Read labels at full resolution.
+        """Read a copy of labels at full resolution; the index is as for a NumPy array.
 
-        Parameters
-        ----------
-        index : tuple of int or slice
-            As for a NumPy array of :attr:`shape`.
-
-        Returns
-        -------
-        ndarray of :attr:`dtype`
-            A copy; as many dimensions as there are slices.
-
-        Raises
-        ------
-        InputError
-            When more than 2**29 pixels are asked for at once.
+        ``InputError`` when more than 2**29 pixels are asked for at once.
         """
         return np.array(self._levels[0][index], dtype=self.dtype)
 
     def write(self, index: Index, values: NDArray[np.integer[Any]] | int) -> None:
         """Write labels at full resolution and carry them to the coarser levels.
 
-        Parameters
-        ----------
-        index : tuple of int or slice
-            As for a NumPy array of :attr:`shape`.
-        values : ndarray or int
-            Whole numbers from 0 to :attr:`largest`, of the index's shape or broadcast to it.
-
-        Raises
-        ------
-        InputError
-            When a value is no whole number from 0 to :attr:`largest`; nothing is written.
+        The index is as for a NumPy array, the values are of its shape or broadcast to it.
+        ``InputError``, and nothing is written, when one is no whole number from 0 to
+        :attr:`largest`.
         """
         array = np.asarray(values)
         if array.size and array.dtype.kind in "ui":

@@ -117,10 +117,7 @@ def _corners(line: DoubleArray) -> DoubleArray:
 def _pieces(mask: BoolArray) -> list[tuple[int, NDArray[np.intp]]]:
     """Cut a mask into chains of runs of pixels along columns, one run a column.
 
-    Returns
-    -------
-    list of (int, ndarray of shape (N, 2))
-        The first column, and each column's first row and the one after its last.
+    Of each: the first column, and each column's first row and the one after its last, (N, 2).
     """
     padded = np.zeros((mask.shape[1], mask.shape[0] + 2), dtype=np.int8)
     padded[:, 1:-1] = mask.T

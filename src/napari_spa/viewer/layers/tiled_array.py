@@ -55,26 +55,7 @@ class TileArray:
     def zeros(
         cls, shape: tuple[int, ...], tile: tuple[int, ...], dtype: DTypeLike = np.uint16
     ) -> TileArray:
-        """Make an array that holds nothing yet.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Size of the array.
-        tile : tuple of int
-            Size of a tile, one number per axis.
-        dtype : dtype-like
-            An integer type.
-
-        Returns
-        -------
-        TileArray
-
-        Raises
-        ------
-        InputError
-            When a size is not positive, or shape and tile differ in length.
-        """
+        """Make an array that holds nothing yet, in tiles of so many elements along each axis."""
         if len(shape) != len(tile) or min((*shape, *tile), default=0) < 1:
             raise InputError(f"an array of shape {shape} cannot have tiles of {tile}.")
         return cls({}, tile, np.dtype(dtype), tuple(range(n) for n in shape))

@@ -276,16 +276,8 @@ class SideBySide(QDialog):
     ) -> None:
         """Show a round; the zoom is kept while the pictures keep their shape.
 
-        Parameters
-        ----------
-        recommended : (picture, words) or None
-            Picture (h, w, 3) uint8, and words; None leaves it out.
-        candidates : sequence of (picture, words)
-            Pictures of the same shape.
-        order : sequence of int, optional
-            Which candidate comes first on the screen, which second, and so on.
-        blind : bool
-            Say "A", "B", ... instead of the candidates' words.
+        Pictures, (h, w, 3) uint8 of one shape, come with words.  ``order`` says which candidate
+        comes first on the screen, and so on; ``blind`` says "A", "B", ... in place of the words.
         """
         self._order = list(range(len(candidates))) if order is None else list(order)
         self._recommended = recommended is not None
