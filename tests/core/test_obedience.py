@@ -14,6 +14,7 @@ from napari_spa.core.obedience import (
     log_likelihood,
     spread,
     values_at,
+    without_specks,
 )
 from napari_spa.core.types import Box
 
@@ -144,3 +145,46 @@ def test_a_strip_is_a_tenth_of_the_box_and_at_least_a_pixel():
     assert low == (slice(45, 50), slice(20, 26))
     assert left == (slice(10, 50), slice(20, 21))
     assert right == (slice(10, 50), slice(25, 26))
+
+
+def grown(*parts):
+    """A map of 0.9 where any of some (row, column, side) squares is, else 0.1."""
+    level = np.full((64, 64), 0.1, dtype=np.float32)
+    for row, column, side in parts:
+        level[row : row + side, column : column + side] = 0.9
+    return level
+
+
+def test_crumbs_and_pinholes_go_and_real_parts_and_holes_stay():
+    level = grown((5, 5, 20), (30, 30, 6), (2, 35, 2))
+    level[8, 8] = 0.1  # a pinhole
+    level[12:18, 12:18] = 0.1  # a hole
+    nowhere = np.empty((0, 2)), np.empty(0, dtype=bool)
+    cleaned = without_specks(level, 0.5, *nowhere) > 0.5
+    expected = grown((5, 5, 20), (30, 30, 6)) > 0.5
+    expected[12:18, 12:18] = False
+    np.testing.assert_array_equal(cleaned, expected)
+    for whole in (grown(), grown((0, 0, 64)), grown((20, 20, 2))):
+        np.testing.assert_array_equal(without_specks(whole, 0.5, *nowhere), whole)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
+def test_of_two_masks_the_larger_still_holds_the_smaller(seed, threshold):
+    level = np.random.default_rng(seed).random((64, 64), dtype=np.float32)
+    level = (level + np.roll(level, 1, 0) + np.roll(level, 1, 1)) / 3
+    level[8:14, 8:14] = 1  # an object that is none itself
+    nowhere = np.empty((0, 2)), np.empty(0, dtype=bool)
+    smaller, larger = (
+        without_specks(level + by, threshold, *nowhere) > threshold for by in np.float32([0, 0.1])
+    )
+    assert not (smaller & ~larger).any()
+
+
+def test_a_crumb_or_pinhole_that_was_clicked_stays():
+    level = grown((5, 5, 20), (2, 35, 2))
+    level[8, 8] = 0.1
+    places, labels = np.array([[2.4, 35.2], [8.0, 8.0]]), np.array([True, False])
+    np.testing.assert_array_equal(without_specks(level, 0.5, places, labels), level)
+    other = without_specks(level, 0.5, places, ~labels) > 0.5  # what was said speaks against them
+    np.testing.assert_array_equal(other, grown((5, 5, 20)) > 0.5)

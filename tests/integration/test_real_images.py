@@ -60,6 +60,18 @@ def test_the_optic_disc_from_a_point_anywhere_in_it(model, outlines):
     assert wholes >= 3
 
 
+def test_no_mask_on_offer_has_crumbs_or_pinholes(model, outlines):
+    session = napari_spa.RefinementSession(model, seed=0)
+    session.set_image(data.retina())
+    shown = session.start(points=[outlines("retina")[0].innermost])
+    for pick in (0, 3, 1):
+        for mask in (shown.mask, *(candidate.mask for candidate in shown.candidates)):
+            for part in (mask, ~mask):
+                sizes = np.bincount(ndimage.label(part)[0].ravel())[1:]
+                assert sizes.min() >= 0.01 * mask.sum()
+        shown = session.pick(pick)
+
+
 def test_the_cell(model, outlines):
     found = scores(model, "cell", outlines)
     assert min(found["cell"]) >= 0.85

@@ -77,6 +77,25 @@ def test_both_is_the_latent_head_with_its_boundary_shifted():
     np.testing.assert_allclose(logits, plain[:, 0] + shift[:, None, None], atol=1e-5)
 
 
+def test_samples_of_a_component_share_a_shape_and_differ_in_their_offset(monkeypatch):
+    spa = make_spa()
+    head, image, prompt, mixture, _, _, _ = run(spa, "both")
+    thrifty = build_head(spa, "both", reuse=2)
+    draws = thrifty.draw(mixture, 3 * mixture.components, np.random.default_rng(0))
+    shapes, times = np.unique(draws.latents[:, :-1], axis=0, return_counts=True)
+    assert sorted(times) == [1] * mixture.components + [2] * mixture.components  # three of each
+    assert len(np.unique(draws.latents[:, -1])) == 3 * mixture.components
+    decoded, decode = [], spa.decode
+    monkeypatch.setattr(spa, "decode", lambda *a: decoded.append(len(a[2])) or decode(*a))
+    found = thrifty.decode(image, prompt, draws, lambda share: None)
+    assert sum(decoded) == len(shapes)
+    np.testing.assert_allclose(
+        found.logits, head.decode(image, prompt, draws, lambda share: None).logits, atol=1e-5
+    )
+    alone = build_head(spa, "latent", reuse=2).draw(mixture, 12, np.random.default_rng(0))
+    assert len(np.unique(alone.latents, axis=0)) == 12  # nothing else tells them apart
+
+
 def test_logit_head_decodes_once_and_shifts_the_tokens(monkeypatch):
     spa = make_spa()
     calls = []

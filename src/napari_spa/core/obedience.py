@@ -30,6 +30,11 @@ _EDGE = 6.0  # what an edge of the image costs a label on its way, in steps
 _HALVINGS = 8
 
 
+_SPECK, _SPECK_SHARE = 12, 0.003
+"""A part or a hole of fewer pixels of the sampling grid, or of less of it, is a speck.  That is no
+share of the object, so that of two masks of which one holds the other this stays true."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """What a user said, on a grid of pixels."""
@@ -394,3 +399,43 @@ def _travel(cost: DoubleArray, cells: NDArray[np.integer]) -> DoubleArray:
     starts[tuple(cells.T)] = True
     travelled, _ = MCP_Geometric(cost).find_costs(np.argwhere(starts).tolist())
     return np.asarray(travelled, dtype=np.float64)
+
+
+def without_specks(
+    level: FloatArray, threshold: float, places: DoubleArray, labels: BoolArray
+) -> FloatArray:
+    """Return a map without the crumbs beside its object and the pinholes in it.
+
+    What holds a place of its own label stays, however small.
+
+    Parameters
+    ----------
+    level : ndarray of shape (h, w)
+        float32.
+    threshold : float
+        What is above it is object.
+    places, labels : ndarray of shape (P, 2) and (P,)
+        Rows and columns on the map's grid that were said to be object (True) or not.
+
+    Returns
+    -------
+    ndarray of shape (h, w)
+        float32; just above the threshold where a hole was filled, just below where a part went.
+    """
+    mask = level > threshold
+    if mask.all() or not mask.any():
+        return level
+    rows, columns = np.clip(np.round(places).astype(int), 0, np.array(mask.shape) - 1).T
+    cleaned = level.copy()
+    # Holes first: what is left in a smaller one belongs to the object around it.
+    for which, end in ((False, 1.0), (True, 0.0)):
+        parts = ndimage.label(mask == which)[0]
+        sizes = np.bincount(parts.ravel())
+        small = sizes < min(_SPECK, _SPECK_SHARE * level.size)
+        small[0] = False
+        if which:  # the object itself may be as small
+            small[1 + sizes[1:].argmax()] = False
+        small[parts[rows, columns][labels == which]] = False
+        cleaned[small[parts]] = np.nextafter(np.float32(threshold), np.float32(end))
+        mask = cleaned > threshold
+    return cleaned

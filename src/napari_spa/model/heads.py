@@ -94,11 +94,12 @@ def build_head(
     *,
     start: MixtureParameters | None = None,
     update: gmm.UpdateConfig | None = None,
+    reuse: int = 1,
 ) -> PreferenceHead:
     """Return a model's preference head; ``ModelError`` where the network has no such part.
 
     ``start`` is a mixture that came with a checkpoint of the paper's code, ``update`` how strongly
-    picks move the mixture.
+    picks move the mixture, ``reuse`` how many samples of head ``both`` share a decoded shape.
     """
     strengths = update or gmm.UpdateConfig()
     if kind == "logit":
@@ -107,13 +108,14 @@ def build_head(
         raise ModelError(
             f"{spa.config.name} has no trained latent head; use head='logit' or train one."
         )
-    return LatentHead(spa, strengths, offsets=kind == "both", start=start)
+    return LatentHead(spa, strengths, offsets=kind == "both", start=start, reuse=reuse)
 
 
 class LatentHead:
     """The paper's head: a latent joined to the image embedding.
 
-    ``offsets`` adds a boundary offset as one more latent channel (head ``both``).  ``start`` is a
+    ``offsets`` adds a boundary offset as one more latent channel (head ``both``): ``reuse`` samples
+    of a component differ in it alone, and decoding them costs what one does.  ``start`` is a
     mixture that came with a checkpoint of the paper's code: its weights, through the weight
     network, are the first round's; its means are not used there either.
     """
@@ -125,8 +127,10 @@ class LatentHead:
         *,
         offsets: bool = False,
         start: MixtureParameters | None = None,
+        reuse: int = 1,
     ) -> None:
         self.spa, self.strengths, self.offsets, self.start = spa, update, offsets, start
+        self.reuse = reuse if offsets else 1
 
     @property
     def dimension(self) -> int:
@@ -165,14 +169,20 @@ class LatentHead:
         if self.spa.config.rules.sampler == "weighted-sum":
             latents = gmm.sample_weighted_sum(mixture, count, rng)
             return Draws(latents, np.zeros(count, dtype=np.int64))
-        return Draws(*gmm.sample_mixture(mixture, count, rng))
+        latents, components = gmm.sample_mixture(mixture, count, rng)
+        place = np.arange(count)
+        turn = place - np.searchsorted(components, components)  # among those of its component
+        d = self.spa.config.latent_dim
+        latents[:, :d] = latents[place - turn % self.reuse, :d]
+        return Draws(latents, components)
 
     def decode(
         self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
     ) -> Decoded:
-        """Decode each latent; chunks bound memory and stay in cache."""
+        """Decode each shape once; chunks bound memory and stay in cache."""
         d, side = self.spa.config.latent_dim, self.spa.config.image_size
-        latents = torch.from_numpy(draws.latents[:, :d]).float().to(self.spa.device)
+        shapes, which = np.unique(draws.latents[:, :d], axis=0, return_inverse=True)
+        latents = torch.from_numpy(shapes).float().to(self.spa.device)
         decode = torch.inference_mode()(partial(self.spa.decode, image, prompt))
         parts: list[Tensor] = []
         expected: list[Tensor] = []
@@ -182,13 +192,14 @@ class LatentHead:
             expected.append(quality[:, 0])
             step(len(parts) / len(chunks))
         device = parts[-1].device  # not the first's, where memory was short
-        logits = torch.cat([part.to(device) for part in parts])
-        expected = [part.to(device) for part in expected]
+        shape = torch.from_numpy(which.ravel()).to(device)
+        logits = torch.cat([part.to(device) for part in parts])[shape]
+        quality = torch.cat([part.to(device) for part in expected])[shape]
         spread = logit_spread(logits)
         if self.offsets:
             offset = torch.from_numpy(draws.latents[:, d]).float().to(logits.device)
             logits = logits + (offset * spread)[:, None, None]
-        return Decoded(*(t.float().cpu().numpy() for t in (logits, torch.cat(expected), spread)))
+        return Decoded(*(t.float().cpu().numpy() for t in (logits, quality, spread)))
 
     def update(
         self,

@@ -80,6 +80,9 @@ class EngineConfig:
     ----------
     samples : int
         N, masks sampled per round.
+    reuse : int
+        So many samples of a component have one shape and differ in the boundary's offset alone,
+        which costs no decoding; 1 decodes each (the paper).
     candidates : int
         K, differences on offer.
     alternatives : {"cover", "groups"}
@@ -108,6 +111,7 @@ class EngineConfig:
     """
 
     samples: int = 48
+    reuse: int = 3
     candidates: int = 4
     alternatives: Literal["cover", "groups"] = "cover"
     elsewhere: float = 0.3

@@ -71,6 +71,7 @@ class SpaPredictor:
             self.config.head or self.spa.config.head,
             start=model.initial_mixture,
             update=self.config.update,
+            reuse=self.config.reuse,
         )
         # Another head answers otherwise: what its signs mean was not measured.
         own = self.config.head in (None, self.spa.config.head)

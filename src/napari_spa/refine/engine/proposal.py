@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
-from napari_spa.core.obedience import Evidence, box_pixels, enforce, fill_box, spread, values_at
+from napari_spa.core.obedience import (
+    Evidence,
+    box_pixels,
+    enforce,
+    fill_box,
+    spread,
+    values_at,
+    without_specks,
+)
 from napari_spa.core.quality import Calibration, Signs, read_signs
 from napari_spa.core.types import BoolArray, Box, Candidate, FloatArray, LocalMask, Proposal, Region
 from napari_spa.refine.engine.alternatives import Alternatives, Hypothesis, dice_across
@@ -23,6 +32,9 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.view import FieldOfView
 
 
+# Deviation of a Gaussian over a single sample's map, in cells of its grid: upscaling leaves a
+# checkered pattern there, which the mean of many does not show.
+_SMOOTH = 0.7
 _REACH = 0.06  # deviation of a label's flow into its surroundings, as a share of the view
 
 
@@ -54,7 +66,11 @@ def build_proposal(
     """
     view, options, evidence = samples.view, alternatives.options, asked.said.evidence
     mean, threshold = samples.mean(config)
-    here = [option.probability for option in options if option.hypothesis is None]
+    here = [
+        gaussian_filter(option.probability, _SMOOTH, mode="nearest")
+        for option in options
+        if option.hypothesis is None
+    ]
     thresholds = [threshold] + [0.5] * len(here)
     maps = np.stack([mean, *here])
     full = obedient(maps, thresholds, view, shape, evidence, guide)
@@ -122,10 +138,17 @@ def obedient(
     above a map's threshold is object.  ``guide`` gives the image over a view on a grid of a size,
     (S, S, C).  See :func:`napari_spa.core.obedience.enforce`.
     """
-    if evidence.empty:
-        return resize_to_region(maps, view, shape)
     size = maps.shape[-1]
     grid = SampleGrid(view, size)
+    said = grid.places(evidence.places)
+    maps = np.stack(
+        [
+            without_specks(level, threshold, said, evidence.labels)
+            for level, threshold in zip(maps, thresholds, strict=True)
+        ]
+    )
+    if evidence.empty:
+        return resize_to_region(maps, view, shape)
     if evidence.box is not None:
         maps = fill_box(maps, thresholds, grid.box(evidence.box))
     region = view.region(shape)
