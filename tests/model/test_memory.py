@@ -11,7 +11,7 @@ from tiny_model import TINY as TINY_MODEL
 
 from napari_spa import RefinementSession
 from napari_spa.io.models.load import load_model
-from napari_spa.model import memory
+from napari_spa.model import device
 from napari_spa.model.spa import Spa
 
 CONFIG = replace(TINY_MODEL, components=4, prompt_maps=True, extents=True)
@@ -72,8 +72,8 @@ def test_a_network_for_which_one_row_is_too_much_moves_to_the_cpu_once(
         short.rows = 99  # the CPU has room
         return True
 
-    monkeypatch.setattr(memory, "on_accelerator", move)
-    with pytest.warns(memory.DeviceMemoryWarning, match="goes on on the CPU") as told:
+    monkeypatch.setattr(device, "on_accelerator", move)
+    with pytest.warns(device.DeviceMemoryWarning, match="goes on on the CPU") as told:
         got = everything(spa)
     assert len(told) == 1
     assert not spa.most_rows
