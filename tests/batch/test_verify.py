@@ -3,11 +3,15 @@
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import tifffile
 from fake_batch import TOOLS, make_folder, snapshot
 
+from napari_spa.batch.engine import OpenedImage
 from napari_spa.batch.resume import STATE, verify
 from napari_spa.batch.runner import estimate, run_batch
+from napari_spa.batch.task import ImageResult, ObjectResult
 from napari_spa.errors import DataError
 
 
@@ -120,6 +124,27 @@ def test_an_estimate_does_not_count_the_loading_of_the_model(tmp_path, monkeypat
     found = estimate(plan, tools=replace(TOOLS, make_engine=make_engine, segment=segment))
     assert found.seconds == 4 * seconds
     assert len(done) == times  # a long image is not done again
+
+
+def test_an_estimate_of_a_stack_does_two_planes_of_its_middle(tmp_path, monkeypatch):
+    plan = make_folder(tmp_path, {"a.tif": "", "b.tif": ""}, source="auto")
+    plan = replace(plan, tasks=tuple(replace(task, prompts=()) for task in plan.tasks))
+    for task in plan.tasks:
+        tifffile.imwrite(task.path, np.zeros((300, 16, 16), np.uint8), metadata={"axes": "ZYX"})
+    now, done = [0.0], []
+
+    def segment(task, recipe, engine, out):
+        planes = [plane.index for plane in OpenedImage.open(task).planes()]
+        done.append(planes)
+        now[0] += 7 + 3 * len(planes)  # to open and write the stack, and for each plane
+        found = tuple(ObjectResult(1, index[:1], 9, 0.1) for index in planes for _ in range(2))
+        return ImageResult(task.name, "done", found)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    found = estimate(plan, tools=replace(TOOLS, segment=segment))
+    assert [[index[0] for index in planes] for planes in done] == [[149], [149], [149, 150]]
+    assert found.seconds == 2 * (7 + 3 * 300)
+    assert found.objects == 2 * 2 * 300
 
 
 def test_an_estimate_of_what_fails_says_so(tmp_path):

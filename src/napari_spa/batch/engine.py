@@ -111,6 +111,7 @@ class OpenedImage(ImageFile):
     """An image or stack that is read plane by plane."""
 
     name: str = ""  # of the task
+    middle: int | None = None  # as in the task
 
     @classmethod
     def open(cls, task: BatchTask) -> OpenedImage:
@@ -118,7 +119,7 @@ class OpenedImage(ImageFile):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImageWarning)  # the notes are in the result
             image = open_image(task.path)
-        return cls(image.path, image.levels, image.info, image.notes, task.name)
+        return cls(image.path, image.levels, image.info, image.notes, task.name, task.middle)
 
     @property
     def facts(self) -> ImageFacts:
@@ -141,8 +142,11 @@ class OpenedImage(ImageFile):
         return Plane((len(sizes), len(sizes) + 1), (*index, 0, 0))
 
     def planes(self) -> Iterator[Plane]:
-        """Go through all planes in order."""
-        for index in np.ndindex(*self.shape[:-2]):
+        """Go through all planes in order, or through those of the middle."""
+        indices = list(np.ndindex(*self.shape[:-2]))
+        wanted = len(indices) if self.middle is None else min(self.middle, len(indices))
+        first = (len(indices) - wanted) // 2
+        for index in indices[first : first + wanted]:
             yield self.plane(tuple(int(i) for i in index))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_spa.batch.engine import OpenedImage
 from napari_spa.batch.executors import (
     connected,
     local_cluster,
@@ -23,7 +25,7 @@ from napari_spa.batch.resume import ResumePlan, RunFolder, lock_output, output_n
 from napari_spa.batch.task import BatchTask, Facts, ImageResult, Manifest, recipe_facts
 from napari_spa.batch.worker import Assignment, Finished, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import explained, file_sha256
 from napari_spa.io.projects.paths import log_path
 from napari_spa.refine.engine.config import Progress, silent
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _LONG_SECONDS = 5.0
 """An image that takes so long is done once: what is slow only the first time matters little."""
+_FEW_PLANES = 4  # a stack of more is measured on planes of its middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ class Estimate:
 def estimate(
     plan: BatchPlan, *, workers: int = 1, overwrite: bool = False, tools: Tools | None = None
 ) -> Estimate:
-    """Say what a batch would cost: one image of middle size is done, in a folder that goes."""
+    """Say what a batch would cost: one image of middle size is done, in a folder that goes.
+
+    Of a stack in which each plane is done by itself, two planes are.
+    """
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
     found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
@@ -69,41 +75,83 @@ def estimate(
         (Path(name) / "run" / "marks").mkdir(parents=True)
         job = Job(Path(name), "run", plan.source, plan.recipe, facts, tools)
         load_engine(job)
-        begun = time.perf_counter()
-        result = process(job, Assignment(replace(task, prompts=task.prompts[:1]))).result
-        seconds = time.perf_counter() - begun
-        if seconds < _LONG_SECONDS or len(task.prompts) > 1:
-            # The second time, everything has been called once.
-            ours = frozenset(digest for _, digest in result.outputs)
-            begun = time.perf_counter()
-            result = process(job, Assignment(task, ours)).result
-            seconds = time.perf_counter() - begun
-        disk = sum((Path(name) / path).stat().st_size for path, _ in result.outputs)
-    return _scaled(plan, to_do, kept, result, seconds, disk, workers)
+        planes = 1 if plan.recipe.source == "prompts" else _count_planes(task)
+        if planes > _FEW_PLANES:
+            measured = _measure_stack(job, task, planes)
+        else:
+            measured = _measure(job, replace(task, prompts=task.prompts[:1]))
+            if measured.seconds < _LONG_SECONDS or len(task.prompts) > 1:
+                # The second time, everything has been called once.
+                measured = _measure(job, task, measured.digests)
+    return _scaled(plan, to_do, kept, measured, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one image took."""
+
+    result: ImageResult
+    seconds: float
+    disk: float  # bytes
+    objects: float  # on all of its planes
+
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset(digest for _, digest in self.result.outputs)
+
+
+def _measure(job: Job, task: BatchTask, ours: frozenset[str] = frozenset()) -> _Measured:
+    begun = time.perf_counter()
+    result = process(job, Assignment(task, ours)).result
+    seconds = time.perf_counter() - begun
+    disk = sum((job.out / path).stat().st_size for path, _ in result.outputs)
+    return _Measured(result, seconds, disk, len(result.objects))
+
+
+def _measure_stack(job: Job, task: BatchTask, planes: int) -> _Measured:
+    """Do one plane and then two: what the second adds, every further one does."""
+    first = _measure(job, replace(task, middle=1))
+    if first.result.outcome == "failed":
+        return first
+    one = _measure(job, replace(task, middle=1), first.digests)
+    two = _measure(job, replace(task, middle=2), one.digests)
+    more = planes - 1
+    return _Measured(
+        two.result,
+        one.seconds + more * max(0.0, two.seconds - one.seconds),
+        one.disk + more * max(0.0, two.disk - one.disk),
+        two.objects * planes / 2,
+    )
+
+
+def _count_planes(task: BatchTask) -> int:
+    try:
+        return math.prod(OpenedImage.open(task).shape[:-2])
+    except SpaError:
+        return 1  # what is wrong is said when it is done
 
 
 def _scaled(
     plan: BatchPlan,
     to_do: Sequence[BatchTask],
     kept: int,
-    result: ImageResult,
-    seconds: float,
-    disk: int,
+    measured: _Measured,
     workers: int,
 ) -> Estimate:
+    result = measured.result
     asked = sum(len(task.prompts) for task in to_do)
     sizes = sizes_of(to_do)
     times = sum(sizes.values()) / sizes[result.name]  # how many such images it is like
-    objects = asked or round(times * len(result.objects))
+    objects = asked or round(times * measured.objects)
     failed = result.outcome == "failed"
-    whole = float("nan") if failed else seconds * times / min(workers, len(to_do))
+    whole = float("nan") if failed else measured.seconds * times / min(workers, len(to_do))
     return Estimate(
         images=len(plan.tasks),
         to_do=len(to_do),
         kept=kept,
         objects=objects,
         seconds=whole,
-        disk=round(disk * times),
+        disk=round(measured.disk * times),
         measured=result.name,
         problem=result.problem,
     )

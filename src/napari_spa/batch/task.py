@@ -89,6 +89,7 @@ class BatchTask:
     path: Path  # the file, or the folder of a series
     prompts: tuple[ObjectPrompt, ...] = ()  # for ``source="prompts"``
     mask: Path | None = None  # rough labels of the same shape, for ``source="masks"``
+    middle: int | None = None  # do so many planes of the middle alone, as for an estimate
 
 
 @dataclass(frozen=True, slots=True)
