@@ -201,7 +201,9 @@ class PreferenceProfile:
     # taught a profile of an earlier version are not in it.
     taught: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     sizes: tuple[AcceptedSize, ...] = ()  # of the objects accepted last, the latest at the end
-    corrected: int = 0  # objects that taught it without a pick: by clicks, strokes or the slider
+    # Objects that taught it without a pick of an outline: by clicks, strokes, the slider, or picks
+    # of another object.
+    corrected: int = 0
     # Of what kinds the images were that taught it, such as "grey, 16 bit", in their order.
     kinds: tuple[str, ...] = ()
 
