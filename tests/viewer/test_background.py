@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from napari_spa.errors import InputError
 from napari_spa.viewer.background import Worker
@@ -205,6 +206,28 @@ def test_what_is_to_be_done_surely_outlives_the_jobs_before_and_after_it(qtbot, 
         worker.submit(lambda progress: worker.submit_idle(lambda _: done[1].set(), surely=True))
     gate.set()
     assert all(event.wait(10) for event in done)
+
+
+def test_many_reports_do_not_pile_up_while_a_bar_lets_the_window_live(qtbot, worker):
+    inside, nested, heard = [], [], []
+
+    def bar(share, message):  # napari's draws itself so
+        nested.extend(inside)
+        inside.append(share)
+        heard.append(share)
+        QApplication.processEvents()
+        inside.pop()
+
+    def job(progress):
+        for number in range(3000):
+            progress(number / 3000, "planes")
+
+    worker.progressed.connect(bar)
+    with qtbot.waitSignal(worker.finished, timeout=20_000):
+        worker.submit(job)
+    assert heard
+    assert not nested
+    assert heard == sorted(heard)
 
 
 def test_errors_and_progress_are_reported(qtbot, worker):

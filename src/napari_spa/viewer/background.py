@@ -95,6 +95,7 @@ class Worker(QObject):
         self._idle = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-idle")
         self._job: JobHandle | None = None  # the one that counts
         self._ahead: set[JobHandle] = set()  # those that no one waits for
+        self._advance: tuple[JobHandle, float, str] | None = None  # the latest, while one is heard
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
@@ -222,8 +223,17 @@ class Worker(QObject):
             handle.on_value(value)
 
     def _on_advanced(self, handle: JobHandle, share: float, message: str) -> None:
-        if handle is self._job:
-            self.progressed.emit(share, message)
+        before, self._advance = self._advance, (handle, share, message)
+        if before is not None:
+            return  # heard once the one before is: its bar lets the window live, and us come here
+        try:
+            heard = None
+            while heard != self._advance:
+                handle, share, message = heard = self._advance
+                if handle is self._job:
+                    self.progressed.emit(share, message)
+        finally:
+            self._advance = None
 
     def _say_busy(self) -> None:
         if not self._closed.is_set():
