@@ -22,12 +22,13 @@ from napari_spa.refine.preference.update import (
     REACH,
     SIZES_KEPT,
     SIZES_OF_IMAGE,
+    Lesson,
     boundary_shift,
     expected_size,
-    learn,
     merge_profiles,
     start_from,
 )
+from napari_spa.refine.preference.update import learn as learn_from
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import known_of
 
@@ -36,6 +37,10 @@ MODEL = make_model().identity
 
 def mixture(mean):
     return MixtureParameters(np.array([0.4, 0.6]), np.full((2, 3), float(mean)), np.ones((2, 3)))
+
+
+def learn(profile, state, model, **more):
+    return learn_from(profile, Lesson(state, model, **more))
 
 
 def state(mean, picks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,17 +124,21 @@ def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float
     return first.samples.shift_to(accepted.area / shown.area, config, near, MOST_SHIFT)
 
 
-def learn(
-    profile: PreferenceProfile | None,
-    state: SessionState,
-    model: ModelIdentity,
-    *,
-    known: int = 0,
-    log_area_ratio: float | None = None,
-    image: str = "",
-    size: AcceptedSize | None = None,
-    corrected: bool = False,
-) -> PreferenceProfile:
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What an accepted object teaches."""
+
+    state: SessionState  # its last one, with the boundary that was accepted
+    model: ModelIdentity  # which one proposed it
+    known: int = 0  # how much of it the profile knows already, as ``known_of`` counts
+    corrected: bool = False  # whether it was corrected, and no outline of it was picked
+    image: str = ""  # names the image it is on
+    kind: str = ""  # of that image, as :attr:`ImagePlane.kind` says it; empty where no one knows
+    size: AcceptedSize | None = None  # to be remembered
+    log_area_ratio: float | None = None  # how much larger it is than what was recommended first
+
+
+def learn(profile: PreferenceProfile | None, lesson: Lesson) -> PreferenceProfile:
     """Average what was learnt over objects, each in proportion to its picks of an outline.
 
     An object that was ``corrected`` without one counts for :data:`CORRECTED_COUNTS`.  Evidence is
@@ -148,9 +152,10 @@ def learn(
     :data:`MOST_OF_IMAGE`, so that an odd image moves a profile of a hundred picks by no more
     than a ninth of the way.  A profile that knows no other image has nothing to guard.
     """
+    state, image, corrected = lesson.state, lesson.image, lesson.corrected
     if profile is None:
-        profile = PreferenceProfile(model=model, mixture=state.mixture)
-    picks = 0 if corrected else min(max(0, state.informative_picks - known), MOST_PICKS)
+        profile = PreferenceProfile(model=lesson.model, mixture=state.mixture)
+    picks = 0 if corrected else min(max(0, state.informative_picks - lesson.known), MOST_PICKS)
     taught = profile.taught.get(image, 0)
     if taught < profile.evidence:
         left = max(0, MOST_OF_IMAGE - taught)
@@ -159,7 +164,7 @@ def learn(
     mixture = _within_reach(profile, state)
     if profile.evidence:
         mixture = blend_mixtures(profile.mixture, mixture, counted / (profile.evidence + counted))
-    new = image not in profile.taught and not known
+    new = image not in profile.taught and not lesson.known
     images = dict(profile.taught)
     if image and (new or image in images):
         images[image] = taught + counted
@@ -170,9 +175,10 @@ def learn(
         corrected=profile.corrected + corrected,
         images=profile.images + (new or not profile.images),
         taught=images,
-        objects=profile.objects + (log_area_ratio is not None),
-        log_growth=profile.log_growth + (log_area_ratio or 0.0),
-        sizes=remember(profile.sizes, size),
+        objects=profile.objects + (lesson.log_area_ratio is not None),
+        log_growth=profile.log_growth + (lesson.log_area_ratio or 0.0),
+        sizes=remember(profile.sizes, lesson.size),
+        kinds=tuple(kind for kind in dict.fromkeys((*profile.kinds, lesson.kind)) if kind),
     )
 
 

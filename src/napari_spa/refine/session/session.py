@@ -11,6 +11,7 @@ from napari_spa.core.types import LocalMask, MixtureParameters, Prompts, Proposa
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.preference.update import (
+    Lesson,
     boundary_shift,
     expected_size,
     learn,
@@ -463,30 +464,19 @@ class RefinementSession:
         mixture = self._predictor.moved(state.mixture, shown.shift)
         if by is not None:
             mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
-        held = replace(state, mixture=mixture)
-        learn_from = partial(
-            learn,
-            state=held,
-            model=self.model.identity,
+        first, picked = self._first, state.informative_picks
+        lesson = Lesson(
+            replace(state, mixture=mixture),
+            self.model.identity,
             known=self._learnt,
-            log_area_ratio=None
-            if self._first is None
-            else log_area_ratio(self._first.proposal, proposal),
+            corrected=by is not None and not picked and known_of(state.decisions) > 0,
             image=self._image,
+            kind=self.sampler.image_plane.kind,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
-            corrected=by is not None
-            and not state.informative_picks
-            and known_of(state.decisions) > 0,
+            log_area_ratio=None if first is None else log_area_ratio(first.proposal, proposal),
         )
-        kind = self.sampler.image_plane.kind
-
-        def profile_update(profile: PreferenceProfile | None) -> PreferenceProfile:
-            learnt = learn_from(profile)
-            kinds = (*learnt.kinds, kind) if kind else learnt.kinds
-            return replace(learnt, kinds=tuple(dict.fromkeys(kinds)))
-
-        self.profile = profile_update(self.profile)
-        self._accepted, self._profile_update = True, profile_update
+        self.profile = learn(self.profile, lesson)
+        self._accepted, self._profile_update = True, partial(learn, lesson=lesson)
         return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
     def profile_update(self) -> ProfileUpdate:
