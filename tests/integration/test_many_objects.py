@@ -204,7 +204,7 @@ def test_undo_and_redo_go_along_rounds_and_accepted_objects(open_dock, qtbot):
             play(qtbot, dock, redo.click)
             assert_state(dock, expected)
         assert not redo.isEnabled()
-    assert dock.controller.session.profile.picks == picks == 2
+    assert dock.controller.session.profile.picks == picks > 0
     dock.controller.accept()  # and one that no click follows
     done = state(dock)
     play(qtbot, dock, undo.click)
