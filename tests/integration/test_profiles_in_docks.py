@@ -9,7 +9,7 @@ from tiny_model import make_model
 
 from napari_spa.io.profiles.profile import PreferenceProfile
 from napari_spa.io.profiles.store import ProfileStore
-from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.engine.config import EngineConfig, FramingConfig
 from napari_spa.refine.preference.summary import disagree
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.profiles.active import recent_profile
@@ -17,7 +17,8 @@ from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
-CONFIG = EngineConfig(samples=12)
+# Without other objects on offer: a pick of one teaches nothing.
+CONFIG = EngineConfig(samples=12, framing=FramingConfig(hypotheses=0))
 
 
 def make_session(name=""):

@@ -190,7 +190,8 @@ def test_the_mask_lands_on_the_plane_on_show(viewer, open_dock, qtbot, shape, rg
     reference = make_session("")
     reference.set_image(data if rgb else np.take(data, 3, 1 if order == (1, 0, 2) else 0))
     np.testing.assert_array_equal(reference.start([(30, 35)]).mask, proposal.mask)
-    shapes = [s for s in dock.controller.current.candidates.layers if len(s.data)]
+    layers = dock.controller.current.candidates.layers
+    shapes = [s for s in layers if s is not None and len(s.data)]
     assert shapes
     if not rgb:
         axis = 1 if order == (1, 0, 2) else 0

@@ -66,13 +66,12 @@ def build_proposal(
     """
     view, options, evidence = samples.view, alternatives.options, asked.said.evidence
     mean, threshold = samples.mean(config)
-    here = [
-        gaussian_filter(option.probability, _SMOOTH, mode="nearest")
-        for option in options
-        if option.hypothesis is None
-    ]
+    here = [option.probability for option in options if option.hypothesis is None]
     thresholds = [threshold] + [0.5] * len(here)
     maps = np.stack([mean, *here])
+    if config.convention != "paper":
+        maps[1:] = gaussian_filter(maps[1:], (0, _SMOOTH, _SMOOTH), mode="nearest")
+        maps = _tidied(maps, thresholds, view, evidence)
     full = obedient(maps, thresholds, view, shape, evidence, guide)
     region = view.region(shape)
     if asked.given is not None:
@@ -84,7 +83,8 @@ def build_proposal(
         if option.hypothesis is None:
             offered.append(Candidate(next(near), recommended, region, shape, weight))
             continue
-        seen = obedient(option.probability[None], [0.5], option.view, shape, evidence, guide)
+        level = _tidied(option.probability[None], [0.5], option.view, evidence)
+        seen = obedient(level, [0.5], option.view, shape, evidence, guide)
         mask = LocalMask.crop(seen[0] > 0.5, option.view.region(shape))
         offered.append(_elsewhere(mask, LocalMask.crop(recommended, region), shape, weight))
     order = _distinct_by_area(offered)
@@ -98,6 +98,15 @@ def build_proposal(
         candidates=tuple(offered[k] for k in order),
     )
     return proposal, order
+
+
+def _tidied(
+    maps: FloatArray, thresholds: list[float], view: FieldOfView, evidence: Evidence
+) -> FloatArray:
+    """Take crumbs and pinholes out of maps (K, h, w) over a view that nothing speaks for."""
+    places = SampleGrid(view, maps.shape[-1]).places(evidence.places)
+    pairs = zip(maps, thresholds, strict=True)
+    return np.stack([without_specks(m, level, places, evidence.labels) for m, level in pairs])
 
 
 def _recommending(
@@ -138,17 +147,10 @@ def obedient(
     above a map's threshold is object.  ``guide`` gives the image over a view on a grid of a size,
     (S, S, C).  See :func:`napari_spa.core.obedience.enforce`.
     """
-    size = maps.shape[-1]
-    grid = SampleGrid(view, size)
-    said = grid.places(evidence.places)
-    maps = np.stack(
-        [
-            without_specks(level, threshold, said, evidence.labels)
-            for level, threshold in zip(maps, thresholds, strict=True)
-        ]
-    )
     if evidence.empty:
         return resize_to_region(maps, view, shape)
+    size = maps.shape[-1]
+    grid = SampleGrid(view, size)
     if evidence.box is not None:
         maps = fill_box(maps, thresholds, grid.box(evidence.box))
     region = view.region(shape)
