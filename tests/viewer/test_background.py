@@ -122,7 +122,7 @@ def test_a_dropped_job_is_heard_no_more_whatever_it_says(qtbot, worker, after):
         inside.set()
         gate.wait(10)
         handle.report("a slice of the object that was left")
-        worker.advanced.emit(handle, 0.5, "half of the old one")
+        worker.advance(handle, 0.5, "half of the old one")
         return "old"
 
     def late(result):
@@ -228,6 +228,26 @@ def test_many_reports_do_not_pile_up_while_a_bar_lets_the_window_live(qtbot, wor
     assert heard
     assert not nested
     assert heard == sorted(heard)
+
+
+def test_of_reports_that_come_fast_a_few_are_shown_and_the_last_one_always(qtbot, worker):
+    """Each draws a bar: 300 slices that are exported must not draw it 300 times."""
+    heard = []
+    worker.progressed.connect(lambda share, message: heard.append((share, message)))
+    first = threading.Event()
+    worker.progressed.connect(lambda share, message: first.set())
+
+    def job(progress):
+        progress(0.0, "slice 0")
+        first.wait(10)
+        for number in range(1, 301):
+            progress(number / 300, f"slice {number}")
+
+    with qtbot.waitSignal(worker.finished):
+        worker.submit(job)
+    assert heard[0] == (0.0, "slice 0")
+    assert heard[-1] == (1.0, "slice 300")
+    assert len(heard) < 30
 
 
 def test_errors_and_progress_are_reported(qtbot, worker):

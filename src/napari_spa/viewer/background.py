@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Job = Callable[["JobHandle"], Any]
 
 _logger = logging.getLogger(__name__)
+_REPORT_MS = 50  # between two reports that are shown; a bar drawn more often stalls the window
 
 
 def later(owner: QObject, action: Callable[[], object], pause: int = 0) -> QTimer:
@@ -53,7 +54,7 @@ class JobHandle:
     def __call__(self, share: float, message: str) -> None:
         """Say how far the job is; raise ``Cancelled`` when it is not wanted any more."""
         self.check()
-        self._worker.advanced.emit(self, share, message)
+        self._worker.advance(self, share, message)
 
     def report(self, value: object) -> None:
         """Give something on the way; heard in the main thread while the job is wanted."""
@@ -87,7 +88,7 @@ class Worker(QObject):
     _ended = Signal(object, object, object)
     _found = Signal(object, object)  # by work ahead
     gave = Signal(object, object)  # from a job's handle, in its thread
-    advanced = Signal(object, float, str)
+    _advanced = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -95,13 +96,15 @@ class Worker(QObject):
         self._idle = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-idle")
         self._job: JobHandle | None = None  # the one that counts
         self._ahead: set[JobHandle] = set()  # those that no one waits for
-        self._advance: tuple[JobHandle, float, str] | None = None  # the latest, while one is heard
+        self._advance: tuple[JobHandle, float, str] | None = None  # the latest that is not heard
+        self._guard, self._hearing = threading.Lock(), False
+        self._rest = later(self, self._hear, _REPORT_MS)
         self._closed = threading.Event()
         # Emitted in the worker thread, so Qt queues them into this object's thread.
         self._ended.connect(self._on_ended)
         self._found.connect(self._on_found)
         self.gave.connect(self._on_gave)
-        self.advanced.connect(self._on_advanced)
+        self._advanced.connect(self._hear)
 
     @property
     def busy(self) -> bool:
@@ -111,6 +114,13 @@ class Worker(QObject):
     def waits_for(self, job: JobHandle) -> bool:
         """Tell whether a job counts: the latest one, or idle work that no job came after."""
         return job is self._job or job in self._ahead
+
+    def advance(self, job: JobHandle, share: float, message: str) -> None:
+        """Say from a job's thread how far it is; of reports that come fast the latest is heard."""
+        with self._guard:
+            waits, self._advance = self._advance is not None, (job, share, message)
+        if not waits:
+            self._advanced.emit()
 
     def submit(
         self,
@@ -199,6 +209,7 @@ class Worker(QObject):
         if handle is not self._job:
             _let_go(handle, result)
             return
+        self._hear(last=True)
         self._job = None
         self._say_busy()
         if error is None:
@@ -222,18 +233,20 @@ class Worker(QObject):
         if handle is self._job:
             handle.on_value(value)
 
-    def _on_advanced(self, handle: JobHandle, share: float, message: str) -> None:
-        before, self._advance = self._advance, (handle, share, message)
-        if before is not None:
-            return  # heard once the one before is: its bar lets the window live, and us come here
+    def _hear(self, *, last: bool = False) -> None:
+        # What is shown may let the window live, and us come here.
+        if not last and (self._hearing or self._rest.isActive()):
+            return  # heard after that
+        with self._guard:
+            advance, self._advance = self._advance, None
+        if advance is None or advance[0] is not self._job:
+            return
+        self._hearing = True
         try:
-            heard = None
-            while heard != self._advance:
-                handle, share, message = heard = self._advance
-                if handle is self._job:
-                    self.progressed.emit(share, message)
+            self.progressed.emit(*advance[1:])
         finally:
-            self._advance = None
+            self._hearing = False
+            self._rest.start()
 
     def _say_busy(self) -> None:
         if not self._closed.is_set():
