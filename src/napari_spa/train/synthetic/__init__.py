@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.train.synthetic.kinds import cells, coins, disc, folded, lesion, nuclei, tissue
-from napari_spa.train.synthetic.looks import PALETTES, compose, degrade, perceivable
+from napari_spa.train.synthetic.looks import LOOKS, compose, degrade, draw_palette, perceivable
 from napari_spa.train.synthetic.scene import Stage, Target, blur, noise
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _KINDS = {
 }
 
 KINDS: tuple[str, ...] = tuple(_KINDS)  # what a sample shows
-LOOKS: tuple[str, ...] = tuple(PALETTES)  # how a sample is imaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def generate(
     kind, look = _choose(rng, kind, look)
     stage = _stage(rng, size, kind)
     target = _KINDS[kind].scene(stage)
-    palette = PALETTES[look](rng)
+    palette = draw_palette(rng, look)
     least = float(rng.uniform(0.06, 0.16))
     canvas = perceivable(compose(stage.layers, palette, size), target, least)
     contrast = max(least, float(palette.shade.max()))
@@ -157,17 +156,6 @@ def random_panel(rng: np.random.Generator) -> list[RaterStyle]:
     ]
 
 
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the largest connected part, shape (size, size)."""
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    areas = np.bincount(parts.ravel())
-    areas[0] = 0
-    kept: NDArray[np.bool_] = parts == areas.argmax()
-    return kept
-
-
 def rater_mask(rng: np.random.Generator, target: Target, style: RaterStyle) -> NDArray[np.bool_]:
     """Outline a target in a style: bool, never empty, always over some of the target's core."""
     radius, size = target.radius, target.sdf.shape[0]
@@ -177,17 +165,18 @@ def rater_mask(rng: np.random.Generator, target: Target, style: RaterStyle) -> N
     level = max(level, 0.5 * float(target.sdf.min()))
     distance = target.sdf
     if style.smoothness > 0.1:
-        share = float((distance < np.float32(level)).mean())
+        share = float((distance < level).mean())
         distance = blur(distance, 0.25 * style.smoothness * radius)
         level = float(np.quantile(distance[::2, ::2], min(share, 0.98), method="nearest"))
-    wobble = noise(rng, size, max(4.0, 0.7 * radius)) * np.float32(0.7 * style.jitter * radius)
-    mask: NDArray[np.bool_] = distance + wobble < np.float32(level)
-    mask = _largest(mask)
+    wobble = 0.7 * style.jitter * radius * noise(rng, size, max(4.0, 0.7 * radius))
+    parts = ndimage.label(distance + wobble < level)[0]
+    areas = np.bincount(parts[parts > 0], minlength=1)
+    mask: NDArray[np.bool_] = (parts > 0) & (parts == areas.argmax())
     if target.satellites is not None and style.keeps_satellites:
-        mask |= target.satellites < np.float32(0.3 * style.offset * radius)
+        mask |= target.satellites < 0.3 * style.offset * radius
     if target.holes is not None and not style.fills_holes:
-        mask &= target.holes > np.float32(0.2 * style.offset * radius)
-    core = target.sdf < np.float32(0.0)
+        mask &= target.holes > 0.2 * style.offset * radius
+    core = target.sdf < 0
     if not core.any():
         core = target.sdf <= target.sdf.min()
     if (mask & core).sum() < 0.12 * core.sum():
