@@ -98,6 +98,7 @@ def test_an_estimate_measures_one_image_and_writes_nothing(tmp_path):
     assert (found.images, found.to_do, found.kept, found.objects) == (9, 9, 0, 9)
     assert found.seconds >= 0.6
     assert found.disk == 9 * 40_000
+    assert found.measured_on == found.measured
     run_batch(replace(plan, tasks=plan.tasks[:4]), tools=TOOLS)
     (plan.out / "8.png.tif").write_bytes(b"by hand")
     found = estimate(plan, tools=TOOLS)
@@ -145,6 +146,7 @@ def test_an_estimate_of_a_stack_does_two_planes_of_its_middle(tmp_path, monkeypa
     assert [[index[0] for index in planes] for planes in done] == [[149], [149], [149, 150]]
     assert found.seconds == 2 * (7 + 3 * 300)
     assert found.objects == 2 * 2 * 300
+    assert found.measured_on == "2 of the 300 planes of b.tif"
 
 
 def test_an_estimate_of_what_fails_says_so(tmp_path):

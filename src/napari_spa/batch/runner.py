@@ -54,6 +54,16 @@ class Estimate:
     disk: int  # bytes that the results will take
     measured: str  # the image that was done for the estimate; empty without one
     problem: str = ""  # why it could not be done, in a sentence
+    planes: int = 1  # of that image, if two of them stood for all
+
+    @property
+    def measured_on(self) -> str:
+        """What was done for the estimate, in words."""
+        return (
+            f"2 of the {self.planes} planes of {self.measured}"
+            if self.planes > 1
+            else self.measured
+        )
 
 
 def estimate(
@@ -94,6 +104,7 @@ class _Measured:
     seconds: float
     disk: float  # bytes
     objects: float  # on all of its planes
+    planes: int = 1  # of which two were done; 1 if the whole image was
 
     @property
     def digests(self) -> frozenset[str]:
@@ -121,6 +132,7 @@ def _measure_stack(job: Job, task: BatchTask, planes: int) -> _Measured:
         one.seconds + more * max(0.0, two.seconds - one.seconds),
         one.disk + more * max(0.0, two.disk - one.disk),
         two.objects * planes / 2,
+        planes,
     )
 
 
@@ -154,6 +166,7 @@ def _scaled(
         disk=round(measured.disk * times),
         measured=result.name,
         problem=result.problem,
+        planes=measured.planes,
     )
 
 

@@ -186,7 +186,7 @@ def _show_estimate(found: Estimate, workers: int) -> None:
     if math.isfinite(found.seconds):
         echo(
             f"about {in_words(found.seconds)} with {counted(workers, 'worker')} and "
-            f"{_size(found.disk)} on disk, measured on {found.measured}"
+            f"{_size(found.disk)} on disk, measured on {found.measured_on}"
         )
 
 

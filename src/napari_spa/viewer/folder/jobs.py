@@ -85,7 +85,7 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
 def effort_words(order: BatchRequest, progress: Progress) -> str:
     """Say what a batch would take: how many images and objects, how long, how much disk.
 
-    One image is done to find out, in a folder that goes again.
+    One image, or two planes of a stack, is done to find out, in a folder that goes again.
     """
     words: str = run_in_subprocess(
         _effort, order, on_value=lambda value: None, progress=progress, patience=0.0
@@ -117,7 +117,7 @@ def _in_words(found: Estimate, source: Path) -> str:
         time = f"about {minutes / 60:.1f} hours"
     objects = counted(found.objects, "object")
     size = max(found.disk / 1e6, 0.1)
-    return f"{images}, about {objects}, {time}, {size:.1f} MB."
+    return f"{images}, about {objects}, {time}, {size:.1f} MB (measured on {found.measured_on})."
 
 
 def do_batch(
