@@ -250,6 +250,49 @@ def test_of_reports_that_come_fast_a_few_are_shown_and_the_last_one_always(qtbot
     assert len(heard) < 30
 
 
+def test_a_dropped_job_does_not_silence_the_current_one(qtbot, worker):
+    heard, handles, gates = [], [], [threading.Event(), threading.Event()]
+    worker.progressed.connect(lambda share, message: heard.append(message))
+
+    def job(handle):
+        handles.append(handle)
+        gates[len(handles) - 1].wait(10)
+
+    worker.submit(job)
+    qtbot.waitUntil(lambda: len(handles) == 1)
+    worker.submit(job)
+    gates[0].set()
+    qtbot.waitUntil(lambda: len(handles) == 2)
+    old, current = handles
+    worker.advance(current, 0.1, "shown at once")
+    worker.advance(current, 0.5, "waits for its turn")
+    worker.advance(old, 0.9, "of what was dropped")
+    qtbot.waitUntil(lambda: len(heard) == 2)
+    assert heard == ["shown at once", "waits for its turn"]
+    gates[1].set()
+
+
+def test_what_is_begun_while_the_last_report_is_shown_is_done(qtbot, worker):
+    """A bar lets the window live as it is drawn: a click may arrive there."""
+    first, found = threading.Event(), []
+
+    def bar(share, message):
+        first.set()
+        if message == "last":
+            worker.submit(lambda _: "the click's", found.append)
+
+    def job(progress):
+        progress(0.0, "first")
+        first.wait(10)
+        progress(1.0, "last")
+        return "the job's"
+
+    worker.progressed.connect(bar)
+    worker.submit(job, found.append)
+    qtbot.waitUntil(lambda: bool(found))
+    assert found == ["the click's"]
+
+
 def test_errors_and_progress_are_reported(qtbot, worker):
     def job(progress):
         progress(0.25, "a quarter")

@@ -117,6 +117,8 @@ class Worker(QObject):
 
     def advance(self, job: JobHandle, share: float, message: str) -> None:
         """Say from a job's thread how far it is; of reports that come fast the latest is heard."""
+        if job is not self._job:
+            return
         with self._guard:
             waits, self._advance = self._advance is not None, (job, share, message)
         if not waits:
@@ -206,10 +208,11 @@ class Worker(QObject):
             self._ended.emit(handle, result, error)
 
     def _on_ended(self, handle: JobHandle, result: object, error: BaseException | None) -> None:
-        if handle is not self._job:
+        if handle is self._job:
+            self._hear(last=True)
+        if handle is not self._job:  # which may have been dropped while that was shown
             _let_go(handle, result)
             return
-        self._hear(last=True)
         self._job = None
         self._say_busy()
         if error is None:
@@ -235,7 +238,7 @@ class Worker(QObject):
 
     def _hear(self, *, last: bool = False) -> None:
         # What is shown may let the window live, and us come here.
-        if not last and (self._hearing or self._rest.isActive()):
+        if self._hearing or (self._rest.isActive() and not last):
             return  # heard after that
         with self._guard:
             advance, self._advance = self._advance, None

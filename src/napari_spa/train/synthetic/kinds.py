@@ -13,6 +13,7 @@ from napari_spa.train.synthetic.scene import (
     Place,
     Stage,
     Target,
+    as_column,
     clutter,
     ellipse,
     polygon,
@@ -145,7 +146,7 @@ def _packed(stage: Stage) -> Target:
     squared = np.asarray(distance, np.float32) ** 2
     # A bisector between two seeds is a straight line: differences of squares are exact there.
     edge = (squared[..., 1] - squared[..., 0]) / (2 * spacing)
-    own = ((yx - seeds[0][:, None, None]) ** 2).sum(axis=0)
+    own = ((yx - as_column(stage.centre)) ** 2).sum(axis=0)
     rival = np.where(which[..., 0] == 0, squared[..., 1], squared[..., 0])
     width = stage.uniform(0.8, 0.06 * radius + 1.6)
     target = Target(renormalise((own - rival) / (2 * spacing)) + width, radius, 1.5 * width)
@@ -183,7 +184,7 @@ def disc(stage: Stage) -> Target:
         stage.add(stage.uniform(0.4, 1.0) * edge, "object", skin)
     elif stage.chance(0.6):
         # The nasal rim is pink, near the background's colour, under the vessels' trunk.
-        dy, dx = stage.grid() - np.array(stage.centre, np.float32)[:, None, None]
+        dy, dx = stage.grid() - as_column(stage.centre)
         along = dy * np.sin(temporal) + dx * np.cos(temporal) - stage.uniform(-0.6, 0.2) * radius
         rim = stage.uniform(0.25, 0.7) + np.clip(along / (0.6 * radius), 0, 1)
         stage.add(np.minimum(rim, 1) * edge, "object", skin)

@@ -196,9 +196,8 @@ def _grainy(rng: np.random.Generator, image: Field, contrast: float) -> Field:
         sigma = rng.uniform(0.5, 1.4)
         grain = 3 * sigma * blur(grain, sigma)
     strength = min(0.16, contrast * np.exp(rng.uniform(np.log(0.02), np.log(0.7))))
-    power = rng.choice(
-        [0, 0.5, 1], p=[0.6, 0.25, 0.15]
-    )  # of the grey value, as shot noise, speckle
+    # Of the grey value: none, as in shot noise, as in speckle.
+    power = rng.choice([0, 0.5, 1], p=[0.6, 0.25, 0.15])
     noisy: Field = image + 1.5**power * strength * grain * np.clip(image, 0.02, 1) ** power
     return noisy
 

@@ -46,14 +46,14 @@ def ramp(plane: Field, low: float, high: float) -> Field:
     return step
 
 
-def _column(place: Place) -> Field:
+def as_column(place: Place) -> Field:
     """Make a place fit coordinates, shape (2, 1, 1)."""
     return np.array(place, np.float32)[:, None, None]
 
 
 def ellipse(yx: Field, centre: Place, axes: tuple[float, float], angle: float = 0.0) -> Field:
     """Signed distance to an ellipse (first order), of coordinates of shape (2, rows, columns)."""
-    (dy, dx), turn = yx - _column(centre), (cos(angle), sin(angle))
+    (dy, dx), turn = yx - as_column(centre), (cos(angle), sin(angle))
     u, v = (dx * turn[0] + dy * turn[1]) / axes[0], (dy * turn[0] - dx * turn[1]) / axes[1]
     level = np.hypot(u, v) + 1e-4
     slope = np.hypot(u / axes[0], v / axes[1]) + 1e-4 / min(axes)
@@ -65,7 +65,7 @@ def ellipse(yx: Field, centre: Place, axes: tuple[float, float], angle: float = 
 
 def polygon(yx: Field, centre: Place, radius: float, sides: int, angle: float) -> Field:
     """Signed distance to a regular polygon (exact at its sides)."""
-    dy, dx = yx - _column(centre)
+    dy, dx = yx - as_column(centre)
     turns = angle + 2 * pi * np.arange(sides) / sides
     distance: Field = np.max([dx * cos(a) + dy * sin(a) - radius for a in turns], axis=0)
     return distance
