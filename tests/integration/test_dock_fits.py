@@ -90,12 +90,16 @@ def test_nothing_is_cut_off_in_a_font_twice_as_large(make_napari_viewer, qtbot):
         parts = dock.parts
         for page in map(parts.tabs.widget, range(parts.tabs.count())):
             assert page.width() >= page.widget().minimumSizeHint().width()
-        for label, text in (
-            (parts.figures, "Round 1 · 30,859 px · Dice about 0.85 expected: likely right"),
-            (parts.status, HINT_CHOOSE),
-        ):
-            label.setText(text)
-            assert QLabel.heightForWidth(label, label.width()) <= label.height()
+        for width in (390, 406, 430, 460, 507, 560):
+            dock.setFixedWidth(width)
+            qtbot.waitUntil(lambda: parts.width() == dock.width())
+            qtbot.wait(20)
+            for label, text in (
+                (parts.figures, "Round 1 · 30,859 px · Dice about 0.85 expected: likely right"),
+                (parts.status, HINT_CHOOSE),
+            ):
+                label.setText(text)
+                assert QLabel.heightForWidth(label, label.width()) <= label.height(), width
     finally:
         appearance.font_size = before
         dock.release()

@@ -109,7 +109,6 @@ _TIPS = {
 
 REFINE, OBJECTS, STACK, OPTIONS = range(4)
 _LONGEST_FIGURES = "Round 10 · 8,888,888 px · Dice about 0.85 expected: likely right"
-_WRAPPED = int(Qt.TextFlag.TextWordWrap)
 _SCROLL_BAR = 18  # its width at least, in pixels
 _PAGE_MARGINS, _PAGE_GAP = (2, 4, 2, 2), 4  # left, top, right, bottom; between parts; in pixels
 
@@ -310,7 +309,8 @@ class RefinePanel(QWidget):
                 page.setMinimumWidth(content.minimumSizeHint().width() + _SCROLL_BAR)
         self._fit_name()
         height = self._height(self.figures, _LONGEST_FIGURES, 2)
-        self.now.setFixedHeight(max(height, self.cancel.sizeHint().height()))
+        height = max(height, self.cancel.sizeHint().height()) + 2 * self.now.frameWidth()
+        self.now.setFixedHeight(height)
         self.status.setFixedHeight(self._height(self.status, HINT_CHOOSE, 3))
         left, top, right, bottom = _PAGE_MARGINS
         width = self._room.width() - left - right
@@ -330,11 +330,13 @@ class RefinePanel(QWidget):
 
     def _height(self, label: QLabel, text: str, lines: int) -> int:
         """Return how high a label as wide as all of this is for a text, and for so many lines."""
-        metrics = label.fontMetrics()
-        line = metrics.lineSpacing() + 1
-        width = max(1, self.width() - 2 * line)
-        box = metrics.boundingRect(0, 0, width, 9999, _WRAPPED, text)
-        return max(lines * line, box.height()) + line // 2  # which napari's style keeps free
+        line = label.fontMetrics().lineSpacing() + 1
+        said = label.text()
+        # The label itself knows what its style keeps free.
+        QLabel.setText(label, text)
+        needed = QLabel.heightForWidth(label, max(1, self.width() - line))
+        QLabel.setText(label, said)
+        return max(lines * line + line // 2, needed)
 
     def _model_and_profile(self) -> QWidget:
         part = QWidget()
