@@ -89,6 +89,7 @@ def play(session, acts):
 @example(acts=[("box", (1, 0), (1, 0)), ("click", (0, 0), 1), ("box", (1, 0), (1, 0))])
 @example(acts=[("click", (10, 80), 1), ("resize", -1.0, None), ("click", (30, 41), 0)])
 @example(acts=[("box", (20, 30), (50, 60)), ("resize", 1.0, None)])
+@example(acts=[("stroke", [(0, 33), (30, 1)], 0), ("stroke", [(0, 0), (12, 35)], 1)])
 @given(acts=ACTIONS)
 def test_prompts_are_obeyed(kind, acts):
     session = RefinementSession(MODELS[kind], config=EngineConfig(samples=8))

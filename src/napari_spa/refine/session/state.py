@@ -304,11 +304,14 @@ def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
             kept = ~labels | _held(box, places)
             places, labels = places[kept], labels[kept]
         fresh: list[tuple[NDArray[np.int64], bool]] = []
-        if decision.act != "pick":  # their points are the engine's, not the user's
+        drawn = prompts.strokes[strokes:]
+        # Points of a pick are the engine's, and so are those along a stroke, which may lie beside
+        # its pixels; without the stroke, as in old logs, they are all that is known of it.
+        if decision.act != "pick" and not drawn:
             for c in prompts.clicks[clicks:]:
                 pixel = math.floor(c.row + 0.5), math.floor(c.column + 0.5)
                 fresh.append((np.array([pixel], dtype=np.int64), c.label == 1))
-            fresh += [(stroke_pixels(s), s.label == 1) for s in prompts.strokes[strokes:]]
+        fresh += [(stroke_pixels(s), s.label == 1) for s in drawn]
         clicks, strokes = len(prompts.clicks), len(prompts.strokes)
         for pixels, label in fresh:
             places = np.concatenate([places, pixels])
