@@ -123,6 +123,40 @@ def test_a_job_ends_when_it_is_not_wanted(job, tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.timeout(60)
+def test_a_job_that_is_dropped_is_not_waited_for_long_nor_are_its_children(tmp_path):
+    """A window that closes has no minute to give, whatever the patience of one who cancels."""
+    begun, child = tmp_path / "begun", tmp_path / "child"
+
+    def progress(share, message):
+        if begun.exists():
+            raise Cancelled("stop.")
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        run_in_subprocess(
+            deaf_with_a_child,
+            begun,
+            child,
+            on_value=silent,
+            progress=progress,
+            dropped=lambda: True,
+        )
+    assert time.monotonic() - started < 20  # and not a minute
+    number = int(child.read_text())
+    end = time.monotonic() + 10
+    while _lives(number) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _lives(number)
+
+
+def _lives(number):
+    try:
+        return "Z" not in Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
 class SlowToRead:
     """As a job whose libraries take long to import."""
 
@@ -229,3 +263,13 @@ def deaf(begun, ended, on_value, progress):
     begun.touch()
     time.sleep(600)
     ended.touch()
+
+
+def deaf_with_a_child(begun, child, on_value, progress):
+    number = os.fork()
+    if not number:
+        time.sleep(600)
+        os._exit(0)
+    child.write_text(str(number))
+    begun.touch()
+    time.sleep(600)

@@ -60,9 +60,14 @@ class JobHandle:
         """Give something on the way; heard in the main thread while the job is wanted."""
         self._worker.gave.emit(self, value)
 
+    @property
+    def dropped(self) -> bool:
+        """Whether no one waits for the job: another came, or the window goes."""
+        return not self._worker.waits_for(self)
+
     def check(self) -> None:
         """Raise ``Cancelled`` when the job is not wanted any more."""
-        if self.stopping or not self._worker.waits_for(self):
+        if self.stopping or self.dropped:
             raise Cancelled("the work was stopped.")
 
 

@@ -5,7 +5,8 @@
     run_in_subprocess (a thread of the dock)            serve (the new process)
       job, arguments ─────────────── stdin ────► runs the job
       on_value, progress, result ◄── stdout ──── what it reports
-      Cancelled: closes stdin ──────────────────► the job is interrupted, as by Ctrl+C
+      Cancelled: closes stdin ──────────────────► the job is interrupted, as by Ctrl+C, and
+                                                  killed with its children if that takes long
 
 The process ends with the dock's: its stdin is closed then, too.  It is not started as
 :mod:`multiprocessing` does, which would run a user's script again.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _LOOK_SECONDS, _GRACE_SECONDS = 0.1, 2.0
+_CLOSING_SECONDS = 3.0  # for a job to end when the window goes
 _SERVE = "from napari_spa.viewer.subprocess_job import serve; serve()"
 
 
@@ -45,8 +47,12 @@ def run_in_subprocess(
     on_value: Callable[[Any], None],
     progress: Progress,
     patience: float = 60.0,
+    dropped: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Run a job in a new process and wait for its result; for a background thread."""
+    """Run a job in a new process and wait for its result; for a background thread.
+
+    Once it is not wanted it has so many seconds of patience to end, and fewer when it is dropped.
+    """
     with tempfile.TemporaryDirectory(prefix="napari-spa-") as scratch:
         # -P: the current folder may hold a stranger's numpy.py, and is none of our modules.
         # What a process leaves that is ended goes with the folder.
@@ -59,7 +65,7 @@ def run_in_subprocess(
             start_new_session=True,  # its own children end with it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
         )
-        return _talk(process, (job, arguments), on_value, progress, patience)
+        return _talk(process, (job, arguments), on_value, progress, patience, dropped)
 
 
 def _talk(
@@ -68,6 +74,7 @@ def _talk(
     on_value: Callable[[Any], None],
     progress: Progress,
     patience: float,
+    dropped: Callable[[], bool],
 ) -> Any:
     """Give a process its job, and hear it until it ends."""
     stdin, stdout = process.stdin, process.stdout
@@ -87,18 +94,36 @@ def _talk(
             stdin.close()
         if not begun.wait(_LOOK_SECONDS):
             process.kill()  # it still imports, for seconds, and cannot be interrupted
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        if not _ends(process, patience, dropped):
+            _kill(process)
             process.wait()
         listener.join(_GRACE_SECONDS)
-        if listener.is_alive() and os.name == "posix":  # a child of its holds the other end
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if listener.is_alive():  # a child of its holds the other end
+            _kill(process)
             listener.join(_GRACE_SECONDS)
         if not listener.is_alive():
             stdout.close()
+
+
+def _ends(process: subprocess.Popen[bytes], patience: float, dropped: Callable[[], bool]) -> bool:
+    """Wait for a process that was asked to end, and tell whether it did."""
+    begun = time.monotonic()
+    while process.poll() is None:
+        waited = time.monotonic() - begun
+        if waited > (min(patience, _CLOSING_SECONDS) if dropped() else patience):
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and, where the system knows them, its children."""
+    with suppress(OSError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 def _answer(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_spa.io.export import ExportRequest
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.background import JobHandle
 
 
 def do_export(project: Project, request: ExportRequest, progress: Progress) -> str:
@@ -120,14 +121,16 @@ def _in_words(found: Estimate, source: Path) -> str:
     return f"{images}, about {objects}, {time}, {size:.1f} MB (measured on {found.measured_on})."
 
 
-def do_batch(
-    order: BatchRequest, on_result: Callable[[ImageResult], None], progress: Progress
-) -> BatchReport:
-    """Run a batch in processes of its own."""
-    if order.workers == 1:
-        report: BatchReport = run_in_subprocess(_run, order, on_value=on_result, progress=progress)
-        return report
-    return _run(order, on_result, progress)  # its workers are processes already
+def do_batch(order: BatchRequest, handle: JobHandle) -> BatchReport:
+    """Run a batch in a process of its own, whatever its workers: no window waits long for it."""
+    report: BatchReport = run_in_subprocess(
+        _run,
+        order,
+        on_value=handle.report,
+        progress=handle,
+        dropped=lambda: handle.dropped,
+    )
+    return report
 
 
 def _run(

@@ -302,7 +302,7 @@ class FolderJobs(QObject):
         if order is None or self.busy:
             return
         controller.reserve(order.names)
-        self._run("Batch", lambda handle: do_batch(order, handle.report, handle), self._batch_done)
+        self._run("Batch", partial(do_batch, order), self._batch_done)
 
     def _on_result(self, result: Any) -> None:
         self._controller.take_result(result)
