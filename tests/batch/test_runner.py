@@ -376,10 +376,13 @@ def test_holding_gives_the_folder_back_after_a_fault(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_time_and_space_are_told_by_size_not_by_number(tmp_path):
-    """A stack is as much work as its planes, and the bar does not stand still for it."""
-    sizes = {"a.png": 1_000, "b.png": 1_000, "c.tif": 8_000}
-    plan = make_folder(tmp_path, {name: "blob 1".ljust(size) for name, size in sizes.items()})
+def test_time_and_space_are_told_by_the_objects_that_were_clicked(tmp_path):
+    """Whatever the images take on disk; and the bar does not stand still for a full one."""
+    contents = {"a.png": "blob 1".ljust(90_000), "b.png": "blob 1", "c.tif": "blob 1"}
+    plan = make_folder(tmp_path, contents)
+    tasks = list(plan.tasks)
+    tasks[2] = replace(tasks[2], prompts=tasks[2].prompts * 8)
+    plan = replace(plan, tasks=tuple(tasks))
     one = estimate(replace(plan, tasks=plan.tasks[:1]), tools=TOOLS)
     assert estimate(plan, tools=TOOLS).disk == pytest.approx(10 * one.disk, rel=0.05)
     shares = []

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
@@ -147,6 +148,30 @@ def test_an_estimate_of_a_stack_does_two_planes_of_its_middle(tmp_path, monkeypa
     assert found.seconds == 2 * (7 + 3 * 300)
     assert found.objects == 2 * 2 * 300
     assert found.measured_on == "2 of the 300 planes of b.tif"
+
+
+def test_an_estimate_counts_planes_whatever_they_take_on_disk(tmp_path, monkeypatch):
+    """A photograph of half a megabyte is one plane, a stack of some kilobytes is fifty."""
+    names = ("a.png", "b.tif", "c.png", "d.tif")
+    plan = make_folder(tmp_path, dict.fromkeys(names, ""), source="auto")
+    plan = replace(plan, tasks=tuple(replace(task, prompts=()) for task in plan.tasks))
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    for task in plan.tasks:
+        if task.path.suffix == ".png":
+            iio.imwrite(task.path, noise)
+        else:
+            shape = (50, 8, 8) if task.name == "d.tif" else (8, 8)
+            tifffile.imwrite(task.path, np.zeros(shape, np.uint8), photometric="minisblack")
+    now = [0.0]
+
+    def segment(task, recipe, engine, out):
+        now[0] += 10
+        return ImageResult(task.name, "done", (ObjectResult(1, (), 9, 0.1),))
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    found = estimate(plan, tools=replace(TOOLS, segment=segment))
+    assert found.seconds == (3 + 50) * 10
+    assert found.objects == 3 + 50
 
 
 def test_an_estimate_of_what_fails_says_so(tmp_path):

@@ -27,6 +27,7 @@ from napari_spa.batch.worker import Assignment, Finished, Job, Tools, load_engin
 from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import explained, file_sha256
+from napari_spa.io.images import PICTURE_SUFFIXES
 from napari_spa.io.projects.paths import log_path
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.log.replay import has_changed, say_changed
@@ -137,6 +138,8 @@ def _measure_stack(job: Job, task: BatchTask, planes: int) -> _Measured:
 
 
 def _count_planes(task: BatchTask) -> int:
+    if task.path.suffix.lower() in PICTURE_SUFFIXES:  # of one plane, and slow to open
+        return 1
     try:
         return math.prod(OpenedImage.open(task).shape[:-2])
     except SpaError:
@@ -152,8 +155,8 @@ def _scaled(
 ) -> Estimate:
     result = measured.result
     asked = sum(len(task.prompts) for task in to_do)
-    sizes = sizes_of(to_do)
-    times = sum(sizes.values()) / sizes[result.name]  # how many such images it is like
+    work = work_of(to_do)
+    times = sum(work.values()) / work[result.name]  # how many such images it is like
     objects = asked or round(times * measured.objects)
     failed = result.outcome == "failed"
     whole = float("nan") if failed else measured.seconds * times / min(workers, len(to_do))
@@ -171,23 +174,20 @@ def _scaled(
 
 
 def _of_middle_size(tasks: Sequence[BatchTask]) -> BatchTask:
-    """Return the image with the median size on disk, prompts and all."""
-    sizes = sizes_of(tasks)
-    return sorted(tasks, key=lambda task: (len(task.prompts), sizes[task.name]))[len(tasks) // 2]
+    """Return the image of median work, and of those alike the one of median size on disk."""
+    work = work_of(tasks)
 
-
-def sizes_of(tasks: Sequence[BatchTask]) -> dict[str, float]:
-    """Return how much work each image is, in bytes on disk: a stack is as many as its planes.
-
-    One whose size is not known, such as a folder, counts as the mean of the others.
-    """
-    known: dict[str, float] = {}
-    for task in tasks:
+    def size(task: BatchTask) -> tuple[int, int]:
         with suppress(OSError):
-            if task.path.is_file():
-                known[task.name] = float(max(1, task.path.stat().st_size))
-    mean = sum(known.values()) / len(known) if known else 1.0
-    return {task.name: known.get(task.name, mean) for task in tasks}
+            return work[task.name], task.path.stat().st_size
+        return work[task.name], 0
+
+    return sorted(tasks, key=size)[len(tasks) // 2]
+
+
+def work_of(tasks: Sequence[BatchTask]) -> dict[str, int]:
+    """Return how much work each image is: its clicked objects, or else its planes."""
+    return {task.name: len(task.prompts) or _count_planes(task) for task in tasks}
 
 
 _WRITE_SECONDS = 3.0
@@ -226,8 +226,8 @@ class BatchProgress:
     ) -> None:
         self._folder, self._manifest, self._found = folder, manifest, found
         self._total, self._on_result, self._progress = len(tasks), on_result, progress
-        self._sizes = sizes_of([task for task in tasks if task.name in found.to_do])
-        self._whole, self._size = sum(self._sizes.values()), 0.0
+        self._work = work_of([task for task in tasks if task.name in found.to_do])
+        self._whole, self._worked = sum(self._work.values()), 0
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._partly: list[str] = []  # images of which not all was opened, a sentence each
@@ -253,7 +253,7 @@ class BatchProgress:
     def _take(self, finished: Finished) -> None:
         result = finished.result
         self._count += 1
-        self._size += self._sizes.get(result.name, 0.0)
+        self._worked += self._work.get(result.name, 0)
         if finished.kept:
             self._kept.append(result.name)
             return
@@ -281,11 +281,11 @@ class BatchProgress:
         message = f"{before + now} of {self._total} images"
         seconds = time.monotonic() - self._begun
         if now and now < to_do:
-            left = seconds / self._size * (self._whole - self._size)
+            left = seconds / self._worked * (self._whole - self._worked)
             message += f", about {in_words(left)} left"
         elif now < to_do:
             message += ", time not known yet"
-        done = self._size / self._whole if self._whole and now < to_do else float(now >= to_do)
+        done = self._worked / self._whole if self._whole and now < to_do else float(now >= to_do)
         return (before + to_do * done) / max(self._total, 1), message
 
     def report(self, seconds: float) -> BatchReport:

@@ -1,5 +1,6 @@
 """Images of every readable format, opened plane by plane, and labels read and written."""
 
+from napari_spa.io.images.arrays import PICTURE_SUFFIXES
 from napari_spa.io.images.labels import label_dtype, read_label_stack, write_labels, write_picture
 from napari_spa.io.images.layout import ImageFile, ImageInfo
 from napari_spa.io.images.open import (
@@ -13,6 +14,7 @@ from napari_spa.io.images.open import (
 )
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "ImageEntry",
     "ImageFile",
     "ImageInfo",
