@@ -558,6 +558,27 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     assert [c.name for c in read_classes(dock.controller.out / "classes.json")] == ["nucleus"]
 
 
+def test_a_batch_behind_the_tools_says_in_its_tab_how_far_it_is(narrow, qtbot, monkeypatch):
+    from napari_spa.widgets.folder import dock as module
+
+    told = []
+    monkeypatch.setattr(module, "show_info", told.append)
+    dock, refine_dock = narrow
+    holder = dock.parent()
+    dock.jobs.running.emit("Batch: 1 of 4 images", 0.25)
+    assert holder.windowTitle() == "SPA Folder (napari-spa) · 25%"
+    dock.jobs.status_message.emit("In sight.")
+    refine_dock.places.bring_forward()
+    until(qtbot, lambda: dock.visibleRegion().isEmpty())
+    dock.jobs.running.emit("Batch: 2 of 4 images", 0.5)
+    assert holder.windowTitle() == "SPA Folder (napari-spa) · 50%"
+    dock.jobs.running.emit("", 0.0)
+    assert holder.windowTitle() == "SPA Folder (napari-spa)"
+    dock.jobs.status_message.emit("The batch ended: 4 done.")
+    assert told == ["The batch ended: 4 done."]
+    assert dock.parts.status.text() == told[0]
+
+
 def test_opening_the_dock_imports_no_torch():
     import subprocess
     import sys

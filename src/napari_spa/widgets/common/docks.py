@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QWidget
 
@@ -52,7 +54,8 @@ class MainWindowCloseFilter(QObject):
 _WIDTH, _TAB_WIDTH, _POLISHED_MS = 330, 400, 100
 _LAYOUTS = 3
 """So often the docks are widened: before and after Qt has laid both of them out."""
-_OURS = "napari-spa dock"
+_OURS: WeakSet[QWidget] = WeakSet()  # the open docks of all windows
+_NOTE = " · "
 _WIDE = 1500
 """Width of a window in pixels from which there is room for two docks beside each other."""
 _LETTER = 8
@@ -76,7 +79,7 @@ class DockLayout(QObject):
         self._watch_due = later(self, self._watch)
         self._watch_due.start()
         self._front_due = later(self, self.bring_forward)
-        widget.setProperty(_OURS, True)
+        _OURS.add(widget)
         self._join_due = later(self, self._join)
         self._join_due.start()  # once napari has put it into a dock
         self._other: QDockWidget | None = None
@@ -113,6 +116,19 @@ class DockLayout(QObject):
             return False
         return other in window.tabifiedDockWidgets(ours) and _is_behind(ours)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the dock cannot be seen: it is hidden, or another's tab is in front of it."""
+        dock = self._dock()
+        return dock is not None and (dock.isHidden() or _is_behind(dock))
+
+    def note(self, words: str) -> None:
+        """Say something in the dock's title, which is its tab's too; no words take it back."""
+        dock = self._dock()
+        if dock is not None:
+            name = dock.windowTitle().partition(_NOTE)[0]
+            dock.setWindowTitle(f"{name}{_NOTE}{words}" if words else name)
+
     def stay(self) -> None:
         """Leave ours where it is: someone has found a place for it."""
         self._join_due.stop()
@@ -122,9 +138,8 @@ class DockLayout(QObject):
         ours, window = self._dock(), self._widget.window()
         if ours is None or not isinstance(window, QMainWindow):
             return
-        docks = [dock for dock in window.findChildren(QDockWidget) if dock is not ours]
-        known = (d for d in docks if any(w.property(_OURS) for w in d.findChildren(QWidget)))
-        other = next(known, None)
+        docks = (_dock_of(each) for each in _OURS if each.window() is window)
+        other = next((dock for dock in docks if dock is not None and dock is not ours), None)
         if other is None:
             return
         if ours.isFloating() or window.dockWidgetArea(ours) != window.dockWidgetArea(other):
@@ -140,7 +155,7 @@ class DockLayout(QObject):
     def close(self) -> None:
         """Leave the docks as they are."""
         self._other = None
-        self._widget.setProperty(_OURS, False)
+        _OURS.discard(self._widget)
         self._watch_due.stop()
         self._front_due.stop()
         if self._watched is not None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -79,9 +79,9 @@ class FolderDock(QWidget):
         controller.saver.unsaved_changed.connect(parts.set_unsaved)
         self.thumbnails.ready.connect(parts.model.changed)
         self.thumbnails.failed.connect(controller.note_unreadable)
-        jobs.status_message.connect(self._on_said)
+        jobs.status_message.connect(self._on_job_said)
         jobs.failed.connect(self._on_failed)
-        jobs.running.connect(parts.set_running)
+        jobs.running.connect(self._on_running)
         jobs.running.connect(self._words_due.start)
         jobs.review_wanted.connect(self._show_review)
         parts.open.clicked.connect(self._on_open)
@@ -303,6 +303,16 @@ class FolderDock(QWidget):
 
     def _on_said(self, sentence: str) -> None:
         self.parts.status.setText(sentence)
+
+    def _on_running(self, words: str, share: float) -> None:
+        """Show how far a batch or an export is; the title is seen where the list is not."""
+        self.parts.set_running(words, share)
+        self._places.note(f"{share:.0%}" if words else "")
+
+    def _on_job_said(self, sentence: str) -> None:
+        self._on_said(sentence)
+        if self._places.behind:
+            show_info(sentence)
 
     def _on_failed(self, sentence: str) -> None:
         words = capitalised(sentence)
