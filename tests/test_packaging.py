@@ -75,6 +75,18 @@ def test_opening_the_dock_imports_no_torch():
     assert not loaded & {"torch", "sklearn"}
 
 
+def test_opening_the_dock_imports_nothing_that_is_used_later():
+    """Each of them stops the window: SciPy's parts a tenth of a second, the exports a hundredth."""
+    later = "{'scipy.ndimage', 'scipy.special', 'napari_spa.io.export', 'napari_spa.io.images'}"
+    code = f"""
+import sys, napari.layers, napari.viewer
+before = set(sys.modules)
+import napari_spa.widgets.refine.dock
+assert not {later} & (set(sys.modules) - before)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", sorted(set(napari_spa.__all__) - {"__version__"}))
 def test_public_names_load_from_their_module(name):
     assert getattr(napari_spa, name).__module__ == napari_spa._HOME[name]

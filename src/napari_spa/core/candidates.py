@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ def log_choice(
     ``d``, (T, K), of each mask that may be meant with each on show; as a logarithm, (T,).
     """
     worth = strength * agreement
-    return np.asarray(worth[:, index] - logsumexp(worth, axis=1))
+    return np.asarray(worth[:, index] - scipy.special.logsumexp(worth, axis=1))
 
 
 def dice_matrix(first: BoolArray, second: BoolArray) -> DoubleArray:

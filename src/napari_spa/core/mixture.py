@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from napari_spa.core.types import DoubleArray, MixtureParameters
 
@@ -81,7 +81,7 @@ def responsibilities(mixture: MixtureParameters, latents: DoubleArray) -> Double
     square = (latents[:, None] - mixture.means) ** 2 / mixture.variances
     log_density = -0.5 * (square + np.log(2 * np.pi * mixture.variances)).sum(axis=2)
     joint = np.log(mixture.weights) + log_density
-    return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
+    return np.asarray(np.exp(joint - scipy.special.logsumexp(joint, axis=1, keepdims=True)))
 
 
 def pixel_responsibilities(mixture: MixtureParameters, values: NDArray[np.floating]) -> DoubleArray:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
-from scipy.special import expit, logit
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,13 +234,15 @@ def fill_box(
         for r, c in box_strips(box, shape, share)
     ]
     for k, threshold in enumerate(thresholds):
-        part = logit(np.clip(out[k, rows, columns].astype(np.float64), 1e-6, 1 - 1e-6))
-        level = part - logit(threshold)
+        part = scipy.special.logit(
+            np.clip(out[k, rows, columns].astype(np.float64), 1e-6, 1 - 1e-6)
+        )
+        level = part - scipy.special.logit(threshold)
         if not (level > 0).any():  # nothing yet: an ellipse, as much of it as is likely
             level = level - level.max() + 1.0 - 2.0 * (down**2 + across**2)
         for ramp, strip in zip(ramps, strips, strict=True):
             level = _lifted(level, np.clip(ramp, 0.0, 1.0), strip)
-        out[k, rows, columns] = expit(level + logit(threshold))
+        out[k, rows, columns] = scipy.special.expit(level + scipy.special.logit(threshold))
     return out
 
 
@@ -340,7 +341,7 @@ def _lifted(level: DoubleArray, ramp: DoubleArray, strip: tuple[slice, slice]) -
     seed = np.unravel_index(int(level.argmax()), level.shape)
 
     def joined(amount: float) -> bool:
-        parts, _ = ndimage.label(level + amount * ramp > 0)
+        parts, _ = scipy.ndimage.label(level + amount * ramp > 0)
         return bool(parts[seed]) and bool((parts[strip] == parts[seed]).any())
 
     if joined(0.0):
@@ -376,14 +377,14 @@ def _distance(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
         return np.full(shape, np.inf)
     empty = np.ones(shape, dtype=bool)
     empty[places[:, 0], places[:, 1]] = False
-    distance: DoubleArray = ndimage.distance_transform_edt(empty)
+    distance: DoubleArray = scipy.ndimage.distance_transform_edt(empty)
     return distance
 
 
 def _passage(guide: FloatArray) -> DoubleArray:
     """Return what a step over each pixel costs: 1 on plain ground, more at edges."""
-    smooth = ndimage.gaussian_filter(guide.astype(np.float64), (0.7, 0.7, 0))
-    across, down = ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=0)
+    smooth = scipy.ndimage.gaussian_filter(guide.astype(np.float64), (0.7, 0.7, 0))
+    across, down = scipy.ndimage.sobel(smooth, axis=1), scipy.ndimage.sobel(smooth, axis=0)
     slope = np.hypot(across, down).max(axis=2)
     typical = float(np.quantile(slope, 0.9))
     return np.asarray(1.0 + _EDGE * np.minimum(slope / max(typical, 1e-6), 1.0) ** 2)
@@ -429,7 +430,7 @@ def without_specks(
     cleaned = level.copy()
     # Holes first: what is left in a smaller one belongs to the object around it.
     for which, end in ((False, 1.0), (True, 0.0)):
-        parts = ndimage.label(mask == which)[0]
+        parts = scipy.ndimage.label(mask == which)[0]
         sizes = np.bincount(parts.ravel())
         small = sizes < min(_SPECK, _SPECK_SHARE * level.size)
         small[0] = False

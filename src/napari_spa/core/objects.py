@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_spa.core.types import BoolArray, LocalMask
 from napari_spa.errors import InputError
@@ -31,10 +31,10 @@ def split_objects(masks: BoolArray, *, min_area: int = 30) -> list[BoolArray]:
     to each rater's own component(s) that touch it; for a rater who did not mark it, nothing.
     Agreements of fewer than ``min_area`` pixels are left out.
     """
-    agreed, _ = ndimage.label(masks.mean(axis=0) >= 0.5)
-    labelled = [ndimage.label(mask)[0] for mask in masks]
+    agreed, _ = scipy.ndimage.label(masks.mean(axis=0) >= 0.5)
+    labelled = [scipy.ndimage.label(mask)[0] for mask in masks]
     found = []
-    for index, box in enumerate(ndimage.find_objects(agreed), start=1):
+    for index, box in enumerate(scipy.ndimage.find_objects(agreed), start=1):
         core = agreed[box] == index
         area = int(core.sum())
         if area < min_area:
@@ -80,9 +80,9 @@ def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[Loc
             inside = (r >= 0) & (c >= 0) & (r < region.height) & (c < region.width)
             under[r[inside], c[inside]] = True
     under &= pixels
-    whole, _ = ndimage.label(pixels, structure=np.ones((3, 3)))
-    cut, count = ndimage.label(pixels & ~under, structure=np.ones((3, 3)))
-    areas = ndimage.sum_labels(pixels, cut, np.arange(count + 1))
+    whole, _ = scipy.ndimage.label(pixels, structure=np.ones((3, 3)))
+    cut, count = scipy.ndimage.label(pixels & ~under, structure=np.ones((3, 3)))
+    areas = scipy.ndimage.sum_labels(pixels, cut, np.arange(count + 1))
     owner = np.zeros(count + 1, dtype=int)  # which part each piece comes from
     owner[cut[cut > 0]] = whole[cut > 0]
     stays = {
@@ -91,7 +91,9 @@ def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[Loc
     }
     if not under.any() or len(stays) == count:
         return []
-    nearest = ndimage.distance_transform_edt(cut == 0, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(
+        cut == 0, return_distances=False, return_indices=True
+    )
     grown = np.where(pixels, np.where(cut > 0, cut, cut[tuple(nearest)]), 0)
     off = [piece for piece in range(1, count + 1) if piece not in stays]
     found = [LocalMask.crop(grown == piece, region) for piece in off]
@@ -116,9 +118,7 @@ def mask_outlines(mask: BoolArray, origin: Corner = (0, 0)) -> list[Polygon]:
         (r, c) to (r + 1, c + 1); not closed.  No ring passes a corner twice: rings that
         meet do so in single corners, so the polygons are valid for other programs.
     """
-    from scipy import ndimage
-
-    parts, count = ndimage.label(np.pad(mask, 1))
+    parts, count = scipy.ndimage.label(np.pad(mask, 1))
     shift = np.array(origin, dtype=np.int64) - 1
     polygons: list[Polygon] = [[] for _ in range(count)]
     for part, ring in _rings(parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import importlib.util
 import logging
 import os
@@ -194,9 +195,9 @@ old_objects = OldObjects()
 
 
 class EarlyImports:
-    """Import in the background what napari's layers import when the first one is made.
+    """Import in the background what would stop the window where it is first asked for.
 
-    pandas, and what numba compiled, take the window's thread half a second there.
+    For the first layer napari imports pandas, and what numba compiled: half a second.
     """
 
     def __init__(self) -> None:
@@ -204,10 +205,12 @@ class EarlyImports:
 
     def __call__(self, _: object = None) -> bool:
         """Make a layer that no one sees; for a background thread."""
-        from napari.layers import Shapes
-
         if not self.done:
             with old_objects.imported():
+                for name in ("scipy.ndimage", "scipy.special", "napari_spa.io.export"):
+                    importlib.import_module(name)
+                from napari.layers import Shapes
+
                 Shapes()
             self.done = True
         return True

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import ndimage
-from scipy.special import expit
+import scipy
 
 from napari_spa.core.types import FloatArray, LocalMask, MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError
@@ -52,8 +51,8 @@ class Appearance:
         region = _around(mask.region, reach, sampler.shape)
         grey = _grey(sampler, region)
         pixels = mask.within(region)
-        away = ndimage.distance_transform_edt(~pixels)
-        core = ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
+        away = scipy.ndimage.distance_transform_edt(~pixels)
+        core = scipy.ndimage.binary_erosion(pixels) if mask.area > 30 else pixels
         inside = grey[core if core.any() else pixels]
         around = grey[(away > 1) & (away <= reach)]
         middle = float(np.median(inside))
@@ -135,7 +134,7 @@ def moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> Loc
 def _grey(sampler: ImageSampler, region: Region) -> FloatArray:
     """Read a region as the model sees it, in one channel, a little smoothed."""
     grey = sampler.intensity.apply(sampler.image_plane.read(*region.slices)).mean(axis=2)
-    smooth: FloatArray = ndimage.gaussian_filter(grey, 1)
+    smooth: FloatArray = scipy.ndimage.gaussian_filter(grey, 1)
     return smooth
 
 
@@ -431,12 +430,16 @@ def expected_dice(signs: Mapping[str, float]) -> float:
     float
         In [0, 1].
     """
-    return float(expit(_CONSTANT + sum(_WEIGHTS[name] * value for name, value in signs.items())))
+    return float(
+        scipy.special.expit(
+            _CONSTANT + sum(_WEIGHTS[name] * value for name, value in signs.items())
+        )
+    )
 
 
 def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:
     """Return so many (row, column) at most, deep inside a mask and far apart, the deepest first."""
-    depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
+    depth = scipy.ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
     deep = np.argwhere(depth >= _DEEP * depth.max())
     chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
     while len(chosen) < count:

@@ -7,7 +7,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Stroke
 from napari_spa.errors import InputError
@@ -93,7 +93,7 @@ def _clicks_inside(lasso: Stroke, extent: float) -> tuple[Click, ...]:
     inside = np.zeros(np.ptp(pixels, axis=0) + 3, dtype=bool)
     corner = pixels.min(axis=0) - 1
     inside[tuple((pixels - corner).T)] = True
-    depth = ndimage.distance_transform_edt(inside)
+    depth = scipy.ndimage.distance_transform_edt(inside)
     deep = np.argwhere(depth >= depth.max() / 2)
     chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
     count = int(np.clip(np.sqrt(np.count_nonzero(inside)) / (extent / 8), 1, 5))
@@ -243,6 +243,6 @@ def check_view(view: FieldOfView) -> FieldOfView:
 
 def interior_click(mask: LocalMask) -> Click:
     """Click, positively, where a mask that is not empty is thickest."""
-    depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
+    depth = scipy.ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), mask.pixels.shape)
     return Click(float(row + mask.region.row), float(column + mask.region.column), 1)

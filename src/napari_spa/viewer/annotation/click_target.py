@@ -7,8 +7,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import scipy
 from napari.layers import Image, Labels
-from scipy import ndimage
 
 from napari_spa.core.types import BoolArray, LocalMask, Proposal, Region
 from napari_spa.errors import InputError
@@ -111,7 +111,7 @@ def _reached(proposal: Proposal) -> BoolArray:
         return active
     box = Region.bounding(active)
     margin = max(2.0, _MARGIN * max(box.height, box.width))
-    near: BoolArray = ndimage.distance_transform_edt(~active) <= margin
+    near: BoolArray = scipy.ndimage.distance_transform_edt(~active) <= margin
     return near
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 import numpy as np
+import scipy
 from napari.layers import Labels
 from qtpy.QtCore import QObject
-from scipy import ndimage
 
 from napari_spa.core.mixture import fit_size_prior
 from napari_spa.core.objects import mask_outlines
@@ -335,7 +335,7 @@ def _masks_of(labels: NDArray[np.integer]) -> Iterator[tuple[int, LocalMask]]:
 
     labels = np.where(labels > 0, labels, 0)  # some mark what is to be ignored with -1
     small, _, original = relabel_sequential(labels)
-    for number, box in enumerate(ndimage.find_objects(small), start=1):
+    for number, box in enumerate(scipy.ndimage.find_objects(small), start=1):
         if box is None:
             continue
         rows, columns = box

@@ -16,7 +16,6 @@ from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.annotation.undo import UndoActions
-from napari_spa.viewer.autosave.export import export_work, in_words
 from napari_spa.viewer.layers.planes import (
     camera_of,
     click_in_plane,
@@ -141,6 +140,8 @@ class ObjectActions(QObject):
 
     def export(self, request: ExportRequest, name: str = "") -> None:
         """Write the objects of this image as they are wanted."""
+        from napari_spa.viewer.autosave.export import export_work, in_words  # not as docks open
+
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():
             return

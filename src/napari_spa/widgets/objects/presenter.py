@@ -11,30 +11,19 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QMenu
 
 from napari_spa.errors import SpaError
-from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.classes import write_classes
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
-from napari_spa.viewer.autosave.export import axes_of, file_name
 from napari_spa.widgets.common.buttons import open_menu
-from napari_spa.widgets.common.export import ExportDialog, start_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_spa.io.export import ExportRequest
     from napari_spa.viewer.annotation.controller import AnnotationController
-    from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position, PromptController
     from napari_spa.widgets.objects.table import ObjectTable
-
-
-def _export_folder(annotated: AnnotatedImage) -> Path:
-    """Return where exports go first: into the image's project, else beside the image."""
-    project = annotated.classes_file
-    if project is not None:
-        return exports_path(project.parent)
-    return start_folder(annotated.image.source.path)
 
 
 class ObjectPresenter(QObject):
@@ -106,7 +95,15 @@ class ObjectPresenter(QObject):
         if annotated is None:
             self._controller.status_message.emit("There is no object yet.")
             return
-        request = self._exported or ExportRequest(_export_folder(annotated))
+        # These are not imported as the dock opens, which would stop the window longer.
+        from napari_spa.io.export import ExportRequest
+        from napari_spa.viewer.autosave.export import axes_of, file_name
+        from napari_spa.widgets.common.export import ExportDialog, start_folder
+
+        project = annotated.classes_file
+        beside = start_folder(annotated.image.source.path)
+        folder = beside if project is None else exports_path(project.parent)
+        request = self._exported or ExportRequest(folder)
         deep = "Z" in axes_of(annotated.image)
         names = [file_name(annotated.image)]
         dialog = ExportDialog(request, names, self._table, single=True, deep=deep)
