@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Labels
 from tiny_model import make_model
 
@@ -131,6 +132,30 @@ def test_the_name_of_a_slider_names_the_axis(open_dock, qtbot):
     row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
     assert [annotated.mask.layer.data[2, c, row, column] for c in (0, 1)] == [1, 1]
     assert dock.propagation.unit() == "frame"
+
+
+def test_a_file_that_napari_opened_says_what_its_axes_are(make_napari_viewer, qtbot, tmp_path):
+    """napari's own reader gives the axes of no file a name."""
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, noise(4, 3), imagej=True, metadata={"axes": "TCYX"})
+    viewer = make_napari_viewer()
+    (image,) = viewer.open(path, plugin="napari")
+    assert channel_axis(image) is None
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        combo = dock.parts.options.channels
+        qtbot.waitUntil(lambda: combo.currentText() == "Channel on show", timeout=30_000)
+        assert tuple(image.axis_labels) == tuple(viewer.dims.axis_labels) == ("t", "c", "y", "x")
+        viewer.dims.set_point((0, 1), (2, 1))
+        proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
+        dock.controller.accept()
+        row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
+        labels = dock.controller.current.mask.layer.data
+        assert [labels[2, c, row, column] for c in range(3)] == [1, 1, 1]
+        assert dock.propagation.unit() == "frame"
+    finally:
+        dock.release()
 
 
 def test_an_object_of_all_channels_is_exported_once(open_dock, qtbot, tmp_path):

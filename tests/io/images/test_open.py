@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.images import ImageInfo, read_image, write_labels, write_picture
+from napari_spa.io.images import ImageInfo, axes_in_file, read_image, write_labels, write_picture
 from napari_spa.io.images.faults import reading
 
 
@@ -271,3 +271,29 @@ def test_an_interrupt_is_no_fault_of_the_file() -> None:
 
     with pytest.raises(KeyboardInterrupt), reading("a.png"):
         type("Reader", (), {"part": Part()})  # Python 3.11 makes a RuntimeError of it
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "array", "found"),
+    [
+        ("TZCYX", (4, 3, 2, 8, 9), (4, 3, 2, 8, 9), "TZCYX"),
+        ("TZCYX", (1, 3, 2, 8, 9), (3, 2, 8, 9), "ZCYX"),  # as napari's reader has it
+        ("TCYX", (1, 3, 8, 9), (1, 3, 8, 9), "QCYX"),
+        ("TCYX", (4, 3, 8, 9), (3, 4, 8, 9), ""),  # someone turned it
+        ("TYX", (4, 8, 9), (4, 2, 8, 9), ""),
+        ("ZYXS", (4, 8, 9, 3), (4, 8, 9), "ZYX"),
+    ],
+)
+def test_the_axes_of_a_file_as_an_array_of_its_pixels_has_them(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], array: tuple[int, ...], found: str
+) -> None:
+    path = tmp_path / "stack.ome.tif"
+    kind = "rgb" if "S" in axes else "minisblack"
+    tifffile.imwrite(path, np.zeros(shape, np.uint8), photometric=kind, metadata={"axes": axes})
+    assert axes_in_file(path, array) == found
+
+
+def test_axes_that_a_file_does_not_name_stay_so(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((4, 8, 9), np.uint8), photometric="minisblack")
+    assert axes_in_file(path, (4, 8, 9)) == "QYX"

@@ -5,6 +5,7 @@ from napari_spa.io.images.labels import label_dtype, read_label_stack, write_lab
 from napari_spa.io.images.layout import ImageFile, ImageInfo
 from napari_spa.io.images.open import (
     ImageEntry,
+    axes_in_file,
     image_parts,
     list_images,
     natural_key,
@@ -18,6 +19,7 @@ __all__ = [
     "ImageEntry",
     "ImageFile",
     "ImageInfo",
+    "axes_in_file",
     "image_parts",
     "label_dtype",
     "list_images",

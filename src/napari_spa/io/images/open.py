@@ -242,6 +242,23 @@ def read_image(
     return plane, ImageInfo(axes, info.shape, info.pixel_size, taken)
 
 
+def axes_in_file(path: Path | str, shape: tuple[int, ...]) -> str:
+    """Return what a file calls the axes of an array of its pixels; nothing where they do not fit.
+
+    ``"TZCYX"``; ``Q`` is an axis without a name.  Colours are left out, and axes of length one
+    may be in the file alone, or in the array alone.
+    """
+    path = Path(path)
+    with reading(path):
+        raw = read_raw(path)
+    sizes = [(axis, int(n)) for axis, n in zip(raw.axes, raw.levels[0].shape, strict=True)]
+    longer = [(axis, n) for axis, n in sizes if axis != "S" and n > 1]
+    if [n for _, n in longer] != [n for n in shape if n > 1]:
+        return ""
+    names = iter(axis for axis, _ in longer)
+    return "".join(next(names) if n > 1 else "Q" for n in shape)
+
+
 def image_parts(path: Path) -> tuple[Path, ...]:
     """Return all files that make up an image, in an order that is always the same."""
     path = Path(path)

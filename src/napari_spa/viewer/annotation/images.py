@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
@@ -16,8 +16,11 @@ from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import (
     camera_of,
     name_as_sliders,
+    name_axes,
     plane_on_slider,
     shown_plane,
+    spatial_shape,
+    unnamed_axes,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +125,9 @@ _STEP_MS = 20
 _LEFT: WeakKeyDictionary[Image, tuple[Path, ReferenceType[Labels]]] = WeakKeyDictionary()
 """Of images whose dock was closed: where the work on them is kept, and its mask layer."""
 
+_AXES = "TCZYX"
+"""Axes of files whose names say something to a user."""
+
 _ZOOMING_MS = 200
 """After the last turn of the wheel outlines get their width."""
 
@@ -157,6 +163,7 @@ class AnnotatedImages(QObject):
         self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
+        self._asked: WeakSet[Image] = WeakSet()  # whose files said what their axes are, or nothing
         self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
@@ -226,6 +233,7 @@ class AnnotatedImages(QObject):
         if current is None or current.active is not None or current.left is not None:
             self.made.emit()
             return
+        self._look_for_axes(current.image)
         self._making[1].close()
         self._making = current, current.ready()
         if early_imports.done or self._worker.busy:
@@ -383,6 +391,25 @@ class AnnotatedImages(QObject):
             if annotated.image in self._viewer.layers:
                 name_as_sliders(self._viewer, annotated.image)  # which tells of itself
         self.changed.emit()
+
+    def _look_for_axes(self, image: Image) -> None:
+        """Ask the file of an image what its axes are: napari's own reader gives them no names."""
+        path, shape = image.source.path, spatial_shape(image)
+        if not path or image in self._asked or not unnamed_axes(image):
+            return
+
+        def look(_: object) -> str:
+            from napari_spa.io.images import axes_in_file
+
+            return axes_in_file(path, shape)
+
+        # Not heard where a click came first: it is asked again after that object.
+        self._worker.submit_idle(look, partial(self._on_axes, image), surely=True)
+
+    def _on_axes(self, image: Image, axes: str) -> None:
+        self._asked.add(image)
+        if axes:
+            name_axes(image, [axis.lower() if axis in _AXES else "" for axis in axes])
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)

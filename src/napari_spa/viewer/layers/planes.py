@@ -151,13 +151,23 @@ def name_channel_axis(layer: Image, axis: int) -> None:
 
 def name_as_sliders(viewer: ViewerModel, layer: Image) -> None:
     """Give the axes of a layer that have no names those that a user gave the viewer's sliders."""
-    names, offset = list(layer.axis_labels), viewer.dims.ndim - layer.ndim
-    for axis in range(layer.ndim):
-        name = str(viewer.dims.axis_labels[axis + offset]) if axis + offset >= 0 else ""
-        if axis_kind(layer, axis) == _UNNAMED and not _is_unnamed(name):
-            names[axis] = name
-    if names != list(layer.axis_labels):
-        layer.axis_labels = names
+    labels, offset = list(viewer.dims.axis_labels), viewer.dims.ndim - layer.ndim
+    name_axes(layer, [""] * -offset + [str(label) for label in labels[max(offset, 0) :]])
+
+
+def name_axes(layer: Image, names: Sequence[str]) -> None:
+    """Give the axes of a layer that have no names these, unless they are none either."""
+    known = [
+        name if axis_kind(layer, axis) == _UNNAMED and not _is_unnamed(name) else label
+        for axis, (label, name) in enumerate(zip(layer.axis_labels, names, strict=True))
+    ]
+    if known != list(layer.axis_labels):
+        layer.axis_labels = known
+
+
+def unnamed_axes(layer: Image) -> bool:
+    """Tell whether it is not known what one walks through along some axis of a stack."""
+    return any(axis_kind(layer, axis) == _UNNAMED for axis in range(layer.ndim - 2))
 
 
 def shown_channel(viewer: ViewerModel, layer: Image) -> int:
