@@ -173,6 +173,7 @@ class _Transfer:
     cancel: threading.Event
     pause: float
     pieced: bool = field(default=False, init=False)  # whether it came over several connections
+    _said: str = field(default="", init=False)
 
     @property
     def host(self) -> str:
@@ -283,7 +284,9 @@ class _Transfer:
     def _tell(self, done: int, total: int | None) -> None:
         whole = total or self.known.megabytes * _MEGABYTE
         words = f"{done / _MEGABYTE:.0f} of {whole / _MEGABYTE:.0f} MB"
-        self.told(min(1.0, done / max(1, whole)), words)
+        if words != self._said:  # what comes at once may be a few kilobytes
+            self._said = words
+            self.told(min(1.0, done / max(1, whole)), words)
 
     def _check_space(self, needed: int) -> None:
         with explained("write", self.part):
