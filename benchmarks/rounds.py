@@ -2,7 +2,6 @@
 
     python benchmarks/rounds.py                 # everything, about two minutes on two cores
     python benchmarks/rounds.py --skip-vit      # spa-tiny only
-    python benchmarks/rounds.py --cost          # also against samples, image size and objects
     python benchmarks/rounds.py --chunks        # also which decoder chunk is quickest
 
 All figures are medians; seconds of a core count what all threads computed, and not what other
@@ -50,7 +49,6 @@ SAMPLES, CANDIDATES = 48, 4
 BARS, RATIO_BAR = {"first": 0.6, "each later": 0.15, "further": 0.25}, 5.0
 NEIGHBOURS = ((20, -15), (-35, 25), (45, 40), (-60, -30))
 DISC = (660.0, 250.0)
-NUCLEI = ((360, 345), (372, 318), (330, 370), (345, 310), (390, 352), (318, 335))
 
 
 def main() -> None:
@@ -60,7 +58,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of each figure (default: 5)")
     parser.add_argument("--model", default="spa-tiny")
     parser.add_argument("--skip-vit", action="store_true", help="leave the ViT-B comparison out")
-    parser.add_argument("--cost", action="store_true", help="against samples, size and objects")
     parser.add_argument("--chunks", action="store_true", help="time decoder chunks")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -70,8 +67,6 @@ def main() -> None:
     print(f"matrices {machine.operations / 1e9:.0f} GFLOP/s, copies {machine.bytes / 1e9:.1f} GB/s")
     time_small(model, options.repeats)
     compare(model, machine, options.repeats, heads=(None,))
-    if options.cost:
-        time_costs(model, options.repeats)
     if options.chunks:
         time_chunks(model, options.repeats)
     if not options.skip_vit:
@@ -211,42 +206,6 @@ def count_operations(session: RefinementSession) -> int:
         pick_and_return(session)
     torch.set_num_threads(threads)
     return counter.get_total_flops()
-
-
-def first_mask(session: RefinementSession, image: np.ndarray) -> None:
-    """Take an image and click in its middle."""
-    session.set_image(image)
-    session.start(points=[(len(image) / 2, len(image) / 2)])
-
-
-def time_costs(model: LoadedModel, repeats: int) -> None:
-    """Print what a round costs by the number of samples, the image's size and the objects."""
-    image = data.retina()
-    print("\n  later round by samples:")
-    for samples in (12, 24, 48, 96):
-        session = RefinementSession(model, config=EngineConfig(samples=samples))
-        session.set_image(image[:1024, :1024])
-        session.start(points=[DISC])
-        print(f"  {samples:6}  {median_of(repeats, lambda s=session: pick_and_return(s)):7.3f} s")
-    print("  first mask by the image's side in pixels:")
-    for side in (256, 512, 1024, 2048, 4096):
-        large = np.tile(image[200:1224, :1024], (4, 4, 1))[:side, :side]
-        session = RefinementSession(model)
-        seconds = median_of(repeats, lambda s=session, image=large: first_mask(s, image))
-        print(f"  {side:6}  {seconds:7.3f} s")
-    print("  mask of the object with this number in the image, accepted before:")
-    nuclei, taken = data.immunohistochemistry(), []
-    for repeat in range(repeats):
-        session = RefinementSession(model, seed=repeat)
-        session.set_image(nuclei)
-        taken.append([])
-        for row, column in NUCLEI:
-            begun = time.perf_counter()
-            session.start(points=[(row, column)])
-            taken[-1].append(time.perf_counter() - begun)
-            session.accept()
-    for number, seconds in enumerate(np.median(taken, axis=0), start=1):
-        print(f"  {number:6}  {seconds:7.3f} s")
 
 
 def pick_and_return(session: RefinementSession) -> None:
