@@ -1,11 +1,14 @@
 """Images of several channels: one object for all of them, and layers looked at together."""
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
 from napari.layers import Labels
 from tiny_model import make_model
 
+from napari_spa.io import images
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
@@ -134,8 +137,14 @@ def test_the_name_of_a_slider_names_the_axis(open_dock, qtbot):
     assert dock.propagation.unit() == "frame"
 
 
-def test_a_file_that_napari_opened_says_what_its_axes_are(make_napari_viewer, qtbot, tmp_path):
-    """napari's own reader gives the axes of no file a name."""
+@pytest.mark.parametrize("early", [False, True])
+def test_a_file_that_napari_opened_says_what_its_axes_are(
+    make_napari_viewer, qtbot, tmp_path, monkeypatch, early
+):
+    """napari's own reader names the axes of no file; a click may come before ours answers."""
+    clicked, read = threading.Event(), images.axes_in_file
+    if early:
+        monkeypatch.setattr(images, "axes_in_file", lambda *a: clicked.wait(30) and read(*a))
     path = tmp_path / "movie.tif"
     tifffile.imwrite(path, noise(4, 3), imagej=True, metadata={"axes": "TCYX"})
     viewer = make_napari_viewer()
@@ -145,10 +154,15 @@ def test_a_file_that_napari_opened_says_what_its_axes_are(make_napari_viewer, qt
     qtbot.addWidget(dock)
     try:
         combo = dock.parts.options.channels
+        qtbot.waitUntil(lambda: dock.controller.current is not None)
+        if not early:
+            qtbot.waitUntil(lambda: combo.currentText() == "Channel on show", timeout=30_000)
+        viewer.dims.set_point((0, 1), (2, 1))
+        proposal = play(
+            qtbot, dock, lambda: (dock.prompt_controller.click((2, 1, 30, 35)), clicked.set())
+        )
         qtbot.waitUntil(lambda: combo.currentText() == "Channel on show", timeout=30_000)
         assert tuple(image.axis_labels) == tuple(viewer.dims.axis_labels) == ("t", "c", "y", "x")
-        viewer.dims.set_point((0, 1), (2, 1))
-        proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
         dock.controller.accept()
         row, column = (int(v) for v in np.argwhere(proposal.mask)[0])
         labels = dock.controller.current.mask.layer.data

@@ -46,10 +46,12 @@ class JobHandle:
         then: Callable[[Any], None],
         on_value: Callable[[Any], None],
         unheard: Callable[[Any], None],
+        *,
+        surely: bool = False,
     ) -> None:
         self._worker = worker
         self.then, self.on_value, self.unheard = then, on_value, unheard
-        self.stopping = False
+        self.stopping, self.surely = False, surely
 
     def __call__(self, share: float, message: str) -> None:
         """Say how far the job is; raise ``Cancelled`` when it is not wanted any more."""
@@ -138,7 +140,7 @@ class Worker(QObject):
         unheard: Callable[[Any], None] = nothing,
     ) -> None:
         """Run a job in the background; an earlier one that still runs is dropped."""
-        before, self._ahead = self._job, set()
+        before, self._ahead = self._job, {ahead for ahead in self._ahead if ahead.surely}
         self._job = handle = JobHandle(self, then, on_value, unheard)
         if before is None:
             self._say_busy()
@@ -154,14 +156,14 @@ class Worker(QObject):
     ) -> None:
         """Run a job no one waits for, unless there is one that someone does, or ``surely``.
 
-        What it gives is heard unless someone waits for another job by then.  It has a thread
-        of its own, so that no one waits behind it, unless it is to be ``queued`` because it
-        must not run beside other jobs: then it has to be short, or to check often whether it is
+        What it gives is heard unless someone waits for another job by then, or ``surely``.  It has
+        a thread of its own, so that no one waits behind it, unless it is to be ``queued`` because
+        it must not run beside other jobs: then it has to be short, or to check often whether it is
         wanted.
         """
         if self._closed.is_set() or (self.busy and not surely):
             return
-        handle = JobHandle(self, then, nothing, nothing)
+        handle = JobHandle(self, then, nothing, nothing, surely=surely)
         self._ahead.add(handle)
 
         def run() -> None:
@@ -188,7 +190,8 @@ class Worker(QObject):
 
     def drop(self) -> None:
         """Do not wait for the running job, nor hear it."""
-        before, self._job, self._ahead = self._job, None, set()
+        before, self._job = self._job, None
+        self._ahead = {ahead for ahead in self._ahead if ahead.surely}
         if before is not None:
             self._say_busy()
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
@@ -403,12 +403,13 @@ class AnnotatedImages(QObject):
 
             return axes_in_file(path, shape)
 
-        # Not heard where a click came first: it is asked again after that object.
+        self._asked.add(image)
         self._worker.submit_idle(look, partial(self._on_axes, image), surely=True)
 
     def _on_axes(self, image: Image, axes: str) -> None:
-        self._asked.add(image)
-        if axes:
+        if self._worker.busy:  # a round of a plane of the axes as they were
+            QTimer.singleShot(_STEP_MS, partial(self._on_axes, image, axes))
+        elif axes and id(image) in self._all and len(axes) == image.ndim:
             name_axes(image, [axis.lower() if axis in _AXES else "" for axis in axes])
 
     def _on_reframed(self, box: Box) -> None:
