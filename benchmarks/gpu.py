@@ -289,7 +289,7 @@ def graphs(context: Benchmark) -> None:
 def short_of_memory(context: Benchmark) -> None:
     """Run out of memory: fewer rows at once, then the CPU."""
     if context.device.type != "cuda":
-        context.say("out of memory", "simulated in tests/model/test_memory.py")
+        context.say("out of memory", "simulated in tests/model/test_device.py")
         return
     model = random_vit(512, context.device)
     spa = model.spa

@@ -21,7 +21,7 @@ from napari_spa.evaluate.measures import RaterRow, Row
 from napari_spa.evaluate.report import to_html, write_report
 from napari_spa.evaluate.tables import Results
 
-from .test_statistics import row, rows
+from .test_measures import row, rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LOOK = """

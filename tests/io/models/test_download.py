@@ -84,10 +84,16 @@ def test_a_file_comes_whole_checked_and_with_progress(get, server, folder) -> No
     assert 0 < shares[0] < 0.5
     assert "MB" in told[0][1]
     assert told[-1][1] == "checking"
-    words = [each for _, each in told]
-    assert len(set(words)) == len(words)  # not for each piece: thousands a second stall a window
     assert [p.name for p in folder.iterdir()] == ["sam_small.pth"]
     assert find_model("sam-small").path == path
+
+
+def test_progress_is_told_by_the_per_cent_and_not_for_each_piece(get, server) -> None:
+    """Thousands of reports a second stall a window."""
+    server.piece = 100
+    told: list[float] = []
+    get(progress=lambda share, _: told.append(share))
+    assert len(told) < 110 < len(CONTENT) // server.piece
 
 
 def test_what_is_here_is_not_fetched_again_but_checked(get, server, folder) -> None:

@@ -173,7 +173,7 @@ class _Transfer:
     cancel: threading.Event
     pause: float
     pieced: bool = field(default=False, init=False)  # whether it came over several connections
-    _said: str = field(default="", init=False)
+    _said: tuple[str, int] = field(default=("", 0), init=False)  # words and per cent
 
     @property
     def host(self) -> str:
@@ -283,10 +283,11 @@ class _Transfer:
 
     def _tell(self, done: int, total: int | None) -> None:
         whole = total or self.known.megabytes * _MEGABYTE
-        words = f"{done / _MEGABYTE:.0f} of {whole / _MEGABYTE:.0f} MB"
-        if words != self._said:  # what comes at once may be a few kilobytes
-            self._said = words
-            self.told(min(1.0, done / max(1, whole)), words)
+        share = min(1.0, done / max(1, whole))
+        said = f"{done / _MEGABYTE:.0f} of {whole / _MEGABYTE:.0f} MB", round(100 * share)
+        if said != self._said:  # what comes at once may be a few kilobytes
+            self._said = said
+            self.told(share, said[0])
 
     def _check_space(self, needed: int) -> None:
         with explained("write", self.part):

@@ -1,18 +1,69 @@
-"""Tests of what a network does when its device's memory is short."""
+"""Where a network computes: which threads, and what it does when a device's memory is short."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 from tiny_model import TINY as TINY_MODEL
 
 from napari_spa import RefinementSession
 from napari_spa.io.models.load import load_model
 from napari_spa.model import device
+from napari_spa.model.device import computing
 from napari_spa.model.spa import Spa
+
+blas = ThreadpoolController().select(internal_api="openblas")
+pytestmark = pytest.mark.skipif(
+    not blas.lib_controllers, reason="NumPy is built with another library than OpenBLAS"
+)
+
+
+def threads():
+    return {library.num_threads for library in blas.lib_controllers}
+
+
+@pytest.fixture
+def three():
+    """Let OpenBLAS take three threads, as a user may."""
+    with blas.limit(limits=3):
+        yield
+
+
+def test_linear_algebra_takes_one_thread_while_something_computes(three):
+    @computing
+    def fails():
+        assert threads() == {1}
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails()
+    assert threads() == {3}
+
+
+def test_computations_that_overlap_leave_the_threads_as_they_were(three):
+    begun, ended = threading.Event(), threading.Event()
+
+    @computing
+    def long():
+        begun.set()
+        ended.wait(10)
+
+    @computing
+    def short():
+        other.start()
+        begun.wait(10)
+
+    other = threading.Thread(target=long)
+    short()
+    ended.set()
+    other.join()
+    assert threads() == {3}
+
 
 CONFIG = replace(TINY_MODEL, components=4, prompt_maps=True, extents=True)
 
