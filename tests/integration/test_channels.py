@@ -137,6 +137,23 @@ def test_the_name_of_a_slider_names_the_axis(open_dock, qtbot):
     assert dock.propagation.unit() == "frame"
 
 
+def test_the_axes_of_one_image_are_not_those_of_another(open_dock, qtbot):
+    """Its sliders are called as the axes of the image with the most."""
+    dock = open_dock(cells=(noise(3, 2), ("t", "c", "y", "x")))
+    viewer, movie = dock.controller.viewer, noise(4)
+    alone = viewer.add_image(movie, name="alone")
+    viewer.layers.selection.active = alone
+    qtbot.waitUntil(lambda: dock.controller.current.image is alone)
+    assert channel_axis(alone) is None
+    copy = viewer.add_image(movie, name="copy")
+    viewer.layers.remove("cells")
+    viewer.dims.axis_labels = ("t", "y", "x")  # as a user who types beside the slider
+    qtbot.waitUntil(lambda: alone.axis_labels[0] == "t")
+    viewer.layers.selection.active = copy
+    qtbot.waitUntil(lambda: dock.controller.current.image is copy)
+    assert copy.axis_labels[0] == "t"  # of the same extent
+
+
 @pytest.mark.parametrize("early", [False, True])
 def test_a_file_that_napari_opened_says_what_its_axes_are(
     make_napari_viewer, qtbot, tmp_path, monkeypatch, early

@@ -176,6 +176,8 @@ class AnnotatedImages(QObject):
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)
         viewer.dims.events.current_step.connect(self._on_slider)
+        # While layers come and go, sliders are called after what is there no more.
+        self._named = later(self, self._on_sliders_named)
         viewer.dims.events.axis_labels.connect(self._on_slider_named)
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
@@ -284,6 +286,7 @@ class AnnotatedImages(QObject):
         camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
+        self._named.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._viewer.layers.events.inserted.disconnect(self._on_layer_added)
         self.clear()
@@ -387,6 +390,9 @@ class AnnotatedImages(QObject):
             self.current.follow_channel()
 
     def _on_slider_named(self, event: Any) -> None:
+        self._named.start()
+
+    def _on_sliders_named(self) -> None:
         for annotated in self:
             if annotated.image in self._viewer.layers:
                 name_as_sliders(self._viewer, annotated.image)  # which tells of itself

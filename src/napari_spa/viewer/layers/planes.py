@@ -150,9 +150,19 @@ def name_channel_axis(layer: Image, axis: int) -> None:
 
 
 def name_as_sliders(viewer: ViewerModel, layer: Image) -> None:
-    """Give the axes of a layer that have no names those that a user gave the viewer's sliders."""
-    labels, offset = list(viewer.dims.axis_labels), viewer.dims.ndim - layer.ndim
-    name_axes(layer, [""] * -offset + [str(label) for label in labels[max(offset, 0) :]])
+    """Give the axes of a layer that have no names those of a user's sliders, or of a layer alike.
+
+    What a slider is called by a layer of another extent says nothing of this one.
+    """
+    shown, of_layers = viewer.dims.axis_labels, viewer.layers.axis_labels
+    typed = [
+        str(shown[axis]) if shown[axis] != of_layers[axis] else ""
+        for axis in range(-min(layer.ndim, len(shown), len(of_layers)), 0)
+    ]
+    name_axes(layer, [""] * (layer.ndim - len(typed)) + typed)
+    for other in viewer.layers:
+        if isinstance(other, type(layer)) and _extents(other) == _extents(layer):
+            name_axes(layer, other.axis_labels)
 
 
 def name_axes(layer: Image, names: Sequence[str]) -> None:
