@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakSet
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QWidget
 
@@ -138,7 +139,8 @@ class DockLayout(QObject):
         ours, window = self._dock(), self._widget.window()
         if ours is None or not isinstance(window, QMainWindow):
             return
-        docks = (_dock_of(each) for each in _OURS if each.window() is window)
+        here = [each for each in _OURS if isalive(each) and each.window() is window]
+        docks = map(_dock_of, here)
         other = next((dock for dock in docks if dock is not None and dock is not ours), None)
         if other is None:
             return
