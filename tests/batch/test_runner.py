@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
-from napari_spa.batch.resume import STATE, lock_output, read_previous
+from napari_spa.batch.resume import STATE, lock_output, read_previous, verify
 from napari_spa.batch.runner import estimate, run_batch
+from napari_spa.batch.task import recipe_facts
 from napari_spa.errors import Cancelled, DataError, InputError, ModelError
 
 MIXED = {"a.tif": "blob 1", "a.png": "blob 2", "sub/b.png": "doubt 3", "c.png": "fail"}
@@ -112,6 +113,66 @@ def test_results_of_another_recipe_are_not_mixed(tmp_path, changes):
     assert snapshot(plan.out) == before
     assert run(other, overwrite=True).done == ("a.png",)
     assert run(other).unchanged == ("a.png",)
+
+
+def test_images_without_results_are_done_by_another_recipe(tmp_path):
+    """As a user does whose preference has changed: *Apply my profile to the rest*, again."""
+    plan = make_folder(tmp_path, {"a.png": "doubt", "b.png": "fail", "c.png": "doubt"})
+    first = replace(plan, tasks=plan.tasks[:2])
+    assert run(first).failed
+    (plan.source / "b.png").write_text("blob")
+    later = replace(plan, recipe=replace(plan.recipe, seed=1))
+    rest = replace(later, tasks=plan.tasks[1:])
+    before = snapshot(plan.out)
+    report = run(rest)
+    assert report.done == ("b.png", "c.png")
+    assert report.review == ("a.png", "c.png")
+    now = snapshot(plan.out)
+    assert all(now[name] == before[name] for name in before if name.startswith("a.png"))
+    images = images_of(plan)
+    assert "recipe" not in images["b.png"]
+    assert "recipe" not in images["c.png"]
+    content = json.loads((plan.out / "manifest.json").read_text())
+    assert content["recipe"]["seed"] == 1
+    assert content["earlier recipes"][images["a.png"]["recipe"]]["seed"] == 0
+    for both in (plan, later):
+        with pytest.raises(DataError, match="made with another seed"):
+            run(both)
+    wrong = dict(verify(plan.out, later, digest=TOOLS.digest).wrong)
+    assert wrong == {"a.png": "it was made with another seed"}
+    assert run(rest).unchanged == ("b.png", "c.png")
+    assert run(replace(plan, tasks=plan.tasks[:1])).unchanged == ("a.png",)
+
+
+def test_a_stopped_batch_is_gone_on_with_by_another_recipe(tmp_path):
+    plan = make_folder(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png"), "blob"))
+    done = []
+
+    def stop(result):
+        done.append(result.name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, on_result=stop)
+    rest = tuple(task for task in plan.tasks if task.name not in done)
+    assert run(replace(plan, tasks=rest, recipe=replace(plan.recipe, seed=1))).failed == ()
+    images = images_of(plan)
+    assert [name for name in images if "recipe" in images[name]] == done
+    assert not (plan.out / STATE).exists()
+
+
+def test_results_are_never_taken_for_those_of_a_recipe_that_only_began(tmp_path):
+    """The process ended after it said what it would do and before the manifest was written."""
+    plan = make_folder(tmp_path, {"a.png": "blob", "b.png": "blob"})
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, on_result=lambda result: (_ for _ in ()).throw(KeyboardInterrupt))
+    facts = recipe_facts(replace(plan.recipe, seed=1))
+    with lock_output(plan.out) as folder:
+        folder.begin(facts, {}, overwrite=False)
+    manifest = read_previous(plan.out).manifest
+    assert manifest.recipe == facts
+    assert manifest.entries
+    assert {manifest.recipe_of(entry)["seed"] for entry in manifest.entries.values()} == {0}
 
 
 def test_another_model_or_profile_is_another_recipe_and_a_renamed_one_is_not(tmp_path):

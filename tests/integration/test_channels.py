@@ -137,6 +137,19 @@ def test_the_name_of_a_slider_names_the_axis(open_dock, qtbot):
     assert dock.propagation.unit() == "frame"
 
 
+def test_which_image_clicks_are_for_is_said_where_another_is_selected(open_dock, qtbot):
+    dock = open_dock(first=(noise(), ("y", "x")))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    dock.controller.viewer.add_image(noise(seed=1), name="second")  # selected, and on top
+    said = "Clicks are still for the current object of first"
+    qtbot.waitUntil(lambda: dock.parts.status.text().startswith(said))
+    dock.controller.accept()
+    dock.controller.viewer.layers.selection.active = dock.controller.viewer.layers["first"]
+    dock.controller.viewer.layers.selection.active = dock.controller.viewer.layers["second"]
+    qtbot.waitUntil(lambda: dock.controller.current.image.name == "second")
+    assert not dock.parts.status.text().startswith(said)
+
+
 def test_the_axes_of_one_image_are_not_those_of_another(open_dock, qtbot):
     """Its sliders are called as the axes of the image with the most."""
     dock = open_dock(cells=(noise(3, 2), ("t", "c", "y", "x")))
@@ -152,6 +165,26 @@ def test_the_axes_of_one_image_are_not_those_of_another(open_dock, qtbot):
     viewer.layers.selection.active = copy
     qtbot.waitUntil(lambda: dock.controller.current.image is copy)
     assert copy.axis_labels[0] == "t"  # of the same extent
+
+
+def test_what_a_file_says_of_its_axes_comes_before_an_image_alike(
+    make_napari_viewer, qtbot, tmp_path
+):
+    for name, axes in (("nuclei", "CYX"), ("movie", "TYX")):
+        tifffile.imwrite(tmp_path / f"{name}.tif", noise(2), imagej=True, metadata={"axes": axes})
+    viewer = make_napari_viewer()
+    dock = RefineDock(viewer, make_session)
+    qtbot.addWidget(dock)
+    try:
+        for name, axis in (("nuclei", "c"), ("movie", "t")):
+            (image,) = viewer.open(tmp_path / f"{name}.tif", plugin="napari")
+            qtbot.waitUntil(lambda: dock.controller.current is not None)
+            qtbot.waitUntil(lambda image=image, axis=axis: image.axis_labels[0] == axis)
+        play(qtbot, dock, lambda: dock.prompt_controller.click((0, 30, 35)))
+        dock.controller.accept()
+        assert [bool(plane.any()) for plane in dock.controller.current.mask.layer.data] == [1, 0]
+    finally:
+        dock.release()
 
 
 @pytest.mark.parametrize("early", [False, True])

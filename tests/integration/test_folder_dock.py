@@ -512,8 +512,10 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
     dialog.workers.setValue(1)
     dialog.path.editingFinished.emit()
     qtbot.waitUntil(lambda: "2 images" in dialog.effort.text(), timeout=60_000)
+    dock.parts.status.setText("Batch stopped; what was finished stays.")  # an earlier one
     dialog.start.click()
     assert jobs.busy
+    assert not dock.parts.status.text()
     controller.go("cell3.png")  # waits in the batch
     assert controller.current == "cell1.png"
     qtbot.waitUntil(lambda: not jobs.busy, timeout=60_000)

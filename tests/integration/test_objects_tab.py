@@ -15,6 +15,7 @@ from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.layers.prompts import PromptLayers
+from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.objects.model import CLASS, NAME
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -257,6 +258,33 @@ def test_a_click_merges_and_a_line_splits(annotator):
     np.testing.assert_array_equal(annotator.pixels(), before)
 
 
+@pytest.mark.parametrize("tool", ["merge", "split"])
+def test_escape_goes_back_to_clicks(annotator, tool):
+    annotator.take_over()
+    annotator.select(3)
+    keymap, gestures = annotator.viewer.keymap, annotator.dock.prompt_controller.gestures
+    getattr(annotator.table, f"{tool}_requested").emit()
+    assert gestures.tool == tool
+    (escape,) = (act for key, act in keymap.items() if str(key) == "Escape")
+    escape(annotator.viewer)
+    assert gestures.tool == "click"
+    assert not annotator.table.buttons[tool].isChecked()
+    assert "Escape" not in map(str, keymap)
+
+
+def test_export_says_at_once_that_an_object_is_active(annotator):
+    annotator.dock.prompt_controller.click((0.0, 30.0, 30.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    annotator.table.export_requested.emit()
+    assert "Accept or discard" in annotator.status_message[-1]
+    assert not annotator.table.findChildren(ExportDialog)
+    annotator.controller.accept()
+    annotator.table.export_requested.emit()
+    (dialog,) = annotator.table.findChildren(ExportDialog)
+    dialog.close()
+
+
 def test_editing_by_hand_readies_the_brush_and_is_one_act_for_each_slice(annotator):
     annotator.take_over()
     before = annotator.pixels()
@@ -339,6 +367,7 @@ def test_segment_all_finds_objects_to_keep_or_drop(open_annotator, monkeypatch):
     annotator.dock.objects.undoing.undo_act()
     annotator.dock.objects.undoing.undo_act()
     assert not annotator.objects
+    assert annotator.status_message[-1] == f"Taken back: {len(found)} objects."
 
 
 def test_cancel_ends_the_search_and_leaves_everything(open_annotator):

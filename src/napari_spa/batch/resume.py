@@ -77,23 +77,25 @@ def plan_resume(
     """Compare what is asked for with what is there; nothing is changed."""
     earlier = read_previous(plan.out)
     manifest = earlier.manifest
-    differs = what_differs(manifest.recipe, facts) if manifest is not None else ""
-    if differs and not overwrite:
-        raise DataError(
-            f"{plan.out} holds results made with another {differs}; add --overwrite to do all "
-            "of them again, or choose another folder."
-        )
-    carry_on = not differs and (not overwrite or earlier.overwriting)
+    carry_on = not overwrite or earlier.overwriting
     entries = manifest.entries if manifest is not None and carry_on else {}
     outputs: dict[str, str] = {}
 
     def stand(task: BatchTask) -> ImageState:
         here = _digests(plan.out, task.name)
         outputs.update(here)
-        entry = entries.get(task.name)
         foreign = any(d not in earlier.ours.get(path, ()) for path, d in here.items())
         if foreign and not overwrite:
             return "kept"
+        entry = entries.get(task.name)
+        if entry is not None and manifest is not None:
+            differs = what_differs(manifest.recipe_of(entry), facts)
+            if differs and here and not overwrite:
+                raise DataError(
+                    f"{plan.out} holds results made with another {differs}; add --overwrite to do "
+                    "all of them again, or choose another folder."
+                )
+            entry = None if differs else entry
         return _state_of(task, entry, here, digest, again=overwrite)
 
     with ThreadPoolExecutor(
@@ -184,30 +186,42 @@ def read_previous(out: Path) -> PreviousRun:
         for path, digests in run["replaces"].items():
             for digest in digests:
                 earlier.know(path, digest)
-        if earlier.manifest is None or earlier.manifest.recipe != run["recipe"]:
-            earlier.manifest = Manifest(run["recipe"])
+        manifest = earlier.manifest or Manifest(run["recipe"])
     except _DAMAGE as error:
         raise damaged from error
-    for mark in _marks(out / STATE):
-        if mark is None:
-            raise damaged
-        earlier.manifest.add(mark.result, mark.environment)
-        for output, digest in mark.result.outputs:
-            earlier.know(output, digest)
+    marks = list(_marks(out / STATE))
+    latest = run.get("run")  # earlier versions did not say so, and had one recipe
+    for mine in (False, True):  # what was left by the run before is not of this one's recipe
+        if mine and manifest.recipe != run["recipe"]:
+            manifest = manifest.under(run["recipe"])
+        for number, mark in marks:
+            if mark is None:
+                raise damaged
+            if (number == latest or latest is None) == mine:
+                manifest.add(mark.result, mark.environment)
+                for output, digest in mark.result.outputs:
+                    earlier.know(output, digest)
+    earlier.manifest = manifest
     return earlier
 
 
-def _marks(state: Path) -> Iterator[Finished | None]:
-    """Read all marks; None for one that cannot be read."""
+def _marks(state: Path) -> Iterator[tuple[str, Finished | None]]:
+    """Read all marks, with the number of their run; None for one that cannot be read."""
     for path in sorted((*state.glob("run-*/marks/*.json"), *state.glob("old-*/marks/*.json"))):
         if path.name.startswith("."):
             continue
         record = _read_json(path) or {}
         try:
             result = result_from_record(record["name"], record["result"])
-            yield Finished(result, dict(record["environment"]))
+            mark = Finished(result, dict(record["environment"]))
         except _DAMAGE:
-            yield None
+            mark = None
+        yield _number(path.parents[1]), mark
+
+
+def _number(run: Path) -> str:
+    """Return what tells a run from others: its folder is renamed once it has ended."""
+    return run.name.partition("-")[2]
 
 
 class RunFolder:
@@ -228,6 +242,7 @@ class RunFolder:
     def begin(self, recipe: Facts, ours: Mapping[str, set[str]], *, overwrite: bool) -> None:
         """Say on disk what this run is about, before it changes anything."""
         content = {
+            "run": _number(self.path),
             "recipe": recipe,
             "overwrite": overwrite,
             "replaces": {path: sorted(digests) for path, digests in sorted(ours.items())},
@@ -257,7 +272,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise DataError(f"{self.out} was taken away while the batch ran.")
         _fence(self.out / STATE)
-        for mark in _marks(self.out / STATE):
+        for _, mark in _marks(self.out / STATE):
             if mark is None:
                 continue
             known = manifest.entries.get(mark.result.name)
@@ -369,6 +384,10 @@ def verify(
     checked = 0
     for number, (name, entry) in enumerate(sorted(manifest.entries.items())):
         progress(number / len(manifest.entries), name)
+        if entry.recipe and plan is not None:
+            differs = what_differs(manifest.recipe_of(entry), recipe_facts(plan.recipe))
+            if differs:
+                wrong.append((name, f"it was made with another {differs}"))
         wrong.extend(_outputs(out, name, entry))
         checked += len(entry.result.outputs)
     if plan is not None:

@@ -349,8 +349,7 @@ def run_batch(
             return _with_changed(_nothing_to_do(found), changed)
         manifest = Manifest(facts)
         if found.carry_on and found.earlier.manifest is not None:
-            manifest = found.earlier.manifest
-            manifest.recipe = facts
+            manifest = found.earlier.manifest.under(facts)
         results = BatchProgress(folder, manifest, found, plan.tasks, on_result, progress)
         job = _begin(plan, folder, facts, found, manifest, tools, overwrite=overwrite)
         assignments = [

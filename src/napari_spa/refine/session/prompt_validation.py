@@ -144,12 +144,12 @@ def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
     row0, column0, row1, column1 = _numbers(box, 4, "a box is (row0, column0, row1, column1)")
     row0, row1 = sorted((row0, row1))
     column0, column1 = sorted((column0, column1))
+    if row1 - row0 < 1 or column1 - column0 < 1:
+        raise InputError("the box is less than a pixel high or wide; draw it around the object.")
     row0, column0 = max(row0, 0.0), max(column0, 0.0)
     row1, column1 = min(row1, float(height)), min(column1, float(width))
     if row1 - row0 < 1 or column1 - column0 < 1:
-        raise InputError(
-            f"the box covers no pixel of the image of {height} rows and {width} columns."
-        )
+        raise InputError(f"the box lies outside of the image of {height} rows and {width} columns.")
     return Box(row0, column0, row1, column1)
 
 

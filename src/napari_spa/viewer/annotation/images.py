@@ -15,6 +15,7 @@ from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import (
     camera_of,
+    name_as_alike,
     name_as_sliders,
     name_axes,
     plane_on_slider,
@@ -163,7 +164,8 @@ class AnnotatedImages(QObject):
         self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
-        self._asked: WeakSet[Image] = WeakSet()  # whose files said what their axes are, or nothing
+        self._asked: WeakSet[Image] = WeakSet()  # whose files are asked what their axes are
+        self._unsaid: WeakSet[Image] = WeakSet()  # those that have not answered yet
         self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
@@ -189,7 +191,7 @@ class AnnotatedImages(QObject):
         annotated = self._all.get(id(image))
         if annotated is None:
             if image in self._viewer.layers:
-                name_as_sliders(self._viewer, image)
+                self._name_axes(image)
             axes = axes or shown_plane(self._viewer, image).axes
             annotated = AnnotatedImage(self._viewer, image, axes)
             annotated.left = _LEFT.pop(image, None)
@@ -395,8 +397,14 @@ class AnnotatedImages(QObject):
     def _on_sliders_named(self) -> None:
         for annotated in self:
             if annotated.image in self._viewer.layers:
-                name_as_sliders(self._viewer, annotated.image)  # which tells of itself
+                self._name_axes(annotated.image)  # which tells of itself
         self.changed.emit()
+
+    def _name_axes(self, image: Image) -> None:
+        """Name the axes of an image by what a user said, else its file, else an image alike."""
+        name_as_sliders(self._viewer, image)
+        if not image.source.path or image in self._asked - self._unsaid:
+            name_as_alike(self._viewer, image)
 
     def _look_for_axes(self, image: Image) -> None:
         """Ask the file of an image what its axes are: napari's own reader gives them no names."""
@@ -410,13 +418,18 @@ class AnnotatedImages(QObject):
             return axes_in_file(path, shape)
 
         self._asked.add(image)
+        self._unsaid.add(image)
         self._worker.submit_idle(look, partial(self._on_axes, image), surely=True)
 
     def _on_axes(self, image: Image, axes: str) -> None:
         if self._worker.busy:  # a round of a plane of the axes as they were
             QTimer.singleShot(_STEP_MS, partial(self._on_axes, image, axes))
-        elif axes and id(image) in self._all and len(axes) == image.ndim:
-            name_axes(image, [axis.lower() if axis in _AXES else "" for axis in axes])
+            return
+        self._unsaid.discard(image)
+        if id(image) in self._all and image in self._viewer.layers:
+            if len(axes) == image.ndim:
+                name_axes(image, [axis.lower() if axis in _AXES else "" for axis in axes])
+            self._name_axes(image)
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_spa.core.presentation import counted
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, same_acts
 from napari_spa.viewer.layers.planes import show_plane
@@ -166,8 +167,11 @@ class UndoActions(QObject):
             known = before is not None and before.on(part.plane) is not None
             self.restore(annotated, change.number, part, reopened=known, undone=change)
             return
+        count = len(annotated.annotation.objects)
         annotated.undo()
-        controller.objects_did(f"Taken back: {change.act}.")
+        many = abs(len(annotated.annotation.objects) - count)
+        act = change.act if many < 2 or change.group is None else counted(many, "object")
+        controller.objects_did(f"Taken back: {act}.")
 
     def redo_act(self) -> None:
         """Do the last act on objects again that was taken back."""

@@ -150,9 +150,9 @@ def name_channel_axis(layer: Image, axis: int) -> None:
 
 
 def name_as_sliders(viewer: ViewerModel, layer: Image) -> None:
-    """Give the axes of a layer that have no names those of a user's sliders, or of a layer alike.
+    """Give the axes of a layer that have no names those that a user gave the viewer's sliders.
 
-    What a slider is called by a layer of another extent says nothing of this one.
+    What a slider is called by another layer says nothing of this one.
     """
     shown, of_layers = viewer.dims.axis_labels, viewer.layers.axis_labels
     typed = [
@@ -160,6 +160,10 @@ def name_as_sliders(viewer: ViewerModel, layer: Image) -> None:
         for axis in range(-min(layer.ndim, len(shown), len(of_layers)), 0)
     ]
     name_axes(layer, [""] * (layer.ndim - len(typed)) + typed)
+
+
+def name_as_alike(viewer: ViewerModel, layer: Image) -> None:
+    """Give the axes of a layer that have no names those of layers of the same extent."""
     for other in viewer.layers:
         if isinstance(other, type(layer)) and _extents(other) == _extents(layer):
             name_axes(layer, other.axis_labels)

@@ -139,7 +139,7 @@ class DockLayout(QObject):
         ours, window = self._dock(), self._widget.window()
         if ours is None or not isinstance(window, QMainWindow):
             return
-        here = [each for each in _OURS if isalive(each) and each.window() is window]
+        here = [w for w in _OURS if isalive(w) and w.window() is window]  # type: ignore[no-untyped-call]
         docks = map(_dock_of, here)
         other = next((dock for dock in docks if dock is not None and dock is not ours), None)
         if other is None:

@@ -311,7 +311,7 @@ class FolderDock(QWidget):
 
     def _on_job_said(self, sentence: str) -> None:
         self._on_said(sentence)
-        if self._places.behind:
+        if sentence and self._places.behind:
             show_info(sentence)
 
     def _on_failed(self, sentence: str) -> None:

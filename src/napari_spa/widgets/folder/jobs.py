@@ -310,9 +310,10 @@ class FolderJobs(QObject):
     def _batch_done(self, report: Any) -> None:
         review, failed = len(report.review), len(report.failed)
         parts = [f"{len(report.done)} done"]
-        parts += [f"{review} to review"] if review else []
         parts += [f"{failed} failed"] if failed else []
         words = [f"The batch ended: {', '.join(parts)}."]
+        if review:
+            words.append(f"To review: {counted(review, 'image')}.")
         if report.missing:
             name, number, why = report.missing[0]
             more = len(report.missing) - 1
@@ -351,6 +352,7 @@ class FolderJobs(QObject):
     def _run(self, what: str, job: Callable[[JobHandle], Any], then: Callable[[Any], None]) -> None:
         self._what, self._then = what, then
         self._stopping, self._share = False, 0.0
+        self.status_message.emit("")  # what the last one came to
         self.running.emit(f"{what}…", 0.0)
         self.worker.submit(job, on_value=self._on_result)
 

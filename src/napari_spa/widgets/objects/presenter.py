@@ -95,6 +95,8 @@ class ObjectPresenter(QObject):
         if annotated is None:
             self._controller.status_message.emit("There is no object yet.")
             return
+        if not self._controller.free():  # which says why, before anything is filled in
+            return
         # These are not imported as the dock opens, which would stop the window longer.
         from napari_spa.io.export import ExportRequest
         from napari_spa.viewer.autosave.export import axes_of, file_name
@@ -119,7 +121,7 @@ class ObjectPresenter(QObject):
         """Take the tool to merge or to split, or put it away."""
         self.reshaping.end()
         if self._prompter.gestures.tool == tool:
-            self._put_away()
+            self.put_away()
             return
         if tool == "merge" and self._controller.selected is None:
             self._table.set_tool(None)
@@ -136,16 +138,17 @@ class ObjectPresenter(QObject):
             else "Draw a line across the object, from one side to the other."
         )
 
-    def _put_away(self) -> None:
+    def put_away(self) -> None:
+        """Go back to clicks."""
         self.tool_wanted.emit("click")
         self._table.set_tool(None)
 
     def _on_merge(self, position: Position) -> None:
-        self._put_away()
+        self.put_away()
         self.reshaping.merge_at(position)
 
     def _on_split(self, path: list[Position]) -> None:
-        self._put_away()
+        self.put_away()
         self.reshaping.split(path)
 
     def _on_editing(self, on: bool) -> None:

@@ -87,6 +87,7 @@ class RefineDock(QWidget):
         self._busy_since: float | None = None
         self._keys: KeyBindings | None = None
         self._numbers: tuple[object, KeyBindings] | None = None
+        self._escape: KeyBindings | None = None  # while a tool is on that a click ends
         self._layout: LayoutFilter | None = None
         # Not while the dock is made, which sends thousands of events.
         self._layout_due = later(self, self._follow_layout)
@@ -228,6 +229,12 @@ class RefineDock(QWidget):
     def _set_tool(self, tool: str, *, negative: bool = False) -> None:
         gestures = self.prompt_controller.gestures
         gestures.tool, gestures.negative = tool, negative  # type: ignore[assignment]
+        once = tool in ("refine", "merge", "split")
+        if once and self._escape is None:
+            self._escape = KeyBindings(self._viewer, {"Escape": self.tab.put_away})
+        elif not once and self._escape is not None:
+            self._escape.release()
+            self._escape = None
         if tool == "refine":
             self.parts.status.setText("Click on the object to refine, in any labels layer.")
         elif tool not in ("merge", "split"):
@@ -427,6 +434,8 @@ class RefineDock(QWidget):
             self._keys.release()
         if self._numbers is not None:
             self._numbers[1].release()
+        if self._escape is not None:
+            self._escape.release()
         self._layout_due.stop()
         if self._layout is not None:
             self._layout.release()

@@ -69,6 +69,7 @@ class ImageBinding(QObject):
         )
         for event, then in self._followed:
             event.connect(then)
+        self._selected: object = None  # the layer that was selected last
         self._target_due.start()
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ class ImageBinding(QObject):
 
     def _on_target(self) -> None:
         """Show which image is annotated and what may be chosen about it."""
+        self._say_which()
         options, target = self._parts.options, self._controller.target()
         self._images = [x for x in self._controller.viewer.layers if isinstance(x, Image)]
         names = [image.name for image in self._images]
@@ -125,6 +127,21 @@ class ImageBinding(QObject):
             options.set_channels(names, choices.index(wanted) if wanted in choices else 0)
         self._on_plane()
         self._on_objects()
+
+    def _say_which(self) -> None:
+        """Say once where clicks go while an object is active on an image that is not selected."""
+        current = self._controller.current
+        selected = self._controller.viewer.layers.selection.active
+        if selected is self._selected:
+            return
+        self._selected = selected
+        if current is None or current.active is None or selected is current.image:
+            return
+        if isinstance(selected, Image):
+            self._controller.status_message.emit(
+                f"Clicks are still for the current object of {current.image.name}; accept or "
+                f"discard it to go on with {selected.name}."
+            )
 
     def _annotated(self, image: Image) -> AnnotatedImage | None:
         """Make an image the one that is annotated; look for work on it, suggest a click."""
