@@ -478,6 +478,27 @@ def test_closing_while_an_image_is_read_leaves_nothing_behind(
         assert list(refine_dock.controller.current.annotation.objects) == [1]
 
 
+def test_what_was_clicked_is_done_before_the_image_is_left(open_docks, folder, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, folder)
+    layer = dock.controller.stage.current.layer
+    for point in ((10, 12), (38, 44)):  # the second, far from the first, accepts it
+        refine_dock.prompt_controller.click(tuple(layer.data_to_world(point)), aim="next")
+    dock.controller.step(1)
+    assert dock.controller.current == "cell1.png"
+    until(qtbot, lambda: dock.controller.current == "cell2.png")
+    go(qtbot, dock, "cell1.png")
+    until(qtbot, lambda: ready(refine_dock))
+    assert list(refine_dock.controller.current.annotation.objects) == [1]
+    assert refine_dock.controller.active.number == 2
+    refine_dock.controller.discard()
+    refine_dock.prompt_controller.click(tuple(layer.data_to_world((38, 44))))
+    dock.controller.done()
+    until(qtbot, lambda: ready(refine_dock))
+    assert dock.controller.current == "cell1.png"
+    assert dock.parts.status.text() == "Accept or discard the active object first."
+
+
 def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):
     viewer, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)

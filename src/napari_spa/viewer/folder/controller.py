@@ -289,10 +289,13 @@ class FolderController(QObject):
                 f"{name} waits in the batch; cancel it, or choose another image."
             )
             return
-        self._go(name, onward=0)
+        if not self._waits(partial(self.go, name)):
+            self._go(name, onward=0)
 
     def step(self, step: int) -> None:
         """Go to the next image as they are listed, or to the one before (-1)."""
+        if self._waits(partial(self.step, step)):
+            return
         name = self._neighbour(step)
         if name is None:
             self.status_message.emit(
@@ -300,6 +303,14 @@ class FolderController(QObject):
             )
         else:
             self._go(name, onward=step)
+
+    def _waits(self, act: Callable[[], None]) -> bool:
+        """Let an act wait for what was done on the image before it, such as a click."""
+        current = self.stage.current
+        if current is None or not current.refine_dock.controller.waits(act):
+            return False
+        self.status_message.emit(f"{current.name}: what you did last is done first.")
+        return True
 
     def _neighbours(self, step: int, of: str | None) -> list[str]:
         """Return the images that can be opened that way, as they are listed."""
@@ -498,6 +509,8 @@ class FolderController(QObject):
         current = self.stage.current
         if current is None:
             self.status_message.emit("Open an image first.")
+        elif self._waits(partial(self._finish, status)):
+            return
         elif current.annotated.active is not None and status == "done":
             self.status_message.emit(ACTIVE)
         else:
