@@ -12,6 +12,7 @@ from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.prompts import CanvasGestures
 from napari_spa.viewer.settings import DEFAULT_KEYS
 from napari_spa.widgets.refine.dock import RefineDock
+from napari_spa.widgets.refine.prompt_bar import HINTS, LASSO
 
 MODEL = make_model()
 SQUARE = [(20.0, 20.0), (20.0, 50.0), (45.0, 50.0), (45.0, 20.0)]
@@ -165,6 +166,17 @@ def test_a_lasso_starts_an_object_and_adds_and_takes_away(dock, qtbot):
     beyond = [world(r, c) for r, c in ((30, 30), (30, 35), (90, 35), (90, 30))]
     edge = play(qtbot, dock, lambda: dock.prompt_controller.lasso(beyond, aim="current"))
     assert edge.mask[59, 32]
+
+
+def test_what_to_do_next_is_said_of_the_tool_that_is_on(dock, qtbot):
+    dock.parts.prompts.tool_requested.emit(LASSO)
+    outline = [world(r, c) for r, c in ((20, 20), (20, 40), (40, 40), (40, 20))]
+    play(qtbot, dock, lambda: dock.prompt_controller.lasso(outline))
+    dock.controller.undo()
+    assert "only Discard takes the object away" in dock.parts.status.text()
+    dock.controller.accept()
+    assert dock.parts.status.text().startswith("Object 1 accepted")
+    assert dock.parts.status.text().endswith(HINTS[LASSO])
 
 
 def test_clicks_are_dragged_and_deleted_in_their_layer(dock, qtbot):

@@ -104,9 +104,9 @@ class UndoActions(QObject):
             if annotated is not None:
                 annotated.acts.stopped_at = controller.shown()
                 goes_on = annotated.annotation.last_change is not None
-            then = ", and Undo goes on with what was done before it" if goes_on else ""
+            then = " After that, Undo takes back what was done before it." if goes_on else ""
             controller.status_message.emit(
-                f"This is the first round; Discard drops the object{then}."
+                f"This is the first round: only Discard takes the object away.{then}"
             )
         elif self.returns is not None:
             self._bring_back(self.returns)

@@ -344,8 +344,10 @@ class RefineDock(QWidget):
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:
-        self.parts.status.setText(sentence)
-        if self.prompt_controller.gestures.tool == "refine":
+        tool = self.prompt_controller.gestures.tool
+        # A tool stays from object to object, and with some of them no object begins with a click.
+        self.parts.status.setText(sentence.replace(HINT_START, HINTS.get(tool, HINT_START)))
+        if tool == "refine":
             self._set_tool(CLICK)
         self._refresh()
 
