@@ -210,7 +210,7 @@ def test_undo_goes_on_after_the_first_round_is_discarded(annotate):
     annotated = annotator.accept(annotator.first)
     annotator.start(annotator.first, (10, 60), aim="auto")
     annotator.controller.undo()
-    assert annotator.said[-1].endswith("Undo goes on with what was done before it.")
+    assert annotator.said[-1].endswith("Undo takes back what was done before it.")
     annotator.controller.discard()
     annotator.controller.undo()
     annotator.go_on()
