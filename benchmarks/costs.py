@@ -9,14 +9,8 @@ log-log plot: 0 is free, 1 is in proportion.
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
 import tempfile
 import time
-
-# Threads that spin while they wait slow everything else on the machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +20,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rounds import DISC, median_of  # sets OMP_WAIT_POLICY too
 from skimage import data
 
 from napari_spa import RefinementSession, load_model
@@ -41,7 +36,6 @@ if TYPE_CHECKING:
 
     from napari_spa.io.models.load import LoadedModel
 
-DISC = (660.0, 250.0)  # in the fundus picture
 NUCLEI = ((360, 345), (372, 318), (330, 370), (345, 310), (390, 352), (318, 335))
 
 
@@ -95,14 +89,7 @@ def timed(
     """Time what is made for each size, after one run to warm up."""
     medians = []
     for size in sizes:
-        act = make(size)
-        act()
-        seconds = []
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            act()
-            seconds.append(time.perf_counter() - begun)
-        medians.append(statistics.median(seconds))
+        medians.append(median_of(repeats, make(size)))
     return Curve(what, against, tuple(sizes), tuple(medians))
 
 

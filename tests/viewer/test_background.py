@@ -1,11 +1,12 @@
 """Tests of the background worker: order, cancel, late answers, errors, clean shutdown."""
 
 import threading
+import time
 
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_spa.errors import InputError
+from napari_spa.errors import Cancelled, InputError
 from napari_spa.viewer.background import Worker
 
 
@@ -195,6 +196,26 @@ def test_idle_work_never_delays_a_job_and_its_errors_are_nobodys(qtbot, worker):
     assert finished.args == ["answer"]
     gate.set()
     assert ended.wait(10)
+
+
+def test_what_is_to_be_done_surely_ends_with_the_worker(qtbot):
+    worker, begun, ended = Worker(), threading.Event(), []
+
+    def job(handle):
+        begun.set()
+        for _ in range(500):
+            try:
+                handle.check()
+            except Cancelled:
+                ended.append(True)
+                raise
+            time.sleep(0.01)
+
+    worker.submit_idle(job, surely=True)
+    assert begun.wait(10)
+    worker.submit(lambda progress: None)
+    worker.close()
+    assert ended == [True]
 
 
 def test_what_is_to_be_done_surely_outlives_the_jobs_before_and_after_it(qtbot, worker):

@@ -186,14 +186,14 @@ def read_previous(out: Path) -> PreviousRun:
         for path, digests in run["replaces"].items():
             for digest in digests:
                 earlier.know(path, digest)
-        manifest = earlier.manifest or Manifest(run["recipe"])
+        recipe = dict(run["recipe"])
     except _DAMAGE as error:
         raise damaged from error
-    marks = list(_marks(out / STATE))
+    manifest, marks = earlier.manifest or Manifest(recipe), list(_marks(out / STATE))
     latest = run.get("run")  # earlier versions did not say so, and had one recipe
     for mine in (False, True):  # what was left by the run before is not of this one's recipe
-        if mine and manifest.recipe != run["recipe"]:
-            manifest = manifest.under(run["recipe"])
+        if mine and manifest.recipe != recipe:
+            manifest = manifest.under(recipe)
         for number, mark in marks:
             if mark is None:
                 raise damaged

@@ -33,7 +33,7 @@ from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.log.replay import has_changed, say_changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_spa.batch.plan import BatchPlan
 
@@ -81,12 +81,13 @@ def estimate(
     kept = len(found.named("kept"))
     if not to_do:
         return Estimate(len(plan.tasks), 0, kept, 0, 0.0, 0, "")
-    task = _of_middle_size(to_do)
+    work = work_of(to_do)
+    task = _of_middle_size(to_do, work)
     with tempfile.TemporaryDirectory(prefix="napari-spa-") as name:
         (Path(name) / "run" / "marks").mkdir(parents=True)
         job = Job(Path(name), "run", plan.source, plan.recipe, facts, tools)
         load_engine(job)
-        planes = 1 if plan.recipe.source == "prompts" else _count_planes(task)
+        planes = 1 if plan.recipe.source == "prompts" else work[task.name]
         if planes > _FEW_PLANES:
             measured = _measure_stack(job, task, planes)
         else:
@@ -94,7 +95,7 @@ def estimate(
             if measured.seconds < _LONG_SECONDS or len(task.prompts) > 1:
                 # The second time, everything has been called once.
                 measured = _measure(job, task, measured.digests)
-    return _scaled(plan, to_do, kept, measured, workers)
+    return _scaled(plan, to_do, work, kept, measured, workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +150,13 @@ def _count_planes(task: BatchTask) -> int:
 def _scaled(
     plan: BatchPlan,
     to_do: Sequence[BatchTask],
+    work: Mapping[str, int],
     kept: int,
     measured: _Measured,
     workers: int,
 ) -> Estimate:
     result = measured.result
     asked = sum(len(task.prompts) for task in to_do)
-    work = work_of(to_do)
     times = sum(work.values()) / work[result.name]  # how many such images it is like
     objects = asked or round(times * measured.objects)
     failed = result.outcome == "failed"
@@ -173,9 +174,8 @@ def _scaled(
     )
 
 
-def _of_middle_size(tasks: Sequence[BatchTask]) -> BatchTask:
+def _of_middle_size(tasks: Sequence[BatchTask], work: Mapping[str, int]) -> BatchTask:
     """Return the image of median work, and of those alike the one of median size on disk."""
-    work = work_of(tasks)
 
     def size(task: BatchTask) -> tuple[int, int]:
         with suppress(OSError):

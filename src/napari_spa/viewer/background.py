@@ -199,6 +199,7 @@ class Worker(QObject):
         """Stop: drop what runs and wait for the thread to end."""
         self._closed.set()
         self.drop()
+        self._ahead.clear()  # not even for what was to be done surely: it ends when it can
         for executor in (self._executor, self._idle):
             executor.shutdown(wait=True, cancel_futures=True)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
@@ -164,8 +164,8 @@ class AnnotatedImages(QObject):
         self.filled = False
         self._all: dict[int, AnnotatedImage] = {}
         self._left: AnnotatedImage | None = None
-        self._asked: WeakSet[Image] = WeakSet()  # whose files are asked what their axes are
-        self._unsaid: WeakSet[Image] = WeakSet()  # those that have not answered yet
+        # What the files say that the axes of their images are; None until they have answered.
+        self._axes: WeakKeyDictionary[Image, str | None] = WeakKeyDictionary()
         self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
         self.painting = PaintRecorder(self)
         self.painting.counted.connect(self.changed)
@@ -395,6 +395,9 @@ class AnnotatedImages(QObject):
         self._named.start()
 
     def _on_sliders_named(self) -> None:
+        if self._worker.busy:  # with a plane of the axes as they are
+            self._named.start(_STEP_MS)
+            return
         for annotated in self:
             if annotated.image in self._viewer.layers:
                 self._name_axes(annotated.image)  # which tells of itself
@@ -403,13 +406,17 @@ class AnnotatedImages(QObject):
     def _name_axes(self, image: Image) -> None:
         """Name the axes of an image by what a user said, else its file, else an image alike."""
         name_as_sliders(self._viewer, image)
-        if not image.source.path or image in self._asked - self._unsaid:
-            name_as_alike(self._viewer, image)
+        said = self._axes.get(image, None if image.source.path else "")
+        if said is None:
+            return
+        if len(said) == image.ndim:
+            name_axes(image, [axis.lower() if axis in _AXES else "" for axis in said])
+        name_as_alike(self._viewer, image)
 
     def _look_for_axes(self, image: Image) -> None:
         """Ask the file of an image what its axes are: napari's own reader gives them no names."""
         path, shape = image.source.path, spatial_shape(image)
-        if not path or image in self._asked or not unnamed_axes(image):
+        if not path or image in self._axes or not unnamed_axes(image):
             return
 
         def look(_: object) -> str:
@@ -417,19 +424,12 @@ class AnnotatedImages(QObject):
 
             return axes_in_file(path, shape)
 
-        self._asked.add(image)
-        self._unsaid.add(image)
+        self._axes[image] = None
         self._worker.submit_idle(look, partial(self._on_axes, image), surely=True)
 
     def _on_axes(self, image: Image, axes: str) -> None:
-        if self._worker.busy:  # a round of a plane of the axes as they were
-            QTimer.singleShot(_STEP_MS, partial(self._on_axes, image, axes))
-            return
-        self._unsaid.discard(image)
-        if id(image) in self._all and image in self._viewer.layers:
-            if len(axes) == image.ndim:
-                name_axes(image, [axis.lower() if axis in _AXES else "" for axis in axes])
-            self._name_axes(image)
+        self._axes[image] = axes
+        self._named.start()
 
     def _on_reframed(self, box: Box) -> None:
         self.reframed.emit(box)
