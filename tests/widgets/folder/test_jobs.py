@@ -1,6 +1,6 @@
 """What runs in the folder dock is said, and Cancel answers at once; fields follow the font."""
 
-from napari_spa.widgets.folder.jobs import FolderJobs
+from napari_spa.widgets.folder.jobs import BatchDialog, FolderJobs
 from napari_spa.widgets.folder.panel import FolderPanel
 
 
@@ -38,3 +38,18 @@ def test_cancel_says_at_once_what_it_waits_for(qtbot):
         assert not parts.cancel.isVisible()
     finally:
         jobs.close()
+
+
+def test_the_dialog_of_a_batch_grows_with_what_it_says(qtbot):
+    dialog = BatchDialog(["a", "b"], "No preference is learnt yet.")
+    qtbot.addWidget(dialog)
+    dialog.show()
+    dialog.show_effort("Estimating time and space…", possible=True)
+    qtbot.wait(50)
+    before = dialog.height()
+    dialog.show_effort(
+        "The images cannot be used, for a reason of many words. " * 6, possible=False
+    )
+    qtbot.wait(50)
+    assert dialog.height() > before
+    assert dialog.effort.height() >= dialog.effort.heightForWidth(dialog.effort.width())

@@ -111,6 +111,8 @@ class BatchDialog(QDialog):
         """Say what it would take, or why it cannot be done."""
         self.effort.setText(words)
         self.start.setEnabled(possible)
+        needed = self.heightForWidth(self.width())  # a longer sentence wants more lines
+        self.resize(self.width(), max(self.height(), needed))
 
     def _compose(self, words: str) -> None:
         layout = QVBoxLayout(self)
