@@ -14,6 +14,7 @@ from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.annotation.controller import HINT_OPEN
 from napari_spa.viewer.layers.prompts import PromptLayers
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.objects.model import CLASS, NAME
@@ -270,6 +271,48 @@ def test_escape_goes_back_to_clicks(annotator, tool):
     assert gestures.tool == "click"
     assert not annotator.table.buttons[tool].isChecked()
     assert "Escape" not in map(str, keymap)
+
+
+def test_editing_by_hand_takes_the_chosen_object_not_the_active_one(annotator):
+    annotator.take_over()
+    annotator.dock.prompt_controller.click((0.0, 50.0, 70.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    active = annotator.controller.active.number
+    annotator.dock.objects.go_to(8)
+    annotator.table.edit_requested.emit()
+    assert annotator.annotated.mask.layer.selected_label == annotator.controller.selected == 8
+    assert active in annotator.objects
+    annotator.table.edit_requested.emit()
+
+
+def test_a_discarded_object_leaves_the_table(annotator):
+    annotator.dock.prompt_controller.click((0.0, 30.0, 30.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    annotator.controller.accept()
+    annotator.dock.objects.undoing.undo()
+    annotator.idle()
+    annotator.qtbot.waitUntil(lambda: annotator.table.view.model().rowCount() == 1)
+    annotator.qtbot.wait(50)
+    annotator.controller.discard()
+    annotator.qtbot.waitUntil(lambda: annotator.table.view.model().rowCount() == 0)
+
+
+@pytest.mark.parametrize("act", ["merge", "split", "edit", "propagate", "put away"])
+def test_without_an_image_every_act_says_to_open_one(make_napari_viewer, qtbot, act):
+    dock = RefineDock(make_napari_viewer(), make_session)
+    qtbot.addWidget(dock)
+    {
+        "merge": dock.parts.objects.merge_requested.emit,
+        "split": dock.parts.objects.split_requested.emit,
+        "edit": dock.parts.objects.edit_requested.emit,
+        "propagate": lambda: dock.parts.stack.propagate_requested.emit("both"),
+        "put away": dock.tab.put_away,
+    }[act]()
+    assert dock.parts.status.text() == HINT_OPEN
+    assert dock.prompt_controller.gestures.tool == "click"
+    dock.release()
 
 
 def test_export_says_at_once_that_an_object_is_active(annotator):

@@ -291,6 +291,18 @@ def test_painting_across_the_slices_is_counted_on_them(annotation, array):
     assert areas(annotation) == {1: {PLANES[0]: 4}}
 
 
+def test_an_object_made_across_does_not_count_the_others_twice(annotation, array):
+    across = Plane((0, 2), (0, 8, 0))
+    annotation.commit(1, part_on(PLANES[0]), mask(0, 0, 9, 2))
+    annotation.commit(2, part_on(across), mask(1, 6, 2, 2))
+    before = areas(annotation)
+    assert not annotation.recount(across, array[across.slices])
+    assert areas(annotation) == before
+    array[0, 8, 5] = 2
+    assert annotation.recount(across, array[across.slices])
+    assert areas(annotation) == {**before, 2: {across: 5}}
+
+
 def test_numbers_of_any_size_are_counted(annotation):
     labels = np.zeros((9, 11), dtype=np.uint32)
     labels[0, :3], labels[1, :2] = 2**32 - 2, 7
@@ -331,7 +343,7 @@ def test_a_new_object_is_of_the_class_and_keeps_name_and_class_whatever_is_done(
     assert [o.class_name for o in annotation.objects.values()] == ["nucleus", ""]
     for _ in range(3):
         annotation.undo()
-    assert annotation.undo().act == "describe object 1"
+    assert annotation.undo().act == "rename object 1"
     assert annotation.objects[1].name == ""
     with pytest.raises(InputError, match="no object 7"):
         annotation.describe(7, name="x")

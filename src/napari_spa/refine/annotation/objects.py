@@ -138,10 +138,11 @@ def recounted(
     objects: Mapping[int, AnnotatedObject], plane: Plane, labels: NDArray[np.integer]
 ) -> dict[int, AnnotatedObject] | None:
     """Return the objects after a user painted on a plane, its labels (H, W); None: as before."""
-    parts = [part for held in objects.values() for part in held.parts]
-    if parts and not any(part.plane.axes == plane.axes for part in parts):
-        return None  # seen across: pixels of planes that are counted elsewhere
-    now = _counted(labels)
+    # Seen across: pixels of objects whose planes are all of other axes are counted on those.
+    across = {n for n, o in objects.items() if all(p.plane.axes != plane.axes for p in o.parts)}
+    if objects and len(across) == len(objects):
+        return None
+    now = {n: area for n, area in _counted(labels).items() if n not in across}
     held_here = {n: o.on(plane) for n, o in objects.items()}
     known = {n: part.area for n, part in held_here.items() if part is not None}
     if now == known:
@@ -232,7 +233,12 @@ class Change:
     @property
     def act(self) -> str:
         """In words, for a menu: "accept object 3"."""
-        return f"{self.kind} object {self.number}"
+        verb: str = self.kind
+        if verb == "describe":
+            before, after = (each.get(self.number) for each in (self.before, self.after))
+            renamed = before and after and before.name != after.name
+            verb = "rename" if renamed else "classify"
+        return f"{verb} object {self.number}"
 
     @property
     def accepted(self) -> Part | None:

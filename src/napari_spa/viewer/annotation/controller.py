@@ -154,6 +154,11 @@ class AnnotationController(QObject):
         return self.images.current
 
     @property
+    def hint(self) -> str:
+        """How an object begins."""
+        return HINT_OPEN if self.target() is None else HINT_START
+
+    @property
     def selected(self) -> int | None:
         """The number of the object that was chosen last on the image that is annotated."""
         return None if self.current is None else self.current.selected
@@ -552,8 +557,7 @@ class AnnotationController(QObject):
         if annotated.active is not None:
             annotated.drop()
         self.cleared.emit()
-        hint = HINT_OPEN if self.target() is None else HINT_START
-        self.status_message.emit(f"{sentence} {dropped}{hint}")
+        self.status_message.emit(f"{sentence} {dropped}{self.hint}")
 
     def _on_waiting(self, words: str) -> None:
         if self.busy:

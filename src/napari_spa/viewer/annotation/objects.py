@@ -334,12 +334,13 @@ class ObjectEditing(QObject):
         if controller.busy:
             controller.status_message.emit(BUSY)
             return
+        chosen = controller.selected  # accepting selects what was active
         if controller.active is not None and not controller.accept():
             return
         annotated = controller.current
         if annotated is None:
-            raise InputError(_CHOOSE)
-        number = self._chosen(annotated, controller.selected)
+            raise InputError(controller.hint)
+        controller.selected = number = self._chosen(annotated, chosen)
         plane = shown_plane(controller.viewer, annotated.image)
         if not annotated.mask.paintable:
             raise InputError("labels of so large an image cannot be painted; refine instead.")

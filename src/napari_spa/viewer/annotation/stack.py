@@ -198,9 +198,8 @@ class StackPropagation(QObject):
         """Accept what is active, and return what is known of the object on a slice."""
         controller = self._controller
         if place is None:
-            controller.status_message.emit(
-                "There is no stack to go through: this image is a single slice."
-            )
+            single = "There is no stack to go through: this image is a single slice."
+            controller.status_message.emit(single if controller.target() else controller.hint)
             return None
         if controller.choosing:
             controller.accept()

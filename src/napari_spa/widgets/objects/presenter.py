@@ -123,11 +123,12 @@ class ObjectPresenter(QObject):
         if self._prompter.gestures.tool == tool:
             self.put_away()
             return
-        if tool == "merge" and self._controller.selected is None:
+        missing = "" if self._controller.target() else self._controller.hint
+        if not missing and tool == "merge" and self._controller.selected is None:
+            missing = "Choose an object first: click on one, or in the list."
+        if missing:
             self._table.set_tool(None)
-            self._controller.status_message.emit(
-                "Choose an object first: click on one, or in the list."
-            )
+            self._controller.status_message.emit(missing)
             return
         self.tool_wanted.emit(tool)
         self._table.set_tool(tool)

@@ -279,7 +279,7 @@ class ProfileBar(QObject):
         self.teach = FocusRingCheckBox("Teach")
         self.teach.setToolTip(
             "On: accepted objects teach the profile.\n"
-            "Off: objects start from it, and it stays as it is."
+            "Off: objects start from it, and new ones teach it nothing."
         )
         self.teach.setAccessibleDescription(self.teach.toolTip())
         self.teach.setChecked(True)
@@ -344,7 +344,11 @@ class ProfileBar(QObject):
         mark = "⚠ " if entry is not None and self.warning.text() else ""
         rest = " ▾" if teaching else ", not taught ▾"
         self.name.set_texts(*(f"{mark}{name}{rest}" for name in names))
-        taught = "Accepted objects teach it." if teaching else "Teach is off: it stays as it is."
+        taught = (
+            "Accepted objects teach it."
+            if teaching
+            else "Teach is off: new objects teach it nothing."
+        )
         about = (names[0], self.words.toolTip(), taught, self.warning.text())
         self.name.setToolTip("\n".join(filter(None, about)))
         self.name.setAccessibleDescription(self.name.toolTip())

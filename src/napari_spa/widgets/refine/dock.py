@@ -240,7 +240,12 @@ class RefineDock(QWidget):
         elif tool not in ("merge", "split"):
             self.parts.prompts.set_tool(tool, negative=negative)
             if not self.controller.choosing and not self.controller.busy:
-                self.parts.status.setText(HINTS.get(tool, HINT_START))
+                self.parts.status.setText(self._hint())
+
+    def _hint(self) -> str:
+        """Return how an object begins: tools stay, and with some of them it is not a click."""
+        hint = self.controller.hint
+        return hint if hint != HINT_START else HINTS.get(self.prompt_controller.gestures.tool, hint)
 
     def _on_tool(self, tool: str) -> None:
         """Take the tool of a button: for a sign again, clicks; for another one, the same tool."""
@@ -344,10 +349,8 @@ class RefineDock(QWidget):
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:
-        tool = self.prompt_controller.gestures.tool
-        # A tool stays from object to object, and with some of them no object begins with a click.
-        self.parts.status.setText(sentence.replace(HINT_START, HINTS.get(tool, HINT_START)))
-        if tool == "refine":
+        self.parts.status.setText(sentence.replace(HINT_START, self._hint()))
+        if self.prompt_controller.gestures.tool == "refine":
             self._set_tool(CLICK)
         self._refresh()
 

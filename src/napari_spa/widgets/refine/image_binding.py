@@ -46,6 +46,7 @@ class ImageBinding(QObject):
         self._plane_due = later(self, self._on_plane)
         controller.objects_changed.connect(self._objects_due.start)
         controller.proposed.connect(lambda *_: self._objects_due.start())  # one of them
+        controller.cleared.connect(self._objects_due.start)
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.later_requested.connect(recovery.postpone)
