@@ -273,6 +273,65 @@ def test_escape_goes_back_to_clicks(annotator, tool):
     assert "Escape" not in map(str, keymap)
 
 
+def test_undo_while_editing_goes_stroke_by_stroke_and_then_ends_it(annotator):
+    annotator.take_over()
+    annotator.select(8)
+    before, undoing = annotator.pixels(), annotator.dock.objects.undoing
+    layer = annotator.annotated.mask.layer
+    annotator.table.edit_requested.emit()
+    for row in (50, 55):
+        layer.paint((0, row, 50), 8)
+    undoing.undo()
+    assert (annotator.pixels()[0, 50, 50], annotator.pixels()[0, 55, 50]) == (8, 0)
+    undoing.redo()
+    assert annotator.pixels()[0, 55, 50] == 8
+    for _ in range(2):
+        undoing.undo()
+    assert annotator.dock.tab.reshaping.editing
+    np.testing.assert_array_equal(annotator.pixels(), before)
+    undoing.undo()  # what was taken over
+    assert not annotator.dock.tab.reshaping.editing
+    assert not annotator.objects
+    undoing.redo()
+    np.testing.assert_array_equal(annotator.pixels(), before)
+    assert annotator.objects[8].status == "accepted"
+    annotator.assert_logged()
+
+
+def test_undo_while_editing_leaves_the_object_accepted_before_alone(annotator):
+    annotator.dock.prompt_controller.click((0.0, 30.0, 30.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    annotator.controller.accept()
+    number = annotator.controller.selected
+    before, area = annotator.pixels(), annotator.objects[number].area
+    annotator.table.edit_requested.emit()
+    layer, place = annotator.annotated.mask.layer, (0, 55, 5)
+    layer.brush_size = 1
+    layer.paint(place, number)
+    layer.mode = "pan_zoom"
+    annotator.dock.objects.undoing.undo()
+    assert annotator.controller.active is None
+    np.testing.assert_array_equal(annotator.pixels(), before)
+    layer.paint(place, number)
+    annotator.table.edit_requested.emit()
+    annotator.dock.objects.undoing.undo()  # the edit, as one act
+    assert annotator.controller.active is None
+    assert annotator.objects[number].area == area
+    np.testing.assert_array_equal(annotator.pixels(), before)
+
+
+def test_another_row_ends_the_editing(annotator):
+    annotator.take_over()
+    annotator.select(8)
+    annotator.table.edit_requested.emit()
+    annotator.table.go_to_requested.emit(8)
+    assert annotator.dock.tab.reshaping.editing
+    annotator.table.go_to_requested.emit(3)
+    assert not annotator.dock.tab.reshaping.editing
+    assert annotator.controller.selected == 3
+
+
 def test_editing_by_hand_takes_the_chosen_object_not_the_active_one(annotator):
     annotator.take_over()
     annotator.dock.prompt_controller.click((0.0, 50.0, 70.0))

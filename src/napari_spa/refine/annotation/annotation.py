@@ -324,6 +324,7 @@ class Annotation:
         before = edit.labels.astype(np.promote_types(edit.labels.dtype, labels.dtype))
         patch = Patch.between(edit.plane, region, before, labels)
         if not patch.pixels.area:
+            self._objects = edit.objects  # painted and taken back
             return None
         change = Change("edit", number, (patch,), edit.objects, self._objects)
         self._history.add(change)

@@ -353,6 +353,7 @@ class AnnotatedImage:
     def begin_edit(self, number: int, plane: Plane) -> None:
         """Take what is painted on a plane from now on for one act on an object."""
         self.end_edit()
+        self.mask.forget_strokes()  # undo goes back to here, stroke by stroke, and then ends it
         self.annotation.begin_edit(plane, self.mask.read_plane(plane))
         if self.journal is not None:
             self.journal.begin_edit(plane)
@@ -402,8 +403,7 @@ class AnnotatedImage:
 
     def _paints(self, *, redo: bool) -> bool:
         latest = self._painted_after is self.annotation.last_change
-        free = self.active is None and self.edited is None
-        return latest and free and bool(self.mask.stroke(redo=redo))
+        return latest and self.active is None and bool(self.mask.stroke(redo=redo))
 
     def _on_painted(self, planes: tuple[Plane, ...]) -> None:
         if self.active is not None:  # what was painted on its preview is not what stays

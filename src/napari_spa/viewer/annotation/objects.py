@@ -321,6 +321,12 @@ class ObjectEditing(QObject):
         else:
             self._begin()
 
+    def go_on_with(self, number: int) -> None:
+        """End the edit of another object: this one was chosen."""
+        edited = None if self._edited is None else self._edited.edited
+        if edited is not None and edited[0] != number:
+            self.end()
+
     def end(self) -> None:
         """Take what was painted as the object."""
         annotated = self._edited

@@ -48,7 +48,7 @@ class UndoActions(QObject):
         controller = self._controller
         annotated = controller.current
         dropped = None if annotated is None else annotated.acts.discarded
-        if annotated is None or dropped is None or annotated.active is not None:
+        if annotated is None or dropped is None or annotated.active or annotated.edited:
             return None
         since = annotated.unpaints and annotated.mask.strokes > dropped.strokes
         return dropped if dropped.after is annotated.annotation.last_change and not since else None
@@ -153,6 +153,8 @@ class UndoActions(QObject):
         if annotated is not None and annotated.unpaints:
             self._paint(annotated, redo=False)
             return
+        if annotated is not None:
+            annotated.end_edit()  # which may be the last act itself
         change = None if annotated is None else annotated.annotation.last_change
         if annotated is None or change is None:
             controller.status_message.emit("There is nothing to undo.")
@@ -180,6 +182,8 @@ class UndoActions(QObject):
         if annotated is not None and annotated.repaints:
             self._paint(annotated, redo=True)
             return
+        if annotated is not None:
+            annotated.end_edit()
         if annotated is None or annotated.annotation.last_undone is None:
             controller.status_message.emit("There is nothing to redo.")
             return

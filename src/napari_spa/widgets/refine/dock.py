@@ -135,6 +135,7 @@ class RefineDock(QWidget):
         parts.options.blind_requested.connect(lambda on: self._save(blind=on))
         self.tab.tool_wanted.connect(self._set_tool)
         table = parts.objects
+        table.go_to_requested.connect(self.tab.reshaping.go_on_with)
         table.go_to_requested.connect(self.objects.go_to)
         table.reopen_requested.connect(self.objects.reopen)
         table.delete_requested.connect(self.objects.delete)
