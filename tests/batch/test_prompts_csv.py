@@ -91,7 +91,7 @@ def test_images_in_folders(tmp_path, name):
         ('a.tif,1,"3,5",4', "line 3: row is '3,5'"),
         ("a.tif,1,nan,4", "line 3: row is 'nan'"),
         ("a.tif,1,1e999,4", "line 3: row is '1e999'"),
-        ("a.tif,0,3,4", "line 3: object is '0'; write a whole number from 1"),
+        ("a.tif,0,3,4", "line 3: object is '0'; write a whole number from 1 to 4,294,967,295"),
         ("a.tif,4294967296,3,4", "line 3: object is '4294967296'"),
         ("a.tif,cell,3,4", "line 3: object is 'cell'"),
         ("a.tif,1.5,3,4", "line 3: object is '1.5'"),

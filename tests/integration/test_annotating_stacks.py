@@ -345,6 +345,12 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         assert " on 4 frames" in dock.parts.objects.summary.text()
         heading = dock.parts.objects.view.model().headerData(SLICES, Qt.Orientation.Horizontal)
         assert heading == "Frame"
+        assert said[-1].startswith(
+            "Propagated to 3 frames; 3 need review. Reached the last frame. "
+        )
+        gui.propagate(number, 3)
+        assert "1 frame" in said[-1]
+        assert said[-1].endswith(". Ended at frame 1: you accepted or painted it.")
     finally:
         dock.release()
 

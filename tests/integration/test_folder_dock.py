@@ -497,6 +497,7 @@ def test_what_was_clicked_is_done_before_the_image_is_left(open_docks, folder, q
     until(qtbot, lambda: ready(refine_dock))
     assert dock.controller.current == "cell1.png"
     assert dock.parts.status.text() == "Accept or discard the active object first."
+    assert refine_dock.parts.status.text() == dock.parts.status.text()  # which is in front of it
 
 
 def test_removing_the_image_layer_keeps_the_work(open_docks, folder, qtbot):

@@ -345,6 +345,21 @@ def test_editing_by_hand_takes_the_chosen_object_not_the_active_one(annotator):
     annotator.table.edit_requested.emit()
 
 
+def test_a_click_is_where_it_is_seen_beside_a_layer_in_another_unit(open_annotator):
+    annotator = open_annotator(np.random.default_rng(2).integers(0, 255, (60, 80), np.uint8))
+    viewer, image = annotator.viewer, annotator.image
+    image.scale, image.units = (0.5, 0.5), ("um", "um")
+    viewer.add_image(np.zeros((9, 9)), scale=(100, 100), units=("nm", "nm"))
+    viewer.layers.selection.active = image
+    annotator.dock.prompt_controller.click((20 * 500.0, 30 * 500.0))  # the world is in nm
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    assert not annotator.failed
+    assert annotator.pixels()[20, 30] == 0  # the active object is shown, not written
+    (click,) = annotator.controller.shown().timeline.state.prompts.clicks
+    assert (click.row, click.column) == (20.0, 30.0)
+
+
 def test_a_discarded_object_leaves_the_table(annotator):
     annotator.dock.prompt_controller.click((0.0, 30.0, 30.0))
     annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)

@@ -369,6 +369,21 @@ def test_an_image_of_another_kind_is_said(open_dock, qtbot):
     until(qtbot, lambda: not warning.text())  # it was one of those that taught
 
 
+def test_what_was_accepted_while_teach_was_off_can_be_taught_after_undo(open_dock, qtbot):
+    viewer, dock = open_dock()
+    viewer.add_image(image(), name="grey")
+    controller = dock.controller
+    controller.profiles.set_teaching(False)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    play(qtbot, dock, lambda: controller.pick(0))
+    controller.accept()
+    assert not controller.profiles.loose
+    controller.profiles.set_teaching(True)
+    play(qtbot, dock, dock.objects.undoing.undo)
+    controller.accept()
+    assert controller.profiles.loose.picks == 1
+
+
 def test_pixels_of_another_size_are_said():
     from napari_spa.io.profiles.profile import AcceptedSize
     from napari_spa.refine.preference.summary import unfamiliar
@@ -383,3 +398,4 @@ def test_pixels_of_another_size_are_said():
     assert unfamiliar(profile, "grey, 8 bit", 0.6) == ""
     assert unfamiliar(profile, "grey, 8 bit", None) == ""
     assert "Pixels are 2.5 µm here" in unfamiliar(profile, "grey, 8 bit", 2.5)
+    assert "Pixels are 1000 µm here" in unfamiliar(profile, "grey, 8 bit", 1000.0)

@@ -1,5 +1,6 @@
 """Lasso, negative brush, and clicks that are dragged and deleted with napari's own tools."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_a_negative_brush_takes_away_unless_shift_is_held(mouse, shift, label):
     assert mouse.taker.took == [("stroke", [(5.0, 5.0), (5.0, 25.0)], label, "auto")]
 
 
+@pytest.mark.parametrize("tool", ["box", "brush"])
+def test_a_hand_that_trembles_clicks(mouse, tool):
+    mouse.gestures.tool = tool
+    mouse.drag((20.0, 20.0), (22.0, 21.0))
+    assert mouse.taker.took == [("click", (20.0, 20.0), 1, "auto")]
+    mouse.drag((20.0, 20.0), (30.0, 21.0))
+    assert mouse.taker.took[1][0] in ("box", "stroke")
+
+
 @pytest.fixture
 def dock(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
@@ -166,6 +176,22 @@ def test_a_lasso_starts_an_object_and_adds_and_takes_away(dock, qtbot):
     beyond = [world(r, c) for r, c in ((30, 30), (30, 35), (90, 35), (90, 30))]
     edge = play(qtbot, dock, lambda: dock.prompt_controller.lasso(beyond, aim="current"))
     assert edge.mask[59, 32]
+
+
+@pytest.mark.parametrize("tool", ["box", "lasso"])
+def test_what_is_drawn_around_the_current_object_is_about_it(dock, qtbot, tool):
+    prompts = dock.prompt_controller
+    first = play(qtbot, dock, lambda: prompts.box(world(20, 20), world(30, 32)))
+    rows, columns = np.nonzero(first.mask)
+    top, left, bottom, right = rows.min(), columns.min(), rows.max(), columns.max()
+    far = [(top - 12, left - 12), (bottom + 12, left - 12), (bottom + 12, right + 12)]
+    far = [*far, (top - 12, right + 12)]
+    if tool == "box":
+        act = partial(prompts.box, world(*far[0]), world(*far[2]))
+    else:
+        act = partial(prompts.lasso, [world(*corner) for corner in far])
+    assert play(qtbot, dock, act).round == 2
+    assert not dock.controller.current.annotation.objects
 
 
 def test_what_to_do_next_is_said_of_the_tool_that_is_on(dock, qtbot):

@@ -105,9 +105,12 @@ def test_an_order_that_cannot_be_given_is_one_sentence():
         run_in_subprocess(counting, lambda: 3, on_value=silent, progress=silent)
 
 
-@pytest.mark.parametrize("job", ["patient", "busy", "deaf"])
-def test_a_job_ends_when_it_is_not_wanted(job, tmp_path, capfd):
+@pytest.mark.parametrize("job", ["patient", "busy", "ignoring", "deaf"])
+def test_a_job_ends_when_it_is_not_wanted(job, tmp_path, capfd, request):
     """It is interrupted, whether it reports or not; one that cannot be is ended."""
+    if job == "ignoring":  # as whatever a script starts in the background
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     begun, ended = tmp_path / "begun", tmp_path / "ended"
 
     def progress(share, message):
@@ -244,7 +247,7 @@ def patient(begun, ended, on_value, progress):
         while True:
             progress(0.0, "")
             time.sleep(0.01)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Cancelled):
         ended.touch()
         raise
 
@@ -257,6 +260,10 @@ def busy(begun, ended, on_value, progress):
     except KeyboardInterrupt:
         ended.touch()
         raise
+
+
+def ignoring(begun, ended, on_value, progress):
+    busy(begun, ended, on_value, progress)
 
 
 def deaf(begun, ended, on_value, progress):

@@ -25,8 +25,9 @@ NEEDED = ("image", "object", "row", "col")
 
 _SEPARATORS = (";", "\t", ",")
 _LARGEST = 0xFFFFFFFF
+_NUMBERED = f"a whole number from 1 to {_LARGEST:,}"
 _WHOLE = re.compile(r"([+-]?\d{1,12})(?:\.0*)?")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
+_NUMBERS = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class _Line:
         """Read the line."""
         return _Point(
             self._image(),
-            self._integer("object", lambda n: 1 <= n <= _LARGEST, "a whole number from 1"),
+            self._integer("object", lambda n: 1 <= n <= _LARGEST, _NUMBERED),
             (self._decimal("row"), self._decimal("col")),
             self._label(),
             self._slice(),
@@ -177,7 +178,7 @@ class _Line:
         mark = next((m for m in ".," if m in cell), "")
         # Only where commas do not separate cells can one be meant as a decimal mark.
         text = cell.replace(",", ".") if mark == "," and self.separator != "," else cell
-        if _NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):
+        if _NUMBERS.fullmatch(text) is None or not math.isfinite(float(text)):
             raise self._wrong(name, "a number in pixels, as 12.5")
         self.marks.add(mark)
         if {".", ","} <= self.marks:

@@ -214,6 +214,8 @@ def serve() -> None:
             _thread.interrupt_main()
 
     job, arguments = pickle.load(sys.stdin.buffer)
+    # A napari that a script started in the background ignores it, and so would we.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         tell("progress", (0.0, ""))  # from here on it can be interrupted
         threading.Thread(target=wait, daemon=True).start()

@@ -2,14 +2,22 @@
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_spa.core.plane import Plane
+from napari_spa.viewer.autosave.export import axes_of
 from napari_spa.viewer.layers.planes import (
     axis_kind,
     channel_choices,
+    click_in_plane,
+    show_plane,
+    shown_plane,
     slice_spacing,
     step_noun,
+    to_data,
+    to_world,
+    zoom_of,
 )
 
 
@@ -101,3 +109,38 @@ def test_slices_lie_apart_as_the_scale_says(label, scale, unit, spacing):
     units = (unit, "pixel", "pixel") if unit == "second" else (unit,) * 3
     layer = Image(np.zeros((3, 5, 6)), axis_labels=(label, "y", "x"), scale=scale, units=units)
     assert slice_spacing(layer, Plane((1, 2), (0, 0, 0)), 0) == spacing
+
+
+def test_places_are_where_they_are_seen_whatever_units_the_layers_have():
+    viewer = ViewerModel()
+    stack = viewer.add_image(np.zeros((5, 20, 30)), scale=(2, 0.5, 0.5), units=("mm", "um", "um"))
+    viewer.add_image(np.zeros((20, 30)), scale=(100, 100), units=("nm", "nm"))
+    place = (3, 4, 7)
+    world = to_world(viewer, stack, place)
+    np.testing.assert_allclose(world[1:], (2000, 3500))  # the world is in nm
+    np.testing.assert_allclose(to_data(viewer, stack, world), place)
+    assert zoom_of(viewer, stack.units) == pytest.approx(1000 * viewer.scene.camera.zoom)
+    plane = Plane((1, 2), (3, 0, 0))
+    show_plane(viewer, stack, plane)
+    assert shown_plane(viewer, stack) == plane
+    assert click_in_plane(viewer, stack, plane, tuple(world)) == (4.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "axes"),
+    [
+        (("frame", "y", "x"), None, "TYX"),
+        (None, ("s", "um", "um"), "TYX"),
+        (None, None, "ZYX"),
+        (("channel", "y", "x"), None, "CYX"),
+        (("frame", "", "y", "x"), None, "TZYX"),
+        (("", "c", "y", "x"), None, "ZCYX"),
+        (("z", "t", "y", "x"), None, "ZTYX"),
+        (("t", "", "c", "y", "x"), None, "TZCYX"),
+        (("t", "frame", "y", "x"), None, "TZYX"),
+        (None, None, "TZCYX"),
+    ],
+)
+def test_exports_name_the_axes_as_the_dock_does(labels, units, axes):
+    shape = (2,) * len(axes)
+    assert axes_of(Image(np.zeros(shape), axis_labels=labels, units=units)) == axes

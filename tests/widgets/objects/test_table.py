@@ -92,6 +92,13 @@ def cell(table, number: int, column: int, role=Qt.ItemDataRole.DisplayRole):
     return table.view.model().index(row, column).data(role)
 
 
+def test_what_no_model_made_has_no_expected_dice():
+    row = ObjectRow(1, "", 5, 0, None, "edited")
+    assert row.texts()[4] == "–"
+    assert "Dice" not in row.words()
+    assert row.sort_keys()[4] > 1.0
+
+
 def test_a_row_says_it_all(table):
     texts = [cell(table, 10, column) for column in range(6)]
     assert texts == ["10", "10–12", "12,400", "10", "0.05", "review"]

@@ -146,7 +146,7 @@ def _around(region: Region, by: int, shape: tuple[int, int]) -> Region:
     return Region(top, left, bottom - top, right - left)
 
 
-Reason = Literal["edge", "empty", "uncertain", "moved", "limit"]
+Reason = Literal["edge", "empty", "uncertain", "moved", "limit", "yours"]
 
 _POINTS = 4
 _DEEP = 0.5
@@ -168,6 +168,7 @@ _WORDS: dict[Reason, str] = {
     "uncertain": "it ends, or is unclear",
     "moved": "what is there is another object",
     "limit": "as far as it was to go",
+    "yours": "you accepted or painted it",
 }
 
 

@@ -99,8 +99,12 @@ def unfamiliar(profile: PreferenceProfile, kind: str, pixel_size: float | None) 
         return ""
     if min(sizes) / OTHER_SCALE <= pixel_size <= max(sizes) * OTHER_SCALE:
         return ""
-    before = " to ".join(dict.fromkeys(f"{size:.3g}" for size in (min(sizes), max(sizes))))
-    return f"Pixels are {pixel_size:.3g} µm here; the images learnt from had {before} µm."
+    here, *others = (
+        np.format_float_positional(size, precision=3, fractional=False, trim="-")
+        for size in (pixel_size, min(sizes), max(sizes))
+    )
+    known = " to ".join(dict.fromkeys(others))
+    return f"Pixels are {here} µm here; the images learnt from had {known} µm."
 
 
 def relative_size(profile: PreferenceProfile) -> float | None:

@@ -74,13 +74,21 @@ def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: flo
     return label
 
 
-def is_elsewhere(shown: RenderedRound, points: Sequence[tuple[float, float]]) -> bool:
+def is_elsewhere(
+    shown: RenderedRound, points: Sequence[tuple[float, float]], area: LocalMask | None = None
+) -> bool:
     """Tell whether points can only belong to another object than the one that is shown.
 
     They lie outside its field of view, or outside everything that its samples reach and
-    the margin around it; of a stroke or a box every point must.
+    the margin around it; of a stroke or a box every point must, and the ``area`` in it must not
+    hold half of the mask.
     """
-    reached, region = _reached(shown.proposal), shown.proposal.region  # of the field of view
+    proposal = shown.proposal
+    reached, region = _reached(proposal), proposal.region  # of the field of view
+    if area is not None:
+        held = int((area.within(region) & proposal.local_mask).sum())
+        if 2 * held >= max(int(proposal.local_mask.sum()), 1):
+            return False
     return not any(
         _holds(reached, _pixel(row) - region.row, _pixel(column) - region.column)
         for row, column in points
@@ -128,7 +136,7 @@ def stored_mask(
     viewer: ViewerModel, image: Image, plane: Plane, position: tuple[float, ...]
 ) -> StoredMask:
     """Return the topmost label at a world position."""
-    row, column = (round(v) for v in click_in_plane(image, plane, position))
+    row, column = (round(v) for v in click_in_plane(viewer, image, plane, position))
     shape = spatial_shape(image)
     height, width = plane.extent(shape)
     layers = [x for x in reversed(viewer.layers) if isinstance(x, Labels) and x.visible]

@@ -316,6 +316,8 @@ class AnnotationController(QObject):
         profile = shown.session.accept(pixel_size=side).profile
         taught = self.profiles.learn(shown.session, known=known)
         change = annotated.annotation.last_change
+        if change is not None and not self.profiles.teaching:
+            annotated.acts.not_taught[change] = known
         if taught is not None and change is not None:
             annotated.acts.taught[change] = taught
             if taught.path is None:

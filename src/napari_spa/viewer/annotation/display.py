@@ -221,7 +221,7 @@ class HoverPreview(QObject):
             return None
         try:
             plane = shown_plane(controller.viewer, annotated.image)
-            point = click_in_plane(annotated.image, plane, self._position)
+            point = click_in_plane(controller.viewer, annotated.image, plane, self._position)
             height, width = plane.extent(annotated.mask.store.shape)
             if not (0 <= point[0] <= height - 1 and 0 <= point[1] <= width - 1):
                 return None

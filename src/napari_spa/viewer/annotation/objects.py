@@ -22,6 +22,7 @@ from napari_spa.viewer.layers.planes import (
     plane_on_slider,
     show_plane,
     shown_plane,
+    to_world,
 )
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class ObjectActions(QObject):
         rows, columns = part.plane.axes
         place[rows] = part.region.row + part.region.height / 2
         place[columns] = part.region.column + part.region.width / 2
-        world, dims = annotated.image.data_to_world(place), controller.viewer.dims
+        world, dims = to_world(controller.viewer, annotated.image, place), controller.viewer.dims
         shown = [float(world[axis - dims.ndim]) for axis in dims.displayed]
         camera_of(controller.viewer).center = (0.0, *shown)[-3:]
         controller.objects_changed.emit()
@@ -237,7 +238,8 @@ class ObjectEditing(QObject):
         def action(annotated: AnnotatedImage) -> str:
             annotated.prompts.clear()
             there = plane or shown_plane(self._controller.viewer, annotated.image)
-            line = [click_in_plane(annotated.image, there, p) for p in path]
+            viewer = self._controller.viewer
+            line = [click_in_plane(viewer, annotated.image, there, p) for p in path]
             number = self._under(annotated, there, line, selected)
             mask = annotated.annotation.pixels(number, there)
             pieces = [] if mask is None else cut_object(mask, line)
@@ -271,7 +273,8 @@ class ObjectEditing(QObject):
 
     def _object_at(self, annotated: AnnotatedImage, plane: Plane | None, position: Position) -> int:
         plane = plane or shown_plane(self._controller.viewer, annotated.image)
-        other = accepted_at(annotated, plane, *click_in_plane(annotated.image, plane, position))
+        place = click_in_plane(self._controller.viewer, annotated.image, plane, position)
+        other = accepted_at(annotated, plane, *place)
         if other is None:
             raise InputError("there is no accepted object at that place; click on one.")
         return other

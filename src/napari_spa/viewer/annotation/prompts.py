@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.obedience import box_pixels
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
-from napari_spa.viewer.layers.planes import camera_of, click_in_plane, shown_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    camera_of,
+    click_in_plane,
+    shown_plane,
+    spatial_shape,
+    to_world,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -128,9 +135,9 @@ class CanvasGestures:
             self._add_corners(path if dragged else path[:1], start, (label, aim))
             if dragged and len(self._corners) == len(path):
                 self._close_lasso()
-        elif self.tool == "box" and len(path) > 1:
+        elif self.tool == "box" and dragged:
             self._taker.box(path[0], path[-1], aim=aim)
-        elif len(path) > 1:
+        elif dragged:
             self._taker.stroke(path, label, aim=aim)
         else:
             self._taker.click(path[0], label, aim=aim)
@@ -245,7 +252,15 @@ class PromptController(QObject):
                 lambda session, progress: session.box(edges, progress=progress),
             )
 
-        self._prompt([first, second], 1, actions, aim)
+        def area(_: object) -> LocalMask:
+            viewer, image = self._controller.viewer, self._controller.image()
+            shape = shown_plane(viewer, image).extent(spatial_shape(image))
+            rows, columns = box_pixels(box_between(viewer, image, first, second), shape)
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            region = Region(rows.start, columns.start, height, width)
+            return LocalMask(region, np.broadcast_to(np.True_, (height, width)))
+
+        self._prompt([first, second], 1, actions, aim, area=area)
 
     def stroke(self, path: list[Position], label: int = 1, *, aim: Aim = "auto") -> None:
         """Start an object under a brush stroke in world positions, or add to the current one."""
@@ -269,7 +284,7 @@ class PromptController(QObject):
                 lambda session, progress: session.stroke(p, label, filled=True, progress=progress),
             )
 
-        self._prompt(path, label, actions, aim)
+        self._prompt(path, label, actions, aim, area=_filled)
 
     @says_why_not
     def point(self, row: float, column: float, label: int = 1) -> None:
@@ -278,7 +293,7 @@ class PromptController(QObject):
         plane = shown_plane(self._controller.viewer, image)
         place = list(plane.index)
         place[plane.axes[0]], place[plane.axes[1]] = row, column  # type: ignore[call-overload]
-        self.click(tuple(float(v) for v in image.data_to_world(place)), label)
+        self.click(tuple(map(float, to_world(self._controller.viewer, image, place))), label)
 
     def draw_gesture(self, tool: Tool, path: list[Position]) -> None:
         """Show a box or stroke that is being made."""
@@ -294,7 +309,7 @@ class PromptController(QObject):
             box = box_between(self._controller.viewer, image, path[0], path[-1])
             annotated.prompts.draw_gesture(plane, box=box)
         else:
-            places = [click_in_plane(image, plane, p) for p in path]
+            places = [click_in_plane(self._controller.viewer, image, plane, p) for p in path]
             annotated.prompts.draw_gesture(plane, path=places)
 
     def _on_clicks_edited(
@@ -328,19 +343,23 @@ class PromptController(QObject):
         actions: Callable[[list[tuple[float, float]]], tuple[SessionCall, SessionCall]],
         aim: Aim,
         *,
+        area: Callable[[list[tuple[float, float]]], LocalMask] | None = None,
         selects: bool = False,
     ) -> None:
         """Start with a prompt, or say more with it, where it was made, when its turn comes."""
         controller = self._controller
         image = controller.image()
         plane = shown_plane(controller.viewer, image)
-        points = [_inside(image, plane, p, clip=len(positions) > 1) for p in positions]
-        calls = actions(points)
+        points = [
+            _inside(self._controller.viewer, image, plane, p, clip=len(positions) > 1)
+            for p in positions
+        ]
+        calls, held = actions(points), None if area is None else area(points)
         current = controller.current
         if controller.busy and (current is None or image is not current.image):
             controller.status_message.emit(BUSY)
             return
-        act = partial(self._act, image, plane, points, label, calls, aim, selects=selects)
+        act = partial(self._act, image, plane, points, held, label, calls, aim, selects=selects)
         if not controller.waits(act):
             act()
 
@@ -350,6 +369,7 @@ class PromptController(QObject):
         image: Image,
         plane: Plane,
         points: list[tuple[float, float]],
+        area: LocalMask | None,
         label: int,
         calls: tuple[SessionCall, SessionCall],
         aim: Aim,
@@ -363,7 +383,7 @@ class PromptController(QObject):
             self._select(number)
             return
         active = annotated.active
-        onward = active is not None and label == 1 and _goes_on(active, plane, points, aim)
+        onward = active is not None and label == 1 and _goes_on(active, plane, points, area, aim)
         if active is not None and active.plane != plane and not onward:
             raise InputError(
                 "the current object is on another slice; accept or discard it, "
@@ -393,12 +413,16 @@ class PromptController(QObject):
 
 
 def _goes_on(
-    active: ActiveObject, plane: Plane, points: list[tuple[float, float]], aim: Aim
+    active: ActiveObject,
+    plane: Plane,
+    points: list[tuple[float, float]],
+    area: LocalMask | None,
+    aim: Aim,
 ) -> bool:
     """Tell whether a prompt is for the next object."""
     if aim != "auto" or active.shown is None or active.plane != plane:
         return aim == "next"
-    return is_elsewhere(active.shown, points)
+    return is_elsewhere(active.shown, points, area)
 
 
 def box_between(viewer: ViewerModel, image: Image, first: Position, second: Position) -> Box:
@@ -408,7 +432,7 @@ def box_between(viewer: ViewerModel, image: Image, first: Position, second: Posi
     """
     plane, row = shown_plane(viewer, image), viewer.dims.displayed[0]
     others = [(*a[:row], b[row], *a[row + 1 :]) for a, b in ((first, second), (second, first))]
-    places = [click_in_plane(image, plane, p) for p in (first, second, *others)]
+    places = [click_in_plane(viewer, image, plane, p) for p in (first, second, *others)]
     rows, columns = zip(*places, strict=True)
     return Box(min(rows) + 0.5, min(columns) + 0.5, max(rows) + 0.5, max(columns) + 0.5)
 
@@ -426,10 +450,10 @@ def _filled(path: list[tuple[float, float]]) -> LocalMask:
 
 
 def _inside(
-    image: Image, plane: Plane, position: Position, *, clip: bool = False
+    viewer: ViewerModel, image: Image, plane: Plane, position: Position, *, clip: bool = False
 ) -> tuple[float, float]:
     """Bring a world position to (row, column); ``InputError`` outside of the image."""
-    row, column = click_in_plane(image, plane, position)
+    row, column = click_in_plane(viewer, image, plane, position)
     height, width = plane.extent(spatial_shape(image))
     if clip:
         row, column = float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))

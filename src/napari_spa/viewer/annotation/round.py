@@ -230,6 +230,8 @@ class ActRecord:
         # What acts taught a profile, and what was taken back with them, while they are known.
         self.taught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
         self.untaught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
+        # Of what was accepted while nothing was to be taught: how much of it was known before.
+        self.not_taught: WeakKeyDictionary[Change, int] = WeakKeyDictionary()
 
     def discard(self, dropped: DroppedObject | None, annotation: Annotation) -> bool:
         """Let undo bring an object back; False where nothing was done since it came back last."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QObject
@@ -145,17 +145,17 @@ class StackPropagation(QObject):
         config = replace(config, free=self._free(annotated, plane, axis, number))
         steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
         ways = [self._way(annotated, plane, axis, number, step) for step in steps]
-        total = max(1, sum(map(len, ways)))
+        total = max(1, sum(len(way) for way, _ in ways))
         group = new_group()
 
-        def job(handle: JobHandle) -> list[Ending]:
+        def job(handle: JobHandle) -> tuple[list[Ending], int, int]:
             endings: list[Ending] = []
-            done = 0
+            done = doubtful = 0
 
             def step(share: float, message: str) -> None:
                 handle(done / total, f"{unit} {done + 1} of at most {total}")
 
-            def follow(way: list[int]) -> Iterator[PropagatedSlice]:
+            def follow(way: list[int], barrier: int | None) -> Iterator[PropagatedSlice]:
                 ending = yield from propagate(
                     session,
                     lambda p: image_plane_of(image, plane.at(axis, p), look),
@@ -165,18 +165,21 @@ class StackPropagation(QObject):
                     config=config,
                     progress=step,
                 )
-                endings.append(ending)
+                if ending.reason == "edge" and barrier is not None:
+                    ending = Ending(barrier, "yours")
+                if way or barrier is not None:  # else it began at the end of the stack
+                    endings.append(ending)
 
-            for found in chain.from_iterable(map(follow, ways)):
-                done += 1
+            for found in chain.from_iterable(starmap(follow, ways)):
+                done, doubtful = done + 1, doubtful + found.doubtful
                 source = display_record(look, session.sampler)
                 handle.report((plane.at(axis, found.position), found, source))
-            return endings
+            return endings, done, doubtful
 
         self._controller.status_message.emit(f"Following object {number} through the {unit}s…")
         self._controller.submit(
             job,
-            partial(self._ended, annotated, unit),
+            partial(self._ended, unit),
             on_value=lambda value: self._write(annotated, number, group, *value),
         )
 
@@ -228,17 +231,17 @@ class StackPropagation(QObject):
     @staticmethod
     def _way(
         annotated: AnnotatedImage, plane: Plane, axis: int, number: int, step: int
-    ) -> list[int]:
-        """Return the positions to go through, up to where a user has been."""
+    ) -> tuple[list[int], int | None]:
+        """Return the positions to go through, and where a user has been that ends them."""
         active = annotated.annotation.objects[number]
         end = spatial_shape(annotated.image)[axis] if step > 0 else -1
         way: list[int] = []
         for position in range(plane.index[axis] + step, end, step):
             part = active.on(plane.at(axis, position))
             if part is not None and part.status in _PERSONAL:
-                break
+                return way, position
             way.append(position)
-        return way
+        return way, None
 
     @says_why_not
     def _write(
@@ -260,16 +263,15 @@ class StackPropagation(QObject):
             )
         self._controller.objects_changed.emit()
 
-    def _ended(self, annotated: AnnotatedImage, unit: str, endings: list[Ending]) -> None:
-        results = self.results() if annotated is self._controller.current else {}
-        doubtful = sum(status == "review" for _, status in results.values())
+    def _ended(self, unit: str, found: tuple[list[Ending], int, int]) -> None:
+        endings, done, doubtful = found
         needs = "needs" if doubtful == 1 else "need"
         look = f"; {doubtful} {needs} review" if doubtful else ""
         why = " ".join(ending.sentence(unit) for ending in endings)
         if any(ending.reason == "uncertain" for ending in endings):
             why += " Where it goes on, click again."
         self._controller.status_message.emit(
-            f"Propagated to {counted(len(results), unit)}{look}. {why}"
+            f"Propagated to {counted(done, unit)}{look}. {why}".strip()
         )
 
     def _prefetch(self, *_: object) -> None:

@@ -206,9 +206,13 @@ class UndoActions(QObject):
         undone: Change | None = None,
     ) -> None:
         """Make an object active again; what the act that is undone taught is taken back too."""
-        taught = None if undone is None else annotated.acts.taught.pop(undone, None)
-        whole = known_of(part.decisions)
-        learnt = whole if taught is None else taught.known
+        taught, learnt = None, known_of(part.decisions)
+        whole = learnt
+        if undone is not None:
+            taught = annotated.acts.taught.pop(undone, None)
+            learnt = annotated.acts.not_taught.get(undone, learnt)
+        if taught is not None:
+            learnt = taught.known
         profiles = self._controller.profiles
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:

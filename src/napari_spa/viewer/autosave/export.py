@@ -12,7 +12,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export.volumes import Labelled
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.viewer.layers.mask import mask_colours, space_of
-from napari_spa.viewer.layers.planes import channel_axis, micrometres
+from napari_spa.viewer.layers.planes import axis_kind, channel_axis, micrometres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FEW = 4  # files that are named
 _AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
+_LETTERS = {"frame": "T", "slice": "Z", "channel": "C"}
 
 
 def export_work(
@@ -85,12 +86,15 @@ def in_words(report: ExportReport, folder: Path) -> str:
 
 
 def axes_of(image: Any) -> str:
-    """Return what the axes of a layer are: as they are named, else as is usual."""
-    letters = "".join(str(label)[:1].upper() for label in image.axis_labels)
-    named = (
-        letters.endswith("YX") and len(set(letters)) == len(letters) and set(letters) <= {*"TZCYX"}
-    )
-    return letters if named else _AXES.get(image.ndim, "YX")
+    """Return what the axes of a layer are: as they are named or measured, else as is usual."""
+    usual = _AXES.get(image.ndim, "YX")
+    known = [_LETTERS.get(axis_kind(image, axis), "") for axis in range(image.ndim - 2)]
+    if not any(known) or len(usual) != image.ndim:
+        return usual
+    free = [letter for letter in "ZTC" if letter not in known]
+    for axis in reversed(range(len(known))):
+        known[axis] = known[axis] or free.pop(0)
+    return "".join(known) + "YX" if len({*known}) == len(known) else usual
 
 
 def _without(axes: str, at: int) -> str:

@@ -298,9 +298,7 @@ class FolderController(QObject):
             return
         name = self._neighbour(step)
         if name is None:
-            self.status_message.emit(
-                "This is the last image." if step > 0 else "This is the first image."
-            )
+            self._answer("This is the last image." if step > 0 else "This is the first image.")
         else:
             self._go(name, onward=step)
 
@@ -374,14 +372,22 @@ class FolderController(QObject):
             keep = partial(self._keep_objects, name, item.digests)
             answers = {"Keep its objects": keep, START_AGAIN: partial(self.start_again, name)}
             self._put(f"{sentence} Keep its objects, or set them aside?", answers)
-            if self.stage.current is not None:
-                told = self.stage.current.refine_dock.controller.status_message
-                told.emit(f"{sentence} SPA Folder asks what to do.")
+            self._tell(f"{sentence} SPA Folder asks what to do.")
         elif item.earlier:
             self._put(
                 f"{item.earlier} is gone, and {name} has its pixels: was it renamed?",
                 {"Take its work along": partial(self._move_work, item.earlier, name)},
             )
+
+    def _answer(self, sentence: str) -> None:
+        """Answer a key where it is seen: this dock may be behind the other one."""
+        self._tell(sentence)
+        self.status_message.emit(sentence)
+
+    def _tell(self, sentence: str) -> None:
+        """Say something in the dock of the image on show."""
+        if self.stage.current is not None:
+            self.stage.current.refine_dock.controller.status_message.emit(sentence)
 
     def _put(self, sentence: str, answers: Answers) -> None:
         """Ask about the image on show; the question stays with it until it is answered."""
@@ -512,13 +518,13 @@ class FolderController(QObject):
         elif self._waits(partial(self._finish, status)):
             return
         elif current.annotated.active is not None and status == "done":
-            self.status_message.emit(ACTIVE)
+            self._answer(ACTIVE)
         else:
             following = self._neighbour(1)
             self._count()
             self.items.set_status(current.name, status)
             if following is None:
-                self.status_message.emit(f"{current.name} is {status}; this was the last image.")
+                self._answer(f"{current.name} is {status}; this was the last image.")
             else:
                 self._go(following, onward=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_spa.core.presentation import counted
@@ -140,4 +140,5 @@ def _run(
 
     progress(0.0, "looking at the images")
     plan = plan_batch(order)
-    return run_batch(plan, workers=order.workers, on_result=on_value, progress=progress)
+    report = run_batch(plan, workers=order.workers, on_result=on_value, progress=progress)
+    return replace(report, notes=(*plan.notes, *report.notes))

@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer
-from napari_spa.viewer.layers.planes import camera_of
+from napari_spa.viewer.layers.planes import zoom_of
 from napari_spa.viewer.layers.polygons import border_lines, mask_polygons
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ class CandidateShapes:
         if sum(map(self._shown, range(CANDIDATES))) == 1:
             return 0.0
         scale = np.abs(np.ravel(self._space.get("scale", 1.0))[-2:]).min()
-        return float(_LINE / (camera_of(self._viewer).zoom * scale))
+        return float(_LINE / (zoom_of(self._viewer, self._space.get("units", ())) * scale))
 
     def _listen(self, index: int, layer: Shapes) -> None:
         layer.events.visible.connect(self._on_visible)

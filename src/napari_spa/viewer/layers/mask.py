@@ -17,12 +17,12 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.compat import next_in_history, quick_contours, unselected
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     channel_axis,
     plane_on_show,
     plane_on_slider,
     shown_channel,
     spatial_shape,
+    zoom_of,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class MaskLayer:
             layer.opacity = _OPACITY[filled]
         # A pyramid's labels are read with about a pixel of the screen each.
         pixel = 1.0 if self.store.multiscale else float(np.abs(layer.scale[-2:]).min())
-        zoom = 1.0 if self.store.multiscale else camera_of(self._viewer).zoom
+        zoom = 1.0 if self.store.multiscale else zoom_of(self._viewer, layer.units)
         line = 0 if filled else int(np.clip(np.ceil(_LINE / (zoom * pixel)), 1, _THICKEST))
         if layer.contour != line:
             layer.contour = line

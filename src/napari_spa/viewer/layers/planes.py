@@ -17,12 +17,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
+    from numpy.typing import ArrayLike
+
+    from napari_spa.core.types import DoubleArray
 
 
 def camera_of(viewer: ViewerModel) -> Any:
     """Return the viewer's camera: of its scene, or before napari 0.9 its own."""
     return getattr(viewer, "scene", viewer).camera
+
+
+def to_data(viewer: ViewerModel, layer: Layer, position: ArrayLike) -> DoubleArray:
+    """Bring a position of the viewer's world, (..., ndim), into a layer's pixels, (layer.ndim,).
+
+    The world is in the smallest unit of all layers, of which ``layer.world_to_data`` knows nothing.
+    """
+    world = np.asarray(position, dtype=np.float64)[-layer.ndim :]
+    return np.asarray(layer.world_to_data(world / _in_world(viewer, layer.units)))
+
+
+def to_world(viewer: ViewerModel, layer: Layer, place: ArrayLike) -> DoubleArray:
+    """Bring a place in a layer's pixels, (ndim,), into the viewer's world, (ndim,)."""
+    return np.asarray(layer.data_to_world(place)) * _in_world(viewer, layer.units)
+
+
+def zoom_of(viewer: ViewerModel, units: Sequence[Any]) -> float:
+    """Return the pixels of the screen for one of a layer's units, along its last axis."""
+    return float(camera_of(viewer).zoom * _in_world(viewer, units)[-1:].prod())
+
+
+def _in_world(viewer: ViewerModel, units: Sequence[Any]) -> DoubleArray:
+    """Return how many units of the viewer's world each unit of a layer is, (len(units),)."""
+    world = tuple(viewer.dims.units or ())[-len(units) :]
+    if not units or len(world) < len(units) or world == tuple(units):
+        return np.ones(len(units))
+    pairs = zip(units, world, strict=True)
+    return np.array([(1.0 * u).m_as(w) if u.is_compatible_with(w) else 1.0 for u, w in pairs])
 
 
 _MOST_CHANNELS = 8
@@ -189,9 +220,7 @@ def shown_channel(viewer: ViewerModel, layer: Image) -> int:
     axis = channel_axis(layer)
     if axis is None:
         return 0
-    offset = viewer.dims.ndim - layer.ndim
-    world = np.asarray(viewer.dims.point, dtype=np.float64)[offset:]
-    at = int(np.round(layer.world_to_data(world)[axis]))
+    at = int(np.round(to_data(viewer, layer, viewer.dims.point)[axis]))
     return min(max(at, 0), spatial_shape(layer)[axis] - 1)
 
 
@@ -230,8 +259,7 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     axes = sorted(axis - offset for axis in viewer.dims.displayed)
     if axes[0] < 0:
         raise InputError(f"{layer.name} has no plane along the axes on show; change their order.")
-    world = np.asarray(viewer.dims.point, dtype=np.float64)[offset:]
-    position = np.round(np.asarray(layer.world_to_data(world))).astype(int)
+    position = np.round(to_data(viewer, layer, viewer.dims.point)).astype(int)
     shape = spatial_shape(layer)
     for axis in set(range(layer.ndim)) - set(axes):
         if not 0 <= position[axis] < shape[axis]:
@@ -254,7 +282,7 @@ def plane_on_slider(viewer: ViewerModel, layer: Image | None) -> Plane | None:
 def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
     """Move the viewer's sliders to a plane of a layer."""
     offset = viewer.dims.ndim - layer.ndim
-    world = layer.data_to_world(plane.index)
+    world = to_world(viewer, layer, plane.index)
     for axis in set(plane.stack_axes) - {channel_axis(layer)}:
         viewer.dims.set_point(axis + offset, float(world[axis]))
 
@@ -342,11 +370,13 @@ def image_digest(layer: Image, axes: tuple[int, int]) -> str:
     return hashlib.blake2b(f"{shape} {found}".encode(), digest_size=20).hexdigest()
 
 
-def click_in_plane(layer: Image, plane: Plane, position: Sequence[float]) -> tuple[float, float]:
+def click_in_plane(
+    viewer: ViewerModel, layer: Image, plane: Plane, position: Sequence[float]
+) -> tuple[float, float]:
     """Bring a click's world position to (row, column) in the plane."""
     # To a thousandth of a pixel: the transform's rounding errors would decide between two
     # neighbouring windows, and the same click would not be the same.
-    data = np.round(layer.world_to_data(np.asarray(position)[-layer.ndim :]), 3)
+    data = np.round(to_data(viewer, layer, position), 3)
     return float(data[plane.axes[0]]), float(data[plane.axes[1]])
 
 

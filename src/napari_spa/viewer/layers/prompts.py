@@ -16,7 +16,7 @@ from napari_spa.viewer.layers.mask import (
     rename_layer,
     space_on_show,
 )
-from napari_spa.viewer.layers.planes import camera_of, spatial_shape
+from napari_spa.viewer.layers.planes import spatial_shape, to_world, zoom_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -254,7 +254,7 @@ class PromptLayers:
                     [data for data, _ in shapes],
                     shape_type=[kind for _, kind in shapes],
                     edge_color=colours,
-                    edge_width=_LINE / (camera_of(self._viewer).zoom * scale),
+                    edge_width=_LINE / (zoom_of(self._viewer, layer.units) * scale),
                     face_color="transparent",
                 )
             layer.visible = bool(shapes)
@@ -268,7 +268,7 @@ class PromptLayers:
             return
         self._drawn = ()  # what is drawn is not what was shown
         if action == "added":
-            self.added.emit(tuple(layer.data_to_world(layer.data[-1])))
+            self.added.emit(tuple(to_world(self._viewer, layer, layer.data[-1])))
         elif self._plane is not None:
             places = layer.data[:, list(self._plane.axes)]
             self.edited.emit(

@@ -26,7 +26,7 @@ from napari_spa.errors import sentence_of
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.refine.preference.summary import evidence
-from napari_spa.viewer.background import JobHandle, Worker
+from napari_spa.viewer.background import JobHandle, Worker, later
 from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingSpinBox
 from napari_spa.widgets.common.export import ExportDialog
@@ -49,6 +49,8 @@ _WAYS: dict[Way, tuple[str, str]] = {
     "masks": ("Refine rough masks", "A folder of label images with the names of the images."),
 }
 _REVIEW_BELOW = 0.75
+_TYPED_MS = 300
+"""After the last letter of a path it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class BatchDialog(QDialog):
         for button in self.ways.values():
             button.toggled.connect(self._on_way)
         self.browse.clicked.connect(self._on_browse)
-        self.path.editingFinished.connect(self._on_options)
+        self.path.textChanged.connect(later(self, self._on_options, _TYPED_MS).start)
         self.start.clicked.connect(self._on_start)
         self.close_button.clicked.connect(self.reject)
         self.where.hide()
@@ -321,6 +323,7 @@ class FolderJobs(QObject):
             more = len(report.missing) - 1
             also = f" and {counted(more, 'other')}" if more else ""
             words.append(f"Not found: object {number} of {name}{also}: {why}")
+        words += report.notes
         self.status_message.emit(" ".join(words))
         if review:
             self.review_wanted.emit()

@@ -44,7 +44,7 @@ class ObjectRow:
     slices: str
     area: int  # in pixels, over all slices
     rounds: int  # rounds it took
-    quality: float  # the Dice to be expected, in [0, 1]
+    quality: float | None  # the Dice to be expected, in [0, 1]; None where no model said
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
     class_name: str = ""  # of which class it is; empty for none
     name: str = ""  # what the user calls it
@@ -57,7 +57,7 @@ class ObjectRow:
             self.slices,
             f"{self.area:,}",
             str(self.rounds),
-            f"{self.quality:.2f}",
+            "–" if self.quality is None else f"{self.quality:.2f}",  # noqa: RUF001
             self.status,
             self.class_name,
             self.name,
@@ -68,17 +68,16 @@ class ObjectRow:
         status = _ORDER.index(self.status) if self.status in _ORDER else -1
         slices = _slice_order(self.slices)
         words = self.class_name.casefold(), self.name.casefold()
-        return self.number, slices, self.area, self.rounds, self.quality, status, *words
+        quality = 2.0 if self.quality is None else self.quality  # after all that a model said
+        return self.number, slices, self.area, self.rounds, quality, status, *words
 
     def words(self) -> str:
         """Say everything about it in one line."""
         where = f", {self.unit} {self.slices}" if self.slices else ""
         rounds = counted(self.rounds, "round")
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
-        return (
-            f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, "
-            f"Dice about {self.quality:.2f} expected, {self.status}"
-        )
+        good = "" if self.quality is None else f"Dice about {self.quality:.2f} expected, "
+        return f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, {good}{self.status}"
 
 
 def summary(rows: Sequence[ObjectRow]) -> str:
@@ -158,7 +157,7 @@ def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
         slices=_spans([_position(part.plane, shared) for part in active.parts]),
         area=active.area,
         rounds=active.rounds,
-        quality=1.0 - active.uncertainty,
+        quality=1.0 - active.uncertainty if active.rounds else None,
         status=active.status,
         class_name=active.class_name,
         name=active.name,

@@ -105,7 +105,7 @@ class CandidateCard(QFrame):
         sample = "" if self._letter else f"{mark}  {_LONGEST_WORDS}"
         self.button.set_picture(picture)
         self.button.set_share(None if self._letter or self._shown is None else self._share)
-        self.button.set_words(f"{mark}  {_keep_units(words)}".strip(), _keep_units(sample))
+        self.button.set_words(f"{mark}  {keep_units(words)}".strip(), keep_units(sample))
         self.button.setToolTip(tip_with_key(tip, self._key if self._shown else ""))
         self.button.setAccessibleName(name)
         self.toggle.setAccessibleName(f"Show in image: {name}")
@@ -135,7 +135,7 @@ class CandidateCard(QFrame):
             self.previewed.emit(on)
 
 
-def _keep_units(words: str) -> str:
+def keep_units(words: str) -> str:
     """Keep numbers and their units on one line."""
     for loose in (" px", " %"):
         words = words.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))

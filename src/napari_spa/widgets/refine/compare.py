@@ -26,7 +26,7 @@ from napari_spa.widgets.common.buttons import (
     with_key,
 )
 from napari_spa.widgets.common.layouts import tip_button, wrapped
-from napari_spa.widgets.refine.candidates import FURTHER_KEYS, LETTERS, LegendRow
+from napari_spa.widgets.refine.candidates import FURTHER_KEYS, LETTERS, LegendRow, keep_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -178,13 +178,15 @@ class Aside(QWidget):
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
+        self.legend.setWordWrap(True)
+        self.legend.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self.words = wrapped(_WAITING)
         self.words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self.accept = FittingButton("Accept")
         layout = QVBoxLayout(self)
         layout.setSpacing(12)
         layout.addStretch(1)
-        layout.addWidget(self.legend, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(self.legend)
         layout.addWidget(self.words)
         layout.addWidget(self.accept)
         layout.addStretch(1)
@@ -311,7 +313,8 @@ class SideBySide(QDialog):
             key or FURTHER_KEYS.get(place, "")
             for place, key in enumerate([*self._pick_keys, *[""] * len(self._words)])
         ]
-        texts = [with_key(words, key) for words, key in zip(self._words, keys, strict=False)]
+        pairs = zip(self._words, keys, strict=False)
+        texts = [with_key(keep_units(words), key) for words, key in pairs]
         longest = max(texts, key=len, default="")  # one height of words: one scale of pictures
         for tile, text in zip(self.pictures, texts, strict=True):
             tile.set_words(text, longest)

@@ -10,7 +10,12 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_OPEN, HINT_START, AnnotationController
 from napari_spa.viewer.background import later
-from napari_spa.viewer.layers.planes import DisplaySettings, plane_on_slider, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    DisplaySettings,
+    plane_on_slider,
+    spatial_shape,
+    to_world,
+)
 from napari_spa.widgets.objects.model import list_objects
 
 if TYPE_CHECKING:
@@ -163,7 +168,7 @@ class ImageBinding(QObject):
             annotated.prompts.suggest(click)
             if len(click) > 2 and annotated is not before:  # a stack opens in its middle
                 viewer = self._controller.viewer
-                viewer.dims.set_point(range(viewer.dims.ndim), image.data_to_world(click))
+                viewer.dims.set_point(range(viewer.dims.ndim), to_world(viewer, image, click))
             self._parts.status.setText(suggestion["hint"])
         return annotated
 

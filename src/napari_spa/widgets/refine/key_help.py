@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import (
     QDialog,
     QFrame,
@@ -39,6 +40,8 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
     }
 )
 _REST = "More"
+_FRAME = 40
+"""Pixels that the frame and the title of a window take, and a little more."""
 
 
 class KeyHelp(QDialog):
@@ -81,8 +84,11 @@ class KeyHelp(QDialog):
         content = self._scroll.widget()
         if content is not None and not self.isVisible():
             self.ensurePolished()
-            wanted = content.sizeHint()
-            self.resize(wanted.width() + 60, min(wanted.height() + 120, 700))
+            wanted, screen = content.sizeHint(), self.screen()
+            size = QSize(wanted.width() + 60, min(wanted.height() + 120, 700))
+            if screen is not None:
+                size = size.boundedTo(screen.availableGeometry().size() - QSize(_FRAME, _FRAME))
+            self.resize(size)
         self.show()
         self.raise_()
         self.activateWindow()
