@@ -151,6 +151,26 @@ def test_what_is_there_already_is_left_alone_when_a_layer_is_taken_over(annotato
     assert set(np.unique(after)) == {0, 3, 7, 8, 9}
 
 
+def test_large_labels_keep_their_numbers(annotator):
+    annotator.dock.prompt_controller.click((0.0, 50.0, 70.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    annotator.controller.accept()
+    mine = annotator.pixels() == 1
+    layer = annotator.add_labels()
+    layer.data = np.where(np.asarray(layer.data) == 8, 70_000, np.asarray(layer.data))
+    annotator.dock.tab.finding.take_over(layer)
+    annotator.idle()
+    assert {3, 7, 70_000} <= {*annotator.objects}
+    assert (annotator.pixels() == 1).sum() == mine.sum()
+    annotator.assert_logged()
+    annotator.dock.objects.undoing.undo_act()
+    assert annotator.status_message[-1] == "Taken back: add 3 objects."
+    annotator.dock.objects.undoing.redo_act()
+    assert annotator.status_message[-1] == "Done again: add 3 objects."
+    annotator.assert_logged()
+
+
 def test_layers_of_another_size_are_refused(annotator):
     layer = annotator.viewer.add_labels(np.ones((9, 9), np.uint8))
     annotator.viewer.layers.selection.active = annotator.image
@@ -332,6 +352,26 @@ def test_another_row_ends_the_editing(annotator):
     assert annotator.controller.selected == 3
 
 
+@pytest.mark.parametrize("label", ["the object's", "none"])
+def test_a_stroke_on_the_object_in_progress_is_taken_back_and_said(annotator, label):
+    annotator.dock.prompt_controller.click((0.0, 30.0, 30.0))
+    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
+    annotator.idle()
+    layer, number = annotator.annotated.mask.layer, annotator.controller.active.number
+    before = np.array(layer.data)
+    assert before[0, 30, 30] == number
+    layer.brush_size = 9
+    layer.paint((0, 30, 30) if label == "none" else (0, 4, 4), 0 if label == "none" else number)
+    said = annotator.status_message
+    annotator.qtbot.waitUntil(lambda: "before you paint on it" in said[-1])
+    np.testing.assert_array_equal(layer.data, before)
+    annotator.controller.images.painting.flush()
+    assert not annotator.objects
+    layer.paint((0, 4, 4), 40)  # another object's, by hand
+    annotator.controller.images.painting.flush()
+    assert list(annotator.objects) == [40]
+
+
 def test_editing_by_hand_takes_the_chosen_object_not_the_active_one(annotator):
     annotator.take_over()
     annotator.dock.prompt_controller.click((0.0, 50.0, 70.0))
@@ -484,7 +524,7 @@ def test_segment_all_finds_objects_to_keep_or_drop(open_annotator, monkeypatch):
     annotator.dock.objects.undoing.undo_act()
     annotator.dock.objects.undoing.undo_act()
     assert not annotator.objects
-    assert annotator.status_message[-1] == f"Taken back: {len(found)} objects."
+    assert annotator.status_message[-1] == f"Taken back: add {len(found)} objects."
 
 
 def test_cancel_ends_the_search_and_leaves_everything(open_annotator):

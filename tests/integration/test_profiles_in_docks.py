@@ -337,6 +337,17 @@ def test_who_is_chosen_while_teach_is_off_is_told(open_dock, people, qtbot):
     assert "Ben learns nothing for now: Teach was switched off" in dock.parts.status.text()
 
 
+def test_what_is_chosen_in_another_window_is_told(open_dock, people, qtbot):
+    (_, here), (_, there) = open_dock(), open_dock()
+    settle(qtbot, here)
+    settle(qtbot, there)
+    choose(qtbot, here, 1)
+    until(qtbot, lambda: there.parts.status.text() == "Objects start from Ana now.")
+    assert "Ana" not in here.parts.status.text()
+    choose(qtbot, here, 0)
+    until(qtbot, lambda: there.parts.status.text() == "Objects start from no profile now.")
+
+
 def test_an_image_of_another_kind_is_said(open_dock, qtbot):
     viewer, dock = open_dock()
     viewer.add_image(image(), name="grey")

@@ -181,6 +181,7 @@ class AutomaticSegmentation(QObject):
         masks: list[tuple[int, LocalMask]],
     ) -> None:
         with annotated.bare():
+            annotated.mask.make_room(max((label for label, _ in masks), default=0))
             for label, mask in masks:
                 if label not in numbers:
                     free = (

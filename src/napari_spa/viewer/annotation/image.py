@@ -55,6 +55,7 @@ class AnnotatedImage:
     """
 
     edit_ended = Signal()  # the object that was edited by hand is no more
+    painted_over = Signal()  # the active object's preview was painted on: see :meth:`unpaint`
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self.image = image
@@ -406,11 +407,19 @@ class AnnotatedImage:
         return latest and self.active is None and bool(self.mask.stroke(redo=redo))
 
     def _on_painted(self, planes: tuple[Plane, ...]) -> None:
-        if self.active is not None:  # what was painted on its preview is not what stays
-            self.mask.forget_strokes()
+        if self.active is not None:  # the next round would wipe it away
+            if self.mask.painted_with(self.active.number):
+                self.painted_over.emit()
+            else:
+                self.mask.forget_strokes()
         elif self._painted_after is not self.annotation.last_change:
             self.mask.forget_strokes(but=1)
         self._painted_after = self.annotation.last_change
+
+    def unpaint(self) -> None:
+        """Take back what was painted on the active object's preview, once napari has painted it."""
+        self.mask.unpaint()
+        self.mask.forget_strokes()
 
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""

@@ -174,6 +174,7 @@ class AnnotatedImages(QObject):
         self._orphans_due = later(self, self._remove_orphans)
         self._make_due = later(self, self._on_make_due, _STEP_MS)
         self._zoomed = later(self, self._on_zoomed, _ZOOMING_MS)
+        self._unpaint_due = later(self, self._unpaint)
         camera_of(viewer).events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)
@@ -202,6 +203,7 @@ class AnnotatedImages(QObject):
                 self._left = None
             annotated.mask.painted.connect(partial(self.painting.paint, annotated))
             annotated.mask.touched.connect(partial(self._on_touched, annotated))
+            annotated.painted_over.connect(self._on_painted_over)
             annotated.mask.replaced.connect(partial(self._on_replaced, annotated))
             annotated.prompts.reframed.connect(self._on_reframed)
             annotated.prompts.edited.connect(partial(self._on_clicks_edited, annotated))
@@ -285,6 +287,7 @@ class AnnotatedImages(QObject):
         self._make_due.stop()
         self._making[1].close()
         self._zoomed.stop()
+        self._unpaint_due.stop()
         camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
@@ -375,6 +378,17 @@ class AnnotatedImages(QObject):
         active = annotated.annotation.objects.values()
         self.painting.paint(
             annotated, (*planes, *(part.plane for one in active for part in one.parts))
+        )
+
+    def _on_painted_over(self) -> None:
+        self._unpaint_due.start()
+
+    def _unpaint(self) -> None:
+        if self.current is not None:
+            self.current.unpaint()
+        self.noticed.emit(
+            "Accept the object in progress before you paint on it; "
+            "Edit by hand (tab Objects) does both."
         )
 
     def _on_touched(self, annotated: AnnotatedImage) -> None:

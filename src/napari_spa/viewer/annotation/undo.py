@@ -12,8 +12,10 @@ from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, same
 from napari_spa.viewer.layers.planes import show_plane
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_spa.core.types import Proposal
-    from napari_spa.refine.annotation.objects import Change, Part
+    from napari_spa.refine.annotation.objects import AnnotatedObject, Change, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -169,10 +171,9 @@ class UndoActions(QObject):
             known = before is not None and before.on(part.plane) is not None
             self.restore(annotated, change.number, part, reopened=known, undone=change)
             return
-        count = len(annotated.annotation.objects)
+        objects = annotated.annotation.objects
         annotated.undo()
-        many = abs(len(annotated.annotation.objects) - count)
-        act = change.act if many < 2 or change.group is None else counted(many, "object")
+        act = _act_of(change, objects, annotated.annotation.objects)
         controller.objects_did(f"Taken back: {act}.")
 
     def redo_act(self) -> None:
@@ -187,11 +188,13 @@ class UndoActions(QObject):
         if annotated is None or annotated.annotation.last_undone is None:
             controller.status_message.emit("There is nothing to redo.")
             return
+        objects = annotated.annotation.objects
         change = annotated.redo()
         taught = annotated.acts.untaught.pop(change, None)
         if taught is not None:
             annotated.acts.taught[change] = controller.profiles.learn_again(taught)
-        controller.objects_did(f"Done again: {change.act}.")
+        act = _act_of(change, objects, annotated.annotation.objects)
+        controller.objects_did(f"Done again: {act}.")
         following = annotated.acts.ahead.pop(change, None)
         if following is not None:
             self._bring_back(following)
@@ -235,3 +238,14 @@ class UndoActions(QObject):
         self._controller.objects_did(
             "Painted again." if redo else "Taken back: what was painted last."
         )
+
+
+def _act_of(
+    change: Change, before: Mapping[int, AnnotatedObject], after: Mapping[int, AnnotatedObject]
+) -> str:
+    """Say an act, or a group of alike ones: "keep 16 objects"."""
+    many = sum(before.get(number) is not after.get(number) for number in {*before, *after})
+    if change.group is None or many < 2:
+        return change.act
+    verb = "add" if change.kind == "accept" else change.kind
+    return f"{verb} {counted(many, 'object')}"

@@ -37,7 +37,8 @@ def do_export(project: Project, request: ExportRequest, progress: Progress) -> s
         name, why = report.problems[0]
         more = len(report.problems) - 1
         also = f" (and {more} more)" if more else ""
-        words += f" Left out: {name}{also}: {in_brief(why, labels_path(project.out, name))}"
+        brief = in_brief(why, labels_path(project.out, name))
+        words += f" Not written: {brief if name in brief else f'{name}: {brief}'}{also}"
     changed = changed_images(project)
     if changed:
         words += f" But {say_changed(changed, 'they are exported as they were')}"

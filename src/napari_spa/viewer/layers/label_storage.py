@@ -154,9 +154,20 @@ class LabelStore:
     def make_room(self, label: int) -> None:
         """Make it hold a label, as far as that goes."""
         if np.iinfo(self.dtype).max < label <= self.largest:
-            wide: list[Level] = [level.astype(_WIDE) for level in self._levels]
-            shared = self.shared
-            self._levels = wide if shared is None else [_sharing(w, shared) for w in wide]
+            self._levels = self._widened()
+
+    def with_room(self, label: int) -> LabelStore | None:
+        """Return one with the same labels that holds another one; None where it does, or none can.
+
+        It is for a store whose type is kept.
+        """
+        if not self.largest < label <= np.iinfo(_WIDE).max:
+            return None
+        return LabelStore(self._widened(), self.axes, self.shared)
+
+    def _widened(self) -> list[Level]:
+        wide: list[Level] = [level.astype(_WIDE) for level in self._levels]
+        return wide if self.shared is None else [_sharing(w, self.shared) for w in wide]
 
     @property
     def nbytes(self) -> int:

@@ -231,6 +231,13 @@ class MaskLayer:
             with self._writing():
                 self._layer.data = store.data
 
+    def make_room(self, label: int) -> None:
+        """Hold a label too, in a wider type where it needs one."""
+        store = self.store.with_room(label)
+        if store is not None:
+            self.adopt(store)
+            self.forget_strokes()
+
     def write(
         self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
     ) -> None:
@@ -275,6 +282,11 @@ class MaskLayer:
         while strokes and {*map(id, strokes[-1][0])} != there:
             strokes.pop()
         return strokes[-1][1] if strokes else ()
+
+    def painted_with(self, number: int) -> bool:
+        """Tell whether the latest stroke gave pixels to a label, or took some of it."""
+        atoms = self._strokes[-1][0] if self._strokes else ()
+        return any(np.any(np.asarray(v) == number) for old_new in atoms for v in old_new[-2:])
 
     def unpaint(self, *, redo: bool = False) -> tuple[Plane, ...]:
         """Take the latest stroke back, or paint it again; return its planes."""

@@ -49,7 +49,12 @@ class ProfileActions(QObject):
                     return
         elif before is not None and settings.profile != before.profile:
             remember_profile(settings.model, settings.profile)
-        profiles.use(Path(settings.profile) if settings.profile else None)
+        path = Path(settings.profile) if settings.profile else None
+        news = before is not None and path != profiles.chosen  # from another window, or model
+        profiles.use(path)
+        if news:
+            who = "no profile" if path is None else self._name_of(path)
+            self._controller.status_message.emit(f"Objects start from {who} now.")
 
     def choose(self, path: Path | None) -> None:
         """Use a profile from the next object on, or from this one if nothing was picked yet."""
@@ -61,11 +66,13 @@ class ProfileActions(QObject):
         self.setting_wanted.emit("" if path is None else str(path))
         self._start_again(before)
         if path is not None and not self._profiles.teaching:
-            entry = self._profiles.entry
-            name = shortened(path.stem if entry is None else entry.name)
             self._controller.status_message.emit(
-                f"{name} learns nothing for now: Teach was switched off in Options."
+                f"{self._name_of(path)} learns nothing for now: Teach was switched off in Options."
             )
+
+    def _name_of(self, path: Path) -> str:
+        entry = self._profiles.entry
+        return shortened(path.stem if entry is None else entry.name)
 
     # ------------------------------------------------------------------ in the store
 
