@@ -27,7 +27,7 @@ _SEPARATORS = (";", "\t", ",")
 _LARGEST = 0xFFFFFFFF
 _NUMBERED = f"a whole number from 1 to {_LARGEST:,}"
 _WHOLE = re.compile(r"([+-]?\d{1,12})(?:\.0*)?")
-_NUMBERS = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class _Line:
         mark = next((m for m in ".," if m in cell), "")
         # Only where commas do not separate cells can one be meant as a decimal mark.
         text = cell.replace(",", ".") if mark == "," and self.separator != "," else cell
-        if _NUMBERS.fullmatch(text) is None or not math.isfinite(float(text)):
+        if _NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):
             raise self._wrong(name, "a number in pixels, as 12.5")
         self.marks.add(mark)
         if {".", ","} <= self.marks:

@@ -247,5 +247,5 @@ def _act_of(
     many = sum(before.get(number) is not after.get(number) for number in {*before, *after})
     if change.group is None or many < 2:
         return change.act
-    verb = "add" if change.kind == "accept" else change.kind
+    verb = "add" if change.kind == "accept" else change.act.partition(" ")[0]
     return f"{verb} {counted(many, 'object')}"
