@@ -345,6 +345,24 @@ def test_what_is_counted_is_what_is_written(open_dock, qtbot):
     assert objects(dock)[2].area == left == int((labels(dock) == 2).sum())
 
 
+def test_an_object_that_is_replaced_is_named(open_dock, qtbot):
+    dock = open_dock(noise())
+    dock.store.save(overlap="replace")
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30)))
+    dock.controller.accept()
+    rows, columns = np.nonzero(labels(dock) == 1)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 30), aim="next"))
+    box = ((rows.min(), columns.min()), (rows.max(), columns.max()))
+    corners = [box[0], (box[1][0], box[0][1]), box[1], (box[0][0], box[1][1])]
+    play(qtbot, dock, lambda: dock.prompt_controller.lasso(corners, aim="current"))
+    dock.controller.accept()
+    assert "It replaced object 1. " in dock.parts.status.text()
+    assert list(objects(dock)) == [2]
+    dock.objects.undoing.undo()
+    qtbot.waitUntil(lambda: not dock.controller.busy)
+    assert list(objects(dock)) == [1]
+
+
 def test_any_of_fifty_objects_is_taken_back(open_dock, qtbot):
     """One click for each; then any is deleted and undone, reopened and discarded, in any order."""
     image, centres, _ = field_of_nuclei()

@@ -296,10 +296,11 @@ class AnnotationController(QObject):
 
     def accept(self) -> bool:
         """Write the recommended mask as an object, and tell whether it was written by now."""
-        if self.waits(self.accept) or self.current is None:
+        if self.waits(self.accept):
             return False
-        if not self.choosing:
-            self.status_message.emit("There is no object to accept; click on one.")
+        if not self.choosing or self.current is None:
+            start = "click on one." if self.target() else "open an image first."
+            self.status_message.emit(f"There is no object to accept; {start}")
             return False
         if self.active is not None and not self.active.decided:
             self.status_message.emit("Choose one of the masks first.")
@@ -307,6 +308,7 @@ class AnnotationController(QObject):
         annotated, shown = self.current, self.shown()
         known = 0 if self.active is None else self.active.learnt
         side = None if self.active is None else pixel_side(annotated.image, self.active.plane)
+        before = annotated.annotation.objects
         try:
             number, area = annotated.accept(self.overlap, self.classes.current)
         except InputError as error:
@@ -324,7 +326,10 @@ class AnnotationController(QObject):
                 self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
         self.objects_changed.emit()
-        self.status_message.emit(f"Object {number} accepted, {area:,} px. {HINT_START}")
+        gone = sorted(before.keys() - annotated.annotation.objects.keys())
+        took = f" It replaced object{'s' * (len(gone) > 1)} {', '.join(map(str, gone))}."
+        took = took if gone else ""
+        self.status_message.emit(f"Object {number} accepted, {area:,} px.{took} {HINT_START}")
         return True
 
     def discard(self) -> None:
