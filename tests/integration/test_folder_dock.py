@@ -569,11 +569,13 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     dock.parts.export.click()
     dialog = dock.jobs.dialog
     dialog.kinds["coco"].setChecked(True)
+    dialog.kinds["stl"].setChecked(True)
     dialog.values["classes"].setChecked(True)
     dialog.folder.setText(str(tmp_path / "exported"))
     dialog.start.click()
     until(qtbot, lambda: not dock.jobs.busy)
     assert "Exported 1 image" in dock.parts.status.text()
+    assert "Not written: cell1.png has no planes along Z" in dock.parts.status.text()
     np.testing.assert_array_equal(
         tifffile.imread(tmp_path / "exported" / "labels" / "cell1.png.tif"), mask
     )

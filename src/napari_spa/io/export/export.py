@@ -355,7 +355,7 @@ class _Export:
                 raise
             except SpaError as error:
                 self.report.problems.append((image.name, str(error)))
-        self.report.images += len(self.report.problems) - count < len(formats)
+        self.report.images += len(self.report.problems) == count
 
     def finish(self) -> ExportReport:
         """Write what was collected over all images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +31,9 @@ def do_export(project: Project, request: ExportRequest, progress: Progress) -> s
     from napari_spa.refine.log.replay import changed_images, say_changed
 
     report = export_project(project, request, progress, colour=colour_of())
-    images = counted(report.images, "image")
+    failed = Counter(name for name, _ in report.problems)
+    partly = sum(forms < len(request.formats) for forms in failed.values())
+    images = counted(report.images + partly, "image")
     files = counted(report.files, "file")
     words = f"Exported {images} into {request.folder}: {files}."
     if report.problems:
