@@ -246,6 +246,26 @@ def test_an_object_of_all_channels_is_exported_once(open_dock, qtbot, tmp_path):
     assert [float(found[f"intensity_mean_{c}"]) for c in (0, 1)] == pytest.approx(means)
 
 
+def test_an_export_measures_in_one_unit_of_length(open_dock, qtbot, tmp_path):
+    from napari_spa.io.export import ExportRequest
+
+    dock = open_dock(cells=(noise(3), ("z", "y", "x")))
+    layer = dock.controller.viewer.layers["cells"]
+    layer.scale, layer.units = (0.002, 0.5, 0.5), ("mm", "um", "um")
+    dock.controller.viewer.dims.set_current_step(0, 1)
+    point = (2.0, 15.0, 17.5)  # in micrometres, as the viewer's world is
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click(point))
+    dock.controller.accept()
+    assert dock.controller.current.annotation.objects[1].parts[0].plane.index[0] == 1
+    export_work(dock.controller.current, ExportRequest(tmp_path, ("tables",)), None, ())(
+        lambda *_: None
+    )
+    (table,) = tmp_path.glob("*objects.csv")
+    heading, row = (line.split(",") for line in table.read_text().splitlines()[:2])
+    volume = float(dict(zip(heading, row, strict=True))["volume"])
+    assert volume == pytest.approx(proposal.mask.sum() * 2.0 * 0.5 * 0.5)
+
+
 def test_layers_of_one_field_are_looked_at_together(open_dock, qtbot):
     nuc, cyto = noise(seed=1), noise(seed=2)
     dock = open_dock(cyto=(cyto, None), nuc=(nuc, None), small=(noise()[:30], None))

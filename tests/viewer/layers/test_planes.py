@@ -17,6 +17,7 @@ from napari_spa.viewer.layers.planes import (
     step_noun,
     to_data,
     to_world,
+    unit_ratios,
     zoom_of,
 )
 
@@ -119,6 +120,7 @@ def test_places_are_where_they_are_seen_whatever_units_the_layers_have():
     world = to_world(viewer, stack, place)
     np.testing.assert_allclose(world[1:], (2000, 3500))  # the world is in nm
     np.testing.assert_allclose(to_data(viewer, stack, world), place)
+    np.testing.assert_allclose(to_data(viewer, stack, world[1:]), (0, 4, 7))
     assert zoom_of(viewer, stack.units) == pytest.approx(1000 * viewer.scene.camera.zoom)
     plane = Plane((1, 2), (3, 0, 0))
     show_plane(viewer, stack, plane)
@@ -144,3 +146,8 @@ def test_places_are_where_they_are_seen_whatever_units_the_layers_have():
 def test_exports_name_the_axes_as_the_dock_does(labels, units, axes):
     shape = (2,) * len(axes)
     assert axes_of(Image(np.zeros(shape), axis_labels=labels, units=units)) == axes
+
+
+def test_lengths_are_compared_and_other_kinds_of_units_are_not():
+    layer = Image(np.zeros((2, 2, 2, 2)), units=("s", "mm", "um", "nm"))
+    np.testing.assert_allclose(unit_ratios(layer.units, [layer.units[-1]] * 4), (1, 1e6, 1e3, 1))

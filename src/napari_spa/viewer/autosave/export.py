@@ -12,7 +12,7 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export.volumes import Labelled
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.viewer.layers.mask import mask_colours, space_of
-from napari_spa.viewer.layers.planes import axis_kind, channel_axis, micrometres
+from napari_spa.viewer.layers.planes import axis_kind, channel_axis, micrometres, unit_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,8 @@ def export_work(
     Everything the job needs of the viewer is looked up here, in the main thread.
     """
     image, store = annotated.image, annotated.mask.store
-    scale = tuple(float(s) for s in space_of(image)["scale"])
+    ratios = unit_ratios(image.units, [image.units[-1]] * image.ndim)
+    scale = tuple(float(s) for s in space_of(image)["scale"] * ratios)
     unit, axes = str(image.units[-1]), axes_of(image)
     pixels: Any = image.data[0] if image.multiscale else image.data
     finest: Any = store.data[0] if store.multiscale else store.data

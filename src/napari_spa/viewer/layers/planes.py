@@ -32,8 +32,11 @@ def to_data(viewer: ViewerModel, layer: Layer, position: ArrayLike) -> DoubleArr
     """Bring a position of the viewer's world, (..., ndim), into a layer's pixels, (layer.ndim,).
 
     The world is in the smallest unit of all layers, of which ``layer.world_to_data`` knows nothing.
+    While layers come and go it may have fewer axes than a layer: those before are at 0.
     """
-    world = np.asarray(position, dtype=np.float64)[-layer.ndim :]
+    world = np.zeros(layer.ndim)
+    known = np.asarray(position, dtype=np.float64)[-layer.ndim :]
+    world[layer.ndim - len(known) :] = known
     return np.asarray(layer.world_to_data(world / _in_world(viewer, layer.units)))
 
 
@@ -52,8 +55,13 @@ def _in_world(viewer: ViewerModel, units: Sequence[Any]) -> DoubleArray:
     world = tuple(viewer.dims.units or ())[-len(units) :]
     if not units or len(world) < len(units) or world == tuple(units):
         return np.ones(len(units))
-    pairs = zip(units, world, strict=True)
-    return np.array([(1.0 * u).m_as(w) if u.is_compatible_with(w) else 1.0 for u, w in pairs])
+    return unit_ratios(units, world)
+
+
+def unit_ratios(units: Sequence[Any], others: Sequence[Any]) -> DoubleArray:
+    """Return how many of another unit each unit is, (len(units),); 1 of one of another kind."""
+    pairs = zip(units, others, strict=True)
+    return np.array([(1.0 * u).m_as(o) if u.is_compatible_with(o) else 1.0 for u, o in pairs])
 
 
 _MOST_CHANNELS = 8
