@@ -356,7 +356,7 @@ def test_an_object_that_is_replaced_is_named(open_dock, qtbot):
     corners = [box[0], (box[1][0], box[0][1]), box[1], (box[0][0], box[1][1])]
     play(qtbot, dock, lambda: dock.prompt_controller.lasso(corners, aim="current"))
     dock.controller.accept()
-    assert "It replaced object 1. " in dock.parts.status.text()
+    assert "Replaced: object 1. " in dock.parts.status.text()
     assert list(objects(dock)) == [2]
     dock.objects.undoing.undo()
     qtbot.waitUntil(lambda: not dock.controller.busy)

@@ -299,8 +299,7 @@ class AnnotationController(QObject):
         if self.waits(self.accept):
             return False
         if not self.choosing or self.current is None:
-            start = "click on one." if self.target() else "open an image first."
-            self.status_message.emit(f"There is no object to accept; {start}")
+            self.status_message.emit(f"There is no object to accept. {self.hint}")
             return False
         if self.active is not None and not self.active.decided:
             self.status_message.emit("Choose one of the masks first.")
@@ -318,17 +317,14 @@ class AnnotationController(QObject):
         profile = shown.session.accept(pixel_size=side).profile
         taught = self.profiles.learn(shown.session, known=known)
         change = annotated.annotation.last_change
-        if change is not None and not self.profiles.teaching:
-            annotated.acts.not_taught[change] = known
-        if taught is not None and change is not None:
-            annotated.acts.taught[change] = taught
-            if taught.path is None:
-                self.autosave.save_profile(annotated, profile)
+        if change is not None:
+            annotated.acts.remember(change, taught, known)
+        if taught is not None and taught.path is None:
+            self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
         self.objects_changed.emit()
         gone = sorted(before.keys() - annotated.annotation.objects.keys())
-        took = f" It replaced object{'s' * (len(gone) > 1)} {', '.join(map(str, gone))}."
-        took = took if gone else ""
+        took = f" Replaced: {', '.join(f'object {n}' for n in gone)}." if gone else ""
         self.status_message.emit(f"Object {number} accepted, {area:,} px.{took} {HINT_START}")
         return True
 
@@ -573,8 +569,8 @@ class AnnotationController(QObject):
     def _on_stopped(self) -> None:
         dropped = self.waiting.clear()
         self._unstarted()
-        choose = HINT_CHOOSE if self.choosing else HINT_START
-        self.status_message.emit(f"Stopped. {dropped}{choose}")
+        hint = HINT_CHOOSE if self.choosing else self.hint
+        self.status_message.emit(f"Stopped. {dropped}{hint}")
 
     def _on_failed(self, error: BaseException) -> None:
         dropped = self.waiting.clear()  # they were meant for what would have come of it

@@ -55,7 +55,7 @@ class AnnotatedImage:
     """
 
     edit_ended = Signal()  # the object that was edited by hand is no more
-    painted_over = Signal()  # the active object's preview was painted on: see :meth:`unpaint`
+    painted_over = Signal()  # the active object's preview is being painted on
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
         self.image = image
@@ -415,11 +415,6 @@ class AnnotatedImage:
         elif self._painted_after is not self.annotation.last_change:
             self.mask.forget_strokes(but=1)
         self._painted_after = self.annotation.last_change
-
-    def unpaint(self) -> None:
-        """Take back what was painted on the active object's preview, once napari has painted it."""
-        self.mask.unpaint()
-        self.mask.forget_strokes()
 
     def labels_in_use(self) -> list[tuple[Plane, NDArray[np.integer]]]:
         """Return the labels, (H, W), of all planes that hold an object."""

@@ -384,8 +384,10 @@ class AnnotatedImages(QObject):
         self._unpaint_due.start()
 
     def _unpaint(self) -> None:
+        """Take back what was painted on the active object's preview, once napari has painted it."""
         if self.current is not None:
-            self.current.unpaint()
+            self.current.mask.unpaint()
+            self.current.mask.forget_strokes()
         self.noticed.emit(
             "Accept the object in progress before you paint on it; "
             "Edit by hand (tab Objects) does both."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
@@ -191,6 +191,13 @@ def _world(event: Any) -> Position:
     return tuple(float(p) for p in event.position)
 
 
+class _Drawn(NamedTuple):
+    """Where something was drawn on a plane."""
+
+    points: list[tuple[float, float]]  # (row, column) each
+    area: LocalMask | None = None  # that of a box or a lasso
+
+
 class PromptController(QObject):
     """Turn what a user points at into prompts."""
 
@@ -354,12 +361,12 @@ class PromptController(QObject):
             _inside(self._controller.viewer, image, plane, p, clip=len(positions) > 1)
             for p in positions
         ]
-        calls, held = actions(points), None if area is None else area(points)
+        calls, drawn = actions(points), _Drawn(points, None if area is None else area(points))
         current = controller.current
         if controller.busy and (current is None or image is not current.image):
             controller.status_message.emit(BUSY)
             return
-        act = partial(self._act, image, plane, points, held, label, calls, aim, selects=selects)
+        act = partial(self._act, image, plane, drawn, label, calls, aim, selects=selects)
         if not controller.waits(act):
             act()
 
@@ -368,8 +375,7 @@ class PromptController(QObject):
         self,
         image: Image,
         plane: Plane,
-        points: list[tuple[float, float]],
-        area: LocalMask | None,
+        drawn: _Drawn,
         label: int,
         calls: tuple[SessionCall, SessionCall],
         aim: Aim,
@@ -378,12 +384,12 @@ class PromptController(QObject):
     ) -> None:
         controller = self._controller
         annotated = controller.images.annotate(image)
-        number = accepted_at(annotated, plane, *points[0]) if selects else None
+        number = accepted_at(annotated, plane, *drawn.points[0]) if selects else None
         if number is not None:
             self._select(number)
             return
         active = annotated.active
-        onward = active is not None and label == 1 and _goes_on(active, plane, points, area, aim)
+        onward = active is not None and label == 1 and _goes_on(active, plane, drawn, aim)
         if active is not None and active.plane != plane and not onward:
             raise InputError(
                 "the current object is on another slice; accept or discard it, "
@@ -412,17 +418,11 @@ class PromptController(QObject):
         )
 
 
-def _goes_on(
-    active: ActiveObject,
-    plane: Plane,
-    points: list[tuple[float, float]],
-    area: LocalMask | None,
-    aim: Aim,
-) -> bool:
+def _goes_on(active: ActiveObject, plane: Plane, drawn: _Drawn, aim: Aim) -> bool:
     """Tell whether a prompt is for the next object."""
     if aim != "auto" or active.shown is None or active.plane != plane:
         return aim == "next"
-    return is_elsewhere(active.shown, points, area)
+    return is_elsewhere(active.shown, *drawn)
 
 
 def box_between(viewer: ViewerModel, image: Image, first: Position, second: Position) -> Box:

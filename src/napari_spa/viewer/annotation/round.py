@@ -233,6 +233,13 @@ class ActRecord:
         # Of what was accepted while nothing was to be taught: how much of it was known before.
         self.not_taught: WeakKeyDictionary[Change, int] = WeakKeyDictionary()
 
+    def remember(self, change: Change, taught: Taught | None, known: int) -> None:
+        """Keep what an accepted object taught; or, of one that taught nothing, what was known."""
+        if taught is None:
+            self.not_taught[change] = known
+        else:
+            self.taught[change] = taught
+
     def discard(self, dropped: DroppedObject | None, annotation: Annotation) -> bool:
         """Let undo bring an object back; False where nothing was done since it came back last."""
         if dropped is not None:
