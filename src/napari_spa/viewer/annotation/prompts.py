@@ -195,7 +195,7 @@ class _Drawn(NamedTuple):
     """Where something was drawn on a plane."""
 
     points: list[tuple[float, float]]  # (row, column) each
-    area: LocalMask | None = None  # that of a box or a lasso
+    area: Callable[[], LocalMask] | None = None  # gives that of a box or a lasso
 
 
 class PromptController(QObject):
@@ -285,9 +285,8 @@ class PromptController(QObject):
         """Start an object from its rough outline in world positions, or add to the current one."""
 
         def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
-            rough = _filled(p)
             return (
-                lambda session, progress: session.start(mask=rough, progress=progress),
+                lambda session, progress: session.start(mask=_filled(p), progress=progress),
                 lambda session, progress: session.stroke(p, label, filled=True, progress=progress),
             )
 
@@ -361,7 +360,7 @@ class PromptController(QObject):
             _inside(self._controller.viewer, image, plane, p, clip=len(positions) > 1)
             for p in positions
         ]
-        calls, drawn = actions(points), _Drawn(points, None if area is None else area(points))
+        calls, drawn = actions(points), _Drawn(points, area and partial(area, points))
         current = controller.current
         if controller.busy and (current is None or image is not current.image):
             controller.status_message.emit(BUSY)
@@ -422,7 +421,7 @@ def _goes_on(active: ActiveObject, plane: Plane, drawn: _Drawn, aim: Aim) -> boo
     """Tell whether a prompt is for the next object."""
     if aim != "auto" or active.shown is None or active.plane != plane:
         return aim == "next"
-    return is_elsewhere(active.shown, *drawn)
+    return is_elsewhere(active.shown, drawn.points, drawn.area and drawn.area())
 
 
 def box_between(viewer: ViewerModel, image: Image, first: Position, second: Position) -> Box:
