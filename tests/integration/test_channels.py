@@ -266,6 +266,32 @@ def test_an_export_measures_in_one_unit_of_length(open_dock, qtbot, tmp_path):
     assert volume == pytest.approx(proposal.mask.sum() * 2.0 * 0.5 * 0.5)
 
 
+def test_an_export_has_rows_and_columns_last(open_dock, qtbot, tmp_path):
+    from napari_spa.io.export import ExportRequest
+    from napari_spa.io.images import open_image
+
+    dock = open_dock(cells=(np.moveaxis(noise(3), 0, 2), ("y", "x", "z")))
+    viewer = dock.controller.viewer
+    viewer.layers["cells"].scale = (0.5, 0.5, 2.0)
+    viewer.dims.order = (2, 0, 1)
+    viewer.dims.set_current_step(2, 1)
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((15.0, 17.5, 2.0)))
+    dock.controller.accept()
+    request = ExportRequest(tmp_path, ("labels", "tables"))
+    assert not export_work(dock.controller.current, request, None, ())(lambda *_: None).problems
+    (tiff,) = tmp_path.glob("*.tif")
+    stack = np.asarray(open_image(tiff).levels[0])
+    assert stack.shape == (3, *SIZE)
+    np.testing.assert_array_equal(stack[1] == 1, proposal.mask)
+    (table,) = tmp_path.glob("*objects.csv")
+    heading, row = (line.split(",") for line in table.read_text().splitlines()[:2])
+    found = dict(zip(heading, row, strict=True))
+    row, column = np.argwhere(proposal.mask).mean(axis=0)
+    where = [float(found[f"centroid_{axis}"]) for axis in ("z", "row", "column")]
+    assert where == pytest.approx((1.0, row, column), abs=0.01)
+    assert float(found["position_z"]) == pytest.approx(2.0)
+
+
 def test_layers_of_one_field_are_looked_at_together(open_dock, qtbot):
     nuc, cyto = noise(seed=1), noise(seed=2)
     dock = open_dock(cyto=(cyto, None), nuc=(nuc, None), small=(noise()[:30], None))

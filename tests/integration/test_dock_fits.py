@@ -100,6 +100,15 @@ def test_nothing_is_cut_off_in_a_font_twice_as_large(make_napari_viewer, qtbot):
             ):
                 label.setText(text)
                 assert QLabel.heightForWidth(label, label.width()) <= label.height(), width
+        parts.help.open_help()
+        keys = parts.help.help
+        qtbot.waitUntil(keys.isVisible)
+        qtbot.wait(50)
+        assert keys.findChild(QScrollArea).horizontalScrollBar().maximum() == 0
+        for label in keys.findChildren(QLabel):
+            assert label.width() >= min(label.sizeHint().width(), keys.width() - 60), label.text()
+        assert keys.screen().availableGeometry().contains(keys.frameGeometry())
+        keys.close()
     finally:
         appearance.font_size = before
         dock.release()

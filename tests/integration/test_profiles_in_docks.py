@@ -1,5 +1,7 @@
 """Profiles in the real docks: chosen, taught once, compared on the image, remembered."""
 
+from functools import partial
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -380,7 +382,8 @@ def test_an_image_of_another_kind_is_said(open_dock, qtbot):
     until(qtbot, lambda: not warning.text())  # it was one of those that taught
 
 
-def test_what_was_accepted_while_teach_was_off_can_be_taught_after_undo(open_dock, qtbot):
+@pytest.mark.parametrize("again", ["undo", "reopen"])
+def test_what_was_accepted_while_teach_was_off_can_be_taught_later(open_dock, qtbot, again):
     viewer, dock = open_dock()
     viewer.add_image(image(), name="grey")
     controller = dock.controller
@@ -390,7 +393,11 @@ def test_what_was_accepted_while_teach_was_off_can_be_taught_after_undo(open_doc
     controller.accept()
     assert not controller.profiles.loose
     controller.profiles.set_teaching(True)
-    play(qtbot, dock, dock.objects.undoing.undo)
+    acts = {"undo": dock.objects.undoing.undo, "reopen": partial(dock.objects.reopen, 1)}
+    play(qtbot, dock, acts[again])
+    controller.accept()
+    assert controller.profiles.loose.picks == 1
+    play(qtbot, dock, partial(dock.objects.reopen, 1))
     controller.accept()
     assert controller.profiles.loose.picks == 1
 

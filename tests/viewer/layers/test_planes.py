@@ -140,6 +140,9 @@ def test_places_are_where_they_are_seen_whatever_units_the_layers_have():
         (("z", "t", "y", "x"), None, "ZTYX"),
         (("t", "", "c", "y", "x"), None, "TZCYX"),
         (("t", "frame", "y", "x"), None, "TZYX"),
+        (("y", "x", "z"), None, "ZYX"),
+        (("x", "t", "y"), ("um", "s", "um"), "TYX"),
+        (("y", "y", "x"), None, "ZYX"),
         (None, None, "TZCYX"),
     ],
 )

@@ -18,6 +18,7 @@ from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import SpaError
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.refine.annotation.annotation import Annotation
-    from napari_spa.refine.annotation.objects import Change
+    from napari_spa.refine.annotation.objects import Change, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.engine.view import ImageSampler
     from napari_spa.refine.session.state import Decision, Timeline
@@ -239,6 +240,14 @@ class ActRecord:
             self.not_taught[change] = known
         else:
             self.taught[change] = taught
+
+    def known_of(self, part: Part) -> int:
+        """Return how much of what led to a part was taught, or was known before it."""
+        for change, known in self.not_taught.items():
+            accepted = change.accepted
+            if accepted is not None and accepted.decisions is part.decisions:
+                return known
+        return known_of(part.decisions)
 
     def discard(self, dropped: DroppedObject | None, annotation: Annotation) -> bool:
         """Let undo bring an object back; False where nothing was done since it came back last."""

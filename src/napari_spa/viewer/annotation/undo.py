@@ -209,11 +209,9 @@ class UndoActions(QObject):
         undone: Change | None = None,
     ) -> None:
         """Make an object active again; what the act that is undone taught is taken back too."""
-        taught, learnt = None, known_of(part.decisions)
-        whole = learnt
+        taught, learnt = None, annotated.acts.known_of(part)
         if undone is not None:
             taught = annotated.acts.taught.pop(undone, None)
-            learnt = annotated.acts.not_taught.get(undone, learnt)
         if taught is not None:
             learnt = taught.known
         profiles = self._controller.profiles
@@ -224,7 +222,7 @@ class UndoActions(QObject):
                 if profiles.unlearn(taught, session):
                     annotated.acts.untaught[undone] = taught
                 else:
-                    known = whole
+                    known = known_of(part.decisions)
             return session.restore(part.decisions, learnt=known, progress=progress)
 
         active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)

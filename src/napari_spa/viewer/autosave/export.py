@@ -39,19 +39,21 @@ def export_work(
     Everything the job needs of the viewer is looked up here, in the main thread.
     """
     image, store = annotated.image, annotated.mask.store
-    ratios = unit_ratios(image.units, [image.units[-1]] * image.ndim)
-    scale = tuple(float(s) for s in space_of(image)["scale"] * ratios)
-    unit, axes = str(image.units[-1]), axes_of(image)
-    pixels: Any = image.data[0] if image.multiscale else image.data
-    finest: Any = store.data[0] if store.multiscale else store.data
+    order, axes = rows_last(image), axes_of(image)
+    unit = image.units[order[-1]]
+    scales = space_of(image)["scale"] * unit_ratios(image.units, [unit] * image.ndim)
+    scale = tuple(float(scales[axis]) for axis in order)
+    pixels = _in_order(image.data[0] if image.multiscale else image.data, order)
+    finest = _in_order(store.data[0] if store.multiscale else store.data, order)
     channels = channel_axis(image)
     if channels is not None:  # objects are of all of them
+        channels = order.index(channels)
         finest = finest[tuple(0 if at == channels else slice(None) for at in range(store.ndim))]
         axes = _without(axes, channels)
         scale = tuple(s for at, s in enumerate(scale) if at != channels)
         lazy = hasattr(pixels, "__array_function__")  # NumPy or dask
         pixels = np.moveaxis(pixels, channels, -1) if lazy else None
-    info = _info(axes, finest.shape, scale, unit)
+    info = _info(axes, finest.shape, scale, str(unit))
     path, colours = image.source.path, colour_of(image)
     called = Labelled(
         name or file_name(image),
@@ -61,7 +63,7 @@ def export_work(
         pixels,
         log,
         scale,
-        unit,
+        str(unit),
         Path(path).name if path else "",
     )
 
@@ -87,15 +89,34 @@ def in_words(report: ExportReport, folder: Path) -> str:
 
 
 def axes_of(image: Any) -> str:
-    """Return what the axes of a layer are: as they are named or measured, else as is usual."""
+    """Return what the axes of `rows_last` are: as they are named or measured, else as is usual."""
     usual = _AXES.get(image.ndim, "YX")
-    known = [_LETTERS.get(axis_kind(image, axis), "") for axis in range(image.ndim - 2)]
+    known = [_LETTERS.get(axis_kind(image, axis), "") for axis in rows_last(image)[:-2]]
     if not any(known) or len(usual) != image.ndim:
         return usual
     free = [letter for letter in "ZTC" if letter not in known]
     for axis in reversed(range(len(known))):
         known[axis] = known[axis] or free.pop(0)
     return "".join(known) + "YX" if len({*known}) == len(known) else usual
+
+
+def rows_last(image: Any) -> list[int]:
+    """Return the axes of a layer in the order of a file: rows and columns, by name, come last."""
+    names = [str(label).strip().lower() for label in image.axis_labels]
+    last = [names.index(name) for name in "yx"] if names.count("y") == names.count("x") == 1 else []
+    return [*(axis for axis in range(image.ndim) if axis not in last), *last]
+
+
+def _in_order(array: Any, order: list[int]) -> Any:
+    """Return an array with its axes in another order; one of colours keeps them last."""
+    order = [*order, *range(len(order), array.ndim)]
+    if order == sorted(order):
+        return array
+    return np.moveaxis(
+        array if hasattr(array, "__array_function__") else np.asarray(array),
+        order,
+        range(array.ndim),
+    )
 
 
 def _without(axes: str, at: int) -> str:
