@@ -144,6 +144,19 @@ def test_images_without_results_are_done_by_another_recipe(tmp_path):
     assert run(replace(plan, tasks=plan.tasks[:1])).unchanged == ("a.png",)
 
 
+def test_what_no_user_changed_is_done_again_by_another_recipe_where_that_is_asked(tmp_path):
+    plan = make_folder(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png"), "blob"))
+    run(plan)
+    (plan.out / "b.png.tif").write_bytes(b"by hand")
+    again = frozenset({"a.png", "b.png"})
+    later = replace(plan, recipe=replace(plan.recipe, seed=1), tasks=plan.tasks[:2], again=again)
+    report = run(later)
+    assert (report.done, report.kept) == (("a.png",), ("b.png",))
+    assert (plan.out / "b.png.tif").read_bytes() == b"by hand"
+    assert ["recipe" in images_of(plan)[name] for name in ("a.png", "c.png")] == [False, True]
+    assert run(later).unchanged == ("a.png",)
+
+
 def test_a_stopped_batch_is_gone_on_with_by_another_recipe(tmp_path):
     plan = make_folder(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png"), "blob"))
     done = []

@@ -188,6 +188,33 @@ def test_layers_go_where_the_image_goes(opened, qtbot):
     assert size.pixel_size == pytest.approx(0.05)  # as it is now
 
 
+@pytest.mark.parametrize("objects", [True, False])
+def test_a_mask_is_heard_after_a_look_at_an_image_of_other_dimensions(opened, qtbot, objects):
+    viewer, dock = opened
+    controller, said = dock.controller, []
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    if objects:
+        controller.accept()
+    else:
+        controller.discard()
+    controller.status_message.connect(said.append)
+    cell, stack = viewer.layers["cell"], viewer.add_image(pixels(1, (3, 60, 70)), name="stack")
+    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
+    controller.accept()
+    viewer.layers.selection.active = cell
+    qtbot.waitUntil(lambda: controller.current.image is cell)
+    qtbot.waitUntil(lambda: "cell: prompts" in names(viewer), timeout=30_000)
+    assert not [sentence for sentence in said if "layer" in sentence]
+    mask = controller.current.mask.layer
+    mask.brush_size, mask.selected_label, mask.mode = 3, 9, "paint"
+    mask.paint((3, 3), 9)
+    controller.images.painting.flush()
+    assert controller.current.annotation.objects[9].area == np.sum(mask.data == 9) > 0
+    dock.controller.undo()
+    assert not np.any(mask.data == 9)
+    assert stack in viewer.layers
+
+
 def test_layers_are_renamed_with_the_image(opened, qtbot):
     viewer, dock = opened
     image = viewer.layers["cell"]

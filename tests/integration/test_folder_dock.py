@@ -553,9 +553,50 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
         refine_dock.controller.current.mask.store.data,
         tifffile.imread(labels_path(controller.out, "cell3.png")),
     )
+    refine_dock.controller.profiles.set_teaching(False)  # of another model than the batch's
     accept(qtbot, dock, refine_dock, (5, 5))
+    go(qtbot, dock, "cell1.png")
+    controller.saver.flush()
+    before = labels_path(controller.out, "cell3.png").read_bytes()
+    (source / "cell4.png").write_bytes(b"no image")
+    rows[2] = "cell4.png,1,24,28,1"
+    table.write_text("\n".join(["image,object,row,col,label", *rows]) + "\n")
+    dock.parts.apply.click()  # again, and otherwise: cell 3 was changed, cell 2 was not
+    jobs.dialog.review_below.setValue(0.9)
+    jobs.dialog.ways["prompts"].setChecked(True)
+    jobs.dialog.path.setText(str(table))
+    jobs.dialog.again.setChecked(True)
+    jobs.dialog.workers.setValue(1)
+    jobs.dialog.start.click()
+    qtbot.waitUntil(lambda: not jobs.busy, timeout=60_000)
+    said = dock.parts.status.text()
+    assert "The batch ended: 1 done, 1 failed." in said
+    assert "Failed: cell4.png cannot be read as an image" in said
+    assert "Kept, as you changed them: 1 image." in said
+    assert labels_path(controller.out, "cell3.png").read_bytes() == before
+    go(qtbot, dock, "cell3.png")
     dock.parts.action_buttons["done_next"].click()
     assert controller.items["cell3.png"].status == "done"
+
+
+def test_the_menu_of_an_image_sets_its_work_aside(open_docks, folder, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, refine_dock)
+    go(qtbot, dock, "cell2.png")
+    dock.controller.saver.flush()
+    out = dock.controller.out
+    ask = dock.parts.list.menu("cell1.png").actions()[1]
+    ask.trigger()
+    answers_of(dock)["Keep it"].click()
+    assert not answers_of(dock)
+    assert labels_path(out, "cell1.png").exists()
+    ask.trigger()
+    answers_of(dock)["Set aside, start again"].click()
+    until(qtbot, lambda: dock.controller.current == "cell1.png")
+    assert dock.controller.items["cell1.png"].status == "to do"
+    assert not labels_path(out, "cell1.png").exists()
+    assert list(out.glob("cell1.png.tif.bak"))
 
 
 def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):

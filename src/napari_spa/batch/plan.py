@@ -203,6 +203,8 @@ class BatchPlan:
     recipe: BatchRecipe  # what is the same for all images
     tasks: tuple[BatchTask, ...]  # the images, in natural order
     notes: tuple[str, ...] = ()  # what a user should know before: a sentence each
+    # Images that are done again by another recipe, where no user changed what there is.
+    again: frozenset[str] = frozenset()
 
 
 def make_plan(

@@ -85,18 +85,19 @@ def plan_resume(
         here = _digests(plan.out, task.name)
         outputs.update(here)
         foreign = any(d not in earlier.ours.get(path, ()) for path, d in here.items())
+        again = overwrite or task.name in plan.again
         if foreign and not overwrite:
             return "kept"
         entry = entries.get(task.name)
         if entry is not None and manifest is not None:
             differs = what_differs(manifest.recipe_of(entry), facts)
-            if differs and here and not overwrite:
+            if differs and here and not again:
                 raise DataError(
                     f"{plan.out} holds results made with another {differs}; add --overwrite to do "
                     "all of them again, or choose another folder."
                 )
             entry = None if differs else entry
-        return _state_of(task, entry, here, digest, again=overwrite)
+        return _state_of(task, entry, here, digest, again=again)
 
     with ThreadPoolExecutor(
         min(8, os.cpu_count() or 1), thread_name_prefix="napari-spa-resume"

@@ -24,6 +24,8 @@ def source(tmp_path):
 
 
 def write_manifest(out, **images):
+    for name in images:
+        labels_path(out, name).touch()
     manifest = {"kind": "napari-spa batch", "version": 1, "images": images}
     (out / "manifest.json").write_text(json.dumps(manifest))
 
@@ -88,7 +90,31 @@ def test_a_batch_is_seen_but_a_person_decides(source):
     project.refresh()
     assert [item.status for item in project.items] == ["skipped", "review", "to do"]
     assert project.item("a2.png").uncertainty == 0.6
-    assert project.item("a10.png").problem == "a10.png is odd."
+    assert project.item("a10.png").problem == "In the last batch: a10.png is odd."
+
+
+def test_a_result_whose_objects_were_all_deleted_has_no_uncertainty(source):
+    project = Project.create(source)
+    write_manifest(project.out, **{"a1.png": outcome(doubtful=True, uncertainty=0.4)})
+    project.update("a1.png", objects=0, uncertainty=None)
+    project.refresh()
+    assert (project.item("a1.png").objects, project.item("a1.png").uncertainty) == (0, None)
+
+
+def test_a_result_that_was_set_aside_or_is_gone_is_pending_until_there_is_another(source):
+    project = Project.create(source)
+    found = {"a1.png": outcome(doubtful=True), "a2.png": outcome()}
+    write_manifest(project.out, **found)
+    project.update("a1.png", objects=5)
+    project.move_work("a1.png")
+    labels_path(project.out, "a2.png").unlink()
+    project.refresh()
+    assert [item.status for item in project.items] == ["to do"] * 3
+    assert [item.objects for item in project.items] == [None] * 3
+    write_manifest(project.out, **found)
+    project.refresh()
+    assert [item.status for item in project.items] == ["review", "done", "to do"]
+    assert project.item("a1.png").objects == 1
 
 
 def test_images_that_come_and_go(source):

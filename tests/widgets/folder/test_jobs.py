@@ -40,8 +40,23 @@ def test_cancel_says_at_once_what_it_waits_for(qtbot):
         jobs.close()
 
 
+def test_what_is_to_review_can_be_done_again(qtbot):
+    dialog = BatchDialog([], ["a", "b"], "")
+    qtbot.addWidget(dialog)
+    dialog.show()
+    assert dialog.again.text() == "Do the 2 images to review again"
+    assert dialog.options().again  # there is nothing else
+    dialog.again.setChecked(False)
+    assert not dialog.start.isEnabled()
+    none = BatchDialog(["a"], [], "")
+    qtbot.addWidget(none)
+    none.show()
+    assert not none.again.isVisible()
+    assert not none.options().again
+
+
 def test_the_dialog_of_a_batch_grows_with_what_it_says(qtbot):
-    dialog = BatchDialog(["a", "b"], "No preference is learnt yet.")
+    dialog = BatchDialog(["a", "b"], [], "No preference is learnt yet.")
     qtbot.addWidget(dialog)
     dialog.show()
     dialog.show_effort("Estimating time and space…", possible=True)

@@ -124,12 +124,13 @@ def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -
     status, problem = known.status, ""
     uncertainty, objects = known.uncertainty, known.objects
     if found is not None:
-        uncertainty = found.uncertainty if uncertainty is None else uncertainty
-        objects = found.objects if objects is None else objects
+        if objects is None:  # no user counted them
+            uncertainty = found.uncertainty if uncertainty is None else uncertainty
+            objects = found.objects
         if status is None and found.done:
             status = "review" if found.doubtful else "done"
-        if status is None:
-            problem = found.problem
+        if status is None and found.problem:
+            problem = f"In the last batch: {found.problem}"
     return ProjectItem(
         name, path, status or "to do", known.flagged, known.note, uncertainty, objects, problem
     )
@@ -337,7 +338,8 @@ class Project:
                     with explained("write", there):
                         os.replace(path, there)
             known = self._known.get(name, Known())
-            self._known[name] = Known("to do", known.flagged, known.note) if to is None else Known()
+            # Without a status: what a batch makes of it then says how it stands.
+            self._known[name] = Known(None, known.flagged, known.note) if to is None else Known()
             if to is not None:
                 self._known[to] = known
             self._changed |= {name} if to is None else {name, to}
@@ -388,7 +390,11 @@ class Project:
 
     def _list(self) -> None:
         """Make the items again from what is on disk and in memory."""
-        self._findings = _findings(manifest_path(self.out))
+        self._findings = {
+            name: found
+            for name, found in _findings(manifest_path(self.out)).items()
+            if not found.done or self._has_files(name)  # what is on disk is the state
+        }
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()
         items = {
@@ -406,11 +412,14 @@ class Project:
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
 
     def _worked_on(self, name: str) -> bool:
+        return name in self._known or self._has_files(name)
+
+    def _has_files(self, name: str) -> bool:
         try:
             files = (labels_path(self.out, name), log_path(self.out, name))
         except SpaError:
             return False
-        return name in self._known or any(os.path.exists(path) for path in files)
+        return any(os.path.exists(path) for path in files)
 
     def _take(self, record: dict[str, Any]) -> None:
         """Take over what is on disk, but for what is in memory only."""

@@ -509,7 +509,7 @@ class AnnotatedImage:
         free = saved or other.empty
         if other.image.ndim != self.image.ndim:
             with old_objects.search_later():
-                other.remove_layers(mask=free)
+                other.clear_layers(mask=free)
             return
         # napari draws the list again after each change; after several at once, once.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
@@ -522,8 +522,13 @@ class AnnotatedImage:
             self._raise_layers()
 
     def remove_layers(self, *, mask: bool = False) -> None:
-        """Take our layers out of the viewer; the mask, the user's work, only when asked."""
+        """Let our layers go as the image does; the mask, the user's work, stays unless asked."""
         self.drop()
+        self.clear_layers(mask=mask)
+        self.mask.release()
+
+    def clear_layers(self, *, mask: bool = False) -> None:
+        """Take our layers out of the viewer; a mask that stays is listened to."""
         # napari collects garbage after each layer; of several at once, after all of them, and
         # after none, too, as where the whole window closes.
         layers = self._viewer.layers
@@ -532,7 +537,6 @@ class AnnotatedImage:
         with batched():
             self.prompts.remove()
             self.candidates.remove()
-            self.mask.release()
             if mask:
                 self.mask.remove()
 

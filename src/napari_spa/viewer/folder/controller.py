@@ -404,6 +404,20 @@ class FolderController(QObject):
         self._put(*_NO_QUESTION)
         self.status_message.emit(f"The objects of {name} are kept; look at each of them.")
 
+    def ask_start_again(self, name: str) -> None:
+        """Ask whether the work on an image shall be set aside."""
+        if name in self.reserved:
+            self.status_message.emit(f"{name} waits in the batch; cancel it first.")
+            return
+        self.asked.emit(
+            f"Set the work on {name} aside? Its files stay in the output folder, with .bak at "
+            "the end of their names.",
+            {
+                START_AGAIN: partial(self.start_again, name),
+                "Keep it": lambda: self.asked.emit(*self._question),
+            },
+        )
+
     def start_again(self, name: str) -> None:
         """Set the work on an image aside, beside where it was, and open the image."""
         self._move_work(name, None)

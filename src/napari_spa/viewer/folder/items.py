@@ -246,6 +246,8 @@ class FolderItems(Mapping[str, ProjectItem]):
         if result.outcome == "failed":
             item = replace(item, problem=result.problem)
         else:
+            if item.objects is not None:  # counted, of what was there before
+                self._index(result.name, objects=None, uncertainty=None)
             good = [held for held in result.objects if not held.problem]
             unsure = max((held.uncertainty for held in good), default=None)
             item = replace(

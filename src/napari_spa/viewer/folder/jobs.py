@@ -66,6 +66,7 @@ class BatchRequest:
     profile: PreferenceProfile | None
     doubtful: float  # objects of at least this uncertainty are put on the review list
     workers: int  # processes at once
+    again: tuple[str, ...] = ()  # images that a batch did already, to be done as well
 
 
 def plan_batch(order: BatchRequest) -> BatchPlan:
@@ -84,7 +85,9 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
         source=order.way,
         doubtful=order.doubtful,
     )
-    return make_plan(order.source, order.out, recipe, order.path, names=order.names)
+    names = {*order.names, *order.again}
+    plan = make_plan(order.source, order.out, recipe, order.path, names=names)
+    return replace(plan, again=frozenset(order.again))
 
 
 def effort_words(order: BatchRequest, progress: Progress) -> str:

@@ -341,8 +341,9 @@ class MaskLayer:
 
     def remove(self) -> None:
         """Take the layer out of the viewer; the labels can still be read."""
-        if self._layer is not None and self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
+        layer = self.let_go()  # first: it is no user who removes it
+        if layer is not None:
+            self._viewer.layers.remove(layer)
 
     def _listen(self) -> None:
         if self._layer is not None:

@@ -90,6 +90,7 @@ class FolderDock(QWidget):
         parts.order.activated.connect(self._list)
         parts.text.textChanged.connect(self._list_due.start)
         parts.list.chosen.connect(controller.go)
+        parts.list.start_again_requested.connect(controller.ask_start_again)
         parts.note.editingFinished.connect(self._on_note)
         parts.retry.clicked.connect(controller.saver.try_again)
         parts.tools.on_click(self._show_refine_dock)

@@ -25,10 +25,11 @@ from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import sentence_of
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.paths import exports_path
+from napari_spa.io.projects.project import in_brief
 from napari_spa.refine.preference.summary import evidence
 from napari_spa.viewer.background import JobHandle, Worker, later
 from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingSpinBox
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 
@@ -61,6 +62,7 @@ class BatchOptions:
     path: Path | None  # the table, or the folder of masks
     doubtful: float  # objects of at least this uncertainty are put on the review list
     workers: int  # processes at once
+    again: bool = False  # whether what is to review is done as well
 
 
 class BatchDialog(QDialog):
@@ -71,9 +73,22 @@ class BatchDialog(QDialog):
     )  # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`
     start_requested = Signal(object)  # A ``BatchOptions`` that shall be done
 
-    def __init__(self, names: Sequence[str], profile: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        review: Sequence[str],
+        profile: str,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Apply my profile to the rest")
+        self.again = FocusRingCheckBox(f"Do the {counted(len(review), 'image')} to review again")
+        self.again.setToolTip(
+            "With your preference as it is now.\n"
+            "Images in which you changed something stay as they are."
+        )
+        self.again.setVisible(bool(review))
+        self.again.setChecked(not names)
         self.ways: dict[Way, QRadioButton] = {}
         self.path = QLineEdit()
         self.path.setPlaceholderText("Choose a file")
@@ -92,6 +107,7 @@ class BatchDialog(QDialog):
         self.effort = wrapped()
         self.start = FittingButton("Start")
         self.close_button = FittingButton("Close")
+        self._any = bool(names)
         count = "1 other image is" if len(names) == 1 else f"{len(names)} other images are"
         self._compose(f"{count} pending. {profile}")
         self._connect()
@@ -106,7 +122,11 @@ class BatchDialog(QDialog):
         text = self.path.text().strip()
         path = Path(text) if text and way != "auto" else None
         return BatchOptions(
-            way, path, round(1 - self.review_below.value(), 2), self.workers.value()
+            way,
+            path,
+            round(1 - self.review_below.value(), 2),
+            self.workers.value(),
+            self.again.isChecked(),
         )
 
     def show_effort(self, words: str, *, possible: bool) -> None:
@@ -130,6 +150,7 @@ class BatchDialog(QDialog):
         self.ways["auto"].setChecked(True)
         self.where = column_of(row_of(self.path, self.browse, grows=self.path))
         layout.addWidget(self.where)
+        layout.addWidget(self.again)
         form = QFormLayout()
         form.addRow("Review objects below a Dice of", self.review_below)
         form.addRow("Processes at once", self.workers)
@@ -143,6 +164,7 @@ class BatchDialog(QDialog):
         for button in self.ways.values():
             button.toggled.connect(self._on_way)
         self.browse.clicked.connect(self._on_browse)
+        self.again.toggled.connect(self._on_options)
         self.path.textChanged.connect(later(self, self._on_options, _TYPED_MS).start)
         self.start.clicked.connect(self._on_start)
         self.close_button.clicked.connect(self.reject)
@@ -169,10 +191,13 @@ class BatchDialog(QDialog):
             self.path.setText(path)
             self._on_options()
 
-    def _on_options(self) -> None:
+    def _on_options(self, _: object = None) -> None:
         options = self.options()
         if options.way != "auto" and options.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)
+            return
+        if not self._any and not options.again:
+            self.show_effort("Nothing is chosen.", possible=False)
             return
         self.show_effort("Estimating time and space…", possible=True)  # no one has to wait for it
         self.options_changed.emit(options)
@@ -229,25 +254,25 @@ class FolderJobs(QObject):
 
     # ------------------------------------------------------------------ the batch
 
-    def rest(self) -> tuple[str, ...]:
-        """Return the images that are to do, but for the one on show."""
+    def rest(self, status: str = "to do") -> tuple[str, ...]:
+        """Return the images of a status, but for the one on show."""
         controller = self._controller
         return tuple(
             name
             for name, item in controller.items.items()
-            if item.status == "to do"
+            if item.status == status
             and not controller.items.is_unreadable(name)
             and name != controller.at
         )
 
     def ask_batch(self, refine_dock: RefineDock | None, parent: QWidget) -> None:
         """Ask how the rest shall be done."""
-        names = self.rest()
-        if not names:
+        names, review = self.rest(), self.rest("review")
+        if not names and not review:
             self.status_message.emit("No other image is pending.")
             return
         self._refine_dock = refine_dock
-        dialog = BatchDialog(names, self._profile_words(), parent)
+        dialog = BatchDialog(names, review, self._profile_words(), parent)
         dialog.options_changed.connect(partial(self._on_options_changed, dialog))
         dialog.start_requested.connect(self._start_batch)
         self._open(dialog)
@@ -289,6 +314,7 @@ class FolderJobs(QObject):
             profile=self._profile(),
             doubtful=options.doubtful,
             workers=options.workers,
+            again=self.rest("review") if options.again else (),
         )
 
     def _on_options_changed(self, dialog: BatchDialog, options: BatchOptions) -> None:
@@ -305,7 +331,7 @@ class FolderJobs(QObject):
         order, controller = self._order(options), self._controller
         if order is None or self.busy:
             return
-        controller.reserve(order.names)
+        controller.reserve((*order.names, *order.again))
         self._run("Batch", partial(do_batch, order), self._batch_done)
 
     def _on_result(self, result: Any) -> None:
@@ -314,10 +340,19 @@ class FolderJobs(QObject):
     def _batch_done(self, report: Any) -> None:
         review, failed = len(report.review), len(report.failed)
         parts = [f"{len(report.done)} done"]
+        parts += [f"{len(report.unchanged)} unchanged"] if report.unchanged else []
         parts += [f"{failed} failed"] if failed else []
         words = [f"The batch ended: {', '.join(parts)}."]
         if review:
             words.append(f"To review: {counted(review, 'image')}.")
+        if failed:
+            name, why = report.failed[0]
+            others = f" (and {failed - 1} more)" if failed > 1 else ""
+            project = self._controller.project
+            why = why if project is None else in_brief(why, project.source / name)
+            words.append(f"Failed: {why if name in why else f'{name}: {why}'}{others}")
+        if report.kept:
+            words.append(f"Kept, as you changed them: {counted(len(report.kept), 'image')}.")
         if report.missing:
             name, number, why = report.missing[0]
             more = len(report.missing) - 1

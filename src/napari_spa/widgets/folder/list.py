@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QAbstractListModel,
     QEvent,
     QModelIndex,
+    QPoint,
     QPointF,
     QRect,
     QRectF,
@@ -20,6 +22,7 @@ from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter, QPainterPath,
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
+    QMenu,
     QSizePolicy,
     QStyle,
     QStyledItemDelegate,
@@ -197,7 +200,7 @@ def second_line(item: ProjectItem) -> str:
 def third_line(item: ProjectItem) -> str:
     """Say what someone noted, or why an image cannot be read."""
     problem = in_brief(item.problem, item.path)
-    reason = problem.removeprefix(f"{item.path.name} {_UNREADABLE}")
+    reason = problem.replace(f"{item.path.name} {_UNREADABLE}", "")
     if reason != problem:  # the name and the state stand above it
         return capitalised(reason)
     return problem or item.warning or item.note
@@ -307,6 +310,7 @@ class FolderList(QListView):
     """The images; a key that means nothing here goes on to the viewer."""
 
     chosen = Signal(str)  # an image was clicked, or Enter pressed on it
+    start_again_requested = Signal(str)  # its work shall be set aside
 
     def __init__(self, model: FolderModel, thumbnail: Thumbnail) -> None:
         super().__init__()
@@ -324,6 +328,8 @@ class FolderList(QListView):
         self.setAccessibleName("Images of the folder")
         self.setStyleSheet(_LOOK)
         self.clicked.connect(self._on_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
 
     def choose(self, name: str | None) -> None:
         """Select an image and bring it into view; nothing is emitted."""
@@ -389,6 +395,20 @@ class FolderList(QListView):
 
     def _on_clicked(self, index: QModelIndex) -> None:
         self.chosen.emit(str(index.data()))
+
+    def menu(self, name: str) -> QMenu:
+        """Make the menu of an image."""
+        menu = QMenu(self)
+        menu.addAction(f"Open {name}", partial(self.chosen.emit, name))
+        menu.addAction("Set aside, start again…", partial(self.start_again_requested.emit, name))
+        return menu
+
+    def _on_menu(self, place: QPoint) -> None:
+        index, viewport = self.indexAt(place), self.viewport()
+        if index.isValid() and viewport is not None:
+            menu = self.menu(str(index.data()))
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            menu.popup(viewport.mapToGlobal(place))
 
 
 class _ImageRow(QStyledItemDelegate):

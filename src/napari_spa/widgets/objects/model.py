@@ -58,10 +58,15 @@ class ObjectRow:
             f"{self.area:,}",
             str(self.rounds),
             "–" if self.quality is None else f"{self.quality:.2f}",  # noqa: RUF001
-            self.status,
+            self.word,
             self.class_name,
             self.name,
         )
+
+    @property
+    def word(self) -> str:
+        """Its status in a word: what no user made was only propagated where there are slices."""
+        return "found" if self.status == "propagated" and not self.slices else self.status
 
     def sort_keys(self) -> tuple[float | str, ...]:
         """Return what its cells are sorted by, in the order of the columns."""
@@ -77,7 +82,7 @@ class ObjectRow:
         rounds = counted(self.rounds, "round")
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         good = "" if self.quality is None else f"Dice about {self.quality:.2f} expected, "
-        return f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, {good}{self.status}"
+        return f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, {good}{self.word}"
 
 
 def summary(rows: Sequence[ObjectRow]) -> str:
