@@ -350,7 +350,7 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         )
         gui.propagate(number, 3)
         assert "1 frame" in said[-1]
-        assert said[-1].endswith(". Ended at frame 1: you accepted or painted it.")
+        assert said[-1].endswith(". Ended at frame 1: it is accepted or painted.")
     finally:
         dock.release()
 

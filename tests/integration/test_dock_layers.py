@@ -279,11 +279,35 @@ def test_the_mask_is_outlined_until_a_key_fills_it(opened, qtbot):
     assert dock.controller.current.mask.layer.contour > 0
 
 
-def press(viewer, key, scan=0):
+def press(viewer, key, scan=0, modifiers=Qt.KeyboardModifier.NoModifier):
     canvas = viewer.window._qt_viewer.canvas.native
     for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-        event = QKeyEvent(kind, ord(key), Qt.KeyboardModifier.NoModifier, scan, 0, 0, key.lower())
+        event = QKeyEvent(kind, ord(key), modifiers, scan, 0, 0, key.lower())
         QApplication.sendEvent(canvas, event)
+
+
+@pytest.mark.parametrize("layer", ["cell", "cell: objects", "cell: prompts"])
+def test_control_z_is_undo_whichever_layer_is_active(opened, qtbot, layer):
+    """On the objects layer napari's own would take accepted pixels away, and say nothing."""
+    viewer, dock = opened
+    viewer.window.add_dock_widget(dock)
+    controller, shift = dock.controller, Qt.KeyboardModifier.ShiftModifier
+    control = Qt.KeyboardModifier.ControlModifier
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    controller.accept()
+    accepted = controller.current.mask.layer.data == 1
+    play(qtbot, dock, lambda: dock.prompt_controller.click((10, 10), aim="next"))
+    play(qtbot, dock, lambda: controller.pick(0))
+    viewer.layers.selection.active = viewer.layers[layer]
+    qtbot.wait(50)
+    play(qtbot, dock, lambda: press(viewer, "Z", modifiers=control))
+    assert controller.shown().proposal.round == 1
+    play(qtbot, dock, lambda: press(viewer, "Z", modifiers=control | shift))
+    assert controller.shown().proposal.round == 2
+    np.testing.assert_array_equal(controller.current.mask.layer.data == 1, accepted)
+    controller.accept()
+    play(qtbot, dock, lambda: press(viewer, "Z", modifiers=control))
+    assert controller.active.number == 2
 
 
 def test_numbers_choose_while_no_tool_needs_them(opened, qtbot):

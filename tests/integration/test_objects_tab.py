@@ -10,11 +10,11 @@ from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
 from napari_spa.io.models.load import load_model
-from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.controller import HINT_OPEN
+from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 from napari_spa.viewer.layers.prompts import PromptLayers
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.objects.model import CLASS, NAME
@@ -79,9 +79,11 @@ class Annotator:
         """Read from disk what would come back after a crash."""
         self.controller.images.painting.flush()
         self.controller.autosave.flush()
-        array = np.zeros(self.annotated.facts.shape, np.uint32)
+        shape = self.annotated.facts.shape
+        store = make_label_store(shape, axes=(len(shape) - 2, len(shape) - 1))
         log = read_records(self.controller.autosave.log_of(self.annotated))
-        return read_journal(log, ArraySurface(array)).annotation, array
+        annotation = read_journal(log, StoreSurface(store)).annotation
+        return annotation, store.read(())
 
     def assert_logged(self):
         annotation, array = self.from_log()
@@ -121,7 +123,7 @@ def test_a_labels_layer_is_taken_over_refined_and_written_back(annotator):
     before = np.array(layer.data)
     np.testing.assert_array_equal(annotator.pixels(), before)
     assert list(annotator.objects) == [3, 7, 8]  # numbers that are free stay
-    assert annotator.status_message[-1] == "6 objects taken over."  # on two slices each
+    assert annotator.status_message[-1] == "3 objects taken over."  # on two slices each
     assert not layer.visible
     annotator.assert_logged()
     annotator.dock.objects.delete(7)
@@ -169,6 +171,49 @@ def test_large_labels_keep_their_numbers(annotator):
     annotator.dock.objects.undoing.redo_act()
     assert annotator.status_message[-1] == "Done again: add 3 objects."
     annotator.assert_logged()
+
+
+def test_what_was_not_taken_over_is_not_written(annotator):
+    """Labels of one slice: that slice alone, whichever is on show; -1 and new labels stay."""
+    layer = annotator.add_labels()
+    layer.data = np.array(layer.data)[0]
+    layer.data[:3] = -1
+    annotator.dock.tab.finding.take_over(layer)
+    annotator.idle()
+    assert list(annotator.objects) == [3, 7, 8]
+    layer.data[-4:, -4:] = 90  # painted by the user since
+    before = layer.data.copy()
+    annotator.dock.objects.delete(7)
+    annotator.viewer.dims.set_current_step(0, 1)
+    annotator.dock.tab.finding.write_back()
+    np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
+    for _ in range(2):
+        annotator.dock.objects.undoing.undo_act()
+    assert not annotator.objects
+    after = layer.data.copy()
+    annotator.dock.tab.finding.write_back()  # it would empty the layer
+    assert "is left" in annotator.failed[-1]
+    np.testing.assert_array_equal(layer.data, after)
+
+
+def test_labels_of_a_volume_are_taken_over_for_the_time_on_show(open_annotator):
+    movie = np.random.default_rng(3).integers(0, 255, (2, *SHAPE), np.uint8)
+    annotator = open_annotator(movie)
+    annotator.viewer.dims.set_current_step(0, 1)
+    layer = annotator.add_labels()
+    layer.scale = (1, 1.5, 1.5)
+    annotator.dock.tab.finding.take_over(layer)
+    annotator.idle()
+    assert annotator.status_message[-1] == (
+        "3 objects taken over. Cellpose lies elsewhere in the viewer; its labels were taken row by "
+        "row."
+    )
+    np.testing.assert_array_equal(annotator.pixels()[1], layer.data)
+    assert not annotator.pixels()[0].any()
+    annotator.viewer.dims.set_current_step(0, 0)
+    before = layer.data.copy()
+    annotator.dock.tab.finding.write_back()
+    np.testing.assert_array_equal(layer.data, before)
 
 
 def test_layers_of_another_size_are_refused(annotator):

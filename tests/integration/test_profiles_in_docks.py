@@ -1,12 +1,13 @@
 """Profiles in the real docks: chosen, taught once, compared on the image, remembered."""
 
+from dataclasses import replace
 from functools import partial
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtWidgets import QDialog
+from qtpy.QtWidgets import QApplication, QDialog
 from tiny_model import make_model
 
 from napari_spa.io.profiles.profile import PreferenceProfile
@@ -339,6 +340,21 @@ def test_who_is_chosen_while_teach_is_off_is_told(open_dock, people, qtbot):
     assert "Ben learns nothing for now: Teach was switched off" in dock.parts.status.text()
 
 
+def test_what_another_window_taught_is_known_when_one_comes_back_to_this_one(
+    open_dock, people, qtbot
+):
+    _, dock = open_dock()
+    settle(qtbot, dock)
+    choose(qtbot, dock, 1)
+    dock.window().show()
+    profile = PreferenceProfile.load(people[0])
+    replace(profile, picks=profile.picks + 5).save(people[0])
+    assert dock.controller.profiles.profile.picks == profile.picks
+    QApplication.instance().focusWindowChanged.emit(dock.window().windowHandle())
+    until(qtbot, lambda: dock.controller.profiles.profile.picks == profile.picks + 5)
+    assert f"{profile.picks + 5} picks" in dock.parts.profile.words.text()
+
+
 def test_what_is_chosen_in_another_window_is_told(open_dock, people, qtbot):
     (_, here), (_, there) = open_dock(), open_dock()
     settle(qtbot, here)
@@ -409,8 +425,6 @@ def test_pixels_of_another_size_are_said():
     session = make_session()
     profile = PreferenceProfile.empty(session.model.identity)
     assert unfamiliar(profile, "grey, 8 bit", 0.5) == ""  # nothing was learnt
-    from dataclasses import replace
-
     sizes = (AcceptedSize("a", "i", 100.0, 0.2), AcceptedSize("b", "k", 100.0, 0.4))
     profile = replace(profile, kinds=("grey, 8 bit",), sizes=sizes)
     assert unfamiliar(profile, "grey, 8 bit", 0.6) == ""

@@ -11,6 +11,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
+from app_model.types import KeyCode, KeyMod
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QApplication, QWidget
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from napari.utils.key_bindings import KeymapProvider
 
 _NOBODY = object()
+UNDO_KEYS = {
+    False: KeyMod.CtrlCmd | KeyCode.KeyZ,
+    True: KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ,
+}
+"""Keys for undo, and for redo (True), that every program has."""
 
 
 class KeyBindings:
     """Bind keys to acts on a viewer or layer; released, a key does what it did before."""
 
-    def __init__(self, viewer: KeymapProvider, actions: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, viewer: KeymapProvider, actions: Mapping[Any, Callable[[], Any]]) -> None:
         self._viewer = viewer
         self._bound: dict[Any, tuple[Any, Any]] = {}
         for key, action in actions.items():

@@ -229,6 +229,16 @@ def test_a_palette_is_colours_in_an_image_and_numbers_in_labels(tmp_path):
         np.testing.assert_array_equal(read_label_stack(tmp_path / name, LABELS.shape), LABELS)
 
 
+@pytest.mark.parametrize("software", [None, "fax"])
+def test_a_mask_of_one_bit_is_read_as_it_was_written(tmp_path, software):
+    mask = np.zeros((16, 24), dtype=bool)
+    mask[4:9, 5:11] = True
+    tifffile.imwrite(tmp_path / "a.tif", mask, software=software)
+    np.testing.assert_array_equal(read_label_stack(tmp_path / "a.tif", mask.shape), mask)
+    image = pixels(tmp_path / "a.tif").astype(bool)
+    np.testing.assert_array_equal(image, mask if software is None else ~mask)
+
+
 def test_white_is_zero_where_a_tiff_says_so(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", GREY, photometric="miniswhite", metadata=None)
     np.testing.assert_array_equal(pixels(tmp_path / "a.tif"), 255 - GREY)

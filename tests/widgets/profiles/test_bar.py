@@ -48,6 +48,16 @@ def test_profiles_are_offered_and_what_does_not_fit_is_not(bar, qtbot):
     assert heard == [BEN.path, None]
 
 
+def test_profiles_of_one_name_are_told_apart_and_greyed_ones_say_why(bar):
+    twin = StoreEntry(Path("copy.json"), "Ben <b>", "", 1, 1, MODEL)
+    bar.set_entries([BEN, twin, TORN], BEN.path, [BEN, twin])
+    texts = [bar.combo.itemText(k) for k in range(1, 4)]
+    assert texts == ["Ben <b> (ben.json)", "Ben <b> (copy.json)", "torn"]
+    menu = bar.names(QMenu())
+    assert menu.toolTipsVisible()
+    assert menu.actions()[3].toolTip() == "it is no profile."
+
+
 def test_a_long_name_and_long_words_do_not_widen_the_dock(bar):
     width = bar.combo.parentWidget().minimumSizeHint().width()
     bar.set_entries([LONG], LONG.path, [LONG])

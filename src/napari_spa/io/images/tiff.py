@@ -231,7 +231,9 @@ def _shown_values(
         return None
     count = 2**bits
     measured = bool(tiff.is_imagej or tiff.is_ome)
-    if page.photometric == _WHITE_IS_ZERO and not measured and (bits == 1 or not as_labels):
+    # tifffile writes arrays of bool so, without turning them round.
+    turned = bits > 1 or not str(page.software).startswith("tifffile")
+    if page.photometric == _WHITE_IS_ZERO and not measured and not as_labels and turned:
         dtype = np.dtype(bool if bits == 1 else page.dtype)
         return np.arange(count - 1, -1, -1).astype(dtype), count
     colours = page.colormap

@@ -204,8 +204,9 @@ class Annotation:
         wanted = mask.within(region)
         if overlap == "protect":
             wanted &= mine | (before == 0)
-        dtype = np.promote_types(before.dtype, np.min_scalar_type(number))
-        after = np.where(wanted, number, np.where(mine, 0, before)).astype(dtype)
+        # First of all: a number that the type does not hold would become another one.
+        wide = before.astype(np.promote_types(before.dtype, np.min_scalar_type(number)))
+        after = np.where(wanted, number, np.where(mine, 0, wide))
         return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
 
     def apply(self, patch: Patch) -> None:

@@ -168,7 +168,7 @@ _WORDS: dict[Reason, str] = {
     "uncertain": "it ends, or is unclear",
     "moved": "what is there is another object",
     "limit": "as far as it was to go",
-    "yours": "you accepted or painted it",
+    "yours": "it is accepted or painted",
 }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -30,11 +30,14 @@ from napari_spa.viewer.layers.planes import (
     image_plane_of,
     shown_plane,
     spatial_shape,
+    to_data,
+    to_world,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_spa.batch.engine import BatchEngine, Found
@@ -51,14 +54,26 @@ _LOOK_S = 0.7  # between two looks at what was found so far
 _NEW = 0.5  # share of a mask that must belong to no object yet
 
 
+@dataclass(slots=True)
+class _Taken:
+    """What was taken over from a labels layer."""
+
+    layer: ReferenceType[Labels]
+    annotated: AnnotatedImage  # whose objects they are
+    planes: tuple[Plane, ...]
+    numbers: dict[int, int]  # of the objects, by label; those that were left out as well
+
+
 class AutomaticSegmentation(QObject):
     """Fill the image that is annotated with objects, as one act that Undo takes back."""
 
     def __init__(self, controller: AnnotationController) -> None:
         super().__init__(controller)
         self._controller = controller
-        self._layer: ReferenceType[Labels] | None = None
-        self._written = self._passed = 0
+        self._taken: _Taken | None = None
+        # Numbers of the objects that were written, and left out, over all slices.
+        self._written: set[int] = set()
+        self._passed: set[int] = set()
         self._seen: AnnotatedImage | None = None  # on which outlines are drawn meanwhile
         controller.worker.busy_changed.connect(self._hide)
 
@@ -139,7 +154,7 @@ class AutomaticSegmentation(QObject):
     @property
     def origin(self) -> Labels | None:
         """The layer that was taken over last, while it is in the viewer."""
-        layer = None if self._layer is None else self._layer()
+        layer = None if self._taken is None else self._taken.layer()
         return layer if layer is not None and layer in self._controller.viewer.layers else None
 
     @says_why_not
@@ -153,7 +168,9 @@ class AutomaticSegmentation(QObject):
             return
         planes = self._planes(annotated, tuple(data.shape))
         shape, name = spatial_shape(annotated.image), str(layer.name)
-        numbers: dict[int, int] = {}
+        taken = self._taken = _Taken(ref(layer), annotated, planes, {})
+        apart = f"{name} lies elsewhere in the viewer; its labels were taken row by row."
+        apart = apart if self._apart(annotated.image, layer, planes[0]) else ""
 
         def job(handle: JobHandle) -> None:
             for place, plane in enumerate(planes):
@@ -167,9 +184,8 @@ class AutomaticSegmentation(QObject):
                         masks = []
                 handle.report((plane, masks))
 
-        self._layer = ref(layer)
-        write = partial(self._write_taken, annotated, new_group(), numbers)
-        self._begin(job, lambda value: write(*value), "taken over")
+        write = partial(self._write_taken, annotated, new_group(), taken.numbers)
+        self._begin(job, lambda value: write(*value), "taken over", apart)
         layer.visible = False  # its objects are on show in ours from now on
 
     def _write_taken(
@@ -195,19 +211,23 @@ class AutomaticSegmentation(QObject):
     @says_why_not
     def write_back(self) -> None:
         """Write the objects into the layer that they were taken over from."""
-        annotated, layer = self._controller.current, self.origin
-        if annotated is None or layer is None:
+        taken, layer = self._taken, self.origin
+        if taken is None or layer is None or taken.annotated not in self._controller.images:
             self._controller.status_message.emit("No labels layer was taken over.")
             return
+        annotated = taken.annotated
         self._controller.images.painting.flush(annotated)
+        if taken.numbers and not {*taken.numbers.values()} & annotated.annotation.objects.keys():
+            raise InputError(
+                f"no object that was taken over from {layer.name} is left; it stays as it is."
+            )
         data, shape = _finest(layer), spatial_shape(annotated.image)
         shared = channel_axis(annotated.image)
         if layer.multiscale or not isinstance(data, np.ndarray):
             raise InputError(f"{layer.name} cannot be written; export the labels instead.")
-        planes = self._planes(annotated, tuple(data.shape))
-        after = data.copy()
+        after, gone = data.copy(), list(taken.numbers)
         with annotated.bare():
-            for plane in planes:
+            for plane in taken.planes:
                 labels = annotated.mask.read_plane(plane)
                 if int(labels.max(initial=0)) > np.iinfo(after.dtype).max:
                     raise InputError(f"{layer.name} cannot hold so many objects.")
@@ -218,22 +238,40 @@ class AutomaticSegmentation(QObject):
                         slice(None) if at == shared else part
                         for at, part in enumerate(plane.slices)
                     )
-                after[index] = labels
+                # What was not taken over stays, such as -1, or labels that came later.
+                there = np.where(np.isin(after[index], gone), 0, after[index])
+                after[index] = np.where(labels > 0, labels.astype(after.dtype), there)
         layer.data = after
         left_out = ", but for the one in progress: accept it first" if annotated.active else ""
         self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.")
 
-    def _planes(self, annotated: AnnotatedImage, labels: tuple[int, ...]) -> list[Plane]:
-        """Return the planes that labels of a shape are about; ``InputError`` for none."""
+    def _planes(self, annotated: AnnotatedImage, labels: tuple[int, ...]) -> tuple[Plane, ...]:
+        """Return the planes that labels of a shape are about; ``InputError`` for none.
+
+        Along axes that the labels do not have, it is the place on show.
+        """
         shape = spatial_shape(annotated.image)
         plane = shown_plane(self._controller.viewer, annotated.image)
-        if labels == shape:
-            once = (*plane.axes, channel_axis(annotated.image))
-            counts = [1 if axis in once else n for axis, n in enumerate(shape)]
-            return [Plane(plane.axes, tuple(index)) for index in np.ndindex(*counts)]
         if plane_index(plane, shape, labels) is None:
             raise InputError("the labels have another size than the image; choose other labels.")
-        return [plane]  # labels of one slice
+        fixed = {*range(len(shape) - len(labels)), *plane.axes, channel_axis(annotated.image)}
+        places = [
+            (plane.index[axis],) if axis in fixed else range(n) for axis, n in enumerate(shape)
+        ]
+        return tuple(Plane(plane.axes, index) for index in product(*places))
+
+    def _apart(self, image: Image, layer: Labels, plane: Plane) -> bool:
+        """Tell whether labels are seen elsewhere than on the pixels that they are taken for."""
+        viewer, most = self._controller.viewer, 0.5
+        last = np.add(spatial_shape(image), -1)
+        for corner in (
+            np.array(plane.index),
+            np.where(np.isin(range(image.ndim), plane.axes), last, plane.index),
+        ):
+            there = to_data(viewer, layer, to_world(viewer, image, corner))
+            if np.abs(there - corner[-layer.ndim :]).max() > most:
+                return True
+        return False
 
     def _ready(self) -> AnnotatedImage | None:
         """Return the image that is meant, once no object is active; None where one stays so."""
@@ -246,23 +284,28 @@ class AutomaticSegmentation(QObject):
         return annotated
 
     def _begin(
-        self, job: Callable[[JobHandle], None], write: Callable[[Any], None], done: str
+        self,
+        job: Callable[[JobHandle], None],
+        write: Callable[[Any], None],
+        done: str,
+        also: str = "",
     ) -> None:
-        self._written = self._passed = 0
+        self._written, self._passed = set(), set()
 
         def on_value(value: Any) -> None:
             write(value)
             self._controller.objects_changed.emit()
 
-        self._controller.submit(job, lambda _: self._ended(done), on_value=on_value)
+        self._controller.submit(job, lambda _: self._ended(done, also), on_value=on_value)
 
-    def _ended(self, done: str) -> None:
-        words = f"{counted(self._written, 'object')} {done}."
-        if self._passed:
-            words += f" {self._passed} left out: others are there already."
+    def _ended(self, done: str, also: str) -> None:
+        words = f"{counted(len(self._written), 'object')} {done}."
+        passed = len(self._passed - self._written)
+        if passed:
+            words += f" {passed} left out: others are there already."
         if done == "found" and self._written:
             words += " Keep or drop them in the tab Objects; Undo takes all back."
-        self._controller.status_message.emit(words)
+        self._controller.status_message.emit(f"{words} {also}".strip())
 
     @says_why_not
     def _write(
@@ -277,7 +320,7 @@ class AutomaticSegmentation(QObject):
         with annotated.bare():
             _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
             if kept.area < _NEW * mask.area or not kept.area:
-                self._passed += 1
+                self._passed.add(number)
                 return
             annotated.write(
                 number,
@@ -288,7 +331,7 @@ class AutomaticSegmentation(QObject):
                 source=None if source is None else dict(source),
                 class_name=self._controller.classes.current,
             )
-        self._written += 1
+        self._written.add(number)
 
 
 def _engine_like(session: RefinementSession) -> BatchEngine:

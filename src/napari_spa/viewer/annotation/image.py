@@ -258,7 +258,7 @@ class AnnotatedImage:
             raise InputError("there is no active object; click on one.")
         shown = active.shown
         part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
-        with self.bare(), self.mask.undoable():
+        with self.bare():
             self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
         self.drop()

@@ -140,6 +140,7 @@ class AnnotatedImages(QObject):
     # An image was removed or has other pixels now, and why in a sentence; what is under way on
     # this ``AnnotatedImage`` must not go on.
     lost = Signal(object, str)
+    undo_wanted = Signal(bool)  # napari's own key was pressed on the objects layer; True: redo
     noticed = Signal(str)  # what happened to a layer of ours, in a sentence
     reframed = Signal(object)  # A user moved the frame of the field of view to a ``Box``
     # A user moved clicks of an ``AnnotatedImage`` in their layer or deleted them: by index, where
@@ -204,6 +205,7 @@ class AnnotatedImages(QObject):
             annotated.mask.painted.connect(partial(self.painting.paint, annotated))
             annotated.mask.touched.connect(partial(self._on_touched, annotated))
             annotated.painted_over.connect(self._on_painted_over)
+            annotated.mask.undo_wanted.connect(self.undo_wanted.emit)
             annotated.mask.replaced.connect(partial(self._on_replaced, annotated))
             annotated.prompts.reframed.connect(self._on_reframed)
             annotated.prompts.edited.connect(partial(self._on_clicks_edited, annotated))

@@ -257,7 +257,7 @@ class StackPropagation(QObject):
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
         part = part_of(plane, found.proposal, found.decisions, status)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
-        with annotated.bare(), annotated.mask.undoable():
+        with annotated.bare():
             annotated.write(
                 number, part, mask, self._controller.overlap, group=group, source=source
             )

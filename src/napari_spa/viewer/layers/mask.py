@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from psygnal import Signal
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.compat import next_in_history, quick_contours, unselected
+from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
     channel_axis,
-    plane_on_show,
     plane_on_slider,
     shown_channel,
     spatial_shape,
@@ -55,6 +56,7 @@ class MaskLayer:
     """
 
     painted = Signal(object)  # A user painted: the planes, a tuple of ``Plane``
+    undo_wanted = Signal(bool)  # napari's own key for undo was pressed on it; True: for redo
     # Labels on the plane on show may have changed otherwise, by napari's undo for one.
     touched = Signal()
     replaced = Signal(object)  # someone gave the layer other data: the planes that hold labels now
@@ -65,7 +67,7 @@ class MaskLayer:
         self._layer: Labels | None = None
         self._ours = 0
         self._stale = False
-        self._undoable = False
+        self._keys: KeyBindings | None = None
         self._filled = False
         self._class_colours: Mapping[int, str] | None = None
         # Strokes that a user painted, and took back: pieces in napari's history, and planes.
@@ -243,24 +245,8 @@ class MaskLayer:
     ) -> None:
         """Give the pixels of a region that are true the values; shown by :meth:`refresh`."""
         with self._writing():
-            # A hidden layer has no slice for napari to write into.
-            if self._undoable and self.paintable and self.layer.visible:
-                corner = (region.row, region.column)
-                there = plane_on_show(self._viewer, self._image, plane)  # napari draws only that
-                where = there.points(np.argwhere(pixels).astype(np.float64) + corner)
-                self.layer.data_setitem(tuple(where.astype(np.intp).T), np.asarray(values))
-                return
             self._surface.write(plane, region, pixels, values)
             self._stale = True
-
-    @contextmanager
-    def undoable(self) -> Iterator[None]:
-        """Let napari's own undo take back what is written in the block, where it can."""
-        self._undoable = True
-        try:
-            yield
-        finally:
-            self._undoable = False
 
     def forget_strokes(self, *, but: int = 0) -> None:
         """Let napari's own undo alone take back what was painted, but so many of the latest."""
@@ -338,6 +324,9 @@ class MaskLayer:
             self._layer.events.paint.disconnect(self._on_painted)
             self._layer.events.set_data.disconnect(self._on_touched)
             self._layer.events.data.disconnect(self._on_data)
+        if self._keys is not None:
+            self._keys.release()
+            self._keys = None
 
     def remove(self) -> None:
         """Take the layer out of the viewer; the labels can still be read."""
@@ -350,6 +339,9 @@ class MaskLayer:
             self._layer.events.paint.connect(self._on_painted)
             self._layer.events.set_data.connect(self._on_touched)
             self._layer.events.data.connect(self._on_data)
+            # napari's own undo knows strokes alone, and of what was painted on another slice.
+            acts = {key: partial(self.undo_wanted.emit, redo) for redo, key in UNDO_KEYS.items()}
+            self._keys = KeyBindings(self._layer, acts)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

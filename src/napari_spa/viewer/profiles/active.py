@@ -299,6 +299,8 @@ class ActiveProfile(QObject):
             return (*entries, found)
 
         self.files.ask(look, self._on_listed)
+        if chosen is not None:  # another window may have taught it
+            self.files.ask(partial(self._try_read, chosen), partial(self._on_read, chosen))
 
     def use(self, path: Path | None) -> None:
         """Use a profile, or none; objects start from it as soon as it is read."""
@@ -308,7 +310,6 @@ class ActiveProfile(QObject):
         if path is None:
             self._give(self.loose)
         else:
-            self.files.ask(partial(self._try_read, path), partial(self._on_read, path))
             self.refresh()
 
     def equip(self, session: RefinementSession, *, again: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
-from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QMenu, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
@@ -30,6 +30,8 @@ from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from qtpy.QtGui import QWindow
 
     from napari_spa.io.profiles.store import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -62,12 +64,17 @@ class ProfilePresenter(QObject):
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_requested.connect(self.comparison.clear)
         bar.teach_requested.connect(self._profiles.set_teaching)
+        self._application = QApplication.instance()
+        if isinstance(self._application, QApplication):
+            self._application.focusWindowChanged.connect(self._on_focus)
         self._profiles.refresh()
         self._show()
 
     def close(self) -> None:
         """Take the comparison and an open dialog away."""
         self._kind_due.stop()
+        if isinstance(self._application, QApplication):
+            self._application.focusWindowChanged.disconnect(self._on_focus)
         if self.dialog is not None:
             self.dialog.close()
         self.comparison.close()
@@ -225,6 +232,12 @@ class ProfilePresenter(QObject):
             return ""
         return unfamiliar(profile, kind, pixel_side(image, plane))
 
+    def _on_focus(self, window: QWindow | None) -> None:
+        """Look at the profiles again where a user comes back to the window."""
+        ours = self._window.window()
+        if window is not None and ours is not None and window is ours.windowHandle():
+            self._profiles.refresh()
+
     def _open_menu(self) -> None:
         self._profiles.refresh()  # other windows may have made some
         open_menu(self.menu(), self._bar.menu_button)
@@ -323,7 +336,12 @@ class ProfileBar(QObject):
         self._paths = [None, *(entry.path for entry in entries)]
         current = self._paths.index(chosen) if chosen in self._paths else -1
         self._current = current
-        self.combo.show_entries([NONE, *map(full_name, entries), NEW], current)
+        names = [*map(full_name, entries)]
+        told = [
+            f"{name} ({entry.path.name})" if names.count(name) > 1 else name
+            for name, entry in zip(names, entries, strict=True)
+        ]
+        self.combo.show_entries([NONE, *told, NEW], current)
         for place, entry in enumerate(entries, start=1):
             usable = entry in fitting or entry.path == chosen
             self._tell(place, entry, usable=usable)
@@ -398,11 +416,13 @@ class ProfileBar(QObject):
         """Make the menu of the profiles; ``manage`` is what can be done with the one in use."""
         menu = QMenu(parent)
         menu.setFont(self.menu_button.font())
+        menu.setToolTipsVisible(True)
         model = self.combo.model()
         for place in range(self.combo.count()):
             action = QAction(self.combo.itemText(place).replace("&", "&&"), menu)
             item = model.item(place) if isinstance(model, QStandardItemModel) else None
             action.setEnabled(item is None or item.isEnabled())
+            action.setToolTip(str(self.combo.itemData(place, Qt.ItemDataRole.ToolTipRole) or ""))
             if place < len(self._paths):
                 action.setCheckable(True)
                 action.setChecked(place == self._current)

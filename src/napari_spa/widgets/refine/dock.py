@@ -22,7 +22,7 @@ from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.background import later
-from napari_spa.viewer.keys import KeyBindings, LayoutFilter
+from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
 from napari_spa.widgets.common.layouts import column_of
@@ -107,6 +107,9 @@ class RefineDock(QWidget):
         controller.proposed.connect(self._on_proposed)
         controller.cleared.connect(self._on_cleared)
         controller.images.toggled.connect(self._on_eye)
+        controller.images.undo_wanted.connect(
+            lambda redo: controller.redo() if redo else controller.undo()
+        )
         controller.status_message.connect(self._on_said)
         controller.failed.connect(self._on_failed)
         controller.worker.progressed.connect(self._on_progressed)
@@ -202,7 +205,8 @@ class RefineDock(QWidget):
         actions = self._actions()
         self._keys = KeyBindings(
             self._viewer,
-            {key: actions[action] for action, key in settings.keys.items() if action in actions},
+            {key: actions[action] for action, key in settings.keys.items() if action in actions}
+            | {UNDO_KEYS[False]: controller.undo, UNDO_KEYS[True]: controller.redo},
         )
 
     def _save(self, **changes: object) -> None:
