@@ -40,7 +40,7 @@ from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import corrective_click, place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.preference import update
 from napari_spa.refine.session.session import RefinementSession
 

@@ -35,7 +35,7 @@ from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.images import read_image
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.update import remember
 
 if TYPE_CHECKING:

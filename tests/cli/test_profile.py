@@ -11,8 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 
 
 @pytest.fixture

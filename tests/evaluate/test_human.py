@@ -16,7 +16,7 @@ from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError
 from napari_spa.evaluate.human import human_rows, human_table, read_outlines
 from napari_spa.io.event_log import RecordLog
-from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.journal import Journal

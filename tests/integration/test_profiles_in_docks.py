@@ -9,8 +9,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QDialog
 from tiny_model import make_model
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig, FramingConfig
 from napari_spa.refine.preference.summary import disagree
 from napari_spa.refine.session.session import RefinementSession
@@ -403,7 +402,7 @@ def test_what_was_accepted_while_teach_was_off_can_be_taught_later(open_dock, qt
 
 
 def test_pixels_of_another_size_are_said():
-    from napari_spa.io.profiles.profile import AcceptedSize
+    from napari_spa.io.profiles import AcceptedSize
     from napari_spa.refine.preference.summary import unfamiliar
 
     session = make_session()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.io.models.identity import ModelIdentity
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.models.registry import ModelIdentity
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Decision
 
@@ -165,7 +165,7 @@ class BatchEngine:
 
     def __init__(self, recipe: BatchRecipe, model: LoadedModel | None = None) -> None:
         from napari_spa.io.models.load import load_model
-        from napari_spa.io.profiles.profile import PreferenceProfile
+        from napari_spa.io.profiles import PreferenceProfile
         from napari_spa.refine.session.session import RefinementSession
 
         self.recipe = recipe

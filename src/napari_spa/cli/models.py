@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``models list`` and return its exit status."""
-    from napari_spa.io.models.load import list_models
+    from napari_spa.io.models.registry import list_models
 
     entries = list_models()
     if options.json:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.preference.summary import DistributionDifference, ProfileDisagreement
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
 
     store = ProfileStore()
     entries = store.list()
@@ -79,8 +79,7 @@ def run_show(options: argparse.Namespace) -> int:
 def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
     from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileStore().new(options.name, model=identity, task=options.task)
@@ -90,7 +89,7 @@ def run_new(options: argparse.Namespace) -> int:
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
 
     path = find_profile(options.profile)
     profile = ProfileStore().rename(path, options.name, options.task)
@@ -100,7 +99,7 @@ def run_rename(options: argparse.Namespace) -> int:
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
     from napari_spa.refine.preference.summary import evidence
 
     path = find_profile(options.profile)
@@ -132,7 +131,7 @@ def run_merge(options: argparse.Namespace) -> int:
 
 def find_profile(name: str) -> Path:
     """Find a profile by the path of its file, or by its name among the user's own."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
 
     path = Path(name)
     looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
@@ -141,7 +140,7 @@ def find_profile(name: str) -> Path:
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     """Find a profile and read it; the nameless take the name of their file."""
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
 
     path = find_profile(name)
     profile = PreferenceProfile.load(path)

@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> int:
         raise CallError("name a folder for the run with -o DIR.")
     if options.methods is not None:
         return run_methods(options)
-    from napari_spa.io.models.load import export_checkpoint, resolve_device
+    from napari_spa.io.models.formats import export_checkpoint
+    from napari_spa.io.models.load import resolve_device
     from napari_spa.train.loop import train
 
     if options.project is not None:

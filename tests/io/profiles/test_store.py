@@ -13,9 +13,8 @@ import pytest
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore, file_stem, profiles_root
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore, file_stem, profiles_root
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 3)
 OTHER = replace(MODEL, name="medsam", sha256="cd" * 32)
@@ -217,12 +216,11 @@ CHILD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from napari_spa.io.profiles.store import ProfileStore
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore, update_profile
 shelf, path = ProfileStore(Path(sys.argv[1])), Path(sys.argv[2])
 profile = PreferenceProfile.load(path)
 for _ in range(15):
-    shelf.update(path, lambda now: replace(now, picks=now.picks + 1))
+    update_profile(path, lambda now: replace(now, picks=now.picks + 1))
     shelf.add(profile)
 """
 
@@ -246,7 +244,7 @@ def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
     from filelock import FileLock
 
     path = profile_store.add(_taught())
-    monkeypatch.setattr("napari_spa.io.profiles.store._PATIENCE", 0.05)
+    monkeypatch.setattr("napari_spa.io.profiles._PATIENCE", 0.05)
     with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(DataError, match="in use"):
         profile_store.reset(path)
     assert profile_store.reset(path).picks == 5

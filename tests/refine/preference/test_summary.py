@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_spa.core.types import MixtureParameters
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
 from napari_spa.refine.preference.summary import (
     boundary_lean,
     describe,

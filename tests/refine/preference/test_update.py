@@ -11,7 +11,7 @@ from tiny_model import make_model
 
 from napari_spa.core.types import MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError, ProfileError, SessionError
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 from napari_spa.refine.engine.round import Round
 from napari_spa.refine.engine.samples import Samples
 from napari_spa.refine.engine.view import FieldOfView

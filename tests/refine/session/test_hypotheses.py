@@ -5,7 +5,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import Click, Prompts
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS
+from napari_spa.io.profiles import CORRECTED_COUNTS
 from napari_spa.refine.engine.alternatives import (
     Framed,
     dice_across,

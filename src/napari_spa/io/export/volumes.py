@@ -176,16 +176,6 @@ _KINDS = {"T": "time", "C": "channel"}
 _CHUNK, _COARSEST = 512, 256
 
 
-def need_zarr() -> None:
-    """Refuse to go on where zarr is not installed."""
-    try:
-        import zarr  # noqa: F401  only to see whether it is there
-    except ImportError as error:
-        raise InputError(
-            "OME-Zarr needs zarr; install it with: pip install 'napari-spa[formats]'."
-        ) from error
-
-
 def write_label_zarr(
     path: Path,
     labels: ImageFile,
@@ -198,7 +188,6 @@ def write_label_zarr(
     Each level has every second row and column of the finer one, so labels stay labels and
     the first pixel stays where it is; the stack is not thinned out.
     """
-    need_zarr()
     if os.path.lexists(path) and not _is_label_zarr(path):
         raise InputError(f"{path} is there already and is no label image; choose another folder.")
     import zarr

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,22 +26,6 @@ if TYPE_CHECKING:
     from napari_spa.model.spa import Spa, SpaConfig
 
 
-_PICKLE_FAULTS = (
-    pickle.UnpicklingError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 _UNSAFE = re.compile(
     "not an allowed global|is blocked|TorchScript|unrecognized function|Can only (create|build)|"
     "must be imported to load"
@@ -108,7 +90,7 @@ def _read_torch(path: Path) -> WeightsFile:
         with warnings.catch_warnings(), _array_stand_ins():
             warnings.simplefilter("ignore")  # about old formats; what matters is raised
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except _PICKLE_FAULTS as error:
+    except Exception as error:  # a damaged pickle raises whatever it likes
         raise CheckpointError(_torch_fault(path, str(error))) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no tensors by name; save a state dict instead.")

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import LocalMask
     from napari_spa.io.event_log import Record
-    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.session.state import Decision, Timeline
 

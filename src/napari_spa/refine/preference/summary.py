@@ -27,8 +27,7 @@ from napari_spa.refine.session.prompt_validation import check_prompts
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import StoreEntry
+    from napari_spa.io.profiles import PreferenceProfile, StoreEntry
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.session.session import RefinementSession
 

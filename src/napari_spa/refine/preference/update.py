@@ -13,13 +13,13 @@ from napari_spa.core.metrics import dice
 from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import ProfileError
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_spa.core.types import MixtureParameters, Proposal
-    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.session.state import SessionState

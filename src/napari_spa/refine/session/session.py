@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from napari_spa.core.mixture import SizePrior
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
+    from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.alternatives import Choice, Hypothesis
     from napari_spa.refine.engine.round import Asked
     from napari_spa.refine.engine.view import FieldOfView
@@ -125,7 +125,7 @@ class SessionState:
 
     def size_of(self, area: int, image: str, pixel_size: float) -> AcceptedSize | None:
         """Return how large the object was accepted, under the name that it keeps; None if empty."""
-        from napari_spa.io.profiles.profile import AcceptedSize
+        from napari_spa.io.profiles import AcceptedSize
 
         first = self.decisions[0]
         name = hashlib.blake2b(f"{image} {first.entropy} {first.time}".encode(), digest_size=8)

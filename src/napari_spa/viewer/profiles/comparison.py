@@ -12,7 +12,7 @@ from napari.utils.transforms import Affine
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.mask import (

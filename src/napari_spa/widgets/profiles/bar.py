@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_spa.io.profiles.store import StoreEntry
+    from napari_spa.io.profiles import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_spa.io.profiles.store import StoreEntry
+    from napari_spa.io.profiles import StoreEntry
 
     Problem = Callable[[str, str], str]
 
