@@ -210,7 +210,7 @@ def save_model(spa: Spa, path: Path, card: Mapping[str, object]) -> None:
 
 def export_checkpoint(checkpoint: Path, path: Path, card: Mapping[str, object]) -> None:
     """Make a model of a training checkpoint, with its averaged weights."""
-    from napari_spa.model.assemble import assemble
+    from napari_spa.model.weights import assemble
 
     stored = read_weights_file(Path(checkpoint))
     if not is_training(stored):
@@ -333,7 +333,7 @@ class Weights:
 
 def recognise(stored: WeightsFile) -> Weights:
     """Tell what network a weights file holds."""
-    from napari_spa.model.sam_weights import is_paper, recognise_paper, recognise_sam, sam_prefix
+    from napari_spa.model.weights import is_paper, recognise_paper, recognise_sam, sam_prefix
 
     if KEY in stored.metadata:
         config, state, card = read_native(stored)
@@ -351,7 +351,7 @@ def recognise(stored: WeightsFile) -> Weights:
 
 
 def _saved_mixture(stored: WeightsFile, dimension: int) -> MixtureParameters | None:
-    from napari_spa.model.sam_weights import paper_mixture
+    from napari_spa.model.weights import paper_mixture
 
     names = ("EM_weights", "EM_means", "EM_variances")
     if not any(name in stored.content for name in names):

@@ -166,7 +166,7 @@ def describe(model: LoadedModel) -> dict[str, object]:
 def _build(
     entry: ModelEntry, path: Path, stored: WeightsFile, head: str | None, image_size: int | None
 ) -> tuple[Weights, Spa]:
-    from napari_spa.model.assemble import assemble, at_image_size
+    from napari_spa.model.weights import assemble, at_image_size
 
     try:
         weights = recognise(stored)
