@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
 from napari_spa.errors import CheckpointError, InputError

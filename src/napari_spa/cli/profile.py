@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles import PreferenceProfile
-    from napari_spa.refine.preference.summary import DistributionDifference, ProfileDisagreement
+    from napari_spa.refine.preference import DistributionDifference, ProfileDisagreement
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def run_rename(options: argparse.Namespace) -> int:
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
     from napari_spa.io.profiles import ProfileStore
-    from napari_spa.refine.preference.summary import evidence
+    from napari_spa.refine.preference import evidence
 
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
@@ -120,7 +120,7 @@ def run_merge(options: argparse.Namespace) -> int:
         raise CallError("a profile is given twice; it would count twice.")
     read = {f"profile {profile.name}": path for path, profile in loaded}
     check_outputs({"merged profile": options.output}, read)
-    from napari_spa.refine.preference.update import merge_profiles
+    from napari_spa.refine.preference import merge_profiles
 
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
@@ -156,7 +156,7 @@ def check_json_file(path: Path) -> None:
 
 
 def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
-    from napari_spa.refine.preference.summary import boundary_lean, describe, relative_size
+    from napari_spa.refine.preference import boundary_lean, describe, relative_size
 
     lean, size = boundary_lean(profile), relative_size(profile)
     if json:
@@ -185,7 +185,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
-    from napari_spa.refine.preference.summary import compare
+    from napari_spa.refine.preference import compare
 
     _check_diff(options)
     profiles = [load_profile(name) for name in (options.first, options.second)]
@@ -251,7 +251,7 @@ def _look(
     from napari_spa.io.images import read_image
     from napari_spa.io.models.load import load_model
     from napari_spa.refine.engine.image_plane import ImagePlane
-    from napari_spa.refine.preference.summary import disagree
+    from napari_spa.refine.preference import disagree
     from napari_spa.refine.session.prompt_validation import check_prompts
     from napari_spa.refine.session.session import RefinementSession
 
@@ -277,7 +277,7 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
 
 
 def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
-    from napari_spa.refine.preference.summary import in_words
+    from napari_spa.refine.preference import in_words
 
     return {"words": in_words(difference, names), **asdict(difference)}
 
@@ -299,7 +299,7 @@ def _tell_difference(
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
 ) -> None:
-    from napari_spa.refine.preference.summary import describe, in_words
+    from napari_spa.refine.preference import describe, in_words
 
     for name, profile in zip(names, profiles, strict=True):
         echo(f"{name}: {describe(profile)}")

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.io.images import ImageFile
-    from napari_spa.refine.log.journal import ImageFacts
-    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.refine.log.journal import ImageFacts, LoggedSession
     from napari_spa.refine.log.replay import ReplayedPart
     from napari_spa.refine.session.session import RefinementSession
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.core.metrics import dice, iou
+from napari_spa.core.measures import dice, iou
 from napari_spa.core.types import BoolArray, Region
 from napari_spa.errors import DataError
 from napari_spa.evaluate.measures import Row, bootstrap, boundary_distance

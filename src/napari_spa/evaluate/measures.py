@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice, iou, pairwise_dice
+from napari_spa.core.measures import dice, iou, pairwise_dice
 from napari_spa.core.objects import split_objects
 from napari_spa.core.presentation import outline
 from napari_spa.errors import DataError

@@ -2,8 +2,8 @@
 
 The network of the paper's public code is SAM with three additions and other names for some of SAM's
 tensors.  They are renamed here; what that code does otherwise than SAM is declared once, as the
-convention ``paper`` (:mod:`napari_spa.model.spa`).  What depends on position is resized where another
-input size is asked for.
+convention ``paper`` (:mod:`napari_spa.model.spa`).  What depends on position is resized where
+another input size is asked for.
 """
 
 from __future__ import annotations

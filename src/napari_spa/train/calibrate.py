@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.measures import dice, pick_nearest
 from napari_spa.core.objects import split_objects
 from napari_spa.core.quality import Calibration, fit_calibration
 from napari_spa.datasets import open_folder, read_splits

@@ -11,7 +11,7 @@ import pytest
 from napari_spa.core.types import MixtureParameters
 from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
-from napari_spa.refine.preference.summary import (
+from napari_spa.refine.preference import (
     boundary_lean,
     describe,
     in_brief,

@@ -28,8 +28,15 @@ from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows, embed_prompts
 from napari_spa.refine.engine.framing import frame_prompts, look_around, outline_in, turn_to
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
-from napari_spa.refine.engine.proposal import appraised, build_proposal, signs_of
-from napari_spa.refine.engine.round import Asked, Feedback, Round, feedback_of
+from napari_spa.refine.engine.round import (
+    Asked,
+    Feedback,
+    Round,
+    appraised,
+    build_proposal,
+    feedback_of,
+    signs_of,
+)
 from napari_spa.refine.engine.samples import (
     SIZE_REACH,
     Lead,

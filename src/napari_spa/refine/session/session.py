@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_spa.core.types import LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.preference.update import (
+from napari_spa.refine.preference import (
     Lesson,
     boundary_shift,
     expected_size,
@@ -35,13 +35,15 @@ from napari_spa.refine.session.state import (
     Decision,
     Phase,
     RefinementResult,
+    RoundCache,
     SessionState,
     Timeline,
+    Transitions,
     add_clicks,
     edit_clicks,
+    first_state,
     known_of,
 )
-from napari_spa.refine.session.transitions import RoundCache, Transitions, first_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

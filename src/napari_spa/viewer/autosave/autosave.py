@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.io.profiles import PreferenceProfile
-    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.refine.log.journal import LoggedSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 _logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from napari_spa.io.profiles import (
     read_entry,
     update_profile,
 )
-from napari_spa.refine.preference.summary import describe, in_brief
+from napari_spa.refine.preference import describe, in_brief
 from napari_spa.viewer.background import FileThread
 
 if TYPE_CHECKING:

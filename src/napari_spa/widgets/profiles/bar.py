@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
+from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
 from napari_spa.viewer.profiles.actions import ProfileActions

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.refine.preference.summary import acts
+from napari_spa.refine.preference import acts
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
 from napari_spa.widgets.common.layouts import row_of, wrapped
