@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     checking_the_call,
     echo,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
+from napari_spa.cli.console import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
     import argparse

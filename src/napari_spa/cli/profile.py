@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     check_outputs,
     echo,
     echo_err,
     echo_json,
     echo_table,
+    find_profile,
     model_facts,
     progress_bar,
 )
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -127,15 +128,6 @@ def run_merge(options: argparse.Namespace) -> int:
     merged.save(options.output)
     _report(options.output, merged, json=options.json)
     return 0
-
-
-def find_profile(name: str) -> Path:
-    """Find a profile by the path of its file, or by its name among the user's own."""
-    from napari_spa.io.profiles import ProfileStore
-
-    path = Path(name)
-    looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
-    return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
 
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     check_outputs,
     echo,

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import CallError, checking_the_call, echo, echo_err, echo_json
+from napari_spa.cli.console import CallError, checking_the_call, echo, echo_err, echo_json
 
 if TYPE_CHECKING:
     import argparse
