@@ -96,23 +96,11 @@ TOP = 20  # the paper draws the representative point among this many pixels
 def representative_point(
     probabilities: FloatArray, mine: BoolArray, picked: FloatArray, rng: np.random.Generator
 ) -> tuple[int, int, int] | None:
-    """Choose a pixel that tells the picked group from the others.
+    """Choose a pixel that tells the picked group from the others: row, column, and its label.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    mine : ndarray of shape (N,)
-        bool, the samples of the picked group.
-    picked : ndarray of shape (h, w)
-        float32 in [0, 1], the mask that was picked.
-    rng : numpy Generator
-        Draws one of the 20 most telling pixels.
-
-    Returns
-    -------
-    (row, column, label) or None
-        On the grid, and the picked mask's own value there; None when there is only one group.
+    Of the samples (N, h, w) in [0, 1], ``mine``, (N,), are those of the group; the label is what
+    the picked mask (h, w) says there.  One of the 20 most telling pixels is drawn; None when there
+    is only one group.
     """
     if mine.all() or not mine.any():
         return None

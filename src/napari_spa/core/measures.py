@@ -88,14 +88,8 @@ def disagreement(
 ) -> float:
     """Uncertainty of samples: one minus their mean Dice with the recommendation, in [0, 1].
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    recommended : ndarray of shape (h, w)
-        bool.
-    shares : ndarray of shape (N,) or None
-        float64, what each sample counts for, sum 1; all the same by default.
+    Of probabilities (N, h, w) and a mask (h, w); ``shares``, (N,), are what each sample counts for,
+    all the same by default.
     """
     hard = (probabilities > 0.5).reshape(len(probabilities), -1)
     truth = recommended.ravel()

@@ -43,12 +43,8 @@ def sample_mixture(
     """Draw ``z_n = mu_m + sigma_m * eps_n`` with systematic allocation (paper eq. 1).
 
     Component m receives ``count * pi_m`` draws up to one, whatever the generator says,
-    so what is on offer does not depend on sampling luck.
-
-    Returns
-    -------
-    latents, components : ndarray of shape (N, D) and (N,)
-        float64; int64, the component of each draw, in ascending order.
+    so what is on offer does not depend on sampling luck.  Returned are the latents, (N, D), and
+    the component of each, (N,), in ascending order.
     """
     strata = (np.arange(count) + rng.random()) / count
     edges = np.cumsum(mixture.weights)
@@ -103,21 +99,11 @@ def update_mixture(
 ) -> MixtureParameters:
     """Move the mixture towards a pick: E-step, then a MAP M-step.
 
-    The pick counts as one observation, spread over the samples of its cluster.  With the
-    present parameters as a Normal-inverse-gamma and Dirichlet prior of the configured
-    strength, the means walk to the user's component as picks accumulate (paper,
-    section 7), and one pick cannot collapse the spread.
-
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        Before the pick; M components in D channels.
-    picked : ndarray of shape (n, D)
-        float64, latents of the picked cluster, n >= 1.
-    initial : MixtureParameters
-        Before any pick; its variances set the floor.
-    config : UpdateConfig
-        Strengths.
+    The pick counts as one observation, spread over the samples of its cluster, whose latents are
+    ``picked``, (n, D).  With the present parameters as a Normal-inverse-gamma and Dirichlet prior
+    of the configured strength, the means walk to the user's component as picks accumulate (paper,
+    section 7), and one pick cannot collapse the spread.  The variances of the mixture before any
+    pick set the floor.
     """
     gamma = responsibilities(mixture, picked) / len(picked)  # (n, M), sums to one
     mass = gamma.sum(axis=0)  # (M,)

@@ -36,25 +36,10 @@ def difference_picture(
     opacity: float = 0.75,
     line: int = 1,
 ) -> NDArray[np.uint8]:
-    """Draw what a mask would change into the image made grey, and its outline.
+    """Draw what a mask would change into the image made grey, and its outline; (h, w, 3) uint8.
 
-    The outline leaves the differences free: a ring of one pixel would be under it.
-
-    Parameters
-    ----------
-    window : ndarray of shape (h, w, 3)
-        float32 in [0, 1], the image.
-    mask, recommended : ndarray of shape (h, w)
-        bool, the candidate and what it is compared with.
-    opacity : float
-        Of the two colours.
-    line : int
-        Width of the outline, in pixels.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3)
-        uint8.
+    The image is (h, w, 3) in [0, 1], the masks are (h, w), ``line`` pixels wide is the outline.  It
+    leaves the differences free: a ring of one pixel would be under it.
     """
     picture = _grey(window)
     added, removed = mask & ~recommended, recommended & ~mask

@@ -85,20 +85,10 @@ def read_signs(
     threshold: float,
     inner: BoolArray,
 ) -> dict[str, float]:
-    """Read the signs that lie in the samples and their mean.
+    """Read the signs that lie in the samples (N, h, w) over a view and their mean (h, w).
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32, the samples over the view.
-    shares : ndarray of shape (N,)
-        float64, what each counts for, sum 1.
-    mean : ndarray of shape (h, w)
-        float32 in [0, 1].
-    threshold : float
-        The recommendation is where the mean is above it.
-    inner : ndarray of shape (4,)
-        bool, which sides of the view (top, bottom, left, right) lie inside the image.
+    ``shares``, (N,), sum to 1; the recommendation is where the mean is above the threshold;
+    ``inner``, (4,), are the sides of the view (top, bottom, left, right) inside the image.
     """
     from scipy import ndimage
 

@@ -44,21 +44,11 @@ class IntensityRange:
         return self.pairs if self.fixed else None
 
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Bring pixels of the image to three channels in [0, 1]; what lies beyond becomes 0 and 1.
+        """Bring any part of the image, (h, w) or (h, w, C), to (h, w, 3) float32 in [0, 1].
 
-        Grey is repeated; two channels become red
-        and green; a fourth channel (alpha) and further ones are left out.  Pixels that are not
-        finite become 0, or 1 for +inf.
-
-        Parameters
-        ----------
-        pixels : ndarray of shape (h, w) or (h, w, C)
-            Any part of the image that the range was fitted to.
-
-        Returns
-        -------
-        ndarray of shape (h, w, 3)
-            float32 in [0, 1].
+        What lies beyond becomes 0 and 1.  Grey is repeated; two channels become red and green; a
+        fourth channel (alpha) and further ones are left out.  Pixels that are not finite become 0,
+        or 1 for +inf.
         """
         return np.clip(self.scale(pixels), 0.0, 1.0)
 
@@ -96,24 +86,11 @@ class IntensityRange:
 
 
 def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
-    """Find the range in which an image's values lie.
+    """Find the range in which the values of an image, (H, W) or (H, W, C) of any real type, lie.
 
     Bytes and booleans keep their scale; everything else is stretched between the 0.1st
-    and the 99.9th percentile of (a regular sample of) its finite values.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any bool, integer or float type.
-
-    Returns
-    -------
-    IntensityRange
-
-    Raises
-    ------
-    InputError
-        When the image is empty, not 2D, not real or has no finite pixel.
+    and the 99.9th percentile of (a regular sample of) its finite values.  ``InputError`` when the
+    image is empty, not 2D, not real or has no finite pixel.
     """
     if image.ndim not in (2, 3) or image.size == 0:
         raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {image.shape}.")
@@ -135,16 +112,13 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
     return IntensityRange(float(low), float(high), fixed=False)
 
 
-def stretch(
-    view: NDArray[np.float32], *, each: bool = False, limits: tuple[float, float] = (_LOW, _HIGH)
-) -> NDArray[np.float32]:
+def stretch(view: NDArray[np.float32], *, each: bool = False) -> NDArray[np.float32]:
     """Bring a view ``(S, S, 3)`` to [0, 1] by its own values; zeros where nothing varies.
 
-    ``each``: each channel has a range of its own.  ``limits`` are the percentiles that become 0 and
-    1; a hot pixel lies beyond.
+    ``each``: each channel has a range of its own.  A hot pixel lies beyond.
     """
     axes = (0, 1) if each else (0, 1, 2)
-    low, high = np.percentile(view, limits, axis=axes, keepdims=True)
+    low, high = np.percentile(view, (_LOW, _HIGH), axis=axes, keepdims=True)
     flat = high <= low
     low = np.where(flat, view.min(axis=axes, keepdims=True), low)
     high = np.where(flat, view.max(axis=axes, keepdims=True), high)
@@ -165,15 +139,13 @@ def _finite(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def standardise(pixels: NDArray[np.float32], *, limit: float = 5.0) -> NDArray[np.float32]:
+def standardise(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring a window ``(S, S, 3)`` to zero mean and unit deviation over all its channels.
 
-    Values are clipped to ``limit`` deviations; a constant window becomes zeros.
+    Values are clipped to five deviations; a constant window becomes zeros.
     """
     mean, deviation = float(pixels.mean()), float(pixels.std())
     if deviation < 1e-6:
         return np.zeros_like(pixels)
-    scaled: NDArray[np.float32] = np.clip((pixels - mean) / deviation, -limit, limit).astype(
-        np.float32
-    )
+    scaled: NDArray[np.float32] = np.clip((pixels - mean) / deviation, -5, 5).astype(np.float32)
     return scaled

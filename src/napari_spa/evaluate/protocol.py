@@ -101,8 +101,8 @@ class GameFiles:
         if self._folder is None:
             return
         if not (self._folder / "plan.json").exists():
-            _write(self._folder / "plan.json", self._plan)
-        _write(self._path(name), asdict(played))
+            write_text(self._folder / "plan.json", json.dumps(self._plan))
+        write_text(self._path(name), json.dumps(asdict(played)))
 
     def _path(self, name: str) -> Path:
         if self._folder is None:
@@ -118,10 +118,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it to do it again.") from error
     return content
-
-
-def _write(path: Path, content: object) -> None:
-    write_text(path, json.dumps(content))
 
 
 def evaluate(

@@ -113,22 +113,9 @@ def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
 def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float | None:
     """Return how much further out than the first recommendation a user wanted the boundary.
 
-    Picks say which of four masks is nearest, the accepted mask says where the boundary is.
-
-    Parameters
-    ----------
-    first : Round
-        Round 1 of the object, as it was shown.
-    accepted : Proposal
-        What was accepted.
-    config : SpaConfig
-        Of the model: says what is averaged, and its threshold.
-
-    Returns
-    -------
-    float or None
-        The boundary offset, within :data:`MOST_SHIFT`, at which the samples of round 1 would have
-        been recommended as large as what was accepted; None where another object was.
+    Picks say which of four masks is nearest, the accepted mask says where the boundary is: at the
+    offset, within :data:`MOST_SHIFT`, at which the samples of round 1, ``first``, would have been
+    recommended as large.  None where another object was accepted.
     """
     shown = first.proposal
     parts = [LocalMask.crop(p.local_mask, p.region) for p in (shown, accepted)]
@@ -336,15 +323,12 @@ def relative_size(profile: PreferenceProfile) -> float | None:
     return math.expm1(min(profile.log_growth / profile.objects, 700.0))
 
 
-def boundary_lean(
-    profile: PreferenceProfile, initial: MixtureParameters | None = None
-) -> float | None:
+def boundary_lean(profile: PreferenceProfile) -> float | None:
     """Return how far the profile's boundaries lie outside the model's own, on average."""
     channel = boundary_channel(profile)
     if channel is None or not profile.evidence:
         return None
-    mean = _mean(profile.mixture, channel)
-    return mean if initial is None else mean - _mean(initial, channel)
+    return float(profile.mixture.weights @ profile.mixture.means[:, channel])
 
 
 def boundary_channel(profile: PreferenceProfile) -> int | None:
@@ -378,10 +362,6 @@ def proportion(size: float, other: str = "") -> str:
         percent = min(99, round(abs(size) * 100)) if size < 0 else round(size * 100)
         words, joint = f"{percent} % {'larger' if size > 0 else 'smaller'}", "than"
     return f"{words} {joint} {other}" if other else words
-
-
-def _mean(mixture: MixtureParameters, channel: int) -> float:
-    return float(mixture.weights @ mixture.means[:, channel])
 
 
 FIRST_COLOUR, SECOND_COLOUR = (255, 176, 0), (0, 200, 215)
@@ -498,16 +478,13 @@ def compare(first: PreferenceProfile, second: PreferenceProfile) -> Distribution
             raise ProfileError(f"the profile {profile.name!r} has learnt nothing yet.")
     if first.mixture.dimension != second.mixture.dimension:
         raise ProfileError("the profiles' mixtures have different numbers of channels.")
-    sizes, leans = (
-        (relative_size(first), relative_size(second)),
-        (boundary_lean(first), boundary_lean(second)),
-    )
     size = boundary = None
-    if sizes[0] is not None and sizes[1] is not None:
+    if first.objects and second.objects:
         ratio = first.log_growth / first.objects - second.log_growth / second.objects
         size = math.expm1(min(ratio, 700.0))
-    if leans[0] is not None and leans[1] is not None:
-        boundary = leans[0] - leans[1]
+    lean, other = boundary_lean(first), boundary_lean(second)
+    if lean is not None and other is not None:
+        boundary = lean - other
     return DistributionDifference(size, boundary, _shape_distance(first, second))
 
 

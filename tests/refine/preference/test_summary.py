@@ -124,8 +124,6 @@ def test_proportions(size: float, said: str) -> None:
 def test_the_lean_is_the_mean_boundary_offset(head: str) -> None:
     model = replace(BOTH, head=head)
     assert boundary_lean(_profile(0.2, model)) == pytest.approx(0.2)
-    initial = _profile(0.05, model).mixture
-    assert boundary_lean(_profile(0.2, model), initial) == pytest.approx(0.15)
     assert boundary_lean(_profile(0.2, model, picks=0)) is None
     assert boundary_lean(_profile(0.2, replace(model, head="latent"))) is None
 

@@ -312,20 +312,10 @@ class Project:
             return self._items[name]
 
     def move_work(self, name: str, to: str | None = None) -> None:
-        """Give the work on an image to another one, or set it aside; no file is lost.
+        """Give the work on an image to another one that has its pixels now; no file is lost.
 
-        Parameters
-        ----------
-        name : str
-            The image.
-        to : str or None
-            The image that has its pixels now; None sets labels, log and notes aside, under
-            names that end in ``.bak``, so that the image is to do.
-
-        Raises
-        ------
-        DataError
-            When a file cannot be moved.
+        Without one, labels, log and notes are set aside, under names that end in ``.bak``, so that
+        the image is to do.
         """
         with self._guard:
             for place in (labels_path, notes_path, log_path):
