@@ -177,7 +177,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
-    from napari_spa.refine.preference import compare
+    from napari_spa.refine.preference import compare, in_words
 
     _check_diff(options)
     profiles = [load_profile(name) for name in (options.first, options.second)]
@@ -197,7 +197,9 @@ def run_diff(options: argparse.Namespace) -> int:
             {
                 "first": {"name": first.name, "path": str(first_path), **_evidence(first)},
                 "second": {"name": second.name, "path": str(second_path), **_evidence(second)},
-                "difference": None if difference is None else _figures(difference, names),
+                "difference": None
+                if difference is None
+                else {"words": in_words(difference, names), **asdict(difference)},
                 "image": None if found is None else _areas(found, options),
                 "model": None if model is None else model_facts(model),
             }
@@ -266,12 +268,6 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
         "images": profile.images,
         "objects": profile.objects,
     }
-
-
-def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
-    from napari_spa.refine.preference import in_words
-
-    return {"words": in_words(difference, names), **asdict(difference)}
 
 
 def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str, object]:

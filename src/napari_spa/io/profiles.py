@@ -402,8 +402,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def file_stem(name: str) -> str:
     """Make a file's name of a profile's."""
-    text = unicodedata.normalize("NFC", name)
-    kept = (c if c.isprintable() and c not in _FORBIDDEN else " " for c in text)
+    kept = (c if c.isprintable() and c not in _FORBIDDEN else " " for c in _normal(name))
     stem = " ".join("".join(kept).split()).lstrip(".")
     stem = stem.encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore").rstrip(". ")
     if stem.split(".")[0].rstrip().casefold() in _RESERVED:
@@ -413,7 +412,11 @@ def file_stem(name: str) -> str:
 
 def folded(stem: str) -> str:
     """Return a name such that equal ones may be the same file somewhere."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+    return _normal(_normal(stem).casefold())
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,10 +481,10 @@ class ProfileStore:
     def find(self, name: str) -> Path:
         """Find a profile by its name, or by the name of its file without ``.json``."""
         entries = self.list()
-        for same in (_exactly, _roughly):
+        for same in (_normal, folded):  # exactly, then roughly
             for names in ([e.path.stem for e in entries], [e.name for e in entries]):
                 pairs = zip(entries, names, strict=True)
-                found = [entry.path for entry, called in pairs if same(called, name)]
+                found = [e.path for e, known in pairs if same(known.strip()) == same(name.strip())]
                 if len(found) == 1:
                     return found[0]
                 if found:
@@ -579,12 +582,3 @@ def _checked(name: str) -> str:
     if not name:
         raise ProfileError("a profile needs a name.")
     return name
-
-
-def _exactly(called: str, wanted: str) -> bool:
-    called, wanted = (unicodedata.normalize("NFC", text.strip()) for text in (called, wanted))
-    return called == wanted
-
-
-def _roughly(called: str, wanted: str) -> bool:
-    return folded(called.strip()) == folded(wanted.strip())

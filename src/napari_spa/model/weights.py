@@ -100,7 +100,10 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     """
     prefix = sam_prefix(tensors)
     if prefix is None:
-        raise CheckpointError(_what_else(tensors))
+        if not tensors:
+            raise CheckpointError("it holds no named tensors")
+        first = next(iter(tensors))
+        raise CheckpointError(f"it is of another network: it has {first}, which SAM has not")
     state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     if HIERA in state:
         return recognise_sam2(state)
@@ -201,12 +204,6 @@ def _check_pixels(state: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"it was trained with another {name} than SAM's")
 
 
-def _what_else(tensors: Mapping[str, Tensor]) -> str:
-    if not tensors:
-        return "it holds no named tensors"
-    return f"it is of another network: it has {next(iter(tensors))}, which SAM has not"
-
-
 _PAPER_RENAMED = (
     (r"^image_encoder\.fcomb\.", "conditioner."),
     (r"^EM_weights\.", "weight_network."),
@@ -235,10 +232,12 @@ def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str,
     last = state.get("weight_network.fc6.weight")  # (M, 64)
     if first.ndim != 4 or last is None or last.ndim != 2:
         raise CheckpointError("it lacks the mixture networks of the paper's code")
+    # ``pos_embed`` does not tell the input's size: that code keeps SAM's 64 x 64 at every one.
+    table = state[f"image_encoder.blocks.{config.vit_global[-1]}.attn.rel_pos_h"]  # (2 g - 1, c)
     return replace(
         config,
         name="spa-paper",
-        image_size=_image_size(config, state),
+        image_size=PATCH * (len(table) + 1) // 2,
         latent_dim=first.shape[1] - config.embed_dim,
         components=last.shape[0],
         head="latent",
@@ -271,15 +270,6 @@ def paper_mixture(
         np.repeat(means[:, None], dimension, axis=1),
         np.repeat(variances[:, None], dimension, axis=1),
     )
-
-
-def _image_size(config: SpaConfig, state: Mapping[str, Tensor]) -> int:
-    """Read the input size off a global block's relative positions.
-
-    ``pos_embed`` does not tell it: that code keeps SAM's 64 x 64 at every input size.
-    """
-    table = state[f"image_encoder.blocks.{config.vit_global[-1]}.attn.rel_pos_h"]  # (2 g - 1, c)
-    return PATCH * (len(table) + 1) // 2
 
 
 _SHOWN = 3

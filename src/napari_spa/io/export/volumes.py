@@ -225,8 +225,10 @@ def write_label_zarr(
         axes = "".join(info.axes[axis] for axis in order)
         group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
         numbers = sorted(used - {0})
-        said = _properties(numbers, notes)
-        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour) | said
+        said: dict[str, Any] = {"version": _VERSION}
+        if colour is not None and numbers:
+            said["colors"] = [{"label-value": n, "rgba": list(colour(n))} for n in numbers]
+        group.attrs["image-label"] = said | _properties(numbers, notes)
 
 
 def _is_label_zarr(path: Path) -> bool:
@@ -270,12 +272,6 @@ def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]
         "type": "nearest",
     }
     return {"multiscales": [multiscale]}
-
-
-def _colours(numbers: Sequence[int], colour: Colour | None) -> dict[str, Any]:
-    if colour is None or not numbers:
-        return {}
-    return {"colors": [{"label-value": n, "rgba": list(colour(n))} for n in numbers]}
 
 
 def _properties(numbers: Sequence[int], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:

@@ -242,10 +242,8 @@ def _elsewhere(
     mask: LocalMask, recommended: LocalMask, shape: tuple[int, int], weight: float
 ) -> Candidate:
     """Compare an object of another view with the recommendation, in all that either fills."""
-    boxes = [m.region for m in (mask, recommended) if m.region.height] or [Region(0, 0, 1, 1)]
-    top, left = min(r.row for r in boxes), min(r.column for r in boxes)
-    bottom, right = max(r.row + r.height for r in boxes), max(r.column + r.width for r in boxes)
-    region = Region(top, left, bottom - top, right - left)
+    region = mask.region.with_all_of(recommended.region)
+    region = region if region.height else Region(0, 0, 1, 1)
     return Candidate(mask.within(region), recommended.within(region), region, shape, weight)
 
 

@@ -462,7 +462,9 @@ class RefinementSession:
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
         shown = self._rounds.show(state)
         proposal = shown.proposal
-        by = self._shift(shown)
+        by = None  # how far out the accepted boundary lies, where that says something
+        if self._first is not None and self.adapt:
+            by = boundary_shift(self._first, proposal, self.model.spa.config)
         mixture = self._predictor.moved(state.mixture, shown.shift)
         if by is not None:
             mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
@@ -562,12 +564,6 @@ class RefinementSession:
         self._first = opening
         self._objects += 1
         return shown.proposal
-
-    def _shift(self, shown: Round) -> float | None:
-        """Return how far out the accepted boundary lies; None where that says nothing."""
-        if self._first is None or not self.adapt:
-            return None
-        return boundary_shift(self._first, shown.proposal, self.model.spa.config)
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0
