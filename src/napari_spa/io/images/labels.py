@@ -49,29 +49,15 @@ def write_labels(
 ) -> None:
     """Write a label image or stack as a zlib-compressed TIFF, whole or not at all.
 
-    The same labels give the same bytes.  An image is a plain TIFF; a stack is an OME-TIFF
-    (BigTIFF where it may need more than 4 GB), read and written plane by plane.
+    Labels are (H, W), or (..., H, W) of a numpy, zarr or dask array: bool or non-negative integers,
+    stored in the smallest of uint8, uint16 and uint32 that holds them.  The same labels give the
+    same bytes.  An image is a plain TIFF; a stack is an OME-TIFF (BigTIFF where it may need more
+    than 4 GB), read and written plane by plane, and read once more before unless its ``highest``
+    label is given.  Of the image's facts are kept the size of a pixel, and of a stack the axes
+    (channels may be missing from the labels) and the distance of planes.
 
-    Parameters
-    ----------
-    path : Path or str
-        File to write; its folder is made if needed.
-    labels : ndarray of shape (H, W), or array-like of shape (..., H, W)
-        bool (stored as 0 and 1) or non-negative integers; stored in the smallest of
-        uint8, uint16 and uint32 that holds them.  A stack may be a numpy, zarr or dask
-        array.
-    info : ImageInfo
-        Of the image; its pixel size is kept.  Of a stack also the axes, ``"ZYX"``,
-        ``"TYX"``, ``"TZCYX"``, ..., and the distance of its planes; channels may be
-        missing from the labels.
-    highest : int or None
-        The highest label of a stack, which decides how it is stored; by default the
-        planes are read once more to find it.
-    progress : callable or None
-        Called with the share of a stack that is done and a message; may raise
-        ``Cancelled``.
-    within : Path or None
-        A folder above the file that has to be there: it is never made again.
+    ``progress`` is called with the share of a stack that is done, and may raise ``Cancelled``;
+    ``within`` is a folder above the file that has to be there: it is never made again.
     """
     import tifffile
 
