@@ -24,7 +24,8 @@ from napari_spa.evaluate.methods import (
 from napari_spa.evaluate.protocol import evaluate
 from napari_spa.evaluate.users import Pick
 from napari_spa.io.models.formats import save_model
-from napari_spa.train.baselines import BaselineConfig, Compute, train_method
+from napari_spa.train.baselines import train_method
+from napari_spa.train.baselines.loop import BaselineConfig, Compute
 
 from .conftest import disc
 

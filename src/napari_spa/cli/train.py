@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_spa.train.baselines import BaselineConfig
+    from napari_spa.train.baselines.loop import BaselineConfig
     from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
     from napari_spa.train.recipe import Recipe
@@ -28,7 +28,8 @@ def run_methods(options: argparse.Namespace) -> int:
     """Train the methods and return the exit status; what is done is not done again."""
     from napari_spa.datasets import open_folder
     from napari_spa.io.models.load import resolve_device
-    from napari_spa.train.baselines import BASELINES, Compute, split_name, train_method
+    from napari_spa.train.baselines import BASELINES, split_name, train_method
+    from napari_spa.train.baselines.loop import Compute
 
     names = list(dict.fromkeys(chain(*options.methods)))
     names = list(BASELINES) if names == ["all"] else names
@@ -69,7 +70,7 @@ def run_methods(options: argparse.Namespace) -> int:
 
 
 def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
-    from napari_spa.train.baselines import BaselineConfig
+    from napari_spa.train.baselines.loop import BaselineConfig
 
     split = None if options.split == "all" else options.split
     given = {name: getattr(options, name) for name in ("steps", "batch", "check_every", "patience")}

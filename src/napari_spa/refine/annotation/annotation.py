@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
 
-__all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
-
 Overlap = Literal["protect", "replace"]
 """Whether earlier objects keep their pixels, or the new object takes them."""
 

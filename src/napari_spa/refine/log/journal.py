@@ -318,8 +318,6 @@ def _number(record: Record) -> int:
 _DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, zlib.error)
 
 
-__all__ = ["VERSION", "ImageFacts", "Journal", "Sink", "image_facts", "read_journal"]
-
 VERSION = 1
 
 

@@ -47,16 +47,6 @@ if TYPE_CHECKING:
     from napari_spa.datasets import CaseFolder
 
 
-__all__ = [
-    "BASELINES",
-    "BaselineConfig",
-    "Compute",
-    "load_baseline",
-    "split_name",
-    "train_method",
-    "trained_facts",
-]
-
 WHOLE_IMAGE = (
     "unet",
     "transunet",
