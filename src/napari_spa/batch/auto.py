@@ -190,10 +190,7 @@ def generate_plane_masks(
     progress: Progress = silent,
     seen: Callable[[Found], None] = lambda found: None,
 ) -> list[Found]:
-    """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``.
-
-    Each is ``seen`` as soon as it is outlined; of those that show the same one stays.
-    """
+    """Find the objects on the plane shown; each is ``seen`` at once, of alike ones one stays."""
     session = engine.session
     height, width = session.sampler.shape
     sights = _first_look(config, engine, _part_of(progress, 0.0, 0.5))

@@ -89,10 +89,7 @@ class LabelPlanes:
     def write(
         self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
     ) -> None:
-        """Give the pixels of a region that are true the values.
-
-        ``MemoryError`` where the labels of all planes with objects do not fit into memory.
-        """
+        """Give pixels the values; ``MemoryError`` where planes with objects do not fit in."""
         position = plane.position
         if position not in self._planes:
             size = 4 * self.shape[-2] * self.shape[-1]

@@ -221,11 +221,7 @@ def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> 
 def refine_mask(
     number: int, mask: LocalMask, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
 ) -> Found:
-    """Refine one object, not empty, on the plane that an engine shows.
-
-    ``source`` is from :meth:`BatchEngine.show`.  The result has no decisions where the mask stays
-    as it was drawn.
-    """
+    """Refine one object, not empty, on the plane shown; without decisions where it stays."""
     session = engine.session
     session.start(deep_points(mask), mask=mask, view=session.view_of(mask))
     found = found_active(session, number, plane, source)

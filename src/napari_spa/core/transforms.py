@@ -53,10 +53,7 @@ class IntensityRange:
         return np.clip(self.scale(pixels), 0.0, 1.0)
 
     def scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Bring pixels to three channels as :meth:`apply` does, but keep what lies beyond [0, 1].
-
-        Of a fixed range nothing does.
-        """
+        """Bring pixels to three channels as :meth:`apply`, but keep what lies beyond [0, 1]."""
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
         kind = array.dtype
         alike = len(self.pairs) == 1

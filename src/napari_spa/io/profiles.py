@@ -237,10 +237,7 @@ class PreferenceProfile:
 
     @classmethod
     def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
-        """Return a profile that has learnt nothing yet, to be used with a model.
-
-        Of one component around 0, in as many channels as the model's mixture has.
-        """
+        """Return one that has learnt nothing: one component around 0, of the model's channels."""
         channels = {"logit": 1 + _TOKENS, "both": model.latent_dim + 1}
         width = max(1, channels.get(model.head, model.latent_dim))
         return cls(model, _says_nothing(width), task=task, name=name)
@@ -527,10 +524,7 @@ class ProfileStore:
         )
 
     def reset(self, path: Path) -> PreferenceProfile:
-        """Forget what a profile has learnt; name, task and model stay.
-
-        A copy of what it held is kept in the folder ``removed``.
-        """
+        """Forget what a profile has learnt; a copy of what it held is kept in ``removed``."""
         held: list[PreferenceProfile] = []
 
         def forget(profile: PreferenceProfile) -> PreferenceProfile:

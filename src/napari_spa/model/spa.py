@@ -467,10 +467,7 @@ class Spa(Network):
         return self._decode(image, prompt, latents, tokens)[:2]
 
     def decode_hypotheses(self, image: ImageEmbedding, prompt: PromptEmbedding) -> Hypotheses:
-        """Decode what each output token takes the prompts for, without a latent.
-
-        Token 0 is the whole answer, the others a part, the thing, the whole.
-        """
+        """Decode what each output token takes the prompts for: the answer, part, thing, whole."""
         return Hypotheses(
             *self._decode(image, prompt, None, range(1 + self.config.multimask_outputs))
         )

@@ -43,10 +43,7 @@ _OF_VIDEOS = re.compile(
 
 
 def recognise_sam2(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off such a state dict and rename its tensors.
-
-    ``CheckpointError`` where it is of no published size, or lacks a tensor that decides the shape.
-    """
+    """Read the network's shape off such a state dict and rename its tensors."""
     state = {_renamed(name, _RENAMED): value for name, value in tensors.items()}
     state = {name: value for name, value in state.items() if not _OF_VIDEOS.match(name)}
     width = state[HIERA].shape[0] if state[HIERA].ndim else 0
@@ -221,10 +218,7 @@ def is_paper(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off such a ``state_dict`` and rename its tensors.
-
-    ``CheckpointError`` where a tensor that decides the shape is missing.
-    """
+    """Read the network's shape off such a ``state_dict`` and rename its tensors."""
     prefix = sam_prefix(tensors) or ""
     state = {_renamed(name.removeprefix(prefix), _PAPER_RENAMED): t for name, t in tensors.items()}
     config = sam_config(state)

@@ -90,10 +90,7 @@ def expected_size(
 def remember(
     sizes: tuple[AcceptedSize, ...], latest: AcceptedSize | None
 ) -> tuple[AcceptedSize, ...]:
-    """Add an object's size to those of the others, and forget the oldest.
-
-    An object that was reopened and accepted again takes its former place in the count.
-    """
+    """Add an object's size, or change it where it is known, and forget the oldest of too many."""
     if latest is None:
         return sizes
     others = [size for size in sizes if size.object != latest.object]

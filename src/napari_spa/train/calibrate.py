@@ -238,10 +238,7 @@ def fit(rounds: Sequence[PlayedRound]) -> Calibration:
 
 
 def expected_apart(rounds: Sequence[PlayedRound]) -> DoubleArray:
-    """Return what is expected of each round by numbers fitted without its data set.
-
-    Without its image, where there are fewer than three data sets.
-    """
+    """Return what numbers fitted without its data set, or image if these are few, expect."""
     by_set = len({one.set for one in rounds}) >= _FEWEST_SETS
     groups = np.array([one.set if by_set else f"{one.set}/{one.image}" for one in rounds])
     if len(set(groups)) < _FEWEST_SETS:

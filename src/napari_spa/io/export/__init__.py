@@ -230,10 +230,7 @@ def export_image(
 
 
 def existing(request: ExportRequest, names: Sequence[str], *, single: bool) -> list[Path]:
-    """Return the files that are there already where an export of these images would write.
-
-    A single image is one that :func:`export_image` writes.
-    """
+    """Return the files that an export, or one of a ``single`` image, would replace."""
     return _Files(request, names[0] if single and names else None).there(names)
 
 

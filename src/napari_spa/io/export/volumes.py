@@ -67,10 +67,7 @@ class Labelled:
         return ImageFile(self.labels.path, (semantic,), self.labels.info)
 
     def tables(self, progress: Progress | None = None) -> dict[str, tuple[list[str], list[Row]]]:
-        """Measure the objects: names of columns and rows of the tables ``objects`` and ``slices``.
-
-        A single plane has no table of slices.
-        """
+        """Measure the objects: columns and rows of ``objects``, and of ``slices`` for stacks."""
         from napari_spa.core.measures import measure_objects
 
         info = self.labels.info
@@ -341,10 +338,7 @@ def _sized(labels: ImageFile) -> DoubleArray:
 
 
 def _geometry(source: Path | None) -> tuple[DoubleArray | None, Any]:
-    """Return where a file says its voxels lie, in millimetres to the right, front and top.
-
-    The second is a NIfTI header to go on with, where there is one.
-    """
+    """Return where a file says its voxels lie, in mm to right, front and top; its NIfTI header."""
     name = "" if source is None else source.name.lower()
     if name.endswith(_NIFTI):
         import nibabel

@@ -213,10 +213,7 @@ _BATCH_KIND = "napari-spa batch"
 
 
 class Project:
-    """A folder of images, and where the work on them goes.
-
-    Made by :meth:`create` and :meth:`open`.  Methods may be called from any thread.
-    """
+    """A folder of images, and where the work on them goes; any thread may call it."""
 
     def __init__(self, source: Path, out: Path, *, recursive: bool = False) -> None:
         self.source, self.out, self.recursive = source, out, recursive

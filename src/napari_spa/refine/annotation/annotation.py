@@ -311,10 +311,7 @@ class Annotation:
         self._edit = _Edit(plane, labels, self._objects)
 
     def end_edit(self, number: int, labels: NDArray[np.integer]) -> Change | None:
-        """Make one act of what was painted, and counted, since :meth:`begin_edit`; or None.
-
-        ``number`` is the object that was edited, ``labels``, (H, W), are those of the plane now.
-        """
+        """Make one act of what was painted, and counted, since :meth:`begin_edit`; or None."""
         edit, self._edit = self._edit, None
         if edit is None:
             return None

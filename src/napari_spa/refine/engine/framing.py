@@ -123,10 +123,7 @@ def _look_again(
     prompts: Prompts,
     config: FramingConfig,
 ) -> _Looks:
-    """Look at each object once more: alone, centred, asked for by its own middle.
-
-    What could hardly count for more than the best so far is spared.
-    """
+    """Look at each object alone, centred, asked for by its own middle; spare hopeless ones."""
     looks = _Looks([], [], [], [])
     for start in range(0, len(seen), _TOGETHER):
         best = max(looks.scores, default=-1.0)

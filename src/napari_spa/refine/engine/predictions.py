@@ -250,11 +250,7 @@ def rank_predictions(
     config: FramingConfig,
     expected: SizePrior | None = None,
 ) -> list[RankedPrediction]:
-    """Choose the objects of a pyramid that deserve a second look, the best first, at least one.
-
-    ``levels`` are what each window shows, from the smallest to the largest; ``expected`` is how
-    large the object is expected to be.
-    """
+    """Choose what deserves a second look, at least one, the best first; ``levels`` grow."""
     largest = max(level[0].view.height for level in levels)
     pairs = [_overlaps(level, wider) for level, wider in pairwise(levels)]
     found = []

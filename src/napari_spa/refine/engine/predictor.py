@@ -133,10 +133,7 @@ class SpaPredictor:
 
     @computing
     def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
-        """Return the field of view of another object, and the prompts that mean it there.
-
-        With the object's middle, where the clicks alone would mean something else.
-        """
+        """Return the field of view of another object, and the prompts that mean it there."""
         if self.spa.config.rules.frame != "window":
             return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
         view, anchor = turn_to(
@@ -203,11 +200,7 @@ class SpaPredictor:
         return FieldOfView(0, 0, max(height, width), max(height, width))
 
     def view_of(self, mask: LocalMask, *, context: float, smallest: float) -> FieldOfView:
-        """Return the field of view of an object that is known: a mask's with its surroundings.
-
-        It is ``context`` times as wide as the mask, which is not empty, and at least ``smallest``
-        image pixels; of models that see whole images it is all of the image.
-        """
+        """Return the field of view of a mask; see :meth:`RefinementSession.view_of`."""
         whole = self.whole_view(self.sampler, Prompts(mask=mask))
         if whole is not None:
             return whole
@@ -241,11 +234,7 @@ class SpaPredictor:
     def outline_at(
         self, click: Click, expected: SizePrior | None = None
     ) -> tuple[NDArray[np.float64], ...]:
-        """Return roughly what a click would start, from what is encoded, in one decoder pass.
-
-        The outlines are (N, 2) float64 rows and columns in image pixels; none where nothing is
-        encoded or found.
-        """
+        """Return roughly what a click would start; see :meth:`RefinementSession.outline_at`."""
         windows = None
         if self.spa.config.rules.frame == "window":
             windows = self._embedder.around(click.row, click.column)
@@ -262,12 +251,9 @@ class SpaPredictor:
     def look_ahead(
         self, click: Click, expected: SizePrior | None = None, progress: Progress = silent
     ) -> None:
-        """Encode the windows that a click would have looked at; ``progress`` may cancel.
-
-        Nothing for a model that sees whole images: it waits too long for one.
-        """
+        """Encode the windows that a click would have looked at; ``progress`` may cancel."""
         if self.spa.config.rules.frame != "window":
-            return
+            return  # a click would have to wait too long for a whole image
 
         def see(views: Sequence[FieldOfView]) -> Windows:
             for view in views:  # one by one: a click that comes meanwhile does not wait for all
@@ -280,10 +266,7 @@ class SpaPredictor:
 
     @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
-        """Put the embedding of another image's view into the cache, where there is one.
-
-        The view is where the object is expected; models that see whole images see all of it.
-        """
+        """Put the embedding of another image's view into the cache, where there is one."""
         windows = self.spa.config.rules.frame == "window"
         if self.cache is None or (windows and view is None):
             return

@@ -129,11 +129,7 @@ def feedback_of(
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[Feedback, ...]:
-    """Say what a pick of each alternative would carry to the next round, in the order shown.
-
-    ``draws`` are the latents that the samples were decoded from, ``size_channel`` the one of their
-    channels that holds the size, where one does; ``rng`` draws the representative points.
-    """
+    """Say what a pick of each alternative would carry to the next round, in the order shown."""
     shown = tuple(alternatives.options[k] for k in order)
     found = []
     for index, (k, option) in enumerate(zip(order, shown, strict=True)):

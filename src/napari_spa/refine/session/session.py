@@ -264,10 +264,7 @@ class RefinementSession:
         mixture: MixtureParameters | None = None,
         progress: Progress = silent,
     ) -> Proposal:
-        """Start an object from prompts that were checked.
-
-        ``mixture`` is the preference to start from; the model's and the profile's by default.
-        """
+        """Start from prompts that were checked; with the profile's preference by default."""
         self._need_image()
         begun = time.perf_counter()
         if view is None:

@@ -360,10 +360,7 @@ def _grown(box: Box, places: NDArray[np.int64]) -> Box:
 
 @lru_cache(maxsize=4)
 def stroke_pixels(stroke: Stroke) -> NDArray[np.int64]:
-    """Return the pixels, (N, 2), under a stroke as it passes them, or those in a lasso.
-
-    They are asked for several times and not to be written to.
-    """
+    """Return the pixels, (N, 2), under a stroke, or in a lasso; kept, so not to be written to."""
     if len(stroke.path) == 1:
         return np.array(stroke.path, dtype=np.int64)
     from skimage.draw import line, polygon  # slow to import
@@ -408,7 +405,10 @@ class RoundCache:
 
 
 class Transitions:
-    """The acts of `RefinementSession`, without its memory."""
+    """The acts of `RefinementSession`, without its memory.
+
+    ``like`` is the record of the same act, whose seed and time are taken.
+    """
 
     def __init__(self, predictor: SpaPredictor, rounds: RoundCache) -> None:
         self._predictor, self._rounds = predictor, rounds
@@ -422,10 +422,7 @@ class Transitions:
         adapt: bool,
         like: Decision | None = None,
     ) -> SessionState:
-        """Return the state after a pick of the candidate ``index``, which must be on offer.
-
-        ``like`` is the record of the same act, whose seed and time are taken.
-        """
+        """Return the state after a pick of the candidate ``index``, which must be on offer."""
         shown = self._rounds.show(state, progress)
         feedback, size = shown.feedback[index], state.size
         prompts, mixture, choices = state.prompts, state.mixture, state.choices
@@ -454,10 +451,7 @@ class Transitions:
     def resize(
         self, state: SessionState, size: float, *, like: Decision | None = None
     ) -> SessionState:
-        """Return the state in which the recommendation is held at a size.
-
-        ``like`` is the record of the same act, whose seed and time are taken.
-        """
+        """Return the state in which the recommendation is held at a size."""
         after = self._after(
             state, ("resize", None), state.prompts, mixture=state.mixture, like=like
         )
@@ -477,7 +471,6 @@ class Transitions:
         """Return the state after more was said about the object, or another view taken.
 
         Without a view given the present one is kept, unless it is a trap for what was said.
-        ``like`` is the record of the same act, whose seed and time are taken.
         """
         mixture, framed = state.mixture, None
         if view is None:

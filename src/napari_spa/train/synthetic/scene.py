@@ -34,10 +34,7 @@ def blur(plane: Field, sigma: float) -> Field:
 
 
 def noise(rng: np.random.Generator, size: int, scale: float, stretch: float = 1.0) -> Field:
-    """Return a smooth field of zero mean and about unit variance, of features of about ``scale``.
-
-    ``stretch`` is the ratio of their horizontal to their vertical size.
-    """
+    """Smooth field of zero mean and unit variance, features of ``scale``, stretched sideways."""
     rows, columns = np.clip(np.rint(size / scale / np.array([1, stretch])), 1, size // 2)
     control = rng.standard_normal((int(rows) + 3, int(columns) + 3), dtype=np.float32)
     plane: Field = 2.09 * _splines(size, int(rows)) @ control @ _splines(size, int(columns)).T
@@ -245,10 +242,7 @@ class Stage:
         return level
 
     def lattice(self, spacing: float, wander: float, turn: float) -> Field:
-        """Places on a jittered lattice turned about the target's centre, shape (n, 2).
-
-        The target's own place comes first.
-        """
+        """Places on a jittered, turned lattice, (n, 2), the target's own first."""
         reach = int(1.2 * self.size / spacing) + 2
         rows, columns = np.indices((2 * reach + 1, 2 * reach + 1)).reshape(2, -1) - reach
         brick = 0.5 * (rows % 2) if self.chance(0.5) else 0.0 * rows
