@@ -111,9 +111,7 @@ def without_pixels(
 
 
 def joined(
-    held: AnnotatedObject,
-    others: Sequence[AnnotatedObject],
-    masks: Mapping[Plane, LocalMask],
+    held: AnnotatedObject, others: Sequence[AnnotatedObject], masks: Mapping[Plane, LocalMask]
 ) -> AnnotatedObject:
     """Return an object after it took others' pixels; ``masks`` are what it has on each plane.
 

@@ -19,14 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_spa.core.mixture import SizePrior
-    from napari_spa.core.types import (
-        BoolArray,
-        Click,
-        DoubleArray,
-        FloatArray,
-        LocalMask,
-        Prompts,
-    )
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray, LocalMask, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.config import FramingConfig
 
@@ -130,10 +123,7 @@ class WindowPrediction:
 
 @torch.inference_mode()
 def ask(
-    spa: Spa,
-    windows: Windows,
-    clicks: Sequence[Sequence[Click]],
-    tokens: Sequence[int] = (0,),
+    spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]], tokens: Sequence[int] = (0,)
 ) -> list[WindowPrediction]:
     """Ask encoded windows what lies at clicks: one prediction for each token, window by window.
 

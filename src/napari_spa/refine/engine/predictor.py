@@ -37,13 +37,7 @@ from napari_spa.refine.engine.round import (
     feedback_of,
     signs_of,
 )
-from napari_spa.refine.engine.samples import (
-    SIZE_REACH,
-    Lead,
-    Reach,
-    Samples,
-    prompt_likelihood,
-)
+from napari_spa.refine.engine.samples import SIZE_REACH, Lead, Reach, Samples, prompt_likelihood
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, fits, view_around, widen
 
 if TYPE_CHECKING:
@@ -297,13 +291,7 @@ class SpaPredictor:
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
         samples = Samples(
-            asked.view,
-            decoded.logits,
-            probabilities,
-            shares,
-            decoded.quality,
-            decoded.spread,
-            lead,
+            asked.view, decoded.logits, probabilities, shares, decoded.quality, decoded.spread, lead
         )
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
@@ -356,12 +344,7 @@ class SpaPredictor:
         if choices and asked.said.clicks and self.spa.config.rules.frame == "window":
             own = replace(asked.prompts, clicks=asked.said.clicks)
             found = look_around(
-                self.spa,
-                self.sampler,
-                choices[-1].picked,
-                own,
-                self.config.framing,
-                see=self._see,
+                self.spa, self.sampler, choices[-1].picked, own, self.config.framing, see=self._see
             )
         lead = self._answer(asked, image, prompt) if picked is None else self._led(asked, picked)
         self._latest = asked, decoded, found, lead
@@ -493,8 +476,5 @@ def _first_place(prompts: Prompts) -> tuple[float, float]:
         return (top + bottom) / 2, (left + right) / 2
     if prompts.mask is not None:
         region = prompts.mask.region
-        return (
-            region.row + (region.height - 1) / 2,
-            region.column + (region.width - 1) / 2,
-        )
+        return (region.row + (region.height - 1) / 2, region.column + (region.width - 1) / 2)
     raise SessionError("nothing to look at; give a point, a box or a mask.")
