@@ -508,14 +508,6 @@ class ProfileStore:
             profile.save(path)
         return path
 
-    def save(self, profile: PreferenceProfile, path: Path | None = None) -> Path:
-        """Write a profile over a file, or under a free name."""
-        if path is None:
-            return self.add(profile)
-        with locked(path):
-            profile.save(path)
-        return path
-
     def rename(self, path: Path, name: str, task: str | None = None) -> PreferenceProfile:
         """Give a profile another name; its file stays where it is."""
         name = _checked(name)

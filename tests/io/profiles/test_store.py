@@ -40,7 +40,7 @@ def test_new_list_rename_reset_delete(profile_store: ProfileStore) -> None:
     entry = profile_store.new("  Ana ", model=MODEL, task="optic cup")
     assert profile_store.list() == (entry,)
     assert (entry.name, entry.task, entry.picks, entry.problem) == ("Ana", "optic cup", 0, "")
-    profile_store.save(_taught(task="optic cup", picks=9), entry.path)
+    _taught(task="optic cup", picks=9).save(entry.path)
     renamed = profile_store.rename(entry.path, "Anna")
     assert (renamed.name, renamed.task, renamed.picks) == ("Anna", "optic cup", 9)
     (listed,) = profile_store.list()
@@ -68,7 +68,7 @@ def test_what_was_reset_or_deleted_is_kept_aside(profile_store: ProfileStore) ->
     profile_store.reset(path)  # of what has learnt nothing, nothing is kept
     (kept,) = profile_store.removed.glob("*.json")
     assert kept.read_text() == text
-    profile_store.save(_taught("Ana", 2), path)
+    _taught("Ana", 2).save(path)
     profile_store.delete(path)
     assert profile_store.list() == ()
     held = [PreferenceProfile.load(file).picks for file in profile_store.removed.glob("*.json")]
