@@ -28,7 +28,7 @@ from napari_spa.batch.auto import generate_plane_masks
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import objects_on, refine_mask, segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask, ObjectPrompt
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
 from napari_spa.io.images import open_image

@@ -31,7 +31,7 @@ from rounds import random_vit
 from skimage import data
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.model.device import DeviceMemoryWarning
 from napari_spa.refine.engine.config import EngineConfig
 

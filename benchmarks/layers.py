@@ -30,7 +30,7 @@ from qtpy.QtWidgets import QApplication
 from skimage import data, transform
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR
 from napari_spa.viewer.layers.candidates import CandidateShapes, draw_candidate

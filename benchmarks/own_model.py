@@ -22,7 +22,7 @@ from size_memory import read_set  # sets OMP_WAIT_POLICY too
 from transfer_sets import average
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click

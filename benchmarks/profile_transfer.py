@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.measures import dice, pick_nearest
 from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Region
 from napari_spa.datasets import open_folder
@@ -40,8 +40,8 @@ from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import corrective_click, place_click
 from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.files import atomic_path
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference import update
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine import preference
 from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _plan(model: LoadedModel, names: Sequence[str], config: TransferConfig) -> d
         "user": "approves" if config.clicks_until is None else f"clicks to {config.clicks_until}",
         "seed": protocol.seed,
         "engine": asdict(protocol.engine),
-        "learning": {name.lower(): getattr(update, name) for name in _LEARNING},
+        "learning": {name.lower(): getattr(preference, name) for name in _LEARNING},
     }
 
 

@@ -37,7 +37,7 @@ import numpy as np
 import tifffile
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate
 from napari_spa.refine.engine.image_plane import ImagePlane

@@ -33,8 +33,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.models.load import LoadedModel
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.model.heads import chunk_size
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.refine.engine.config import EngineConfig

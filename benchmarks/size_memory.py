@@ -28,15 +28,15 @@ import numpy as np
 from transfer_sets import average
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.objects import split_objects
 from napari_spa.datasets import open_folder
 from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click
 from napari_spa.io.images import read_image
-from napari_spa.io.profiles.profile import AcceptedSize, PreferenceProfile
-from napari_spa.refine.preference.update import remember
+from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
+from napari_spa.refine.preference import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

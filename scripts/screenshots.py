@@ -31,7 +31,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from skimage import data, io
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import ProfileStore
 from napari_spa.widgets.refine.panel import OPTIONS, REFINE
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_spa.errors import SpaError
     from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
 
 __version__ = "0.1.0.dev0"
@@ -20,7 +20,7 @@ __version__ = "0.1.0.dev0"
 __all__ = ["PreferenceProfile", "RefinementSession", "SpaError", "__version__", "load_model"]
 
 _HOME = {
-    "PreferenceProfile": "napari_spa.io.profiles.profile",
+    "PreferenceProfile": "napari_spa.io.profiles",
     "RefinementSession": "napari_spa.refine.session.session",
     "SpaError": "napari_spa.errors",
     "load_model": "napari_spa.io.models.load",

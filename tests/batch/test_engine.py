@@ -9,8 +9,8 @@ from napari_spa.batch.task import BatchRecipe
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DeviceError, InputError, ModelError, ProfileError
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.engine.view import FieldOfView
 
 FLAT = Plane((0, 1), (0, 0))

@@ -12,7 +12,7 @@ from napari_spa.batch import segment
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import objects_on, segment_image
 from napari_spa.batch.task import BatchRecipe, BatchTask
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.io.event_log import read_records
 from napari_spa.io.projects.paths import labels_path, log_path

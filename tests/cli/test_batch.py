@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from napari_spa import load_model
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.project import Project
 
 NAMES = ("b2.png", "b10.png", "a.tif")

@@ -11,8 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
     )
     path = Path(made["path"])
     ana = replace(PreferenceProfile.load(people[0]), task="optic cup", corrected=3)
-    ProfileStore().save(ana, path)
+    ana.save(path)
     (listed,) = run("profile", "list", "--json").json["profiles"]
     assert listed["path"] == str(path)
     assert (listed["name"], listed["picks"], listed["problem"]) == ("Ana", 2, None)

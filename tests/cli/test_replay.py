@@ -22,7 +22,8 @@ from napari_spa.errors import DataError
 from napari_spa.io.event_log import RecordLog
 from napari_spa.io.images import ImageInfo, read_image, write_labels
 from napari_spa.io.models.formats import save_model
-from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
+from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
+from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.log.replay import differing_pixels, logged_plane
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_spa.io.images import read_image
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import ProfileStore
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
-from napari_spa.core.metrics import dice, disagreement, iou, pairwise_dice, pick_nearest
+from napari_spa.core.measures import dice, disagreement, iou, pairwise_dice, pick_nearest
 from napari_spa.errors import InputError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import Box, Click
 from napari_spa.datasets import open_folder
 from napari_spa.errors import CheckpointError, InputError
@@ -24,7 +24,8 @@ from napari_spa.evaluate.methods import (
 from napari_spa.evaluate.protocol import evaluate
 from napari_spa.evaluate.users import Pick
 from napari_spa.io.models.formats import save_model
-from napari_spa.train.baselines import BaselineConfig, Compute, train_method
+from napari_spa.train.baselines import train_method
+from napari_spa.train.baselines.loop import BaselineConfig, Compute
 
 from .conftest import disc
 

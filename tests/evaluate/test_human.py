@@ -16,11 +16,10 @@ from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError
 from napari_spa.evaluate.human import human_rows, human_table, read_outlines
 from napari_spa.io.event_log import RecordLog
-from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.view import FieldOfView
-from napari_spa.refine.log.journal import Journal
-from napari_spa.refine.log.reader import ImageFacts
+from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.session.state import Decision, SessionState, Timeline
 
 from .conftest import disc

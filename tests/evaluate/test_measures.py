@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.evaluate.measures import (
     Game,
     RatedMasks,

@@ -21,13 +21,13 @@ from profile_transfer import (
     write_transfer,
 )
 
-from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.measures import dice, pick_nearest
 from napari_spa.datasets import open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.measures import EvaluateConfig, choose_names, seeded
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine import preference as learning
 from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.preference import update as learning
 from napari_spa.refine.session.session import RefinementSession
 
 from .conftest import disc

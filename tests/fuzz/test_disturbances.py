@@ -23,7 +23,7 @@ from tiny_model import make_model
 from napari_spa.io.event_log import read_records
 from napari_spa.io.images import read_label_stack
 from napari_spa.io.models.formats import save_model
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.paths import is_project, labels_path, log_path
 from napari_spa.io.projects.project import Project
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QApplication
 from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.annotation.propagation import PropagationConfig
 from napari_spa.refine.engine.config import EngineConfig

@@ -30,7 +30,7 @@ from napari_spa.io.embeddings import EmbeddingCache
 from napari_spa.io.event_log import read_records
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.project import BatchFinding, Known, Project
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import image_facts, read_journal

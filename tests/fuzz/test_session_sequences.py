@@ -25,8 +25,9 @@ from tiny_model import make_model
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, SpaError
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
+from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.config import EngineConfig, silent
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.session.session import RefinementSession

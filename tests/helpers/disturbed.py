@@ -104,7 +104,7 @@ def _annotate(folder: Path) -> None:
     from napari_spa.errors import DataError
     from napari_spa.io.event_log import RecordLog
     from napari_spa.io.images import open_image, write_labels
-    from napari_spa.io.profiles.store import update_profile
+    from napari_spa.io.profiles import update_profile
     from napari_spa.io.projects.paths import labels_path, log_path, project_path
     from napari_spa.io.projects.project import Project
 

@@ -25,7 +25,7 @@ from napari_spa.batch.task import BatchRecipe, BatchTask, ImageResult, ObjectPro
 from napari_spa.batch.worker import Tools
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.identity import ModelIdentity, weights_sha256
+from napari_spa.io.models.registry import ModelIdentity, weights_sha256
 from napari_spa.io.projects.paths import labels_path, log_path
 
 

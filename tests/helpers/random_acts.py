@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
-from napari_spa.refine.annotation.annotation import Part
+from napari_spa.refine.annotation.objects import Part
 
 SHAPE = (3, 9, 11)
 PLANES = tuple(Plane((1, 2), (z, 0, 0)) for z in range(SHAPE[0]))

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from napari_spa.io.models.identity import ModelIdentity
 from napari_spa.io.models.load import LoadedModel
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.model.spa import Spa, SpaConfig
 
 TINY = SpaConfig(

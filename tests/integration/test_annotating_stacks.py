@@ -14,7 +14,8 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
 from napari_spa.io.export import ExportRequest
-from napari_spa.refine.annotation.annotation import Annotation, ArraySurface, Part
+from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
+from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession

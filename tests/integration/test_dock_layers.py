@@ -8,8 +8,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QApplication
 from tiny_model import make_model
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.round import rehearse

@@ -10,10 +10,9 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QDialog
 from tiny_model import make_model
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig, FramingConfig
-from napari_spa.refine.preference.summary import disagree
+from napari_spa.refine.preference import disagree
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.profiles.active import recent_profile
 from napari_spa.widgets.folder.dock import FolderDock
@@ -419,8 +418,8 @@ def test_what_was_accepted_while_teach_was_off_can_be_taught_later(open_dock, qt
 
 
 def test_pixels_of_another_size_are_said():
-    from napari_spa.io.profiles.profile import AcceptedSize
-    from napari_spa.refine.preference.summary import unfamiliar
+    from napari_spa.io.profiles import AcceptedSize
+    from napari_spa.refine.preference import unfamiliar
 
     session = make_session()
     profile = PreferenceProfile.empty(session.model.identity)

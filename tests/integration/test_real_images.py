@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage import data
 
 import napari_spa
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from napari_spa.batch.plan import make_plan
 from napari_spa.batch.resume import verify
 from napari_spa.batch.task import BatchRecipe, input_digest
 from napari_spa.io.event_log import read_records
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log.journal import read_journal

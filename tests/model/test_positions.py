@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from napari_spa.errors import InputError
-from napari_spa.model.assemble import at_image_size
 from napari_spa.model.sam import import_modeling
 from napari_spa.model.spa import SpaConfig
+from napari_spa.model.weights import at_image_size
 
 VIT = SpaConfig(encoder="vit", image_size=64, vit_dim=8, vit_depth=2, vit_global=(1,))
 POSITION = "image_encoder.pos_embed"

@@ -12,8 +12,8 @@ from napari_spa.errors import CheckpointError, InputError
 from napari_spa.io.models.load import load_model
 from napari_spa.model.hiera import VARIANTS, Block, Neck, Trunk, Variant
 from napari_spa.model.sam import Sam2MaskDecoder, TwoWayTransformer
-from napari_spa.model.sam_weights import recognise_sam2
 from napari_spa.model.spa import Spa
+from napari_spa.model.weights import recognise_sam2
 from napari_spa.refine.session.session import RefinementSession
 
 SMALL = Variant("mini", (1, 1, 2, 1), 1, (8, 4, 6, 3), (3,), 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_spa.model.sam_weights import recognise_sam, sam_prefix
+from napari_spa.model.weights import recognise_sam, sam_prefix
 
 
 def _shapes(width: int, depth: int, head: int, blocks: tuple[int, ...], grid: int = 64):

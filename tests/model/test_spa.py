@@ -8,9 +8,8 @@ import pytest
 import torch
 from tiny_model import TINY as TINY_MODEL
 
-from napari_spa.model.preference import Conditioner, PaperPriorNetwork, WeightNetwork
 from napari_spa.model.sam import PairedMaskDecoder, TwoWayTransformer, import_modeling
-from napari_spa.model.spa import Spa
+from napari_spa.model.spa import Conditioner, PaperPriorNetwork, Spa, WeightNetwork
 
 CONV = replace(TINY_MODEL, components=3)
 VIT = replace(

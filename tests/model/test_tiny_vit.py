@@ -11,9 +11,9 @@ from torch.nn import functional
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
-from napari_spa.model.sam_weights import recognise_sam
 from napari_spa.model.spa import Spa
 from napari_spa.model.tiny_vit import AttentionBlock, TinyVitEncoder
+from napari_spa.model.weights import recognise_sam
 from napari_spa.refine.session.session import RefinementSession
 
 

@@ -18,8 +18,8 @@ from napari_spa.model.sam import (
     PairedMaskDecoder,
     Sam2MaskDecoder,
     TwoWayTransformer,
+    attend_both_ways,
 )
-from napari_spa.model.two_way import attend_both_ways
 
 
 def plain(

@@ -28,7 +28,7 @@ from napari_spa.io.event_log import RecordLog, read_records
 from napari_spa.io.images import list_images, open_image, read_image
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
 from napari_spa.train.recipe import read_recipe

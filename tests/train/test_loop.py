@@ -13,7 +13,8 @@ import torch
 from tiny_model import TINY as TINY_MODEL
 
 from napari_spa.errors import CheckpointError
-from napari_spa.io.models.load import export_checkpoint, load_model
+from napari_spa.io.models.formats import export_checkpoint
+from napari_spa.io.models.load import load_model
 from napari_spa.model.spa import Spa
 from napari_spa.train.data import RatedObject
 from napari_spa.train.loop import (

@@ -12,7 +12,7 @@ from npe2 import PluginManifest
 from scipy import ndimage
 
 import napari_spa
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.errors import DataError
 from napari_spa.viewer import samples
 

@@ -190,10 +190,7 @@ def generate_plane_masks(
     progress: Progress = silent,
     seen: Callable[[Found], None] = lambda found: None,
 ) -> list[Found]:
-    """Find the objects on the plane that an engine shows; ``progress`` may raise ``Cancelled``.
-
-    Each is ``seen`` as soon as it is outlined; of those that show the same one stays.
-    """
+    """Find the objects on the plane shown; each is ``seen`` at once, of alike ones one stays."""
     session = engine.session
     height, width = session.sampler.shape
     sights = _first_look(config, engine, _part_of(progress, 0.0, 0.5))
@@ -299,8 +296,10 @@ def _first_look(
     config: AutoConfig, engine: BatchEngine, progress: Progress
 ) -> list[PointPrediction]:
     """Ask at all points; keep what is trusted, whole and distinct."""
+    from napari_spa.refine.engine.embedder import Embedder  # brings torch
+
     sampler, spa = engine.session.sampler, engine.model.spa
-    embedder, whole = _embedder(engine), _whole_view(engine)
+    embedder, whole = Embedder(engine.model), _whole_view(engine)
     most = config.largest_share * sampler.shape[0] * sampler.shape[1]
     sights: list[PointPrediction] = []
     for depth, level in enumerate(window_levels(sampler, config, whole=whole)):
@@ -361,12 +360,6 @@ def _whole_view(engine: BatchEngine) -> FieldOfView | None:
     if frame == "squash":
         return FieldOfView(0, 0, height, width)
     return FieldOfView(0, 0, max(height, width), max(height, width))
-
-
-def _embedder(engine: BatchEngine) -> Embedder:
-    from napari_spa.refine.engine.embedder import Embedder  # brings torch
-
-    return Embedder(engine.model)
 
 
 def mask_nms(

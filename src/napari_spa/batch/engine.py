@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,22 +11,24 @@ import numpy as np
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
+from napari_spa.io.event_log import line_of
 from napari_spa.io.files import atomic_path
 from napari_spa.io.images import ImageFile, open_image
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.log.replay import logged_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.event_log import Entry
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.models.registry import ModelIdentity
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.refine.session.state import Decision
 
@@ -40,12 +41,9 @@ class LogText:
         # No time of day: two runs of one batch write the same bytes.
         self.journal = Journal(self, clock=lambda: 0.0)
 
-    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+    def append(self, record: Entry) -> None:
         """Keep one record after all before it."""
-        content = record() if callable(record) else record
-        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
-        self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._lines.append(line_of(record) + b"\n")
 
     def save(self, path: Path) -> None:
         """Close the journal and write it, synced."""
@@ -91,10 +89,7 @@ class LabelPlanes:
     def write(
         self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
     ) -> None:
-        """Give the pixels of a region that are true the values.
-
-        ``MemoryError`` where the labels of all planes with objects do not fit into memory.
-        """
+        """Give pixels the values; ``MemoryError`` where planes with objects do not fit in."""
         position = plane.position
         if position not in self._planes:
             size = 4 * self.shape[-2] * self.shape[-1]
@@ -165,7 +160,7 @@ class BatchEngine:
 
     def __init__(self, recipe: BatchRecipe, model: LoadedModel | None = None) -> None:
         from napari_spa.io.models.load import load_model
-        from napari_spa.io.profiles.profile import PreferenceProfile
+        from napari_spa.io.profiles import PreferenceProfile
         from napari_spa.refine.session.session import RefinementSession
 
         self.recipe = recipe

@@ -81,12 +81,12 @@ def _points(path: Path) -> Iterator[_Point]:
     separator = separator or next((s for s in _SEPARATORS if s in lines[header_line]), ",")
     reader = csv.reader(lines[header_line:], delimiter=separator)
     try:
-        columns = _columns(path, next(reader))
+        names = _names(path, next(reader))
         marks: set[str] = set()
         for cells in reader:
-            line = _Line(path, header_line + reader.line_num, columns, cells, separator, marks)
             if any(cell.strip() for cell in cells):
-                yield line.point()
+                named = dict(zip(names, cells, strict=False))
+                yield _Line(path, header_line + reader.line_num, named, separator, marks).point()
     except csv.Error as error:
         where = header_line + reader.line_num
         raise InputError(f"{path}, line {where}: {error}; save the table as CSV again.") from error
@@ -102,7 +102,8 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8; save it as 'CSV UTF-8'.") from error
 
 
-def _columns(path: Path, header: list[str]) -> dict[str, int]:
+def _names(path: Path, header: list[str]) -> list[str]:
+    """Return the names of the columns."""
     names = [name.strip().lower() for name in header]
     missing = [name for name in NEEDED if name not in names]
     if missing:
@@ -113,7 +114,7 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     for name in (*NEEDED, "label", "slice"):
         if names.count(name) > 1:
             raise InputError(f"{path} has the column {name} twice; leave one out.")
-    return {name: place for place, name in enumerate(names)}
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,9 @@ class _Line:
 
     path: Path
     number: int
-    columns: dict[str, int]
-    cells: list[str]
+    cells: dict[str, str]  # by the name of their column
     separator: str
-    marks: set[str]
-    """Decimal marks seen in the file so far."""
+    marks: set[str]  # decimal marks seen in the file so far
 
     def point(self) -> _Point:
         """Read the line."""
@@ -139,10 +138,7 @@ class _Line:
         )
 
     def _cell(self, name: str) -> str:
-        place = self.columns.get(name)
-        if place is None or place >= len(self.cells):
-            return ""
-        return self.cells[place].strip()
+        return self.cells.get(name, "").strip()
 
     def _image(self) -> str:
         name = self._cell("image").replace("\\", "/")

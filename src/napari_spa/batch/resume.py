@@ -226,10 +226,7 @@ def _number(run: Path) -> str:
 
 
 class RunFolder:
-    """An output folder that this process holds, with a folder for this run in it.
-
-    Made by :func:`lock_output`.
-    """
+    """An output folder that this process holds, see :func:`lock_output`, with one for this run."""
 
     def __init__(self, out: Path) -> None:
         self.out = out

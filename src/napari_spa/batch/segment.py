@@ -32,7 +32,7 @@ from napari_spa.errors import InputError
 from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
-from napari_spa.refine.annotation.propagation import deep_points
+from napari_spa.refine.session.prompt_validation import deep_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -221,11 +221,7 @@ def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> 
 def refine_mask(
     number: int, mask: LocalMask, engine: BatchEngine, plane: Plane, source: Mapping[str, Any]
 ) -> Found:
-    """Refine one object, not empty, on the plane that an engine shows.
-
-    ``source`` is from :meth:`BatchEngine.show`.  The result has no decisions where the mask stays
-    as it was drawn.
-    """
+    """Refine one object, not empty, on the plane shown; without decisions where it stays."""
     session = engine.session
     session.start(deep_points(mask), mask=mask, view=session.view_of(mask))
     found = found_active(session, number, plane, source)

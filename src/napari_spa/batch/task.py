@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, file_sha256, read_json
-from napari_spa.io.models.identity import weights_sha256
+from napari_spa.io.models.registry import weights_sha256
 from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:

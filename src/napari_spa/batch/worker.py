@@ -39,7 +39,7 @@ from napari_spa.io.files import explained, file_sha256, make_folder, write_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.models.registry import ModelIdentity
 
 
 class Engine(Protocol):
@@ -56,7 +56,7 @@ class Engine(Protocol):
 
 def _make_engine(recipe: BatchRecipe) -> Engine:
     from napari_spa.batch.engine import BatchEngine
-    from napari_spa.io.models.identity import device_in_turn
+    from napari_spa.io.models.load import device_in_turn
 
     device = device_in_turn(recipe.device, number_of_process())
     return BatchEngine(replace(recipe, device=str(device)))

@@ -21,7 +21,7 @@ from napari_spa.errors import DataError, ImageWarning, SpaError, was_interrupted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_spa.cli.arguments import Parser
+    from napari_spa.cli.console import Parser
 
 __all__ = ["main"]
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.addHandler(logging.NullHandler())
     try:
         # Ctrl+C while modules are imported is a Ctrl+C as well.
-        from napari_spa.cli.arguments import join_negative_values
+        from napari_spa.cli.console import join_negative_values
 
         arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
         options = _parser().parse_args(arguments)
@@ -92,7 +92,7 @@ def _notes_on_images() -> Iterator[None]:
 
 
 def _parser() -> Parser:
-    from napari_spa.cli.arguments import Parser, add_commands
+    from napari_spa.cli.console import Parser, add_commands
 
     parser = Parser(
         prog="napari-spa",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     checking_the_call,
     echo,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.output import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
+from napari_spa.cli.console import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
 from napari_spa.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     checking_the_call,
     echo,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     checking_the_call,
     echo,
@@ -57,7 +57,8 @@ def _export(
     options: argparse.Namespace, request: ExportRequest, progress: Callable[[float, str], None]
 ) -> tuple[ExportReport, tuple[str, ...]]:
     """Export, and tell which images have other pixels than when they were annotated."""
-    from napari_spa.io.export import export_image, export_project, of_file
+    from napari_spa.io.export import export_image, export_project
+    from napari_spa.io.export.volumes import of_file
     from napari_spa.io.projects.paths import is_project, project_path
     from napari_spa.io.projects.project import Project
     from napari_spa.refine.log.replay import changed_images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import echo, echo_json, echo_table, progress_bar
+from napari_spa.cli.console import echo, echo_json, echo_table, progress_bar
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``models list`` and return its exit status."""
-    from napari_spa.io.models.load import list_models
+    from napari_spa.io.models.registry import list_models
 
     entries = list_models()
     if options.json:

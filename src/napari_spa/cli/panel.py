@@ -11,7 +11,7 @@ from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import BoolArray, Candidate, FloatArray, Proposal, Region
 from napari_spa.io.files import atomic_path
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
+from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

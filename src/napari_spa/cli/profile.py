@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     check_outputs,
     echo,
     echo_err,
     echo_json,
     echo_table,
+    find_profile,
     model_facts,
     progress_bar,
 )
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.preference.summary import DistributionDifference, ProfileDisagreement
+    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.preference import DistributionDifference, ProfileDisagreement
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
 
     store = ProfileStore()
     entries = store.list()
@@ -79,8 +80,7 @@ def run_show(options: argparse.Namespace) -> int:
 def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
     from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileStore().new(options.name, model=identity, task=options.task)
@@ -90,7 +90,7 @@ def run_new(options: argparse.Namespace) -> int:
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
+    from napari_spa.io.profiles import ProfileStore
 
     path = find_profile(options.profile)
     profile = ProfileStore().rename(path, options.name, options.task)
@@ -100,8 +100,8 @@ def run_rename(options: argparse.Namespace) -> int:
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    from napari_spa.io.profiles.store import ProfileStore
-    from napari_spa.refine.preference.summary import evidence
+    from napari_spa.io.profiles import ProfileStore
+    from napari_spa.refine.preference import evidence
 
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
@@ -121,7 +121,7 @@ def run_merge(options: argparse.Namespace) -> int:
         raise CallError("a profile is given twice; it would count twice.")
     read = {f"profile {profile.name}": path for path, profile in loaded}
     check_outputs({"merged profile": options.output}, read)
-    from napari_spa.refine.preference.update import merge_profiles
+    from napari_spa.refine.preference import merge_profiles
 
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
@@ -130,18 +130,9 @@ def run_merge(options: argparse.Namespace) -> int:
     return 0
 
 
-def find_profile(name: str) -> Path:
-    """Find a profile by the path of its file, or by its name among the user's own."""
-    from napari_spa.io.profiles.store import ProfileStore
-
-    path = Path(name)
-    looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
-    return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
-
-
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     """Find a profile and read it; the nameless take the name of their file."""
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
 
     path = find_profile(name)
     profile = PreferenceProfile.load(path)
@@ -157,7 +148,7 @@ def check_json_file(path: Path) -> None:
 
 
 def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
-    from napari_spa.refine.preference.summary import boundary_lean, describe, relative_size
+    from napari_spa.refine.preference import boundary_lean, describe, relative_size
 
     lean, size = boundary_lean(profile), relative_size(profile)
     if json:
@@ -186,7 +177,7 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
-    from napari_spa.refine.preference.summary import compare
+    from napari_spa.refine.preference import compare, in_words
 
     _check_diff(options)
     profiles = [load_profile(name) for name in (options.first, options.second)]
@@ -206,7 +197,9 @@ def run_diff(options: argparse.Namespace) -> int:
             {
                 "first": {"name": first.name, "path": str(first_path), **_evidence(first)},
                 "second": {"name": second.name, "path": str(second_path), **_evidence(second)},
-                "difference": None if difference is None else _figures(difference, names),
+                "difference": None
+                if difference is None
+                else {"words": in_words(difference, names), **asdict(difference)},
                 "image": None if found is None else _areas(found, options),
                 "model": None if model is None else model_facts(model),
             }
@@ -252,7 +245,7 @@ def _look(
     from napari_spa.io.images import read_image
     from napari_spa.io.models.load import load_model
     from napari_spa.refine.engine.image_plane import ImagePlane
-    from napari_spa.refine.preference.summary import disagree
+    from napari_spa.refine.preference import disagree
     from napari_spa.refine.session.prompt_validation import check_prompts
     from napari_spa.refine.session.session import RefinementSession
 
@@ -277,12 +270,6 @@ def _evidence(profile: PreferenceProfile) -> dict[str, object]:
     }
 
 
-def _figures(difference: DistributionDifference, names: tuple[str, str]) -> dict[str, object]:
-    from napari_spa.refine.preference.summary import in_words
-
-    return {"words": in_words(difference, names), **asdict(difference)}
-
-
 def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str, object]:
     return {
         "path": str(options.image),
@@ -300,7 +287,7 @@ def _tell_difference(
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
 ) -> None:
-    from napari_spa.refine.preference.summary import describe, in_words
+    from napari_spa.refine.preference import describe, in_words
 
     for name, profile in zip(names, profiles, strict=True):
         echo(f"{name}: {describe(profile)}")

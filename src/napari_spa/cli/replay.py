@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     check_outputs,
     checking_the_call,
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.io.images import ImageFile
-    from napari_spa.refine.log.journal import ImageFacts
-    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.refine.log.journal import ImageFacts, LoggedSession
     from napari_spa.refine.log.replay import ReplayedPart
     from napari_spa.refine.session.session import RefinementSession
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from napari_spa.io.event_log import read_records
-    from napari_spa.io.images import read_label_stack
+    from napari_spa.io.images import read_label_stack, write_labels
     from napari_spa.refine.annotation.annotation import ArraySurface
     from napari_spa.refine.log.journal import image_facts
     from napari_spa.refine.log.replay import replay
@@ -65,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         _keep_only(options.object, labels, session)
     pixels = None if known is None else _differing(labels, known, options.object)
     if options.output is not None:
-        _write(options.output, labels, image)
+        write_labels(options.output, labels, image.info)
     _report(options, _Replayed(image, models, session, parts, pixels))
     wrong = bool(pixels) or any(part.outcome in ("differs", "failed") for part in parts)
     return 1 if wrong else 0
@@ -176,12 +175,6 @@ def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int
         other = known[index] if only is None else np.where(known[index] == only, only, 0)
         count += int(np.count_nonzero(labels[index] != other))
     return count
-
-
-def _write(path: Path, labels: NDArray[np.uint32], image: ImageFile) -> None:
-    from napari_spa.io.images import write_labels
-
-    write_labels(path, labels, image.info)
 
 
 def _report(options: argparse.Namespace, found: _Replayed) -> None:

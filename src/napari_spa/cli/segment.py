@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.output import (
+from napari_spa.cli.console import (
     CallError,
     check_outputs,
     echo,
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 def _session(options: argparse.Namespace) -> tuple[RefinementSession, float]:
     """Return a session, and the seconds that loading its model took."""
     from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.session.session import RefinementSession
 
     begun = time.perf_counter()

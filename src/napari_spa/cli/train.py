@@ -11,14 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.output import CallError, checking_the_call, echo, echo_err, echo_json
+from napari_spa.cli.console import CallError, checking_the_call, echo, echo_err, echo_json
 
 if TYPE_CHECKING:
     import argparse
 
     from torch import Tensor
 
-    from napari_spa.train.baselines import BaselineConfig
+    from napari_spa.train.baselines.loop import BaselineConfig
     from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
     from napari_spa.train.recipe import Recipe
@@ -28,7 +28,8 @@ def run_methods(options: argparse.Namespace) -> int:
     """Train the methods and return the exit status; what is done is not done again."""
     from napari_spa.datasets import open_folder
     from napari_spa.io.models.load import resolve_device
-    from napari_spa.train.baselines import BASELINES, Compute, split_name, train_method
+    from napari_spa.train.baselines import BASELINES, split_name, train_method
+    from napari_spa.train.baselines.loop import Compute
 
     names = list(dict.fromkeys(chain(*options.methods)))
     names = list(BASELINES) if names == ["all"] else names
@@ -69,7 +70,7 @@ def run_methods(options: argparse.Namespace) -> int:
 
 
 def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
-    from napari_spa.train.baselines import BaselineConfig
+    from napari_spa.train.baselines.loop import BaselineConfig
 
     split = None if options.split == "all" else options.split
     given = {name: getattr(options, name) for name in ("steps", "batch", "check_every", "patience")}
@@ -87,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
         raise CallError("name a folder for the run with -o DIR.")
     if options.methods is not None:
         return run_methods(options)
-    from napari_spa.io.models.load import export_checkpoint, resolve_device
+    from napari_spa.io.models.formats import export_checkpoint
+    from napari_spa.io.models.load import resolve_device
     from napari_spa.train.loop import train
 
     if options.project is not None:

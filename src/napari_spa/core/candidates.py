@@ -198,10 +198,7 @@ def log_choice(
 
 
 def dice_matrix(first: BoolArray, second: BoolArray) -> DoubleArray:
-    """Dice of each mask of a stack ``(N, h, w)`` with each of another, ``(N, M)``.
-
-    It is 1 where both are empty.
-    """
+    """Dice of masks ``(N, h, w)`` with others, ``(N, M)``; 1 where both are empty."""
     one = first.reshape(len(first), -1).astype(np.float32)
     other = second.reshape(len(second), -1).astype(np.float32)
     both = (one @ other.T).astype(np.float64)

@@ -210,13 +210,11 @@ def spread(
     return out
 
 
-def fill_box(
-    maps: FloatArray, thresholds: Sequence[float], box: Box, *, share: float = 0.8 * TOUCH
-) -> FloatArray:
+def fill_box(maps: FloatArray, thresholds: Sequence[float], box: Box) -> FloatArray:
     """Lift maps ``(K, h, w)`` inside a box, by a ramp towards a side, until they touch all sides.
 
     The ramp leaves the middle alone and lifts most at the side, by no more than it takes for
-    the most likely pixels there to join the object.  ``share``: as in :func:`box_strips`.
+    the most likely pixels there to join the object.
     """
     shape = (maps.shape[1], maps.shape[2])
     rows, columns = box_pixels(box, shape)
@@ -231,7 +229,7 @@ def fill_box(
             slice(r.start - rows.start, r.stop - rows.start),
             slice(c.start - columns.start, c.stop - columns.start),
         )
-        for r, c in box_strips(box, shape, share)
+        for r, c in box_strips(box, shape, 0.8 * TOUCH)
     ]
     for k, threshold in enumerate(thresholds):
         part = scipy.special.logit(

@@ -66,10 +66,7 @@ def difference_picture(
 
 
 def outline_picture(window: FloatArray, mask: BoolArray, *, line: int = 1) -> NDArray[np.uint8]:
-    """Draw a mask's outline into the image made grey, and nothing that depends on another mask.
-
-    Shapes and types are those of :func:`difference_picture`.
-    """
+    """Draw a mask's outline into the image made grey, and nothing that depends on another mask."""
     picture = _grey(window)
     picture[outline(mask, line)] = ADDED_COLOUR
     drawn: NDArray[np.uint8] = picture.astype(np.uint8)

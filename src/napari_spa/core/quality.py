@@ -102,7 +102,7 @@ def read_signs(
     """
     from scipy import ndimage
 
-    from napari_spa.core.metrics import disagreement
+    from napari_spa.core.measures import disagreement
 
     mask = mean > threshold
     area = int(mask.sum())

@@ -63,10 +63,7 @@ class IntensityRange:
         return np.clip(self.scale(pixels), 0.0, 1.0)
 
     def scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Bring pixels to three channels as :meth:`apply` does, but keep what lies beyond [0, 1].
-
-        Of a fixed range nothing does.
-        """
+        """Bring pixels to three channels as :meth:`apply`, but keep what lies beyond [0, 1]."""
         array = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
         kind = array.dtype
         alike = len(self.pairs) == 1
@@ -135,16 +132,13 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
     return IntensityRange(float(low), float(high), fixed=False)
 
 
-def stretch(
-    view: NDArray[np.float32], *, each: bool = False, limits: tuple[float, float] = (_LOW, _HIGH)
-) -> NDArray[np.float32]:
+def stretch(view: NDArray[np.float32], *, each: bool = False) -> NDArray[np.float32]:
     """Bring a view ``(S, S, 3)`` to [0, 1] by its own values; zeros where nothing varies.
 
-    ``each``: each channel has a range of its own.  ``limits`` are the percentiles that become 0 and
-    1; a hot pixel lies beyond.
+    ``each``: each channel has a range of its own.  A hot pixel lies beyond.
     """
     axes = (0, 1) if each else (0, 1, 2)
-    low, high = np.percentile(view, limits, axis=axes, keepdims=True)
+    low, high = np.percentile(view, (_LOW, _HIGH), axis=axes, keepdims=True)
     flat = high <= low
     low = np.where(flat, view.min(axis=axes, keepdims=True), low)
     high = np.where(flat, view.max(axis=axes, keepdims=True), high)
@@ -165,15 +159,13 @@ def _finite(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def standardise(pixels: NDArray[np.float32], *, limit: float = 5.0) -> NDArray[np.float32]:
+def standardise(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring a window ``(S, S, 3)`` to zero mean and unit deviation over all its channels.
 
-    Values are clipped to ``limit`` deviations; a constant window becomes zeros.
+    Values are clipped to five deviations; a constant window becomes zeros.
     """
     mean, deviation = float(pixels.mean()), float(pixels.std())
     if deviation < 1e-6:
         return np.zeros_like(pixels)
-    scaled: NDArray[np.float32] = np.clip((pixels - mean) / deviation, -limit, limit).astype(
-        np.float32
-    )
+    scaled: NDArray[np.float32] = np.clip((pixels - mean) / deviation, -5, 5).astype(np.float32)
     return scaled

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.core.metrics import dice, iou
+from napari_spa.core.measures import dice, iou
 from napari_spa.core.types import BoolArray, Region
 from napari_spa.errors import DataError
 from napari_spa.evaluate.measures import Row, bootstrap, boundary_distance
@@ -130,7 +130,10 @@ def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) ->
         method = f"{outline.model} blind" if outline.blind else outline.model
         for number, act in enumerate(outline.acts, start=1):
             last = number == len(outline.acts)
-            scores = _scores(outline.mask, target) if last else (_NOTHING,) * 3
+            scores = (_NOTHING,) * 3
+            if last and target is not None and target.shape == outline.mask.shape:
+                both = outline.mask, target
+                scores = dice(*both), iou(*both), boundary_distance(*both)
             rows.append(
                 Row(
                     image=name,
@@ -164,12 +167,6 @@ def _wanted(folder: CaseFolder | None) -> dict[str, BoolArray]:
         if len(marked):
             found[name] = np.asarray(marked.mean(axis=0) >= 0.5)
     return found
-
-
-def _scores(mask: BoolArray, target: BoolArray | None) -> tuple[float, float, float]:
-    if target is None or target.shape != mask.shape:
-        return (_NOTHING,) * 3
-    return dice(mask, target), iou(mask, target), boundary_distance(mask, target)
 
 
 def human_table(rows: Sequence[Row], *, seed: int = 0) -> Table:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice, iou, pairwise_dice
+from napari_spa.core.measures import dice, iou, pairwise_dice
 from napari_spa.core.objects import split_objects
 from napari_spa.core.presentation import outline
 from napari_spa.errors import DataError
@@ -258,10 +258,7 @@ def _measure(shown: Observation, target: Target, rated: RatedMasks) -> dict[str,
 
 
 def boundary_distance(first: BoolArray, second: BoolArray) -> float:
-    """Return the mean distance in pixels between two outlines, averaged over both directions.
-
-    NaN where one of the masks ``(H, W)`` is empty.
-    """
+    """Return the mean distance of two outlines, both ways, in pixels; NaN if one is empty."""
     if not first.any() or not second.any():
         return float("nan")
     rows, columns = np.nonzero(first | second)

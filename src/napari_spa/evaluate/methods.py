@@ -218,7 +218,7 @@ class PromptedSegmenter:
     def _answer(self, view: FieldOfView, begun: float) -> Observation:
         from scipy.special import expit
 
-        from napari_spa.refine.engine.proposal import resize_to_region
+        from napari_spa.refine.engine.round import resize_to_region
 
         self._view, shape = view, self._predictor.sampler.shape
         logits = np.stack([self._decode(view, prompts) for prompts in self._asked()])

@@ -66,11 +66,8 @@ class Played:
 class GameFiles:
     """One method's and user's games on disk: a file for each image, whole or not there."""
 
-    def __init__(self, folder: Path | None, seat: Seat, plan: Mapping[str, object]) -> None:
-        self._folder: Path | None = None
+    def __init__(self, folder: Path, seat: Seat, plan: Mapping[str, object]) -> None:
         self._plan: Mapping[str, object] = json.loads(json.dumps(plan))
-        if folder is None:
-            return
         self._folder = folder / "games" / f"{seat.method}_{seat.user}_{seat.clicks}"
         kept = _read(self._folder / "plan.json")
         if kept is not None and kept != self._plan:
@@ -82,8 +79,6 @@ class GameFiles:
 
     def read(self, name: str) -> Played | None:
         """Return an image's games, where they were played."""
-        if self._folder is None:
-            return None
         path = self._path(name)
         content = _read(path)
         if content is None:
@@ -98,15 +93,11 @@ class GameFiles:
 
     def keep(self, name: str, played: Played) -> None:
         """Write an image's games."""
-        if self._folder is None:
-            return
         if not (self._folder / "plan.json").exists():
-            _write(self._folder / "plan.json", self._plan)
-        _write(self._path(name), asdict(played))
+            write_text(self._folder / "plan.json", json.dumps(self._plan))
+        write_text(self._path(name), json.dumps(asdict(played)))
 
     def _path(self, name: str) -> Path:
-        if self._folder is None:
-            raise RuntimeError("nothing is kept")
         return self._folder / f"{quote(name, safe=' ')}.json"
 
 
@@ -118,10 +109,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it to do it again.") from error
     return content
-
-
-def _write(path: Path, content: object) -> None:
-    write_text(path, json.dumps(content))
 
 
 def evaluate(
@@ -146,8 +133,9 @@ def evaluate(
     entries = {name: find_method(name, registry) for name in config.methods}
     methods = {name: entry.build(context) for name, entry in entries.items()}
     seats = _seats(config, entries, methods)
+    plans = {seat: _plan(context, config, methods[seat.method]) for seat in seats}
     files = {
-        seat: GameFiles(work, seat, _plan(context, config, methods[seat.method])) for seat in seats
+        seat: None if work is None else GameFiles(work, seat, plan) for seat, plan in plans.items()
     }
     table = _Table(context, opened, config, methods, files, case_groups(opened, names))
     return _outcomes(table.play, names, config.workers, failed)
@@ -234,7 +222,7 @@ class _Table:
         folder: CaseFolder,
         config: EvaluateConfig,
         methods: Mapping[str, Method],
-        files: Mapping[Seat, GameFiles],
+        files: Mapping[Seat, GameFiles | None],
         groups: Mapping[str, str],
     ) -> None:
         self._bench, self._folder, self._config = context, folder, config
@@ -242,11 +230,14 @@ class _Table:
 
     def play(self, name: str) -> Played:
         """Return all games of an image: read where they were played, played where not."""
-        known = {seat: files.read(name) for seat, files in self._files.items()}
+        known = {
+            seat: None if files is None else files.read(name) for seat, files in self._files.items()
+        }
         if not all(known.values()):
             fresh = self._play([seat for seat, played in known.items() if played is None], name)
-            for seat, played in fresh.items():
-                self._files[seat].keep(name, played)
+            for seat, files in self._files.items():
+                if files is not None and seat in fresh:
+                    files.keep(name, fresh[seat])
             known |= fresh
         return Played.joined([played for played in known.values() if played is not None])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.measures import dice, pick_nearest
 from napari_spa.core.types import BoolArray, Box, Click
 from napari_spa.errors import InputError
 

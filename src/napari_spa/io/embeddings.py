@@ -114,10 +114,7 @@ class EmbeddingCache:
         return found
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep a copy of an entry, in place of what was there; it is on disk when this returns.
-
-        It has one or more bool, integer or float arrays.
-        """
+        """Keep a copy of one or more arrays in place of what was there, on disk at the end."""
         _check(key)
         if not arrays:  # some versions of safetensors cannot read a file of none
             raise InputError("an embedding needs at least one array.")
@@ -183,10 +180,7 @@ class _Files:
             os.utime(self._path(key), ns=(now, now))
 
     def read(self, key: str) -> Arrays | None:
-        """Return an entry's arrays by name in sorted order, read-only; None if there is none.
-
-        A damaged file is removed, and is none.
-        """
+        """Return an entry's arrays, read-only; None where it is not, or damaged and removed."""
         try:
             content = self._path(key).read_bytes()
         except OSError:  # not there, taken away by another process, or unreadable

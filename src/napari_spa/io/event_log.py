@@ -135,10 +135,8 @@ def line_of(record: Entry) -> bytes:
     """Return a record as a line of a log, without its end."""
     content = record() if callable(record) else record
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # a name that is not UTF-8
-        return json.dumps(content, allow_nan=False, default=_plain).encode()
+    # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _here_only(path: str, flags: int) -> int:

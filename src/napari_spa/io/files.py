@@ -50,10 +50,7 @@ _swept: set[Path] = set()
 
 @contextmanager
 def atomic_path(path: Path, *, sync: bool = True, within: Path | None = None) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it and rename it there.
-
-    Folders are made as :func:`make_folder` does.
-    """
+    """Give a temporary path beside ``path``; on success sync it and rename it there."""
     path = Path(path)
     with _writing(path):
         make_folder(path.parent, within)

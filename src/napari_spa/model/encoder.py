@@ -153,10 +153,7 @@ _TAPS = (0, 1, 2, 4, 6)  # the last stage of each stride: 2, 4, 8, 16 and 32
 
 
 class ConvAffine(nn.Module):
-    """A convolution, one factor and one shift a channel, and ReLU6 if ``active``.
-
-    The border is padded as TensorFlow's ``SAME`` does it.
-    """
+    """A convolution, padded as TensorFlow's ``SAME``, a factor and shift a channel, and ReLU6."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Preference heads: how a latent becomes mask logits (docs/method.md).
 
-One interface, :class:`PreferenceHead`: an initial mixture from the prompts, samples from
+One interface, ``PreferenceHead``: an initial mixture from the prompts, samples from
 a mixture, their decoding, and the update from a pick.  ``latent`` conditions the image
 embedding; ``logit`` shifts the boundary of the decoder's own hypotheses and so works with
 any SAM-family checkpoint; ``both`` is one mixture over ``z = (z_shape, delta)``.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -53,64 +53,6 @@ class Decoded:
     spread: FloatArray  # (N,), the unit of a boundary offset in logits
 
 
-class PreferenceHead(Protocol):
-    """What a session needs from a head."""
-
-    @property
-    def dimension(self) -> int:
-        """Number of latent channels of its mixture."""
-
-    @property
-    def size_channel(self) -> int | None:
-        """The latent channel that moves the boundary out and in; None without one."""
-
-    def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
-        """Return the mixture before any pick."""
-
-    def draw(self, mixture: MixtureParameters, count: int, rng: np.random.Generator) -> Draws:
-        """Draw latents."""
-
-    def decode(
-        self, image: ImageEmbedding, prompt: PromptEmbedding, draws: Draws, step: Step
-    ) -> Decoded:
-        """Return the mask of each latent."""
-
-    def refresh(self, mixture: MixtureParameters, prompt: PromptEmbedding) -> MixtureParameters:
-        """Return the mixture after new prompts, before any update from a pick."""
-
-    def update(
-        self,
-        mixture: MixtureParameters,
-        initial: MixtureParameters,
-        picked: DoubleArray,
-        logits: FloatArray,
-    ) -> MixtureParameters:
-        """Return the mixture after a pick of the given latents and picked mask logits."""
-
-
-def build_head(
-    spa: Spa,
-    kind: HeadKind,
-    *,
-    start: MixtureParameters | None = None,
-    update: gmm.UpdateConfig | None = None,
-    reuse: int = 1,
-) -> PreferenceHead:
-    """Return a model's preference head; ``ModelError`` where the network has no such part.
-
-    ``start`` is a mixture that came with a checkpoint of the paper's code, ``update`` how strongly
-    picks move the mixture, ``reuse`` how many samples of head ``both`` share a decoded shape.
-    """
-    strengths = update or gmm.UpdateConfig()
-    if kind == "logit":
-        return LogitHead(spa, strengths)
-    if not spa.config.latent_dim:
-        raise ModelError(
-            f"{spa.config.name} has no trained latent head; use head='logit' or train one."
-        )
-    return LatentHead(spa, strengths, offsets=kind == "both", start=start, reuse=reuse)
-
-
 class LatentHead:
     """The paper's head: a latent joined to the image embedding.
 
@@ -133,13 +75,8 @@ class LatentHead:
         self.reuse = reuse if offsets else 1
 
     @property
-    def dimension(self) -> int:
-        """Number of latent channels, the offset included."""
-        return self.spa.config.latent_dim + self.offsets
-
-    @property
     def size_channel(self) -> int | None:
-        """The last channel, where there are offsets."""
+        """The channel that moves the boundary out and in: the last, where there are offsets."""
         return self.spa.config.latent_dim if self.offsets else None
 
     def initial(self, prompt: PromptEmbedding) -> MixtureParameters:
@@ -235,11 +172,6 @@ class LogitHead:
         self.spa, self.strengths = spa, update
 
     @property
-    def dimension(self) -> int:
-        """One offset, and one indicator channel per output token."""
-        return 1 + _TOKENS
-
-    @property
     def size_channel(self) -> int:
         """The first channel is the offset."""
         return 0
@@ -293,6 +225,32 @@ class LogitHead:
         means = np.hstack([moved.means[:, :1], mixture.means[:, 1:]])
         variances = np.hstack([moved.variances[:, :1], mixture.variances[:, 1:]])
         return MixtureParameters(moved.weights, means, variances)
+
+
+PreferenceHead = LatentHead | LogitHead
+
+
+def build_head(
+    spa: Spa,
+    kind: HeadKind,
+    *,
+    start: MixtureParameters | None = None,
+    update: gmm.UpdateConfig | None = None,
+    reuse: int = 1,
+) -> PreferenceHead:
+    """Return a model's preference head; ``ModelError`` where the network has no such part.
+
+    ``start`` is a mixture that came with a checkpoint of the paper's code, ``update`` how strongly
+    picks move the mixture, ``reuse`` how many samples of head ``both`` share a decoded shape.
+    """
+    strengths = update or gmm.UpdateConfig()
+    if kind == "logit":
+        return LogitHead(spa, strengths)
+    if not spa.config.latent_dim:
+        raise ModelError(
+            f"{spa.config.name} has no trained latent head; use head='logit' or train one."
+        )
+    return LatentHead(spa, strengths, offsets=kind == "both", start=start, reuse=reuse)
 
 
 def logit_spread(logits: Tensor) -> Tensor:

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_spa.core.metrics import dice, pick_nearest
+from napari_spa.core.measures import dice, pick_nearest
 from napari_spa.core.objects import split_objects
 from napari_spa.core.quality import Calibration, fit_calibration
+from napari_spa.core.types import LocalMask
 from napari_spa.datasets import open_folder, read_splits
 from napari_spa.errors import DataError, SpaError
 from napari_spa.io.images import read_image
 from napari_spa.io.models.formats import calibration_path, save_calibration
 from napari_spa.io.models.load import load_model
+from napari_spa.refine.session.prompt_validation import interior_click
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.train.data import MIN_AREA
 from napari_spa.train.recipe import read_recipe
@@ -128,9 +130,9 @@ def _act(
     if not count:
         return None
     largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-    depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return session.click((float(row), float(column)), label=int(wanted[row, column]))
+    click = interior_click(LocalMask.crop(largest))
+    place = click.row, click.column
+    return session.click(place, label=int(wanted[int(click.row), int(click.column)]))
 
 
 def _note(weights: str, known: _Known, shown: Proposal) -> PlayedRound:
@@ -236,10 +238,7 @@ def fit(rounds: Sequence[PlayedRound]) -> Calibration:
 
 
 def expected_apart(rounds: Sequence[PlayedRound]) -> DoubleArray:
-    """Return what is expected of each round by numbers fitted without its data set.
-
-    Without its image, where there are fewer than three data sets.
-    """
+    """Return what numbers fitted without its data set, or image if these are few, expect."""
     by_set = len({one.set for one in rounds}) >= _FEWEST_SETS
     groups = np.array([one.set if by_set else f"{one.set}/{one.image}" for one in rounds])
     if len(set(groups)) < _FEWEST_SETS:

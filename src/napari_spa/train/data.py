@@ -113,10 +113,7 @@ class FolderSource(ObjectSource):
 
 
 class LabelSource:
-    """Single-rater instance labels as training objects, each image as often as the others.
-
-    Made of pairs of ``(H, W, 3)`` uint8 images and ``(H, W)`` integer labels.
-    """
+    """Single-rater labels ``(H, W)`` of ``(H, W, 3)`` uint8 images, each image alike often."""
 
     def __init__(self, pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.generic]]]) -> None:
         self.images: list[NDArray[np.uint8]] = []
@@ -196,10 +193,7 @@ def _reduction(image: NDArray[np.uint8]) -> int:
 
 
 def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObject:
-    """Cut an object, (R, H, W) masks of an (H, W, 3) image, with its surroundings.
-
-    It is reduced when it is large.
-    """
+    """Cut (R, H, W) masks of an (H, W, 3) image with surroundings, reduced where large."""
     union = masks.any(axis=0)
     diameter = 2 * np.sqrt(masks.sum(axis=(1, 2)).mean() / np.pi)
     rows, columns = np.nonzero(union)

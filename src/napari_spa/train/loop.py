@@ -98,10 +98,7 @@ def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> f
 
 
 class Trainer:
-    """A model in training: weights, their average, the optimiser and where it stands.
-
-    ``start`` are weights to start from; see :func:`take_over`.
-    """
+    """A model in training: weights, their average, the optimiser and where it stands."""
 
     def __init__(
         self,

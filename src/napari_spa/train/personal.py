@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch.utils.data import DataLoader
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.presentation import counted
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError, ModelError

@@ -118,10 +118,7 @@ class _Placement:
 
 
 def draw_users(masks: NDArray[np.bool_], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw users, none empty: single raters, and thresholded random combinations (paper 3.5).
-
-    From masks ``(R, H, W)`` to ``(count, H, W)``.
-    """
+    """Draw users, none empty: raters ``(R, H, W)`` and thresholded combinations (paper 3.5)."""
     raters = len(masks)
     order = np.concatenate([rng.permutation(raters) for _ in range(-(-count // raters))])
     users = []

@@ -142,7 +142,7 @@ __all__ = ["ACTION_TITLES", "DEFAULT_KEYS", "Settings", "SettingsStore"]
 KEYS = "keys"  # a group of the manifest, and the name in Settings
 _LONGEST_TEXT = 4096
 _UNKEEPABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, halves of characters
-_DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/models/identity.py reads them
+_DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/models/load.py reads them
 
 
 @dataclass(frozen=True, slots=True)

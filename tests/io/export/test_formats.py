@@ -20,7 +20,8 @@ from PIL import Image
 
 from napari_spa.core.objects import mask_outlines
 from napari_spa.errors import Cancelled
-from napari_spa.io.export import FORMATS, ExportRequest, Labelled, export_image, free_name, of_file
+from napari_spa.io.export import FORMATS, ExportRequest, export_image, free_name
+from napari_spa.io.export.volumes import Labelled, of_file
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote
 

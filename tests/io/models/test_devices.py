@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from napari_spa.errors import DeviceError
-from napari_spa.io.models.identity import device_in_turn
-from napari_spa.io.models.load import load_model, resolve_device
+from napari_spa.io.models.load import device_in_turn, load_model, resolve_device
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from napari_spa.core.types import LocalMask
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
 from napari_spa.io.models.formats import save_model
-from napari_spa.io.models.load import describe, import_model, list_models, load_model
+from napari_spa.io.models.load import describe, import_model, load_model
+from napari_spa.io.models.registry import list_models
 from napari_spa.model.heads import build_head
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.refine.annotation.propagation import PropagationConfig, expected_dice, propagate
@@ -455,7 +456,7 @@ def test_what_a_first_load_costs(sam_file) -> None:
     code = (
         "import sys\n"
         "from napari_spa.io.models.load import load_model\n"
-        "from napari_spa.io.profiles.profile import PreferenceProfile\n"
+        "from napari_spa.io.profiles import PreferenceProfile\n"
         "before = 'torch' in sys.modules\n"
         "load_model(sys.argv[1], device='cpu')\n"
         "print(before, 'sympy' in sys.modules, 'torch' in sys.modules)"

@@ -10,13 +10,13 @@ import pytest
 
 from napari_spa.errors import CheckpointError, InputError, ModelError
 from napari_spa.io.models import registry
-from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.registry import (
     KNOWN,
     copy_into_models,
     find_model,
     list_models,
     models_folder,
+    weights_sha256,
 )
 
 

@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError, SpaError
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles import profile as profile_file
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.io import profiles as profile_file
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
 
@@ -243,7 +243,7 @@ def test_files_that_cannot_be_profiles_are_one_sentence(tmp_path, kind, monkeypa
     elif kind == "bytes":
         path.write_bytes(b"\xff\xfe\x00")
     elif kind == "huge":
-        monkeypatch.setattr("napari_spa.io.profiles.profile._LARGEST_FILE", 10)
+        monkeypatch.setattr("napari_spa.io.profiles._LARGEST_FILE", 10)
         _profile().save(path)
     with pytest.raises(ProfileError, match=r"p\.json"):
         PreferenceProfile.load(path)

@@ -13,9 +13,8 @@ import pytest
 
 from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore, file_stem, profiles_root
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore, file_stem, profiles_root
 
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 3)
 OTHER = replace(MODEL, name="medsam", sha256="cd" * 32)
@@ -41,7 +40,7 @@ def test_new_list_rename_reset_delete(profile_store: ProfileStore) -> None:
     entry = profile_store.new("  Ana ", model=MODEL, task="optic cup")
     assert profile_store.list() == (entry,)
     assert (entry.name, entry.task, entry.picks, entry.problem) == ("Ana", "optic cup", 0, "")
-    profile_store.save(_taught(task="optic cup", picks=9), entry.path)
+    _taught(task="optic cup", picks=9).save(entry.path)
     renamed = profile_store.rename(entry.path, "Anna")
     assert (renamed.name, renamed.task, renamed.picks) == ("Anna", "optic cup", 9)
     (listed,) = profile_store.list()
@@ -69,7 +68,7 @@ def test_what_was_reset_or_deleted_is_kept_aside(profile_store: ProfileStore) ->
     profile_store.reset(path)  # of what has learnt nothing, nothing is kept
     (kept,) = profile_store.removed.glob("*.json")
     assert kept.read_text() == text
-    profile_store.save(_taught("Ana", 2), path)
+    _taught("Ana", 2).save(path)
     profile_store.delete(path)
     assert profile_store.list() == ()
     held = [PreferenceProfile.load(file).picks for file in profile_store.removed.glob("*.json")]
@@ -217,12 +216,11 @@ CHILD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from napari_spa.io.profiles.store import ProfileStore
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore, update_profile
 shelf, path = ProfileStore(Path(sys.argv[1])), Path(sys.argv[2])
 profile = PreferenceProfile.load(path)
 for _ in range(15):
-    shelf.update(path, lambda now: replace(now, picks=now.picks + 1))
+    update_profile(path, lambda now: replace(now, picks=now.picks + 1))
     shelf.add(profile)
 """
 
@@ -246,7 +244,7 @@ def test_a_profile_that_another_window_holds_is_not_waited_for_forever(
     from filelock import FileLock
 
     path = profile_store.add(_taught())
-    monkeypatch.setattr("napari_spa.io.profiles.store._PATIENCE", 0.05)
+    monkeypatch.setattr("napari_spa.io.profiles._PATIENCE", 0.05)
     with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(DataError, match="in use"):
         profile_store.reset(path)
     assert profile_store.reset(path).picks == 5

@@ -6,7 +6,7 @@ from scipy import ndimage
 from tiny_model import make_model
 
 from napari_spa import load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, InputError
 from napari_spa.refine.annotation.propagation import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_spa.refine.engine.image_plane import ImagePlane
-from napari_spa.refine.engine.proposal import resize_to_region
+from napari_spa.refine.engine.round import resize_to_region
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 

@@ -14,7 +14,7 @@ from random_acts import PLANES, SHAPE, blobs, part_on
 from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts, Region
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.event_log import RecordLog, read_records
-from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.types import Click, LocalMask, MixtureParameters, Prompts
 from napari_spa.errors import Cancelled, InputError, ProfileError
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.engine.image_plane import ImagePlane
-from napari_spa.refine.preference.summary import compare, disagree, in_words
+from napari_spa.refine.preference import compare, disagree, in_words
 from napari_spa.refine.session.session import RefinementSession
 
 PROMPTS = Prompts((Click(35, 45), Click(5, 5, 0)))

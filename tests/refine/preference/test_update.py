@@ -11,11 +11,11 @@ from tiny_model import make_model
 
 from napari_spa.core.types import MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError, ProfileError, SessionError
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
 from napari_spa.refine.engine.round import Round
 from napari_spa.refine.engine.samples import Samples
 from napari_spa.refine.engine.view import FieldOfView
-from napari_spa.refine.preference.update import (
+from napari_spa.refine.preference import (
     MOST_OF_IMAGE,
     MOST_SHIFT,
     PRIOR_PICKS,
@@ -28,7 +28,7 @@ from napari_spa.refine.preference.update import (
     merge_profiles,
     start_from,
 )
-from napari_spa.refine.preference.update import learn as learn_from
+from napari_spa.refine.preference import learn as learn_from
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import known_of
 
@@ -241,7 +241,7 @@ def test_a_boundary_offset_brings_back_the_area_that_taught_it(radii, accepted):
     """However far the samples lie apart; the level of their mean alone says too little."""
     opening, wanted = first_round(*radii, slope=1.5, unit=6.0), shown(accepted)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+        patched.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
         by = boundary_shift(opening, wanted, CONFIG)
     mean, threshold = opening.samples.grown(by).mean(CONFIG)
     assert (mean > threshold).sum() == pytest.approx(wanted.area, rel=0.03)
@@ -261,7 +261,7 @@ def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
     def place(mixture):
         return mixture.weights @ mixture.means[:, -1]
 
-    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
     session = RefinementSession(make_model(head="both"))
     session.set_image(np.random.default_rng(0).random((64, 64)))
     session.start([(30, 30)])
@@ -274,7 +274,7 @@ def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
 
 @pytest.mark.parametrize("act", ["click", "stroke", "resize"])
 def test_what_is_corrected_without_a_pick_teaches_the_boundary_too(monkeypatch, act):
-    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
     acts = {
         "click": lambda s: s.click((20, 20)),
         "stroke": lambda s: s.stroke([(20, 20), (22, 26)]),
@@ -305,9 +305,9 @@ def test_what_says_nothing_of_the_models_boundary_does_not_teach_it(monkeypatch)
         return session.accept().profile
 
     with monkeypatch.context() as patched:
-        patched.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 1.01)
+        patched.setattr("napari_spa.refine.preference.SAME_OBJECT", 1.01)
         assert accepted().evidence == 0  # the click was for another object
-    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
     assert accepted().evidence == CORRECTED_COUNTS
     assert accepted(adapt=False).evidence == 0
     assert accepted(act=lambda session: None).evidence == 0  # it was accepted as it was
@@ -318,7 +318,7 @@ def test_what_says_nothing_of_the_models_boundary_does_not_teach_it(monkeypatch)
 
 
 def test_a_corrected_object_teaches_once_however_often_it_is_reopened(monkeypatch):
-    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
     session = RefinementSession(make_model(head="both"))
     session.set_image(np.random.default_rng(0).random((64, 64)))
     session.start([(30, 30)])

@@ -8,7 +8,7 @@ from skimage import data
 from tiny_model import make_model
 
 import napari_spa
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.obedience import NO_EVIDENCE
 from napari_spa.refine.engine.alternatives import Choice, Option, UserInput
 from napari_spa.refine.engine.config import EngineConfig

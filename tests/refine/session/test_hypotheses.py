@@ -5,7 +5,7 @@ import pytest
 from tiny_model import make_model
 
 from napari_spa.core.types import Click, Prompts
-from napari_spa.io.profiles.profile import CORRECTED_COUNTS
+from napari_spa.io.profiles import CORRECTED_COUNTS
 from napari_spa.refine.engine.alternatives import (
     Framed,
     dice_across,
@@ -87,7 +87,7 @@ def test_picking_it_moves_the_view_and_undo_moves_it_back(session):
 
 def test_what_is_accepted_after_picks_of_other_objects_teaches_the_boundary(session, monkeypatch):
     """They say nothing of an outline; where the user wanted it in the end says the mask."""
-    monkeypatch.setattr("napari_spa.refine.preference.update.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
     first = session.start(points=[(30, 40)])
     session.pick(offered(first))
     result = session.accept()

@@ -9,11 +9,11 @@ from tiny_model import make_model
 
 from napari_spa.core.mixture import responsibilities
 from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError, SpaError
-from napari_spa.io.profiles.profile import PreferenceProfile
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
-from napari_spa.refine.preference.update import PRIOR_PICKS
+from napari_spa.refine.preference import PRIOR_PICKS
 from napari_spa.refine.session.prompt_validation import check_prompts
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import Phase

@@ -18,10 +18,9 @@ from napari_spa.refine.engine.round import Feedback, Round
 from napari_spa.refine.engine.samples import Reach
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
-from napari_spa.refine.session import transitions
+from napari_spa.refine.session import state as session_state
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import UNDO_DEPTH, Decision, SessionState, Timeline
-from napari_spa.refine.session.transitions import RoundCache
+from napari_spa.refine.session.state import UNDO_DEPTH, Decision, RoundCache, SessionState, Timeline
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
 IMAGE[20:50, 30:60] //= 2
@@ -378,7 +377,7 @@ def test_rounds_are_kept_up_to_a_size(hashable_states):
         rounds.show(state)
     kept = [state.number for state in hashable_states if rounds.known(state) is not None]
     assert kept == list(range(60 - len(kept), 60))
-    assert len(kept) * 2 * 2**20 <= transitions._KEPT_BYTES < (len(kept) + 2) * 2 * 2**20
+    assert len(kept) * 2 * 2**20 <= session_state._KEPT_BYTES < (len(kept) + 2) * 2 * 2**20
     predictor.calls.clear()
     rounds.show(hashable_states[-1])
     rounds.show(hashable_states[kept[0]])  # now it is the latest
@@ -399,7 +398,7 @@ def test_two_rounds_are_kept_of_any_size(hashable_states):
 
 
 def test_a_round_that_was_let_go_comes_back_the_same(model, monkeypatch):
-    monkeypatch.setattr(transitions, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(session_state, "_KEPT_BYTES", 0)
     session = begun(model)
     shown = [bits(session.start(points=START))]
     for step in range(4):
@@ -462,7 +461,7 @@ def test_a_thousand_rounds_keep_memory_flat(session, monkeypatch):
     found.subtract(type(thing) for thing in before)
     rounds, states, picks, decisions = (found[kind] for kind in KINDS)
     assert session.proposal.round == 1001
-    kept = transitions._KEPT_BYTES // size
+    kept = session_state._KEPT_BYTES // size
     assert 0 < rounds <= kept
     # The history, and what rounds are kept of.
     assert UNDO_DEPTH <= states <= UNDO_DEPTH + kept

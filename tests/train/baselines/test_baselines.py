@@ -26,13 +26,17 @@ from napari_spa.train.baselines import (
     BASELINES,
     PROMPTED,
     WHOLE_IMAGE,
-    BaselineConfig,
-    Compute,
     load_baseline,
     split_name,
     train_method,
 )
-from napari_spa.train.baselines.loop import BaselineRun, RatedBatch, read_examples
+from napari_spa.train.baselines.loop import (
+    BaselineConfig,
+    BaselineRun,
+    Compute,
+    RatedBatch,
+    read_examples,
+)
 from napari_spa.train.baselines.networks import (
     ProbabilisticUnet,
     build_prompted,
@@ -163,7 +167,8 @@ def test_killed_hard_it_goes_on_to_the_same_curve(folder, tmp_path: Path) -> Non
     program = (
         "import sys, torch; from dataclasses import replace; from pathlib import Path\n"
         "from napari_spa.datasets import open_folder\n"
-        "from napari_spa.train.baselines import BaselineConfig, Compute, train_method\n"
+        "from napari_spa.train.baselines import train_method\n"
+        "from napari_spa.train.baselines.loop import BaselineConfig, Compute\n"
         "config = BaselineConfig(steps=40, batch=2, check_every=4, size=64, patience=99)\n"
         "train_method('unet', open_folder(sys.argv[1]), Path(sys.argv[2]), config, backbone='',"
         " compute=Compute(torch.device('cpu')))\n"

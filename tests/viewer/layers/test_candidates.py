@@ -10,7 +10,7 @@ from skimage import data
 from tiny_model import make_model
 
 from napari_spa import RefinementSession, load_model
-from napari_spa.core.metrics import dice
+from napari_spa.core.measures import dice
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.core.types import Candidate, Region

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from napari_spa.errors import DataError
-from napari_spa.io.models.identity import ModelIdentity
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import ProfileStore
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.viewer.profiles import active
 from napari_spa.viewer.profiles.active import (
     UNSAVED,

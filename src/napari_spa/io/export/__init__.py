@@ -1,35 +1,490 @@
 """Objects written for other programs: label images, outlines, meshes, COCO, tables.
 
-Front: `FORMATS`, and an `ExportRequest` given to `export_image` or `export_project`.
+Front: `FORMATS`, and an `ExportRequest` given to `export_image` (the objects of one image) or to
+`export_project` (of all images of a project).
 """
 
-from napari_spa.io.export.export import (
-    FORMATS,
-    NUMBERED,
-    VALUES,
-    ExportReport,
-    ExportRequest,
-    existing,
-    export_image,
-    export_project,
-    format_problem,
-    free_folder,
-    free_name,
-)
-from napari_spa.io.export.volumes import Labelled, of_file
+from __future__ import annotations
 
-__all__ = [
-    "FORMATS",
-    "NUMBERED",
-    "VALUES",
-    "ExportReport",
-    "ExportRequest",
-    "Labelled",
-    "existing",
-    "export_image",
-    "export_project",
-    "format_problem",
-    "free_folder",
-    "free_name",
-    "of_file",
-]
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_spa.errors import Cancelled, DataError, InputError, SpaError
+from napari_spa.io.export.shapes import CocoWriter, write_geojson, write_rois
+from napari_spa.io.export.volumes import (
+    Labelled,
+    of_item,
+    write_label_zarr,
+    write_meshes,
+    write_nifti,
+)
+from napari_spa.io.files import atomic_path, write_table, write_text
+from napari_spa.io.images import ImageFile, ImageInfo, write_labels, write_picture
+from napari_spa.io.projects.classes import (
+    FILE_NAME,
+    ObjectClass,
+    ObjectNote,
+    class_values,
+    read_classes,
+    read_notes,
+    with_unknown,
+    write_classes,
+)
+from napari_spa.io.projects.paths import (
+    LOG_SUFFIX,
+    check_no_way_out,
+    exports_path,
+    labels_path,
+    notes_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_spa.io.export.volumes import Colour, Progress, Row
+    from napari_spa.io.projects.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """A form in which objects can be written."""
+
+    title: str  # what it is called
+    about: str  # what it is good for
+    suffix: str  # of its files; empty for a folder of files
+    word: str  # what follows the image's name in its files' names
+    module: str = ""  # what has to be installed for it
+
+
+FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
+    {
+        "labels": ExportFormat(
+            "TIFF", "Opens everywhere; keeps the size of pixels.", ".tif", "labels"
+        ),
+        "png": ExportFormat(
+            "PNG", "Numbers up to 65,535; a stack is a folder of pictures.", ".png", "labels"
+        ),
+        "nifti": ExportFormat(
+            "NIfTI",
+            "Medical volumes, in the image's own space where it has one.",
+            ".nii.gz",
+            "labels",
+            "nibabel",
+        ),
+        "ome-zarr": ExportFormat(
+            "OME-Zarr",
+            "Large images: a pyramid, with colours and classes.",
+            ".zarr",
+            "labels",
+            "zarr",
+        ),
+        "masks": ExportFormat("Masks, one TIFF for each object", "Values 0 and 255.", "", "masks"),
+        "coco": ExportFormat(
+            "COCO", "Instances with classes, to train other networks.", ".json", "coco"
+        ),
+        "rois": ExportFormat(
+            "ImageJ ROIs (zip)",
+            "For the ROI manager of ImageJ and Fiji.",
+            ".zip",
+            "rois",
+            "roifile",
+        ),
+        "geojson": ExportFormat(
+            "GeoJSON outlines", "For QuPath and other viewers of slides.", ".geojson", "outlines"
+        ),
+        "stl": ExportFormat(
+            "STL meshes, one file for each 3D object", "Surfaces to look at or print.", "", "meshes"
+        ),
+        "tables": ExportFormat(
+            "Tables of measures (CSV)",
+            "Areas, diameters, intensities: one table of objects, and one of slices for stacks.",
+            ".csv",
+            "objects",
+        ),
+        "logs": ExportFormat(
+            "Decision log", "Every click and choice, to be replayed.", LOG_SUFFIX, ""
+        ),
+    }
+)
+"""What can be written."""
+
+NUMBERED = ("labels", "png", "nifti", "ome-zarr")
+"""Formats that hold a number for each pixel: of its object, or of its class."""
+
+VALUES = ("objects", "classes")
+_PNG_MOST = 0xFFFF
+
+
+def format_problem(name: str) -> str:
+    """Say why a format cannot be written here; empty when it can."""
+    module = FORMATS[name].module
+    if not module or importlib.util.find_spec(module) is not None:
+        return ""
+    return (
+        f"{FORMATS[name].title} needs {module}; install it with: pip install 'napari-spa[formats]'."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What shall be written, and where to."""
+
+    folder: Path
+    formats: tuple[str, ...] = ("labels", "tables", "logs")  # keys of ``FORMATS``
+    # What the numbers of pixels are in the formats of ``NUMBERED``: "objects", "classes", or both.
+    values: tuple[str, ...] = ("objects",)
+    replace: bool = False  # whether files that are there already may be replaced
+
+    def check(self) -> None:
+        """Refuse what cannot be done."""
+        unknown = sorted(set(self.formats) - FORMATS.keys())
+        if unknown or not self.formats:
+            raise InputError(f"choose what to export: {', '.join(FORMATS)}.")
+        if not self.values or set(self.values) - set(VALUES):
+            raise InputError(
+                "pixels hold the numbers of objects, of classes, or one file for each."
+            )
+        problem = next(filter(None, map(format_problem, self.formats)), "")
+        if problem:
+            raise InputError(problem)
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """What was exported."""
+
+    images: int = 0  # images of which everything was written
+    files: int = 0  # files that were written; an OME-Zarr folder counts as one
+    # Name of each image that could not be exported in some form, and why.
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of the files, in the folder
+
+
+def export_project(
+    project: Project, request: ExportRequest, progress: Progress, *, colour: Colour | None = None
+) -> ExportReport:
+    """Write the objects of all images of a project that have some.
+
+    ``progress`` is called with the share done and the image's name, and may raise ``Cancelled``;
+    ``colour`` gives an object's red, green, blue and opacity, 0 to 255, by its number.  What cannot
+    be written as it is wanted, or is there already, is an ``InputError``, and so is a project in
+    which nothing is finished; a folder that cannot be written to is a ``DataError``; a single image
+    that fails is one of the report's problems.
+    """
+    request.check()
+    _check_outside(request.folder, project)
+    items = [item for item in project.items if os.path.exists(labels_path(project.out, item.name))]
+    if not items:
+        raise InputError(f"no image of {project.source} is finished; there is nothing to export.")
+    names = {item.name: item for item in items}
+    files = _Files(request, None)
+    files.claim(list(names))
+    notes = [read_notes(notes_path(project.out, name)) for name in names]
+    path = project.out / FILE_NAME
+    listed = read_classes(path) if path.exists() else ()
+    used = [note.class_name for said in notes for note in said.values()]
+    export = _Export(files, with_unknown(listed, used), colour, project.source.name)
+    for number, (name, item) in enumerate(names.items()):
+        progress(number / len(names), name)
+        try:
+            image = of_item(project, item)
+        except DataError:
+            raise
+        except SpaError as error:
+            export.report.problems.append((name, str(error)))
+        else:
+            export.take(image, partial(_part_of, progress, number, len(names), name))
+    return export.finish()
+
+
+def _part_of(progress: Progress, number: int, count: int, words: str, share: float, _: str) -> None:
+    """Report the share of one of several parts as that of the whole."""
+    progress((number + share) / count, words)
+
+
+def export_image(
+    image: Labelled,
+    request: ExportRequest,
+    progress: Progress,
+    *,
+    classes: Sequence[ObjectClass] = (),
+    colour: Colour | None = None,
+) -> ExportReport:
+    """Write the objects of one image, all files side by side; see :func:`export_project`."""
+    request.check()
+    files = _Files(request, image.name)
+    files.claim([image.name])
+    used = [note.class_name for note in image.notes.values()]
+    export = _Export(files, with_unknown(classes, used), colour, image.name)
+    export.take(image, progress)
+    return export.finish()
+
+
+def existing(request: ExportRequest, names: Sequence[str], *, single: bool) -> list[Path]:
+    """Return the files that an export, or one of a ``single`` image, would replace."""
+    return _Files(request, names[0] if single and names else None).there(names)
+
+
+def free_name(request: ExportRequest, name: str) -> str:
+    """Return a name for a single image of which no file is there yet."""
+    number, free = 1, name
+    while existing(request, [free], single=True):
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def free_folder(request: ExportRequest, names: Sequence[str]) -> Path:
+    """Return a folder beside the one of a project's export where nothing is there yet."""
+    number, free = 1, request
+    while existing(free, names, single=False):
+        number += 1
+        free = replace(request, folder=request.folder.with_name(f"{request.folder.name}-{number}"))
+    return free.folder
+
+
+def _check_outside(folder: Path, project: Project) -> None:
+    """Refuse a folder among the images, unless it belongs to the project."""
+    place, own = Path(os.path.realpath(folder)), Path(os.path.realpath(exports_path(project.out)))
+    source = Path(os.path.realpath(project.source))
+    ours = place == own or own in place.parents
+    if not ours and (place == source or source in place.parents):
+        raise InputError(f"{folder} is among the images; choose a folder outside {source}.")
+
+
+class _Files:
+    """Where files go: side by side for a single image, in a folder for each format for many."""
+
+    def __init__(self, request: ExportRequest, single: str | None) -> None:
+        self.request, self._single = request, single
+
+    def of(self, name: str, kind: str, value: str = "objects", *, folder: bool = False) -> Path:
+        """Return the file, or folder of files, of an image in a format."""
+        known = FORMATS[kind]
+        suffix = "" if folder else known.suffix
+        if self._single is not None:
+            word = "classes" if value == "classes" else known.word
+            return self._below(f"{name}-{word}{suffix}" if word else f"{name}{suffix}")
+        place = kind if value == "objects" else "classes" if kind == "labels" else f"classes-{kind}"
+        return self._below(place, f"{name}{suffix}")
+
+    def joint(self, word: str, suffix: str) -> Path:
+        """Return the file that holds something of all images."""
+        before = "" if self._single is None else f"{self._single}-"
+        return self._below(f"{before}{word}{suffix}")
+
+    def there(self, names: Sequence[str]) -> list[Path]:
+        """Return which of the files are there already."""
+        return [path for path in self._all(names) if os.path.lexists(path)]
+
+    def claim(self, names: Sequence[str]) -> None:
+        """Refuse to go on where files are there that may not be replaced."""
+        there = [] if self.request.replace else self.there(names)
+        if there:
+            more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
+            raise InputError(
+                f"{there[0]}{more} would be replaced; allow that, or choose another folder."
+            )
+
+    def _below(self, *parts: str) -> Path:
+        return self.request.folder.joinpath(*parts)
+
+    def _all(self, names: Sequence[str]) -> list[Path]:
+        request, paths = self.request, []
+        values = request.values
+        for kind in request.formats:
+            if kind == "coco":
+                paths.append(self.joint("coco", ".json"))
+            elif kind == "tables":
+                paths += [self.joint(table, ".csv") for table in ("objects", "slices")]
+            elif kind in NUMBERED:
+                paths += [self.of(name, kind, value) for name in names for value in values]
+            else:
+                paths += [self.of(name, kind) for name in names]
+            if kind == "png":  # of stacks
+                paths += [
+                    self.of(name, kind, value, folder=True) for name in names for value in values
+                ]
+        if "classes" in values and set(request.formats) & set(NUMBERED):
+            paths.append(self.joint("classes", ".json"))
+        return paths
+
+
+class _Export:
+    """Write image by image what is written so, and collect the rest."""
+
+    def __init__(
+        self, files: _Files, classes: Sequence[ObjectClass], colour: Colour | None, title: str
+    ) -> None:
+        self._files, self._request, self._classes = files, files.request, classes
+        self._colour = colour
+        self._coco = CocoWriter(title, [one.name for one in classes])
+        self._tables: dict[str, tuple[list[str], list[Row]]] = {}
+        self.report = ExportReport()
+
+    def take(self, image: Labelled, progress: Progress) -> None:
+        """Export one image; what cannot be written in one form is written in the others."""
+        writers: dict[str, Callable[[Labelled], object]] = {
+            "masks": self._write_masks,
+            "coco": self._collect_coco,
+            "rois": lambda image: self._write(image, "rois", write_rois),
+            "geojson": lambda image: self._write(image, "geojson", write_geojson),
+            "stl": self._write_meshes,
+            "tables": self._collect_tables,
+            "logs": self._copy_log,
+        }
+        count, formats = len(self.report.problems), self._request.formats
+        for number, kind in enumerate(formats):
+            watch = partial(_part_of, progress, number, len(formats), FORMATS[kind].title)
+            watch(0.0, "")
+            watched = replace(image, watch=watch)
+            try:
+                if kind in NUMBERED:
+                    self._write_numbers(watched, kind)
+                else:
+                    writers[kind](watched)
+            except (Cancelled, DataError):
+                raise
+            except SpaError as error:
+                self.report.problems.append((image.name, str(error)))
+        self.report.images += len(self.report.problems) == count
+
+    def finish(self) -> ExportReport:
+        """Write what was collected over all images."""
+        request, files = self._request, self._files
+        if "classes" in request.values and set(request.formats) & set(NUMBERED):
+            write_classes(self._note(files.joint("classes", ".json")), self._classes)
+        if "coco" in request.formats:
+            write_text(
+                self._note(files.joint("coco", ".json")), json.dumps(self._coco.content()) + "\n"
+            )
+        for table, (columns, rows) in self._tables.items():
+            write_table(self._note(files.joint(table, ".csv")), rows, columns=tuple(columns))
+        return self.report
+
+    def _note(self, path: Path) -> Path:
+        """Count a file; it lies in the folder, whatever links are in it."""
+        self.report.files += 1
+        self.report.names.append(path.relative_to(self._request.folder).as_posix())
+        return check_no_way_out(self._request.folder, path)
+
+    def _write(
+        self,
+        image: Labelled,
+        kind: str,
+        write: Callable[[Path, Labelled, Sequence[ObjectClass]], None],
+    ) -> None:
+        path = check_no_way_out(self._request.folder, self._files.of(image.name, kind))
+        write(path, image, self._classes)
+        self._note(path)
+
+    def _write_numbers(self, image: Labelled, kind: str) -> None:
+        for value in self._request.values:
+            labels = image.labels if value == "objects" else image.as_classes(self._classes)
+            path = self._files.of(image.name, kind, value)
+            check_no_way_out(self._request.folder, path)
+            if kind == "labels":
+                self._write_tiff(path, labels, image.watch)
+            elif kind == "png":
+                self._write_png(replace(image, labels=labels), value)
+                continue
+            elif kind == "nifti":
+                write_nifti(path, labels, image.source, image.watch)
+            else:
+                self._write_zarr(path, image, labels, value)
+            self._note(path)
+
+    def _write_tiff(self, path: Path, labels: ImageFile, watch: Progress | None) -> None:
+        known = labels.path
+        if (
+            known.suffix == ".tif"
+            and known.is_file()
+            and not isinstance(labels.levels[0], np.ndarray)
+        ):
+            with atomic_path(path) as temporary:
+                shutil.copyfile(known, temporary)
+            return
+        stack = labels.levels[0]
+        whole = np.asarray(stack) if len(stack.shape) == 2 else stack
+        write_labels(path, whole, labels.info, progress=watch)
+
+    def _write_png(self, image: Labelled, value: str) -> None:
+        """Write an image as a picture, and a stack as a folder of them."""
+        name, flat = image.name, len(image.labels.levels[0].shape) == 2
+        place = self._files.of(name, "png", value, folder=not flat)
+        check_no_way_out(self._request.folder, place)
+        if not flat:
+            _empty(check_no_way_out(self._request.folder, place / "plane"), "plane*.png")
+        for index, plane in image.planes():
+            most = int(plane.max(initial=0))
+            if most > _PNG_MOST:
+                raise InputError(
+                    f"PNG holds numbers up to {_PNG_MOST}, and {name} has {most}; choose TIFF."
+                )
+            where = "".join(f"-{number:04}" for number in index)
+            path = place if flat else place / f"plane{where}.png"
+            write_picture(path, plane.astype(np.uint8 if most <= 0xFF else np.uint16))
+            self._note(path)
+
+    def _write_zarr(self, path: Path, image: Labelled, labels: ImageFile, value: str) -> None:
+        if value == "objects":
+            write_label_zarr(path, labels, self._colour, image.notes, image.watch)
+            return
+        values = class_values(self._classes)
+        colours = {values[one.name]: (*one.rgb, 255) for one in self._classes}
+        notes = {number: ObjectNote("", name) for name, number in values.items()}
+        write_label_zarr(path, labels, colours.__getitem__, notes, image.watch)
+
+    def _write_masks(self, image: Labelled) -> None:
+        """Write each object on each of its planes as 0 and 255."""
+        info = ImageInfo("YX", image.labels.info.shape, image.labels.info.pixel_size)
+        folder = self._files.of(image.name, "masks")
+        _empty(check_no_way_out(self._request.folder, folder / "object"), "object*.tif")
+        for index, plane in image.planes():
+            where = "".join(f"-{number:04}" for number in index)
+            for number in (n for n in np.unique(plane).tolist() if n):
+                if image.watch is not None and not index:
+                    image.watch(0.0, "")
+                path = folder / f"object{number:05}{where}.tif"
+                write_labels(path, np.where(plane == number, 255, 0).astype(np.uint8), info)
+                self._note(path)
+
+    def _write_meshes(self, image: Labelled) -> None:
+        folder = self._files.of(image.name, "stl")
+        _empty(check_no_way_out(self._request.folder, folder / "object"), "object*.stl")
+        for path in write_meshes(folder, image):
+            self._note(path)
+
+    def _collect_coco(self, image: Labelled) -> None:
+        for index, plane in image.planes():
+            self._coco.add(image.file_name or image.name, index, plane, image.notes)
+
+    def _collect_tables(self, image: Labelled) -> None:
+        for table, (columns, rows) in image.tables(image.watch).items():
+            known, before = self._tables.get(table, ([], []))
+            named = [{"image": image.name, **row} for row in rows]
+            merged = list(dict.fromkeys([*known, "image", *columns]))
+            first = [c for c in ("image", "class", "name") if c in merged]
+            self._tables[table] = ([*first, *(c for c in merged if c not in first)], before + named)
+
+    def _copy_log(self, image: Labelled) -> None:
+        if image.log is not None and os.path.exists(image.log):
+            path = check_no_way_out(self._request.folder, self._files.of(image.name, "logs"))
+            with atomic_path(path) as temporary:
+                shutil.copyfile(image.log, temporary)
+            self._note(path)
+
+
+def _empty(inside: Path, pattern: str) -> None:
+    """Take away what an earlier export left in a folder of files."""
+    for path in inside.parent.glob(pattern):
+        path.unlink()

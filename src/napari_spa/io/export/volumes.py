@@ -67,10 +67,7 @@ class Labelled:
         return ImageFile(self.labels.path, (semantic,), self.labels.info)
 
     def tables(self, progress: Progress | None = None) -> dict[str, tuple[list[str], list[Row]]]:
-        """Measure the objects: names of columns and rows of the tables ``objects`` and ``slices``.
-
-        A single plane has no table of slices.
-        """
+        """Measure the objects: columns and rows of ``objects``, and of ``slices`` for stacks."""
         from napari_spa.core.measures import measure_objects
 
         info = self.labels.info
@@ -176,16 +173,6 @@ _KINDS = {"T": "time", "C": "channel"}
 _CHUNK, _COARSEST = 512, 256
 
 
-def need_zarr() -> None:
-    """Refuse to go on where zarr is not installed."""
-    try:
-        import zarr  # noqa: F401  only to see whether it is there
-    except ImportError as error:
-        raise InputError(
-            "OME-Zarr needs zarr; install it with: pip install 'napari-spa[formats]'."
-        ) from error
-
-
 def write_label_zarr(
     path: Path,
     labels: ImageFile,
@@ -198,7 +185,6 @@ def write_label_zarr(
     Each level has every second row and column of the finer one, so labels stay labels and
     the first pixel stays where it is; the stack is not thinned out.
     """
-    need_zarr()
     if os.path.lexists(path) and not _is_label_zarr(path):
         raise InputError(f"{path} is there already and is no label image; choose another folder.")
     import zarr
@@ -236,8 +222,10 @@ def write_label_zarr(
         axes = "".join(info.axes[axis] for axis in order)
         group.attrs.update(_facts(axes, info, path.stem, len(shapes)))
         numbers = sorted(used - {0})
-        said = _properties(numbers, notes)
-        group.attrs["image-label"] = {"version": _VERSION} | _colours(numbers, colour) | said
+        said: dict[str, Any] = {"version": _VERSION}
+        if colour is not None and numbers:
+            said["colors"] = [{"label-value": n, "rgba": list(colour(n))} for n in numbers]
+        group.attrs["image-label"] = said | _properties(numbers, notes)
 
 
 def _is_label_zarr(path: Path) -> bool:
@@ -281,12 +269,6 @@ def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]
         "type": "nearest",
     }
     return {"multiscales": [multiscale]}
-
-
-def _colours(numbers: Sequence[int], colour: Colour | None) -> dict[str, Any]:
-    if colour is None or not numbers:
-        return {}
-    return {"colors": [{"label-value": n, "rgba": list(colour(n))} for n in numbers]}
 
 
 def _properties(numbers: Sequence[int], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:
@@ -356,10 +338,7 @@ def _sized(labels: ImageFile) -> DoubleArray:
 
 
 def _geometry(source: Path | None) -> tuple[DoubleArray | None, Any]:
-    """Return where a file says its voxels lie, in millimetres to the right, front and top.
-
-    The second is a NIfTI header to go on with, where there is one.
-    """
+    """Return where a file says its voxels lie, in mm to right, front and top; its NIfTI header."""
     name = "" if source is None else source.name.lower()
     if name.endswith(_NIFTI):
         import nibabel

@@ -81,7 +81,9 @@ def read_itk(path: Path) -> RawImage:
     if array.ndim > len(axes):
         axes += "S" if array.shape[-1] in (3, 4) else "C"
     zooms = [float(step) for step in image.GetSpacing()[:3]]
-    unit = re.sub(r"[^a-zµ]", "", _meta(image, "NRRD_space units").split(" ")[0].lower()) or "mm"
+    key = "NRRD_space units"
+    said = str(image.GetMetaData(key)) if image.HasMetaDataKey(key) else ""
+    unit = re.sub(r"[^a-zµ]", "", said.split(" ")[0].lower()) or "mm"
     pixel, distance = _sizes(zooms, unit, said=any(zoom != 1 for zoom in zooms))
     return RawImage((array,), axes, pixel, distance)
 
@@ -123,10 +125,6 @@ def data_files(path: Path) -> tuple[Path, ...]:
         if out or not (path.parent / name).is_file():
             raise ValueError(f"its pixels lie in {name}, which is no file beside it")
     return tuple(path.parent / name for name in names)
-
-
-def _meta(image: Any, key: str) -> str:  # noqa: ANN401  SimpleITK's Image
-    return str(image.GetMetaData(key)) if image.HasMetaDataKey(key) else ""
 
 
 def _itk_reason(error: RuntimeError) -> str:

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError, ModelError
 from napari_spa.io.files import explained, take_lock
-from napari_spa.io.models.identity import file_digest
 from napari_spa.io.models.registry import (
     KNOWN,
     KnownModel,
+    file_digest,
     known_file,
     models_folder,
     offline_folder,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,22 +26,6 @@ if TYPE_CHECKING:
     from napari_spa.model.spa import Spa, SpaConfig
 
 
-_PICKLE_FAULTS = (
-    pickle.UnpicklingError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 _UNSAFE = re.compile(
     "not an allowed global|is blocked|TorchScript|unrecognized function|Can only (create|build)|"
     "must be imported to load"
@@ -108,7 +90,7 @@ def _read_torch(path: Path) -> WeightsFile:
         with warnings.catch_warnings(), _array_stand_ins():
             warnings.simplefilter("ignore")  # about old formats; what matters is raised
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except _PICKLE_FAULTS as error:
+    except Exception as error:  # a damaged pickle raises whatever it likes
         raise CheckpointError(_torch_fault(path, str(error))) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no tensors by name; save a state dict instead.")
@@ -228,7 +210,7 @@ def save_model(spa: Spa, path: Path, card: Mapping[str, object]) -> None:
 
 def export_checkpoint(checkpoint: Path, path: Path, card: Mapping[str, object]) -> None:
     """Make a model of a training checkpoint, with its averaged weights."""
-    from napari_spa.model.assemble import assemble
+    from napari_spa.model.weights import assemble
 
     stored = read_weights_file(Path(checkpoint))
     if not is_training(stored):
@@ -351,7 +333,7 @@ class Weights:
 
 def recognise(stored: WeightsFile) -> Weights:
     """Tell what network a weights file holds."""
-    from napari_spa.model.sam_weights import is_paper, recognise_paper, recognise_sam, sam_prefix
+    from napari_spa.model.weights import is_paper, recognise_paper, recognise_sam, sam_prefix
 
     if KEY in stored.metadata:
         config, state, card = read_native(stored)
@@ -369,7 +351,7 @@ def recognise(stored: WeightsFile) -> Weights:
 
 
 def _saved_mixture(stored: WeightsFile, dimension: int) -> MixtureParameters | None:
-    from napari_spa.model.sam_weights import paper_mixture
+    from napari_spa.model.weights import paper_mixture
 
     names = ("EM_weights", "EM_means", "EM_variances")
     if not any(name in stored.content for name in names):

@@ -5,6 +5,7 @@ Importing this module imports no PyTorch; calling does.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -14,19 +15,17 @@ from napari_spa.io.models.formats import (
     Layout,
     Weights,
     WeightsFile,
-    export_checkpoint,
     read_calibration,
     read_weights_file,
     recognise,
-    save_model,
 )
-from napari_spa.io.models.identity import ModelIdentity, resolve_device, weights_sha256
 from napari_spa.io.models.registry import (
     ModelEntry,
+    ModelIdentity,
     check_published,
     copy_into_models,
     find_model,
-    list_models,
+    weights_sha256,
 )
 
 if TYPE_CHECKING:
@@ -38,21 +37,9 @@ if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters
     from napari_spa.model.spa import Spa, SpaConfig
 
-__all__ = [
-    "LoadedModel",
-    "ModelEntry",
-    "ModelIdentity",
-    "describe",
-    "export_checkpoint",
-    "import_model",
-    "list_models",
-    "load_model",
-    "resolve_device",
-    "save_model",
-]
-
 Head = Literal["latent", "logit", "both"]
 _SAM_OUTPUTS = 3
+_NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +166,7 @@ def describe(model: LoadedModel) -> dict[str, object]:
 def _build(
     entry: ModelEntry, path: Path, stored: WeightsFile, head: str | None, image_size: int | None
 ) -> tuple[Weights, Spa]:
-    from napari_spa.model.assemble import assemble, at_image_size
+    from napari_spa.model.weights import assemble, at_image_size
 
     try:
         weights = recognise(stored)
@@ -217,6 +204,50 @@ def _checked_head(config: SpaConfig, head: str | None) -> Head:
             f"SAM's {_SAM_OUTPUTS + 1}."
         )
     return cast("Head", chosen)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn a device's name into a device of this machine."""
+    import torch
+
+    found = _NAMES.fullmatch(str(device).strip().lower())
+    if found is None:
+        raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda, cuda:N or mps.")
+    name = found[0]
+    if name == "auto":
+        name = _best()
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(
+                f"PyTorch finds no CUDA device here, so {name!r} cannot be used; "
+                "use device 'cpu' or 'auto', or install a CUDA build of PyTorch."
+            )
+        if int(found[1] or 0) >= count:
+            raise DeviceError(
+                f"there is no {name!r} here; the last CUDA device is 'cuda:{count - 1}'."
+            )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("this machine has no 'mps' device; use device 'cpu' or 'auto'.")
+    return torch.device(name)
+
+
+def device_in_turn(device: str, process: int) -> torch.device:
+    """Give each of several processes a device, where a name leaves open which."""
+    import torch
+
+    found = resolve_device(device)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", process % torch.cuda.device_count())
+    return found
+
+
+def _best() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _to_device(spa: Spa, device: torch.device) -> Spa:

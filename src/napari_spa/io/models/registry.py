@@ -1,20 +1,63 @@
-"""Which models there are and where their files lie."""
+"""Which models there are, where their files lie, and what identifies their weights."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import platformdirs
 
 from napari_spa.errors import CheckpointError, DataError, InputError, ModelError
-from napari_spa.io.files import atomic_path
-from napari_spa.io.models.identity import weights_sha256
+from napari_spa.io.files import atomic_path, explained
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What tells one model from another."""
+
+    name: str  # the name it was loaded by
+    sha256: str  # hexadecimal digest of the weights file
+    head: str  # ``"latent"``, ``"logit"`` or ``"both"``
+    sampler: str  # ``"mixture"`` or ``"weighted-sum"``
+    latent_dim: int  # number of latent channels; 0 without a latent head
+
+    def interchangeable(self, other: ModelIdentity) -> bool:
+        """Tell whether what was learnt with one holds for the other."""
+        mine = (self.sha256, self.head, self.sampler, self.latent_dim)
+        return mine == (other.sha256, other.head, other.sampler, other.latent_dim)
+
+
+def weights_sha256(path: Path) -> str:
+    """Digest a weights file, once per process unless it changes."""
+    return file_digest(path, "sha256")
+
+
+def file_digest(path: Path, kind: str) -> str:
+    """Digest a file by ``sha256``, ``md5`` or ``xxh128``, once per process unless it changes."""
+    with explained("read", path, CheckpointError):
+        status = path.stat()
+        return _digest(path, kind, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, kind: str, version: tuple[int, int, int]) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, partial(_hasher, kind)).hexdigest()
+
+
+def _hasher(kind: str) -> Any:  # noqa: ANN401  the two libraries share no type
+    if kind == "xxh128":
+        import xxhash
+
+        return xxhash.xxh128()
+    return hashlib.new(kind, usedforsecurity=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,7 @@ class Known:
 class BatchFinding:
     """What a batch says of an image."""
 
-    done: bool  # whether it has results
-    doubtful: bool = False  # whether a user should look at them
+    status: Status | None = None  # where it has results: done, or to be reviewed
     problem: str = ""  # why it has none
     uncertainty: float | None = None  # the largest of its objects
     objects: int | None = None  # how many it found
@@ -110,9 +109,9 @@ class BatchFinding:
         shares = [share_of(record.get("uncertainty"))]
         shares += [share_of(o.get("uncertainty")) for o in objects if not o.get("problem")]
         numbers = {count_of(o.get("number")) for o in objects if not o.get("problem")}
+        found: Status = "review" if record.get("doubtful") is True else "done"
         return cls(
-            done,
-            doubtful=record.get("doubtful") is True,
+            found if done else None,
             problem="" if done else str(record.get("problem") or "the batch failed on it."),
             uncertainty=max((share for share in shares if share is not None), default=None),
             objects=len(numbers) if done and isinstance(listed, list) else None,
@@ -121,16 +120,13 @@ class BatchFinding:
 
 def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -> ProjectItem:
     """Join what a user decided with what a batch found; the user wins."""
-    status, problem = known.status, ""
+    found = found or BatchFinding()
+    status = known.status or found.status
     uncertainty, objects = known.uncertainty, known.objects
-    if found is not None:
-        if objects is None:  # no user counted them
-            uncertainty = found.uncertainty if uncertainty is None else uncertainty
-            objects = found.objects
-        if status is None and found.done:
-            status = "review" if found.doubtful else "done"
-        if status is None and found.problem:
-            problem = f"In the last batch: {found.problem}"
+    if objects is None:  # no user counted them
+        uncertainty = found.uncertainty if uncertainty is None else uncertainty
+        objects = found.objects
+    problem = f"In the last batch: {found.problem}" if found.problem and not status else ""
     return ProjectItem(
         name, path, status or "to do", known.flagged, known.note, uncertainty, objects, problem
     )
@@ -217,10 +213,7 @@ _BATCH_KIND = "napari-spa batch"
 
 
 class Project:
-    """A folder of images, and where the work on them goes.
-
-    Made by :meth:`create` and :meth:`open`.  Methods may be called from any thread.
-    """
+    """A folder of images, and where the work on them goes; any thread may call it."""
 
     def __init__(self, source: Path, out: Path, *, recursive: bool = False) -> None:
         self.source, self.out, self.recursive = source, out, recursive
@@ -393,7 +386,7 @@ class Project:
         self._findings = {
             name: found
             for name, found in _findings(manifest_path(self.out)).items()
-            if not found.done or self._has_files(name)  # what is on disk is the state
+            if not found.status or self._has_files(name)  # what is on disk is the state
         }
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()

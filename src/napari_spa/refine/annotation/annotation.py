@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
 
-__all__ = ["CHANGES_KEPT", "Annotation", "ArraySurface", "Overlap", "Part", "Surface"]
-
 Overlap = Literal["protect", "replace"]
 """Whether earlier objects keep their pixels, or the new object takes them."""
 
@@ -314,10 +312,7 @@ class Annotation:
         self._edit = _Edit(plane, labels, self._objects)
 
     def end_edit(self, number: int, labels: NDArray[np.integer]) -> Change | None:
-        """Make one act of what was painted, and counted, since :meth:`begin_edit`; or None.
-
-        ``number`` is the object that was edited, ``labels``, (H, W), are those of the plane now.
-        """
+        """Make one act of what was painted, and counted, since :meth:`begin_edit`; or None."""
         edit, self._edit = self._edit, None
         if edit is None:
             return None

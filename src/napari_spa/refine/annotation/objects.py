@@ -85,10 +85,7 @@ class AnnotatedObject:
 def with_part(
     objects: Mapping[int, AnnotatedObject], number: int, part: Part, *, class_name: str = ""
 ) -> dict[int, AnnotatedObject]:
-    """Return the objects after one got a part, in the place of what it had on its plane.
-
-    One that is new is of the class.
-    """
+    """Return the objects after one, new or not, got a part in place of what was there."""
     held = objects.get(number) or AnnotatedObject(number, (), class_name=class_name)
     return {**objects, number: _with(held, (*_elsewhere(held, part.plane), part))}
 
@@ -114,9 +111,7 @@ def without_pixels(
 
 
 def joined(
-    held: AnnotatedObject,
-    others: Sequence[AnnotatedObject],
-    masks: Mapping[Plane, LocalMask],
+    held: AnnotatedObject, others: Sequence[AnnotatedObject], masks: Mapping[Plane, LocalMask]
 ) -> AnnotatedObject:
     """Return an object after it took others' pixels; ``masks`` are what it has on each plane.
 

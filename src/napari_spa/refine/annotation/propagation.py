@@ -11,7 +11,7 @@ import scipy
 from napari_spa.core.types import FloatArray, LocalMask, MixtureParameters, Proposal, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.session.prompt_validation import check_prompts
+from napari_spa.refine.session.prompt_validation import check_prompts, deep_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -148,9 +148,6 @@ def _around(region: Region, by: int, shape: tuple[int, int]) -> Region:
 
 Reason = Literal["edge", "empty", "uncertain", "moved", "limit", "yours"]
 
-_POINTS = 4
-_DEEP = 0.5
-"""Interior points lie at least so deep, as a share of the deepest one's depth."""
 _CONSTANT = 3.698
 _WEIGHTS = {"value": -1.836, "fade": -1.765, "outside": -1.852, "regrown": -3.488, "depth": -3.595}
 """What tells that a mask is not the object's any more, see :func:`expected_dice`."""
@@ -436,17 +433,3 @@ def expected_dice(signs: Mapping[str, float]) -> float:
             _CONSTANT + sum(_WEIGHTS[name] * value for name, value in signs.items())
         )
     )
-
-
-def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:
-    """Return so many (row, column) at most, deep inside a mask and far apart, the deepest first."""
-    depth = scipy.ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
-    deep = np.argwhere(depth >= _DEEP * depth.max())
-    chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
-    while len(chosen) < count:
-        away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
-        if away.max() < 1:
-            break
-        chosen.append(deep[int(away.argmax())])
-    corner = np.array([mask.region.row, mask.region.column])
-    return [(float(r), float(c)) for r, c in np.array(chosen) + corner]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_spa.core.mixture import SizePrior
-    from napari_spa.core.types import Box, Click, DoubleArray, Prompts, Region
+    from napari_spa.core.types import Click, DoubleArray, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.config import FramingConfig
 
@@ -79,7 +79,8 @@ def frame_prompts(
     ``see`` encodes windows, and may remember them; ``expected`` is how large the object is
     expected to be, from those accepted before; ``step`` may raise to stop.
     """
-    region = _given_region(prompts)
+    rough = None if prompts.mask is None else prompts.mask.region
+    region = rough if prompts.box is None else prompts.box
     if region is not None:
         view = view_around(sampler, region, context=config.context, smallest=config.smallest)
         return Framed(widen(view, prompts, sampler.shape))
@@ -89,7 +90,9 @@ def frame_prompts(
     views = list(dict.fromkeys(_snapped(first, side, sampler.shape, config) for side in sides))
     predictions = predictions_in(spa, see, views, prompts)
     step(0.4)
-    seen = rank_predictions(_chunks(predictions, len(predictions) // len(views)), config, expected)
+    each = len(predictions) // len(views)
+    levels = [predictions[start : start + each] for start in range(0, len(predictions), each)]
+    seen = rank_predictions(levels, config, expected)
     looks = _look_again(spa, see, sampler, seen, prompts, config)
     step(0.8)
     alone, clicked, scores = looks.alone, looks.clicked, np.array(looks.scores)
@@ -120,10 +123,7 @@ def _look_again(
     prompts: Prompts,
     config: FramingConfig,
 ) -> _Looks:
-    """Look at each object once more: alone, centred, asked for by its own middle.
-
-    What could hardly count for more than the best so far is spared.
-    """
+    """Look at each object alone, centred, asked for by its own middle; spare hopeless ones."""
     looks = _Looks([], [], [], [])
     for start in range(0, len(seen), _TOGETHER):
         best = max(looks.scores, default=-1.0)
@@ -152,10 +152,6 @@ def _worth_a_look(
         return sides
     small = math.exp(expected.log_area - expected.deviation)
     return [side for side in sides if FILLS * side**2 >= small] or sides[-1:]
-
-
-def _chunks(predictions: Sequence[WindowPrediction], size: int) -> list[Sequence[WindowPrediction]]:
-    return [predictions[start : start + size] for start in range(0, len(predictions), size)]
 
 
 def _snapped(
@@ -340,10 +336,3 @@ def window_sides(largest: float, config: FramingConfig) -> list[float]:
     if largest > sides[-1]:
         sides.append(largest)
     return sides
-
-
-def _given_region(prompts: Prompts) -> Box | Region | None:
-    """Return the rectangle that a box or a rough mask covers; the box goes first."""
-    if prompts.box is not None or prompts.mask is None:
-        return prompts.box
-    return prompts.mask.region

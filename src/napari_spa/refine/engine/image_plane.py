@@ -168,7 +168,8 @@ class ImagePlane:
     def _own_range(self) -> IntensityRange:
         if len(self.levels[0]) > 1:  # channels of one stack each have a range of their own
             chosen = range(len(self.levels[0])) if self.channels is None else self.channels
-            ranges = [self._alone(channel).intensity() for channel in chosen]
+            alone = (ImagePlane(tuple((of[c],) for of in self.levels)) for c in chosen)
+            ranges = [channel.intensity() for channel in alone]
             return IntensityRange(
                 tuple(float(np.asarray(r.low)) for r in ranges),
                 tuple(float(np.asarray(r.high)) for r in ranges),
@@ -188,16 +189,10 @@ class ImagePlane:
         digest.update(pixels.data)
         return digest.hexdigest()
 
-    def _alone(self, channel: int) -> ImagePlane:
-        return ImagePlane(tuple((readers[channel],) for readers in self.levels))
-
-    def _everything(self) -> NDArray[np.generic]:
-        return self.read(slice(None), slice(None))
-
     def _overview(self) -> NDArray[np.generic]:
         """Return all pixels, or as many as may be read: a coarse level, or some blocks."""
         if self.small:
-            return self._everything()
+            return self.read(slice(None), slice(None))
         for level in reversed(range(1, len(self.levels))):
             shape = self.levels[level][0].shape
             if max(shape) >= _OVERVIEW and shape[0] * shape[1] <= _WHOLE:

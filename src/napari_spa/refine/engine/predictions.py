@@ -19,14 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_spa.core.mixture import SizePrior
-    from napari_spa.core.types import (
-        BoolArray,
-        Click,
-        DoubleArray,
-        FloatArray,
-        LocalMask,
-        Prompts,
-    )
+    from napari_spa.core.types import BoolArray, Click, DoubleArray, FloatArray, LocalMask, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.config import FramingConfig
 
@@ -130,10 +123,7 @@ class WindowPrediction:
 
 @torch.inference_mode()
 def ask(
-    spa: Spa,
-    windows: Windows,
-    clicks: Sequence[Sequence[Click]],
-    tokens: Sequence[int] = (0,),
+    spa: Spa, windows: Windows, clicks: Sequence[Sequence[Click]], tokens: Sequence[int] = (0,)
 ) -> list[WindowPrediction]:
     """Ask encoded windows what lies at clicks: one prediction for each token, window by window.
 
@@ -250,11 +240,7 @@ def rank_predictions(
     config: FramingConfig,
     expected: SizePrior | None = None,
 ) -> list[RankedPrediction]:
-    """Choose the objects of a pyramid that deserve a second look, the best first, at least one.
-
-    ``levels`` are what each window shows, from the smallest to the largest; ``expected`` is how
-    large the object is expected to be.
-    """
+    """Choose what deserves a second look, at least one, the best first; ``levels`` grow."""
     largest = max(level[0].view.height for level in levels)
     pairs = [_overlaps(level, wider) for level, wider in pairwise(levels)]
     found = []

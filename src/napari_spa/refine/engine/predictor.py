@@ -28,15 +28,16 @@ from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows, embed_prompts
 from napari_spa.refine.engine.framing import frame_prompts, look_around, outline_in, turn_to
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
-from napari_spa.refine.engine.proposal import appraised, build_proposal, signs_of
-from napari_spa.refine.engine.round import Asked, Feedback, Round, feedback_of
-from napari_spa.refine.engine.samples import (
-    SIZE_REACH,
-    Lead,
-    Reach,
-    Samples,
-    prompt_likelihood,
+from napari_spa.refine.engine.round import (
+    Asked,
+    Feedback,
+    Round,
+    appraised,
+    build_proposal,
+    feedback_of,
+    signs_of,
 )
+from napari_spa.refine.engine.samples import SIZE_REACH, Lead, Reach, Samples, prompt_likelihood
 from napari_spa.refine.engine.view import FieldOfView, ImageSampler, fits, view_around, widen
 
 if TYPE_CHECKING:
@@ -126,10 +127,7 @@ class SpaPredictor:
 
     @computing
     def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
-        """Return the field of view of another object, and the prompts that mean it there.
-
-        With the object's middle, where the clicks alone would mean something else.
-        """
+        """Return the field of view of another object, and the prompts that mean it there."""
         if self.spa.config.rules.frame != "window":
             return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
         view, anchor = turn_to(
@@ -196,11 +194,7 @@ class SpaPredictor:
         return FieldOfView(0, 0, max(height, width), max(height, width))
 
     def view_of(self, mask: LocalMask, *, context: float, smallest: float) -> FieldOfView:
-        """Return the field of view of an object that is known: a mask's with its surroundings.
-
-        It is ``context`` times as wide as the mask, which is not empty, and at least ``smallest``
-        image pixels; of models that see whole images it is all of the image.
-        """
+        """Return the field of view of a mask; see :meth:`RefinementSession.view_of`."""
         whole = self.whole_view(self.sampler, Prompts(mask=mask))
         if whole is not None:
             return whole
@@ -234,11 +228,7 @@ class SpaPredictor:
     def outline_at(
         self, click: Click, expected: SizePrior | None = None
     ) -> tuple[NDArray[np.float64], ...]:
-        """Return roughly what a click would start, from what is encoded, in one decoder pass.
-
-        The outlines are (N, 2) float64 rows and columns in image pixels; none where nothing is
-        encoded or found.
-        """
+        """Return roughly what a click would start; see :meth:`RefinementSession.outline_at`."""
         windows = None
         if self.spa.config.rules.frame == "window":
             windows = self._embedder.around(click.row, click.column)
@@ -255,12 +245,9 @@ class SpaPredictor:
     def look_ahead(
         self, click: Click, expected: SizePrior | None = None, progress: Progress = silent
     ) -> None:
-        """Encode the windows that a click would have looked at; ``progress`` may cancel.
-
-        Nothing for a model that sees whole images: it waits too long for one.
-        """
+        """Encode the windows that a click would have looked at; ``progress`` may cancel."""
         if self.spa.config.rules.frame != "window":
-            return
+            return  # a click would have to wait too long for a whole image
 
         def see(views: Sequence[FieldOfView]) -> Windows:
             for view in views:  # one by one: a click that comes meanwhile does not wait for all
@@ -273,10 +260,7 @@ class SpaPredictor:
 
     @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
-        """Put the embedding of another image's view into the cache, where there is one.
-
-        The view is where the object is expected; models that see whole images see all of it.
-        """
+        """Put the embedding of another image's view into the cache, where there is one."""
         windows = self.spa.config.rules.frame == "window"
         if self.cache is None or (windows and view is None):
             return
@@ -307,13 +291,7 @@ class SpaPredictor:
         likely = said.log_likelihood(probabilities, asked.view)
         shares = softmax(likely)
         samples = Samples(
-            asked.view,
-            decoded.logits,
-            probabilities,
-            shares,
-            decoded.quality,
-            decoded.spread,
-            lead,
+            asked.view, decoded.logits, probabilities, shares, decoded.quality, decoded.spread, lead
         )
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
@@ -366,12 +344,7 @@ class SpaPredictor:
         if choices and asked.said.clicks and self.spa.config.rules.frame == "window":
             own = replace(asked.prompts, clicks=asked.said.clicks)
             found = look_around(
-                self.spa,
-                self.sampler,
-                choices[-1].picked,
-                own,
-                self.config.framing,
-                see=self._see,
+                self.spa, self.sampler, choices[-1].picked, own, self.config.framing, see=self._see
             )
         lead = self._answer(asked, image, prompt) if picked is None else self._led(asked, picked)
         self._latest = asked, decoded, found, lead
@@ -503,8 +476,5 @@ def _first_place(prompts: Prompts) -> tuple[float, float]:
         return (top + bottom) / 2, (left + right) / 2
     if prompts.mask is not None:
         region = prompts.mask.region
-        return (
-            region.row + (region.height - 1) / 2,
-            region.column + (region.width - 1) / 2,
-        )
+        return (region.row + (region.height - 1) / 2, region.column + (region.width - 1) / 2)
     raise SessionError("nothing to look at; give a point, a box or a mask.")

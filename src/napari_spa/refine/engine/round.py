@@ -1,21 +1,38 @@
-"""One round: all that decides it, what it shows, and what each pick would mean."""
+"""One round: what decides it, what it shows in full size, how good that is, what a pick means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
 from scipy.special import logit
+from torch.nn import functional
 
 from napari_spa.core.candidates import representative_point
+from napari_spa.core.obedience import (
+    Evidence,
+    box_pixels,
+    enforce,
+    fill_box,
+    spread,
+    values_at,
+    without_specks,
+)
+from napari_spa.core.quality import Calibration, Signs, read_signs
 from napari_spa.core.types import (
+    BoolArray,
+    Box,
+    Candidate,
     Click,
     FloatArray,
     LocalMask,
     MixtureParameters,
     Prompts,
     Proposal,
+    Region,
 )
 from napari_spa.refine.engine.alternatives import (
     NO_INPUT,
@@ -23,14 +40,17 @@ from napari_spa.refine.engine.alternatives import (
     Choice,
     Hypothesis,
     UserInput,
+    dice_across,
 )
+from napari_spa.refine.engine.samples import SampleGrid, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from napari_spa.model.heads import Draws
+    from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.samples import Reach, Samples
     from napari_spa.refine.engine.view import FieldOfView
 
@@ -109,11 +129,7 @@ def feedback_of(
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[Feedback, ...]:
-    """Say what a pick of each alternative would carry to the next round, in the order shown.
-
-    ``draws`` are the latents that the samples were decoded from, ``size_channel`` the one of their
-    channels that holds the size, where one does; ``rng`` draws the representative points.
-    """
+    """Say what a pick of each alternative would carry to the next round, in the order shown."""
     shown = tuple(alternatives.options[k] for k in order)
     found = []
     for index, (k, option) in enumerate(zip(order, shown, strict=True)):
@@ -137,3 +153,243 @@ def _click(samples: Samples, place: tuple[int, int, int], shape: tuple[int, int]
     return Click(
         float(np.clip(row, 0, shape[0] - 1)), float(np.clip(column, 0, shape[1] - 1)), place[2]
     )
+
+
+# Deviation of a Gaussian over a single sample's map, in cells of its grid: upscaling leaves a
+# checkered pattern there, which the mean of many does not show.
+_SMOOTH = 0.7
+_REACH = 0.06  # deviation of a label's flow into its surroundings, as a share of the view
+
+
+def build_proposal(
+    samples: Samples,
+    alternatives: Alternatives,
+    asked: Asked,
+    *,
+    config: SpaConfig,
+    shape: tuple[int, int],
+    guide: Callable[[FieldOfView, int], FloatArray],
+) -> tuple[Proposal, list[int]]:
+    """Bring the mean and the alternatives to full resolution and compare them.
+
+    Returned are the proposal, and which alternative each of its candidates is.
+
+    Parameters
+    ----------
+    samples, alternatives
+        The round's, and what was chosen to be offered.
+    asked : Asked
+        The round; all that is shown agrees with what was said.
+    config : SpaConfig
+        Says what is averaged, and its threshold.
+    shape : (int, int)
+        Rows and columns of the image.
+    guide : callable
+        Gives the image over a view on a grid of a size, (S, S, C) float32.
+    """
+    view, options, evidence = samples.view, alternatives.options, asked.said.evidence
+    mean, threshold = samples.mean(config)
+    here = [option.probability for option in options if option.hypothesis is None]
+    thresholds = [threshold] + [0.5] * len(here)
+    maps = np.stack([mean, *here])
+    if config.convention != "paper":
+        maps[1:] = gaussian_filter(maps[1:], (0, _SMOOTH, _SMOOTH), mode="nearest")
+        maps = _tidied(maps, thresholds, view, evidence)
+    full = obedient(maps, thresholds, view, shape, evidence, guide)
+    region = view.region(shape)
+    if asked.given is not None:
+        full, region = _recommending(asked.given, full, region, threshold)
+    recommended = full[0] > threshold
+    near = iter(full[1:] > 0.5)
+    offered = []
+    for option, weight in zip(options, alternatives.weights, strict=True):
+        if option.hypothesis is None:
+            offered.append(Candidate(next(near), recommended, region, shape, weight))
+            continue
+        level = _tidied(option.probability[None], [0.5], option.view, evidence)
+        seen = obedient(level, [0.5], option.view, shape, evidence, guide)
+        mask = LocalMask.crop(seen[0] > 0.5, option.view.region(shape))
+        offered.append(_elsewhere(mask, LocalMask.crop(recommended, region), shape, weight))
+    order = _distinct_by_area(offered)
+    proposal = Proposal(
+        local_probability=full[0].copy(),  # alone: a view would keep every map alive
+        region=region,
+        shape=shape,
+        threshold=threshold,
+        uncertainty=1.0,  # until it is appraised
+        round=asked.number,
+        candidates=tuple(offered[k] for k in order),
+    )
+    return proposal, order
+
+
+def _tidied(
+    maps: FloatArray, thresholds: list[float], view: FieldOfView, evidence: Evidence
+) -> FloatArray:
+    """Take crumbs and pinholes out of maps (K, h, w) over a view that nothing speaks for."""
+    places = SampleGrid(view, maps.shape[-1]).places(evidence.places)
+    pairs = zip(maps, thresholds, strict=True)
+    return np.stack([without_specks(m, level, places, evidence.labels) for m, level in pairs])
+
+
+def _recommending(
+    given: LocalMask, maps: FloatArray, region: Region, threshold: float
+) -> tuple[FloatArray, Region]:
+    """Let the first of some maps of a region say a mask exactly, in all that either fills."""
+    whole = region.with_all_of(given.region)
+    top, left = region.row - whole.row, region.column - whole.column
+    bottom, right = whole.height - top - region.height, whole.width - left - region.width
+    maps = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    above, below = (np.nextafter(np.float32(threshold), np.float32(end)) for end in (1, 0))
+    maps[0] = np.where(given.within(whole), np.maximum(maps[0], above), np.minimum(maps[0], below))
+    return maps, whole
+
+
+def _elsewhere(
+    mask: LocalMask, recommended: LocalMask, shape: tuple[int, int], weight: float
+) -> Candidate:
+    """Compare an object of another view with the recommendation, in all that either fills."""
+    region = mask.region.with_all_of(recommended.region)
+    region = region if region.height else Region(0, 0, 1, 1)
+    return Candidate(mask.within(region), recommended.within(region), region, shape, weight)
+
+
+def obedient(
+    maps: FloatArray,
+    thresholds: list[float],
+    view: FieldOfView,
+    shape: tuple[int, int],
+    evidence: Evidence,
+    guide: Callable[[FieldOfView, int], FloatArray],
+) -> FloatArray:
+    """Bring maps to full resolution so that they agree with all that was said.
+
+    From ``(K, 4h, 4w)`` in [0, 1] over the view to ``(K, region.height, region.width)``; what is
+    above a map's threshold is object.  ``guide`` gives the image over a view on a grid of a size,
+    (S, S, C).  See :func:`napari_spa.core.obedience.enforce`.
+    """
+    if evidence.empty:
+        return resize_to_region(maps, view, shape)
+    size = maps.shape[-1]
+    grid = SampleGrid(view, size)
+    if evidence.box is not None:
+        maps = fill_box(maps, thresholds, grid.box(evidence.box))
+    region = view.region(shape)
+    here = evidence.shifted(region.row, region.column).inside((region.height, region.width))
+    places = grid.places(here.places + np.array([region.row, region.column]))
+    if ((values_at(maps, places) > np.array(thresholds)[:, None]) != here.labels).any():
+        reach = _REACH * size
+        maps = spread(maps, thresholds, places, here.labels, guide(view, size), reach=reach)
+    full = resize_to_region(maps, view, shape)
+    radius = max(1.0, 0.75 * view.height / size)
+    return enforce(full, thresholds, here, radius=radius)
+
+
+def _distinct_by_area(candidates: list[Candidate]) -> list[int]:
+    """Order candidates by signed area difference; leave out equal masks."""
+    order: list[int] = []
+    kept: list[LocalMask] = []
+    areas = [int(c.local_mask.sum()) for c in candidates]
+    for k in sorted(range(len(candidates)), key=lambda k: areas[k]):
+        mask = LocalMask.crop(candidates[k].local_mask, candidates[k].region)
+        if not any(
+            mask.region == other.region and np.array_equal(mask.pixels, other.pixels)
+            for other in kept
+        ):
+            order.append(k)
+            kept.append(mask)
+    return order
+
+
+def resize_to_region(maps: FloatArray, view: FieldOfView, shape: tuple[int, int]) -> FloatArray:
+    """Resize probability maps ``(K, h, w)`` of a view to the image pixels under it (bilinear).
+
+    They become ``(K, region.height, region.width)``.
+    """
+    region = view.region(shape)
+    rows = (torch.arange(region.height) + region.row + 0.5 - view.row) / view.height * 2 - 1
+    columns = (torch.arange(region.width) + region.column + 0.5 - view.column) / view.width * 2 - 1
+    y, x = torch.meshgrid(rows.float(), columns.float(), indexing="ij")
+    grid = torch.stack([x, y], dim=-1)[None]
+    out = functional.grid_sample(
+        torch.from_numpy(maps)[None], grid, padding_mode="border", align_corners=False
+    )
+    result: FloatArray = out[0].numpy()
+    return result
+
+
+_TINY = 4.0  # binary logarithm of an extent in pixels below which outlines are coarse
+
+
+def signs_of(
+    samples: Samples,
+    others: Sequence[tuple[Hypothesis, float]],
+    evidence: Evidence,
+    config: SpaConfig,
+    shape: tuple[int, int],
+) -> dict[str, float]:
+    """Read what a round shows about its own quality.
+
+    ``others`` are objects of other views, with how likely each is meant rather than the view's
+    own.  Returned are all of :data:`napari_spa.core.quality.DIRECTIONS` but the numbers of acts.
+    """
+    view = samples.view
+    mean, threshold = samples.mean(config)
+    mask = mean > threshold
+    inner = np.array(
+        [
+            view.row > 0,
+            view.row + view.height < shape[0],
+            view.column > 0,
+            view.column + view.width < shape[1],
+        ]
+    )
+    signs = read_signs(samples.probabilities, samples.shares, mean, threshold, inner)
+    iou = float(np.clip(samples.shares @ samples.quality, 0.0, 1.0))
+    leading = 1.0 - sum(share for _, share in others)
+    agreeing = leading
+    for other, share in others:
+        found = dice_across(other.mask[None], other.view, mask[None], view)
+        agreeing += share * float(found[0, 0])
+    extent = np.sqrt(mask.mean() * view.height * view.width)
+    grid = SampleGrid(view, mean.shape[-1])
+    signs |= {
+        "network": 2 * iou / (1 + iou),
+        "leading": leading,
+        "rivals": agreeing,
+        "kept": _kept(mean, threshold, grid, evidence),
+        "tiny": max(0.0, _TINY - float(np.log2(max(extent, 1.0)))),
+        "box": float(evidence.box is not None),
+    }
+    return signs
+
+
+def appraised(proposal: Proposal, signs: Signs, calibration: Calibration | None) -> Proposal:
+    """Return a proposal with its quality: calibrated, or how far the samples agree."""
+    expected = signs["agreement"] if calibration is None else calibration.expect(signs)
+    return replace(
+        proposal,
+        uncertainty=float(np.clip(1.0 - expected, 0.0, 1.0)),
+        calibrated=calibration is not None,
+        signs=signs,
+    )
+
+
+def _kept(mean: np.ndarray, threshold: float, grid: SampleGrid, evidence: Evidence) -> float:
+    """Return how much of what was said the mean agrees with before it is corrected."""
+    kept = 1.0
+    if len(evidence.places):
+        there = values_at(mean[None], grid.places(evidence.places))[0] > threshold
+        kept = float((there == evidence.labels).mean())
+    if evidence.box is not None:
+        kept *= _overlap(mean > threshold, grid.box(evidence.box))
+    return kept
+
+
+def _overlap(mask: BoolArray, box: Box) -> float:
+    """IoU of a mask's bounding box with a box on the same grid."""
+    inside = np.zeros(mask.shape, dtype=bool)
+    inside[box_pixels(box, (mask.shape[0], mask.shape[1]))] = True
+    bounds = np.zeros(mask.shape, dtype=bool)
+    bounds[Region.bounding(mask).slices] = True
+    return float((inside & bounds).sum() / max((inside | bounds).sum(), 1))

@@ -1,1 +1,1 @@
-"""The decision log: written by `journal`, read again by `reader`, computed again by `replay`."""
+"""The decision log: written and read again by `journal`, computed again by `replay`."""

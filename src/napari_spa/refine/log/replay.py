@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_spa.io.event_log import Record
     from napari_spa.io.projects.project import Project
     from napari_spa.refine.annotation.annotation import Surface
-    from napari_spa.refine.log.reader import Accepted, LoggedSession
+    from napari_spa.refine.log.journal import Accepted, LoggedSession
     from napari_spa.refine.session.session import RefinementSession
 
 Outcome = Literal["same", "differs", "failed", "painted"]

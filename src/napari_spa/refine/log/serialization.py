@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import zlib
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -170,10 +171,12 @@ def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = 
     """Read a mask of an image of these rows and columns; ``DataError`` when it is damaged."""
     try:
         region = Region(*(int(v) for v in record["region"]))
-        if min(region.row, region.column, region.height, region.width) < 0:
-            raise ValueError("its place")
-        count = region.height * region.width
-        if shape is not None and not _within(region, shape):
+        count, (rows, columns) = region.height * region.width, shape or (math.inf, math.inf)
+        if (
+            min(region.row, region.column, region.height, region.width) < 0
+            or region.row + region.height > rows
+            or region.column + region.width > columns
+        ):
             raise ValueError("its place")
         if count > _LARGEST_MASK:
             raise ValueError("its size")
@@ -182,11 +185,6 @@ def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = 
         return LocalMask(region, bits.reshape(region.height, region.width).astype(bool))
     except _DAMAGE as error:
         raise DataError(f"a mask in the log is damaged ({error!r}).") from error
-
-
-def _within(region: Region, shape: tuple[int, int]) -> bool:
-    rows, columns = shape
-    return region.row + region.height <= rows and region.column + region.width <= columns
 
 
 def pack(array: NDArray[np.generic]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Stroke
+from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Region, Stroke
 from napari_spa.errors import InputError
 from napari_spa.refine.session.state import stroke_pixels
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.view import FieldOfView
 
+_POINTS = 4
+_DEEP = 0.5
+"""Interior points lie at least so deep, as a share of the deepest one's depth."""
 _LARGEST_PIXEL = 1e9  # micrometres: a kilometre, for those who look at the earth
 
 
@@ -90,17 +93,13 @@ def check_stroke(
 def _clicks_inside(lasso: Stroke, extent: float) -> tuple[Click, ...]:
     """Spread a few clicks over the inner half of a lasso, the innermost first."""
     pixels = stroke_pixels(lasso)
-    inside = np.zeros(np.ptp(pixels, axis=0) + 3, dtype=bool)
-    corner = pixels.min(axis=0) - 1
+    corner = pixels.min(axis=0)
+    inside = np.zeros(np.ptp(pixels, axis=0) + 1, dtype=bool)
     inside[tuple((pixels - corner).T)] = True
-    depth = scipy.ndimage.distance_transform_edt(inside)
-    deep = np.argwhere(depth >= depth.max() / 2)
-    chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
+    region = Region(int(corner[0]), int(corner[1]), *inside.shape)
     count = int(np.clip(np.sqrt(np.count_nonzero(inside)) / (extent / 8), 1, 5))
-    for _ in range(count - 1):
-        away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
-        chosen.append(deep[int(away.argmax())])
-    return tuple(Click(float(r), float(c), lasso.label) for r, c in chosen + corner)
+    places = deep_points(LocalMask(region, inside), count)
+    return tuple(Click(row, column, lasso.label) for row, column in places)
 
 
 def stroke_along(
@@ -241,8 +240,20 @@ def check_view(view: FieldOfView) -> FieldOfView:
     return view
 
 
+def deep_points(mask: LocalMask, count: int = _POINTS) -> list[tuple[float, float]]:
+    """Return so many (row, column) at most, deep inside a mask and far apart, the deepest first."""
+    depth = scipy.ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
+    deep = np.argwhere(depth >= _DEEP * depth.max())
+    chosen = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
+    while len(chosen) < count:
+        away = np.min([np.hypot(*(deep - place).T) for place in chosen], axis=0)
+        if away.max() < 1:
+            break
+        chosen.append(deep[int(away.argmax())])
+    corner = np.array([mask.region.row, mask.region.column])
+    return [(float(r), float(c)) for r, c in np.array(chosen) + corner]
+
+
 def interior_click(mask: LocalMask) -> Click:
     """Click, positively, where a mask that is not empty is thickest."""
-    depth = scipy.ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), mask.pixels.shape)
-    return Click(float(row + mask.region.row), float(column + mask.region.column), 1)
+    return Click(*deep_points(mask, 1)[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_spa.core.types import LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError, SessionError
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
-from napari_spa.refine.preference.update import (
+from napari_spa.refine.preference import (
     Lesson,
     boundary_shift,
     expected_size,
@@ -35,13 +35,15 @@ from napari_spa.refine.session.state import (
     Decision,
     Phase,
     RefinementResult,
+    RoundCache,
     SessionState,
     Timeline,
+    Transitions,
     add_clicks,
     edit_clicks,
+    first_state,
     known_of,
 )
-from napari_spa.refine.session.transitions import RoundCache, Transitions, first_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from napari_spa.core.mixture import SizePrior
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
@@ -262,10 +264,7 @@ class RefinementSession:
         mixture: MixtureParameters | None = None,
         progress: Progress = silent,
     ) -> Proposal:
-        """Start an object from prompts that were checked.
-
-        ``mixture`` is the preference to start from; the model's and the profile's by default.
-        """
+        """Start from prompts that were checked; with the profile's preference by default."""
         self._need_image()
         begun = time.perf_counter()
         if view is None:
@@ -460,7 +459,9 @@ class RefinementSession:
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
         shown = self._rounds.show(state)
         proposal = shown.proposal
-        by = self._shift(shown)
+        by = None  # how far out the accepted boundary lies, where that says something
+        if self._first is not None and self.adapt:
+            by = boundary_shift(self._first, proposal, self.model.spa.config)
         mixture = self._predictor.moved(state.mixture, shown.shift)
         if by is not None:
             mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
@@ -560,12 +561,6 @@ class RefinementSession:
         self._first = opening
         self._objects += 1
         return shown.proposal
-
-    def _shift(self, shown: Round) -> float | None:
-        """Return how far out the accepted boundary lies; None where that says nothing."""
-        if self._first is None or not self.adapt:
-            return None
-        return boundary_shift(self._first, shown.proposal, self.model.spa.config)
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0

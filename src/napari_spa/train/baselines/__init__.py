@@ -17,8 +17,8 @@ from torch import Tensor
 from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, read_json, write_text
 from napari_spa.io.models.formats import read_weights_file, save_model
-from napari_spa.io.models.identity import weights_sha256
 from napari_spa.io.models.load import LoadedModel, load_model
+from napari_spa.io.models.registry import weights_sha256
 from napari_spa.train.baselines.loop import (
     BaselineConfig,
     Compute,
@@ -46,16 +46,6 @@ if TYPE_CHECKING:
 
     from napari_spa.datasets import CaseFolder
 
-
-__all__ = [
-    "BASELINES",
-    "BaselineConfig",
-    "Compute",
-    "load_baseline",
-    "split_name",
-    "train_method",
-    "trained_facts",
-]
 
 WHOLE_IMAGE = (
     "unet",

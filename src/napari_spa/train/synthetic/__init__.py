@@ -14,8 +14,17 @@ import numpy as np
 from scipy import ndimage
 
 from napari_spa.train.synthetic.kinds import cells, coins, disc, folded, lesion, nuclei, tissue
-from napari_spa.train.synthetic.looks import LOOKS, compose, degrade, draw_palette, perceivable
-from napari_spa.train.synthetic.scene import Stage, Target, blur, noise
+from napari_spa.train.synthetic.scene import (
+    LOOKS,
+    Stage,
+    Target,
+    blur,
+    compose,
+    degrade,
+    draw_palette,
+    noise,
+    perceivable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_spa.core.plane import Plane
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_spa.core.plane import Plane
-    from napari_spa.io.models.identity import ModelIdentity
-    from napari_spa.io.profiles.profile import PreferenceProfile
-    from napari_spa.refine.log.reader import LoggedSession
+    from napari_spa.io.models.registry import ModelIdentity
+    from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.log.journal import LoggedSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 _logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class AutosaveManager:
         self, offer: RecoveryOffer, shape: tuple[int, ...], axes: tuple[int, int]
     ) -> Recovered:
         """Read left-behind work; for the worker."""
-        from napari_spa.io.profiles.profile import PreferenceProfile
+        from napari_spa.io.profiles import PreferenceProfile
 
         folder = WorkFolder(offer.path)
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_spa.batch.runner import BatchReport, Estimate
     from napari_spa.batch.task import ImageResult
     from napari_spa.io.export import ExportRequest
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.background import JobHandle
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spa.core.plane import Plane
-    from napari_spa.io.profiles.profile import PreferenceProfile
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.autosave.recovery import Recovery
@@ -187,7 +187,7 @@ class FolderImageView(QObject):
         self, location: FolderLogLocation, controller: AnnotationController
     ) -> PreferenceProfile | None:
         """Return what was learnt in this project, once, when nothing else was chosen."""
-        from napari_spa.io.profiles.profile import PreferenceProfile
+        from napari_spa.io.profiles import PreferenceProfile
 
         path = location.out / PROFILE_NAME
         if self._taught == path or not path.exists():

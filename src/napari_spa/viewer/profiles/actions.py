@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference.summary import evidence
-from napari_spa.refine.preference.update import merge_profiles, start_from
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.preference import evidence, merge_profiles, start_from
 from napari_spa.viewer.profiles.active import recent_profile, remember_profile, shortened
 
 if TYPE_CHECKING:

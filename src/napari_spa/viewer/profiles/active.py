@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.files import remember, remembered
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.io.profiles.store import (
+from napari_spa.io.profiles import (
+    PreferenceProfile,
     ProfileStore,
     StoreEntry,
     described,
@@ -20,14 +20,14 @@ from napari_spa.io.profiles.store import (
     read_entry,
     update_profile,
 )
-from napari_spa.refine.preference.summary import describe, in_brief
+from napari_spa.refine.preference import describe, in_brief
 from napari_spa.viewer.background import FileThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_spa.io.models.identity import ModelIdentity
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.session.session import RefinementSession
 
     ProfileUpdate = Callable[[PreferenceProfile], PreferenceProfile]

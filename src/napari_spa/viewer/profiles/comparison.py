@@ -12,8 +12,8 @@ from napari.utils.transforms import Affine
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import Region
-from napari_spa.io.profiles.profile import PreferenceProfile
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, ProfileDisagreement
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.mask import (
     add_quietly,
@@ -107,7 +107,7 @@ class Disagreements(QObject):
         names = "you" if profiles.entry is None else shortened(profiles.entry.name), shortened(name)
 
         def job(progress: Progress) -> Disagreement:
-            from napari_spa.refine.preference.summary import disagree
+            from napari_spa.refine.preference import disagree
 
             found = disagree(
                 session,

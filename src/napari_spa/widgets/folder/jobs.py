@@ -26,7 +26,7 @@ from napari_spa.errors import sentence_of
 from napari_spa.io.export import ExportRequest
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.io.projects.project import in_brief
-from napari_spa.refine.preference.summary import evidence
+from napari_spa.refine.preference import evidence
 from napari_spa.viewer.background import JobHandle, Worker, later
 from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWi
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
-from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
+from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
 from napari_spa.viewer.profiles.actions import ProfileActions
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QWindow
 
-    from napari_spa.io.profiles.store import StoreEntry
+    from napari_spa.io.profiles import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
 
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.refine.preference.summary import acts
+from napari_spa.refine.preference import acts
 from napari_spa.viewer.profiles.active import full_name, shortened
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
 from napari_spa.widgets.common.layouts import row_of, wrapped
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_spa.io.profiles.store import StoreEntry
+    from napari_spa.io.profiles import StoreEntry
 
     Problem = Callable[[str, str], str]
 

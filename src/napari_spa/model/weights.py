@@ -1,27 +1,29 @@
-"""Read SAM's and SAM 2's published files, and checkpoints of the paper's public code.
+"""Weights: read off published files, and put into a network; one sentence says what differs.
 
-The paper's network is SAM with three additions and other names for some of SAM's tensors.
-They are renamed here; what that code does otherwise than SAM is declared once, as the
-convention ``paper`` (:mod:`napari_spa.model.spa`).
+The network of the paper's public code is SAM with three additions and other names for some of SAM's
+tensors.  They are renamed here; what that code does otherwise than SAM is declared once, as the
+convention ``paper`` (:mod:`napari_spa.model.spa`).  What depends on position is resized where
+another input size is asked for.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from napari_spa.core.types import DoubleArray, MixtureParameters
-from napari_spa.errors import CheckpointError
+from napari_spa.errors import CheckpointError, InputError
 from napari_spa.model.hiera import VARIANTS
-from napari_spa.model.spa import SpaConfig
+from napari_spa.model.spa import Spa, SpaConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 HIERA = "image_encoder.trunk.patch_embed.proj.weight"
 _SIZE = 1024
@@ -41,10 +43,7 @@ _OF_VIDEOS = re.compile(
 
 
 def recognise_sam2(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off such a state dict and rename its tensors.
-
-    ``CheckpointError`` where it is of no published size, or lacks a tensor that decides the shape.
-    """
+    """Read the network's shape off such a state dict and rename its tensors."""
     state = {_renamed(name, _RENAMED): value for name, value in tensors.items()}
     state = {name: value for name, value in state.items() if not _OF_VIDEOS.match(name)}
     width = state[HIERA].shape[0] if state[HIERA].ndim else 0
@@ -53,28 +52,18 @@ def recognise_sam2(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, 
     variant = VARIANTS.get((width, depth))
     if variant is None:
         raise CheckpointError(f"it is a SAM 2 network of no published size ({width}, {depth})")
-    lacking = [name for name in (_TOKENS, _MLP, _NECK) if name not in state]
-    if lacking:
-        raise CheckpointError(f"it is of another network: it lacks {lacking[0]}")
     config = SpaConfig(
         name=f"sam2-hiera-{variant.name}",
         encoder="hiera",
         image_size=_SIZE,
-        embed_dim=state[_NECK].shape[0],
         vit_dim=width,
         vit_depth=depth,
-        decoder_mlp=state[_MLP].shape[0],
-        multimask_outputs=state[_TOKENS].shape[0] - 1,
         latent_dim=0,
         head="logit",
         convention="sam2",
+        **_decoder_shape(state, neck="image_encoder.neck.convs.0.conv.weight"),
     )
     return config, state
-
-
-_TOKENS = "mask_decoder.mask_tokens.weight"
-_MLP = "mask_decoder.transformer.layers.0.mlp.lin1.weight"
-_NECK = "image_encoder.neck.convs.0.conv.weight"
 
 
 def _renamed(name: str, table: tuple[tuple[str, str], ...]) -> str:
@@ -108,7 +97,10 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     """
     prefix = sam_prefix(tensors)
     if prefix is None:
-        raise CheckpointError(_what_else(tensors))
+        if not tensors:
+            raise CheckpointError("it holds no named tensors")
+        first = next(iter(tensors))
+        raise CheckpointError(f"it is of another network: it has {first}, which SAM has not")
     state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     if HIERA in state:
         return recognise_sam2(state)
@@ -169,9 +161,11 @@ class _DecoderShape(TypedDict):
     multimask_outputs: int
 
 
-def _decoder_shape(state: Mapping[str, Tensor]) -> _DecoderShape:
+def _decoder_shape(
+    state: Mapping[str, Tensor], neck: str = "image_encoder.neck.0.weight"
+) -> _DecoderShape:
     return {
-        "embed_dim": _shape(state, "image_encoder.neck.0.weight", 4)[0],
+        "embed_dim": _shape(state, neck, 4)[0],
         "decoder_mlp": _shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
         "multimask_outputs": _shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
     }
@@ -207,12 +201,6 @@ def _check_pixels(state: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"it was trained with another {name} than SAM's")
 
 
-def _what_else(tensors: Mapping[str, Tensor]) -> str:
-    if not tensors:
-        return "it holds no named tensors"
-    return f"it is of another network: it has {next(iter(tensors))}, which SAM has not"
-
-
 _PAPER_RENAMED = (
     (r"^image_encoder\.fcomb\.", "conditioner."),
     (r"^EM_weights\.", "weight_network."),
@@ -230,10 +218,7 @@ def is_paper(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, Tensor]]:
-    """Read the network's shape off such a ``state_dict`` and rename its tensors.
-
-    ``CheckpointError`` where a tensor that decides the shape is missing.
-    """
+    """Read the network's shape off such a ``state_dict`` and rename its tensors."""
     prefix = sam_prefix(tensors) or ""
     state = {_renamed(name.removeprefix(prefix), _PAPER_RENAMED): t for name, t in tensors.items()}
     config = sam_config(state)
@@ -241,10 +226,12 @@ def recognise_paper(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str,
     last = state.get("weight_network.fc6.weight")  # (M, 64)
     if first.ndim != 4 or last is None or last.ndim != 2:
         raise CheckpointError("it lacks the mixture networks of the paper's code")
+    # ``pos_embed`` does not tell the input's size: that code keeps SAM's 64 x 64 at every one.
+    table = state[f"image_encoder.blocks.{config.vit_global[-1]}.attn.rel_pos_h"]  # (2 g - 1, c)
     return replace(
         config,
         name="spa-paper",
-        image_size=_image_size(config, state),
+        image_size=PATCH * (len(table) + 1) // 2,
         latent_dim=first.shape[1] - config.embed_dim,
         components=last.shape[0],
         head="latent",
@@ -279,10 +266,136 @@ def paper_mixture(
     )
 
 
-def _image_size(config: SpaConfig, state: Mapping[str, Tensor]) -> int:
-    """Read the input size off a global block's relative positions.
+_SHOWN = 3
+_FILLING = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
 
-    ``pos_embed`` does not tell it: that code keeps SAM's 64 x 64 at every input size.
+
+def assemble(config: SpaConfig, state: Mapping[str, Tensor]) -> Spa:
+    """Build a network around tensors: in evaluation mode, float32, without gradients, on the CPU.
+
+    The network is laid out unfilled and then takes the tensors themselves, so nothing is
+    drawn at random and a network of gigabytes is held once.  ``CheckpointError`` when the shape is
+    impossible, when a tensor is missing, left over, of another shape or type, or not finite.
     """
-    table = state[f"image_encoder.blocks.{config.vit_global[-1]}.attn.rel_pos_h"]  # (2 g - 1, c)
-    return PATCH * (len(table) + 1) // 2
+    try:
+        with _Unfilled():
+            spa = Spa(config)
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"its configuration describes no network ({error})") from error
+    expected = spa.state_dict()
+    _compare(expected, state)
+    ready = {name: _usable(name, state[name]) for name in expected}
+    spa.load_state_dict(ready, strict=True, assign=True)
+    return spa.requires_grad_(requires_grad=False).eval()
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leave new tensors unfilled: no time, no random numbers, no memory until it is used.
+
+    (The meta device would do the same, but imports a compiler, which takes a second.)
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  whatever the intercepted function returns
+        named = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **named)
+        if func in _FILLING or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    common = expected.keys() & found.keys()
+    faults = [
+        ("lacks", sorted(expected.keys() - found.keys())),
+        ("has unknown", sorted(found.keys() - expected.keys())),
+        ("differs in shape in", sorted(n for n in common if not _fits(expected[n], found[n]))),
+    ]
+    sentences = [f"{verb} {_shorten(names)}" for verb, names in faults if names]
+    if sentences:
+        raise CheckpointError(f"it is of another network: it {', '.join(sentences)}")
+
+
+def _fits(expected: Tensor, found: Tensor) -> bool:
+    strided = not found.is_nested and found.layout == torch.strided and not found.is_meta
+    return strided and found.is_floating_point() and found.shape == expected.shape
+
+
+def _shorten(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _usable(name: str, tensor: Tensor) -> Tensor:
+    value = tensor.detach().to(torch.float32).contiguous()
+    if not bool(torch.isfinite(value).all()):
+        raise CheckpointError(f"it holds numbers that are not finite (in {name})")
+    return value
+
+
+_LARGEST = 4096
+
+
+def at_image_size(
+    config: SpaConfig, state: Mapping[str, Tensor], image_size: int
+) -> tuple[SpaConfig, dict[str, Tensor]]:
+    """Adapt weights to another side of the square input, in pixels; unchanged tensors are shared.
+
+    Absolute positions are resized bicubically, the relative positions of global
+    attention blocks linearly.  Relative positions that a checkpoint keeps at another
+    length than its grid needs are brought to it as well, which SAM itself does again at
+    every image.  ``InputError`` when the network cannot have this size.
+    """
+    stride = {"conv": 8, "efficientnet": 32, "vit": 16, "tiny-vit": 16, "hiera": 32}[config.encoder]
+    if type(image_size) is not int or image_size % stride or not stride < image_size <= _LARGEST:
+        raise InputError(
+            f"image_size must be a multiple of {stride} from {2 * stride} to {_LARGEST}, "
+            f"not {image_size}."
+        )
+    new = replace(config, image_size=image_size)
+    adapted = dict(state)
+    if config.encoder in ("tiny-vit", "hiera"):
+        return new, adapted  # theirs are within a window, or resized at every image
+    if config.encoder != "vit":
+        _resize_sequence(adapted, "image_encoder.position", config.grid, new.grid)
+        return new, adapted
+    _resize_map(adapted, "image_encoder.pos_embed", new.grid)
+    for block in config.vit_global:
+        for axis in ("h", "w"):
+            _resize_relative(adapted, f"image_encoder.blocks.{block}.attn.rel_pos_{axis}", new.grid)
+    return new, adapted
+
+
+def _resize_map(state: dict[str, Tensor], name: str, grid: int) -> None:
+    position = state.get(name)  # (1, g, g, C); a missing one is reported when assembled
+    if position is None or position.ndim != 4 or position.shape[1] == grid:
+        return
+    state[name] = _bicubic(position.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
+
+
+def _resize_sequence(state: dict[str, Tensor], name: str, old: int, grid: int) -> None:
+    position = state.get(name)  # (1, g * g, C)
+    if position is None or position.ndim != 3 or position.shape[1] != old * old or old == grid:
+        return
+    square = position.transpose(1, 2).reshape(1, -1, old, old)
+    state[name] = _bicubic(square, grid).flatten(2).transpose(1, 2)
+
+
+def _bicubic(position: Tensor, grid: int) -> Tensor:
+    return nn.functional.interpolate(
+        position.float(), size=(grid, grid), mode="bicubic", align_corners=False
+    )
+
+
+def _resize_relative(state: dict[str, Tensor], name: str, grid: int) -> None:
+    table = state.get(name)  # (2 g - 1, C / heads)
+    if table is None or table.ndim != 2 or len(table) == 2 * grid - 1:
+        return
+    resized = nn.functional.interpolate(table.float().T[None], size=2 * grid - 1, mode="linear")
+    state[name] = resized[0].T

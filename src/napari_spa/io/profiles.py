@@ -1,26 +1,38 @@
-"""A preference profile and its file."""
+"""A preference profile and its file, and the folder of the profiles of a user."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_spa.core.types import DoubleArray, MixtureParameters
 from napari_spa.errors import DataError, ProfileError
-from napari_spa.io.files import JsonError, parse_json, read_small, write_text
-from napari_spa.io.models.identity import ModelIdentity
+from napari_spa.io.files import (
+    JsonError,
+    atomic_path,
+    explained,
+    parse_json,
+    read_small,
+    take_lock,
+    write_text,
+)
+from napari_spa.io.models.registry import ModelIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Content = Mapping[str, object]
 T = TypeVar("T")
-
-__all__ = ["AcceptedSize", "ModelIdentity", "PreferenceProfile"]
 
 
 # What fields of these types, as their annotations name them, may hold, and what else they do.
@@ -225,10 +237,7 @@ class PreferenceProfile:
 
     @classmethod
     def empty(cls, model: ModelIdentity, *, name: str = "", task: str = "") -> PreferenceProfile:
-        """Return a profile that has learnt nothing yet, to be used with a model.
-
-        Of one component around 0, in as many channels as the model's mixture has.
-        """
+        """Return one that has learnt nothing: one component around 0, of the model's channels."""
         channels = {"logit": 1 + _TOKENS, "both": model.latent_dim + 1}
         width = max(1, channels.get(model.head, model.latent_dim))
         return cls(model, _says_nothing(width), task=task, name=name)
@@ -351,3 +360,211 @@ def _check_text(*texts: str) -> None:
         "".join(texts).encode("utf-8")
     except UnicodeEncodeError as error:  # half a character, which no file can hold
         raise ProfileError("the profile's name or task is not text.") from error
+
+
+_FORBIDDEN = '<>:"/\\|?*'
+_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"
+}
+"""Windows takes these for devices, whatever follows a dot."""
+_LONGEST = 96
+"""Bytes of a file's stem: temporary and lock names around it fit the strictest file systems."""
+_PATIENCE = 10.0  # seconds to wait for another window, which needs a few milliseconds
+
+
+def update_profile(
+    path: Path, change: Callable[[PreferenceProfile], PreferenceProfile]
+) -> PreferenceProfile:
+    """Change what a profile's file holds now; no one else's change is lost."""
+    if not path.exists():
+        raise ProfileError(f"the profile {path} is gone.")
+    with locked(path):
+        changed = change(PreferenceProfile.load(path))
+        changed.save(path)
+    return changed
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other windows and programs of ours from changing a file."""
+    with explained("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"{path} is in use by another window; try again."
+    lock = take_lock(path.with_name(f".{path.name}.lock"), path, busy, wait=_PATIENCE)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def file_stem(name: str) -> str:
+    """Make a file's name of a profile's."""
+    kept = (c if c.isprintable() and c not in _FORBIDDEN else " " for c in _normal(name))
+    stem = " ".join("".join(kept).split()).lstrip(".")
+    stem = stem.encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore").rstrip(". ")
+    if stem.split(".")[0].rstrip().casefold() in _RESERVED:
+        stem = f"_{stem}"
+    return stem or "profile"
+
+
+def folded(stem: str) -> str:
+    """Return a name such that equal ones may be the same file somewhere."""
+    return _normal(_normal(stem).casefold())
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEntry:
+    """One profile in the store, or a file that is none."""
+
+    path: Path  # its file
+    name: str  # as the user called it; of a nameless or unreadable one, the file's name
+    task: str = ""  # what is outlined
+    picks: int = 0  # the evidence behind it
+    images: int = 0
+    # The model it was made with; None for a file that cannot be read.
+    model: ModelIdentity | None = None
+    problem: str = ""  # why it cannot be used, in a sentence; empty when it can
+    corrected: int = 0  # objects that taught it without a pick
+
+    def fits(self, model: ModelIdentity) -> bool:
+        """Tell whether it can be used with a model."""
+        return self.model is not None and self.model.interchangeable(model)
+
+
+def read_entry(path: Path) -> StoreEntry | None:
+    """Read a file as an entry, with its problem if need be; None when it is gone by now."""
+    try:
+        return described(path, PreferenceProfile.load(path))
+    except ProfileError as error:
+        # Another window may have deleted it just now; a dangling link stays a problem.
+        gone = not path.exists() and not path.is_symlink()
+        return None if gone else StoreEntry(path, path.stem, problem=str(error))
+
+
+def described(path: Path, profile: PreferenceProfile) -> StoreEntry:
+    """Return the entry of a profile that was read from, or written to, a file."""
+    name = profile.name or path.stem
+    counts = profile.picks, profile.images
+    return StoreEntry(path, name, profile.task, *counts, profile.model, corrected=profile.corrected)
+
+
+_SUFFIX = ".json"
+
+
+def profiles_root() -> Path:
+    """Return the folder of the user's profiles; it need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-spa") / "profiles"
+
+
+class ProfileStore:
+    """The profiles in a folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = profiles_root() if root is None else Path(root)
+        self.removed = self.root / "removed"
+
+    def list(self) -> tuple[StoreEntry, ...]:
+        """List all profiles by name; files that are none are listed with their problem."""
+        entries = [entry for path in self._files() if (entry := read_entry(path)) is not None]
+        entries.sort(key=lambda e: (e.name.casefold(), e.task.casefold(), e.path.stem))
+        return tuple(entries)
+
+    def find(self, name: str) -> Path:
+        """Find a profile by its name, or by the name of its file without ``.json``."""
+        entries = self.list()
+        for same in (_normal, folded):  # exactly, then roughly
+            for names in ([e.path.stem for e in entries], [e.name for e in entries]):
+                pairs = zip(entries, names, strict=True)
+                found = [e.path for e, known in pairs if same(known.strip()) == same(name.strip())]
+                if len(found) == 1:
+                    return found[0]
+                if found:
+                    files = " or ".join(repr(path.stem) for path in found)
+                    raise ProfileError(f"{len(found)} profiles are called {name!r}; say {files}.")
+        there = ", ".join(repr(entry.name) for entry in entries[:8]) or "none yet"
+        raise ProfileError(f"there is no profile {name!r:.80} in {self.root}; there are: {there}.")
+
+    def new(self, name: str, *, model: ModelIdentity, task: str = "") -> StoreEntry:
+        """Put an empty profile in the store; one of the same name, task and model is refused."""
+        profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
+        for entry in self.list():
+            same = (entry.name, entry.task) == (profile.name, profile.task)
+            if same and entry.fits(model):
+                raise ProfileError(
+                    f"there is a profile {entry.path.stem!r} already; choose another name or task."
+                )
+        return described(self.add(profile), profile)
+
+    def add(self, profile: PreferenceProfile) -> Path:
+        """Put a profile in the store under a free file name."""
+        with locked(self.root / "shelf"):
+            path = self._free(profile.name, profile.task)
+            profile.save(path)
+        return path
+
+    def rename(self, path: Path, name: str, task: str | None = None) -> PreferenceProfile:
+        """Give a profile another name; its file stays where it is."""
+        name = _checked(name)
+        return update_profile(
+            path, lambda p: replace(p, name=name, task=p.task if task is None else task.strip())
+        )
+
+    def reset(self, path: Path) -> PreferenceProfile:
+        """Forget what a profile has learnt; a copy of what it held is kept in ``removed``."""
+        held: list[PreferenceProfile] = []
+
+        def forget(profile: PreferenceProfile) -> PreferenceProfile:
+            held.append(profile)
+            if profile.evidence:
+                with locked(self.removed), atomic_path(self._aside(path)) as temporary:
+                    shutil.copyfile(path, temporary)
+            return profile.emptied()
+
+        update_profile(path, forget)
+        return held[0]
+
+    def delete(self, path: Path) -> None:
+        """Move a profile's file, also a damaged one, into the folder ``removed``."""
+        if not path.exists():
+            raise ProfileError(f"the profile {path} is gone.")
+        if path.is_dir():
+            raise DataError(f"cannot delete {path}: it is a folder.")
+        with locked(path), explained("delete", path), locked(self.removed):
+            self.removed.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, self._aside(path))
+
+    def _aside(self, path: Path) -> Path:
+        """Return a free name in the folder of what was removed."""
+        target, number = self.removed / path.name, 1
+        while target.exists():
+            number += 1
+            target = self.removed / f"{path.stem} ({number}){_SUFFIX}"
+        return target
+
+    def _files(self) -> tuple[Path, ...]:
+        with explained("read", self.root):
+            paths = tuple(self.root.iterdir()) if self.root.exists() else ()
+        return tuple(p for p in paths if p.suffix.lower() == _SUFFIX and not p.name.startswith("."))
+
+    def _free(self, name: str, task: str) -> Path:
+        """Return a file that is not there: on some file systems case and accents do not count."""
+        taken = {folded(path.stem) for path in self._files()}
+        stem = wanted = file_stem(f"{name} - {task}" if task.strip() else name)
+        number = 1
+        while folded(stem) in taken:
+            number += 1
+            stem = f"{wanted} ({number})"
+        return self.root / f"{stem}{_SUFFIX}"
+
+
+def _checked(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise ProfileError("a profile needs a name.")
+    return name

@@ -1,5 +1,0 @@
-"""``python -m napari_spa.cli`` is the command ``napari-spa``."""
-
-from napari_spa.cli import main
-
-raise SystemExit(main())

@@ -1,1 +1,0 @@
-"""Preference profiles: `profile` is one and its file, `store` the folder of the user's."""
