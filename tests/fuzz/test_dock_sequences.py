@@ -28,7 +28,7 @@ from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
-from napari_spa.viewer.autosave.recovery import Recovery
+from napari_spa.viewer.autosave import Recovery
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.refine.dock import RefineDock

@@ -12,7 +12,7 @@ from napari_spa.io import images
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.autosave.export import export_work
+from napari_spa.viewer.export import export_work
 from napari_spa.viewer.layers.planes import channel_axis
 from napari_spa.widgets.refine.dock import RefineDock
 

@@ -30,7 +30,7 @@ from napari_spa.viewer.annotation.round import (
     make_session,
     render_round,
 )
-from napari_spa.viewer.autosave.autosave import AutosaveManager
+from napari_spa.viewer.autosave import AutosaveManager
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs, old_objects
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side

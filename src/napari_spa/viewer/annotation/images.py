@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box
-    from napari_spa.viewer.autosave.autosave import AutosaveManager
+    from napari_spa.viewer.autosave import AutosaveManager
     from napari_spa.viewer.background import Worker
 
 

@@ -141,7 +141,7 @@ class ObjectActions(QObject):
 
     def export(self, request: ExportRequest, name: str = "") -> None:
         """Write the objects of this image as they are wanted."""
-        from napari_spa.viewer.autosave.export import export_work, in_words  # not as docks open
+        from napari_spa.viewer.export import export_work, in_words  # not as docks open
 
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_spa.core.presentation import counted
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project, in_brief
-from napari_spa.viewer.autosave.export import colour_of
+from napari_spa.viewer.export import colour_of
 from napari_spa.viewer.subprocess_job import run_in_subprocess
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.refine.log.replay import changed_planes
-from napari_spa.viewer.autosave.autosave import Recovered
+from napari_spa.viewer.autosave import Recovered
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles.profile import PreferenceProfile
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.autosave.recovery import Recovery
+    from napari_spa.viewer.autosave import Recovery
 
 
 class RefineDockProtocol(Protocol):

@@ -99,7 +99,7 @@ class ObjectPresenter(QObject):
             return
         # These are not imported as the dock opens, which would stop the window longer.
         from napari_spa.io.export import ExportRequest
-        from napari_spa.viewer.autosave.export import axes_of, file_name
+        from napari_spa.viewer.export import axes_of, file_name
         from napari_spa.widgets.common.export import ExportDialog, start_folder
 
         project = annotated.classes_file

@@ -20,7 +20,7 @@ from napari_spa.viewer.annotation.display import DisplayController, HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
-from napari_spa.viewer.autosave.recovery import Recovery
+from napari_spa.viewer.autosave import Recovery
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore

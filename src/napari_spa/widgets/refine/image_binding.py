@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.stack import StackPropagation
-    from napari_spa.viewer.autosave.recovery import Recovery
+    from napari_spa.viewer.autosave import Recovery
     from napari_spa.widgets.refine.panel import RefinePanel
 
 

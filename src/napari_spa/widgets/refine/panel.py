@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import Proposal
     from napari_spa.viewer.annotation.round import RenderedRound
-    from napari_spa.viewer.autosave.autosave import RecoveryOffer
+    from napari_spa.viewer.autosave import RecoveryOffer
 
 
 class RecoveryBar(QFrame):
