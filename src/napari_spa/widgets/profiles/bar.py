@@ -15,9 +15,13 @@ from napari_spa.errors import SpaError
 from napari_spa.refine.preference.summary import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
-from napari_spa.viewer.profiles.actions import ProfileActions
+from napari_spa.viewer.profiles.actions import (
+    MODEL_ALONE,
+    Disagreement,
+    Disagreements,
+    ProfileActions,
+)
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreement, Disagreements
 from napari_spa.widgets.common.buttons import (
     FittingButton,
     FocusRingCheckBox,
