@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 from napari_spa.core.presentation import capitalised
 from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.controller import FolderController
-from napari_spa.viewer.folder.items import recent_folders
-from napari_spa.viewer.folder.thumbnails import Thumbnails
+from napari_spa.viewer.folder.items import Thumbnails, recent_folders
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.buttons import open_menu
