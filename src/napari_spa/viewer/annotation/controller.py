@@ -15,9 +15,8 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target, image_on_show
-from napari_spa.viewer.annotation.images import AnnotatedImages
+from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
     ActiveObject,
