@@ -25,7 +25,6 @@ from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     name_as_alike,
     name_as_sliders,
     name_axes,
@@ -185,7 +184,7 @@ class AnnotatedImages(QObject):
         self._make_due = later(self, self._on_make_due, _STEP_MS)
         self._zoomed = later(self, self._on_zoomed, _ZOOMING_MS)
         self._unpaint_due = later(self, self._unpaint)
-        camera_of(viewer).events.zoom.connect(self._on_zoom)
+        viewer.scene.camera.events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)
         viewer.dims.events.current_step.connect(self._on_slider)
@@ -300,7 +299,7 @@ class AnnotatedImages(QObject):
         self._making[1].close()
         self._zoomed.stop()
         self._unpaint_due.stop()
-        camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
+        self._viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
         self._named.stop()

@@ -15,7 +15,6 @@ from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsew
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     click_in_plane,
     shown_plane,
     spatial_shape,
@@ -114,7 +113,7 @@ class CanvasGestures:
         self, viewer: ViewerModel, event: Any, label: int, aim: Aim
     ) -> Generator[None, None, None]:
         """Follow a drag that draws; the view must not move under it."""
-        camera = camera_of(viewer)
+        camera = viewer.scene.camera
         panned = camera.mouse_pan
         camera.mouse_pan = False
         start, dragged = np.array(event.pos, dtype=float), False

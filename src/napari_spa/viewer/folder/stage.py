@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -123,7 +122,7 @@ class FolderImageView(QObject):
             return None
         layers = self._viewer.layers
         # napari collects garbage after each layer; of several at once, after all of them.
-        with getattr(layers, "batched_update", nullcontext)():
+        with layers.batched_update():
             current.refine_dock.controller.leave(current.annotated, onward=onward)
             if current.layer in layers:
                 self._place = layers.index(current.layer)
