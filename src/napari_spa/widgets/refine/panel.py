@@ -33,9 +33,8 @@ from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
 from napari_spa.widgets.refine.candidates import CandidateGrid, LegendRow, SizeSlider
 from napari_spa.widgets.refine.compare import SideBySide
-from napari_spa.widgets.refine.image_options import ImageOptions
 from napari_spa.widgets.refine.key_help import KeyHelpButton
-from napari_spa.widgets.refine.models import ModelBar
+from napari_spa.widgets.refine.options import ImageOptions, ModelBar
 from napari_spa.widgets.refine.prompt_bar import BOX, BRUSH, LASSO, PromptBar
 from napari_spa.widgets.refine.stack_bar import StackBar
 

@@ -5,7 +5,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QFormLayout
 
-from napari_spa.widgets.refine.image_options import ImageOptions
+from napari_spa.widgets.refine.options import ImageOptions
 
 SIGNALS = (
     "layer_requested", "channels_requested", "contrast_requested",
