@@ -9,7 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_spa.io.projects.classes import ObjectClass
-from napari_spa.widgets.objects.model import (
+from napari_spa.widgets.objects.rows import (
     AREA,
     CLASS,
     NAME,
@@ -18,9 +18,10 @@ from napari_spa.widgets.objects.model import (
     ROUNDS,
     SLICES,
     STATUS,
+    ObjectRow,
     summary,
 )
-from napari_spa.widgets.objects.table import EMPTY, ObjectRow, ObjectTable
+from napari_spa.widgets.objects.table import EMPTY, ObjectTable
 
 ROWS = [
     ObjectRow(2, "9", 950, 3, 0.31, "accepted"),

@@ -4,7 +4,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
-from napari_spa.widgets.objects.model import STATUS_COLOURS
+from napari_spa.widgets.objects.rows import STATUS_COLOURS
 from napari_spa.widgets.refine.stack_bar import StackBar
 
 

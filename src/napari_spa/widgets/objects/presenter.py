@@ -15,13 +15,18 @@ from napari_spa.io.projects.classes import write_classes
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
+from napari_spa.viewer.layers.planes import axis_kind, channel_axis
 from napari_spa.widgets.common.buttons import open_menu
+from napari_spa.widgets.objects.rows import ObjectRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from napari_spa.core.plane import Plane
     from napari_spa.io.export import ExportRequest
+    from napari_spa.refine.annotation.objects import AnnotatedObject
     from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position, PromptController
     from napari_spa.widgets.objects.table import ObjectTable
 
@@ -204,3 +209,70 @@ class ObjectPresenter(QObject):
             menu.addSeparator()
             menu.addAction(f"Write the objects back to {name}", finding.write_back)
         return menu
+
+
+def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
+    """List the accepted objects of an image, and the active one."""
+    shared = channel_axis(annotated.image)
+    known = annotated.annotation.objects
+    rows = {number: _row(active, shared) for number, active in known.items()}
+    unit = _unit(annotated, shared)
+    active = annotated.active
+    if active is not None and active.shown is not None:
+        proposal, before = active.shown.proposal, known.get(active.number)
+        rows[active.number] = ObjectRow(
+            number=active.number,
+            slices=_spans([_position(active.plane, shared)]),
+            area=active.area,
+            rounds=proposal.round,
+            quality=1.0 - proposal.uncertainty,
+            status="in progress",
+            class_name="" if before is None else before.class_name,
+            name="" if before is None else before.name,
+        )
+    return [replace(rows[number], unit=unit) for number in sorted(rows)]
+
+
+def _unit(annotated: AnnotatedImage, shared: int | None) -> str:
+    """Return what one walks through: slices, or frames where the last stack axis is time."""
+    store = annotated.mask.store
+    across = [axis for axis in range(len(store.shape)) if axis not in (*store.axes, shared)]
+    frames = bool(across) and axis_kind(annotated.image, across[-1]) == "frame"
+    return "frame" if frames else "slice"
+
+
+def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
+    """Return where a plane lies in its stack; it is in all channels that share labels."""
+    return tuple(plane.index[axis] for axis in plane.stack_axes if axis != shared)
+
+
+def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
+    return ObjectRow(
+        number=active.number,
+        slices=_spans([_position(part.plane, shared) for part in active.parts]),
+        area=active.area,
+        rounds=active.rounds,
+        quality=1.0 - active.uncertainty if active.rounds else None,
+        status=active.status,
+        class_name=active.class_name,
+        name=active.name,
+    )
+
+
+def _spans(positions: Iterable[tuple[int, ...]]) -> str:
+    """Write slice positions briefly: ``3, 5-9``, of two stack axes the first one before."""
+    found = sorted(set(positions))
+    if not found or not found[0]:
+        return ""
+    runs: list[list[tuple[int, ...]]] = []
+    for position in found:
+        last = runs[-1][-1] if runs else None
+        if last is not None and position == (*last[:-1], last[-1] + 1):
+            runs[-1].append(position)
+        else:
+            runs.append([position])
+    words = []
+    for run in runs:
+        first = ".".join(map(str, run[0]))
+        words.append(first if len(run) == 1 else f"{first}–{run[-1][-1]}")  # noqa: RUF001
+    return ", ".join(words)

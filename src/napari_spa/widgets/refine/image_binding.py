@@ -16,7 +16,7 @@ from napari_spa.viewer.layers.planes import (
     spatial_shape,
     to_world,
 )
-from napari_spa.widgets.objects.model import list_objects
+from napari_spa.widgets.objects.presenter import list_objects
 
 if TYPE_CHECKING:
     from napari_spa.viewer.annotation.display import DisplayController

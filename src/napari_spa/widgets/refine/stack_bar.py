@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
 from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key, with_key
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
-from napari_spa.widgets.objects.model import STATUS_COLOURS
+from napari_spa.widgets.objects.rows import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
