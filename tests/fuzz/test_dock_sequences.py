@@ -174,7 +174,7 @@ class DockMachine(RuleBasedStateMachine):
 
     @rule(blind=st.booleans())
     def set_blind(self, blind):
-        self.display.set_blind(blind)
+        self.controller.blind = blind
 
     @rule(contrast=st.sampled_from(["automatic", "layer"]), wait=waits)
     def set_contrast(self, contrast, wait):

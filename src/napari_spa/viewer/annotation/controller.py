@@ -112,7 +112,9 @@ class AnnotationController(QObject):
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
         self.model = ActiveModel(session_factory, self.profiles.equip)
-        self.blind = self._unready = False
+        # From the next object on, all masks are shown alike, and which is recommended nowhere.
+        self.blind = False
+        self._unready = False  # whether :meth:`get_ready` has still to load the model
         self._size: float | None = None  # the one being looked at
         self._seen: tuple[Any, Any] | None = None  # what the session reads, and what that is
         self._round = RoundRenderer(self)
@@ -407,16 +409,6 @@ class AnnotationController(QObject):
         """
         self._owner = self.current
         self.worker.submit(job, then, on_value=on_value, unheard=unheard)
-
-    def with_session(self, then: Callable[[RefinementSession], None]) -> None:
-        """Go on with the session, once its model is loaded."""
-        session = self.session
-        if session is not None:
-            then(session)
-        elif self.busy:
-            self.status_message.emit(BUSY)
-        else:
-            self.submit(self.model.loader(), then)
 
     def begin(
         self,

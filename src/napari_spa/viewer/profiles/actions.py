@@ -22,6 +22,7 @@ from napari_spa.refine.preference.summary import (
     evidence,
 )
 from napari_spa.refine.preference.update import merge_profiles, start_from
+from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.mask import (
     add_quietly,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.layers.candidates import CandidateShapes
     from napari_spa.viewer.settings import Settings
@@ -106,7 +106,13 @@ class ProfileActions(QObject):
             model = session.model.identity
             self._put(lambda: PreferenceProfile.empty(model, name=name.strip(), task=task.strip()))
 
-        self._controller.with_session(make)
+        controller = self._controller
+        if controller.session is not None:
+            make(controller.session)
+        elif controller.busy:
+            controller.status_message.emit(BUSY)
+        else:
+            controller.submit(controller.model.loader(), make)
 
     def keep(self, name: str, task: str) -> None:
         """Put what this window learnt without a profile in the store, and use it."""

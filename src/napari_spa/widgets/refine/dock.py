@@ -183,7 +183,7 @@ class RefineDock(QWidget):
         before, self.settings = self.settings, settings
         controller, parts = self.controller, self.parts
         controller.overlap = settings.overlap
-        self.display.set_blind(settings.blind)
+        controller.blind = settings.blind
         self.hover.on = settings.hover
         self.display.set_contrast(settings.contrast)
         controller.set_model(settings.model)
@@ -284,7 +284,8 @@ class RefineDock(QWidget):
         self.parts.status.setText(f"The preview under the pointer is {'on' if on else 'off'}.")
 
     def _fill(self) -> None:
-        self.display.set_filled(not self.controller.images.filled)
+        images = self.controller.images
+        images.set_filled(not images.filled)
 
     def _bind_numbers(self) -> None:
         """Let 1 to 5 choose too, while no tool of the active layer has these keys."""
@@ -334,7 +335,7 @@ class RefineDock(QWidget):
         parts.options.set_field(
             f"{view.height:.0f} x {view.width:.0f} px",
             automatic=not by_hand,
-            frame=self.display.framed,
+            frame=self.controller.images.framed,
         )
         self._refresh()
 
@@ -346,7 +347,7 @@ class RefineDock(QWidget):
 
     def _on_cleared(self) -> None:
         self.parts.clear_round()
-        self.parts.options.set_field("", frame=self.display.framed)
+        self.parts.options.set_field("", frame=self.controller.images.framed)
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:

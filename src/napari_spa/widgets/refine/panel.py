@@ -396,7 +396,6 @@ class RefinePanel(QWidget):
             self.tabs.addTab(_page(parts), title)
         self.tabs.setCornerWidget(column_of(row_of(self.profile.name, self.help)))
         self.profile.renamed.connect(self._fit_due.start)
-        self.options.fold.set_open(True)
         self.set_stack(False)
         self.now.addWidget(self.figures)
         self.now.addWidget(column_of(row_of(self.progress, self.cancel, grows=self.progress)))
