@@ -50,10 +50,10 @@ def recent_path() -> Path:
     return user_state_path("napari-spa") / "folders.json"
 
 
-def recent_folders(path: Path | None = None) -> list[RecentFolder]:
+def recent_folders() -> list[RecentFolder]:
     """Return the folders worked on lately that are there still, the latest first."""
     found: list[RecentFolder] = remembered(
-        path or recent_path(), lambda content: list(map(_read, content["folders"])), []
+        recent_path(), lambda content: list(map(_read, content["folders"])), []
     )
     return [entry for entry in found if os.path.isdir(entry.out)]
 
@@ -70,16 +70,15 @@ def _read(entry: dict[str, object]) -> RecentFolder:
     )
 
 
-def remember_folder(folder: RecentFolder, path: Path | None = None) -> None:
+def remember_folder(folder: RecentFolder) -> None:
     """Put a folder first; what cannot be remembered is no reason to fail."""
-    path = path or recent_path()
-    others = [entry for entry in recent_folders(path) if entry.out != folder.out]
-    remember(path, folders=[asdict(entry) for entry in [folder, *others][:_MOST]])
+    others = [entry for entry in recent_folders() if entry.out != folder.out]
+    remember(recent_path(), folders=[asdict(entry) for entry in [folder, *others][:_MOST]])
 
 
-def place_in(out: Path, path: Path | None = None) -> RecentFolder | None:
+def place_in(out: Path) -> RecentFolder | None:
     """Return where one was in a project."""
-    return next((entry for entry in recent_folders(path) if entry.out == str(out)), None)
+    return next((entry for entry in recent_folders() if entry.out == str(out)), None)
 
 
 class FolderBookmark:
@@ -124,8 +123,6 @@ _ELSEWHERE = "choose a place with Recent > Open with another output folder…"
 
 def hold_project(folder: Path, out: Path | None = None) -> Project:
     """Open a folder's project, or make one, and keep other windows out; for the background."""
-    from napari_spa.io.projects.project import Project
-
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder.")

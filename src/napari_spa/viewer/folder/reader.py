@@ -343,8 +343,6 @@ def _earlier(image: ReadImage, location: FolderLogLocation, gone: Mapping[str, P
 
 
 def _records(location: FolderLogLocation) -> list[Record]:
-    from napari_spa.io.event_log import read_records
-
     log: FolderLog | None = location.open_log
     if log is not None:
         return log.records()

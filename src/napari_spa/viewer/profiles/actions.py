@@ -19,6 +19,7 @@ from napari_spa.refine.preference.summary import (
     FIRST_COLOUR,
     SECOND_COLOUR,
     ProfileDisagreement,
+    disagree,
     evidence,
 )
 from napari_spa.refine.preference.update import merge_profiles, start_from
@@ -330,8 +331,6 @@ class Disagreements(QObject):
         names = "you" if profiles.entry is None else shortened(profiles.entry.name), shortened(name)
 
         def job(progress: Progress) -> Disagreement:
-            from napari_spa.refine.preference.summary import disagree
-
             found = disagree(
                 session,
                 image_plane,

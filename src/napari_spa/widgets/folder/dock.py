@@ -248,6 +248,8 @@ class FolderDock(QWidget):
         self._viewer = viewer
         self._refine_dock: RefineDock | None = None
         self._keys: KeyBindings | None = None
+        self._shown_out = ""  # the project whose images are listed
+        self._noted: str | None = None  # the image that the note on show is about
         self.store = SettingsStore()
         self.controller = FolderController(viewer, self._open_refine_dock, self)
         self.thumbnails = Thumbnails(self)
@@ -413,11 +415,8 @@ class FolderDock(QWidget):
         self._words_due.start()
 
     def _on_note(self) -> None:
-        name, note = self._noted, self.parts.note
-        if name is not None and note.isModified():
-            note.setModified(False)
-            self.controller.items.set_note(name, note.text().strip())
-        note.clearFocus()
+        self._keep_note()
+        self.parts.note.clearFocus()
 
     # ------------------------------------------------------------------ answering
 
@@ -428,9 +427,6 @@ class FolderDock(QWidget):
             self._shown_out = out
             self.thumbnails.begin(images[:_LOOKED_THROUGH])
         self._list()
-
-    _shown_out = ""
-    _noted: str | None = None
 
     def _list(self, *_: object) -> None:
         """List the images that are chosen."""
@@ -476,15 +472,16 @@ class FolderDock(QWidget):
         self.parts.action_buttons["flag_image"].setChecked(item is not None and item.flagged)
         note.setEnabled(item is not None)
         if name != self._noted or not note.isModified():
-            self._on_note_left()
+            self._keep_note()
             self._noted = name
             note.setText("" if item is None else item.note)
             note.setModified(False)
 
-    def _on_note_left(self) -> None:
-        """Keep a note that was typed when another image comes."""
+    def _keep_note(self) -> None:
+        """Keep a note that was typed, also when another image comes."""
         note = self.parts.note
         if self._noted is not None and note.isModified():
+            note.setModified(False)
             self.controller.items.set_note(self._noted, note.text().strip())
 
     def _on_changed(self, name: str) -> None:
@@ -549,7 +546,7 @@ class FolderDock(QWidget):
         if self._closed:
             return
         self._closed = True
-        self._on_note_left()
+        self._keep_note()
         self._list_due.stop()
         self._words_due.stop()
         self._places.close()

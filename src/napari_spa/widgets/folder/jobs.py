@@ -68,9 +68,8 @@ class BatchOptions:
 class BatchDialog(QDialog):
     """Choose where objects come from; nothing starts before *Start*."""
 
-    options_changed = Signal(
-        object
-    )  # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`
+    # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`.
+    options_changed = Signal(object)
     start_requested = Signal(object)  # A ``BatchOptions`` that shall be done
 
     def __init__(

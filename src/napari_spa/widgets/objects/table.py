@@ -232,10 +232,6 @@ class ObjectTable(QWidget):
         """Select an object and bring it into view, or select nothing; emits nothing."""
         self.view.select(number)
 
-    def selected(self) -> int | None:
-        """Return the number of the selected object."""
-        return self.view.selected()
-
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys: an act of the buttons, or ``"class"``, and its key."""
         self.classes.set_key(keys.get("class", ""))

@@ -57,7 +57,7 @@ class RefineDock(QWidget):
         session_factory: SessionFactory | None = None,
     ) -> None:
         super().__init__()
-        self._closed = False
+        self.closed = False  # whether it has let go of the viewer
         # napari gives plugins a proxy that makes a new one of each layer it returns; layers
         # are held by reference here, so they have to be themselves.
         viewer = getattr(viewer, "__wrapped__", viewer)
@@ -422,16 +422,11 @@ class RefineDock(QWidget):
         """Return ``prompt_controller``."""
         return self.prompt_controller
 
-    @property
-    def closed(self) -> bool:
-        """Whether the dock has let go of the viewer."""
-        return self._closed
-
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self._ready_due.stop()
         self.released.emit()
         self._end_activity()
@@ -451,7 +446,7 @@ class RefineDock(QWidget):
         self.store.close()
         self.tab.close()
         self.hover.release()
-        self.prompt_controller.close()
+        self.prompt_controller.gestures.release()
         self.parts.model.close_files()
         self.profiles.close()
         unsaved = self.controller.close()
