@@ -29,7 +29,7 @@ from napari_spa.viewer.annotation.round import (
     make_session,
     render_round,
 )
-from napari_spa.viewer.autosave import AutosaveManager
+from napari_spa.viewer.autosave import AutosaveManager, Recovery
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs, old_objects
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side
@@ -108,6 +108,7 @@ class AnnotationController(QObject):
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
         self.profiles.forgotten.connect(self._on_forgotten)
+        self.recovery = Recovery(self)
         self.classes = ClassList(self.images, self)
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"

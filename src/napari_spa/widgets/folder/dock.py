@@ -251,7 +251,9 @@ class FolderDock(QWidget):
         self._shown_out = ""  # the project whose images are listed
         self._noted: str | None = None  # the image that the note on show is about
         self.store = SettingsStore()
-        self.controller = FolderController(viewer, self._open_refine_dock, self)
+        self.controller = FolderController(
+            viewer, lambda: self._open_refine_dock().controller, self
+        )
         self.thumbnails = Thumbnails(self)
         self.parts = FolderPanel(self._thumbnail)
         self.jobs = FolderJobs(self.controller, self)

@@ -20,7 +20,6 @@ from napari_spa.viewer.annotation.display import DisplayController, HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
-from napari_spa.viewer.autosave import Recovery
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
@@ -72,13 +71,10 @@ class RefineDock(QWidget):
         self.display = DisplayController(self.controller)
         self.objects = ObjectActions(self.controller)
         self.propagation = StackPropagation(self.controller)
-        self.recovery = Recovery(self.controller)
         self.parts = RefinePanel(self._colour_of)
         self.tab = ObjectPresenter(self.controller, self.prompt_controller, self.parts.objects)
         self.profiles = ProfilePresenter(self.controller, self.parts.profile, self)
-        self._image = ImageBinding(
-            self.controller, self.display, self.propagation, self.recovery, self.parts
-        )
+        self._image = ImageBinding(self.controller, self.display, self.propagation, self.parts)
         column_of(self.parts, holder=self)
         self.places = DockLayout(self)
         self._life = DockLifecycle(self)
