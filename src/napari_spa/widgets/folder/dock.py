@@ -28,6 +28,7 @@ from napari_spa.viewer.settings import Settings, SettingsStore
 from napari_spa.widgets.common.buttons import (
     FittingButton,
     NoWheelComboBox,
+    add_entry,
     open_menu,
     tip_with_key,
     with_key,
@@ -370,9 +371,7 @@ class FolderDock(QWidget):
                 f"{source.name}    {source.parent}", partial(self.open_folder, entry.out)
             )
         if menu.isEmpty():
-            menu_action = menu.addAction("No folder yet")
-            if menu_action is not None:
-                menu_action.setEnabled(False)
+            add_entry(menu, "No folder yet", lambda: None, enabled=False)
         menu.addSeparator()
         menu.addAction("Open with another output folder…", self._on_open_elsewhere)
         if self.controller.project is not None:

@@ -111,10 +111,6 @@ class BatchDialog(QDialog):
         self._compose(f"{count} pending. {profile}")
         self._connect()
 
-    def ask(self) -> None:
-        """Ask what it would take as it is chosen now."""
-        self._on_options()
-
     def options(self) -> BatchOptions:
         """Return what is chosen."""
         way = next(way for way, button in self.ways.items() if button.isChecked())
@@ -163,8 +159,8 @@ class BatchDialog(QDialog):
         for button in self.ways.values():
             button.toggled.connect(self._on_way)
         self.browse.clicked.connect(self._on_browse)
-        self.again.toggled.connect(self._on_options)
-        self.path.textChanged.connect(later(self, self._on_options, _TYPED_MS).start)
+        self.again.toggled.connect(self.ask)
+        self.path.textChanged.connect(later(self, self.ask, _TYPED_MS).start)
         self.start.clicked.connect(self._on_start)
         self.close_button.clicked.connect(self.reject)
         self.where.hide()
@@ -177,7 +173,7 @@ class BatchDialog(QDialog):
                 "A folder of masks" if way == "masks" else "A table of clicks (CSV)"
             )
             self.where.setVisible(way != "auto")
-            self._on_options()
+            self.ask()
 
     def _on_browse(self) -> None:
         if self.options().way == "masks":
@@ -188,9 +184,10 @@ class BatchDialog(QDialog):
             )
         if path:
             self.path.setText(path)
-            self._on_options()
+            self.ask()
 
-    def _on_options(self, _: object = None) -> None:
+    def ask(self, _: object = None) -> None:
+        """Ask what it would take as it is chosen now."""
         options = self.options()
         if options.way != "auto" and options.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)

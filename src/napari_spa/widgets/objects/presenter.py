@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QMenu
 
-from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import write_classes
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
+from napari_spa.viewer.annotation.round import says_why_not
 from napari_spa.viewer.layers.planes import axis_kind, channel_axis
-from napari_spa.widgets.common.buttons import open_menu
+from napari_spa.widgets.common.buttons import add_entry, open_menu
 from napari_spa.widgets.objects.rows import ObjectRow
 
 if TYPE_CHECKING:
@@ -180,11 +180,9 @@ class ObjectPresenter(QObject):
             f"New objects: {name}." if name else "New objects have no class."
         )
 
+    @says_why_not
     def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except SpaError as error:
-            self._controller.failed.emit(str(error))
+        action()
 
     def _on_take(self) -> None:
         """Ask which layer, unless there is nothing to choose."""
@@ -201,13 +199,11 @@ class ObjectPresenter(QObject):
         """Make the menu of the labels layers that can be taken over, and written back to."""
         menu, finding = QMenu(self._table), self.finding
         for layer in finding.sources():
-            name = str(layer.name).replace("&", "&&")
-            menu.addAction(f"Take over {name}", partial(finding.take_over, layer))
+            add_entry(menu, f"Take over {layer.name}", partial(finding.take_over, layer))
         origin = finding.origin
         if origin is not None:
-            name = str(origin.name).replace("&", "&&")
             menu.addSeparator()
-            menu.addAction(f"Write the objects back to {name}", finding.write_back)
+            add_entry(menu, f"Write the objects back to {origin.name}", finding.write_back)
         return menu
 
 

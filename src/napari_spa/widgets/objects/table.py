@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, open_menu, tip_with_key
+from napari_spa.widgets.common.buttons import FittingButton, add_entry, open_menu, tip_with_key
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
 from napari_spa.widgets.objects.rows import HEADINGS, ObjectModel, ObjectRow, ObjectView, summary
 
@@ -89,10 +89,7 @@ class ClassBar(QWidget):
             menu.addAction(f"Remove {shown}", partial(self.remove_requested.emit, name))
         menu.addSeparator()
         wanted = partial(self.by_class_requested.emit, not self.by_class)
-        action = menu.addAction("Colour objects by class", wanted)
-        if action is not None:
-            action.setCheckable(True)
-            action.setChecked(self.by_class)
+        add_entry(menu, "Colour objects by class", wanted, checked=self.by_class)
         menu.addSeparator()
         menu.addAction("Import…", self._ask_import)
         if self.entries:
@@ -318,13 +315,8 @@ class ObjectTable(QWidget):
         classes = menu.addMenu("Class")
         if classes is not None:
             for name in ("", *(one.name for one in self.classes.entries)):
-                menu_action = classes.addAction(
-                    name.replace("&", "&&") or "No class",
-                    partial(self.class_requested.emit, number, name),
-                )
-                if menu_action is not None:
-                    menu_action.setCheckable(True)
-                    menu_action.setChecked(name == row.class_name)
+                wanted = partial(self.class_requested.emit, number, name)
+                add_entry(classes, name or NO_CLASS, wanted, checked=name == row.class_name)
         if row.status == "review":
             menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 
