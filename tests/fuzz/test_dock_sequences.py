@@ -28,7 +28,6 @@ from napari_spa.viewer.annotation.display import DisplayController
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
-from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.profiles.actions import ProfileActions
 from napari_spa.viewer.settings import SettingsStore
 from napari_spa.widgets.refine.dock import RefineDock
@@ -85,12 +84,12 @@ class DockMachine(RuleBasedStateMachine):
         )
         self.propagation, self.recovery = (
             StackPropagation(self.controller),
-            Recovery(self.controller),
+            self.controller.recovery,
         )
         self.profile_actions = ProfileActions(self.controller)
 
     def release(self):
-        self.prompt_controller.close()
+        self.prompt_controller.gestures.release()
         self.controller.close()
 
     def on_offered(self, offers):
@@ -174,7 +173,7 @@ class DockMachine(RuleBasedStateMachine):
 
     @rule(blind=st.booleans())
     def set_blind(self, blind):
-        self.display.set_blind(blind)
+        self.controller.blind = blind
 
     @rule(contrast=st.sampled_from(["automatic", "layer"]), wait=waits)
     def set_contrast(self, contrast, wait):

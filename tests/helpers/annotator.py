@@ -111,7 +111,7 @@ class Annotator:
             self.closed = True
             if self.session.gate is not None:
                 self.session.gate.set()
-            self.prompt_controller.close()
+            self.prompt_controller.gestures.release()
             self.controller.close()
 
     def log(self, annotated):

@@ -20,7 +20,7 @@ from napari_spa.refine.annotation.propagation import PropagationConfig, propagat
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import known_of
-from napari_spa.widgets.objects.model import SLICES
+from napari_spa.widgets.objects.rows import SLICES
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()

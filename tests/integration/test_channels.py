@@ -12,7 +12,7 @@ from napari_spa.io import images
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.autosave.export import export_work
+from napari_spa.viewer.export import export_work
 from napari_spa.viewer.layers.planes import channel_axis
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -325,9 +325,11 @@ def test_work_on_several_channels_is_offered_again(make_napari_viewer, qtbot, op
     dock.controller.autosave.flush()
     dock.release()
     again = open_dock(cells=(image, ("c", "y", "x")))
-    with qtbot.waitSignal(again.recovery.offered, timeout=30_000, check_params_cb=bool) as signal:
+    with qtbot.waitSignal(
+        again.controller.recovery.offered, timeout=30_000, check_params_cb=bool
+    ) as signal:
         pass
-    back = play(qtbot, again, lambda: again.recovery.recover(signal.args[0][0]))
+    back = play(qtbot, again, lambda: again.controller.recovery.recover(signal.args[0][0]))
     np.testing.assert_array_equal(back.mask, proposal.mask)
     data = again.controller.current.mask.layer.data
     np.testing.assert_array_equal(data[1] == 1, proposal.mask)

@@ -17,7 +17,7 @@ from napari_spa.viewer.annotation.controller import HINT_OPEN
 from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 from napari_spa.viewer.layers.prompts import PromptLayers
 from napari_spa.widgets.common.export import ExportDialog
-from napari_spa.widgets.objects.model import CLASS, NAME
+from napari_spa.widgets.objects.rows import CLASS, NAME
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()

@@ -36,7 +36,7 @@ def open_dock(make_napari_viewer, qtbot):
 
 
 def offers(qtbot, dock):
-    with qtbot.waitSignal(dock.recovery.offered, timeout=30_000) as signal_:
+    with qtbot.waitSignal(dock.controller.recovery.offered, timeout=30_000) as signal_:
         pass
     return signal_.args[0]
 

@@ -1,7 +1,6 @@
-"""Tests of the settings: both places they are kept in, damaged values, events, default keys."""
+"""Tests of the settings: with napari's and without, damaged values, events, default keys."""
 
 import dataclasses
-import json
 import logging
 import math
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from npe2 import PluginManifest
 
@@ -46,36 +45,25 @@ def preferences(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def old_napari(monkeypatch):
+def no_settings(monkeypatch):
     import napari.settings
 
     monkeypatch.delattr(napari.settings, "get_plugin_settings")
 
 
-@pytest.fixture(params=["preferences", "old_napari"])
-def make_store(request, tmp_path):
-    """Return a factory of stores that share one place, in each of the two ways."""
+@pytest.fixture(params=["preferences", "no_settings"])
+def store(request):
+    """Return a store where napari has settings for us, and one where it has none."""
     request.getfixturevalue(request.param)
-    stores = []
-
-    def make():
-        stores.append(SettingsStore(tmp_path / "spa" / "settings.json"))
-        assert (stores[-1]._model is not None) == (request.param == "preferences")
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        store.close()
+    store = SettingsStore()
+    assert (store._model is not None) == (request.param == "preferences")
+    yield store
+    store.close()
 
 
 @pytest.fixture
-def store(make_store):
-    return make_store()
-
-
-@pytest.fixture
-def in_napari(preferences, tmp_path):
-    store = SettingsStore(tmp_path / "spa.json")
+def in_napari(preferences):
+    store = SettingsStore()
     yield store
     store.close()
 
@@ -109,7 +97,7 @@ def test_the_manifest_lists_nothing_else():
     assert keys == DEFAULT_KEYS
 
 
-# ---------------------------------------------------------------------- both places
+# ---------------------------------------------------------------------- with napari's and without
 
 
 def test_the_first_time_everything_is_at_its_default(store):
@@ -117,7 +105,7 @@ def test_the_first_time_everything_is_at_its_default(store):
     assert store.problems == ()
 
 
-def test_what_is_saved_is_remembered(make_store):
+def test_what_is_saved_is_remembered(store):
     changes = {
         "model": "vit_b",
         "device": "cuda:1",
@@ -134,29 +122,32 @@ def test_what_is_saved_is_remembered(make_store):
         "keys": {"accept": "shift-a", "pick_1": "F5"},
     }
     assert changes.keys() == {field.name for field in dataclasses.fields(Settings)}
-    saved = make_store().save(**changes)
+    saved = store.save(**changes)
     keys = {**DEFAULT_KEYS, "accept": "Shift+A", "pick_1": "F5"}
     expected = {**changes, "profile": str(changes["profile"]), "keys": keys}
     assert {name: getattr(saved, name) for name in expected} == expected
     assert isinstance(saved.cache_gigabytes, float)
-    again = make_store().load()
-    assert again == saved
-    assert make_store().save(blind=False) == dataclasses.replace(saved, blind=False)
+    assert store.load() == saved
+    assert store.save(blind=False) == dataclasses.replace(saved, blind=False)
 
 
-def test_it_outlives_the_process(make_store, monkeypatch):
-    make_store().save(model="vit_b", keys={"undo": "F6"})
+def test_it_outlives_the_process(in_napari, monkeypatch):
+    in_napari.save(model="vit_b", keys={"undo": "F6"})
     from napari import settings as napari_settings
 
     monkeypatch.setattr(napari_settings, "_PLUGIN_SETTINGS", {})  # read from disk again
-    assert make_store().load() == Settings(model="vit_b", keys={**DEFAULT_KEYS, "undo": "F6"})
+    expected = Settings(model="vit_b", keys={**DEFAULT_KEYS, "undo": "F6"})
+    assert in_napari.load() == expected
+    other = SettingsStore()
+    assert other.load() == expected
+    other.close()
 
 
-def test_napari_reads_no_manifest_again(preferences, monkeypatch, tmp_path):
+def test_napari_reads_no_manifest_again(preferences, monkeypatch):
     from npe2 import PluginManager
 
     monkeypatch.setattr(PluginManager, "discover", lambda *_, **__: pytest.fail("it reads them"))
-    assert SettingsStore(tmp_path / "spa.json").load() == DEFAULTS
+    assert SettingsStore().load() == DEFAULTS
     assert "discover" not in vars(PluginManager.instance())
 
 
@@ -250,39 +241,6 @@ DAMAGED = {
 }
 
 
-def test_damaged_values_of_the_file_are_defaults_and_logged_once(old_napari, tmp_path, caplog):
-    path = tmp_path / "settings.json"
-    path.write_text(json.dumps(DAMAGED))
-    store = SettingsStore(path)
-    keys = {**DEFAULT_KEYS, "undo": "F6"}
-    assert store.load() == Settings(propagate_uncertainty=0.3, keys=keys)
-    assert len(store.problems) == 7
-    ours = [r for r in caplog.records if r.name.startswith("napari_spa")]
-    assert [r.getMessage() for r in ours] == list(store.problems)
-    assert all(r.levelno == logging.WARNING and "\n" not in r.getMessage() for r in ours)
-    assert store.save(model="vit_b", device="cpu").model == "vit_b"  # and can be mended
-    assert len(store.problems) == 5
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b" " * 2**21, None],
-)
-def test_a_damaged_file_means_defaults(old_napari, tmp_path, caplog, content):
-    path = tmp_path / "settings.json"
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
-    store = SettingsStore(path)
-    assert store.load() == Settings()
-    if content != b'{"a": NaN}':
-        assert len([r for r in caplog.records if r.name.startswith("napari_spa")]) == 1
-    if content is not None:
-        store.save(model="vit_b")
-        assert SettingsStore(path).load() == Settings(model="vit_b")
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -295,10 +253,10 @@ def test_a_damaged_file_means_defaults(old_napari, tmp_path, caplog, content):
         ("- a list", Settings()),
     ],
 )
-def test_damaged_values_in_naparis_file_are_defaults(preferences, tmp_path, caplog, text, expected):
+def test_damaged_values_in_naparis_file_are_defaults(preferences, caplog, text, expected):
     preferences.parent.mkdir()
     preferences.write_text(text)
-    store = SettingsStore(tmp_path / "spa.json")
+    store = SettingsStore()
     assert store.load() == expected
     assert caplog.records  # ours, or napari's own
     store.close()
@@ -336,46 +294,21 @@ def test_whatever_is_kept_makes_settings_that_can_be_saved(entries):
     assert all(isinstance(problem, str) for problem in problems)
 
 
-@given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-def test_whatever_the_file_holds_loading_does_not_raise(old_napari, tmp_path, content):
-    path = tmp_path / "settings.json"
-    path.write_bytes(content)
-    assert isinstance(SettingsStore(path).load(), Settings)
+def test_damaged_values_are_defaults_and_logged_once(no_settings, monkeypatch, caplog):
+    monkeypatch.setattr(SettingsStore, "_read", lambda *_: DAMAGED)
+    store = SettingsStore()
+    keys = {**DEFAULT_KEYS, "undo": "F6"}
+    assert store.load() == Settings(propagate_uncertainty=0.3, keys=keys)
+    assert len(store.problems) == 7
+    ours = [r for r in caplog.records if r.name.startswith("napari_spa")]
+    assert [r.getMessage() for r in ours] == list(store.problems)
+    assert all(r.levelno == logging.WARNING and "\n" not in r.getMessage() for r in ours)
 
 
 def test_the_key_that_was_given_goes_back_not_the_one_that_was_there():
     found, problems = read_entries({"keys": {"pick_1": "N", "help": "F9"}})
     assert found.keys == {**DEFAULT_KEYS, "help": "F9"}
     assert problems == ["N is the key of two actions, so 'Pick difference 1' keeps G."]
-
-
-# ---------------------------------------------------------------------- disk
-
-
-def test_the_file_lies_in_the_users_configuration_folder(old_napari, user_folders):
-    SettingsStore().save(model="vit_b")
-    (path,) = user_folders.rglob("settings.json")
-    assert path.parent.name == "napari-spa"
-    assert json.loads(path.read_text(encoding="utf-8")) == {"model": {"name": "vit_b"}}
-
-
-def test_saving_keeps_what_a_newer_version_wrote(old_napari, tmp_path):
-    path = tmp_path / "settings.json"
-    path.write_text('{"model": {"name": "vit_b", "tempo": 3}, "future": [1]}')
-    SettingsStore(path).save(model="vit_l")
-    assert json.loads(path.read_text()) == {
-        "model": {"name": "vit_l", "tempo": 3},
-        "future": [1],
-    }
-
-
-def test_a_disk_that_cannot_be_written_is_one_sentence(old_napari, tmp_path):
-    (tmp_path / "file").write_text("")
-    store = SettingsStore(tmp_path / "file" / "settings.json")
-    with pytest.raises(DataError, match=r"^cannot write .*\.$"):
-        store.save(model="vit_b")
-    assert store.load() == Settings()
 
 
 def test_naparis_disk_that_cannot_be_written_is_one_sentence(in_napari, preferences):
@@ -409,18 +342,8 @@ def test_a_change_taken_back_at_once_is_not_heard(in_napari, qtbot):
     assert heard == []
 
 
-def test_without_an_event_loop_a_change_is_heard_at_once(in_napari, monkeypatch):
-    monkeypatch.setattr("qtpy.QtCore.QCoreApplication.instance", lambda: None)
-    heard = []
-    in_napari.changed.connect(heard.append)
-    napari_side("annotation").blind = True
-    assert heard == [Settings(blind=True)]
-    in_napari.save(blind=False, model="vit_b")
-    assert heard[1:] == [Settings(model="vit_b")]  # once, not for each value
-
-
-def test_two_docks_hear_each_other(in_napari, tmp_path, qtbot):
-    other = SettingsStore(tmp_path / "spa.json")
+def test_two_docks_hear_each_other(in_napari, qtbot):
+    other = SettingsStore()
     heard = []
     other.changed.connect(heard.append)
     saved = in_napari.save(overlap="replace")
@@ -455,17 +378,19 @@ def test_settings_that_napari_makes_anew_are_followed(in_napari, monkeypatch):
 
 
 @pytest.mark.parametrize("gone", [["keys"], list(CONFIGURATIONS)])
-def test_a_manifest_without_our_settings_means_the_file(preferences, tmp_path, monkeypatch, gone):
+def test_without_our_settings_in_the_manifest_they_last_until_the_window_closes(
+    preferences, monkeypatch, gone
+):
     """An older installed manifest, or an npe2 that drops ``configurations``."""
     from npe2 import PluginManager
 
     contributions = PluginManager.instance().get_manifest("napari-spa").contributions
     left = {g: c for g, c in contributions.configurations.items() if g not in gone}
     monkeypatch.setattr(contributions, "configurations", left)
-    store = SettingsStore(tmp_path / "spa.json")
+    store = SettingsStore()
     assert store._model is None
-    assert store.save(model="vit_b") == SettingsStore(tmp_path / "spa.json").load()
-    assert (tmp_path / "spa.json").exists()
+    assert store.save(model="vit_b") == store.load() == Settings(model="vit_b")
+    assert SettingsStore().load() == Settings()
     assert store.problems == ()
 
 

@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 _REPORT_MS = 50  # between two reports that are shown; a bar drawn more often stalls the window
 
 
-def later(owner: QObject, action: Callable[[], object], pause: int = 0) -> QTimer:
+def later(owner: QObject | None, action: Callable[[], object], pause: int = 0) -> QTimer:
     """Return what does something once, so many milliseconds after it is started."""
     timer = QTimer(owner)
     timer.setSingleShot(True)

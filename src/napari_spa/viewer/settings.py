@@ -1,8 +1,7 @@
-"""What the user sets in the docks, keys included: values, checks, and where they are kept."""
+"""What the user sets in the docks, keys included: values, and checks; napari keeps them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -12,15 +11,12 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-import platformdirs
 from psygnal import Signal
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, atomic_path, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from qtpy.QtCore import QTimer
 
@@ -292,7 +288,6 @@ def _checked_text(name: str, rule: Rule, value: object) -> str:
 
 
 PLUGIN = "napari-spa"
-_LARGEST_FILE = 2**20
 _TYPING_MS = 400  # napari reports every letter typed in its Preferences
 _log = logging.getLogger(__name__)
 
@@ -304,12 +299,11 @@ class SettingsStore:
     # after the user changed one in the Preferences.
     changed = Signal(Settings)
 
-    def __init__(self, path: Path | None = None) -> None:
-        folder = platformdirs.user_config_path(PLUGIN, appauthor=False)
-        self._path = path or folder / "settings.json"
+    def __init__(self) -> None:
         self.problems: tuple[str, ...] = ()
         self._logged: set[str] = set()
-        self._model: Any = None  # napari's; None while the file is used
+        self._model: Any = None  # napari's; None where it has none for us
+        self._kept: dict[str, dict[str, object]] = {}  # while it has none: until the window closes
         self._source: Any = None  # its event, once we listen
         self._timer: QTimer | None = None
         self._saving = self._closed = False
@@ -331,10 +325,10 @@ class SettingsStore:
         entries = changed_entries(changes, self.load())
         self._saving = True
         try:
-            if self._model is None:
-                _write_file(self._path, entries)
-            else:
+            if self._model is not None:
                 _write_model(self._model, entries)
+            for group, values in entries.items():
+                self._kept.setdefault(group, {}).update(values)
         finally:
             self._saving = False
             self._announce()
@@ -349,11 +343,11 @@ class SettingsStore:
         self.changed.disconnect()
 
     def _read(self, problems: list[str]) -> Mapping[str, object]:
-        """Return the values by group and entry, from napari or from the file."""
+        """Return the values by group and entry."""
         model = _napari_model(problems)
         self._follow(model)
         if model is None:
-            return _read_file(self._path, problems)
+            return self._kept
         return {group: getattr(model, group).model_dump() for group in _groups()}
 
     def _follow(self, model: Any) -> None:
@@ -370,27 +364,18 @@ class SettingsStore:
 
     def _on_changed(self, _: object) -> None:
         """Wait until the user stops typing: half a word is no model's name."""
-        from qtpy.QtCore import QCoreApplication, QTimer
+        from napari_spa.viewer.background import later
 
         if self._saving:
             return
-        if QCoreApplication.instance() is None:
-            self._announce()
-            return
         if self._timer is None:
-            self._timer = QTimer()
-            self._timer.setSingleShot(True)
-            self._timer.setInterval(_TYPING_MS)
-            self._timer.timeout.connect(self._announce)
+            self._timer = later(None, self._announce, _TYPING_MS)
         self._timer.start()
 
     def _announce(self) -> None:
         before, self._known = self._known, self.load()
         if self._known != before and not self._closed:
             self.changed.emit(self._known)
-
-
-# ---------------------------------------------------------------------- where they are kept
 
 
 def _groups() -> dict[str, list[str]]:
@@ -450,27 +435,3 @@ def _write_model(model: Any, entries: Entries) -> None:
                 setattr(getattr(model, group), entry, value)
     except OSError as error:
         raise DataError(f"cannot write the settings: {error.strerror or error}.") from error
-
-
-def _read_file(path: Path, problems: list[str]) -> Mapping[str, object]:
-    try:
-        content = read_json(path, largest=_LARGEST_FILE)
-    except FileNotFoundError:
-        return {}
-    except (OSError, DataError, JsonError):
-        content = None
-    if isinstance(content, dict):
-        return content
-    problems.append(f"the settings in {path} cannot be read; the defaults are used.")
-    return {}
-
-
-def _write_file(path: Path, entries: Entries) -> None:
-    """Change these entries; whatever a newer version has written beside them stays."""
-    content = dict(_read_file(path, []))
-    for group, values in entries.items():
-        before = content.get(group)
-        content[group] = {**(before if isinstance(before, dict) else {}), **values}
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_spa.io.images import open_image
-from napari_spa.viewer.folder.thumbnails import SIDE, Thumbnails, make_thumbnail
+from napari_spa.viewer.folder.items import SIDE, Thumbnails, make_thumbnail
 
 
 @pytest.fixture

@@ -124,10 +124,7 @@ def test_planes_of_a_stack(viewer):
     np.testing.assert_array_equal(fill_polygons(flat, SHAPE), one.added | one.removed)
 
 
-def test_a_transposed_view_gets_pieces_that_do_not_fork_in_it(viewer, shapes, monkeypatch):
-    from napari_spa.viewer.layers import candidates
-
-    monkeypatch.setattr(candidates, "_compiled", lambda: True)
+def test_a_transposed_view_gets_pieces_that_do_not_fork_in_it(viewer, shapes):
     drawn, one = draw_candidate(candidate()), candidate()
     shapes.show(PLANE, [drawn])
     straight = len(polygons_of(shapes.layers[0]))

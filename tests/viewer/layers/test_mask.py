@@ -13,7 +13,6 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
 from napari_spa.viewer.compat import outlines, quick_contours
 from napari_spa.viewer.layers.mask import MaskLayer, mask_colours
-from napari_spa.viewer.layers.planes import camera_of
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -45,11 +44,11 @@ def mask():
 
 
 def test_it_is_outlined_as_wide_at_any_zoom(mask):
-    camera_of(mask._viewer).zoom = 1.0
+    mask._viewer.scene.camera.zoom = 1.0
     layer = mask.layer
     assert layer.name == "cell: objects"
     assert layer.contour == 4  # two pixels of the screen, half a unit a pixel
-    camera_of(mask._viewer).zoom = 40.0
+    mask._viewer.scene.camera.zoom = 40.0
     mask.draw(filled=False)
     assert layer.contour == 1  # no less than a pixel
     mask.draw(filled=True)
@@ -61,7 +60,7 @@ def test_it_is_outlined_as_wide_at_any_zoom(mask):
 
 def test_an_opacity_that_a_user_chose_stays_when_zooming(mask):
     mask.layer.opacity = 0.3
-    camera_of(mask._viewer).zoom = 20.0
+    mask._viewer.scene.camera.zoom = 20.0
     mask.draw(filled=False)
     assert mask.layer.opacity == 0.3
 

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_spa.core.plane import Plane
-from napari_spa.viewer.autosave.export import axes_of
+from napari_spa.viewer.export import axes_of
 from napari_spa.viewer.layers.planes import (
     axis_kind,
     channel_choices,

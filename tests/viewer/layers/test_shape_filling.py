@@ -6,7 +6,6 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from polygon_filling import fill_polygons
 
-from napari_spa.viewer.layers import candidates
 from napari_spa.viewer.layers.candidates import Drawing, fill_layer
 
 SQUARE = np.array([[1.0, 1], [1, 9], [9, 9], [9, 1]])
@@ -67,29 +66,3 @@ def test_a_mode_of_drawing_is_left_alone(layer):
     layer.mode = "add_polygon"
     fill_layer(layer, Drawing([SQUARE], np.array([BLUE])))
     assert layer.mode == "add_polygon"
-
-
-def test_polygons_that_napari_cannot_fill_are_left_out(layer, monkeypatch, caplog):
-    def refuse(polygons):
-        if any(len(polygon) == 3 for polygon in polygons):
-            raise RuntimeError("Triangulation failed.")
-
-    class Fussy(Shapes):
-        def __init__(self, polygons, **rest):
-            refuse(polygons)
-            super().__init__(polygons, **rest)
-
-    add = layer.add
-
-    def add_or_refuse(polygons, **rest):
-        refuse(polygons)
-        add(polygons, **rest)
-
-    monkeypatch.setattr(candidates, "Shapes", Fussy)
-    monkeypatch.setattr(layer, "add", add_or_refuse)
-    fill_layer(layer, Drawing([SQUARE[:3], SQUARE], np.array([RED, BLUE])))
-    assert len(layer.data) == len(layer.features) == 1
-    np.testing.assert_allclose(layer.face_color, [BLUE])
-    assert "cannot fill 1 of 2 polygons" in caplog.text
-    fill_layer(layer, Drawing([SQUARE[:3]], np.array([RED])))
-    assert len(layer.data) == 0

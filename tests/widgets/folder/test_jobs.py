@@ -1,7 +1,7 @@
 """What runs in the folder dock is said, and Cancel answers at once; fields follow the font."""
 
+from napari_spa.widgets.folder.dock import FolderPanel
 from napari_spa.widgets.folder.jobs import BatchDialog, FolderJobs
-from napari_spa.widgets.folder.panel import FolderPanel
 
 
 def test_what_is_typed_is_as_large_as_what_is_read(qtbot):

@@ -9,7 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_spa.io.projects.classes import ObjectClass
-from napari_spa.widgets.objects.model import (
+from napari_spa.widgets.objects.rows import (
     AREA,
     CLASS,
     NAME,
@@ -18,9 +18,10 @@ from napari_spa.widgets.objects.model import (
     ROUNDS,
     SLICES,
     STATUS,
+    ObjectRow,
     summary,
 )
-from napari_spa.widgets.objects.table import EMPTY, ObjectRow, ObjectTable
+from napari_spa.widgets.objects.table import EMPTY, ObjectTable
 
 ROWS = [
     ObjectRow(2, "9", 950, 3, 0.31, "accepted"),
@@ -144,7 +145,7 @@ def test_equal_cells_stand_by_number(table):
 def test_a_click_goes_there(table, asked, qtbot):
     qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place(table, 10))
     assert asked == [("go_to", 10)]
-    assert table.selected() == 10
+    assert table.view.selected() == 10
     qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place(table, 10))
     assert asked == [("go_to", 10)] * 2
     empty = QPoint(20, table.view.viewport().height() - 3)
@@ -174,7 +175,7 @@ def test_keys_ask(table, asked, qtbot, key, name: str):
     table.select(2)
     assert asked == []  # selecting asks for nothing
     qtbot.keyClick(table.view, Qt.Key.Key_Down)
-    assert table.selected() == 7
+    assert table.view.selected() == 7
     qtbot.keyClick(table.view, key, Qt.KeyboardModifier.ControlModifier)
     assert asked == []
     qtbot.keyClick(table.view, key)
@@ -186,7 +187,7 @@ def test_other_keys_go_on_to_the_viewer(table, window, qtbot):
     for key in "gh1":
         qtbot.keyClick(table.view, key)
     assert window.keys == ["g", "h", "1"]
-    assert table.selected() == 2  # and nothing was searched for
+    assert table.view.selected() == 2  # and nothing was searched for
 
 
 def test_buttons_ask(table, asked):
@@ -219,14 +220,14 @@ def test_new_rows_keep_the_selection_and_the_place(table, asked):
     table.select(200)
     table.view.verticalScrollBar().setValue(1234)
     table.set_rows([*many(400), ObjectRow(401, "3", 10, 1, 0.1, "review")])
-    assert table.selected() == 200
+    assert table.view.selected() == 200
     assert table.view.verticalScrollBar().value() == 1234
     assert len(shown_numbers(table)) == 401
     table.view.sort_by(AREA)
     table.view.sort_by(AREA)
-    assert table.selected() == 200
+    assert table.view.selected() == 200
     table.set_rows([row for row in many(400) if row.number > 150])
-    assert table.selected() == 200
+    assert table.view.selected() == 200
     assert asked == []
 
 
@@ -234,14 +235,14 @@ def test_who_was_deleted_leaves_their_place_but_no_selection(table, asked, qtbot
     table.set_rows(many(9))
     table.select(4)
     table.set_rows([row for row in many(9) if row.number != 4])
-    assert table.selected() is None
+    assert table.view.selected() is None
     assert not table.buttons["delete"].isEnabled()
     qtbot.keyClick(table.view, Qt.Key.Key_Delete)
     assert asked == []
     qtbot.keyClick(table.view, Qt.Key.Key_Down)
-    assert table.selected() == 6  # one after 5, which took the place of 4
+    assert table.view.selected() == 6  # one after 5, which took the place of 4
     table.set_rows([])
-    assert table.selected() is None
+    assert table.view.selected() is None
 
 
 def test_selecting_brings_into_view(table):
@@ -249,7 +250,7 @@ def test_selecting_brings_into_view(table):
     table.select(390)
     assert table.view.viewport().rect().contains(place(table, 390))
     table.select(4000)
-    assert table.selected() is None
+    assert table.view.selected() is None
 
 
 def test_without_objects_it_says_what_to_do(table, asked):

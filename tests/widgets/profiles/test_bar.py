@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 from napari_spa.core.types import Region
 from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.io.profiles import StoreEntry
-from napari_spa.viewer.profiles.comparison import Disagreement
+from napari_spa.viewer.profiles.actions import Disagreement
 from napari_spa.widgets.common.buttons import open_menu
 from napari_spa.widgets.profiles.bar import NONE, ProfileBar
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog

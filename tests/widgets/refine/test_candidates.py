@@ -146,9 +146,10 @@ def test_five_cards_only_while_there_are_five(grid):
 
 
 def test_certain_is_said_in_the_cards_place(grid):
-    grid.set_certain("Sure <b>.")
+    grid.set_certain()
     assert not grid.cards[0].isVisible()
-    assert "Sure &lt;b&gt;." in grid._message.text()
+    assert "the model is certain" in grid._message.text()
+    assert grid._message.isVisible()
     grid.set_candidates(shown(2))
     assert grid.cards[0].isVisible()
     assert not grid._message.isVisible()

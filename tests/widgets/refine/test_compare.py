@@ -40,7 +40,7 @@ def round_of(window, **options):
 def test_setters_emit_nothing(window, heard):
     round_of(window)
     window.set_keys(["A", "B", "C", "D"], "E")
-    window.clear()
+    window.set_pictures(None, [])
     assert heard == []
     assert window.pictures == []
 

@@ -4,7 +4,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_spa.viewer.settings import ACTION_TITLES, DEFAULT_KEYS
-from napari_spa.widgets.refine.key_help import GROUPS, KeyHelp, KeyHelpButton
+from napari_spa.widgets.refine.panel import GROUPS, KeyHelp, KeyHelpButton
 
 
 def texts(help_window):

@@ -11,7 +11,7 @@ from weights_server import serving
 
 from napari_spa.io.models import download, registry
 from napari_spa.io.models.registry import KNOWN, KnownModel, list_models
-from napari_spa.widgets.refine.models import BROWSE, ModelBar, tip_of
+from napari_spa.widgets.refine.options import BROWSE, ModelBar, tip_of
 
 CONTENT = os.urandom(300_000)
 

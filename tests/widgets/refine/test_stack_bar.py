@@ -4,7 +4,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
-from napari_spa.widgets.objects.model import STATUS_COLOURS
+from napari_spa.widgets.objects.rows import STATUS_COLOURS
 from napari_spa.widgets.refine.stack_bar import StackBar
 
 
@@ -45,7 +45,6 @@ def test_a_single_plane_hides_it(bar):
 def test_setters_emit_nothing(bar, heard):
     bar.set_slices(12, 3)
     bar.set_results({3: (0.2, "accepted"), 4: (2.0, "unheard of")})
-    bar.set_summary("1 slice")
     bar.set_keys({1: ".", -1: ",", "both": "Shift+N"})
     bar.set_active(False)
     assert heard == []
@@ -120,9 +119,6 @@ def test_words_say_what_is_known(bar):
     assert bar.strip.words_at(4) == "Slice 4 of 0–9: review, Dice about 0.23 expected"  # noqa: RUF001
     assert bar.strip.words_at(0) == "Slice 0 of 0–9: nothing yet"  # noqa: RUF001
     assert bar.strip.accessibleDescription() == bar.strip.words_at(4)
-    assert not bar.summary.isVisible()
-    bar.set_summary("9 slices, stopped because the object ends")
-    assert bar.summary.isVisible()
 
 
 def test_a_movie_has_frames(bar):

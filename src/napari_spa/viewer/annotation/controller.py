@@ -15,9 +15,8 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.classes import ClassList
 from napari_spa.viewer.annotation.click_target import click_target, image_on_show
-from napari_spa.viewer.annotation.images import AnnotatedImages
+from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
     ActiveObject,
@@ -30,7 +29,7 @@ from napari_spa.viewer.annotation.round import (
     make_session,
     render_round,
 )
-from napari_spa.viewer.autosave.autosave import AutosaveManager
+from napari_spa.viewer.autosave import AutosaveManager, Recovery
 from napari_spa.viewer.background import JobHandle, Worker, nothing
 from napari_spa.viewer.compat import keep_programs, old_objects
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side
@@ -109,11 +108,14 @@ class AnnotationController(QObject):
         self.profiles = ActiveProfile(parent=self)
         self.profiles.failed.connect(self.failed)
         self.profiles.forgotten.connect(self._on_forgotten)
+        self.recovery = Recovery(self)
         self.classes = ClassList(self.images, self)
         self.classes.failed.connect(self.failed)
         self._overlap: Overlap = "protect"
         self.model = ActiveModel(session_factory, self.profiles.equip)
-        self.blind = self._unready = False
+        # From the next object on, all masks are shown alike, and which is recommended nowhere.
+        self.blind = False
+        self._unready = False  # whether :meth:`get_ready` has still to load the model
         self._size: float | None = None  # the one being looked at
         self._seen: tuple[Any, Any] | None = None  # what the session reads, and what that is
         self._round = RoundRenderer(self)
@@ -408,16 +410,6 @@ class AnnotationController(QObject):
         """
         self._owner = self.current
         self.worker.submit(job, then, on_value=on_value, unheard=unheard)
-
-    def with_session(self, then: Callable[[RefinementSession], None]) -> None:
-        """Go on with the session, once its model is loaded."""
-        session = self.session
-        if session is not None:
-            then(session)
-        elif self.busy:
-            self.status_message.emit(BUSY)
-        else:
-            self.submit(self.model.loader(), then)
 
     def begin(
         self,

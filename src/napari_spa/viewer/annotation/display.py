@@ -33,11 +33,6 @@ class DisplayController(QObject):
         self._controller = controller
         controller.images.reframed.connect(self.look_at)
 
-    @property
-    def framed(self) -> bool:
-        """Whether the field of view is drawn into the image."""
-        return self._controller.images.framed
-
     def set_contrast(self, contrast: str) -> None:
         """Look at every image with the contrast of its planes or of its layer."""
         self._controller.images.contrast = contrast
@@ -101,10 +96,6 @@ class DisplayController(QObject):
         for annotated in self._controller.images:
             annotated.prompts.set_framed(framed)
 
-    def set_blind(self, blind: bool) -> None:
-        """From the next object on, show all masks alike, and which is recommended nowhere."""
-        self._controller.blind = blind
-
     def set_overlays_hidden(self, hidden: bool) -> None:
         """Hide everything of ours for a moment, to see the image."""
         if self._controller.current is not None:
@@ -114,10 +105,6 @@ class DisplayController(QObject):
         """Show or hide a candidate in the canvas."""
         if self._controller.current is not None:
             self._controller.current.candidates.set_visible(index, visible)
-
-    def set_filled(self, filled: bool) -> None:
-        """Fill the objects, or draw their outlines."""
-        self._controller.images.set_filled(filled)
 
     def flip(self, index: int | None) -> None:
         """Show a candidate in the place of the recommendation for a moment; None ends it."""

@@ -512,7 +512,7 @@ class AnnotatedImage:
                 other.clear_layers(mask=free)
             return
         # napari draws the list again after each change; after several at once, once.
-        with getattr(self._viewer.layers, "batched_update", nullcontext)():
+        with self._viewer.layers.batched_update():
             if free and self.mask.shown:
                 other.mask.remove()
             elif free:
@@ -533,8 +533,7 @@ class AnnotatedImage:
         # after none, too, as where the whole window closes.
         layers = self._viewer.layers
         several = any(self.owns(layer) for layer in layers)
-        batched = getattr(layers, "batched_update", nullcontext) if several else nullcontext
-        with batched():
+        with layers.batched_update() if several else nullcontext():
             self.prompts.remove()
             self.candidates.remove()
             if mask:

@@ -1,4 +1,4 @@
-"""The annotated images of a viewer, and what becomes of them when their layers change."""
+"""The annotated images of a viewer, and the classes of their objects, as layers come and go."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
+import platformdirs
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_spa.errors import SpaError
+from napari_spa.io.projects.classes import (
+    FILE_NAME,
+    ObjectClass,
+    ObjectNote,
+    make_class,
+    read_classes,
+    with_unknown,
+    write_classes,
+)
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
 from napari_spa.viewer.layers.mask import follow_space, unfollow_space
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     name_as_alike,
     name_as_sliders,
     name_axes,
@@ -25,15 +35,14 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Box
-    from napari_spa.viewer.autosave.autosave import AutosaveManager
+    from napari_spa.viewer.autosave import AutosaveManager
     from napari_spa.viewer.background import Worker
 
 
@@ -176,7 +185,7 @@ class AnnotatedImages(QObject):
         self._make_due = later(self, self._on_make_due, _STEP_MS)
         self._zoomed = later(self, self._on_zoomed, _ZOOMING_MS)
         self._unpaint_due = later(self, self._unpaint)
-        camera_of(viewer).events.zoom.connect(self._on_zoom)
+        viewer.scene.camera.events.zoom.connect(self._on_zoom)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.layers.events.inserted.connect(self._on_layer_added)
         viewer.dims.events.current_step.connect(self._on_slider)
@@ -204,14 +213,16 @@ class AnnotatedImages(QObject):
                 self._left = None
             annotated.mask.painted.connect(partial(self.painting.paint, annotated))
             annotated.mask.touched.connect(partial(self._on_touched, annotated))
-            annotated.painted_over.connect(self._on_painted_over)
+            annotated.painted_over.connect(lambda: self._unpaint_due.start())
             annotated.mask.undo_wanted.connect(self.undo_wanted.emit)
             annotated.mask.replaced.connect(partial(self._on_replaced, annotated))
-            annotated.prompts.reframed.connect(self._on_reframed)
-            annotated.prompts.edited.connect(partial(self._on_clicks_edited, annotated))
-            annotated.prompts.added.connect(self._on_click_added)
+            annotated.prompts.reframed.connect(lambda box: self.reframed.emit(box))
+            annotated.prompts.edited.connect(
+                lambda changes: self.clicks_edited.emit(annotated, changes)
+            )
+            annotated.prompts.added.connect(lambda position: self.click_added.emit(position))
             annotated.prompts.set_framed(self.framed)
-            annotated.candidates.toggled.connect(self._on_toggled)
+            annotated.candidates.toggled.connect(lambda *shown: self.toggled.emit(*shown))
             image.events.data.connect(self._on_image_data)
             image.events.name.connect(self._on_image_renamed)
             follow_space(image, self._on_image_placed)
@@ -290,7 +301,7 @@ class AnnotatedImages(QObject):
         self._making[1].close()
         self._zoomed.stop()
         self._unpaint_due.stop()
-        camera_of(self._viewer).events.zoom.disconnect(self._on_zoom)
+        self._viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
         self._named.stop()
@@ -382,9 +393,6 @@ class AnnotatedImages(QObject):
             annotated, (*planes, *(part.plane for one in active for part in one.parts))
         )
 
-    def _on_painted_over(self) -> None:
-        self._unpaint_due.start()
-
     def _unpaint(self) -> None:
         """Take back what was painted on the active object's preview, once napari has painted it."""
         if self.current is not None:
@@ -449,14 +457,109 @@ class AnnotatedImages(QObject):
         self._axes[image] = axes
         self._named.start()
 
-    def _on_reframed(self, box: Box) -> None:
-        self.reframed.emit(box)
 
-    def _on_clicks_edited(self, annotated: AnnotatedImage, changes: dict[int, Any]) -> None:
-        self.clicks_edited.emit(annotated, changes)
+class ClassList(QObject):
+    """The list of the project, or, for images of none, of the user; saved when it changes.
 
-    def _on_click_added(self, position: tuple[float, ...]) -> None:
-        self.click_added.emit(position)
+    Classes of objects that the list does not know, as those of a colleague's log, are shown
+    with it, and saved with its next change.
+    """
 
-    def _on_toggled(self, index: int, visible: bool) -> None:
-        self.toggled.emit(index, visible)
+    changed = Signal()  # the list, or which class new objects get
+    failed = Signal(str)  # the list could not be read or written, in one sentence
+
+    def __init__(self, images: AnnotatedImages, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._images = images
+        self._path: Path | None = None
+        self._in_project = False  # whose folder is not made again
+        self.entries: tuple[ObjectClass, ...] = ()
+        self.current = ""
+        self.by_class = False
+        images.changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take the list of the image on show, and the classes that its objects are of."""
+        annotated, entries = self._images.current, self.entries
+        path = None if annotated is None else annotated.classes_file
+        self._in_project = path is not None
+        path = path or platformdirs.user_config_path("napari-spa", appauthor=False) / FILE_NAME
+        if path != self._path:
+            self._path, entries = path, self._read(path)
+        if annotated is not None:
+            active = annotated.annotation.objects.values()
+            entries = with_unknown(entries, [one.class_name for one in active])
+        if entries != self.entries:
+            self._take(entries)
+
+    def set_by_class(self, on: bool) -> None:
+        """Draw objects in the colours of their classes, or each in one of its own."""
+        if on != self.by_class:
+            self.by_class = on
+            self.changed.emit()
+
+    def colours(self, notes: Mapping[int, ObjectNote]) -> dict[int, str] | None:
+        """Return the colours that objects are drawn in; None for one of its own for each."""
+        known = {one.name: one.colour for one in self.entries}
+        said = ((number, known.get(note.class_name)) for number, note in notes.items())
+        return {number: colour for number, colour in said if colour} if self.by_class else None
+
+    def choose(self, name: str) -> None:
+        """Give new objects this class; an empty name for none."""
+        if name != self.current and (not name or any(one.name == name for one in self.entries)):
+            self.current = name
+            self.changed.emit()
+
+    def step(self) -> str:
+        """Give new objects the next class of the list, after the last none; return its name."""
+        names = ["", *(one.name for one in self.entries)]
+        self.choose(names[(names.index(self.current) + 1) % len(names)])
+        return self.current
+
+    def add(self, name: str, colour: str | None = None) -> None:
+        """Add a class, and give it to new objects; ``InputError`` when it cannot be."""
+        new = make_class(name, colour, among=self.entries)
+        self.replace((*self.entries, new))
+        self.choose(new.name)
+
+    def recolour(self, name: str, colour: str) -> None:
+        """Give a class another colour."""
+        entries = [
+            make_class(one.name, colour if one.name == name else one.colour) for one in self.entries
+        ]
+        self.replace(entries)
+
+    def remove(self, name: str) -> None:
+        """Take a class out of the list, and leave objects of it as they are."""
+        self.replace([one for one in self.entries if one.name != name])
+
+    def load(self, path: Path) -> None:
+        """Take the classes of a file in place of these; ``DataError`` when it holds none."""
+        self.replace(read_classes(path))
+
+    def replace(self, entries: Sequence[ObjectClass]) -> None:
+        """Take other classes and save them."""
+        self._take(tuple(entries))
+        try:
+            if self._path is not None:
+                within = self._path.parent if self._in_project else None
+                write_classes(self._path, self.entries, within=within)
+        except SpaError as error:
+            self.failed.emit(f"the classes could not be saved: {error}")
+        self.refresh()  # those that objects are of stay
+
+    def _take(self, entries: tuple[ObjectClass, ...]) -> None:
+        self.entries = entries
+        if all(one.name != self.current for one in entries):
+            self.current = ""
+        self.changed.emit()
+
+    def _read(self, path: Path) -> tuple[ObjectClass, ...]:
+        if not path.exists():
+            return ()
+        try:
+            return read_classes(path)
+        except SpaError as error:
+            self.failed.emit(str(error))
+            return ()

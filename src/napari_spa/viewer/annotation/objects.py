@@ -17,7 +17,6 @@ from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     click_in_plane,
     plane_on_slider,
     show_plane,
@@ -125,7 +124,7 @@ class ObjectActions(QObject):
         place[columns] = part.region.column + part.region.width / 2
         world, dims = to_world(controller.viewer, annotated.image, place), controller.viewer.dims
         shown = [float(world[axis - dims.ndim]) for axis in dims.displayed]
-        camera_of(controller.viewer).center = (0.0, *shown)[-3:]
+        controller.viewer.scene.camera.center = (0.0, *shown)[-3:]
         controller.objects_changed.emit()
 
     def step(self, step: int) -> None:
@@ -141,7 +140,7 @@ class ObjectActions(QObject):
 
     def export(self, request: ExportRequest, name: str = "") -> None:
         """Write the objects of this image as they are wanted."""
-        from napari_spa.viewer.autosave.export import export_work, in_words  # not as docks open
+        from napari_spa.viewer.export import export_work, in_words  # not as docks open
 
         controller, annotated = self._controller, self._controller.current
         if annotated is None or not controller.free():

@@ -15,7 +15,6 @@ from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsew
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.layers.planes import (
-    camera_of,
     click_in_plane,
     shown_plane,
     spatial_shape,
@@ -104,9 +103,9 @@ class CanvasGestures:
                 return
             yield
         if self.tool == "refine":
-            self._taker.refine(position)
+            self._taker.refine_requested.emit(position)
         elif self.tool == "merge":
-            self._taker.merge(position)
+            self._taker.merge_requested.emit(position)
         else:
             self._taker.click(position, label, aim=aim)
 
@@ -114,7 +113,7 @@ class CanvasGestures:
         self, viewer: ViewerModel, event: Any, label: int, aim: Aim
     ) -> Generator[None, None, None]:
         """Follow a drag that draws; the view must not move under it."""
-        camera = camera_of(viewer)
+        camera = viewer.scene.camera
         panned = camera.mouse_pan
         camera.mouse_pan = False
         start, dragged = np.array(event.pos, dtype=float), False
@@ -130,7 +129,7 @@ class CanvasGestures:
         finally:
             camera.mouse_pan = panned
         if self.tool == "split":
-            self._taker.split(path)
+            self._taker.split_requested.emit(path)
         elif self.tool == "lasso":
             self._add_corners(path if dragged else path[:1], start, (label, aim))
             if dragged and len(self._corners) == len(path):
@@ -216,22 +215,6 @@ class PromptController(QObject):
         controller.images.click_added.connect(self._on_click_added, later)  # type: ignore[call-arg]
         controller.worker.failed.connect(self._redraw)
         controller.worker.stopped.connect(self._redraw)
-
-    def close(self) -> None:
-        """Listen to the mouse no more."""
-        self.gestures.release()
-
-    def refine(self, position: Position) -> None:
-        """Ask for what a labels layer has at a world position to be refined."""
-        self.refine_requested.emit(position)
-
-    def merge(self, position: Position) -> None:
-        """Ask for the selected object to be merged with the one at a world position."""
-        self.merge_requested.emit(position)
-
-    def split(self, path: list[Position]) -> None:
-        """Ask for an object to be split along a line."""
-        self.split_requested.emit(path)
 
     def click(self, position: Position, label: int = 1, *, aim: Aim = "auto") -> None:
         """Start an object at a world position, or say more about the current one.

@@ -65,8 +65,6 @@ def rehearse(session: RefinementSession, progress: Progress) -> None:
 
     What is imported and compiled at first use is there then; the session stays as it is.
     """
-    from napari_spa.viewer.annotation.round import render_round
-
     size = session.model.config.image_size
     if size > _QUICK:
         return
@@ -111,11 +109,7 @@ class ActiveModel:
     def rehearsal(self) -> Callable[[Progress], None]:
         """Return what loads the model and plays a round on noise; for the worker."""
         load = self.loader()
-
-        def job(progress: Progress) -> None:
-            rehearse(load(progress), progress)
-
-        return job
+        return lambda progress: rehearse(load(progress), progress)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,4 @@
 """Annotating a folder image by image.
 
-Front: `controller` (which image is on show), `items` (the list), `jobs` (batch and export),
-`thumbnails`.
+Front: `controller` (which image is on show), `items` (the list), `jobs` (batch and export).
 """

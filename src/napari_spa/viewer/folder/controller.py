@@ -19,7 +19,7 @@ from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
 from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
-from napari_spa.viewer.folder.stage import FolderImageView, OpenItem, RefineDockProtocol
+from napari_spa.viewer.folder.stage import FolderImageView, OpenItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_spa.batch.task import ImageResult
     from napari_spa.core.plane import Plane
     from napari_spa.refine.engine.config import Progress
+    from napari_spa.viewer.annotation.controller import AnnotationController
 
 
 _LOOK_SECONDS = 0.05
@@ -46,7 +47,7 @@ class ReadAhead(QObject):
     def begin(self, current: OpenItem, near: Sequence[tuple[str, Path]]) -> None:
         """Get some images ready, the likeliest first."""
         images = [self._reader.image(name, path) for name, path in near]
-        controller = current.refine_dock.controller
+        controller = current.controller
         session = controller.session
         if session is None:  # the model is loaded with the first click
             return
@@ -127,14 +128,12 @@ class FolderController(QObject):
     failed = Signal(str)  # what went wrong, in one sentence
     # What to decide about an image, and by what a button says, what it does; none ends it.
     asked = Signal(str, object)
-    _moved = Signal(str, object)
-    _held_now = Signal(object, object)
-    _was_read = Signal(str, object)
+    _ended = Signal(object, object)  # what goes on in the main thread, and with which ``Future``
 
     def __init__(
         self,
         viewer: ViewerModel,
-        open_refine_dock: Callable[[], RefineDockProtocol],
+        open_refine_dock: Callable[[], AnnotationController],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -154,9 +153,7 @@ class FolderController(QObject):
         self._status = FolderStatus(self.status_message.emit)
         self._closed = False
         self._settled = later(self, self._on_settled, _SETTLED_MS)
-        self._held_now.connect(self._on_held)
-        self._was_read.connect(self._on_read)
-        self._moved.connect(self._on_moved)
+        self._ended.connect(self._on_ended)
         self.saver.failed.connect(self.failed)
         self.stage.failed.connect(self.failed)
         self.stage.proposed.connect(self._on_proposed)
@@ -206,8 +203,7 @@ class FolderController(QObject):
             return
         self._opening = folder.resolve()
         self.status_message.emit(f"Looking through {folder.name}…")
-        future = self.saver.run(partial(hold_project, folder, out))
-        future.add_done_callback(lambda done: self._emit(self._held_now, folder, done))
+        self._after(self.saver.run(partial(hold_project, folder, out)), self._on_held)
 
     def refresh(self) -> None:
         """Look again at what is in the folder, and what a batch did."""
@@ -219,8 +215,7 @@ class FolderController(QObject):
             project.refresh()
             return project.items
 
-        future = self.saver.run(look)
-        future.add_done_callback(lambda done: self._emit(self._held_now, None, done))
+        self._after(self.saver.run(look), self._on_looked)
 
     def close(self) -> tuple[str, ...]:
         """Leave everything in order; return the names of images whose work is lost."""
@@ -246,19 +241,29 @@ class FolderController(QObject):
     def _no_items(self) -> FolderItems:
         return FolderItems(self.changed.emit, self.saver.index)
 
-    def _emit(self, signal: Any, *values: object) -> None:
-        if not self._closed:
-            signal.emit(*values)
+    def _after(self, future: Future[Any], then: Callable[[Future[Any]], None]) -> None:
+        """Go on in the main thread once something is done, unless all is closed by then."""
 
-    def _on_held(self, folder: Path | None, done: Future[Any]) -> None:
+        def tell(done: Future[Any]) -> None:
+            if not self._closed:
+                self._ended.emit(then, done)
+
+        future.add_done_callback(tell)
+
+    def _on_ended(self, then: Callable[[Future[Any]], None], done: Future[Any]) -> None:
+        then(done)
+
+    def _on_looked(self, done: Future[Any]) -> None:
         error = done.exception()
-        if folder is not None:
-            self._opening = None
         if error is not None:
             self.failed.emit(sentence_of(error))
-            return
-        if folder is None:
+        else:
             self._take_items(done.result())
+
+    def _on_held(self, done: Future[Any]) -> None:
+        error, self._opening = done.exception(), None
+        if error is not None:
+            self.failed.emit(sentence_of(error))
             return
         self._close_project()
         self.project = project = done.result()
@@ -305,7 +310,7 @@ class FolderController(QObject):
     def _waits(self, act: Callable[[], None]) -> bool:
         """Let an act wait for what was done on the image before it, such as a click."""
         current = self.stage.current
-        if current is None or not current.refine_dock.controller.waits(act):
+        if current is None or not current.controller.waits(act):
             return False
         self.status_message.emit(f"{current.name}: what you did last is done first.")
         return True
@@ -333,8 +338,7 @@ class FolderController(QObject):
         location = partial(self.saver.location, out, name, self.stage.left)
         gone = {other.name: other.path for other in self.items.values() if other.problem}
         back = partial(self.saver.return_pending, log_path(out, name))
-        future = self._reader.item(image, location, back, gone)
-        future.add_done_callback(lambda done: self._emit(self._was_read, name, done))
+        self._after(self._reader.item(image, location, back, gone), partial(self._on_read, name))
 
     def _on_read(self, name: str, done: Future[ReadItem]) -> None:
         error, bookmark = done.exception(), self._bookmark
@@ -387,7 +391,7 @@ class FolderController(QObject):
     def _tell(self, sentence: str) -> None:
         """Say something in the dock of the image on show."""
         if self.stage.current is not None:
-            self.stage.current.refine_dock.controller.status_message.emit(sentence)
+            self.stage.current.controller.status_message.emit(sentence)
 
     def _put(self, sentence: str, answers: Answers) -> None:
         """Ask about the image on show; the question stays with it until it is answered."""
@@ -429,8 +433,8 @@ class FolderController(QObject):
         self.asked.emit("", {})
         if self.current in (name, to):
             self.leave()
-        future = self.saver.run(partial(project.move_work, name, to))
-        future.add_done_callback(lambda done: self._emit(self._moved, to or name, done))
+        moved = self.saver.run(partial(project.move_work, name, to))
+        self._after(moved, partial(self._on_moved, to or name))
 
     def _on_moved(self, name: str, done: Future[None]) -> None:
         error, project = done.exception(), self.project

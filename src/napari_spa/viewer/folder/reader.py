@@ -19,7 +19,7 @@ from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.refine.log.replay import changed_planes
-from napari_spa.viewer.autosave.autosave import Recovered
+from napari_spa.viewer.autosave import Recovered
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 
 if TYPE_CHECKING:
@@ -343,8 +343,6 @@ def _earlier(image: ReadImage, location: FolderLogLocation, gone: Mapping[str, P
 
 
 def _records(location: FolderLogLocation) -> list[Record]:
-    from napari_spa.io.event_log import read_records
-
     log: FolderLog | None = location.open_log
     if log is not None:
         return log.records()

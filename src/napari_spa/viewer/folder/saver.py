@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
-from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage
+from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage, recover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -199,8 +199,6 @@ class FolderSaver(QObject):
         self._announce()
 
     def _keep(self, location: FolderLogLocation, image: ReadImage) -> None:
-        from napari_spa.viewer.folder.reader import recover
-
         if location.open_log is None or not location.open_log.touched:
             return
         try:

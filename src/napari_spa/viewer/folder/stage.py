@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -26,21 +25,6 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.autosave.recovery import Recovery
-
-
-class RefineDockProtocol(Protocol):
-    """Where objects are refined: the dock *SPA Refine*, which lies above this room."""
-
-    @property
-    def controller(self) -> AnnotationController:
-        """What connects clicks to a session and layers."""
-        ...
-
-    @property
-    def recovery(self) -> Recovery:
-        """What brings work back."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +35,7 @@ class OpenItem:
     layer: Image  # its layer
     annotated: AnnotatedImage  # its objects
     location: FolderLogLocation  # where its work is kept
-    refine_dock: RefineDockProtocol  # where it is refined
+    controller: AnnotationController  # by which it is refined
 
     @property
     def name(self) -> str:
@@ -70,14 +54,14 @@ class FolderImageView(QObject):
     def __init__(
         self,
         viewer: ViewerModel,
-        open_refine_dock: Callable[[], RefineDockProtocol],
+        open_refine_dock: Callable[[], AnnotationController],
         saver: FolderSaver,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._open_refine_dock, self._saver = viewer, open_refine_dock, saver
         self.current: OpenItem | None = None
-        self._refine_dock: RefineDockProtocol | None = None
+        self._controller: AnnotationController | None = None  # of the dock that is open
         self._taught: Path | None = None
         self._place: int | None = None
         self._gone: OpenItem | None = None
@@ -86,8 +70,7 @@ class FolderImageView(QObject):
     def show(self, item: ReadItem, plane: Plane) -> None:
         """Show an image and what was done to it, at a slice; the one before is left."""
         self.leave(onward=True)
-        image, viewer, refine_dock = item.image, self._viewer, self._connect_dock()
-        controller = refine_dock.controller
+        image, viewer, controller = item.image, self._viewer, self._connect_dock()
         viewer.dims.ndisplay = 2
         layer = Image(**image.layer())
         try:
@@ -102,14 +85,14 @@ class FolderImageView(QObject):
         annotated.facts, annotated.classes_file = image.facts, item.location.out / FILE_NAME
         item.location.annotated, item.location.info = annotated, image.file.info
         controller.autosave.set_location(annotated, item.location)
-        self.current = OpenItem(image, layer, annotated, item.location, refine_dock)
+        self.current = OpenItem(image, layer, annotated, item.location, controller)
         viewer.reset_view()
         controller.classes.refresh()
         profile = self._profile(item.location, controller)
         if item.recovered is not None:
             # Of the user or of a batch.
             recovered = replace(item.recovered, profile=profile)
-            refine_dock.recovery.resume(annotated, recovered, words="Opened")
+            controller.recovery.resume(annotated, recovered, words="Opened")
         elif profile is not None:
             controller.profiles.adopt(profile)
 
@@ -123,8 +106,8 @@ class FolderImageView(QObject):
             return None
         layers = self._viewer.layers
         # napari collects garbage after each layer; of several at once, after all of them.
-        with getattr(layers, "batched_update", nullcontext)():
-            current.refine_dock.controller.leave(current.annotated, onward=onward)
+        with layers.batched_update():
+            current.controller.leave(current.annotated, onward=onward)
             if current.layer in layers:
                 self._place = layers.index(current.layer)
                 layers.remove(current.layer)
@@ -162,13 +145,13 @@ class FolderImageView(QObject):
             self._viewer.layers.remove(mask.layer)
         self.gone.emit(item.name)
 
-    def _connect_dock(self) -> RefineDockProtocol:
-        refine_dock = self._open_refine_dock()
-        if refine_dock is not self._refine_dock:
-            self._refine_dock = refine_dock
-            refine_dock.controller.proposed.connect(self._on_proposed)
-            refine_dock.controller.objects_changed.connect(self._on_objects)
-        return refine_dock
+    def _connect_dock(self) -> AnnotationController:
+        controller = self._open_refine_dock()
+        if controller is not self._controller:
+            self._controller = controller
+            controller.proposed.connect(self._on_proposed)
+            controller.objects_changed.connect(self._on_objects)
+        return controller
 
     def _on_proposed(self, *_: object) -> None:
         if self._ours():
@@ -181,7 +164,7 @@ class FolderImageView(QObject):
     def _ours(self) -> bool:
         """Tell whether the image that is annotated is the folder's."""
         current = self.current
-        return current is not None and current.refine_dock.controller.current is current.annotated
+        return current is not None and current.controller.current is current.annotated
 
     def _profile(
         self, location: FolderLogLocation, controller: AnnotationController

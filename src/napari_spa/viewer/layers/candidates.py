@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
-from napari.utils.triangulation_backend import TriangulationBackend, get_backend
 from psygnal import Signal
 
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
@@ -37,10 +35,6 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
     napari draws a visible layer again at each step of this, so it is not visible meanwhile.
     And it tells the viewer, which then works out for some milliseconds what its sliders
     span: shapes inside the image change nothing about that, so no one is told.
-
-    Notes
-    -----
-    A polygon for which napari's triangulation raises is left out, and logged.
     """
     if not drawn.shapes and not layer.data:
         return
@@ -53,36 +47,12 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
         layer.visible = False
         layer.data = []
         if drawn.shapes:
-            _add(layer, drawn, line)
+            # In the 3D view napari makes tubes of paths: of one that goes there and back, NaNs.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                layer.add(drawn.shapes, **drawn.style(line))
         layer.visible = visible  # draws it, once
     if not drawn.shapes:  # napari leaves what it last drew of a hidden layer
         layer.thumbnail = np.zeros_like(layer.thumbnail)
-
-
-def _add(layer: Shapes, drawn: Drawing, line: float) -> None:
-    try:
-        # In the 3D view napari makes tubes of paths; of one that goes back on itself with a NaN.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            layer.add(drawn.shapes, **drawn.style(line))
-    except RuntimeError:
-        layer.data = []
-        good = drawn.only(_can_be_filled)
-        _logger.warning(
-            "napari cannot fill %d of %d polygons of %r",
-            len(drawn.shapes) - len(good.shapes),
-            len(drawn.shapes),
-            layer.name,
-        )
-        if good.shapes:
-            layer.add(good.shapes, **good.style(line))
-
-
-def _can_be_filled(polygon: DoubleArray) -> bool:
-    try:
-        Shapes([polygon], shape_type="polygon")
-    except RuntimeError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,26 +84,14 @@ class Drawing:
         """Return the width of each shape's edge."""
         return [0.0] * len(self.polygons) + [line] * len(self.lines)
 
-    def only(self, good: Callable[[DoubleArray], bool]) -> Drawing:
-        """Return it without some of its polygons."""
-        kept = [number for number, polygon in enumerate(self.polygons) if good(polygon)]
-        polygons = [self.polygons[number] for number in kept]
-        return replace(self, polygons=polygons, colours=self.colours[kept])
-
 
 CANDIDATE_NAME = "{}: candidate {}"
 CANDIDATES = 4
 _LINE = 1.5
 """Width of outlines in pixels of the screen."""
 
-# The most vertices of one colour: filling a polygon takes 3 us a vertex with a compiled
-# triangulation, and 300 us without.
-_COMPILED, _PLAIN = 16000, 1500
-_TRIANGULATIONS = {
-    TriangulationBackend.bermuda: "bermuda",
-    TriangulationBackend.partsegcore: "PartSegCore_compiled_backend",
-    TriangulationBackend.triangle: "triangle",
-}
+_MOST = 16000
+"""Vertices of one colour: bermuda, napari's compiled triangulation, takes 3 us for each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +107,6 @@ class DrawnCandidate(Drawing):
 
 def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
     """Draw what a candidate would change; for the worker."""
-    most = _COMPILED if _compiled() else _PLAIN
     corner = (candidate.region.row, candidate.region.column)
     polygons: list[DoubleArray] = []
     colours: list[tuple[int, ...]] = []
@@ -157,7 +114,7 @@ def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
         (candidate.local_added, ADDED_COLOUR),
         (candidate.local_removed, REMOVED_COLOUR),
     ):
-        drawn = mask_polygons(mask, corner, most=most, axis=axis)
+        drawn = mask_polygons(mask, corner, most=_MOST, axis=axis)
         polygons += drawn
         colours += [(*colour, 255)] * len(drawn)
     lines, removed = border_lines(candidate.local_mask, candidate.local_recommended, corner)
@@ -167,14 +124,6 @@ def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
 
 def _shades(colours: Sequence[tuple[int, ...]]) -> DoubleArray:
     return np.array(colours, dtype=float).reshape(-1, 4) / 255
-
-
-def _compiled() -> bool:
-    """Tell whether napari has a compiled triangulation and uses it."""
-    chosen = get_backend()
-    if chosen is TriangulationBackend.fastest_available:
-        return any(name in sys.modules for name in _TRIANGULATIONS.values())
-    return _TRIANGULATIONS.get(chosen, "") in sys.modules
 
 
 _NOTHING = Drawing((), _NO_COLOURS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import CyclicLabelColormap, label_colormap
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap, label_colormap
 from napari.utils.transforms import Affine
 from psygnal import Signal
 
@@ -306,8 +306,6 @@ class MaskLayer:
 
         Tells whether anything changed.
         """
-        from napari.utils.colormaps import DirectLabelColormap
-
         if colours == self._class_colours:
             return False
         self._class_colours = colours

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from napari_spa.core.types import DoubleArray
 
 
-def camera_of(viewer: ViewerModel) -> Any:
-    """Return the viewer's camera: of its scene, or before napari 0.9 its own."""
-    return getattr(viewer, "scene", viewer).camera
-
-
 def to_data(viewer: ViewerModel, layer: Layer, position: ArrayLike) -> DoubleArray:
     """Bring a position of the viewer's world, (..., ndim), into a layer's pixels, (layer.ndim,).
 
@@ -47,7 +42,7 @@ def to_world(viewer: ViewerModel, layer: Layer, place: ArrayLike) -> DoubleArray
 
 def zoom_of(viewer: ViewerModel, units: Sequence[Any]) -> float:
     """Return the pixels of the screen for one of a layer's units, along its last axis."""
-    return float(camera_of(viewer).zoom * _in_world(viewer, units)[-1:].prod())
+    return float(viewer.scene.camera.zoom * _in_world(viewer, units)[-1:].prod())
 
 
 def _in_world(viewer: ViewerModel, units: Sequence[Any]) -> DoubleArray:

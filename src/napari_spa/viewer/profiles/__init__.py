@@ -1,1 +1,1 @@
-"""The active profile: `active` holds it, `actions` change profiles, `comparison` shows two."""
+"""The active profile: `active` holds it; `actions` change profiles, and show where two disagree."""

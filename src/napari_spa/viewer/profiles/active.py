@@ -43,25 +43,23 @@ def recent_profiles_path() -> Path:
     return user_state_path("napari-spa") / "profiles.json"
 
 
-def recent_profile(model: str, path: Path | None = None) -> str:
+def recent_profile(model: str) -> str:
     """Return the profile that was used last with a model."""
-    return _read(path or recent_profiles_path()).get(model, "")
+    return _recent_profiles().get(model, "")
 
 
-def remember_profile(model: str, profile: str, path: Path | None = None) -> None:
+def remember_profile(model: str, profile: str) -> None:
     """Remember a model's profile; what cannot be remembered is no reason to fail."""
-    path = path or recent_profiles_path()
-    known = _read(path)
-    if known.get(model, "") == profile:
-        return
-    remember(path, profiles={**known, model: profile})
+    known = _recent_profiles()
+    if known.get(model, "") != profile:
+        remember(recent_profiles_path(), profiles={**known, model: profile})
 
 
-def _read(path: Path) -> dict[str, str]:
+def _recent_profiles() -> dict[str, str]:
     def entries(content: Any) -> dict[str, str]:
         return {str(model): str(profile) for model, profile in content["profiles"].items()}
 
-    return remembered(path, entries, {})
+    return remembered(recent_profiles_path(), entries, {})
 
 
 class PendingUpdates:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import (
+    QAction,
     QColor,
     QFocusEvent,
     QFont,
@@ -66,6 +67,26 @@ def open_menu(menu: QMenu, button: QWidget) -> None:
     """Open a menu under its button; it goes when it closes."""
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+
+def add_entry(
+    menu: QMenu,
+    title: str,
+    action: Callable[[], object],
+    *,
+    enabled: bool = True,
+    checked: bool | None = None,
+    tip: str = "",
+) -> None:
+    """Add an entry to a menu; one that can be ``checked`` shows whether it is."""
+    entry = QAction(title.replace("&", "&&"), menu)
+    entry.setToolTip(tip)
+    entry.setEnabled(enabled)
+    if checked is not None:
+        entry.setCheckable(True)
+        entry.setChecked(checked)
+    entry.triggered.connect(lambda _=False: action())
+    menu.addAction(entry)
 
 
 def draw_ring(widget: QWidget) -> None:

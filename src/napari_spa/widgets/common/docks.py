@@ -1,7 +1,8 @@
-"""What every dock does: start, remember its place, close with the window, debounce."""
+"""What every dock does: start, remember its place, close with the window."""
 
 from __future__ import annotations
 
+from typing import TypeVar
 from weakref import WeakSet
 
 from qtpy.compat import isalive
@@ -9,48 +10,6 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QWidget
 
 from napari_spa.viewer.background import later
-
-
-class MainWindowCloseFilter(QObject):
-    """Watch the main window that a widget is in."""
-
-    # The window was closed, and was not kept open by the user's answer to a question.
-    closed = Signal()
-
-    def __init__(self, widget: QWidget) -> None:
-        super().__init__(widget)
-        self._widget = widget
-        self._window: QMainWindow | None = None
-        self._closing = False
-
-    def look(self) -> None:
-        """Find the window; called when the widget is shown."""
-        parent: QObject | None = self._widget
-        while parent is not None and not isinstance(parent, QMainWindow):
-            parent = parent.parent()
-        if parent is not None and parent is not self._window:
-            self.leave()
-            self._window = parent
-            parent.installEventFilter(self)
-
-    def leave(self) -> None:
-        """Watch no more."""
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Notice that the window is hidden because it closes."""
-        if event is not None and watched is self._window:
-            if event.type() == QEvent.Type.Close:
-                self._closing = True
-            elif event.type() == QEvent.Type.Hide and self._closing:
-                self.leave()
-                self.closed.emit()
-            elif event.type() == QEvent.Type.WindowActivate:
-                self._closing = False  # a user was asked, and said no
-        return False
-
 
 _WIDTH, _TAB_WIDTH, _POLISHED_MS = 330, 400, 100
 _LAYOUTS = 3
@@ -61,6 +20,8 @@ _WIDE = 1500
 """Width of a window in pixels from which there is room for two docks beside each other."""
 _LETTER = 8
 """Pixels of a letter in a font of the usual size at most; in a larger one docks need more room."""
+
+Ancestor = TypeVar("Ancestor", bound=QObject)
 
 
 class DockLayout(QObject):
@@ -83,23 +44,15 @@ class DockLayout(QObject):
         _OURS.add(widget)
         self._join_due = later(self, self._join)
         self._join_due.start()  # once napari has put it into a dock
-        self._other: QDockWidget | None = None
-        self._share_due = later(self, self._share_height)
-        self._widen_due = later(self, self._widen)
+        self._other: QDockWidget | None = None  # beside ours
+        self._widen_due = later(self, self._widen, _POLISHED_MS)
         self._widened, self._width = 0, _WIDTH
 
     def put_beside(self, other: QDockWidget) -> None:
         """Put a new dock beside ours, or behind it as a tab: one above the other, none has room."""
-        ours, window = self._dock(), self._widget.window()
-        if ours is None or not isinstance(window, QMainWindow) or ours.isFloating():
-            return
-        if self._wide(window):
-            self._other = other
-            self._share_due.start()  # before it has been laid out, it has no height to share
-            window.splitDockWidget(ours, other, Qt.Orientation.Horizontal)
-            other.visibilityChanged.connect(self._on_laid_out)
-        else:
-            self._share_tabs(window, ours, other)
+        ours = self._dock()
+        if ours is not None and not ours.isFloating():
+            self._share(ours, other, other=other)
             ours.raise_()
 
     def bring_forward(self) -> None:
@@ -111,7 +64,7 @@ class DockLayout(QObject):
 
     def is_behind(self, widget: QWidget) -> bool:
         """Tell whether ours lies behind the dock of a widget, as a tab of the same place."""
-        ours, other = self._dock(), _dock_of(widget)
+        ours, other = self._dock(), _ancestor(widget, QDockWidget)
         window = self._widget.window()
         if ours is None or other is None or not isinstance(window, QMainWindow):
             return False
@@ -134,39 +87,15 @@ class DockLayout(QObject):
         """Leave ours where it is: someone has found a place for it."""
         self._join_due.stop()
 
-    def _join(self) -> None:
-        """Put ours beside another one that was there, or in front of it as a tab."""
-        ours, window = self._dock(), self._widget.window()
-        if ours is None or not isinstance(window, QMainWindow):
-            return
-        here = [w for w in _OURS if isalive(w) and w.window() is window]  # type: ignore[no-untyped-call]
-        docks = map(_dock_of, here)
-        other = next((dock for dock in docks if dock is not None and dock is not ours), None)
-        if other is None:
-            return
-        if ours.isFloating() or window.dockWidgetArea(ours) != window.dockWidgetArea(other):
-            return
-        if self._wide(window):
-            window.splitDockWidget(other, ours, Qt.Orientation.Horizontal)
-            self._other = other
-            self._widen_due.start(_POLISHED_MS)
-        else:
-            self._share_tabs(window, other, ours)
-            ours.raise_()
-
     def close(self) -> None:
         """Leave the docks as they are."""
-        self._other = None
         _OURS.discard(self._widget)
-        self._watch_due.stop()
-        self._front_due.stop()
+        for timer in (self._watch_due, self._front_due, self._join_due, self._widen_due):
+            timer.stop()
         if self._watched is not None:
             self._watched.removeEventFilter(self)
             self._watched.visibilityChanged.disconnect(self._on_visible)
             self._watched = None
-        self._join_due.stop()
-        self._share_due.stop()
-        self._widen_due.stop()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the dock is hidden while its tab is behind."""
@@ -189,32 +118,37 @@ class DockLayout(QObject):
             self.hidden = hidden
             self.toggled.emit()
 
-    def _wide(self, window: QMainWindow) -> bool:
+    def _dock(self) -> QDockWidget | None:
+        return _ancestor(self._widget, QDockWidget)
+
+    def _join(self) -> None:
+        """Put ours beside another one that was there, or in front of it as a tab."""
+        ours, window = self._dock(), self._widget.window()
+        if ours is None or not isinstance(window, QMainWindow):
+            return
+        here = [w for w in _OURS if isalive(w) and w.window() is window]  # type: ignore[no-untyped-call]
+        docks = (_ancestor(widget, QDockWidget) for widget in here)
+        other = next((dock for dock in docks if dock is not None and dock is not ours), None)
+        if other is None or ours.isFloating():
+            return
+        if window.dockWidgetArea(ours) == window.dockWidgetArea(other):
+            self._share(other, ours, other=other)
+            ours.raise_()
+
+    def _share(self, first: QDockWidget, second: QDockWidget, *, other: QDockWidget) -> None:
+        """Put two docks beside each other, or make them tabs of one place in a narrow window."""
+        window = self._widget.window()
+        if not isinstance(window, QMainWindow):
+            return
         labels = self._widget.findChildren(QLabel)  # napari's style gives a plain widget no font
         letter = max([_LETTER, *(each.fontMetrics().averageCharWidth() for each in labels)])
-        return window.width() >= _WIDE * letter / _LETTER
-
-    def _dock(self) -> QDockWidget | None:
-        return _dock_of(self._widget)
-
-    def _share_height(self) -> None:
-        """Give the dock below as much height as it needs; the list can be scrolled."""
-        ours, other = self._dock(), self._other
-        window = None if other is None else other.parent()
-        if ours is not None and other is not None and isinstance(window, QMainWindow):
-            window.resizeDocks([ours, other], [1, 2], Qt.Orientation.Vertical)
-
-    def _share_tabs(self, window: QMainWindow, first: QDockWidget, second: QDockWidget) -> None:
-        """Make two docks tabs of one place, as wide as the main flow needs."""
-        window.tabifyDockWidget(first, second)
-        self._width = _TAB_WIDTH
-        self._widen_due.start(_POLISHED_MS)
-
-    def _on_laid_out(self, visible: bool) -> None:
-        """Widen the docks once: Qt hides the new one until it has laid them out."""
-        if visible and self._other is not None:
-            self._other.visibilityChanged.disconnect(self._on_laid_out)
-            self._widen_due.start(_POLISHED_MS)
+        if window.width() >= _WIDE * letter / _LETTER:
+            window.splitDockWidget(first, second, Qt.Orientation.Horizontal)
+            self._other = other
+        else:
+            window.tabifyDockWidget(first, second)
+            self._width = _TAB_WIDTH  # as wide as the main flow needs
+        self._widen_due.start()
 
     def _widen(self) -> None:
         """Give both docks the room they need, once napari's style is on them.
@@ -227,7 +161,7 @@ class DockLayout(QObject):
             window.resizeDocks(docks, [self._width] * len(docks), Qt.Orientation.Horizontal)
         self._widened += 1
         if self._widened < _LAYOUTS:
-            self._widen_due.start(_POLISHED_MS)
+            self._widen_due.start()
 
 
 def _is_behind(dock: QDockWidget) -> bool:
@@ -236,16 +170,16 @@ def _is_behind(dock: QDockWidget) -> bool:
     return place.right() < 0 or place.bottom() < 0
 
 
-def _dock_of(widget: QWidget) -> QDockWidget | None:
-    """Return the dock that a widget is in."""
+def _ancestor(widget: QWidget, kind: type[Ancestor]) -> Ancestor | None:
+    """Return the nearest one of a kind that a widget is in."""
     parent: QObject | None = widget.parent()
-    while parent is not None and not isinstance(parent, QDockWidget):
+    while parent is not None and not isinstance(parent, kind):
         parent = parent.parent()
     return parent
 
 
 class DockLifecycle(QObject):
-    """Watch a widget that napari puts into a dock."""
+    """Watch a widget that napari puts into a dock, and the main window that it is in."""
 
     # The widget or its window was closed, or napari took it out of its dock, which closes
     # nothing; may be emitted more than once.
@@ -254,26 +188,43 @@ class DockLifecycle(QObject):
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget, self._docked = widget, False
-        self._window = MainWindowCloseFilter(widget)
-        self._window.closed.connect(self.ended)
+        self._window: QMainWindow | None = None
+        self._closing = False  # the window, unless a user answers that it shall stay open
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Notice that the widget is shown, closed, or has another parent."""
-        if event is not None and watched is self._widget:
-            kind = event.type()
+        """Notice that the widget is shown, closed or elsewhere, and that its window closes."""
+        kind = None if event is None else event.type()
+        if watched is self._widget:
             if kind == QEvent.Type.Show:
                 self._on_shown()
             elif kind == QEvent.Type.Close:
                 self.ended.emit()
             elif kind == QEvent.Type.ParentChange:
                 self._on_moved()
+        elif watched is self._window:
+            if kind == QEvent.Type.Close:
+                self._closing = True
+            elif kind == QEvent.Type.WindowActivate:
+                self._closing = False  # a user was asked, and said no
+            elif kind == QEvent.Type.Hide and self._closing:
+                self._follow(None)
+                self.ended.emit()
         return False
 
     def _on_shown(self) -> None:
-        self._window.look()
+        window = _ancestor(self._widget, QMainWindow)
+        if window is not None and window is not self._window:
+            self._follow(window)
         # napari caps docks at their size hint.
         self._widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def _follow(self, window: QMainWindow | None) -> None:
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+        self._window = window
+        if window is not None:
+            window.installEventFilter(self)
 
     def _on_moved(self) -> None:
         docked = self._widget.parent() is not None

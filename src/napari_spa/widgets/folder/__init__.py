@@ -1,1 +1,1 @@
-"""The dock for a folder: `dock` connects, `panel` lays out, `model` and `list` show the images."""
+"""The dock for a folder: `dock` lays out and connects, `list` shows images, `jobs` asks."""

@@ -68,9 +68,8 @@ class BatchOptions:
 class BatchDialog(QDialog):
     """Choose where objects come from; nothing starts before *Start*."""
 
-    options_changed = Signal(
-        object
-    )  # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`
+    # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`.
+    options_changed = Signal(object)
     start_requested = Signal(object)  # A ``BatchOptions`` that shall be done
 
     def __init__(
@@ -111,10 +110,6 @@ class BatchDialog(QDialog):
         count = "1 other image is" if len(names) == 1 else f"{len(names)} other images are"
         self._compose(f"{count} pending. {profile}")
         self._connect()
-
-    def ask(self) -> None:
-        """Ask what it would take as it is chosen now."""
-        self._on_options()
 
     def options(self) -> BatchOptions:
         """Return what is chosen."""
@@ -164,8 +159,8 @@ class BatchDialog(QDialog):
         for button in self.ways.values():
             button.toggled.connect(self._on_way)
         self.browse.clicked.connect(self._on_browse)
-        self.again.toggled.connect(self._on_options)
-        self.path.textChanged.connect(later(self, self._on_options, _TYPED_MS).start)
+        self.again.toggled.connect(self.ask)
+        self.path.textChanged.connect(later(self, self.ask, _TYPED_MS).start)
         self.start.clicked.connect(self._on_start)
         self.close_button.clicked.connect(self.reject)
         self.where.hide()
@@ -178,7 +173,7 @@ class BatchDialog(QDialog):
                 "A folder of masks" if way == "masks" else "A table of clicks (CSV)"
             )
             self.where.setVisible(way != "auto")
-            self._on_options()
+            self.ask()
 
     def _on_browse(self) -> None:
         if self.options().way == "masks":
@@ -189,9 +184,10 @@ class BatchDialog(QDialog):
             )
         if path:
             self.path.setText(path)
-            self._on_options()
+            self.ask()
 
-    def _on_options(self, _: object = None) -> None:
+    def ask(self, _: object = None) -> None:
+        """Ask what it would take as it is chosen now."""
         options = self.options()
         if options.way != "auto" and options.path is None:
             self.show_effort("Choose where the objects come from.", possible=False)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_spa.io.projects.project import ProjectItem
 
     Thumbnail = Callable[[ProjectItem], NDArray[np.uint8] | None]
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 
 TROUBLED = "problem"
@@ -240,26 +240,16 @@ class FolderModel(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self._items: Mapping[str, ProjectItem] = {}
-        self._choice = Choice()
-        self._names: list[str] = []
+        self.choice = Choice()  # which are listed
+        self.names: list[str] = []  # of those that are, in order
         self._places: dict[str, int] = {}
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The names that are listed, in order."""
-        return self._names
-
-    @property
-    def choice(self) -> Choice:
-        """Which are listed."""
-        return self._choice
 
     def show(self, items: Mapping[str, ProjectItem], choice: Choice | None = None) -> None:
         """List other images, or list them otherwise."""
         self.beginResetModel()
-        self._items, self._choice = items, choice or self._choice
-        self._names = self._choice.arrange(items.values())
-        self._places = {name: place for place, name in enumerate(self._names)}
+        self._items, self.choice = items, choice or self.choice
+        self.names = self.choice.arrange(items.values())
+        self._places = {name: place for place, name in enumerate(self.names)}
         self.endResetModel()
 
     def changed(self, name: str) -> None:
@@ -281,13 +271,13 @@ class FolderModel(QAbstractListModel):
 
     def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
         """Return the number of images that are listed."""
-        return 0 if parent.isValid() else len(self._names)
+        return 0 if parent.isValid() else len(self.names)
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """Return an image's name, words, or item."""
-        if not 0 <= index.row() < len(self._names):
+        if not 0 <= index.row() < len(self.names):
             return None
-        item = self._items.get(self._names[index.row()])
+        item = self._items.get(self.names[index.row()])
         if item is None:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
@@ -349,10 +339,6 @@ class FolderList(QListView):
     def set_open(self, name: str | None) -> None:
         """Mark the image that is in the viewer."""
         self.rows.open_name = name
-        self.update_all()
-
-    def update_all(self) -> None:
-        """Draw what is seen again."""
         viewport = self.viewport()
         if viewport is not None:
             viewport.update()

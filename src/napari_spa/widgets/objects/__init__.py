@@ -1,1 +1,1 @@
-"""The table of objects: `model` (rows) and `table` (view and controls)."""
+"""The tab Objects: `rows` (the list), `table` (and what is around it) and `presenter`."""

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QMenu
 
-from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import write_classes
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.viewer.annotation.finding import AutomaticSegmentation
 from napari_spa.viewer.annotation.objects import ObjectEditing
-from napari_spa.widgets.common.buttons import open_menu
+from napari_spa.viewer.annotation.round import says_why_not
+from napari_spa.viewer.layers.planes import axis_kind, channel_axis
+from napari_spa.widgets.common.buttons import add_entry, open_menu
+from napari_spa.widgets.objects.rows import ObjectRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from napari_spa.core.plane import Plane
     from napari_spa.io.export import ExportRequest
+    from napari_spa.refine.annotation.objects import AnnotatedObject
     from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position, PromptController
     from napari_spa.widgets.objects.table import ObjectTable
 
@@ -99,7 +104,7 @@ class ObjectPresenter(QObject):
             return
         # These are not imported as the dock opens, which would stop the window longer.
         from napari_spa.io.export import ExportRequest
-        from napari_spa.viewer.autosave.export import axes_of, file_name
+        from napari_spa.viewer.export import axes_of, file_name
         from napari_spa.widgets.common.export import ExportDialog, start_folder
 
         project = annotated.classes_file
@@ -175,11 +180,9 @@ class ObjectPresenter(QObject):
             f"New objects: {name}." if name else "New objects have no class."
         )
 
+    @says_why_not
     def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except SpaError as error:
-            self._controller.failed.emit(str(error))
+        action()
 
     def _on_take(self) -> None:
         """Ask which layer, unless there is nothing to choose."""
@@ -196,11 +199,76 @@ class ObjectPresenter(QObject):
         """Make the menu of the labels layers that can be taken over, and written back to."""
         menu, finding = QMenu(self._table), self.finding
         for layer in finding.sources():
-            name = str(layer.name).replace("&", "&&")
-            menu.addAction(f"Take over {name}", partial(finding.take_over, layer))
+            add_entry(menu, f"Take over {layer.name}", partial(finding.take_over, layer))
         origin = finding.origin
         if origin is not None:
-            name = str(origin.name).replace("&", "&&")
             menu.addSeparator()
-            menu.addAction(f"Write the objects back to {name}", finding.write_back)
+            add_entry(menu, f"Write the objects back to {origin.name}", finding.write_back)
         return menu
+
+
+def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
+    """List the accepted objects of an image, and the active one."""
+    shared = channel_axis(annotated.image)
+    known = annotated.annotation.objects
+    rows = {number: _row(active, shared) for number, active in known.items()}
+    unit = _unit(annotated, shared)
+    active = annotated.active
+    if active is not None and active.shown is not None:
+        proposal, before = active.shown.proposal, known.get(active.number)
+        rows[active.number] = ObjectRow(
+            number=active.number,
+            slices=_spans([_position(active.plane, shared)]),
+            area=active.area,
+            rounds=proposal.round,
+            quality=1.0 - proposal.uncertainty,
+            status="in progress",
+            class_name="" if before is None else before.class_name,
+            name="" if before is None else before.name,
+        )
+    return [replace(rows[number], unit=unit) for number in sorted(rows)]
+
+
+def _unit(annotated: AnnotatedImage, shared: int | None) -> str:
+    """Return what one walks through: slices, or frames where the last stack axis is time."""
+    store = annotated.mask.store
+    across = [axis for axis in range(len(store.shape)) if axis not in (*store.axes, shared)]
+    frames = bool(across) and axis_kind(annotated.image, across[-1]) == "frame"
+    return "frame" if frames else "slice"
+
+
+def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
+    """Return where a plane lies in its stack; it is in all channels that share labels."""
+    return tuple(plane.index[axis] for axis in plane.stack_axes if axis != shared)
+
+
+def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
+    return ObjectRow(
+        number=active.number,
+        slices=_spans([_position(part.plane, shared) for part in active.parts]),
+        area=active.area,
+        rounds=active.rounds,
+        quality=1.0 - active.uncertainty if active.rounds else None,
+        status=active.status,
+        class_name=active.class_name,
+        name=active.name,
+    )
+
+
+def _spans(positions: Iterable[tuple[int, ...]]) -> str:
+    """Write slice positions briefly: ``3, 5-9``, of two stack axes the first one before."""
+    found = sorted(set(positions))
+    if not found or not found[0]:
+        return ""
+    runs: list[list[tuple[int, ...]]] = []
+    for position in found:
+        last = runs[-1][-1] if runs else None
+        if last is not None and position == (*last[:-1], last[-1] + 1):
+            runs[-1].append(position)
+        else:
+            runs.append([position])
+    words = []
+    for run in runs:
+        first = ".".join(map(str, run[0]))
+        words.append(first if len(run) == 1 else f"{first}–{run[-1][-1]}")  # noqa: RUF001
+    return ", ".join(words)

@@ -1,278 +1,133 @@
-"""The table of objects: its view and the controls around it."""
+"""The tab Objects: the table, the class of new objects, and the controls around both."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, QObject, QPoint, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
+    QColorDialog,
+    QComboBox,
+    QFileDialog,
     QInputDialog,
+    QLabel,
     QMenu,
     QSizePolicy,
     QStackedWidget,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTableView,
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring_of, tip_with_key
-from napari_spa.widgets.common.layouts import column_of, even_row, wrapped
-from napari_spa.widgets.objects.classes import ClassBar
-from napari_spa.widgets.objects.model import (
-    AREA,
-    CLASS,
-    HEADINGS,
-    NAME,
-    NUMBER,
-    QUALITY,
-    ROUNDS,
-    SLICES,
-    STATUS,
-    ObjectModel,
-    ObjectRow,
-    summary,
-)
+from napari_spa.widgets.common.buttons import FittingButton, add_entry, open_menu, tip_with_key
+from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
+from napari_spa.widgets.objects.rows import HEADINGS, ObjectModel, ObjectRow, ObjectView, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
-
     from napari_spa.io.projects.classes import ObjectClass
 
-__all__ = ["ObjectRow", "ObjectTable"]
+
+NO_CLASS = "No class"
+_FILES = "Classes (*.json);;All files (*)"
 
 
-_SHOWN_ROWS, _FEWEST_ROWS = 6, 3
-_LETTERS = 12  # an object on many a slice is elided; its tooltip has them all
-_LEAST_WANTED = (ROUNDS, QUALITY, AREA, NAME)  # hidden in this order where there is no room
-_MOVES = {
-    Qt.Key.Key_Up,
-    Qt.Key.Key_Down,
-    Qt.Key.Key_Home,
-    Qt.Key.Key_End,
-    Qt.Key.Key_PageUp,
-    Qt.Key.Key_PageDown,
-}
-_PADDING = 3
-_LOOK = f"""
-QTableView {{ border: 2px solid transparent; padding: 0px; }}
-QHeaderView::section {{ border: 0px; padding: 2px {_PADDING}px; }}
-"""
+class ClassBar(QWidget):
+    """One line: which class new objects get, and a menu to change the list."""
 
+    chosen = Signal(str)  # new objects shall be of this class; empty for none
+    add_requested = Signal(str)  # a class of this name shall be added
+    colour_requested = Signal(str, str)  # this class shall have this colour, "#rrggbb"
+    remove_requested = Signal(str)  # this class shall leave the list
+    import_requested = Signal(str)  # the classes of this file shall be taken
+    export_requested = Signal(str)  # the classes shall be written to this file
 
-class ObjectView(QTableView):
-    """The rows; a key that means nothing here goes on to the viewer."""
+    by_class_requested = Signal(bool)  # objects shall be drawn in the colours of their classes
 
-    went = Signal(int)  # an object was clicked, or Enter pressed on it
-    reopened = Signal(int)  # an object was double clicked
-    deleted = Signal(int)  # the delete key was pressed on an object
-    renamed = Signal(int)  # F2 was pressed on an object
-
-    def __init__(self, model: ObjectModel) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._objects = model
-        model.setParent(self)
-        self.setModel(model)
-        self.setItemDelegate(_WholeRow(self))
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setTabKeyNavigation(False)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setCornerButtonEnabled(False)
-        self.setAccessibleName("Objects")
-        self.setStyleSheet(_LOOK)
-        self._head, self._side = _header(self.horizontalHeader()), _header(self.verticalHeader())
-        self._head.setHighlightSections(False)
-        self._head.setMinimumSectionSize(8)
-        self._side.hide()
-        for place, column in enumerate((CLASS, NAME), start=1):  # beside the number
-            self._head.moveSection(self._head.visualIndex(column), place)
-        self.setSortingEnabled(True)
-        self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
-        self._head.sortIndicatorChanged.connect(self._on_sorted)
-        self.clicked.connect(self._on_clicked)
-        self.doubleClicked.connect(self._on_double_clicked)
-
-    # ------------------------------------------------------------------ what it shows
-
-    def set_rows(self, rows: Sequence[ObjectRow]) -> None:
-        """Show other rows; what was selected, and the place scrolled to, stay."""
-        number, bar = self.selected(), self.verticalScrollBar()
-        place, row = (bar.value() if bar else 0), self.currentIndex().row()
-        self._objects.set_rows(rows)
-        self.fit()
-        if self._select(number) or not rows:
-            self._scroll(place)
-            return
-        # What was selected is gone: the arrow keys go on from its place, where nothing
-        # is selected, so that a second press of the delete key takes no one unawares.
-        heir = self._objects.index(min(max(row, 0), len(rows) - 1), NUMBER)
-        chosen = self.selectionModel()
-        if row >= 0 and chosen is not None:
-            chosen.setCurrentIndex(heir, QItemSelectionModel.SelectionFlag.NoUpdate)
-        self._scroll(place)
-
-    def select(self, number: int | None) -> None:
-        """Select an object and bring it into view; an unknown one selects nothing."""
-        if self._select(number):
-            self.scrollTo(self.currentIndex())
-        else:
-            self.clearSelection()
-
-    def selected(self) -> int | None:
-        """Return the number of the selected object."""
-        chosen = self.selectionModel()
-        rows = chosen.selectedRows(NUMBER) if chosen is not None else []
-        return self._objects.number_at(rows[0].row()) if rows else None
-
-    def sort_by(self, column: int) -> None:
-        """Sort by a column; the other way round when it is sorted by already."""
-        up = self._head.sortIndicatorSection() != column or (
-            self._head.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        self.entries: tuple[ObjectClass, ...] = ()
+        self.by_class = False
+        self.combo = QComboBox()
+        self.combo.setAccessibleName("Class of new objects")
+        self.combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        order = Qt.SortOrder.AscendingOrder if up else Qt.SortOrder.DescendingOrder
-        self.sortByColumn(column, order)
-
-    def _select(self, number: int | None) -> bool:
-        place, chosen = self._objects.place_of(number), self.selectionModel()
-        if place is None or chosen is None:
-            return False
-        flag = QItemSelectionModel.SelectionFlag
-        chosen.setCurrentIndex(self._objects.index(place, NUMBER), flag.ClearAndSelect | flag.Rows)
-        return True
-
-    def _scroll(self, place: int) -> None:
-        self.updateGeometries()  # a bar that is not told of its new range refuses the place
-        bar = self.verticalScrollBar()
-        if bar is not None:
-            bar.setValue(place)
-
-    # ------------------------------------------------------------------ fitting
-
-    def set_font(self, font: QFont) -> None:
-        """Write in a font: napari's style sheet sets none for tables."""
-        self.setFont(font)
-        self._head.setFont(font)
-        high = self.fontMetrics().height()
-        self._objects.set_swatch(round(0.7 * high), self.devicePixelRatioF())
-        self.setIconSize(QSize(high, high))
-        self._side.setDefaultSectionSize(high + 6)
-        self.updateGeometry()
-        self.fit()
-
-    def fit(self) -> None:
-        """Share the width among the columns; the least wanted go where there is no room."""
-        widths = {column: self._width(column) for column in range(len(HEADINGS))}
-        used = {
-            SLICES: any(row.slices for row in self._objects.rows),
-            CLASS: any(row.class_name for row in self._objects.rows),
-            NAME: any(row.name for row in self._objects.rows),
-            ROUNDS: self._head.sortIndicatorSection() == ROUNDS,  # wanted by few; in the tooltip
-        }
-        widths = {column: width for column, width in widths.items() if used.get(column, True)}
-        viewport = self.viewport()
-        room = viewport.width() if viewport is not None else self.width()
-        for column in _LEAST_WANTED:
-            if sum(widths.values()) > room:
-                widths.pop(column, None)
-        # A share of what is left over for each; the status takes the rest, or gives it.
-        share = max(0, room - sum(widths.values())) // len(widths)
-        widths = {column: width + share for column, width in widths.items()}
-        widths[STATUS] = max(0, widths[STATUS] + room - sum(widths.values()))
-        for column in range(len(HEADINGS)):
-            self.setColumnHidden(column, column not in widths)
-            self.setColumnWidth(column, widths.get(column, 0))
-
-    def _width(self, column: int) -> int:
-        """Return the width that a column's longest text needs, in pixels."""
-        metrics = self.fontMetrics()
-        texts = metrics.horizontalAdvance(self._objects.longest(column)[:_LETTERS])
-        picture = metrics.height() + 4 if column in (NUMBER, STATUS, CLASS) else 0
-        arrow = metrics.height() if column == self._head.sortIndicatorSection() else 0
-        heading = metrics.horizontalAdvance(HEADINGS[column]) + arrow
-        return max(texts + picture, heading) + 2 * _PADDING
-
-    def sizeHint(self) -> QSize:
-        """Return the size of about six rows."""
-        return QSize(320, self._height(_SHOWN_ROWS))
-
-    def minimumSizeHint(self) -> QSize:
-        """Return the size of a few rows."""
-        return QSize(120, self._height(_FEWEST_ROWS))
-
-    def _height(self, rows: int) -> int:
-        frame = 2 * self.frameWidth() + 2
-        return self._head.sizeHint().height() + rows * self._side.defaultSectionSize() + frame
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Fit the columns again."""
-        super().resizeEvent(event)
-        self.fit()
-
-    def event(self, event: QEvent | None) -> bool:
-        """Draw the focus into the frame; the rows are painted elsewhere, and scroll."""
-        done = super().event(event)
-        draw_ring_of(self, event)
-        return done
-
-    # ------------------------------------------------------------------ what is done to it
-
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Go there, ask to delete, move; leave every other key to the viewer."""
-        if event is None:
-            return
-        plain = event.modifiers() in (
-            Qt.KeyboardModifier.NoModifier,
-            Qt.KeyboardModifier.KeypadModifier,
+        self.combo.activated.connect(self._on_activated)
+        self.more = FittingButton("Classes ▾")
+        self.more.setToolTip(
+            "Add, colour, remove, import and export classes; colour objects by them."
         )
-        number = self.selected()
-        if plain and number and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self.went.emit(number)
-        elif plain and number and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.deleted.emit(number)
-        elif plain and number and event.key() == Qt.Key.Key_F2:
-            self.renamed.emit(number)
-        elif event.key() in _MOVES:
-            super().keyPressEvent(event)
-        else:
-            event.ignore()
+        self.more.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.more.clicked.connect(self._on_more)
+        column_of(row_of(QLabel("Class"), self.combo, self.more, grows=self.combo), holder=self)
+        self.set_key("")
+        self.set_classes((), "")
 
-    def _on_sorted(self, *_: object) -> None:
-        self.fit()
-        if self.selected() is not None:
-            self.scrollTo(self.currentIndex())
+    def set_classes(self, classes: Sequence[ObjectClass], current: str) -> None:
+        """Show other classes, and which one new objects get; emits nothing."""
+        self.entries = tuple(classes)
+        self.combo.clear()
+        self.combo.addItem(NO_CLASS, "")
+        for one in self.entries:
+            self.combo.addItem(_square(one.colour), one.name, one.name)
+        self.combo.setCurrentIndex(max(0, self.combo.findData(current)))
 
-    def _on_clicked(self, index: QModelIndex) -> None:
-        self.went.emit(self._objects.number_at(index.row()))
+    def set_key(self, key: str) -> None:
+        """Show another key for the next class."""
+        tip = "The class of new objects; those there are keep theirs."
+        self.combo.setToolTip(tip_with_key(tip, key))
 
-    def _on_double_clicked(self, index: QModelIndex) -> None:
-        self.reopened.emit(self._objects.number_at(index.row()))
+    def menu(self) -> QMenu:
+        """Make the menu of the list; what is about one class is about the chosen one."""
+        menu, name = QMenu(self), self.combo.currentData()
+        menu.addAction("Add a class…", self._ask_new)
+        if name:
+            shown = name.replace("&", "&&")
+            menu.addAction(f"Colour of {shown}…", partial(self._ask_colour, name))
+            menu.addAction(f"Remove {shown}", partial(self.remove_requested.emit, name))
+        menu.addSeparator()
+        wanted = partial(self.by_class_requested.emit, not self.by_class)
+        add_entry(menu, "Colour objects by class", wanted, checked=self.by_class)
+        menu.addSeparator()
+        menu.addAction("Import…", self._ask_import)
+        if self.entries:
+            menu.addAction("Export…", self._ask_export)
+        return menu
+
+    def _on_activated(self, place: int) -> None:
+        self.chosen.emit(self.combo.itemData(place))
+
+    def _on_more(self) -> None:
+        open_menu(self.menu(), self.more)
+
+    def _ask_new(self) -> None:
+        name, chosen = QInputDialog.getText(self, "Add a class", "Name of the class:")
+        if chosen:
+            self.add_requested.emit(name)
+
+    def _ask_colour(self, name: str) -> None:
+        now = next(one.colour for one in self.entries if one.name == name)
+        colour = QColorDialog.getColor(QColor(now), self, f"Colour of {name}")
+        if colour.isValid():
+            self.colour_requested.emit(name, colour.name())
+
+    def _ask_import(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", _FILES)
+        if path:
+            self.import_requested.emit(path)
+
+    def _ask_export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export classes", "classes.json", _FILES)
+        if path:
+            self.export_requested.emit(path)
 
 
-class _WholeRow(QStyledItemDelegate):
-    """Draw no frame around the current cell: rows are chosen, not cells."""
-
-    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
-        super().initStyleOption(option, index)
-        if option is not None:
-            option.state &= ~QStyle.StateFlag.State_HasFocus
-
-
-def _header(header: QHeaderView | None) -> QHeaderView:
-    assert header is not None
-    header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    return header
+def _square(colour: str) -> QIcon:
+    picture = QPixmap(QSize(12, 12))
+    picture.fill(QColor(colour))
+    return QIcon(picture)
 
 
 EMPTY = "Accepted objects appear here.\nClick an object in the image, pick, accept."
@@ -374,10 +229,6 @@ class ObjectTable(QWidget):
         """Select an object and bring it into view, or select nothing; emits nothing."""
         self.view.select(number)
 
-    def selected(self) -> int | None:
-        """Return the number of the selected object."""
-        return self.view.selected()
-
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys: an act of the buttons, or ``"class"``, and its key."""
         self.classes.set_key(keys.get("class", ""))
@@ -464,13 +315,8 @@ class ObjectTable(QWidget):
         classes = menu.addMenu("Class")
         if classes is not None:
             for name in ("", *(one.name for one in self.classes.entries)):
-                menu_action = classes.addAction(
-                    name.replace("&", "&&") or "No class",
-                    partial(self.class_requested.emit, number, name),
-                )
-                if menu_action is not None:
-                    menu_action.setCheckable(True)
-                    menu_action.setChecked(name == row.class_name)
+                wanted = partial(self.class_requested.emit, number, name)
+                add_entry(classes, name or NO_CLASS, wanted, checked=name == row.class_name)
         if row.status == "review":
             menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QAction, QDesktopServices, QStandardItemModel
+from qtpy.QtGui import QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -15,13 +15,18 @@ from napari_spa.errors import SpaError
 from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, evidence, unfamiliar
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import image_plane_of, pixel_side, shown_plane
-from napari_spa.viewer.profiles.actions import ProfileActions
+from napari_spa.viewer.profiles.actions import (
+    MODEL_ALONE,
+    Disagreement,
+    Disagreements,
+    ProfileActions,
+)
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.viewer.profiles.comparison import MODEL_ALONE, Disagreement, Disagreements
 from napari_spa.widgets.common.buttons import (
     FittingButton,
     FocusRingCheckBox,
     NoWheelComboBox,
+    add_entry,
     open_menu,
 )
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
@@ -283,7 +288,7 @@ class ProfileBar(QObject):
     names_requested = Signal()  # the profiles shall be listed, in the menu of :meth:`names`
     renamed = Signal()  # :attr:`name` says something else, and may want more room
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.combo = NoWheelComboBox("Profile")
         tip = "Make, rename, copy, merge, compare and reset profiles."
@@ -297,7 +302,7 @@ class ProfileBar(QObject):
         self.teach.setAccessibleDescription(self.teach.toolTip())
         self.teach.setChecked(True)
         # Whose preference it is, in sight whichever tab is open.
-        self.name = FittingButton(parent=parent if isinstance(parent, QWidget) else None)
+        self.name = FittingButton(parent=parent)
         self.name.setAccessibleName("Profile in use")
         self.words, self.warning, self.comparison_words = wrapped(), wrapped(), wrapped()
         self.words.setTextFormat(Qt.TextFormat.PlainText)
@@ -419,21 +424,19 @@ class ProfileBar(QObject):
         menu.setToolTipsVisible(True)
         model = self.combo.model()
         for place in range(self.combo.count()):
-            action = QAction(self.combo.itemText(place).replace("&", "&&"), menu)
             item = model.item(place) if isinstance(model, QStandardItemModel) else None
-            action.setEnabled(item is None or item.isEnabled())
-            action.setToolTip(str(self.combo.itemData(place, Qt.ItemDataRole.ToolTipRole) or ""))
-            if place < len(self._paths):
-                action.setCheckable(True)
-                action.setChecked(place == self._current)
-            action.triggered.connect(partial(self._on_named, place))
-            menu.addAction(action)
+            add_entry(
+                menu,
+                self.combo.itemText(place),
+                partial(self._on_chosen, place),
+                enabled=item is None or item.isEnabled(),
+                checked=place == self._current if place < len(self._paths) else None,
+                tip=str(self.combo.itemData(place, Qt.ItemDataRole.ToolTipRole) or ""),
+            )
         menu.addSeparator()
-        teach = QAction("Teach it what is accepted", menu)
-        teach.setCheckable(True)
-        teach.setChecked(self.teach.isChecked())
-        teach.triggered.connect(self.teach_requested)
-        menu.addAction(teach)
+        teaches = self.teach.isChecked()
+        teach = partial(self.teach_requested.emit, not teaches)
+        add_entry(menu, "Teach it what is accepted", teach, checked=teaches)
         manage.setTitle("Manage")
         manage.setParent(menu, manage.windowFlags())  # and goes with it
         menu.addMenu(manage)
@@ -454,10 +457,8 @@ class ProfileBar(QObject):
                 continue
             if action in ("reset", "folder"):
                 menu.addSeparator()
-            menu_action = QAction(title, menu)
-            menu_action.setEnabled(action in possible)
-            menu_action.triggered.connect(partial(self._on_action, action))
-            menu.addAction(menu_action)
+            wanted = partial(self.action_requested.emit, action)
+            add_entry(menu, title, wanted, enabled=action in possible)
             if action == "merge":
                 menu.addMenu(self._compare_menu(others, why_not, menu))
         return menu
@@ -466,17 +467,13 @@ class ProfileBar(QObject):
         menu = QMenu("Compare on this image", parent)
         menu.setFont(parent.font())
         if why_not:
-            reason = QAction(why_not, menu)
-            reason.setEnabled(False)
-            menu.addAction(reason)
+            add_entry(menu, why_not, lambda: None, enabled=False)
             return menu
         for path, name, title in [
             *((entry.path, entry.name, full_name(entry)) for entry in others),
             (None, MODEL_ALONE, MODEL_ALONE.capitalize()),
         ]:
-            menu_action = QAction(title.replace("&", "&&"), menu)
-            menu_action.triggered.connect(partial(self._on_compare, path, name))
-            menu.addAction(menu_action)
+            add_entry(menu, title, partial(self.compare_requested.emit, path, name))
         return menu
 
     # ------------------------------------------------------------------ asking
@@ -488,12 +485,3 @@ class ProfileBar(QObject):
         else:
             self.combo.setCurrentIndex(self._current)
             self.action_requested.emit("new")
-
-    def _on_named(self, place: int, _: bool = False) -> None:
-        self._on_chosen(place)
-
-    def _on_action(self, action: str, _: bool = False) -> None:
-        self.action_requested.emit(action)
-
-    def _on_compare(self, path: object, name: str, _: bool = False) -> None:
-        self.compare_requested.emit(path, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
@@ -62,7 +61,7 @@ class CandidateCard(QFrame):
 
     def set_keys(self, pick_key: str, toggle_key: str) -> None:
         """Show other keys."""
-        self._key, self._toggle_key = pick_key, toggle_key
+        self._key = pick_key
         key = show_key(toggle_key)
         self.toggle.set_texts(
             with_key("Show in image", toggle_key), with_key("Show", toggle_key), key or "Show"
@@ -142,7 +141,7 @@ def keep_units(words: str) -> str:
     return words
 
 
-CERTAIN = "Nothing to pick: the model is certain."
+CERTAIN = '<p style="font-size: xx-large">✓</p><p>Nothing to pick: the model is certain.</p>'
 LETTERS = "ABCDEFGHIJ"
 
 
@@ -163,7 +162,7 @@ class CandidateGrid(QWidget):
         self._order: list[int] = []
         cells = QWidget()
         self._cells = EvenGrid((2,), cells, wanted=_NARROWEST)
-        self._message = FramedLabel(space=8)
+        self._message = FramedLabel(CERTAIN, space=8)
         self._message.setWordWrap(True)
         self._pages = QStackedLayout(self)
         self._pages.setContentsMargins(0, 0, 0, 0)
@@ -229,11 +228,9 @@ class CandidateGrid(QWidget):
         self.fit(*self._room)
         self._pages.setCurrentIndex(0)
 
-    def set_certain(self, words: str = CERTAIN) -> None:
+    def set_certain(self) -> None:
         """Say in the candidates' place that there is nothing to pick."""
         self.set_candidates([])
-        lines = "<br>".join(escape(line) for line in words.splitlines())
-        self._message.setText(f'<p style="font-size: xx-large">✓</p><p>{lines}</p>')
         self._pages.setCurrentIndex(1)
 
     def clear(self) -> None:
@@ -317,11 +314,6 @@ class SizeSlider(QWidget):
         row = row_of(QLabel("Smaller"), self.slider, QLabel("Larger"), grows=self.slider)
         column_of(row, holder=self)
         self.set_keys("", "")
-
-    @property
-    def moving(self) -> bool:
-        """Whether it is being moved, and nothing was chosen yet."""
-        return self._moved
 
     def set_keys(self, smaller: str, larger: str) -> None:
         """Show the keys that move it."""

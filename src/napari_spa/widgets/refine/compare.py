@@ -301,10 +301,6 @@ class SideBySide(QDialog):
         self.aside.show_for(recommended=self._recommended, words=words)
         self._place()
 
-    def clear(self) -> None:
-        """Show that there is nothing to pick."""
-        self.set_pictures(None, [])
-
     def _label(self) -> None:
         """Write each picture's words and key under it."""
         self.aside.accept.set_texts(with_key("Accept", self._accept_key), "Accept")

@@ -20,7 +20,6 @@ from napari_spa.viewer.annotation.display import DisplayController, HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.viewer.annotation.stack import StackPropagation
-from napari_spa.viewer.autosave.recovery import Recovery
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
@@ -57,7 +56,7 @@ class RefineDock(QWidget):
         session_factory: SessionFactory | None = None,
     ) -> None:
         super().__init__()
-        self._closed = False
+        self.closed = False  # whether it has let go of the viewer
         # napari gives plugins a proxy that makes a new one of each layer it returns; layers
         # are held by reference here, so they have to be themselves.
         viewer = getattr(viewer, "__wrapped__", viewer)
@@ -72,13 +71,10 @@ class RefineDock(QWidget):
         self.display = DisplayController(self.controller)
         self.objects = ObjectActions(self.controller)
         self.propagation = StackPropagation(self.controller)
-        self.recovery = Recovery(self.controller)
         self.parts = RefinePanel(self._colour_of)
         self.tab = ObjectPresenter(self.controller, self.prompt_controller, self.parts.objects)
         self.profiles = ProfilePresenter(self.controller, self.parts.profile, self)
-        self._image = ImageBinding(
-            self.controller, self.display, self.propagation, self.recovery, self.parts
-        )
+        self._image = ImageBinding(self.controller, self.display, self.propagation, self.parts)
         column_of(self.parts, holder=self)
         self.places = DockLayout(self)
         self._life = DockLifecycle(self)
@@ -186,7 +182,7 @@ class RefineDock(QWidget):
         before, self.settings = self.settings, settings
         controller, parts = self.controller, self.parts
         controller.overlap = settings.overlap
-        self.display.set_blind(settings.blind)
+        controller.blind = settings.blind
         self.hover.on = settings.hover
         self.display.set_contrast(settings.contrast)
         controller.set_model(settings.model)
@@ -288,7 +284,8 @@ class RefineDock(QWidget):
         self.parts.status.setText(f"The preview under the pointer is {'on' if on else 'off'}.")
 
     def _fill(self) -> None:
-        self.display.set_filled(not self.controller.images.filled)
+        images = self.controller.images
+        images.set_filled(not images.filled)
 
     def _bind_numbers(self) -> None:
         """Let 1 to 5 choose too, while no tool of the active layer has these keys."""
@@ -338,7 +335,7 @@ class RefineDock(QWidget):
         parts.options.set_field(
             f"{view.height:.0f} x {view.width:.0f} px",
             automatic=not by_hand,
-            frame=self.display.framed,
+            frame=self.controller.images.framed,
         )
         self._refresh()
 
@@ -350,7 +347,7 @@ class RefineDock(QWidget):
 
     def _on_cleared(self) -> None:
         self.parts.clear_round()
-        self.parts.options.set_field("", frame=self.display.framed)
+        self.parts.options.set_field("", frame=self.controller.images.framed)
         self._refresh()
 
     def _on_said(self, sentence: str) -> None:
@@ -425,16 +422,11 @@ class RefineDock(QWidget):
         """Return ``prompt_controller``."""
         return self.prompt_controller
 
-    @property
-    def closed(self) -> bool:
-        """Whether the dock has let go of the viewer."""
-        return self._closed
-
     def release(self) -> None:
         """Let go of the viewer; may be called twice."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self._ready_due.stop()
         self.released.emit()
         self._end_activity()
@@ -454,7 +446,7 @@ class RefineDock(QWidget):
         self.store.close()
         self.tab.close()
         self.hover.release()
-        self.prompt_controller.close()
+        self.prompt_controller.gestures.release()
         self.parts.model.close_files()
         self.profiles.close()
         unsaved = self.controller.close()

@@ -16,13 +16,12 @@ from napari_spa.viewer.layers.planes import (
     spatial_shape,
     to_world,
 )
-from napari_spa.widgets.objects.model import list_objects
+from napari_spa.widgets.objects.presenter import list_objects
 
 if TYPE_CHECKING:
     from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.stack import StackPropagation
-    from napari_spa.viewer.autosave.recovery import Recovery
     from napari_spa.widgets.refine.panel import RefinePanel
 
 
@@ -39,12 +38,11 @@ class ImageBinding(QObject):
         controller: AnnotationController,
         looks: DisplayController,
         propagation: StackPropagation,
-        recovery: Recovery,
         parts: RefinePanel,
     ) -> None:
         super().__init__(parts)
         self._controller, self._display, self._propagation = controller, looks, propagation
-        self._recovery, self._parts = recovery, parts
+        self._parts = parts
         self._images: list[Image] = []
         self._target_due = later(self, self._on_target)
         self._objects_due = later(self, self._on_objects)
@@ -52,6 +50,7 @@ class ImageBinding(QObject):
         controller.objects_changed.connect(self._objects_due.start)
         controller.proposed.connect(lambda *_: self._objects_due.start())  # one of them
         controller.cleared.connect(self._objects_due.start)
+        recovery = controller.recovery
         recovery.offered.connect(parts.recovery.set_offers)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.later_requested.connect(recovery.postpone)
@@ -160,7 +159,7 @@ class ImageBinding(QObject):
             self._parts.status.setText(HINT_START)  # what was said is about another image
         elif before is None and self._parts.status.text().endswith(HINT_OPEN):
             self._parts.status.setText(HINT_START)
-        self._recovery.look(annotated)
+        self._controller.recovery.look(annotated)
         self._controller.images.get_ready()
         suggestion = image.metadata.get("napari-spa", {})
         if annotated.untouched and suggestion:

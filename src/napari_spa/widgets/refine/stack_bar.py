@@ -10,8 +10,8 @@ from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPa
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
 from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key, with_key
-from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
-from napari_spa.widgets.objects.model import STATUS_COLOURS
+from napari_spa.widgets.common.layouts import column_of, even_row, row_of
+from napari_spa.widgets.objects.rows import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,18 +155,18 @@ class StackBar(QWidget):
         self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
         self.strip = QualityStrip()
         self.strip.slice_requested.connect(self.slice_requested)
-        self.summary, self._title = wrapped(), QLabel()
+        self._title = QLabel()
         column_of(
             even_row((2, 1), *self.propagate_one.values()),
             row_of(QLabel("Propagate"), *self.propagate.values()),
-            *(self._title, self.strip, self.summary),
+            self._title,
+            self.strip,
             holder=self,
         )
         for step, button in self.propagate_one.items():
             button.on_click(partial(self.propagate_one_requested.emit, step))
         for direction, button in self.propagate.items():
             button.on_click(partial(self.propagate_requested.emit, direction))
-        self.set_summary("")
         self.set_slices(1, 0)
         self._name_all()
 
@@ -190,11 +190,6 @@ class StackBar(QWidget):
     def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
         """Show results: position, and (Dice to be expected, status)."""
         self.strip.set_results(results)
-
-    def set_summary(self, words: str) -> None:
-        """Say what came of it: "9 slices, stopped because the object ends"."""
-        self.summary.setText(words)
-        self.summary.setVisible(bool(words))
 
     def set_active(self, active: bool) -> None:
         """Say whether there is an object that can be carried and propagated now."""

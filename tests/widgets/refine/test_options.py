@@ -1,11 +1,11 @@
-"""The options: requests, silence of setters, and the line that says what is in force."""
+"""The options: requests, and silence of setters."""
 
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QFormLayout
 
-from napari_spa.widgets.refine.image_options import ImageOptions
+from napari_spa.widgets.refine.options import ImageOptions
 
 SIGNALS = (
     "layer_requested", "channels_requested", "contrast_requested",
@@ -49,7 +49,6 @@ def test_setters_emit_nothing(options, heard):
 
 
 def test_the_user_asks(options, heard, qtbot):
-    options.fold.set_open(True)
     options.set_field("512 px", automatic=False)
     for combo in (options.layer, options.channels, options.contrast, options.overlap):
         choose_next(qtbot, combo)
@@ -66,36 +65,7 @@ def test_the_user_asks(options, heard, qtbot):
     ]  # fmt: skip
 
 
-def test_the_heading_says_what_is_in_force(options, qtbot):
-    assert options.summary() == "fundus · RGB · automatic contrast"
-    assert "fundus · RGB · automatic contrast" in options.fold.button.text()
-    options.set_layers(["A & B", "cells"], 0)
-    options.set_contrast("layer")
-    options.set_field("512 px", automatic=False)
-    options.set_overlap("replace")
-    options.set_blind(True)
-    words = "A & B · RGB · layer's contrast · 512 px · replaces · blind"
-    assert options.summary() == words
-    assert options.fold.button.toolTip() == words
-    options.set_layers([], -1)
-    assert options.summary().startswith("no image · ")
-    options.set_layers(["fundus", "cells"], 0)
-    options.fold.set_open(True)
-    choose_next(qtbot, options.layer)
-    assert options.summary().startswith("cells · ")
-
-
-def test_closed_at_first_and_out_of_the_tab_order(options, qtbot):
-    assert not options.contrast.isVisible()
-    options.fold.button.setFocus(Qt.FocusReason.TabFocusReason)
-    qtbot.keyClick(options.fold.button, Qt.Key.Key_Return)
-    assert options.contrast.isVisible()
-    qtbot.keyClick(options.fold.button, Qt.Key.Key_Tab)
-    assert options.layer.hasFocus()
-
-
 def test_choices_that_are_none_are_not_shown(options):
-    options.fold.set_open(True)
     options.set_channels([], -1)
     assert not options.channels.isVisible()
     options.set_layers(["only"], 0)
@@ -103,7 +73,6 @@ def test_choices_that_are_none_are_not_shown(options):
 
 
 def test_the_wheel_changes_nothing_in_passing(options, heard):
-    options.fold.set_open(True)
     at = QPointF(5, 5)
     event = QWheelEvent(
         at, options.layer.mapToGlobal(at), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton,
@@ -115,7 +84,6 @@ def test_the_wheel_changes_nothing_in_passing(options, heard):
 
 
 def test_names_stand_above_where_it_is_narrow(options):
-    options.fold.set_open(True)
     policies = QFormLayout.RowWrapPolicy
     options.resize(500, 500)
     QApplication.processEvents()

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import Cancelled, DataError, InputError
-from napari_spa.viewer.subprocess_job import run_in_subprocess
+from napari_spa.viewer.folder.jobs import run_in_subprocess
 
 
 @pytest.fixture(autouse=True)
 def jobs_can_be_found(monkeypatch):
     """The new process does not look into the current folder, where these jobs are."""
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    places = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
 
 

@@ -7,7 +7,7 @@ from napari.layers import Image
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Proposal, Region
 from napari_spa.refine.preference import ProfileDisagreement
-from napari_spa.viewer.profiles.comparison import as_stack, corner_of, cut_out, disagreement_layer
+from napari_spa.viewer.profiles.actions import as_stack, corner_of, cut_out, disagreement_layer
 
 FIRST, SECOND = np.zeros((2, 20, 30), dtype=bool)
 FIRST[5:9, 10:20] = SECOND[6:12, 10:20] = True

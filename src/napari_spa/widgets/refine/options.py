@@ -1,4 +1,4 @@
-"""Which model proposes: all that are known, to be downloaded or opened, and checked at once."""
+"""The tab Options: which model proposes, what it looks at, and how objects share pixels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFileDialog, QProgressBar, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QProgressBar, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.io.models.registry import ModelEntry, list_models
 from napari_spa.viewer.background import FileThread
 from napari_spa.viewer.compat import load_torch, old_objects
-from napari_spa.widgets.common.buttons import FittingButton, NoWheelComboBox
-from napari_spa.widgets.common.layouts import column_of, even_row, wrapped
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, NoWheelComboBox
+from napari_spa.widgets.common.layouts import column_of, even_row, tip_button, wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtGui import QResizeEvent
+
     from napari_spa.io.models.download import StopEvent
 
 BROWSE = "Open a file…"
@@ -239,3 +243,125 @@ def tip_of(entry: ModelEntry) -> str:
 
 def _is_for(sign: str, name: str) -> bool:
     return name.endswith(sign) if sign.startswith("-") else name.startswith(sign)
+
+
+CONTRASTS = {"automatic": "Automatic", "layer": "Layer's contrast limits"}
+OVERLAPS = {"protect": "Protect earlier objects", "replace": "Replace earlier objects"}
+FIELDS = {
+    "wider": (("Wider",), "Look at more of the image around the click, in less detail."),
+    "closer": (("Closer",), "Look at less of the image around the click, in more detail."),
+    "automatic": (("Automatic", "Auto"), "Choose the field of view by the object's size."),
+}
+_NARROW = 30  # letters
+
+
+class ImageOptions(QWidget):
+    """Image, channels, contrast, field of view, overlap and blind mode."""
+
+    layer_requested = Signal(int)  # another image layer, its place in what ``set_layers`` was given
+    channels_requested = Signal(int)  # another entry of ``set_channels``
+    contrast_requested = Signal(str)  # "automatic" or "layer"
+    field_requested = Signal(str)  # "wider", "closer" or "automatic"
+    frame_requested = Signal(bool)  # show the frame of the field of view, or not
+    overlap_requested = Signal(str)  # "protect" or "replace"
+    blind_requested = Signal(bool)  # read the next objects blind, or not
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = NoWheelComboBox("Image layer")
+        self.channels = NoWheelComboBox("Channels")
+        self.contrast = NoWheelComboBox("Contrast")
+        self.field = {name: tip_button(*texts, tip=tip) for name, (texts, tip) in FIELDS.items()}
+        self.field_words = wrapped()
+        self.frame = FocusRingCheckBox("Show frame")
+        self.overlap = NoWheelComboBox("Overlap")
+        self.blind = FocusRingCheckBox("Blind mode")
+        self.blind.setToolTip(
+            "From the next object on: show all masks alike and shuffled, without saying which\n"
+            "is recommended; it can be accepted once it was chosen."
+        )
+        self.frame.setToolTip("Draw the field of view into the image.")
+        self.contrast.show_entries(list(CONTRASTS.values()), 0)
+        self.overlap.show_entries(list(OVERLAPS.values()), 0)
+        self._compose()
+        self._connect()
+        self.set_field("")
+        self.set_layers((), -1)
+        self.set_channels((), -1)
+
+    # ------------------------------------------------------------------ composing
+
+    def _compose(self) -> None:
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.setVerticalSpacing(4)
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name, part in (
+            ("Image", self.layer),
+            ("Channels", self.channels),
+            ("Contrast", self.contrast),
+            ("Field", even_row((3, 1), *self.field.values())),
+            ("", self.field_words),
+            ("", self.frame),
+            ("Overlap", self.overlap),
+            ("", self.blind),
+        ):
+            self._form.addRow(name, part)
+
+    def _connect(self) -> None:
+        # activated and clicked come from the user alone, so that setters emit nothing.
+        self.layer.activated.connect(self.layer_requested)
+        self.channels.activated.connect(self.channels_requested)
+        self.contrast.activated.connect(
+            lambda place: self.contrast_requested.emit(list(CONTRASTS)[place])
+        )
+        self.overlap.activated.connect(
+            lambda place: self.overlap_requested.emit(list(OVERLAPS)[place])
+        )
+        for name, button in self.field.items():
+            button.on_click(partial(self.field_requested.emit, name))
+        self.frame.clicked.connect(self.frame_requested)
+        self.blind.clicked.connect(self.blind_requested)
+
+    # ------------------------------------------------------------------ setters
+
+    def set_layers(self, names: Sequence[str], current: int) -> None:
+        """Offer image layers, one of them annotated; -1 for none."""
+        self.layer.show_entries(names, current)
+
+    def set_channels(self, entries: Sequence[str], current: int) -> None:
+        """Offer ways to use the channels ("RGB", "DAPI", "all"); none hides the choice."""
+        self.channels.show_entries(entries, current)
+        self._show_row(self.channels, bool(entries))
+
+    def set_contrast(self, contrast: str) -> None:
+        """Show which contrast is used: "automatic" or "layer"."""
+        self.contrast.setCurrentIndex(list(CONTRASTS).index(contrast))
+
+    def set_field(self, words: str, *, automatic: bool = True, frame: bool = False) -> None:
+        """Show the field of view, and whether it was chosen by the object's size."""
+        self.field_words.setText(words)
+        self._show_row(self.field_words, bool(words))
+        self.field["automatic"].setEnabled(not automatic)
+        self.frame.setChecked(frame)
+
+    def set_overlap(self, overlap: str) -> None:
+        """Show what happens where objects overlap: "protect" or "replace"."""
+        self.overlap.setCurrentIndex(list(OVERLAPS).index(overlap))
+
+    def set_blind(self, blind: bool) -> None:
+        """Show whether blind mode is on."""
+        self.blind.setChecked(blind)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Put names above what they name where both do not fit beside each other."""
+        super().resizeEvent(event)
+        policies = QFormLayout.RowWrapPolicy
+        narrow = self.width() < _NARROW * self.field_words.fontMetrics().averageCharWidth()
+        self._form.setRowWrapPolicy(policies.WrapAllRows if narrow else policies.DontWrapRows)
+
+    def _show_row(self, part: QWidget, shown: bool) -> None:
+        label = self._form.labelForField(part)
+        part.setVisible(shown)
+        if label is not None:
+            label.setVisible(shown)

@@ -1,24 +1,40 @@
-"""The rows of the object table as a Qt model: sorting, filtering, what a row says."""
+"""The rows of the object table: as a Qt model, and on screen."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QAbstractTableModel,
+    QEvent,
+    QItemSelectionModel,
+    QModelIndex,
+    QRectF,
+    QSize,
+    Qt,
+    Signal,
+)
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QSizePolicy,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+)
 
 from napari_spa.core.presentation import counted
-from napari_spa.viewer.layers.planes import axis_kind, channel_axis
+from napari_spa.widgets.common.buttons import draw_ring_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from napari_spa.core.plane import Plane
-    from napari_spa.refine.annotation.objects import AnnotatedObject
-    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
 
 
 STATUS_COLOURS = {
@@ -119,73 +135,6 @@ def _slice_order(slices: str) -> float:
     for number in [*before.split(".")[:-1], first]:
         order = order * 1e5 + int(number)
     return order + int(end or start) / 1e6
-
-
-def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
-    """List the accepted objects of an image, and the active one."""
-    shared = channel_axis(annotated.image)
-    known = annotated.annotation.objects
-    rows = {number: _row(active, shared) for number, active in known.items()}
-    unit = _unit(annotated, shared)
-    active = annotated.active
-    if active is not None and active.shown is not None:
-        proposal, before = active.shown.proposal, known.get(active.number)
-        rows[active.number] = ObjectRow(
-            number=active.number,
-            slices=_spans([_position(active.plane, shared)]),
-            area=active.area,
-            rounds=proposal.round,
-            quality=1.0 - proposal.uncertainty,
-            status="in progress",
-            class_name="" if before is None else before.class_name,
-            name="" if before is None else before.name,
-        )
-    return [replace(rows[number], unit=unit) for number in sorted(rows)]
-
-
-def _unit(annotated: AnnotatedImage, shared: int | None) -> str:
-    """Return what one walks through: slices, or frames where the last stack axis is time."""
-    store = annotated.mask.store
-    across = [axis for axis in range(len(store.shape)) if axis not in (*store.axes, shared)]
-    frames = bool(across) and axis_kind(annotated.image, across[-1]) == "frame"
-    return "frame" if frames else "slice"
-
-
-def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
-    """Return where a plane lies in its stack; it is in all channels that share labels."""
-    return tuple(plane.index[axis] for axis in plane.stack_axes if axis != shared)
-
-
-def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
-    return ObjectRow(
-        number=active.number,
-        slices=_spans([_position(part.plane, shared) for part in active.parts]),
-        area=active.area,
-        rounds=active.rounds,
-        quality=1.0 - active.uncertainty if active.rounds else None,
-        status=active.status,
-        class_name=active.class_name,
-        name=active.name,
-    )
-
-
-def _spans(positions: Iterable[tuple[int, ...]]) -> str:
-    """Write slice positions briefly: ``3, 5-9``, of two stack axes the first one before."""
-    found = sorted(set(positions))
-    if not found or not found[0]:
-        return ""
-    runs: list[list[tuple[int, ...]]] = []
-    for position in found:
-        last = runs[-1][-1] if runs else None
-        if last is not None and position == (*last[:-1], last[-1] + 1):
-            runs[-1].append(position)
-        else:
-            runs.append([position])
-    words = []
-    for run in runs:
-        first = ".".join(map(str, run[0]))
-        words.append(first if len(run) == 1 else f"{first}–{run[-1][-1]}")  # noqa: RUF001
-    return ", ".join(words)
 
 
 NUMBER, SLICES, AREA, ROUNDS, QUALITY, STATUS, CLASS, NAME = range(8)
@@ -390,3 +339,230 @@ def _canvas(size: int, ratio: float) -> tuple[QPixmap, QPainter]:
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     return picture, painter
+
+
+_SHOWN_ROWS, _FEWEST_ROWS = 6, 3
+_LETTERS = 12  # an object on many a slice is elided; its tooltip has them all
+_LEAST_WANTED = (ROUNDS, QUALITY, AREA, NAME)  # hidden in this order where there is no room
+_MOVES = {
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+}
+_PADDING = 3
+_LOOK = f"""
+QTableView {{ border: 2px solid transparent; padding: 0px; }}
+QHeaderView::section {{ border: 0px; padding: 2px {_PADDING}px; }}
+"""
+
+
+class ObjectView(QTableView):
+    """The rows; a key that means nothing here goes on to the viewer."""
+
+    went = Signal(int)  # an object was clicked, or Enter pressed on it
+    reopened = Signal(int)  # an object was double clicked
+    deleted = Signal(int)  # the delete key was pressed on an object
+    renamed = Signal(int)  # F2 was pressed on an object
+
+    def __init__(self, model: ObjectModel) -> None:
+        super().__init__()
+        self._objects = model
+        model.setParent(self)
+        self.setModel(model)
+        self.setItemDelegate(_WholeRow(self))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setTabKeyNavigation(False)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setCornerButtonEnabled(False)
+        self.setAccessibleName("Objects")
+        self.setStyleSheet(_LOOK)
+        self._head, self._side = _header(self.horizontalHeader()), _header(self.verticalHeader())
+        self._head.setHighlightSections(False)
+        self._head.setMinimumSectionSize(8)
+        self._side.hide()
+        for place, column in enumerate((CLASS, NAME), start=1):  # beside the number
+            self._head.moveSection(self._head.visualIndex(column), place)
+        self.setSortingEnabled(True)
+        self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
+        self._head.sortIndicatorChanged.connect(self._on_sorted)
+        self.clicked.connect(self._on_clicked)
+        self.doubleClicked.connect(self._on_double_clicked)
+
+    # ------------------------------------------------------------------ what it shows
+
+    def set_rows(self, rows: Sequence[ObjectRow]) -> None:
+        """Show other rows; what was selected, and the place scrolled to, stay."""
+        number, bar = self.selected(), self.verticalScrollBar()
+        place, row = (bar.value() if bar else 0), self.currentIndex().row()
+        self._objects.set_rows(rows)
+        self.fit()
+        if self._select(number) or not rows:
+            self._scroll(place)
+            return
+        # What was selected is gone: the arrow keys go on from its place, where nothing
+        # is selected, so that a second press of the delete key takes no one unawares.
+        heir = self._objects.index(min(max(row, 0), len(rows) - 1), NUMBER)
+        chosen = self.selectionModel()
+        if row >= 0 and chosen is not None:
+            chosen.setCurrentIndex(heir, QItemSelectionModel.SelectionFlag.NoUpdate)
+        self._scroll(place)
+
+    def select(self, number: int | None) -> None:
+        """Select an object and bring it into view; an unknown one selects nothing."""
+        if self._select(number):
+            self.scrollTo(self.currentIndex())
+        else:
+            self.clearSelection()
+
+    def selected(self) -> int | None:
+        """Return the number of the selected object."""
+        chosen = self.selectionModel()
+        rows = chosen.selectedRows(NUMBER) if chosen is not None else []
+        return self._objects.number_at(rows[0].row()) if rows else None
+
+    def sort_by(self, column: int) -> None:
+        """Sort by a column; the other way round when it is sorted by already."""
+        up = self._head.sortIndicatorSection() != column or (
+            self._head.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        )
+        order = Qt.SortOrder.AscendingOrder if up else Qt.SortOrder.DescendingOrder
+        self.sortByColumn(column, order)
+
+    def _select(self, number: int | None) -> bool:
+        place, chosen = self._objects.place_of(number), self.selectionModel()
+        if place is None or chosen is None:
+            return False
+        flag = QItemSelectionModel.SelectionFlag
+        chosen.setCurrentIndex(self._objects.index(place, NUMBER), flag.ClearAndSelect | flag.Rows)
+        return True
+
+    def _scroll(self, place: int) -> None:
+        self.updateGeometries()  # a bar that is not told of its new range refuses the place
+        bar = self.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(place)
+
+    # ------------------------------------------------------------------ fitting
+
+    def set_font(self, font: QFont) -> None:
+        """Write in a font: napari's style sheet sets none for tables."""
+        self.setFont(font)
+        self._head.setFont(font)
+        high = self.fontMetrics().height()
+        self._objects.set_swatch(round(0.7 * high), self.devicePixelRatioF())
+        self.setIconSize(QSize(high, high))
+        self._side.setDefaultSectionSize(high + 6)
+        self.updateGeometry()
+        self.fit()
+
+    def fit(self) -> None:
+        """Share the width among the columns; the least wanted go where there is no room."""
+        widths = {column: self._width(column) for column in range(len(HEADINGS))}
+        used = {
+            SLICES: any(row.slices for row in self._objects.rows),
+            CLASS: any(row.class_name for row in self._objects.rows),
+            NAME: any(row.name for row in self._objects.rows),
+            ROUNDS: self._head.sortIndicatorSection() == ROUNDS,  # wanted by few; in the tooltip
+        }
+        widths = {column: width for column, width in widths.items() if used.get(column, True)}
+        viewport = self.viewport()
+        room = viewport.width() if viewport is not None else self.width()
+        for column in _LEAST_WANTED:
+            if sum(widths.values()) > room:
+                widths.pop(column, None)
+        # A share of what is left over for each; the status takes the rest, or gives it.
+        share = max(0, room - sum(widths.values())) // len(widths)
+        widths = {column: width + share for column, width in widths.items()}
+        widths[STATUS] = max(0, widths[STATUS] + room - sum(widths.values()))
+        for column in range(len(HEADINGS)):
+            self.setColumnHidden(column, column not in widths)
+            self.setColumnWidth(column, widths.get(column, 0))
+
+    def _width(self, column: int) -> int:
+        """Return the width that a column's longest text needs, in pixels."""
+        metrics = self.fontMetrics()
+        texts = metrics.horizontalAdvance(self._objects.longest(column)[:_LETTERS])
+        picture = metrics.height() + 4 if column in (NUMBER, STATUS, CLASS) else 0
+        arrow = metrics.height() if column == self._head.sortIndicatorSection() else 0
+        heading = metrics.horizontalAdvance(HEADINGS[column]) + arrow
+        return max(texts + picture, heading) + 2 * _PADDING
+
+    def sizeHint(self) -> QSize:
+        """Return the size of about six rows."""
+        return QSize(320, self._height(_SHOWN_ROWS))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the size of a few rows."""
+        return QSize(120, self._height(_FEWEST_ROWS))
+
+    def _height(self, rows: int) -> int:
+        frame = 2 * self.frameWidth() + 2
+        return self._head.sizeHint().height() + rows * self._side.defaultSectionSize() + frame
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Fit the columns again."""
+        super().resizeEvent(event)
+        self.fit()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Draw the focus into the frame; the rows are painted elsewhere, and scroll."""
+        done = super().event(event)
+        draw_ring_of(self, event)
+        return done
+
+    # ------------------------------------------------------------------ what is done to it
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Go there, ask to delete, move; leave every other key to the viewer."""
+        if event is None:
+            return
+        plain = event.modifiers() in (
+            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.KeypadModifier,
+        )
+        number = self.selected()
+        if plain and number and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.went.emit(number)
+        elif plain and number and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self.deleted.emit(number)
+        elif plain and number and event.key() == Qt.Key.Key_F2:
+            self.renamed.emit(number)
+        elif event.key() in _MOVES:
+            super().keyPressEvent(event)
+        else:
+            event.ignore()
+
+    def _on_sorted(self, *_: object) -> None:
+        self.fit()
+        if self.selected() is not None:
+            self.scrollTo(self.currentIndex())
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        self.went.emit(self._objects.number_at(index.row()))
+
+    def _on_double_clicked(self, index: QModelIndex) -> None:
+        self.reopened.emit(self._objects.number_at(index.row()))
+
+
+class _WholeRow(QStyledItemDelegate):
+    """Draw no frame around the current cell: rows are chosen, not cells."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        if option is not None:
+            option.state &= ~QStyle.StateFlag.State_HasFocus
+
+
+def _header(header: QHeaderView | None) -> QHeaderView:
+    assert header is not None
+    header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+    return header

@@ -1,1 +1,0 @@
-"""Work saved as it is done (`autosave`), offered again (`recovery`), exported (`export`)."""
