@@ -85,22 +85,6 @@ def parse_key(text: object) -> str:
     return str(parts[0])
 
 
-def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
-    """Check new keys for some acts beside the keys of the others."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"the setting keys must be keys by act, not {value!r:.80}.")
-    keys = dict(now)
-    for action, text in value.items():
-        if action not in DEFAULT_KEYS:
-            raise InputError(f"there is no act {action!r:.80} that could have a key.")
-        keys[action] = parse_key(text)
-    clash = _find_clash(keys)
-    if clash is not None:
-        one, other = (ACTION_TITLES[action] for action in clash)
-        raise InputError(f"{keys[clash[0]]} cannot be the key of both {one!r} and {other!r}.")
-    return {action: keys[action] for action in value}
-
-
 def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
     """Make the keys of what was kept; a damaged or doubled one becomes its default."""
     keys: dict[str, str] = {}
@@ -130,9 +114,6 @@ def _find_clash(keys: Mapping[str, str]) -> tuple[str, str] | None:
             return seen[key], action
         seen[key] = action
     return None
-
-
-__all__ = ["ACTION_TITLES", "DEFAULT_KEYS", "Settings", "SettingsStore"]
 
 
 KEYS = "keys"  # a group of the manifest, and the name in Settings
@@ -229,15 +210,10 @@ def read_entries(entries: Mapping[str, object]) -> tuple[Settings, list[str]]:
     return Settings(**values, keys=MappingProxyType(keys)), problems + key_problems
 
 
-def changed_entries(changes: Mapping[str, object], now: Settings) -> Entries:
+def changed_entries(changes: Mapping[str, object]) -> Entries:
     """Check changes and put them under the manifest's groups and entries."""
     entries: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
-        if name == KEYS:
-            entries[KEYS] = {**changed_keys(value, now.keys)}
-            continue
-        if name not in RULES:
-            raise InputError(f"there is no setting {name!r:.80}.")
         rule = RULES[name]
         entries.setdefault(rule.group, {})[rule.entry] = _checked(name, value)
     return entries
@@ -321,8 +297,8 @@ class SettingsStore:
         return settings
 
     def save(self, **changes: object) -> Settings:
-        """Change settings and keep them."""
-        entries = changed_entries(changes, self.load())
+        """Change settings, and keep them; keys are changed in napari's Preferences alone."""
+        entries = changed_entries(changes)
         self._saving = True
         try:
             if self._model is not None:
