@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -221,7 +220,6 @@ def _merged(mask: BoolArray, block: int) -> BoolArray:
     return merged
 
 
-_logger = logging.getLogger(__name__)
 _NO_COLOURS = np.empty((0, 4))
 
 
