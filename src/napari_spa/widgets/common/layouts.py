@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QLayout,
     QLayoutItem,
     QLineEdit,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -171,6 +172,18 @@ def hinted_line(hint: str) -> QLineEdit:
     line.setPlaceholderText(hint)
     line.setAccessibleName(hint)
     return line
+
+
+def scrolling(content: QWidget, viewport: QWidget | None = None) -> QScrollArea:
+    """Let a part scroll up and down where there is not enough room, but never sideways."""
+    scroll = QScrollArea()
+    if viewport is not None:
+        scroll.setViewport(viewport)
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(content)
+    return scroll
 
 
 def even_row(columns: tuple[int, ...], *cells: QWidget) -> QWidget:
