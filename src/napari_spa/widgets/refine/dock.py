@@ -180,7 +180,7 @@ class RefineDock(QWidget):
         controller, parts = self.controller, self.parts
         controller.overlap = settings.overlap
         controller.blind = settings.blind
-        self.hover.on = settings.hover
+        self.hover.switch(settings.hover)
         self.display.set_contrast(settings.contrast)
         controller.set_model(settings.model)
         self._ready_due.start()
@@ -439,7 +439,7 @@ class RefineDock(QWidget):
         self.tab.close()
         self.hover.release()
         self.prompt_controller.gestures.release()
-        self.parts.model.close_files()
+        self.parts.model.files.close()
         self.profiles.close()
         unsaved = self.controller.close()
         if unsaved:

@@ -142,10 +142,6 @@ class ModelBar(QWidget):
         self._active = active
         self.combo.setEnabled(active and not self.progress.isVisibleTo(self))
 
-    def close_files(self) -> None:
-        """Stop a download, and end the thread."""
-        self.files.close()
-
     # ------------------------------------------------------------------ asking
 
     def _on_activated(self, place: int) -> None:
