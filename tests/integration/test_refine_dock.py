@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.settings import get_plugin_settings
 from tiny_model import make_model
 
 from napari_spa.errors import InputError
@@ -222,7 +223,7 @@ def test_keys_work_whichever_layer_is_active(viewer, open_dock, qtbot):
 def test_a_changed_key_holds_at_once_and_stays(viewer, open_dock, qtbot):
     viewer.add_image(image())
     dock = open_dock()
-    dock.store.save(keys={"accept": "Shift+Z"})
+    get_plugin_settings("napari-spa").keys.accept = "Shift+Z"  # as the Preferences do
     dock.store.save(contrast="layer")
     assert "Shift+Z" in dock.parts.action_buttons["accept"].text()
     play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -85,22 +84,6 @@ def parse_key(text: object) -> str:
     return str(parts[0])
 
 
-def changed_keys(value: object, now: Mapping[str, str]) -> dict[str, str]:
-    """Check new keys for some acts beside the keys of the others."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"the setting keys must be keys by act, not {value!r:.80}.")
-    keys = dict(now)
-    for action, text in value.items():
-        if action not in DEFAULT_KEYS:
-            raise InputError(f"there is no act {action!r:.80} that could have a key.")
-        keys[action] = parse_key(text)
-    clash = _find_clash(keys)
-    if clash is not None:
-        one, other = (ACTION_TITLES[action] for action in clash)
-        raise InputError(f"{keys[clash[0]]} cannot be the key of both {one!r} and {other!r}.")
-    return {action: keys[action] for action in value}
-
-
 def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
     """Make the keys of what was kept; a damaged or doubled one becomes its default."""
     keys: dict[str, str] = {}
@@ -132,31 +115,20 @@ def _find_clash(keys: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-__all__ = ["ACTION_TITLES", "DEFAULT_KEYS", "Settings", "SettingsStore"]
-
-
 KEYS = "keys"  # a group of the manifest, and the name in Settings
-_LONGEST_TEXT = 4096
-_UNKEEPABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, halves of characters
-_DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")  # as io/models/load.py reads them
+
+# What a text has to match that napari cannot judge: one line, of characters that can be written.
+_LINE = r"[^\x00-\x1f\x7f\ud800-\udfff]"
+_TEXTS = {
+    "model": (re.compile(_LINE + "{1,4096}"), "a model's name or path"),
+    # As io/models/load.py reads them.
+    "device": (re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?"), "auto, cpu, cuda, cuda:N or mps"),
+    "profile": (re.compile(_LINE + "{0,4096}"), "a path or nothing"),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Where a setting stands in the manifest, and what it may be."""
-
-    group: str  # its keys under ``configurations``
-    entry: str
-    choices: tuple[str, ...] = ()  # the texts allowed; empty for any
-    pattern: re.Pattern[str] | None = None  # what the whole text must match
-    wanted: str = "text in one line"  # the text that is wanted, in words
-    empty: bool = False  # whether a text may be empty
-    minimum: float = 0.0  # the range of a number, ends included
-    maximum: float = 1.0
-
-
-def _rule(group: str, entry: str, **limits: Any) -> dict[str, Rule]:
-    return {"rule": Rule(group, entry, **limits)}
+def _at(group: str, entry: str) -> dict[str, tuple[str, str]]:
+    return {"place": (group, entry)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,127 +136,77 @@ class Settings:
     """What a user has chosen, at one moment; the one place that lists the defaults."""
 
     # Name or path of the model.
-    model: str = field(
-        default="spa-tiny", metadata=_rule("model", "name", wanted="a model's name or path")
-    )
+    model: str = field(default="spa-tiny", metadata=_at("model", "name"))
     # ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-    device: str = field(
-        default="auto",
-        metadata=_rule(
-            "model", "device", pattern=_DEVICES, wanted="auto, cpu, cuda, cuda:N or mps"
-        ),
-    )
+    device: str = field(default="auto", metadata=_at("model", "device"))
     # Path of the preference profile to start with; empty for none.
-    profile: str = field(
-        default="", metadata=_rule("model", "profile", empty=True, wanted="a path or nothing")
-    )
+    profile: str = field(default="", metadata=_at("model", "profile"))
     # Whether an accepted object leaves earlier ones as they are or takes their pixels.
     overlap: Literal["protect", "replace"] = field(
-        default="protect", metadata=_rule("annotation", "overlap", choices=("protect", "replace"))
+        default="protect", metadata=_at("annotation", "overlap")
     )
     # Whether a plane is read with its own range or with the layer's contrast limits.
     contrast: Literal["automatic", "layer"] = field(
-        default="automatic",
-        metadata=_rule("annotation", "contrast", choices=("automatic", "layer")),
+        default="automatic", metadata=_at("annotation", "contrast")
     )
     # Whether candidates are shuffled and the recommendation is hidden.
-    blind: bool = field(default=False, metadata=_rule("annotation", "blind"))
+    blind: bool = field(default=False, metadata=_at("annotation", "blind"))
     # Whether the outline that a click would give is drawn under a resting pointer.
-    hover: bool = field(default=True, metadata=_rule("annotation", "hover"))
+    hover: bool = field(default=True, metadata=_at("annotation", "hover"))
     # Whether the session is saved as it happens.
-    autosave: bool = field(default=True, metadata=_rule("annotation", "autosave"))
+    autosave: bool = field(default=True, metadata=_at("annotation", "autosave"))
     # Slices to propagate at most; 0 for no limit.
-    propagate_slices: int = field(default=0, metadata=_rule("stack", "max_slices", maximum=100_000))
+    propagate_slices: int = field(default=0, metadata=_at("stack", "max_slices"))
     # In [0, 1]: a slice that is more uncertain ends the propagation.
-    propagate_uncertainty: float = field(default=0.65, metadata=_rule("stack", "stop_uncertainty"))
+    propagate_uncertainty: float = field(default=0.65, metadata=_at("stack", "stop_uncertainty"))
     # Size of the embedding cache in GB (10^9 bytes).
-    cache_gigabytes: float = field(
-        default=4.0, metadata=_rule("cache", "gigabytes", minimum=0.1, maximum=10_000)
-    )
+    cache_gigabytes: float = field(default=4.0, metadata=_at("cache", "gigabytes"))
     # Whether the embedding cache is on disk and outlives the session.
-    cache_on_disk: bool = field(default=True, metadata=_rule("cache", "on_disk"))
+    cache_on_disk: bool = field(default=True, metadata=_at("cache", "on_disk"))
     # The key of each act of :data:`DEFAULT_KEYS`, such as ``"Shift+N"``; no key twice.
     keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS, hash=False)
 
 
 _DEFAULTS = Settings()
-RULES: Mapping[str, Rule] = {
-    item.name: item.metadata["rule"] for item in fields(Settings) if item.name != KEYS
+PLACES: Mapping[str, tuple[str, str]] = {
+    item.name: item.metadata["place"] for item in fields(Settings) if item.name != KEYS
 }
+"""Group and entry of each setting in the manifest; napari holds values to what it says."""
 Entries = Mapping[str, Mapping[str, object]]  # values by group and entry of the manifest
 
 
-def read_entries(entries: Mapping[str, object]) -> tuple[Settings, list[str]]:
-    """Make settings of what was kept; a damaged value becomes its default."""
+def read_entries(entries: Entries) -> tuple[Settings, list[str]]:
+    """Make settings of what was kept; a damaged text or key becomes its default."""
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for name, rule in RULES.items():
+    for name, (group, entry) in PLACES.items():
         default = getattr(_DEFAULTS, name)
         try:
-            values[name] = _checked(name, _group(entries, rule.group).get(rule.entry, default))
+            values[name] = _checked(name, entries.get(group, {}).get(entry, default))
         except InputError as error:
             values[name] = default
             problems.append(f"{str(error).rstrip('.')}, so it is {default!r}.")
-    keys, key_problems = read_keys(_group(entries, KEYS))
+    keys, key_problems = read_keys(entries.get(KEYS, {}))
     return Settings(**values, keys=MappingProxyType(keys)), problems + key_problems
 
 
-def changed_entries(changes: Mapping[str, object], now: Settings) -> Entries:
+def changed_entries(changes: Mapping[str, object]) -> Entries:
     """Check changes and put them under the manifest's groups and entries."""
     entries: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
-        if name == KEYS:
-            entries[KEYS] = {**changed_keys(value, now.keys)}
-            continue
-        if name not in RULES:
-            raise InputError(f"there is no setting {name!r:.80}.")
-        rule = RULES[name]
-        entries.setdefault(rule.group, {})[rule.entry] = _checked(name, value)
+        group, entry = PLACES[name]
+        entries.setdefault(group, {})[entry] = _checked(name, value)
     return entries
 
 
-def _group(entries: Mapping[str, object], name: str) -> Mapping[str, object]:
-    group = entries.get(name)
-    return group if isinstance(group, Mapping) else {}
-
-
 def _checked(name: str, value: object) -> object:
-    rule, default = RULES[name], getattr(_DEFAULTS, name)
-    if isinstance(default, str):
-        return _checked_text(name, rule, value)
-    if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise InputError(f"the setting {name} must be true or false, not {value!r:.80}.")
-    kind = type(default)
-    # NaN is in no range; an integer too large for a float can be compared all the same.
-    if (
-        isinstance(value, int if kind is int else (int, float))
-        and not isinstance(value, bool)
-        and rule.minimum <= value <= rule.maximum
-    ):
-        return kind(value)
-    number = "a whole number" if kind is int else "a number"
-    raise InputError(
-        f"the setting {name} must be {number} from {rule.minimum:g} to {rule.maximum:g}, "
-        f"not {value!r:.80}."
-    )
-
-
-def _checked_text(name: str, rule: Rule, value: object) -> str:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if isinstance(text, str):
-        text = text.strip()
-        if (
-            len(text) <= _LONGEST_TEXT
-            and not _UNKEEPABLE.search(text)
-            and (rule.empty or text)
-            and (not rule.choices or text in rule.choices)
-            and (rule.pattern is None or rule.pattern.fullmatch(text))
-        ):
-            return text
-    wanted = " or ".join(rule.choices) or rule.wanted
-    raise InputError(f"the setting {name} must be {wanted}, not {value!r:.80}.")
+    if name not in _TEXTS:
+        return value
+    pattern, wanted = _TEXTS[name]
+    text = str(value).strip()
+    if pattern.fullmatch(text) is None:
+        raise InputError(f"the setting {name} must be {wanted}, not {value!r:.80}.")
+    return text
 
 
 PLUGIN = "napari-spa"
@@ -321,8 +243,8 @@ class SettingsStore:
         return settings
 
     def save(self, **changes: object) -> Settings:
-        """Change settings and keep them."""
-        entries = changed_entries(changes, self.load())
+        """Change settings, and keep them; keys are changed in napari's Preferences alone."""
+        entries = changed_entries(changes)
         self._saving = True
         try:
             if self._model is not None:
@@ -342,7 +264,7 @@ class SettingsStore:
         self._follow(self._model)
         self.changed.disconnect()
 
-    def _read(self, problems: list[str]) -> Mapping[str, object]:
+    def _read(self, problems: list[str]) -> Entries:
         """Return the values by group and entry."""
         model = _napari_model(problems)
         self._follow(model)
@@ -381,8 +303,8 @@ class SettingsStore:
 def _groups() -> dict[str, list[str]]:
     """Return the entries of each group, as the manifest must have them."""
     groups: dict[str, list[str]] = {}
-    for rule in RULES.values():
-        groups.setdefault(rule.group, []).append(rule.entry)
+    for group, entry in PLACES.values():
+        groups.setdefault(group, []).append(entry)
     return {**groups, KEYS: list(DEFAULT_KEYS)}
 
 

@@ -97,11 +97,11 @@ def test_what_is_written_is_read(shape, kind, monkeypatch):
     assert before.dtype == np.uint16
     store.write(box, 0)
     assert before.any(), "what was read is a copy"
-    assert store.planes_in_use() == set()
+    assert store.planes() == []
     assert store.highest() == 0
     store.write((*position, 29, 39), 65535)
     store.write((*position, slice(0, 0), 3), 7)
-    assert store.planes_in_use() == {position}
+    assert {plane.position for plane in store.planes()} == {position}
     assert store.highest() == 65535
 
 
@@ -117,7 +117,7 @@ def test_a_label_that_would_wrap_round_is_refused(values):
 def test_planes_painted_by_hand_count():
     store = make_label_store((3, 2, 20, 20), axes=(2, 3))
     store.data[2, 1, 5, 5] = 4
-    assert store.planes_in_use() == {(2, 1)}
+    assert {plane.position for plane in store.planes()} == {(2, 1)}
 
 
 # ---------------------------------------------------------------------- coarser levels
@@ -245,7 +245,7 @@ def test_tiles_can_be_painted_on_undone_and_saved(make_napari_viewer, tmp_path):
     layer.fill((3, 60, 60), 8)
     points = (np.array([3, 3]), np.array([150, 199]), np.array([150, 199]))
     layer.data_setitem(points, 9)
-    assert store.planes_in_use() == {(3,)}
+    assert {plane.position for plane in store.planes()} == {(3,)}
     assert store.highest() == 9
     painted = store.read((3,))
     layer.save(str(tmp_path / "mask.tif"))
@@ -298,12 +298,12 @@ def test_a_shared_axis_has_the_same_labels_everywhere(shape):
     plain.write((0, 1, slice(2, 6), slice(3, 9)), 5)  # not where the axis begins: lost
     store = plain.sharing(1)
     assert store.shape == shape
-    assert store.planes_in_use() == {(1, 0)}
+    assert {plane.position for plane in store.planes()} == {(1, 0)}
     for channel in range(shape[1]):
         assert (store.read((1, channel, slice(2, 6), slice(3, 9))) == 4).all()
         assert not store.read((0, channel, slice(2, 6), slice(3, 9))).any()
     store.write((0, shape[1] - 1, slice(7, 9), slice(7, 9)), 70_000)  # a wider type, wherever
-    assert store.planes_in_use() == {(1, 0), (0, 0)}
+    assert {plane.position for plane in store.planes()} == {(1, 0), (0, 0)}
     assert (store.read((0, 0, slice(7, 9), slice(7, 9))) == 70_000).all()
     assert store.highest() == 70_000
     if not store.multiscale:

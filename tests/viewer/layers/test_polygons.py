@@ -14,7 +14,7 @@ from napari.utils.triangulation_backend import (
 from polygon_filling import fill_polygons
 from scipy import ndimage
 
-from napari_spa.viewer.layers.polygons import border_lines, mask_polygons
+from napari_spa.viewer.layers.candidates import border_lines, mask_polygons
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 MODULES = {

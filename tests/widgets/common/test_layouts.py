@@ -7,13 +7,12 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_spa.widgets.common.buttons import (
     FittingButton,
-    FramedLabel,
     show_key,
     to_pixmap,
     with_key,
     wrap,
 )
-from napari_spa.widgets.common.layouts import Disclosure, EvenGrid
+from napari_spa.widgets.common.layouts import EvenGrid
 
 
 @pytest.fixture
@@ -72,24 +71,6 @@ def test_the_longest_text_that_fits_is_shown(host):
         assert text in ("…", "") or metrics.horizontalAdvance(text) <= width
         seen.add(text)
     assert {"a rather long text", "short & sweet", "s"} <= seen
-
-
-def test_a_folded_part_is_hidden_from_tab_too(qtbot):
-    content = FramedLabel("content")
-    fold = Disclosure("Title & more", content)
-    qtbot.addWidget(fold)
-    fold.show()
-    toggled = []
-    fold.toggled.connect(toggled.append)
-    assert not content.isVisible()
-    fold.set_open(True)
-    assert content.isVisible()
-    assert toggled == []
-    fold.button.click()
-    assert toggled == [False]
-    assert not content.isVisible()
-    fold.set_title("Other")
-    assert fold.button.shown_text().endswith("Other")
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,22 @@ from napari_spa.widgets.objects.rows import (
 )
 from napari_spa.widgets.objects.table import EMPTY, ObjectTable
 
+
+def at(text: str) -> tuple[tuple[int, ...], ...]:
+    """Return the places that a text names, such as 3 and 9 to 12; dots part two stack axes."""
+    found = []
+    for span in filter(None, text.split(", ")):
+        first, _, last = span.partition("–")
+        *before, start = map(int, first.split("."))
+        found += [(*before, place) for place in range(start, int(last or start) + 1)]
+    return tuple(found)
+
+
 ROWS = [
-    ObjectRow(2, "9", 950, 3, 0.31, "accepted"),
-    ObjectRow(10, "10–12", 12_400, 10, 0.05, "review"),
-    ObjectRow(1, "100", 88, 1, 0.2, "propagated"),
-    ObjectRow(7, "9–30", 951, 2, 0.9, "in progress"),
+    ObjectRow(2, at("9"), 950, 3, 0.31, "accepted"),
+    ObjectRow(10, at("10–12"), 12_400, 10, 0.05, "review"),
+    ObjectRow(1, at("100"), 88, 1, 0.2, "propagated"),
+    ObjectRow(7, at("9–30"), 951, 2, 0.9, "in progress"),
 ]
 
 
@@ -63,7 +74,7 @@ def table(window, qtbot):
 
 def many(count: int) -> list[ObjectRow]:
     return [
-        ObjectRow(n, f"{n % 60}–{n % 60 + 3}", 7 * n, 1 + n % 6, (n % 97) / 97, "accepted")
+        ObjectRow(n, at(f"{n % 60}–{n % 60 + 3}"), 7 * n, 1 + n % 6, (n % 97) / 97, "accepted")
         for n in range(1, count + 1)
     ]
 
@@ -94,7 +105,7 @@ def cell(table, number: int, column: int, role=Qt.ItemDataRole.DisplayRole):
 
 
 def test_what_no_model_made_has_no_expected_dice():
-    row = ObjectRow(1, "", 5, 0, None, "edited")
+    row = ObjectRow(1, at(""), 5, 0, None, "edited")
     assert row.texts()[4] == "–"
     assert "Dice" not in row.words()
     assert row.sort_keys()[4] > 1.0
@@ -131,13 +142,15 @@ def test_columns_sort_by_number(table, column: int, ascending: list[int]):
 
 def test_slices_of_two_stack_axes_sort_by_both(table):
     texts = ["10.2", "2.9–11", "2.10", "2.9, 2.30", ""]
-    table.set_rows([ObjectRow(n, text, 5, 1, 0.0, "accepted") for n, text in enumerate(texts, 1)])
+    table.set_rows(
+        [ObjectRow(n, at(text), 5, 1, 0.0, "accepted") for n, text in enumerate(texts, 1)]
+    )
     table.view.sortByColumn(SLICES, Qt.SortOrder.AscendingOrder)
     assert shown_numbers(table) == [5, 2, 4, 3, 1]
 
 
 def test_equal_cells_stand_by_number(table):
-    table.set_rows([ObjectRow(n, "", 5, 1, 0.0, "accepted") for n in (3, 1, 2)])
+    table.set_rows([ObjectRow(n, at(""), 5, 1, 0.0, "accepted") for n in (3, 1, 2)])
     table.view.sortByColumn(AREA, Qt.SortOrder.DescendingOrder)
     assert shown_numbers(table) == [1, 2, 3]
 
@@ -219,7 +232,7 @@ def test_new_rows_keep_the_selection_and_the_place(table, asked):
     table.set_rows(many(400))
     table.select(200)
     table.view.verticalScrollBar().setValue(1234)
-    table.set_rows([*many(400), ObjectRow(401, "3", 10, 1, 0.1, "review")])
+    table.set_rows([*many(400), ObjectRow(401, at("3"), 10, 1, 0.1, "review")])
     assert table.view.selected() == 200
     assert table.view.verticalScrollBar().value() == 1234
     assert len(shown_numbers(table)) == 401
@@ -274,17 +287,17 @@ def test_without_objects_it_says_what_to_do(table, asked):
         ([""], "1 object"),
         (["4"], "1 object on 1 slice"),
         (["4", "3–5", "9"], "3 objects on 4 slices"),
-        (["12-14, 17"], "1 object on 4 slices"),
+        (["12–14, 17"], "1 object on 4 slices"),
         (["1.3–4", "2.3, 2.4"], "2 objects on 4 slices"),
     ],
 )
 def test_one_line_about_all(slices: list[str], words: str):
-    rows = [ObjectRow(n, s, 5, 1, 0.1, "accepted") for n, s in enumerate(slices, 1)]
+    rows = [ObjectRow(n, at(s), 5, 1, 0.1, "accepted") for n, s in enumerate(slices, 1)]
     assert summary(rows) == words
 
 
 def test_what_is_not_accepted_yet_is_no_object_yet():
-    assert summary([ObjectRow(1, "", 5, 1, 0.1, "in progress")]) == "1 in progress"
+    assert summary([ObjectRow(1, at(""), 5, 1, 0.1, "in progress")]) == "1 in progress"
 
 
 def test_the_line_tells_what_is_to_review(table):
@@ -307,12 +320,12 @@ def test_the_least_wanted_columns_go_where_there_is_no_room(table, qtbot):
         shown = sum(table.view.columnWidth(column) for column in range(6))
         assert shown == table.view.viewport().width()
     assert widths[0] <= widths[1] <= widths[2] == {ROUNDS, QUALITY, AREA}
-    table.set_rows([ObjectRow(1, "", 5, 1, 0.1, "accepted")])
+    table.set_rows([ObjectRow(1, at(""), 5, 1, 0.1, "accepted")])
     assert SLICES in hidden()
 
 
 def test_an_object_on_many_slices_leaves_room_for_the_rest(table):
-    table.set_rows([ObjectRow(1, ", ".join(map(str, range(1, 99, 2))), 5, 1, 0.1, "review")])
+    table.set_rows([ObjectRow(1, at(", ".join(map(str, range(1, 99, 2)))), 5, 1, 0.1, "review")])
     assert table.view.columnWidth(STATUS) > table.view.fontMetrics().horizontalAdvance("review")
     tip = cell(table, 1, SLICES, Qt.ItemDataRole.ToolTipRole)
     assert "95, 97" in tip
@@ -359,7 +372,7 @@ def test_four_hundred_rows_ask_little(table):
     data = model.data
     model.data = lambda *of: asked.append(of) or data(*of)
     table.set_rows(many(400))
-    table.set_rows([*many(400), ObjectRow(401, "3", 10, 1, 0.1, "review")])
+    table.set_rows([*many(400), ObjectRow(401, at("3"), 10, 1, 0.1, "review")])
     table.view.sort_by(AREA)
     assert asked == []
     table.view.viewport().repaint()
@@ -383,8 +396,8 @@ def test_classes_and_names_have_columns_once_there_are_any(table):
     assert table.view.isColumnHidden(CLASS)
     assert table.view.isColumnHidden(NAME)
     table.set_classes([ObjectClass("nucleus", "#56b4e9")], "nucleus")
-    row = ObjectRow(4, "", 5, 1, 0.0, "accepted", "nucleus", "the large one")
-    table.set_rows([row, ObjectRow(5, "", 5, 1, 0.0, "accepted", "cell")])
+    row = ObjectRow(4, at(""), 5, 1, 0.0, "accepted", "nucleus", "the large one")
+    table.set_rows([row, ObjectRow(5, at(""), 5, 1, 0.0, "accepted", "cell")])
     assert not table.view.isColumnHidden(CLASS)
     assert cell(table, 4, CLASS) == "nucleus"
     assert cell(table, 4, NAME) == "the large one"

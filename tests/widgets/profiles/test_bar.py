@@ -167,7 +167,7 @@ def owner(qtbot):
 def test_a_name_is_judged_in_place(owner, qtbot):
     dialog = NameDialog("New profile", "Words.", "Make it", problem, parent=owner)
     named = []
-    dialog.named.connect(lambda *values: named.append(values))
+    dialog.accepted.connect(lambda: named.append(dialog.named()))
     assert not dialog.action.isEnabled()
     assert dialog.trouble.text() == ""  # no one typed anything yet
     qtbot.keyClicks(dialog.name, " Ana")
@@ -186,7 +186,7 @@ def test_a_name_is_judged_in_place(owner, qtbot):
 def test_merging_suggests_a_name_and_says_who(owner, qtbot):
     dialog = MergeDialog(ANA, [BEN, LONG], problem, owner)
     wanted = []
-    dialog.merge_requested.connect(lambda *values: wanted.append(values))
+    dialog.accepted.connect(lambda: wanted.append((dialog.paths(), *dialog.named())))
     assert not dialog.action.isEnabled()
     dialog.boxes[0].click()
     assert dialog.name.text() == "Ana and Ben <b>"
@@ -200,10 +200,10 @@ def test_merging_suggests_a_name_and_says_who(owner, qtbot):
 def test_nothing_is_lost_without_a_yes(owner):
     heard = []
     dialog = ConfirmDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
-    dialog.confirmed.connect(lambda: heard.append("no"))
+    dialog.accepted.connect(lambda: heard.append("no"))
     dialog.cancel.click()
     assert heard == []
     dialog = ConfirmDialog("Reset Ana", "31 picks are forgotten.", "Reset", owner)
-    dialog.confirmed.connect(lambda: heard.append("yes"))
+    dialog.accepted.connect(lambda: heard.append("yes"))
     dialog.action.click()
     assert heard == ["yes"]

@@ -52,7 +52,7 @@ def bar(qtbot, folder):
 
     yield make
     for one in bars:
-        one.close_files()
+        one.files.close()
 
 
 def choose(bar, name):
@@ -134,7 +134,7 @@ def test_neither_cancelling_nor_closing_waits_for_a_server_that_is_silent(
             one.download.click()
         assert one.cancel.isEnabled()
         begun = time.monotonic()
-        one.close_files()
+        one.files.close()
         assert time.monotonic() - begun < 1
 
 
@@ -196,5 +196,5 @@ def test_closing_ends_a_download(qtbot, folder, publish):
         qtbot.addWidget(one)
         choose(one, "sam-small")
         one.download.click()
-        one.close_files()  # and the thread is gone, as the test's end checks
+        one.files.close()  # and the thread is gone, as the test's end checks
     assert not (folder / "small.pth").exists()

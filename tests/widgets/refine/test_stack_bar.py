@@ -44,7 +44,7 @@ def test_a_single_plane_hides_it(bar):
 
 def test_setters_emit_nothing(bar, heard):
     bar.set_slices(12, 3)
-    bar.set_results({3: (0.2, "accepted"), 4: (2.0, "unheard of")})
+    bar.strip.set_results({3: (0.2, "accepted"), 4: (2.0, "unheard of")})
     bar.set_keys({1: ".", -1: ",", "both": "Shift+N"})
     bar.set_active(False)
     assert heard == []
@@ -90,7 +90,7 @@ def test_a_bar_is_clicked_or_reached_by_arrows(bar, heard, qtbot):
 
 
 def test_colours_and_heights_show_the_results(bar):
-    bar.set_results({0: (1.0, "accepted"), 1: (0.0, "propagated"), 9: (0.5, "review")})
+    bar.strip.set_results({0: (1.0, "accepted"), 1: (0.0, "propagated"), 9: (0.5, "review")})
     picture = bar.strip.grab().toImage()
     bottom, ratio = picture.height() - 2, picture.devicePixelRatio()
 
@@ -107,7 +107,7 @@ def test_colours_and_heights_show_the_results(bar):
 
 def test_more_slices_than_pixels_show_the_worst(bar):
     bar.set_slices(4000, 0)
-    bar.set_results({k: (0.1 if k == 2001 else 0.9, "propagated") for k in range(4000)})
+    bar.strip.set_results({k: (0.1 if k == 2001 else 0.9, "propagated") for k in range(4000)})
     picture = bar.strip.grab().toImage()
     x = round(bar.strip.bar(2001).x() * picture.devicePixelRatio())
     colours = [picture.pixelColor(x + d, picture.height() // 2).getRgb()[:3] for d in range(-4, 5)]
@@ -115,7 +115,7 @@ def test_more_slices_than_pixels_show_the_worst(bar):
 
 
 def test_words_say_what_is_known(bar):
-    bar.set_results({4: (0.234, "review")})
+    bar.strip.set_results({4: (0.234, "review")})
     assert bar.strip.words_at(4) == "Slice 4 of 0–9: review, Dice about 0.23 expected"  # noqa: RUF001
     assert bar.strip.words_at(0) == "Slice 0 of 0–9: nothing yet"  # noqa: RUF001
     assert bar.strip.accessibleDescription() == bar.strip.words_at(4)

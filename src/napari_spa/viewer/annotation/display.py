@@ -131,7 +131,7 @@ class HoverPreview(QObject):
     def __init__(self, controller: AnnotationController, gestures: CanvasGestures) -> None:
         super().__init__(controller)
         self._controller, self._gestures = controller, gestures
-        self._on = True
+        self._on = True  # whether previews are drawn
         self._latest = 0  # the number of the latest rest of the pointer
         self._drawn: AnnotatedImage | None = None
         self._position: tuple[float, ...] = ()
@@ -139,13 +139,8 @@ class HoverPreview(QObject):
         controller.viewer.mouse_move_callbacks.append(self._on_move)
         controller.worker.busy_changed.connect(self._hide)
 
-    @property
-    def on(self) -> bool:
-        """Whether previews are drawn."""
-        return self._on
-
-    @on.setter
-    def on(self, on: bool) -> None:
+    def switch(self, on: bool) -> None:
+        """Draw previews, or none."""
         self._on = on
         self._hide()
 

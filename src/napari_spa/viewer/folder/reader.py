@@ -362,11 +362,7 @@ def _from_labels(image: ReadImage, path: Path) -> list[Record]:
     notes = _Notes()
     journal = Journal(notes)
     journal.begin(image.facts, None)
-    rows, columns = image.axes
-    for position in sorted(store.planes_in_use()):
-        rest = iter(position)
-        index = tuple(0 if axis in (rows, columns) else next(rest) for axis in range(labels.ndim))
-        plane = Plane(image.axes, index)
+    for plane in store.planes():
         journal.edit(plane, store.read(plane.slices))
     return notes.records
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
 from napari_spa.viewer.layers.tiled_array import TileArray, spread
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Region
 
     Index = tuple[int | slice, ...]
@@ -109,12 +109,8 @@ class LabelStore:
         if self.shared is None:
             return self._levels[0]
         alone = make_label_store(self.shape, axes=self.axes)
-        for position in self.planes_in_use():
-            stack = iter(position)
-            index = tuple(
-                slice(None) if at in self.axes else next(stack) for at in range(self.ndim)
-            )
-            alone.write(index, self.read(index))
+        for plane in self.planes():
+            alone.write(plane.slices, self.read(plane.slices))
         return alone.first()
 
     @property
@@ -206,11 +202,18 @@ class LabelStore:
         for part in product(*parts) if self.multiscale else ():
             self._carry(part)
 
-    def planes_in_use(self) -> set[tuple[int, ...]]:
+    def planes(self) -> list[Plane]:
         """Find the planes that hold any label, a user's own painting included."""
+        stack = [axis for axis in range(self.ndim) if axis not in self.axes]
+        places = (dict(zip(stack, found, strict=True)) for found in sorted(self._in_use(stack)))
+        return [
+            Plane(self.axes, tuple(place.get(axis, 0) for axis in range(self.ndim)))
+            for place in places
+        ]
+
+    def _in_use(self, stack: Sequence[int]) -> set[tuple[int, ...]]:
         finest = self._levels[0]
         if isinstance(finest, TileArray):
-            stack = [axis for axis in range(self.ndim) if axis not in self.axes]
             return {tuple(number[axis] for axis in stack) for number in finest.occupied}
         if self.shared is not None:
             finest = finest[

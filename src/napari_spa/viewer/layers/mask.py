@@ -215,10 +215,6 @@ class MaskLayer:
         """Whether a user can paint on it, which napari allows on one resolution only."""
         return not self.store.multiscale
 
-    def planes_in_use(self) -> set[tuple[int, ...]]:
-        """Positions, along the stack axes, of planes that hold any label."""
-        return self.store.planes_in_use()
-
     def share(self) -> None:
         """Give the image's channels the labels of the first of them."""
         axis = channel_axis(self._image)
@@ -376,8 +372,7 @@ class MaskLayer:
             self.release()
             self._layer = None
         self.used = True
-        everywhere = () if self._layer is None else self._store_planes()
-        self.replaced.emit(everywhere)
+        self.replaced.emit(() if self._layer is None else tuple(self.store.planes()))
 
     def _axes_on_show(self) -> tuple[int, int]:
         plane = plane_on_slider(self._viewer, self._image)
@@ -393,16 +388,6 @@ class MaskLayer:
                 index = dict(zip(across, position, strict=True)) | {self.store.shared: 0}
                 found[Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))] = None
         return tuple(found)
-
-    def _store_planes(self) -> tuple[Plane, ...]:
-        """Return all planes that hold labels."""
-        axes, ndim = self.store.axes, len(self.store.shape)
-        across = [axis for axis in range(ndim) if axis not in axes]
-        planes = []
-        for position in sorted(self.planes_in_use()):
-            index = dict(zip(across, position, strict=True))
-            planes.append(Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim))))
-        return tuple(planes)
 
 
 def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:

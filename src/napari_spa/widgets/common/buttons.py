@@ -117,16 +117,8 @@ class FittingButton(QPushButton):
     Space and Enter press the button.
     """
 
-    def __init__(
-        self,
-        *texts: str,
-        alignment: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignHCenter,
-        flat: bool = False,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, *texts: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._alignment = alignment
-        self._plain = flat
         self._texts: tuple[str, ...] = ("",)
         self._refocus = False
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -193,8 +185,7 @@ class FittingButton(QPushButton):
         painter = QStylePainter(self)
         self.draw_frame(painter)
         painter.setPen(self.ink())
-        flags = self._alignment | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(self.text_area(), int(flags), self.shown_text())
+        painter.drawText(self.text_area(), int(Qt.AlignmentFlag.AlignCenter), self.shown_text())
         painter.end()
         draw_ring(self)
 
@@ -208,10 +199,7 @@ class FittingButton(QPushButton):
         """Draw what is under the text, as the style does."""
         option = QStyleOptionButton()
         self.initStyleOption(option)
-        if not self._plain or self.underMouse() or self.hasFocus():
-            if self._plain:  # open is not pressed
-                option.state &= ~QStyle.StateFlag.State_On
-            painter.drawControl(QStyle.ControlElement.CE_PushButtonBevel, option)
+        painter.drawControl(QStyle.ControlElement.CE_PushButtonBevel, option)
 
     def text_area(self) -> QRect:
         """Return where the text goes, in the button's pixels."""

@@ -1,16 +1,17 @@
-"""Arrangements that fit a dock of any width: an even grid, a foldable part, rows and columns."""
+"""Arrangements that fit a dock of any width: an even grid, rows and columns."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QRect, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
     QLayoutItem,
     QLineEdit,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -149,47 +150,6 @@ class EvenGrid(QLayout):
         return top - gap - inner.top() + margins.top() + margins.bottom()
 
 
-class Disclosure(QWidget):
-    """A heading that shows and hides what is under it; closed at first.
-
-    ``superqt.QCollapsible`` only shrinks its content, so that Tab still walks through
-    what cannot be seen; its heading neither elides nor follows a change of theme.
-    """
-
-    toggled = Signal(bool)  # the user opened (True) or closed it
-
-    def __init__(self, title: str, content: QWidget) -> None:
-        super().__init__()
-        self.content = content
-        self.button = FittingButton(alignment=Qt.AlignmentFlag.AlignLeft, flat=True)
-        self.button.setCheckable(True)
-        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.button.toggled.connect(self._on_toggled)
-        self.button.clicked.connect(self.toggled)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.button)
-        layout.addWidget(content)
-        content.hide()
-        self.set_title(title)
-
-    def set_title(self, title: str) -> None:
-        """Change the heading; what does not fit is elided, and whole in the tooltip."""
-        self._title = title
-        self.button.set_texts(f"{'▾' if self.button.isChecked() else '▸'}  {title}")
-        self.button.setToolTip(title)
-        self.button.setAccessibleName(title)
-
-    def set_open(self, shown: bool) -> None:
-        """Open or close; emits nothing."""
-        self.button.setChecked(shown)
-
-    def _on_toggled(self, shown: bool) -> None:
-        self.content.setVisible(shown)
-        self.set_title(self._title)
-
-
 def tip_button(*texts: str, tip: str = "", narrow: bool = False) -> FittingButton:
     """Make a button with a tooltip; a narrow one takes no more width than it needs."""
     button = FittingButton(*texts)
@@ -212,6 +172,18 @@ def hinted_line(hint: str) -> QLineEdit:
     line.setPlaceholderText(hint)
     line.setAccessibleName(hint)
     return line
+
+
+def scrolling(content: QWidget, viewport: QWidget | None = None) -> QScrollArea:
+    """Let a part scroll up and down where there is not enough room, but never sideways."""
+    scroll = QScrollArea()
+    if viewport is not None:
+        scroll.setViewport(viewport)
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(content)
+    return scroll
 
 
 def even_row(columns: tuple[int, ...], *cells: QWidget) -> QWidget:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QMenu,
     QProgressBar,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QWidget,
@@ -39,6 +38,7 @@ from napari_spa.widgets.common.layouts import (
     even_row,
     hinted_line,
     row_of,
+    scrolling,
     tip_button,
     wrapped,
 )
@@ -206,18 +206,11 @@ class FolderPanel(QWidget):
         self._offers = even_row((2, 1), self.apply, self.export)
         bar = row_of(self.progress, self.cancel, grows=self.progress)
         self._work = column_of(self.running, bar)
-        # Under what scrolls: in sight whatever the height.
-        self._wrap(content, column_of(self._offers, self._work, margin=6))
-
-    def _wrap(self, content: QWidget, foot: QWidget) -> None:
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        self._scroll, self._content = scroll, content
+        self._scroll, self._content = scrolling(content), content
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        column_of(scroll, foot, spacing=0, grows=scroll, holder=self)
+        # Under what scrolls: in sight whatever the height.
+        foot = column_of(self._offers, self._work, margin=6)
+        column_of(self._scroll, foot, spacing=0, grows=self._scroll, holder=self)
 
     def _fit_width(self) -> None:
         """Never be so narrow that a part is cut off."""

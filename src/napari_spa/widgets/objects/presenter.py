@@ -218,7 +218,7 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
         proposal, before = active.shown.proposal, known.get(active.number)
         rows[active.number] = ObjectRow(
             number=active.number,
-            slices=_spans([_position(active.plane, shared)]),
+            places=_places([active.plane], shared),
             area=active.area,
             rounds=proposal.round,
             quality=1.0 - proposal.uncertainty,
@@ -237,15 +237,16 @@ def _unit(annotated: AnnotatedImage, shared: int | None) -> str:
     return "frame" if frames else "slice"
 
 
-def _position(plane: Plane, shared: int | None) -> tuple[int, ...]:
-    """Return where a plane lies in its stack; it is in all channels that share labels."""
-    return tuple(plane.index[axis] for axis in plane.stack_axes if axis != shared)
+def _places(planes: Iterable[Plane], shared: int | None) -> tuple[tuple[int, ...], ...]:
+    """Return where planes lie in their stack; one is in all channels that share labels."""
+    found = {tuple(p.index[axis] for axis in p.stack_axes if axis != shared) for p in planes}
+    return tuple(sorted(found - {()}))
 
 
 def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
     return ObjectRow(
         number=active.number,
-        slices=_spans([_position(part.plane, shared) for part in active.parts]),
+        places=_places((part.plane for part in active.parts), shared),
         area=active.area,
         rounds=active.rounds,
         quality=1.0 - active.uncertainty if active.rounds else None,
@@ -253,22 +254,3 @@ def _row(active: AnnotatedObject, shared: int | None) -> ObjectRow:
         class_name=active.class_name,
         name=active.name,
     )
-
-
-def _spans(positions: Iterable[tuple[int, ...]]) -> str:
-    """Write slice positions briefly: ``3, 5-9``, of two stack axes the first one before."""
-    found = sorted(set(positions))
-    if not found or not found[0]:
-        return ""
-    runs: list[list[tuple[int, ...]]] = []
-    for position in found:
-        last = runs[-1][-1] if runs else None
-        if last is not None and position == (*last[:-1], last[-1] + 1):
-            runs[-1].append(position)
-        else:
-            runs.append([position])
-    words = []
-    for run in runs:
-        first = ".".join(map(str, run[0]))
-        words.append(first if len(run) == 1 else f"{first}–{run[-1][-1]}")  # noqa: RUF001
-    return ", ".join(words)

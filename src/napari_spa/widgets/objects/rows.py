@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -46,8 +45,6 @@ STATUS_COLOURS = {
 """RGB, told apart with any kind of colour vision; any other status is drawn in grey."""
 
 _ORDER = ("in progress", "review", "propagated", "edited", "accepted")
-# A slice or a range of slices, after the position along further stack axes and a dot.
-_RANGE = re.compile(r"((?:\d+\.)*)(\d+)(?:\s*[–-]\s*(\d+))?")  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +52,19 @@ class ObjectRow:
     """What the table shows of one object."""
 
     number: int  # the object's number in the labels, at least 1
-    # ``"12"``, ``"12-19"`` or ``"12-14, 17"``; ``"3.12-19"`` where there are two stack axes;
-    # empty without a stack. (An en dash; a hyphen is read too.)
-    slices: str
+    places: tuple[tuple[int, ...], ...]  # its slices along the stack axes, sorted; or none
     area: int  # in pixels, over all slices
     rounds: int  # rounds it took
     quality: float | None  # the Dice to be expected, in [0, 1]; None where no model said
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
     class_name: str = ""  # of which class it is; empty for none
     name: str = ""  # what the user calls it
-    unit: str = "slice"  # what ``slices`` are: slices, or frames
+    unit: str = "slice"  # what it has places on: slices, or frames
+
+    @property
+    def slices(self) -> str:
+        """Its slices, such as "12", "12–14, 17" or, with two stack axes, "3.12–19"."""  # noqa: RUF002
+        return ", ".join(map(_span, _runs(self.places)))
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts of its cells, in the order of the columns."""
@@ -82,19 +82,19 @@ class ObjectRow:
     @property
     def word(self) -> str:
         """Its status in a word: what no user made was only propagated where there are slices."""
-        return "found" if self.status == "propagated" and not self.slices else self.status
+        return "found" if self.status == "propagated" and not self.places else self.status
 
-    def sort_keys(self) -> tuple[float | str, ...]:
+    def sort_keys(self) -> tuple[Any, ...]:
         """Return what its cells are sorted by, in the order of the columns."""
         status = _ORDER.index(self.status) if self.status in _ORDER else -1
-        slices = _slice_order(self.slices)
         words = self.class_name.casefold(), self.name.casefold()
         quality = 2.0 if self.quality is None else self.quality  # after all that a model said
-        return self.number, slices, self.area, self.rounds, quality, status, *words
+        ends = self.places[:1] + self.places[-1:]
+        return self.number, ends, self.area, self.rounds, quality, status, *words
 
     def words(self) -> str:
         """Say everything about it in one line."""
-        where = f", {self.unit} {self.slices}" if self.slices else ""
+        where = f", {self.unit} {self.slices}" if self.places else ""
         rounds = counted(self.rounds, "round")
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         good = "" if self.quality is None else f"Dice about {self.quality:.2f} expected, "
@@ -105,7 +105,7 @@ def summary(rows: Sequence[ObjectRow]) -> str:
     """Say how many objects there are, on how many slices, and how many to look at again."""
     done = [row for row in rows if row.status != _ORDER[0]]
     words = counted(len(done), "object")
-    slices = len({place for row in done for place in _places(row.slices)})
+    slices = len({place for row in done for place in row.places})
     if slices:
         words += f" on {counted(slices, rows[0].unit)}"
     if len(done) < len(rows):
@@ -115,26 +115,20 @@ def summary(rows: Sequence[ObjectRow]) -> str:
     return f"{words}, {review} to review" if review else words
 
 
-@lru_cache(maxsize=4096)
-def _places(slices: str) -> frozenset[tuple[str, int]]:
-    """Every slice that a text names: its positions before the last, and the last."""
-    return frozenset(
-        (before, place)
-        for before, first, last in _RANGE.findall(slices)
-        for place in range(int(first), int(last or first) + 1)
-    )
+def _runs(places: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Part sorted places where one is left out along the last axis."""
+    runs: list[list[tuple[int, ...]]] = []
+    for place in places:
+        if runs and place == (*runs[-1][-1][:-1], runs[-1][-1][-1] + 1):
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return runs
 
 
-def _slice_order(slices: str) -> float:
-    """Give a number to sort by: the first slice, then the last."""
-    found = _RANGE.findall(slices)
-    if not found:
-        return -1.0
-    (before, first, _), (_, start, end) = found[0], found[-1]
-    order = 0.0
-    for number in [*before.split(".")[:-1], first]:
-        order = order * 1e5 + int(number)
-    return order + int(end or start) / 1e6
+def _span(run: Sequence[tuple[int, ...]]) -> str:
+    first = ".".join(map(str, run[0]))
+    return first if len(run) == 1 else f"{first}–{run[-1][-1]}"  # noqa: RUF001
 
 
 NUMBER, SLICES, AREA, ROUNDS, QUALITY, STATUS, CLASS, NAME = range(8)
@@ -292,7 +286,7 @@ class _Cells:
         return self.row.texts()
 
     @cached_property
-    def keys(self) -> tuple[float | str, ...]:
+    def keys(self) -> tuple[Any, ...]:
         return self.row.sort_keys()
 
 
@@ -468,7 +462,7 @@ class ObjectView(QTableView):
         """Share the width among the columns; the least wanted go where there is no room."""
         widths = {column: self._width(column) for column in range(len(HEADINGS))}
         used = {
-            SLICES: any(row.slices for row in self._objects.rows),
+            SLICES: any(row.places for row in self._objects.rows),
             CLASS: any(row.class_name for row in self._objects.rows),
             NAME: any(row.name for row in self._objects.rows),
             ROUNDS: self._head.sortIndicatorSection() == ROUNDS,  # wanted by few; in the tooltip

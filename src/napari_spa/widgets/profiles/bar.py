@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QDesktopServices, QStandardItemModel
+from qtpy.QtGui import QDesktopServices, QStandardItem, QStandardItemModel
 from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -63,11 +63,11 @@ class ProfilePresenter(QObject):
         self._profiles.changed.connect(self._show)
         self.comparison.changed.connect(bar.set_comparison)
         bar.chosen.connect(self.actions.choose)
-        bar.menu_requested.connect(self._open_menu)
-        bar.names_requested.connect(self._open_names)
+        bar.menu_button.on_click(self._open_menu)
+        bar.name.on_click(self._open_names)
         bar.action_requested.connect(self.ask)
         bar.compare_requested.connect(self.comparison.compare)
-        bar.hide_requested.connect(self.comparison.clear)
+        bar.hide_comparison.on_click(self.comparison.clear)
         bar.teach_requested.connect(self._profiles.set_teaching)
         self._application = QApplication.instance()
         if isinstance(self._application, QApplication):
@@ -120,29 +120,18 @@ class ProfilePresenter(QObject):
         self._ask_name(title, words, button, do)
 
     def _ask_rename(self, entry: StoreEntry, path: Path) -> None:
-        self._ask_name(
-            f"Rename {shortened(entry.name)}",
-            "",
-            "Rename",
-            self.actions.rename,
-            entry.name,
-            entry.task,
-            path,
-        )
+        title, do = f"Rename {shortened(entry.name)}", self.actions.rename
+        self._ask_name(title, "", "Rename", do, entry.name, entry.task, path)
 
     def _ask_copy(self, entry: StoreEntry, path: Path) -> None:
-        self._ask_name(
-            f"Save a copy of {shortened(entry.name)}",
-            f"You go on with {shortened(entry.name)}; the copy stays as it is now.",
-            "Save",
-            self.actions.copy,
-            self._free_name(entry),
-            entry.task,
-        )
+        title = f"Save a copy of {shortened(entry.name)}"
+        words = f"You go on with {shortened(entry.name)}; the copy stays as it is now."
+        name, do = self._free_name(entry), self.actions.copy
+        self._ask_name(title, words, "Save", do, name, entry.task)
 
     def _ask_merge(self, entry: StoreEntry, path: Path) -> None:
         dialog = MergeDialog(entry, self._profiles.others(), self._profiles.problem, self._window)
-        dialog.merge_requested.connect(self.actions.merge)
+        dialog.accepted.connect(lambda: self.actions.merge(dialog.paths(), *dialog.named()))
         self._open(dialog)
 
     def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
@@ -179,14 +168,14 @@ class ProfilePresenter(QObject):
         dialog = NameDialog(
             title, words, button, problem, name=name, task=task, parent=self._window
         )
-        dialog.named.connect(do)
+        dialog.accepted.connect(lambda: do(*dialog.named()))
         self._open(dialog)
 
     def _ask_confirmation(
         self, title: str, words: str, button: str, do: Callable[[], None]
     ) -> None:
         dialog = ConfirmDialog(title, words, button, self._window)
-        dialog.confirmed.connect(do)
+        dialog.accepted.connect(do)
         self._open(dialog)
 
     def _open(self, dialog: ConfirmDialog) -> None:
@@ -279,13 +268,10 @@ class ProfileBar(QObject):
     """Choose a profile, see what is in it, open its menu."""
 
     chosen = Signal(object)  # path of another profile, or None for none
-    menu_requested = Signal()  # the menu shall be opened
     action_requested = Signal(str)  # one of :data:`ACTIONS`
     # Path and name of another profile; None is the model alone.
     compare_requested = Signal(object, str)
-    hide_requested = Signal()  # the comparison shall be taken away
     teach_requested = Signal(bool)  # accepted objects shall teach the profile, or not
-    names_requested = Signal()  # the profiles shall be listed, in the menu of :meth:`names`
     renamed = Signal()  # :attr:`name` says something else, and may want more room
 
     def __init__(self, parent: QWidget) -> None:
@@ -316,10 +302,7 @@ class ProfileBar(QObject):
         self._entries: tuple[StoreEntry, ...] = ()
         self._current = 0
         self.combo.activated.connect(self._on_chosen)
-        self.menu_button.clicked.connect(self.menu_requested)
         self.teach.clicked.connect(self.teach_requested)
-        self.hide_comparison.clicked.connect(self.hide_requested)
-        self.name.clicked.connect(self.names_requested)
         self.set_entries((), None, ())
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
@@ -377,13 +360,15 @@ class ProfileBar(QObject):
         self.name.setAccessibleDescription(self.name.toolTip())
         self.renamed.emit()
 
-    def _tell(self, place: int, entry: StoreEntry, *, usable: bool) -> None:
+    def _item(self, place: int) -> QStandardItem | None:
         model = self.combo.model()
+        return model.item(place) if isinstance(model, QStandardItemModel) else None
+
+    def _tell(self, place: int, entry: StoreEntry, *, usable: bool) -> None:
         known = "" if entry.model is None else entry.model.name
         why = entry.problem or (f"It was made with the model {known}." if not usable else known)
         self.combo.setItemData(place, why, Qt.ItemDataRole.ToolTipRole)
-        item = model.item(place) if isinstance(model, QStandardItemModel) else None
-        if item is not None:
+        if (item := self._item(place)) is not None:
             item.setEnabled(usable)
 
     def set_words(self, brief: str, full: str) -> None:
@@ -422,9 +407,8 @@ class ProfileBar(QObject):
         menu = QMenu(parent)
         menu.setFont(self.menu_button.font())
         menu.setToolTipsVisible(True)
-        model = self.combo.model()
         for place in range(self.combo.count()):
-            item = model.item(place) if isinstance(model, QStandardItemModel) else None
+            item = self._item(place)
             add_entry(
                 menu,
                 self.combo.itemText(place),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
     QFormLayout,
@@ -33,9 +33,7 @@ _LETTERS = 46  # wide enough for a sentence in two lines
 
 
 class ConfirmDialog(QDialog):
-    """Say what would be lost, and do it only when asked to."""
-
-    confirmed = Signal()  # it shall be done
+    """Say what would be lost; accepted, it shall be done."""
 
     def __init__(self, title: str, words: str, action: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,7 +50,7 @@ class ConfirmDialog(QDialog):
         layout.addLayout(self.column)
         layout.addStretch(1)
         layout.addLayout(row_of(self.action, self.cancel))
-        self.action.clicked.connect(self._on_action)
+        self.action.clicked.connect(self.accept)
         self.cancel.clicked.connect(self.reject)
         self.cancel.setFocus()
 
@@ -72,15 +70,9 @@ class ConfirmDialog(QDialog):
             width = max(self.width(), self.minimumWidth())
             self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
 
-    def _on_action(self) -> None:
-        self.confirmed.emit()
-        self.accept()
-
 
 class NameDialog(ConfirmDialog):
     """Ask for a name and, if wanted, for what is outlined."""
-
-    named = Signal(str, str)  # name and task
 
     def __init__(
         self,
@@ -116,6 +108,10 @@ class NameDialog(ConfirmDialog):
         self.name.setFocus()
         self.look()
 
+    def named(self) -> tuple[str, str]:
+        """Return the name and the task."""
+        return self.name.text().strip(), self.task.text().strip()
+
     def trouble_now(self) -> str:
         """Return why it cannot be done as things are; empty when it can."""
         return self._problem(self.name.text(), self.task.text())
@@ -132,15 +128,9 @@ class NameDialog(ConfirmDialog):
         self._touched = True
         self.look()
 
-    def _on_action(self) -> None:
-        self.named.emit(self.name.text().strip(), self.task.text().strip())
-        super()._on_action()
-
 
 class MergeDialog(NameDialog):
     """Ask which profiles shall become one with the one in use, and its name."""
-
-    merge_requested = Signal(object, str, str)  # paths of the others, name and task
 
     def __init__(
         self,
@@ -188,7 +178,3 @@ class MergeDialog(NameDialog):
             names = [self._mine.name, *(entry.name for entry in self._chosen())]
             self.name.setText(" and ".join(names)[:_LONGEST_NAME] if len(names) > 1 else "")
         self.look()
-
-    def _on_action(self) -> None:
-        self.merge_requested.emit(self.paths(), self.name.text().strip(), self.task.text().strip())
-        super()._on_action()

@@ -183,7 +183,7 @@ class RefineDock(QWidget):
         controller, parts = self.controller, self.parts
         controller.overlap = settings.overlap
         controller.blind = settings.blind
-        self.hover.on = settings.hover
+        self.hover.switch(settings.hover)
         self.display.set_contrast(settings.contrast)
         controller.set_model(settings.model)
         self._ready_due.start()
@@ -293,12 +293,11 @@ class RefineDock(QWidget):
         owner = self._viewer if active is None else active
         if not self.controller.choosing or not (active is None or _only_moves(active)):
             owner = None
-        bound, self._numbers = self._numbers, None
-        if bound is not None and bound[0] is owner:
-            self._numbers = bound
-            return
-        if bound is not None:
-            bound[1].release()
+        if self._numbers is not None:
+            if self._numbers[0] is owner:
+                return
+            self._numbers[1].release()
+            self._numbers = None
         if owner is not None:
             actions = {str(n + 1): partial(self._choose_at, n) for n in range(5)}
             self._numbers = owner, KeyBindings(owner, actions)
@@ -432,12 +431,9 @@ class RefineDock(QWidget):
         self._end_activity()
         self.places.close()
         self._image.close()
-        if self._keys is not None:
-            self._keys.release()
-        if self._numbers is not None:
-            self._numbers[1].release()
-        if self._escape is not None:
-            self._escape.release()
+        for bound in (self._keys, self._numbers and self._numbers[1], self._escape):
+            if bound is not None:
+                bound.release()
         self._layout_due.stop()
         if self._layout is not None:
             self._layout.release()
@@ -447,7 +443,7 @@ class RefineDock(QWidget):
         self.tab.close()
         self.hover.release()
         self.prompt_controller.gestures.release()
-        self.parts.model.close_files()
+        self.parts.model.files.close()
         self.profiles.close()
         unsaved = self.controller.close()
         if unsaved:

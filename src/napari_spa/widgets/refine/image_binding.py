@@ -177,7 +177,7 @@ class ImageBinding(QObject):
         count, current = self._propagation.slices() or (1, 0)
         self._parts.stack.set_slices(count, current, self._propagation.unit())
         self._parts.set_stack(count > 1)
-        self._parts.stack.set_results(self._propagation.results())
+        self._parts.stack.strip.set_results(self._propagation.results())
         plane = plane_on_slider(viewer, target)
         if target is not None and plane is not None:
             self._parts.prompts.set_limits(*plane.extent(spatial_shape(target)))
@@ -189,5 +189,5 @@ class ImageBinding(QObject):
         rows = [] if annotated is None else list_objects(annotated)
         self._parts.objects.set_rows(rows)
         self._parts.objects.select(self._controller.selected)
-        self._parts.stack.set_results(self._propagation.results())
+        self._parts.stack.strip.set_results(self._propagation.results())
         self.changed.emit()

@@ -142,10 +142,6 @@ class ModelBar(QWidget):
         self._active = active
         self.combo.setEnabled(active and not self.progress.isVisibleTo(self))
 
-    def close_files(self) -> None:
-        """Stop a download, and end the thread."""
-        self.files.close()
-
     # ------------------------------------------------------------------ asking
 
     def _on_activated(self, place: int) -> None:
@@ -293,7 +289,7 @@ class ImageOptions(QWidget):
 
     def _compose(self) -> None:
         self._form = QFormLayout(self)
-        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.setContentsMargins(0, 6, 0, 6)
         self._form.setVerticalSpacing(4)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for name, part in (

@@ -41,6 +41,7 @@ from napari_spa.widgets.common.layouts import (
     column_of,
     even_row,
     row_of,
+    scrolling,
     tip_button,
     wrapped,
 )
@@ -490,12 +491,6 @@ def _page(parts: Sequence[QWidget], viewport: QWidget | None = None) -> QScrollA
         layout.addWidget(part)
     if not isinstance(parts[0], ObjectTable):  # which takes all the room there is
         layout.addStretch(1)
-    scroll = QScrollArea()
-    if viewport is not None:
-        scroll.setViewport(viewport)
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(content)
+    scroll = scrolling(content, viewport)
     scroll.setMinimumWidth(content.minimumSizeHint().width() + _SCROLL_BAR)
     return scroll

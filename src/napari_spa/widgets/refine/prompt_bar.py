@@ -17,7 +17,7 @@ from napari_spa.widgets.common.buttons import (
     show_key,
     tip_with_key,
 )
-from napari_spa.widgets.common.layouts import Disclosure, EvenGrid, column_of, even_row, row_of
+from napari_spa.widgets.common.layouts import EvenGrid, column_of, even_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,7 +143,7 @@ class PromptBar(QWidget):
         self.set_tool(CLICK)
         self.row, self.column = FocusRingSpinBox(), FocusRingSpinBox()
         self.add_point, self.remove_point = FittingButton("Add"), FittingButton("Remove")
-        self.form = Disclosure("Place a click by numbers", self._form())
+        self.form = column_of(QLabel("Place a click by numbers"), self._form())
         column_of(buttons, self.form, holder=self)
         self.set_limits(0, 0)
 

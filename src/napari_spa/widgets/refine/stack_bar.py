@@ -187,10 +187,6 @@ class StackBar(QWidget):
         self._refresh()
         self.setVisible(count > 1)
 
-    def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
-        """Show results: position, and (Dice to be expected, status)."""
-        self.strip.set_results(results)
-
     def set_active(self, active: bool) -> None:
         """Say whether there is an object that can be carried and propagated now."""
         self._active = active
