@@ -302,9 +302,9 @@ class WindowMachine(DockMachine):
             "display",
             "objects",
             "propagation",
-            "recovery",
         ):
             setattr(self, part, getattr(self.dock, part))
+        self.recovery = self.controller.recovery
         self.profile_actions = self.dock.profiles.actions
 
     def release(self):

@@ -304,20 +304,22 @@ def test_a_click_merges_and_a_line_splits(annotator):
     annotator.table.merge_requested.emit()
     assert annotator.dock.prompt_controller.gestures.tool == "merge"
     assert annotator.table.buttons["merge"].isChecked()
-    annotator.dock.prompt_controller.merge((0.0, 15.0, 40.0))
+    annotator.dock.prompt_controller.merge_requested.emit((0.0, 15.0, 40.0))
     assert list(annotator.objects) == [3, 8]
     np.testing.assert_array_equal(annotator.pixels(), np.where(before == 7, 3, before))
     assert annotator.dock.prompt_controller.gestures.tool == "click"
     annotator.table.split_requested.emit()
-    annotator.dock.prompt_controller.split([(0.0, 40.0, 18.0), (0.0, 40.4, 45.0)])
+    annotator.dock.prompt_controller.split_requested.emit([(0.0, 40.0, 18.0), (0.0, 40.4, 45.0)])
     assert list(annotator.objects) == [3, 8, 9]
     assert annotator.pixels()[0, 47, 30] == 9 or annotator.pixels()[0, 34, 30] == 9
     assert (annotator.pixels() > 0).sum() == (before > 0).sum()
     annotator.assert_logged()
-    annotator.dock.prompt_controller.split([(0.0, 2.0, 2.0), (0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
-    annotator.dock.prompt_controller.split([(0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
+    annotator.dock.prompt_controller.split_requested.emit(
+        [(0.0, 2.0, 2.0), (0.0, 55.0, 70.0), (0.0, 57.0, 70.0)]
+    )
+    annotator.dock.prompt_controller.split_requested.emit([(0.0, 55.0, 70.0), (0.0, 57.0, 70.0)])
     assert "no accepted object under the line" in annotator.failed[-1]
-    annotator.dock.prompt_controller.merge((0.0, 58.0, 78.0))
+    annotator.dock.prompt_controller.merge_requested.emit((0.0, 58.0, 78.0))
     assert "no accepted object at that place" in annotator.failed[-1]
     while annotator.annotated.annotation.last_change.kind != "accept":
         annotator.dock.objects.undoing.undo_act()

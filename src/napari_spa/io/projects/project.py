@@ -386,7 +386,8 @@ class Project:
         self._findings = {
             name: found
             for name, found in _findings(manifest_path(self.out)).items()
-            if not found.status or self._has_files(name)  # what is on disk is the state
+            # What is on disk is the state.
+            if not found.status or any(map(os.path.exists, self._files(name)))
         }
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()
@@ -405,14 +406,15 @@ class Project:
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
 
     def _worked_on(self, name: str) -> bool:
-        return name in self._known or self._has_files(name)
+        files = self._files(name)
+        return bool(files) and (name in self._known or any(map(os.path.exists, files)))
 
-    def _has_files(self, name: str) -> bool:
+    def _files(self, name: str) -> tuple[Path, ...]:
+        """Return where the work on an image is kept; nowhere for a name that leads elsewhere."""
         try:
-            files = (labels_path(self.out, name), log_path(self.out, name))
+            return labels_path(self.out, name), log_path(self.out, name)
         except SpaError:
-            return False
-        return any(os.path.exists(path) for path in files)
+            return ()
 
     def _take(self, record: dict[str, Any]) -> None:
         """Take over what is on disk, but for what is in memory only."""

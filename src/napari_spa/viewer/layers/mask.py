@@ -283,6 +283,10 @@ class MaskLayer:
                 self.layer.undo()
         return planes
 
+    def show(self) -> None:
+        """Put the layer back into the viewer where a user has taken it out."""
+        _ = self.layer
+
     def refresh(self) -> None:
         """Show what was written."""
         if self._stale and self.shown:

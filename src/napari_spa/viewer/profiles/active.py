@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -297,8 +298,10 @@ class ActiveProfile(QObject):
             return (*entries, found)
 
         self.files.ask(look, self._on_listed)
-        if chosen is not None:  # another window may have taught it
-            self.files.ask(partial(self._try_read, chosen), partial(self._on_read, chosen))
+        if chosen is not None:
+            # One that is in use stays so while its file cannot be read.
+            read = self._try_read if self._held is None else self._read_again
+            self.files.ask(partial(read, chosen), partial(self._on_read, chosen))
 
     def use(self, path: Path | None) -> None:
         """Use a profile, or none; objects start from it as soon as it is read."""
@@ -465,6 +468,12 @@ class ActiveProfile(QObject):
             self._refused.emit(path, str(error))
             return None
         return profile
+
+    def _read_again(self, path: Path) -> PreferenceProfile | None:
+        """Read what another window may have taught a profile."""
+        with suppress(SpaError):
+            return self.updates.read(path)
+        return None
 
     def _equip(self, session: RefinementSession) -> None:
         self._session = session
