@@ -61,16 +61,14 @@ def difference_picture(
     for part, colour in ((added, ADDED_COLOUR), (removed, REMOVED_COLOUR)):
         picture[part] = (1 - opacity) * picture[part] + opacity * np.array(colour)
     picture[outline(mask, line) & ~added] = OUTLINE_COLOUR
-    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
-    return drawn
+    return picture.astype(np.uint8)
 
 
 def outline_picture(window: FloatArray, mask: BoolArray, *, line: int = 1) -> NDArray[np.uint8]:
     """Draw a mask's outline into the image made grey, and nothing that depends on another mask."""
     picture = _grey(window)
     picture[outline(mask, line)] = ADDED_COLOUR
-    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
-    return drawn
+    return picture.astype(np.uint8)
 
 
 def draw_frame(
@@ -104,8 +102,7 @@ def outline(mask: BoolArray, line: int = 1) -> BoolArray:
     from scipy import ndimage  # the command line needs only the words
 
     inner = ndimage.binary_erosion(mask, iterations=line, border_value=1)
-    border: BoolArray = mask & ~inner
-    return border
+    return mask & ~inner
 
 
 def describe_difference(candidate: Candidate) -> str:

@@ -256,8 +256,7 @@ def even_shares(rounds: Sequence[PlayedRound]) -> DoubleArray:
     sets = [one.set for one in rounds]
     names, counts = np.unique(sets, return_counts=True)
     size = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    share: DoubleArray = np.array([1.0 / (len(names) * size[name]) for name in sets])
-    return share
+    return np.array([1.0 / (len(names) * size[name]) for name in sets])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

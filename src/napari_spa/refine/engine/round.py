@@ -314,8 +314,7 @@ def resize_to_region(maps: FloatArray, view: FieldOfView, shape: tuple[int, int]
     out = functional.grid_sample(
         torch.from_numpy(maps)[None], grid, padding_mode="border", align_corners=False
     )
-    result: FloatArray = out[0].numpy()
-    return result
+    return out[0].numpy()
 
 
 _TINY = 4.0  # binary logarithm of an extent in pixels below which outlines are coarse

@@ -411,8 +411,7 @@ class ProbabilisticUnet(WholeImage):
         """Return KL(one, other) of Gaussians given by mean and log deviation, ``(B,)``."""
         (mean, log), (other_mean, other_log) = one, other
         ratio = ((2 * log).exp() + (mean - other_mean) ** 2) / (2 * (2 * other_log).exp())
-        summed: Tensor = (other_log - log + ratio - 0.5).sum(dim=1)
-        return summed
+        return (other_log - log + ratio - 0.5).sum(dim=1)
 
     def _decode(self, features: Tensor, latent: Tensor) -> Tensor:
         tiled = latent[:, :, None, None].expand(-1, -1, *features.shape[2:])
