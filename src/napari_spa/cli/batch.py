@@ -130,21 +130,19 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
         echo_err(f"napari-spa: {name}, object {number}: {reason}")
     if options.json:
         echo_json(
-            {
-                "out": str(options.out),
-                "manifest": str(options.out / "manifest.json"),
-                "done": len(report.done),
-                "objects": report.objects,
-                "unchanged": len(report.unchanged),
-                "kept": report.kept,
-                "failed": [{"image": name, "why": reason} for name, reason in report.failed],
-                "missing": [
-                    {"image": name, "object": number, "why": reason}
-                    for name, number, reason in report.missing
-                ],
-                "review": report.review,
-                "seconds": report.seconds,
-            }
+            out=str(options.out),
+            manifest=str(options.out / "manifest.json"),
+            done=len(report.done),
+            objects=report.objects,
+            unchanged=len(report.unchanged),
+            kept=report.kept,
+            failed=[{"image": name, "why": reason} for name, reason in report.failed],
+            missing=[
+                {"image": name, "object": number, "why": reason}
+                for name, number, reason in report.missing
+            ],
+            review=report.review,
+            seconds=report.seconds,
         )
         return
     echo(
@@ -168,7 +166,7 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
     if options.json:
         facts = asdict(found)
         del facts["problem"]
-        echo_json(facts)
+        echo_json(**facts)
     else:
         _show_estimate(found, options.workers)
     return 1 if found.problem else 0
@@ -206,12 +204,10 @@ def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
         echo_err(f"napari-spa: {note}")
     if options.json:
         echo_json(
-            {
-                "out": str(options.out),
-                "images": verdict.images,
-                "checked": verdict.checked,
-                "wrong": [{"what": what, "why": why} for what, why in verdict.wrong],
-            }
+            out=str(options.out),
+            images=verdict.images,
+            checked=verdict.checked,
+            wrong=[{"what": what, "why": why} for what, why in verdict.wrong],
         )
         return
     for what, why in verdict.wrong:

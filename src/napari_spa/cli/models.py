@@ -20,7 +20,7 @@ def run_list(options: argparse.Namespace) -> int:
 
     entries = list_models()
     if options.json:
-        echo_json({"models": [_facts(entry) for entry in entries]})
+        echo_json(models=[_facts(entry) for entry in entries])
         return 0
     rows = []
     for entry in entries:
@@ -65,7 +65,7 @@ def run_info(options: argparse.Namespace) -> int:
 
     facts = describe(load_model(options.name, device=options.device))
     if options.json:
-        echo_json(facts)
+        echo_json(**facts)
         return 0
     for name, value in facts.items():
         for line in _lines(name, value):
@@ -96,7 +96,7 @@ def run_download(options: argparse.Namespace) -> int:
             options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
         )
     if options.json:
-        echo_json({"name": options.name, "path": str(path)})
+        echo_json(name=options.name, path=str(path))
     else:
         echo(f"{options.name}: {path}")
     return 0
@@ -109,7 +109,7 @@ def run_import(options: argparse.Namespace) -> int:
     name = options.name or options.path.stem
     copy = import_model(options.path, name)
     if options.json:
-        echo_json({"name": name, "path": str(copy)})
+        echo_json(name=name, path=str(copy))
     else:
         echo(f"{name}: {copy}")
     return 0

@@ -67,13 +67,11 @@ def write_figures(rows: Sequence[Row], folder: Path, *, seed: int = 0) -> list[t
 
 def _write(folder: Path, name: str, draw: Callable[[Axes], None]) -> None:
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # A fixed salt and no date: the same rows give the same file.
     with rc_context({"svg.hashsalt": "napari-spa", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
         draw(figure.add_subplot())
         with atomic_path(folder / f"{name}.png") as path:
             figure.savefig(path, dpi=150, metadata={"Software": None})
