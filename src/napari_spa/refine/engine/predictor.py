@@ -201,10 +201,6 @@ class SpaPredictor:
             return whole
         return view_around(self.sampler, mask.region, context=context, smallest=smallest)
 
-    def framed(self, view: FieldOfView) -> Framed:
-        """Return a view that was chosen by the caller as a choice of the engine."""
-        return Framed(view)
-
     def fit(self, view: FieldOfView) -> FieldOfView:
         """Return a view moved into the image and not larger than may be read."""
         side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.sampler.largest_view))
