@@ -26,10 +26,9 @@ from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import (
     FolderGoneError,
-    JsonError,
     explained,
     file_sha256,
-    read_json,
+    read_object,
     take_lock,
     write_text,
 )
@@ -173,14 +172,14 @@ def read_previous(out: Path) -> PreviousRun:
         f"{out / STATE} is damaged, so what a batch made and what you did cannot be told apart; "
         "remove it to start again: labels without a record then count as yours."
     )
-    run = _read_json(out / STATE / "run.json")
-    if run is None and os.path.lexists(out / STATE / "run.json"):
+    run = read_object(out / STATE / "run.json")
+    if not run and os.path.lexists(out / STATE / "run.json"):
         raise damaged
     if earlier.manifest is not None:
         for entry in earlier.manifest.entries.values():
             for path, digest in entry.result.outputs:
                 earlier.know(path, digest)
-    if run is None:
+    if not run:
         return earlier
     try:
         earlier.overwriting, earlier.unfinished = bool(run["overwrite"]), True
@@ -211,7 +210,7 @@ def _marks(state: Path) -> Iterator[tuple[str, Finished | None]]:
     for path in sorted((*state.glob("run-*/marks/*.json"), *state.glob("old-*/marks/*.json"))):
         if path.name.startswith("."):
             continue
-        record = _read_json(path) or {}
+        record = read_object(path)
         try:
             result = result_from_record(record["name"], record["result"])
             mark = Finished(result, dict(record["environment"]))
@@ -337,15 +336,6 @@ def _let_go(lock: Any, state: Path, new: bool) -> None:  # noqa: ANN401  fileloc
             state.parent.rmdir()  # nothing came to be in it
         except OSError:
             return
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return an object of JSON; None where there is none that can be read."""
-    try:
-        content = read_json(path)
-    except (OSError, DataError, JsonError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -349,6 +349,17 @@ def read_json(path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool 
     return parse_json(read_small(path, largest), unknown_as_null=unknown_as_null)
 
 
+def read_object(
+    path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool = False
+) -> dict[str, Any]:
+    """Read a file of a JSON object; it is empty where there is none that can be read."""
+    try:
+        content = read_json(path, largest=largest, unknown_as_null=unknown_as_null)
+    except (OSError, DataError, JsonError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def remember(path: Path, **content: object) -> None:
     """Write a small file of JSON; what cannot be remembered is no reason to fail."""
     try:
