@@ -18,11 +18,11 @@ from napari_spa.cli.console import (
     echo_json,
     progress_bar,
 )
-from napari_spa.core.presentation import counted
+from napari_spa.core.presentation import counted, first_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.resume import Verdict
@@ -152,9 +152,9 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
     if report.unchanged:
         echo(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
-        echo(f"{_some(report.kept)}: labels of a user, kept (--overwrite would replace them)")
+        echo(f"{first_of(report.kept)}: labels of a user, kept (--overwrite would replace them)")
     if report.review:
-        echo(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
+        echo(f"{counted(len(report.review), 'image')} to review, first: {first_of(report.review)}")
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
@@ -216,11 +216,6 @@ def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
         f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
         f"{len(verdict.wrong) or 'nothing'} wrong"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def _size(size: int) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, Candidate, FloatArray
@@ -159,6 +161,12 @@ def clean_name(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Say how many of something there are."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def capitalised(sentence: str) -> str:
