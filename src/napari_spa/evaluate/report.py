@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
@@ -33,7 +32,7 @@ from napari_spa.evaluate.tables import (
     games_of,
     markdown_table,
 )
-from napari_spa.io.files import atomic_path, neutral, write_text
+from napari_spa.io.files import atomic_path, write_csv, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -282,17 +281,6 @@ def _html_table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         f"<p>{escape(table.note)}</p></section>"
     )
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows as CSV, whole or not at all."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
 
 
 def write_parquet(

@@ -259,6 +259,17 @@ def _umask() -> int:
     return current
 
 
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
+
+
 def write_table(
     path: Path | str, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str] = ()
 ) -> None:

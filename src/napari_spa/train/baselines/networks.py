@@ -201,10 +201,10 @@ def _unet_features() -> nn.Module:
     return network
 
 
-def swin_unet(outputs: int = 1) -> nn.Module:
+def swin_unet() -> nn.Module:
     """Return MONAI's Swin UNETR in two dimensions, in place of Swin-Unet (Cao et al. 2021)."""
     network: nn.Module = monai_part("nets").SwinUNETR(
-        in_channels=3, out_channels=outputs, feature_size=12, spatial_dims=2
+        in_channels=3, out_channels=1, feature_size=12, spatial_dims=2
     )
     return network
 
