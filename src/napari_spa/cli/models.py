@@ -95,11 +95,7 @@ def run_download(options: argparse.Namespace) -> int:
         path = download_model(
             options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
         )
-    if options.json:
-        echo_json(name=options.name, path=str(path))
-    else:
-        echo(f"{options.name}: {path}")
-    return 0
+    return _tell_where(options, options.name, path)
 
 
 def run_import(options: argparse.Namespace) -> int:
@@ -107,9 +103,12 @@ def run_import(options: argparse.Namespace) -> int:
     from napari_spa.io.models.load import import_model
 
     name = options.name or options.path.stem
-    copy = import_model(options.path, name)
+    return _tell_where(options, name, import_model(options.path, name))
+
+
+def _tell_where(options: argparse.Namespace, name: str, path: Path) -> int:
     if options.json:
-        echo_json(name=name, path=str(copy))
+        echo_json(name=name, path=str(path))
     else:
-        echo(f"{name}: {copy}")
+        echo(f"{name}: {path}")
     return 0

@@ -396,16 +396,13 @@ class Project:
             if ours == self.source.resolve() or ours not in path.resolve().parents
         }
         for name in {*self._known, *self._findings} - set(there):
-            if self._worked_on(name):
+            if name in self._known or self._has_files(name):
                 gone = f"{name} is not in {self.source} any more."
                 known = self._known.get(name) or Known()
                 found = self._findings.get(name)
                 item = make_item(name, self.source / name, known, found)
                 items[name] = replace(item, problem=gone)
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
-
-    def _worked_on(self, name: str) -> bool:
-        return name in self._known or self._has_files(name)
 
     def _has_files(self, name: str) -> bool:
         try:
