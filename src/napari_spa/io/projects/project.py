@@ -386,7 +386,8 @@ class Project:
         self._findings = {
             name: found
             for name, found in _findings(manifest_path(self.out)).items()
-            if not found.status or self._has_files(name)  # what is on disk is the state
+            if not found.status
+            or any(map(os.path.exists, self._files_of(name)))  # what is on disk is the state
         }
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()
@@ -396,7 +397,8 @@ class Project:
             if ours == self.source.resolve() or ours not in path.resolve().parents
         }
         for name in {*self._known, *self._findings} - set(there):
-            if name in self._known or self._has_files(name):
+            files = self._files_of(name)
+            if files and (name in self._known or any(map(os.path.exists, files))):
                 gone = f"{name} is not in {self.source} any more."
                 known = self._known.get(name) or Known()
                 found = self._findings.get(name)
@@ -404,12 +406,12 @@ class Project:
                 items[name] = replace(item, problem=gone)
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
 
-    def _has_files(self, name: str) -> bool:
+    def _files_of(self, name: str) -> tuple[Path, ...]:
+        """Return where an image's labels and log are; nowhere where no image can be named so."""
         try:
-            files = (labels_path(self.out, name), log_path(self.out, name))
+            return labels_path(self.out, name), log_path(self.out, name)
         except SpaError:
-            return False
-        return any(os.path.exists(path) for path in files)
+            return ()
 
     def _take(self, record: dict[str, Any]) -> None:
         """Take over what is on disk, but for what is in memory only."""
