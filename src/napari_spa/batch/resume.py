@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from napari_spa.batch.task import (
     Entry,
     Facts,
     Manifest,
+    input_digest,
     read_manifest,
     recipe_facts,
     result_from_record,
@@ -332,10 +333,8 @@ def _let_go(lock: Any, state: Path, new: bool) -> None:  # noqa: ANN401  fileloc
     if finished and os.name != "posix":
         shutil.rmtree(state, ignore_errors=True)
     if new and finished:
-        try:
+        with suppress(OSError):
             state.parent.rmdir()  # nothing came to be in it
-        except OSError:
-            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +352,10 @@ def verify(
     out: Path,
     plan: BatchPlan | None = None,
     *,
-    digest: Callable[[BatchTask], str] | None = None,
+    digest: Callable[[BatchTask], str] = input_digest,
     progress: Progress = silent,
 ) -> Verdict:
     """Compute all digests again and compare them with the manifest; nothing is changed."""
-    from napari_spa.batch.worker import Tools
-
     manifest = read_manifest(manifest_path(out))
     if manifest is None:
         raise DataError(f"{out} has no manifest.json; no batch was run there.")
@@ -381,7 +378,7 @@ def verify(
     if plan is not None:
         tasks = {task.name: task for task in plan.tasks}
         checked += len(tasks.keys() & manifest.entries.keys())
-        wrong.extend(_inputs(out, tasks, manifest.entries, digest or Tools().digest))
+        wrong.extend(_inputs(out, tasks, manifest.entries, digest))
     notes = () if plan is not None else ("the inputs were not checked; say where prompts are.",)
     return Verdict(checked, len(manifest.entries), tuple(wrong), notes)
 
@@ -409,9 +406,7 @@ def _inputs(
     for name, task in tasks.items():
         entry = entries.get(name)
         if entry is None:
-            by_hand = any(
-                os.path.exists(path) for path in (labels_path(out, name), log_path(out, name))
-            )
+            by_hand = any(os.path.exists(out / path) for path in output_names(out, name))
             yield name, "it was done by hand" if by_hand else "it is not done yet"
             continue
         try:

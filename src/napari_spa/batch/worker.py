@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
@@ -230,11 +231,9 @@ def _stage(job: Job) -> Path:
 def _clear(job: Job, staging: Path) -> None:
     """Take an attempt's folder away, and its run's if that ended meanwhile."""
     shutil.rmtree(staging, ignore_errors=True)
-    for folder in (job.folder, job.folder.parent):
-        try:
-            folder.rmdir()  # a run that goes on has marks in it
-        except OSError:
-            return
+    with suppress(OSError):  # a run that goes on has marks in it
+        job.folder.rmdir()
+        job.folder.parent.rmdir()
 
 
 def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path) -> bool:
