@@ -35,11 +35,11 @@ from napari_spa.evaluate.measures import (
     choose_objects,
     seeded,
 )
-from napari_spa.evaluate.report import cells, write_csv
+from napari_spa.evaluate.report import cells
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import corrective_click, place_click
 from napari_spa.io.embeddings import EmbeddingCache
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, write_csv
 from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine import preference
 from napari_spa.refine.session.session import RefinementSession

@@ -25,7 +25,7 @@ from napari_spa.batch.task import BatchRecipe, BatchTask, ImageResult, ObjectPro
 from napari_spa.batch.worker import Tools
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
-from napari_spa.io.models.registry import ModelIdentity, weights_sha256
+from napari_spa.io.models.registry import ModelIdentity, file_digest
 from napari_spa.io.projects.paths import labels_path, log_path
 
 
@@ -34,7 +34,7 @@ class FakeEngine:
 
     def __init__(self, recipe):
         self.identity = ModelIdentity(
-            "fake", weights_sha256(Path(recipe.model)), "both", "mixture", 4
+            "fake", file_digest(Path(recipe.model), "sha256"), "both", "mixture", 4
         )
         folder = Path(recipe.model).parent / "loads"
         folder.mkdir(exist_ok=True)

@@ -125,13 +125,8 @@ def _part_at(mask: BoolArray, row: int, column: int) -> BoolArray | None:
 
 def _border(view: FieldOfView, part: BoolArray, shape: tuple[int, int]) -> float:
     """Share of the window's outline, as far as it lies in the image, that a mask touches."""
-    sides = [
-        (view.row > 0, part[0]),
-        (view.row + view.height < shape[0], part[-1]),
-        (view.column > 0, part[:, 0]),
-        (view.column + view.width < shape[1], part[:, -1]),
-    ]
-    inside = [edge for inner, edge in sides if inner]
+    edges = (part[0], part[-1], part[:, 0], part[:, -1])
+    inside = [edge for inner, edge in zip(view.inner_sides(shape), edges, strict=True) if inner]
     return float(np.concatenate(inside).mean()) if inside else 0.0
 
 

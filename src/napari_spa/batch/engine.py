@@ -69,8 +69,7 @@ class LabelPlanes:
         known = self._planes.get(position)
         if known is not None:
             return known
-        blank: NDArray[np.uint32] = np.broadcast_to(np.zeros((), np.uint32), self.shape[-2:])
-        return blank
+        return np.broadcast_to(np.zeros((), np.uint32), self.shape[-2:])
 
     @property
     def array(self) -> Any:  # noqa: ANN401  an array or like one

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
+from napari_spa.core.presentation import first_of
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, read_small
 
@@ -187,9 +188,6 @@ class _Line:
         return InputError(f"{self.path}, line {self.number}: {name} {held}; write {wanted}.")
 
 
-_SHOWN = 3  # so many names are said of many
-
-
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
     """What a batch is to do."""
@@ -266,12 +264,17 @@ def _inside(inner: Path, outer: Path) -> bool:
 def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) -> list[BatchTask]:
     prompts = read_prompts(table)
     there = {entry.name for entry in entries}
-    missing = [name for name in prompts if name not in there]
+    meant = _guess(there)
+    missing = [
+        f"{name} (is it {meant[name]}?)" if name in meant else name
+        for name in prompts
+        if name not in there
+    ]
     if missing:
-        notes.append(f"{table.name} asks for what is not there: {_few(missing, _guess(there))}.")
+        notes.append(f"{table.name} asks for what is not there: {first_of(missing)}.")
     without = [entry.name for entry in entries if entry.name not in prompts]
     if without:
-        notes.append(f"{table.name} asks nothing of: {_few(without)}.")
+        notes.append(f"{table.name} asks nothing of: {first_of(without)}.")
     return [
         BatchTask(entry.name, entry.path, prompts=prompts[entry.name])
         for entry in entries
@@ -312,14 +315,14 @@ def _with_masks(
         tasks.append(BatchTask(entry.name, entry.path, mask=masks[found].resolve()))
     if unclear:
         notes.append(
-            f"which mask belongs to {_few(unclear)} is not clear; name it as the image, with "
+            f"which mask belongs to {first_of(unclear)} is not clear; name it as the image, with "
             "the extension."
         )
     if without:
-        notes.append(f"{folder.name} has no mask for: {_few(without)}.")
+        notes.append(f"{folder.name} has no mask for: {first_of(without)}.")
     loose = [name for name in masks if name not in used]
     if loose:
-        notes.append(f"{folder.name} has masks of no image: {_few(loose)}.")
+        notes.append(f"{folder.name} has masks of no image: {first_of(loose)}.")
     return tasks
 
 
@@ -338,13 +341,3 @@ def _guess(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         found[_stem(name)].append(name)
     return {stem: same[0] for stem, same in found.items() if len(same) == 1}
-
-
-def _few(names: Sequence[str], meant: dict[str, str] | None = None) -> str:
-    """Say some of many names, each with the one that may have been meant."""
-    said = [
-        f"{name} (is it {meant[name]}?)" if meant and name in meant else name
-        for name in names[:_SHOWN]
-    ]
-    more = len(names) - len(said)
-    return ", ".join(said) + (f" and {more} more" if more else "")

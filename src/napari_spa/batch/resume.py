@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from napari_spa.batch.task import (
     Entry,
     Facts,
     Manifest,
+    input_digest,
     read_manifest,
     recipe_facts,
     result_from_record,
@@ -26,10 +27,9 @@ from napari_spa.batch.worker import Finished
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import (
     FolderGoneError,
-    JsonError,
     explained,
     file_sha256,
-    read_json,
+    read_object,
     take_lock,
     write_text,
 )
@@ -173,14 +173,14 @@ def read_previous(out: Path) -> PreviousRun:
         f"{out / STATE} is damaged, so what a batch made and what you did cannot be told apart; "
         "remove it to start again: labels without a record then count as yours."
     )
-    run = _read_json(out / STATE / "run.json")
-    if run is None and os.path.lexists(out / STATE / "run.json"):
+    run = read_object(out / STATE / "run.json")
+    if not run and os.path.lexists(out / STATE / "run.json"):
         raise damaged
     if earlier.manifest is not None:
         for entry in earlier.manifest.entries.values():
             for path, digest in entry.result.outputs:
                 earlier.know(path, digest)
-    if run is None:
+    if not run:
         return earlier
     try:
         earlier.overwriting, earlier.unfinished = bool(run["overwrite"]), True
@@ -211,7 +211,7 @@ def _marks(state: Path) -> Iterator[tuple[str, Finished | None]]:
     for path in sorted((*state.glob("run-*/marks/*.json"), *state.glob("old-*/marks/*.json"))):
         if path.name.startswith("."):
             continue
-        record = _read_json(path) or {}
+        record = read_object(path)
         try:
             result = result_from_record(record["name"], record["result"])
             mark = Finished(result, dict(record["environment"]))
@@ -333,19 +333,8 @@ def _let_go(lock: Any, state: Path, new: bool) -> None:  # noqa: ANN401  fileloc
     if finished and os.name != "posix":
         shutil.rmtree(state, ignore_errors=True)
     if new and finished:
-        try:
+        with suppress(OSError):
             state.parent.rmdir()  # nothing came to be in it
-        except OSError:
-            return
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return an object of JSON; None where there is none that can be read."""
-    try:
-        content = read_json(path)
-    except (OSError, DataError, JsonError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,12 +352,10 @@ def verify(
     out: Path,
     plan: BatchPlan | None = None,
     *,
-    digest: Callable[[BatchTask], str] | None = None,
+    digest: Callable[[BatchTask], str] = input_digest,
     progress: Progress = silent,
 ) -> Verdict:
     """Compute all digests again and compare them with the manifest; nothing is changed."""
-    from napari_spa.batch.worker import Tools
-
     manifest = read_manifest(manifest_path(out))
     if manifest is None:
         raise DataError(f"{out} has no manifest.json; no batch was run there.")
@@ -391,7 +378,7 @@ def verify(
     if plan is not None:
         tasks = {task.name: task for task in plan.tasks}
         checked += len(tasks.keys() & manifest.entries.keys())
-        wrong.extend(_inputs(out, tasks, manifest.entries, digest or Tools().digest))
+        wrong.extend(_inputs(out, tasks, manifest.entries, digest))
     notes = () if plan is not None else ("the inputs were not checked; say where prompts are.",)
     return Verdict(checked, len(manifest.entries), tuple(wrong), notes)
 
@@ -419,9 +406,7 @@ def _inputs(
     for name, task in tasks.items():
         entry = entries.get(name)
         if entry is None:
-            by_hand = any(
-                os.path.exists(path) for path in (labels_path(out, name), log_path(out, name))
-            )
+            by_hand = any(os.path.exists(out / path) for path in output_names(out, name))
             yield name, "it was done by hand" if by_hand else "it is not done yet"
             continue
         try:

@@ -220,18 +220,19 @@ class BatchProgress:
         folder: RunFolder,
         manifest: Manifest,
         found: ResumePlan,
-        tasks: Sequence[BatchTask],
+        plan: BatchPlan,
         on_result: Callable[[ImageResult], None] | None,
         progress: Progress,
     ) -> None:
         self._folder, self._manifest, self._found = folder, manifest, found
-        self._total, self._on_result, self._progress = len(tasks), on_result, progress
-        self._work = work_of([task for task in tasks if task.name in found.to_do])
+        self._plan, self._on_result, self._progress = plan, on_result, progress
+        self._work = work_of([task for task in plan.tasks if task.name in found.to_do])
         self._whole, self._worked = sum(self._work.values()), 0
         self._done: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._partly: list[str] = []  # images of which not all was opened, a sentence each
         self._kept = list(found.named("kept"))
+        self._outdated = self._kept_of_other_pixels()
         self._count = 0
         self._begun = self._written = time.monotonic()
         self._pause = _WRITE_SECONDS
@@ -274,11 +275,21 @@ class BatchProgress:
             if os.path.exists(out / path) and file_sha256(out / path) in ours:
                 (out / path).unlink()
 
+    def _kept_of_other_pixels(self) -> tuple[str, ...]:
+        """Return the images whose labels are a user's, of other pixels than the image has now."""
+        kept = set(self._kept)
+        return tuple(
+            task.name
+            for task in self._plan.tasks
+            if task.name in kept and has_changed(task.path, log_path(self._plan.out, task.name))
+        )
+
     def _share(self) -> tuple[float, str]:
         now = self._count
         to_do = len(self._found.to_do)
-        before = self._total - to_do
-        message = f"{before + now} of {self._total} images"
+        total = len(self._plan.tasks)
+        before = total - to_do
+        message = f"{before + now} of {total} images"
         seconds = time.monotonic() - self._begun
         if now and now < to_do:
             left = seconds / self._worked * (self._whole - self._worked)
@@ -286,9 +297,9 @@ class BatchProgress:
         elif now < to_do:
             message += ", time not known yet"
         done = self._worked / self._whole if self._whole and now < to_do else float(now >= to_do)
-        return (before + to_do * done) / max(self._total, 1), message
+        return (before + to_do * done) / max(total, 1), message
 
-    def report(self, seconds: float) -> BatchReport:
+    def report(self, seconds: float = 0.0) -> BatchReport:
         """Say what came of it."""
         changed = self._found.named("changed")
         notes = [*self.notes, *sorted(self._partly)]
@@ -296,13 +307,15 @@ class BatchProgress:
             were = "was" if len(changed) == 1 else "were"
             images = counted(len(changed), "image")
             notes.append(f"{images} had changed since and {were} done again.")
+        if self._outdated:
+            notes.append(say_changed(self._outdated, "the labels are kept as they were"))
         return BatchReport(
             done=tuple(sorted(self._done)),
             unchanged=self._found.named("unchanged"),
             kept=tuple(sorted(self._kept)),
             failed=tuple(sorted(self._failed.items())),
             missing=self._manifest.missing(),
-            review=self._manifest.review(),
+            review=tuple(dict.fromkeys((*self._outdated, *self._manifest.review()))),
             notes=tuple(notes),
             objects=sum(self._done.values()),
             seconds=seconds,
@@ -344,13 +357,12 @@ def run_batch(
     with lock_output(plan.out) as folder:
         progress(0.0, "looking at what is done")
         found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
-        changed = _changed_below(plan, found)
-        if not found.to_do and not found.earlier.unfinished:
-            return _with_changed(_nothing_to_do(found), changed)
         manifest = Manifest(facts)
         if found.carry_on and found.earlier.manifest is not None:
             manifest = found.earlier.manifest.under(facts)
-        results = BatchProgress(folder, manifest, found, plan.tasks, on_result, progress)
+        results = BatchProgress(folder, manifest, found, plan, on_result, progress)
+        if not found.to_do and not found.earlier.unfinished:
+            return results.report()
         job = _begin(plan, folder, facts, found, manifest, tools, overwrite=overwrite)
         assignments = [
             Assignment(task, found.ours(plan.out, task.name))
@@ -366,26 +378,7 @@ def run_batch(
             for finished in each:
                 results.enter(finished)
         folder.finish()
-    return _with_changed(results.report(time.monotonic() - begun), changed)
-
-
-def _changed_below(plan: BatchPlan, found: ResumePlan) -> tuple[str, ...]:
-    """Return the images whose labels are a user's, of other pixels than the image has now."""
-    kept = set(found.named("kept"))
-    return tuple(
-        task.name
-        for task in plan.tasks
-        if task.name in kept and has_changed(task.path, log_path(plan.out, task.name))
-    )
-
-
-def _with_changed(report: BatchReport, changed: tuple[str, ...]) -> BatchReport:
-    """Ask for a look at labels that are kept although their image has changed."""
-    if not changed:
-        return report
-    review = dict.fromkeys((*changed, *report.review))
-    note = say_changed(changed, "the labels are kept as they were")
-    return replace(report, review=tuple(review), notes=(*report.notes, note))
+    return results.report(time.monotonic() - begun)
 
 
 def _begin(
@@ -447,11 +440,3 @@ def _closing(folder: RunFolder, manifest: Manifest, *, fresh: bool) -> Iterator[
                 folder.abandon()
         raise
     folder.end(manifest)
-
-
-def _nothing_to_do(found: ResumePlan) -> BatchReport:
-    manifest = found.earlier.manifest
-    report = BatchReport(unchanged=found.named("unchanged"), kept=found.named("kept"))
-    if manifest is None:
-        return report
-    return replace(report, missing=manifest.missing(), review=manifest.review())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, file_sha256, read_json
-from napari_spa.io.models.registry import weights_sha256
+from napari_spa.io.models.registry import file_digest
 from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def recipe_facts(recipe: BatchRecipe) -> Facts:
     if recipe.profile is not None:
         profile = {"name": recipe.profile.name, "sha256": file_sha256(recipe.profile)}
     return {
-        "model": {"name": entry.name, "sha256": weights_sha256(entry.path)},
+        "model": {"name": entry.name, "sha256": file_digest(entry.path)},
         "profile": profile,
         "seed": recipe.seed,
         "source": recipe.source,

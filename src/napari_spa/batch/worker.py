@@ -17,11 +17,12 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from napari_spa import __version__
 from napari_spa.batch.task import (
@@ -39,22 +40,10 @@ from napari_spa.io.files import explained, file_sha256, make_folder, write_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.io.models.registry import ModelIdentity
+    from napari_spa.batch.engine import BatchEngine
 
 
-class Engine(Protocol):
-    """What computes; see :class:`~napari_spa.batch.engine.BatchEngine`."""
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which weights it computes with."""
-
-    @property
-    def device(self) -> object:
-        """Where it computes, as ``"cuda:0"``."""
-
-
-def _make_engine(recipe: BatchRecipe) -> Engine:
+def _make_engine(recipe: BatchRecipe) -> BatchEngine:
     from napari_spa.batch.engine import BatchEngine
     from napari_spa.io.models.load import device_in_turn
 
@@ -75,7 +64,7 @@ def number_of_process() -> int:
     return name if isinstance(name, int) else 0
 
 
-def _segment(task: BatchTask, recipe: BatchRecipe, engine: Any, out: Path) -> ImageResult:  # noqa: ANN401  a BatchEngine
+def _segment(task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path) -> ImageResult:
     from napari_spa.batch.segment import segment_image
 
     return segment_image(task, recipe, engine, out, within=out)
@@ -86,9 +75,9 @@ class Tools:
     """The functions of a batch; module-level ones, for they go to other processes by name."""
 
     # ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
-    segment: Callable[[BatchTask, BatchRecipe, Any, Path], ImageResult] = _segment
-    # ``recipe -> Engine``; called once in a process.
-    make_engine: Callable[[BatchRecipe], Engine] = _make_engine
+    segment: Callable[[BatchTask, BatchRecipe, BatchEngine, Path], ImageResult] = _segment
+    # ``recipe -> BatchEngine``; called once in a process.
+    make_engine: Callable[[BatchRecipe], BatchEngine] = _make_engine
     # ``task -> str``, the digest of all that is put in; light.
     digest: Callable[[BatchTask], str] = input_digest
 
@@ -142,10 +131,10 @@ class _Engines:
     def __init__(self) -> None:
         self.guard = threading.RLock()
         self._key: tuple[object, ...] | None = None
-        self._engine: Engine | None = None
+        self._engine: BatchEngine | None = None
         self._runs: set[Path] = set()
 
-    def get(self, job: Job) -> Engine:
+    def get(self, job: Job) -> BatchEngine:
         """Return the engine of a job, made now if the last job was another."""
         if job.folder not in self._runs:
             _check_shared(job)
@@ -192,7 +181,7 @@ def process(job: Job, assignment: Assignment) -> Finished:
             _give_memory_back()
 
 
-def _attempt(job: Job, task: BatchTask, engine: Engine, staging: Path) -> ImageResult:
+def _attempt(job: Job, task: BatchTask, engine: BatchEngine, staging: Path) -> ImageResult:
     try:
         return job.tools.segment(task, job.recipe, engine, staging)
     except DataError as error:
@@ -242,11 +231,9 @@ def _stage(job: Job) -> Path:
 def _clear(job: Job, staging: Path) -> None:
     """Take an attempt's folder away, and its run's if that ended meanwhile."""
     shutil.rmtree(staging, ignore_errors=True)
-    for folder in (job.folder, job.folder.parent):
-        try:
-            folder.rmdir()  # a run that goes on has marks in it
-        except OSError:
-            return
+    with suppress(OSError):  # a run that goes on has marks in it
+        job.folder.rmdir()
+        job.folder.parent.rmdir()
 
 
 def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path) -> bool:

@@ -18,11 +18,11 @@ from napari_spa.cli.console import (
     echo_json,
     progress_bar,
 )
-from napari_spa.core.presentation import counted
+from napari_spa.core.presentation import counted, first_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.resume import Verdict
@@ -130,21 +130,19 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
         echo_err(f"napari-spa: {name}, object {number}: {reason}")
     if options.json:
         echo_json(
-            {
-                "out": str(options.out),
-                "manifest": str(options.out / "manifest.json"),
-                "done": len(report.done),
-                "objects": report.objects,
-                "unchanged": len(report.unchanged),
-                "kept": report.kept,
-                "failed": [{"image": name, "why": reason} for name, reason in report.failed],
-                "missing": [
-                    {"image": name, "object": number, "why": reason}
-                    for name, number, reason in report.missing
-                ],
-                "review": report.review,
-                "seconds": report.seconds,
-            }
+            out=str(options.out),
+            manifest=str(options.out / "manifest.json"),
+            done=len(report.done),
+            objects=report.objects,
+            unchanged=len(report.unchanged),
+            kept=report.kept,
+            failed=[{"image": name, "why": reason} for name, reason in report.failed],
+            missing=[
+                {"image": name, "object": number, "why": reason}
+                for name, number, reason in report.missing
+            ],
+            review=report.review,
+            seconds=report.seconds,
         )
         return
     echo(
@@ -154,9 +152,9 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
     if report.unchanged:
         echo(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
-        echo(f"{_some(report.kept)}: labels of a user, kept (--overwrite would replace them)")
+        echo(f"{first_of(report.kept)}: labels of a user, kept (--overwrite would replace them)")
     if report.review:
-        echo(f"{counted(len(report.review), 'image')} to review, first: {_some(report.review)}")
+        echo(f"{counted(len(report.review), 'image')} to review, first: {first_of(report.review)}")
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
@@ -168,7 +166,7 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
     if options.json:
         facts = asdict(found)
         del facts["problem"]
-        echo_json(facts)
+        echo_json(**facts)
     else:
         _show_estimate(found, options.workers)
     return 1 if found.problem else 0
@@ -206,12 +204,10 @@ def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
         echo_err(f"napari-spa: {note}")
     if options.json:
         echo_json(
-            {
-                "out": str(options.out),
-                "images": verdict.images,
-                "checked": verdict.checked,
-                "wrong": [{"what": what, "why": why} for what, why in verdict.wrong],
-            }
+            out=str(options.out),
+            images=verdict.images,
+            checked=verdict.checked,
+            wrong=[{"what": what, "why": why} for what, why in verdict.wrong],
         )
         return
     for what, why in verdict.wrong:
@@ -220,11 +216,6 @@ def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
         f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
         f"{len(verdict.wrong) or 'nothing'} wrong"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def _size(size: int) -> str:

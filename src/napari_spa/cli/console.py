@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from napari_spa.errors import SpaError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_spa.evaluate.measures import Combinations
     from napari_spa.io.models.load import LoadedModel
 
@@ -67,13 +65,7 @@ def echo(message: str) -> None:
     sys.stdout.write(f"{printable(message)}\n")
 
 
-def echo_text(text: str) -> None:
-    """Print a result of many lines, such as a report."""
-    for line in text.splitlines():
-        echo(line)
-
-
-def echo_json(content: Mapping[str, object]) -> None:
+def echo_json(**content: object) -> None:
     """Print the result as one JSON object; what is not a number becomes null."""
     echo(json.dumps(_plain(content), allow_nan=False))
 

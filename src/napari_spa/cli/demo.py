@@ -158,7 +158,7 @@ def _report(
         for shown, taken in zip(rounds, seconds[name], strict=True)
     ]
     if options.json:
-        echo_json({"folder": str(options.output), "rounds": lines, "model": model})
+        echo_json(folder=str(options.output), rounds=lines, model=model)
         return
     echo(PICKER)
     rows = [

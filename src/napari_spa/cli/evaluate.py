@@ -12,7 +12,6 @@ from napari_spa.cli.console import (
     echo,
     echo_err,
     echo_json,
-    echo_text,
     model_facts,
     model_words,
 )
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from napari_spa.evaluate.measures import EvaluateConfig
     from napari_spa.evaluate.methods import MethodContext
     from napari_spa.evaluate.protocol import Played
+    from napari_spa.evaluate.report import Report
 
 
 def run_from_log(options: argparse.Namespace) -> int:
@@ -54,14 +54,8 @@ def run_from_log(options: argparse.Namespace) -> int:
     report = write_report(
         Results(rows, [], {}, options.seed, (table,)), options.output, facts=facts
     )
-    if report.remark is not None:
-        echo_err(f"napari-spa: {report.remark}.")
-    if options.json:
-        lines = [dict(zip(table.header, row, strict=True)) for row in table.rows]
-        echo_json({"report": str(options.output), "rows": len(rows), **facts, "summary": lines})
-    else:
-        echo_text(report.text)
-        echo(f"Written to {options.output}")
+    lines = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    _tell(options, report, rows=len(rows), **facts, summary=lines)
     return 0
 
 
@@ -72,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.from_log is not None:
         return run_from_log(options)
-    missing = [name for name in ("data", "output") if getattr(options, name) is None]
-    if missing:
+    if options.data is None or options.output is None:
         raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")
     from napari_spa.datasets import open_folder
     from napari_spa.evaluate.measures import choose_names
@@ -133,13 +126,11 @@ def _list_methods(*, as_json: bool) -> None:
 
     if as_json:
         echo_json(
-            {
-                "methods": [
-                    {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
-                    for m in METHODS.values()
-                ],
-                "users": [{"name": name, "about": h.about} for name, h in HABITS.items()],
-            }
+            methods=[
+                {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
+                for m in METHODS.values()
+            ],
+            users=[{"name": name, "about": h.about} for name, h in HABITS.items()],
         )
         return
     for method in METHODS.values():
@@ -186,7 +177,7 @@ def _report(
     from napari_spa.evaluate.tables import Results
 
     rows = played.rows
-    facts = {
+    facts: dict[str, object] = {
         "data": options.data.name,
         "images": len({row.image for row in rows}),
         "patients or images drawn again": len({row.group for row in rows}),
@@ -199,20 +190,23 @@ def _report(
     }
     results = Results(rows, played.agreement, training_costs(context, config.methods), config.seed)
     report = write_report(results, options.output, facts=facts)
+    _tell(
+        options,
+        report,
+        rows=len(rows),
+        **facts | {"model": model_facts(context.model)},
+        failed=[{"image": name, "why": reason} for name, reason in failed],
+        summary=[asdict(summary) for summary in report.summaries],
+        differences=[asdict(difference) for difference in report.differences],
+    )
+
+
+def _tell(options: argparse.Namespace, report: Report, **facts: object) -> None:
     if report.remark is not None:
         echo_err(f"napari-spa: {report.remark}.")
-    if not options.json:
-        echo_text(report.text)
-        echo(f"Written to {options.output}")
+    if options.json:
+        echo_json(report=str(options.output), **facts)
         return
-    echo_json(
-        {
-            "report": str(options.output),
-            "rows": len(rows),
-            **facts,
-            "model": model_facts(context.model),
-            "failed": [{"image": name, "why": reason} for name, reason in failed],
-            "summary": [asdict(summary) for summary in report.summaries],
-            "differences": [asdict(difference) for difference in report.differences],
-        }
-    )
+    for line in report.text.splitlines():
+        echo(line)
+    echo(f"Written to {options.output}")

@@ -40,12 +40,10 @@ def run(options: argparse.Namespace) -> int:
         echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
     if options.json:
         echo_json(
-            {
-                "images": report.images,
-                "files": report.names,
-                "problems": [{"image": name, "why": why} for name, why in report.problems],
-                "changed": changed,
-            }
+            images=report.images,
+            files=report.names,
+            problems=[{"image": name, "why": why} for name, why in report.problems],
+            changed=changed,
         )
     else:
         images, files = counted(report.images, "image"), counted(report.files, "file")

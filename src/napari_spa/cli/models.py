@@ -20,7 +20,7 @@ def run_list(options: argparse.Namespace) -> int:
 
     entries = list_models()
     if options.json:
-        echo_json({"models": [_facts(entry) for entry in entries]})
+        echo_json(models=[_facts(entry) for entry in entries])
         return 0
     rows = []
     for entry in entries:
@@ -65,7 +65,7 @@ def run_info(options: argparse.Namespace) -> int:
 
     facts = describe(load_model(options.name, device=options.device))
     if options.json:
-        echo_json(facts)
+        echo_json(**facts)
         return 0
     for name, value in facts.items():
         for line in _lines(name, value):
@@ -95,11 +95,7 @@ def run_download(options: argparse.Namespace) -> int:
         path = download_model(
             options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
         )
-    if options.json:
-        echo_json({"name": options.name, "path": str(path)})
-    else:
-        echo(f"{options.name}: {path}")
-    return 0
+    return _tell_where(options, options.name, path)
 
 
 def run_import(options: argparse.Namespace) -> int:
@@ -107,9 +103,12 @@ def run_import(options: argparse.Namespace) -> int:
     from napari_spa.io.models.load import import_model
 
     name = options.name or options.path.stem
-    copy = import_model(options.path, name)
+    return _tell_where(options, name, import_model(options.path, name))
+
+
+def _tell_where(options: argparse.Namespace, name: str, path: Path) -> int:
     if options.json:
-        echo_json({"name": name, "path": str(copy)})
+        echo_json(name=name, path=str(path))
     else:
-        echo(f"{name}: {copy}")
+        echo(f"{name}: {path}")
     return 0

@@ -46,7 +46,6 @@ def draw_panel(
 
     The click is marked in the first of the rounds, of which there is one at least; it is a PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     offered = [shown.proposal for shown in rounds]
@@ -57,7 +56,6 @@ def draw_panel(
     width = 2.3
     size = (0.55 + width * _COLUMNS, 0.75 + len(rounds) * (width * ratio + 0.55))
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     axes = figure.subplots(len(rounds), _COLUMNS, squeeze=False)
     for row, shown in zip(axes, rounds, strict=True):
@@ -148,8 +146,7 @@ def draw_overlay(
     image: NDArray[np.generic], found: ProfileDisagreement, path: Path, *, names: tuple[str, str]
 ) -> None:
     """Draw, as a PNG, the object with what only the first and only the second user would draw."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import Figure
 
     region = _surroundings(found.first_mask | found.second_mask, 0.25, 64)
     # In grey and a little lighter, so that the two colours are the only ones.
@@ -162,15 +159,13 @@ def draw_overlay(
         inside = part[region.slices]
         crop[inside] = 0.3 * crop[inside] + 0.7 * np.array(colour) / 255
     scale = _INCHES / max(region.height, region.width)
-    figure = Drawing(figsize=(max(region.width * scale, 4.0), region.height * scale + 0.75))
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(max(region.width * scale, 4.0), region.height * scale + 0.75))
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.97 - 0.6 / figure.get_size_inches()[1]))
     axes.imshow(crop, interpolation="nearest", vmin=0, vmax=1)
     for mask, colour in ((found.first_mask, FIRST_COLOUR), (found.second_mask, SECOND_COLOUR)):
         _outline(axes, mask[region.slices], "black", 2.4)
         _outline(axes, mask[region.slices], tuple(channel / 255 for channel in colour), 1.4)
-    axes.set(xticks=[], yticks=[])
-    axes.set(xlim=(-0.5, region.width - 0.5), ylim=(region.height - 0.5, -0.5))
+    _plain(axes)
     for name, other, (part, colour), height in zip(
         names, ("first", "second"), parts, (0.22, 0.44), strict=True
     ):

@@ -49,7 +49,7 @@ def run_list(options: argparse.Namespace) -> int:
             }
             for entry in entries
         ]
-        echo_json({"folder": str(store.root), "profiles": listed})
+        echo_json(folder=str(store.root), profiles=listed)
         return 0
     if not entries:
         echo_err(f"no profiles yet in {store.root}; 'napari-spa profile new NAME' makes one.")
@@ -153,18 +153,16 @@ def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
     lean, size = boundary_lean(profile), relative_size(profile)
     if json:
         echo_json(
-            {
-                "path": str(path),
-                "name": profile.name,
-                "task": profile.task,
-                "words": describe(profile),
-                **_evidence(profile),
-                "growth": size,
-                "boundary": lean,
-                "components": profile.mixture.components,
-                "channels": profile.mixture.dimension,
-                "model": asdict(profile.model),
-            }
+            path=str(path),
+            name=profile.name,
+            task=profile.task,
+            words=describe(profile),
+            **_evidence(profile),
+            growth=size,
+            boundary=lean,
+            components=profile.mixture.components,
+            channels=profile.mixture.dimension,
+            model=asdict(profile.model),
         )
         return
     echo(f"{profile.name}{', ' * bool(profile.task)}{profile.task}")
@@ -194,15 +192,13 @@ def run_diff(options: argparse.Namespace) -> int:
             draw_overlay(image, found, options.output, names=names)
     if options.json:
         echo_json(
-            {
-                "first": {"name": first.name, "path": str(first_path), **_evidence(first)},
-                "second": {"name": second.name, "path": str(second_path), **_evidence(second)},
-                "difference": None
-                if difference is None
-                else {"words": in_words(difference, names), **asdict(difference)},
-                "image": None if found is None else _areas(found, options),
-                "model": None if model is None else model_facts(model),
-            }
+            first={"name": first.name, "path": str(first_path), **_evidence(first)},
+            second={"name": second.name, "path": str(second_path), **_evidence(second)},
+            difference=None
+            if difference is None
+            else {"words": in_words(difference, names), **asdict(difference)},
+            image=None if found is None else _areas(found, options),
+            model=None if model is None else model_facts(model),
         )
     else:
         _tell_difference(difference, (first, second), names)

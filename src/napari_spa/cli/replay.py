@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from napari_spa.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -65,20 +64,9 @@ def run(options: argparse.Namespace) -> int:
     pixels = None if known is None else _differing(labels, known, options.object)
     if options.output is not None:
         write_labels(options.output, labels, image.info)
-    _report(options, _Replayed(image, models, session, parts, pixels))
+    _report(options, image.path, models, session, parts, pixels)
     wrong = bool(pixels) or any(part.outcome in ("differs", "failed") for part in parts)
     return 1 if wrong else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Replayed:
-    """What there is to report."""
-
-    image: ImageFile
-    models: _Models
-    session: LoggedSession
-    parts: tuple[ReplayedPart, ...]
-    pixels: int | None
 
 
 class _Models:
@@ -154,16 +142,11 @@ def _empty_labels(shape: tuple[int, ...]) -> NDArray[np.uint32]:
         raise DataError(f"labels of the logged shape {shape} do not fit into memory.") from error
 
 
-def _planes(labels: NDArray[np.integer]) -> Iterator[tuple[int, ...]]:
-    """Return the index of each plane: the labels of a stack need not fit twice."""
-    yield from np.ndindex(*labels.shape[:-2])
-
-
 def _keep_only(number: int, labels: NDArray[np.uint32], session: LoggedSession) -> None:
     if number not in session.annotation.objects:
         there = ", ".join(map(str, session.annotation.objects)) or "none"
         raise CallError(f"the log has no object {number} in the end; there are: {there}.")
-    for index in _planes(labels):
+    for index in np.ndindex(*labels.shape[:-2]):  # the labels of a stack need not fit twice
         plane = labels[index]
         plane[plane != number] = 0
 
@@ -171,46 +154,49 @@ def _keep_only(number: int, labels: NDArray[np.uint32], session: LoggedSession) 
 def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int | None) -> int:
     """Return the number of pixels with another label than is known."""
     count = 0
-    for index in _planes(labels):
+    for index in np.ndindex(*labels.shape[:-2]):
         other = known[index] if only is None else np.where(known[index] == only, only, 0)
         count += int(np.count_nonzero(labels[index] != other))
     return count
 
 
-def _report(options: argparse.Namespace, found: _Replayed) -> None:
-    for reason in dict.fromkeys(part.reason for part in found.parts if part.reason):
+def _report(
+    options: argparse.Namespace,
+    image: Path,
+    models: _Models,
+    session: LoggedSession,
+    parts: tuple[ReplayedPart, ...],
+    pixels: int | None,
+) -> None:
+    for reason in dict.fromkeys(part.reason for part in parts if part.reason):
         echo_err(f"napari-spa: {reason}")
-    if any(part.outcome == "differs" for part in found.parts):
+    if any(part.outcome == "differs" for part in parts):
         echo_err("masks may differ on another device, or with another version of PyTorch.")
-    active = found.session.active
+    active = session.active
     if options.json:
-        check = {"path": str(options.check), "pixels": found.pixels}
+        check = {"path": str(options.check), "pixels": pixels}
         echo_json(
-            {
-                "log": str(options.log),
-                "image": str(found.image.path),
-                "objects": [_facts(part) for part in found.parts],
-                "at_hand": None
-                if active is None
-                else {"object": active.number, "round": active.round},
-                "mask": None if options.output is None else str(options.output),
-                "check": None if options.check is None else check,
-                "models": [model_facts(s.model) for s in found.models.sessions.values()],
-            }
+            log=str(options.log),
+            image=str(image),
+            objects=[_facts(part) for part in parts],
+            at_hand=None if active is None else {"object": active.number, "round": active.round},
+            mask=None if options.output is None else str(options.output),
+            check=None if options.check is None else check,
+            models=[model_facts(s.model) for s in models.sessions.values()],
         )
         return
-    for part in found.parts:
+    for part in parts:
         echo(_line(part))
     if active is not None:
         echo(f"object {active.number} is not accepted: left out, it was at round {active.round}")
-    same = sum(part.outcome == "same" for part in found.parts)
-    played = sum(part.outcome != "painted" for part in found.parts)
+    same = sum(part.outcome == "same" for part in parts)
+    played = sum(part.outcome != "painted" for part in parts)
     echo(f"{same} of {played} masks are the same")
     if options.check is not None:
-        differs = f"differs in {found.pixels} px" if found.pixels else "has the same labels"
+        differs = f"differs in {pixels} px" if pixels else "has the same labels"
         echo(f"{options.check}: {differs}")
     if options.output is not None:
-        echo(f"{options.output}: {len(found.session.annotation.objects)} objects")
+        echo(f"{options.output}: {len(session.annotation.objects)} objects")
 
 
 def _facts(part: ReplayedPart) -> dict[str, object]:

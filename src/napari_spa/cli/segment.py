@@ -124,18 +124,16 @@ def _report(
     ]
     if options.json:
         echo_json(
-            {
-                "mask": str(options.output),
-                "area": proposal.area,
-                "round": proposal.round,
-                "uncertainty": proposal.uncertainty,
-                "quality": proposal.quality,
-                "calibrated": proposal.calibrated,
-                "size": proposal.size,
-                "candidates": candidates,
-                "seconds": {name: round(value, 4) for name, value in seconds.items()},
-                "model": model_facts(session.model),
-            }
+            mask=str(options.output),
+            area=proposal.area,
+            round=proposal.round,
+            uncertainty=proposal.uncertainty,
+            quality=proposal.quality,
+            calibrated=proposal.calibrated,
+            size=proposal.size,
+            candidates=candidates,
+            seconds={name: round(value, 4) for name, value in seconds.items()},
+            model=model_facts(session.model),
         )
         return
     echo(

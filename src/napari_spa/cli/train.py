@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -65,7 +64,7 @@ def run_methods(options: argparse.Namespace) -> int:
                 f"{facts['parameters']} parameters, Dice {facts['score']} on images held aside"
             )
     if options.json:
-        echo_json(json.loads(json.dumps({"runs": str(options.output), "methods": results})))
+        echo_json(runs=str(options.output), methods=results)
     return 0
 
 
@@ -159,14 +158,12 @@ def _tune(options: argparse.Namespace) -> int:
         save_model(made.spa, weights, card)
     if options.json:
         echo_json(
-            {
-                "model": str(weights) if made.better else None,
-                "learnt_from": made.learnt_from,
-                "tested_on": made.tested_on,
-                "before": made.before,
-                "after": made.after,
-                "changed": changed,
-            }
+            model=str(weights) if made.better else None,
+            learnt_from=made.learnt_from,
+            tested_on=made.tested_on,
+            before=made.before,
+            after=made.after,
+            changed=changed,
         )
     elif made.better:
         echo(str(weights))
@@ -217,7 +214,7 @@ def _pack(options: argparse.Namespace) -> int:
         )
     size = options.pack.stat().st_size
     if options.json:
-        echo_json({"pack": str(options.pack), "bytes": size})
+        echo_json(pack=str(options.pack), bytes=size)
     else:
         echo(f"{options.pack}: {size / 1e6:.1f} MB")
     return 0
@@ -271,13 +268,11 @@ def _card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
 def _report(options: argparse.Namespace, trainer: Trainer, weights: Path) -> None:
     if options.json:
         echo_json(
-            {
-                "model": str(weights),
-                "checkpoint": str(options.output / "last.pt"),
-                "metrics": str(options.output / "metrics.csv"),
-                "steps": trainer.step,
-                "device": str(trainer.device),
-            }
+            model=str(weights),
+            checkpoint=str(options.output / "last.pt"),
+            metrics=str(options.output / "metrics.csv"),
+            steps=trainer.step,
+            device=str(trainer.device),
         )
     else:
         echo(f"{weights}: trained for {trainer.step} steps")

@@ -156,8 +156,7 @@ def values_at(maps: FloatArray, places: DoubleArray) -> DoubleArray:
     down, across = row - top, column - left
     upper = maps[:, top, left] * (1 - across) + maps[:, top, right] * across
     lower = maps[:, low, left] * (1 - across) + maps[:, low, right] * across
-    result: DoubleArray = np.asarray(upper * (1 - down) + lower * down, dtype=np.float64)
-    return result
+    return np.asarray(upper * (1 - down) + lower * down, dtype=np.float64)
 
 
 def spread(
@@ -353,8 +352,7 @@ def _lifted(level: DoubleArray, ramp: DoubleArray, strip: tuple[slice, slice]) -
     for _ in range(_HALVINGS):
         middle = (low + most) / 2
         low, most = (low, middle) if joined(middle) else (middle, most)
-    lifted: DoubleArray = level + most * ramp
-    return lifted
+    return level + most * ramp
 
 
 def _target(threshold: float, label: bool) -> float:
@@ -375,8 +373,7 @@ def _distance(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
         return np.full(shape, np.inf)
     empty = np.ones(shape, dtype=bool)
     empty[places[:, 0], places[:, 1]] = False
-    distance: DoubleArray = scipy.ndimage.distance_transform_edt(empty)
-    return distance
+    return scipy.ndimage.distance_transform_edt(empty)
 
 
 def _passage(guide: FloatArray) -> DoubleArray:

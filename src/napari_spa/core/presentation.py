@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_spa.core.types import BoolArray, Candidate, FloatArray
@@ -61,16 +63,14 @@ def difference_picture(
     for part, colour in ((added, ADDED_COLOUR), (removed, REMOVED_COLOUR)):
         picture[part] = (1 - opacity) * picture[part] + opacity * np.array(colour)
     picture[outline(mask, line) & ~added] = OUTLINE_COLOUR
-    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
-    return drawn
+    return picture.astype(np.uint8)
 
 
 def outline_picture(window: FloatArray, mask: BoolArray, *, line: int = 1) -> NDArray[np.uint8]:
     """Draw a mask's outline into the image made grey, and nothing that depends on another mask."""
     picture = _grey(window)
     picture[outline(mask, line)] = ADDED_COLOUR
-    drawn: NDArray[np.uint8] = picture.astype(np.uint8)
-    return drawn
+    return picture.astype(np.uint8)
 
 
 def draw_frame(
@@ -104,8 +104,7 @@ def outline(mask: BoolArray, line: int = 1) -> BoolArray:
     from scipy import ndimage  # the command line needs only the words
 
     inner = ndimage.binary_erosion(mask, iterations=line, border_value=1)
-    border: BoolArray = mask & ~inner
-    return border
+    return mask & ~inner
 
 
 def describe_difference(candidate: Candidate) -> str:
@@ -162,6 +161,12 @@ def clean_name(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Say how many of something there are."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def capitalised(sentence: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
@@ -33,7 +32,7 @@ from napari_spa.evaluate.tables import (
     games_of,
     markdown_table,
 )
-from napari_spa.io.files import atomic_path, neutral, write_text
+from napari_spa.io.files import atomic_path, write_csv, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,13 +66,11 @@ def write_figures(rows: Sequence[Row], folder: Path, *, seed: int = 0) -> list[t
 
 def _write(folder: Path, name: str, draw: Callable[[Axes], None]) -> None:
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # A fixed salt and no date: the same rows give the same file.
     with rc_context({"svg.hashsalt": "napari-spa", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
         draw(figure.add_subplot())
         with atomic_path(folder / f"{name}.png") as path:
             figure.savefig(path, dpi=150, metadata={"Software": None})
@@ -284,17 +281,6 @@ def _html_table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         f"<p>{escape(table.note)}</p></section>"
     )
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows as CSV, whole or not at all."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
 
 
 def write_parquet(

@@ -259,6 +259,17 @@ def _umask() -> int:
     return current
 
 
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
+
+
 def write_table(
     path: Path | str, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str] = ()
 ) -> None:
@@ -347,6 +358,17 @@ def parse_json(text: str | bytes, *, unknown_as_null: bool = False) -> Any:  # n
 def read_json(path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool = False) -> Any:  # noqa: ANN401  any JSON value
     """Read a file of JSON: :func:`read_small`, then :func:`parse_json`."""
     return parse_json(read_small(path, largest), unknown_as_null=unknown_as_null)
+
+
+def read_object(
+    path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool = False
+) -> dict[str, Any]:
+    """Read a file of a JSON object; it is empty where there is none that can be read."""
+    try:
+        content = read_json(path, largest=largest, unknown_as_null=unknown_as_null)
+    except (OSError, DataError, JsonError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def remember(path: Path, **content: object) -> None:

@@ -103,12 +103,7 @@ class ConvEncoder(GridEncoder):
                 )
             )
             previous = width
-        self._skip_channels = (widths[1], widths[0])
-
-    @property
-    def skip_channels(self) -> tuple[int, int]:
-        """Channels of the features at stride 4 and stride 2."""
-        return self._skip_channels
+        self.skip_channels = (widths[1], widths[0])  # at stride 4 and at stride 2
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Encode normalised pixels ``(B, 3, S, S)``.

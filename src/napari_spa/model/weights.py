@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from napari_spa.core.presentation import first_of
 from napari_spa.core.types import DoubleArray, MixtureParameters
 from napari_spa.errors import CheckpointError, InputError
 from napari_spa.model.hiera import VARIANTS
@@ -266,7 +267,6 @@ def paper_mixture(
     )
 
 
-_SHOWN = 3
 _FILLING = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
 
 
@@ -317,7 +317,7 @@ def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Non
         ("has unknown", sorted(found.keys() - expected.keys())),
         ("differs in shape in", sorted(n for n in common if not _fits(expected[n], found[n]))),
     ]
-    sentences = [f"{verb} {_shorten(names)}" for verb, names in faults if names]
+    sentences = [f"{verb} {first_of(names)}" for verb, names in faults if names]
     if sentences:
         raise CheckpointError(f"it is of another network: it {', '.join(sentences)}")
 
@@ -325,11 +325,6 @@ def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Non
 def _fits(expected: Tensor, found: Tensor) -> bool:
     strided = not found.is_nested and found.layout == torch.strided and not found.is_meta
     return strided and found.is_floating_point() and found.shape == expected.shape
-
-
-def _shorten(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _usable(name: str, tensor: Tensor) -> Tensor:

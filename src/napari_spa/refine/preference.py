@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from napari_spa.core.types import MixtureParameters, Proposal
     from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.io.profiles import StoreEntry
     from napari_spa.model.spa import SpaConfig
@@ -204,9 +203,8 @@ def _within_reach(profile: PreferenceProfile, state: SessionState) -> MixturePar
 
 def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixtureParameters) -> float:
     """Return how far two means are apart, in deviations of a mixture, over the channels."""
-    centre = unit.weights @ unit.means
-    deviations = np.sqrt(unit.weights @ (unit.variances + (unit.means - centre) ** 2))
-    apart = (other.weights @ other.means - one.weights @ one.means) / deviations
+    _, variance = _moments(unit)
+    apart = (other.weights @ other.means - one.weights @ one.means) / np.sqrt(variance)
     return float(np.sqrt(np.mean(apart**2)))
 
 
@@ -528,10 +526,8 @@ def _shape_distance(first: PreferenceProfile, second: PreferenceProfile) -> floa
     others = [c for c in range(first.mixture.dimension) if c != boundary]
     if not others:
         return None
-    (mean, variance), (other_mean, other_variance) = (
-        _moments(first.mixture),
-        _moments(second.mixture),
-    )
+    mean, variance = _moments(first.mixture)
+    other_mean, other_variance = _moments(second.mixture)
     square = (mean - other_mean) ** 2 / ((variance + other_variance) / 2)
     return float(np.sqrt(square[others].mean()))
 

@@ -30,7 +30,7 @@ from napari_spa.io.models.formats import calibration_path, save_calibration
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.session.prompt_validation import interior_click
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.train.data import MIN_AREA
+from napari_spa.train.data import MIN_AREA, numbers_of
 from napari_spa.train.recipe import read_recipe
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ def _masks(
     pixels = read_image(_named(folder / "images", name))[0]
     place = folder / "masks" if (folder / "masks").is_dir() else folder / "labels"
     labels = read_image(_named(place, name))[0]
-    numbers, areas = np.unique(labels, return_counts=True)
-    wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
-    return pixels, [labels == number for number in wanted]
+    return pixels, [labels == number for number in numbers_of(labels)]
 
 
 def _named(folder: Path, name: str) -> Path:
@@ -256,8 +254,7 @@ def even_shares(rounds: Sequence[PlayedRound]) -> DoubleArray:
     sets = [one.set for one in rounds]
     names, counts = np.unique(sets, return_counts=True)
     size = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    share: DoubleArray = np.array([1.0 / (len(names) * size[name]) for name in sets])
-    return share
+    return np.array([1.0 / (len(names) * size[name]) for name in sets])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,6 +58,17 @@ class Source(Protocol):
         """Return one object."""
 
 
+def to_rgb8(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Bring a whole image to (H, W, 3) of 0 to 255."""
+    return (to_unit_rgb(image) * 255).astype(np.uint8)
+
+
+def numbers_of(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers of a label image's objects, without the smallest."""
+    numbers, areas = np.unique(labels, return_counts=True)
+    return numbers[(numbers > 0) & (areas >= MIN_AREA)]
+
+
 class SyntheticSource:
     """Procedural objects, made on first use and kept."""
 
@@ -106,10 +117,8 @@ class FolderSource(ObjectSource):
 
     def _read(self, name: str) -> list[RatedObject]:
         case = self.folder.read(name)
-        rgb = (to_unit_rgb(case.image) * 255).astype(np.uint8)
         targets = split_objects(case.masks) if self.objects else [case.masks]
-        marked = [masks[masks.any(axis=(1, 2))] for masks in targets]
-        return [cut_object(rgb, masks) for masks in marked if len(masks)]
+        return cut_objects(to_rgb8(case.image), targets)
 
 
 class LabelSource:
@@ -120,8 +129,7 @@ class LabelSource:
         self.labels: list[NDArray[np.generic]] = []
         self._numbers: list[NDArray[np.generic]] = []
         for image, labels in pairs:
-            numbers, areas = np.unique(labels, return_counts=True)
-            wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
+            wanted = numbers_of(labels)
             if len(wanted):
                 self.images.append(image)
                 self.labels.append(labels)
@@ -190,6 +198,12 @@ def _reduction(image: NDArray[np.uint8]) -> int:
     """Return the step that brings an image to about the size superpixels are cut at."""
     height, width = int(image.shape[0]), int(image.shape[1])
     return max(1, max(height, width) // _SUPERPIXEL_SIDE)
+
+
+def cut_objects(image: NDArray[np.uint8], stacks: Iterable[NDArray[np.bool_]]) -> list[RatedObject]:
+    """Cut an image's objects, each by those of its masks that mark it."""
+    marked = [masks[masks.any(axis=(1, 2))] for masks in stacks]
+    return [cut_object(image, masks) for masks in marked if len(masks)]
 
 
 def cut_object(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> RatedObject:

@@ -271,14 +271,10 @@ def _cut(path: Path, step: int) -> None:
     """Leave out rows after a step: a run was killed before it was saved there."""
     if not path.exists():
         return
-    with path.open(newline="", encoding="utf-8") as stream:
-        header, *rows = list(csv.reader(stream)) or [[]]
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerows([header, *(row for row in rows if int(row[0]) <= step)])
+    header, *rows = path.read_bytes().splitlines() or [b""]
+    kept = [header, *(row for row in rows if int(row.split(b",")[0]) <= step)]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join(row + b"\r\n" for row in kept))
 
 
 def _record(path: Path, step: int, metrics: dict[str, float], logs: Sequence[Log]) -> None:

@@ -16,13 +16,12 @@ from torch.utils.data import DataLoader
 
 from napari_spa.core.measures import dice
 from napari_spa.core.presentation import counted
-from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError, ModelError
 from napari_spa.io.images import open_image, read_label_stack
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.train.data import MIN_AREA, ObjectSource, RatedObject
+from napari_spa.train.data import ObjectSource, RatedObject, numbers_of, to_rgb8
 from napari_spa.train.loop import TrainConfig, Trainer, Windows, collate
 
 if TYPE_CHECKING:
@@ -184,13 +183,11 @@ def first_clicks(
 def _source(objects: Sequence[AcceptedObject]) -> ObjectSource:
     """Return accepted objects to train on; many share an image, which is converted once."""
     images = {id(item.image): item.image for item in objects}
-    pixels = {key: (to_unit_rgb(image) * 255).astype(np.uint8) for key, image in images.items()}
+    pixels = {key: to_rgb8(image) for key, image in images.items()}
     return ObjectSource([RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects])
 
 
 def _objects(
     name: str, image: NDArray[np.generic], labels: NDArray[np.integer]
 ) -> list[AcceptedObject]:
-    numbers, areas = np.unique(labels, return_counts=True)
-    wanted = numbers[(numbers > 0) & (areas >= MIN_AREA)]
-    return [AcceptedObject(name, image, labels == number) for number in wanted]
+    return [AcceptedObject(name, image, labels == number) for number in numbers_of(labels)]

@@ -13,10 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import numpy as np
 import torch
 
-from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.datasets import read_splits
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import read_small
@@ -29,12 +27,14 @@ from napari_spa.train.data import (
     SuperpixelSource,
     SyntheticSource,
     read_pack,
+    to_rgb8,
 )
 from napari_spa.train.loop import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -281,7 +281,7 @@ def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
 
 
 def _read_pair(image: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
-    rgb = (to_unit_rgb(read_image(image)[0]) * 255).astype(np.uint8)
+    rgb = to_rgb8(read_image(image)[0])
     numbers = read_image(labels)[0]
     if numbers.shape != rgb.shape[:2]:
         raise DataError(f"{labels} has {numbers.shape} pixels, {image.name} {rgb.shape[:2]}.")

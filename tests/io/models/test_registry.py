@@ -13,10 +13,10 @@ from napari_spa.io.models import registry
 from napari_spa.io.models.registry import (
     KNOWN,
     copy_into_models,
+    file_digest,
     find_model,
     list_models,
     models_folder,
-    weights_sha256,
 )
 
 
@@ -121,13 +121,13 @@ def test_a_published_name_needs_the_published_file(folder, weights) -> None:
     (folder / "sam_vit_b_01ec64.pth").write_bytes(b"weights")
     entry = find_model("sam-vit-b")
     with pytest.raises(CheckpointError, match="SHA-256"):
-        registry.check_published(entry, weights_sha256(entry.path))
+        registry.check_published(entry, file_digest(entry.path))
     registry.check_published(entry, entry.known.sha256)
 
 
 def test_digests_follow_the_file(weights) -> None:
-    assert weights_sha256(weights) == hashlib.sha256(b"weights").hexdigest()
+    assert file_digest(weights) == hashlib.sha256(b"weights").hexdigest()
     weights.write_bytes(b"other weights")
-    assert weights_sha256(weights) == hashlib.sha256(b"other weights").hexdigest()
+    assert file_digest(weights) == hashlib.sha256(b"other weights").hexdigest()
     with pytest.raises(CheckpointError, match="cannot read"):
-        weights_sha256(weights.parent / "gone")
+        file_digest(weights.parent / "gone")

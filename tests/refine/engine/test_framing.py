@@ -1,5 +1,7 @@
 """Unit tests of the choice of a field of view, with glimpses made by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,8 @@ from napari_spa.io.models.load import load_model
 from napari_spa.refine.engine import framing
 from napari_spa.refine.engine.alternatives import Option
 from napari_spa.refine.engine.config import FramingConfig
-from napari_spa.refine.engine.embedder import encode_windows
-from napari_spa.refine.engine.framing import (
-    frame_prompts,
-    look_around,
-    window_sides,
-)
+from napari_spa.refine.engine.embedder import Windows, encode_all
+from napari_spa.refine.engine.framing import Search, frame_prompts, look_around, window_sides
 from napari_spa.refine.engine.predictions import (
     RankedPrediction,
     WindowPrediction,
@@ -30,6 +28,16 @@ def prediction(side, diameter, quality=0.9, size=64):
     """Look at a disc of some diameter through a window of some side around its centre."""
     r = np.hypot(*(np.indices((size, size)) - (size - 1) / 2)) * side / size
     return WindowPrediction(FieldOfView.around(100, 100, side), r < diameter / 2, quality)
+
+
+def encode_windows(spa, sampler, views):
+    encoded = encode_all(spa, [sampler.pixels(view, spa.config.image_size) for view in views])
+    return Windows.of(dict(zip(views, encoded, strict=True)), views)
+
+
+def search(spa, sampler, config=None, see=None):
+    see = see or partial(encode_windows, spa, sampler)
+    return Search(spa, sampler, see, config or FramingConfig())
 
 
 def test_windows_reach_from_small_to_the_whole_image():
@@ -102,24 +110,21 @@ def test_object_view_is_centred_on_the_object():
 
 def test_box_and_mask_set_the_view_without_looking():
     sampler = ImageSampler(np.zeros((200, 300), np.uint8))
-    framed = frame_prompts(None, sampler, Prompts(box=Box(50, 60, 90, 120)), FramingConfig())
+    framed = frame_prompts(search(None, sampler), Prompts(box=Box(50, 60, 90, 120)))
     box, anchor = framed.view, framed.anchor
     assert anchor is None
     assert box.contains(50, 60)
     assert box.contains(89, 119)
     mask = np.zeros((200, 300), bool)
     mask[50:90, 60:120] = True
-    assert (
-        frame_prompts(None, sampler, Prompts(mask=LocalMask.crop(mask)), FramingConfig()).view
-        == box
-    )
+    assert frame_prompts(search(None, sampler), Prompts(mask=LocalMask.crop(mask))).view == box
 
 
 @pytest.mark.parametrize("far", [(180, 20), (52, 290)])
 def test_a_box_with_a_far_click_gets_a_view_that_holds_both(far):
     sampler = ImageSampler(np.zeros((200, 300), np.uint8))
     prompts = Prompts((Click(*far),), box=Box(50, 60, 90, 120))
-    view = frame_prompts(None, sampler, prompts, FramingConfig()).view
+    view = frame_prompts(search(None, sampler), prompts).view
     assert view.contains(*far)
     assert all(view.contains(*corner) for corner in prompts.box.corners)
 
@@ -146,7 +151,7 @@ def test_expecting_a_size_turns_the_view_to_what_is_so_large():
     sides = {}
     for radius in (6, 75):
         expected = fit_size_prior([np.pi * radius**2] * 3, [1.0] * 3)
-        framed = frame_prompts(spa, sampler, prompts, FramingConfig(), expected=expected)
+        framed = frame_prompts(search(spa, sampler), prompts, expected)
         sides[radius] = framed.view.height
         if radius == 6:  # the gland stays on offer
             assert any(other.area > 4000 for other in framed.hypotheses)
@@ -166,12 +171,15 @@ def test_memory_does_not_overrule_what_was_found_again_best(monkeypatch):
     both = [seen(120), seen(16)]
 
     def looks(*_):
-        return framing._Looks([middle, middle], both, both, [0.5, 0.4])
+        return [
+            framing._Look(middle, one, one, score)
+            for one, score in zip(both, (0.5, 0.4), strict=True)
+        ]
 
     monkeypatch.setattr(framing, "_look_again", looks)
     small = fit_size_prior([both[1].area] * 9, [1.0] * 9)
     for expected in (None, small):
-        framed = frame_prompts(spa, sampler, prompts, FramingConfig(), expected=expected)
+        framed = frame_prompts(search(spa, sampler), prompts, expected)
         assert framed.view == both[0].view
     assert small.likelihood(both[0].area) < 0.01
 
@@ -205,7 +213,7 @@ def test_a_large_object_is_not_looked_for_in_small_windows():
             seen.update(view.height for view in views)
             return encode_windows(spa, sampler, views)
 
-        frame_prompts(spa, sampler, prompts, FramingConfig(), see=see, expected=known)
+        frame_prompts(search(spa, sampler, see=see), prompts, known)
         sides[known] = min(seen)
     assert sides[None] == 16 < 75 < sides[expected]
 
@@ -222,7 +230,7 @@ def test_what_cannot_count_for_more_is_not_looked_at_again():
             return encode_windows(spa, sampler, windows)
 
         config = FramingConfig(spared=spared)
-        views.append(frame_prompts(spa, sampler, prompts, config, see=see).view)
+        views.append(frame_prompts(search(spa, sampler, config, see), prompts).view)
         looks.append(len(seen))
     assert looks[1] < looks[0]
     assert views[0] == views[1]
@@ -240,7 +248,7 @@ def test_alike_picks_are_looked_around_in_the_same_windows():
             seen.append(set(views))
             return encode_windows(spa, sampler, views)
 
-        look_around(spa, sampler, picked, prompts, FramingConfig(), see=see)
+        look_around(search(spa, sampler, see=see), picked, prompts)
     assert seen[0] == seen[1]
     assert view in seen[0]  # which has been encoded
     assert len({round(np.log2(window.height)) for window in seen[0]}) == 3

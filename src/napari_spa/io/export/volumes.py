@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import JsonError, atomic_folder, atomic_path, read_json
+from napari_spa.errors import InputError, SpaError
+from napari_spa.io.files import atomic_folder, atomic_path, read_object
 from napari_spa.io.images import ImageFile, ImageInfo, label_dtype, open_image, read_label_stack
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote, class_values, noted, read_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.projects.classes import ObjectNote
-
-    Colour = Callable[[int], tuple[int, int, int, int]]
-    DoubleArray = NDArray[np.float64]
+    from napari_spa.core.types import DoubleArray
     from napari_spa.io.projects.project import Project, ProjectItem
 
+    Colour = Callable[[int], tuple[int, int, int, int]]
     Progress = Callable[[float, str], None]
     Row = dict[str, Any]
 
@@ -185,7 +183,7 @@ def write_label_zarr(
     Each level has every second row and column of the finer one, so labels stay labels and
     the first pixel stays where it is; the stack is not thinned out.
     """
-    if os.path.lexists(path) and not _is_label_zarr(path):
+    if os.path.lexists(path) and "image-label" not in read_object(path / ".zattrs"):
         raise InputError(f"{path} is there already and is no label image; choose another folder.")
     import zarr
     from numcodecs import Blosc  # type: ignore[import-untyped]
@@ -226,14 +224,6 @@ def write_label_zarr(
         if colour is not None and numbers:
             said["colors"] = [{"label-value": n, "rgba": list(colour(n))} for n in numbers]
         group.attrs["image-label"] = said | _properties(numbers, notes)
-
-
-def _is_label_zarr(path: Path) -> bool:
-    try:
-        content = read_json(path / ".zattrs")
-    except (OSError, DataError, JsonError):
-        return False
-    return isinstance(content, dict) and "image-label" in content
 
 
 def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import read_json
+from napari_spa.errors import InputError
+from napari_spa.io.files import read_object
 from napari_spa.io.images.faults import check_size, needs_extra
 from napari_spa.io.images.layout import RawImage, both, guess_axes, length, several
 from napari_spa.io.images.lazy import file_array, number_of_values
@@ -324,14 +324,10 @@ def _number(name: str) -> tuple[int, str]:
 def _facts(folder: Path) -> Mapping[str, Any]:
     """Return the attributes of a Zarr group, without zarr; nothing where they are damaged."""
     for name in ("zarr.json", ".zattrs"):
-        try:
-            content = read_json(folder / name, largest=_LARGEST_FACTS, unknown_as_null=True)
-        except (OSError, ValueError, DataError):
-            continue
-        if name == "zarr.json":
-            content = _dict(content).get("attributes")
-        facts = _dict(content)
-        return _dict(facts.get("ome", facts))
+        content = read_object(folder / name, largest=_LARGEST_FACTS, unknown_as_null=True)
+        if content:
+            facts = content if name == ".zattrs" else _dict(content.get("attributes"))
+            return _dict(facts.get("ome", facts))
     return {}
 
 

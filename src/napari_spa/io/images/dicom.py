@@ -195,12 +195,11 @@ def read_series(path: Path, files: Sequence[Path]) -> RawImage:
         for instance in reversed(instances.values())
         for number, facts in enumerate(instance.frames)
     ]
-    order, axes, distance, notes = _sorted(path, frames)
-    return _stack(path, order, axes, distance, notes)
+    return _stack(path, *_sorted(path, frames))
 
 
 def _stack(
-    path: Path, order: list[list[_Frame]], axes: str, distance: float | None, notes: tuple[str, ...]
+    path: Path, order: list[list[_Frame]], distance: float | None, notes: tuple[str, ...]
 ) -> RawImage:
     """Return the frames, by time and place, as one array."""
     flat = [frame for row in order for frame in row]
@@ -208,7 +207,7 @@ def _stack(
     one = flat[0]
     first = _decoded(path, one, dtype)  # what it is; a damaged one says so here
     shape = (*((len(order), len(order[0])) if len(flat) > 1 else ()), *first.shape)
-    names = (axes if len(flat) > 1 else "") + ("YXS" if first.ndim > 2 else "YX")
+    names = ("TZ" if len(flat) > 1 else "") + ("YXS" if first.ndim > 2 else "YX")
 
     def read(at: tuple[int, ...]) -> NDArray[np.generic]:
         time, place = at
@@ -228,8 +227,8 @@ def _stack(
 
 def _sorted(
     path: Path, frames: Sequence[_Frame]
-) -> tuple[list[list[_Frame]], str, float | None, tuple[str, ...]]:
-    """Return the frames by time and place, their two axes, the distance of places, and notes."""
+) -> tuple[list[list[_Frame]], float | None, tuple[str, ...]]:
+    """Return the frames by time and place, the distance of places, and notes."""
 
     def number(frame: _Frame) -> tuple[float, str, int]:
         instance = frame.instance
@@ -241,8 +240,8 @@ def _sorted(
     if any(place is None for place, _ in placed):
         moving = frames[0].number("FrameTime", 0) > 0
         if moving:
-            return [[frame] for frame in counted], "TZ", None, ()
-        return [counted], "TZ", _said_distance(frames[0]), ()
+            return [[frame] for frame in counted], None, ()
+        return [counted], _said_distance(frames[0]), ()
     groups: list[tuple[float, list[_Frame]]] = []
     for place, frame in sorted(placed, key=lambda pair: pair[0] or 0.0):
         where = place or 0.0
@@ -255,15 +254,15 @@ def _sorted(
     times = {len(group) for _, group in groups}
     if len(times) > 1:  # some places twice: what is twice is no time
         note = f"{path.name} holds some places more often than others, one after another."
-        return [[frame for _, group in groups for frame in group]], "TZ", None, (note,)
+        return [[frame for _, group in groups for frame in group]], None, (note,)
     steps = np.diff([where for where, _ in groups])
     if not len(steps):
-        return [[frame] for frame in groups[0][1]], "TZ", _said_distance(frames[0]), ()
+        return [[frame] for frame in groups[0][1]], _said_distance(frames[0]), ()
     distance = float(np.median(steps))
     missing = int(np.round(steps / distance - 1)[steps > _GAP * distance].sum())
     note = f"{path.name} lacks about {missing} of its slices; the others are shown."
     stack = [[group[time] for _, group in groups] for time in range(times.pop())]
-    return stack, "TZ", length(distance, "mm"), ((note,) if missing else ())
+    return stack, length(distance, "mm"), ((note,) if missing else ())
 
 
 def _said_distance(frame: _Frame) -> float | None:

@@ -197,8 +197,7 @@ def _zarr_store(path: Path, number: int, level: int) -> Any:  # noqa: ANN401  a 
         store = tifffile.imread(path, series=number, level=level, aszarr=True)
     except ImportError:
         return None
-    opened: Any = zarr.open(store, mode="r")
-    return opened
+    return zarr.open(store, mode="r")
 
 
 def _by_pillow(path: Path, series: TiffPageSeries) -> NDArray[np.generic] | None:

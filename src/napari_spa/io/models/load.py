@@ -24,8 +24,8 @@ from napari_spa.io.models.registry import (
     ModelIdentity,
     check_published,
     copy_into_models,
+    file_digest,
     find_model,
-    weights_sha256,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def load_model(
     entry = find_model(name_or_path)
     path = Path(entry.path or name_or_path)
     stored = read_weights_file(path)
-    digest = weights_sha256(path)
+    digest = file_digest(path)
     check_published(entry, digest)
     weights, spa = _build(entry, path, stored, head, image_size)
     config = spa.config

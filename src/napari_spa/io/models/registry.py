@@ -10,12 +10,15 @@ import shutil
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import platformdirs
 
 from napari_spa.errors import CheckpointError, DataError, InputError, ModelError
 from napari_spa.io.files import atomic_path, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,7 @@ class ModelIdentity:
         return mine == (other.sha256, other.head, other.sampler, other.latent_dim)
 
 
-def weights_sha256(path: Path) -> str:
-    """Digest a weights file, once per process unless it changes."""
-    return file_digest(path, "sha256")
-
-
-def file_digest(path: Path, kind: str) -> str:
+def file_digest(path: Path, kind: str = "sha256") -> str:
     """Digest a file by ``sha256``, ``md5`` or ``xxh128``, once per process unless it changes."""
     with explained("read", path, CheckpointError):
         status = path.stat()
@@ -85,16 +83,12 @@ def _read_known(path: Path) -> tuple[KnownModel, ...]:
     with path.open(newline="", encoding="utf-8") as stream:
         return tuple(
             KnownModel(
-                row["name"],
-                tuple(row["files"].split()),
-                row["about"],
-                int(row["megabytes"]),
-                row["licence"],
-                row["address"],
-                row["digest"] or None,
-                cast("Literal['sam', 'sam2', 'medsam']", row["convention"]),
+                files=tuple(row.pop("files").split()),
+                megabytes=int(row.pop("megabytes")),
+                digest=row.pop("digest") or None,
+                **row,
             )
-            for row in csv.DictReader(stream)
+            for row in cast("Iterator[dict[str, Any]]", csv.DictReader(stream))
         )
 
 
@@ -200,12 +194,12 @@ def copy_into_models(path: Path, name: str) -> Path:
     if not _NAME.fullmatch(name) or name.endswith(SUFFIXES):
         raise InputError(f"{name!r} is no model name; use letters, digits, '-', '_' and '.'.")
     entry = next((e for e in list_models() if e.name == name), None)
-    digest = weights_sha256(path)
+    digest = file_digest(path)
     if name == PACKAGED:
         raise InputError(f"{PACKAGED!r} is the packaged model; choose another name.")
     if entry is not None:
         check_published(ModelEntry(name, entry.kind, path, "", entry.known), digest)
-        if entry.path is not None and weights_sha256(entry.path) == digest:
+        if entry.path is not None and file_digest(entry.path) == digest:
             return entry.path
         if entry.path is not None:
             raise InputError(
@@ -215,7 +209,7 @@ def copy_into_models(path: Path, name: str) -> Path:
     target = models_folder() / f"{name}{suffix}"
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
-        if weights_sha256(temporary) != digest:
+        if file_digest(temporary) != digest:
             raise DataError(f"{path} changed while it was copied; import it again.")
     return target
 

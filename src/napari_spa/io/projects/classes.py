@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spa.core.presentation import clean_name
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, explained, read_json, write_text
+from napari_spa.io.files import JsonError, explained, read_json, read_object, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -136,12 +136,8 @@ def write_notes(path: Path, notes: Mapping[int, ObjectNote], *, within: Path | N
 
 def read_notes(path: Path) -> dict[int, ObjectNote]:
     """Read what was said of the objects of an image; what makes no sense was not said."""
-    try:
-        content = read_json(path, unknown_as_null=True)
-    except (OSError, DataError, JsonError):
-        return {}
-    known = isinstance(content, dict) and content.get("kind") == _NOTES_KIND
-    objects = content.get("objects") if known else None
+    content = read_object(path, unknown_as_null=True)
+    objects = content.get("objects") if content.get("kind") == _NOTES_KIND else None
     notes: dict[int, ObjectNote] = {}
     for number, said in objects.items() if isinstance(objects, dict) else ():
         if isinstance(said, dict) and number.isdecimal() and len(number) <= 10:

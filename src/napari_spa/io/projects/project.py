@@ -386,8 +386,8 @@ class Project:
         self._findings = {
             name: found
             for name, found in _findings(manifest_path(self.out)).items()
-            # What is on disk is the state.
-            if not found.status or any(map(os.path.exists, self._files(name)))
+            if not found.status
+            or any(map(os.path.exists, self._files_of(name)))  # what is on disk is the state
         }
         there = {e.name: e.path for e in list_images(self.source, recursive=self.recursive)}
         ours = self.out.resolve()
@@ -397,7 +397,8 @@ class Project:
             if ours == self.source.resolve() or ours not in path.resolve().parents
         }
         for name in {*self._known, *self._findings} - set(there):
-            if self._worked_on(name):
+            files = self._files_of(name)
+            if files and (name in self._known or any(map(os.path.exists, files))):
                 gone = f"{name} is not in {self.source} any more."
                 known = self._known.get(name) or Known()
                 found = self._findings.get(name)
@@ -405,12 +406,8 @@ class Project:
                 items[name] = replace(item, problem=gone)
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
 
-    def _worked_on(self, name: str) -> bool:
-        files = self._files(name)
-        return bool(files) and (name in self._known or any(map(os.path.exists, files)))
-
-    def _files(self, name: str) -> tuple[Path, ...]:
-        """Return where the work on an image is kept; nowhere for a name that leads elsewhere."""
+    def _files_of(self, name: str) -> tuple[Path, ...]:
+        """Return where an image's labels and log are; nowhere where no image can be named so."""
         try:
             return labels_path(self.out, name), log_path(self.out, name)
         except SpaError:

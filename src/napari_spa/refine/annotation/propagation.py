@@ -134,8 +134,7 @@ def moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> Loc
 def _grey(sampler: ImageSampler, region: Region) -> FloatArray:
     """Read a region as the model sees it, in one channel, a little smoothed."""
     grey = sampler.intensity.apply(sampler.image_plane.read(*region.slices)).mean(axis=2)
-    smooth: FloatArray = scipy.ndimage.gaussian_filter(grey, 1)
-    return smooth
+    return scipy.ndimage.gaussian_filter(grey, 1)
 
 
 def _around(region: Region, by: int, shape: tuple[int, int]) -> Region:

@@ -463,5 +463,4 @@ def _nearest(
 ) -> NDArray[np.int64]:
     """Return the samples nearest to a map, the nearest first."""
     distance = ((maps[members] - to) ** 2).sum(axis=(1, 2))
-    nearest: NDArray[np.int64] = members[np.argsort(distance, kind="stable")][:most]
-    return nearest
+    return members[np.argsort(distance, kind="stable")][:most]

@@ -75,15 +75,6 @@ def encode_all(spa: Spa, pictures: Iterable[FloatArray]) -> list[ImageEmbedding]
     return list(side_by_side(spa, spa.config.image_size, partial(encode_pixels, spa), pictures))
 
 
-def encode_windows(spa: Spa, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
-    """Encode windows of an image, for a network whose frame is ``window``, and remember none."""
-    size = spa.config.image_size
-    # The widest first: where they lie within each other, the image is read once.
-    widest_first = sorted(set(views), key=lambda view: -view.height)
-    fresh = encode_all(spa, (sampler.pixels(view, size) for view in widest_first))
-    return Windows.of(dict(zip(widest_first, fresh, strict=True)), views)
-
-
 _HOVER_MARGIN = 0.15
 """How far from the edge of a window a place has to be to be seen well, as a share of its side."""
 
@@ -117,6 +108,7 @@ class Embedder:
 
     def windows(self, sampler: ImageSampler, views: Sequence[FieldOfView]) -> Windows:
         """Encode those windows of the present image that were not lately, and keep them."""
+        # The widest first: where they lie within each other, the image is read once.
         widest_first = sorted(set(views), key=lambda view: -view.height)
         known = {**self._latest, **self._windows}
         missing = [view for view in widest_first if view not in known]

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -26,7 +25,6 @@ from napari_spa.refine.engine.alternatives import (
     hypothesis,
     iou,
 )
-from napari_spa.refine.engine.embedder import Windows, encode_windows
 from napari_spa.refine.engine.predictions import (
     FILLS,
     EncodeWindows,
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from napari_spa.core.types import Click, DoubleArray, Prompts
     from napari_spa.model.spa import Spa
     from napari_spa.refine.engine.config import FramingConfig
+    from napari_spa.refine.engine.embedder import Windows
 
 _SAME_OBJECT = 0.5
 """IoU above which two masks show the same object."""
@@ -63,84 +62,75 @@ _STEP_BACK, _STEPS_BACK = 1.5, 2
 """Where its edge cuts a mask a window is widened by this factor, at most so often."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Look for objects in an image, with a network whose frame is ``window``."""
+
+    spa: Spa
+    sampler: ImageSampler
+    see: EncodeWindows  # encodes windows of the image, and may remember them
+    config: FramingConfig
+
+
 def frame_prompts(
-    spa: Spa,
-    sampler: ImageSampler,
+    search: Search,
     prompts: Prompts,
-    config: FramingConfig,
-    *,
-    see: EncodeWindows | None = None,
     expected: SizePrior | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> Framed:
-    """Choose the field of view for an object's prompts, with a network whose frame is ``window``.
+    """Choose the field of view for an object's prompts.
 
     From a box or a mask it is set by its extent, and holds the clicks too; else by the clicks.
-    ``see`` encodes windows, and may remember them; ``expected`` is how large the object is
-    expected to be, from those accepted before; ``step`` may raise to stop.
+    ``expected`` is how large the object is expected to be, from those accepted before; ``step``
+    may raise to stop.
     """
+    sampler, config = search.sampler, search.config
     rough = None if prompts.mask is None else prompts.mask.region
     region = rough if prompts.box is None else prompts.box
     if region is not None:
         view = view_around(sampler, region, context=config.context, smallest=config.smallest)
         return Framed(widen(view, prompts, sampler.shape))
-    see = see or partial(encode_windows, spa, sampler)
     first = next((c for c in prompts.clicks if c.label == 1), prompts.clicks[0])
     sides = _worth_a_look(window_sides(sampler.largest_view, config), expected, config)
     views = list(dict.fromkeys(_snapped(first, side, sampler.shape, config) for side in sides))
-    predictions = predictions_in(spa, see, views, prompts)
+    predictions = predictions_in(search.spa, search.see, views, prompts)
     step(0.4)
     each = len(predictions) // len(views)
     levels = [predictions[start : start + each] for start in range(0, len(predictions), each)]
-    seen = rank_predictions(levels, config, expected)
-    looks = _look_again(spa, see, sampler, seen, prompts, config)
+    looks = _look_again(search, rank_predictions(levels, config, expected), prompts)
     step(0.8)
-    alone, clicked, scores = looks.alone, looks.clicked, np.array(looks.scores)
-    index = int(np.argmax(scores))
-    found = _without_specks([*clicked, *predictions], clicked[index].area)
+    best = max(looks, key=lambda look: look.score)
+    found = _without_specks([*(look.clicked for look in looks), *predictions], best.clicked.area)
     others = _hypotheses(found, config, expected)
-    asked = _whole(spa, see, clicked[index], prompts, sampler)
-    if asked.iou(alone[index]) >= _SAME_OBJECT:
-        return Framed(asked.view, None, others)
-    return Framed(asked.view, looks.middles[index], others)
+    asked = _whole(search, best.clicked, prompts)
+    same = asked.iou(best.alone) >= _SAME_OBJECT
+    return Framed(asked.view, None if same else best.middle, others)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Looks:
-    """Objects that were looked at again, each in a window of its own."""
+class _Look(NamedTuple):
+    """An object that was looked at again, in a window of its own."""
 
-    middles: list[Click]
-    alone: list[WindowPrediction]  # what their windows show at these
-    clicked: list[WindowPrediction]  # and at the clicks
-    scores: list[float]  # what each counts for
+    middle: Click
+    alone: WindowPrediction  # what the window shows at it
+    clicked: WindowPrediction  # and at the clicks
+    score: float  # what it counts for
 
 
-def _look_again(
-    spa: Spa,
-    see: EncodeWindows,
-    sampler: ImageSampler,
-    seen: Sequence[RankedPrediction],
-    prompts: Prompts,
-    config: FramingConfig,
-) -> _Looks:
+def _look_again(search: Search, seen: Sequence[RankedPrediction], prompts: Prompts) -> list[_Look]:
     """Look at each object alone, centred, asked for by its own middle; spare hopeless ones."""
-    looks = _Looks([], [], [], [])
+    looks: list[_Look] = []
     for start in range(0, len(seen), _TOGETHER):
-        best = max(looks.scores, default=-1.0)
-        some = [
-            ranked for ranked in seen[start:][:_TOGETHER] if config.spared * ranked.at_best > best
-        ]
+        best = max((look.score for look in looks), default=-1.0)
+        together = seen[start : start + _TOGETHER]
+        some = [ranked for ranked in together if search.config.spared * ranked.at_best > best]
         if not some:
             continue
-        windows = see([_centred(ranked.prediction, prompts, config, sampler) for ranked in some])
-        middles = [ranked.prediction.middle(sampler.shape) for ranked in some]
-        alone = ask(spa, windows, [(middle,) for middle in middles])
+        windows = search.see([_centred(search, ranked.prediction, prompts) for ranked in some])
+        middles = [ranked.prediction.middle(search.sampler.shape) for ranked in some]
+        alone = ask(search.spa, windows, [(middle,) for middle in middles])
         scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
-        clicked = ask(spa, windows, [prompts.clicks] * len(some))
-        looks.middles.extend(middles)
-        looks.alone.extend(alone)
-        looks.clicked.extend(clicked)
-        looks.scores.extend(scores)
+        clicked = ask(search.spa, windows, [prompts.clicks] * len(some))
+        looks += map(_Look, middles, alone, clicked, scores)
     return looks
 
 
@@ -164,21 +154,16 @@ def _snapped(
     return FieldOfView.around(*centre, side).inside(shape)
 
 
-def _whole(
-    spa: Spa,
-    see: EncodeWindows,
-    prediction: WindowPrediction,
-    prompts: Prompts,
-    sampler: ImageSampler,
-) -> WindowPrediction:
+def _whole(search: Search, prediction: WindowPrediction, prompts: Prompts) -> WindowPrediction:
     """Step back from an object that the window's edge cuts, as long as that helps."""
+    sampler = search.sampler
     for _ in range(_STEPS_BACK):
         if not prediction.is_cut(sampler.shape):
             break
         view = prediction.view
         side = min(_STEP_BACK * view.height, 1.5 * sampler.largest_view)
         wider = FieldOfView.around(*view.centre, side).inside(sampler.shape)
-        farther = ask(spa, see([wider]), [prompts.clicks])[0]
+        farther = ask(search.spa, search.see([wider]), [prompts.clicks])[0]
         if farther.cut(sampler.shape) >= prediction.cut(sampler.shape):
             break
         prediction = farther
@@ -213,37 +198,23 @@ def outline_in(
 
 
 def turn_to(
-    spa: Spa,
-    sampler: ImageSampler,
-    other: Hypothesis,
-    prompts: Prompts,
-    config: FramingConfig,
-    *,
-    see: EncodeWindows | None = None,
+    search: Search, other: Hypothesis, prompts: Prompts
 ) -> tuple[FieldOfView, Click | None]:
     """Choose the field of view of an object that another window saw; it holds all prompts so far.
 
     With it comes the object's middle, where the clicks in that view would mean another one.
     """
     prediction = WindowPrediction(other.view, other.mask, other.quality)
-    view = widen(_centred(prediction, prompts, config, sampler), prompts, sampler.shape)
+    shape = search.sampler.shape
+    view = widen(_centred(search, prediction, prompts), prompts, shape)
     if prompts.clicks:
-        see = see or partial(encode_windows, spa, sampler)
-        asked = ask(spa, see([view]), [prompts.clicks])[0]
+        asked = ask(search.spa, search.see([view]), [prompts.clicks])[0]
         if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
             return view, None
-    return view, other.middle(sampler.shape)
+    return view, other.middle(shape)
 
 
-def look_around(
-    spa: Spa,
-    sampler: ImageSampler,
-    picked: Option,
-    prompts: Prompts,
-    config: FramingConfig,
-    *,
-    see: EncodeWindows | None = None,
-) -> tuple[Hypothesis, ...]:
+def look_around(search: Search, picked: Option, prompts: Prompts) -> tuple[Hypothesis, ...]:
     """Look for parts of a mask that was picked, and for what it is a part of.
 
     That is what windows around it, which hold the user's own clicks, at least one, show at them,
@@ -251,8 +222,8 @@ def look_around(
     """
     if not picked.mask.any():
         return ()
-    prediction = WindowPrediction(picked.view, picked.mask, quality=1.0)
-    own = _centred(prediction, prompts, config, sampler)
+    sampler, config = search.sampler, search.config
+    own = _centred(search, WindowPrediction(picked.view, picked.mask, quality=1.0), prompts)
     views: dict[FieldOfView, None] = {}
     for scale in config.around:
         side = min(max(scale * own.height, config.smallest / 2), 1.5 * sampler.largest_view)
@@ -260,8 +231,7 @@ def look_around(
         if _nearly(view, picked.view):
             view = picked.view  # has been encoded
         views[widen(view, prompts, sampler.shape)] = None
-    see = see or partial(encode_windows, spa, sampler)
-    return _hypotheses(predictions_in(spa, see, list(views), prompts), config, None)
+    return _hypotheses(predictions_in(search.spa, search.see, list(views), prompts), config, None)
 
 
 def _rounded(view: FieldOfView, side: float) -> FieldOfView:
@@ -315,10 +285,9 @@ def _hypotheses(
     )
 
 
-def _centred(
-    prediction: WindowPrediction, prompts: Prompts, config: FramingConfig, sampler: ImageSampler
-) -> FieldOfView:
+def _centred(search: Search, prediction: WindowPrediction, prompts: Prompts) -> FieldOfView:
     """Return the view of a prediction's object that holds the clicks too."""
+    sampler, config = search.sampler, search.config
     view = prediction.object_view(config.context)
     if view is None:
         return prediction.view

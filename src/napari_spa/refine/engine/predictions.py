@@ -66,14 +66,9 @@ class WindowPrediction:
 
     def cut(self, shape: tuple[int, int]) -> float:
         """Return how much of a side the mask touches where an image of a shape goes on beyond."""
-        mask, view = self.mask, self.view
-        sides = (
-            (view.row > 0, mask[0]),
-            (view.row + view.height < shape[0], mask[-1]),
-            (view.column > 0, mask[:, 0]),
-            (view.column + view.width < shape[1], mask[:, -1]),
-        )
-        return max((float(side.mean()) for inner, side in sides if inner), default=0.0)
+        edges = (self.mask[0], self.mask[-1], self.mask[:, 0], self.mask[:, -1])
+        sides = zip(self.view.inner_sides(shape), edges, strict=True)
+        return max((float(edge.mean()) for inner, edge in sides if inner), default=0.0)
 
     def is_cut(self, shape: tuple[int, int]) -> bool:
         """Whether the window's edge cuts the mask."""

@@ -26,7 +26,13 @@ from napari_spa.refine.engine.alternatives import (
 )
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows, embed_prompts
-from napari_spa.refine.engine.framing import frame_prompts, look_around, outline_in, turn_to
+from napari_spa.refine.engine.framing import (
+    Search,
+    frame_prompts,
+    look_around,
+    outline_in,
+    turn_to,
+)
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
 from napari_spa.refine.engine.round import (
     Asked,
@@ -113,13 +119,10 @@ class SpaPredictor:
         if known is not None:
             return framed_from_arrays(known)
         framed = frame_prompts(
-            self.spa,
-            self.sampler,
+            self._search,
             prompts,
-            self.config.framing,
-            see=self._see,
-            expected=expected,
-            step=lambda share: progress(0.5 * share, "looking for the object"),
+            expected,
+            lambda share: progress(0.5 * share, "looking for the object"),
         )
         if self.cache is not None:
             self.cache.put(key, framed_to_arrays(framed))
@@ -130,9 +133,7 @@ class SpaPredictor:
         """Return the field of view of another object, and the prompts that mean it there."""
         if self.spa.config.rules.frame != "window":
             return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
-        view, anchor = turn_to(
-            self.spa, self.sampler, other, prompts, self.config.framing, see=self._see
-        )
+        view, anchor = turn_to(self._search, other, prompts)
         return view, replace(prompts, anchor=anchor)
 
     @computing
@@ -200,10 +201,6 @@ class SpaPredictor:
             return whole
         return view_around(self.sampler, mask.region, context=context, smallest=smallest)
 
-    def framed(self, view: FieldOfView) -> Framed:
-        """Return a view that was chosen by the caller as a choice of the engine."""
-        return Framed(view)
-
     def fit(self, view: FieldOfView) -> FieldOfView:
         """Return a view moved into the image and not larger than may be read."""
         side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.sampler.largest_view))
@@ -255,8 +252,7 @@ class SpaPredictor:
                 self._see([view])
             return self._see(views)
 
-        framing, prompts = self.config.framing, Prompts((click,))
-        frame_prompts(self.spa, self.sampler, prompts, framing, see=see, expected=expected)
+        frame_prompts(replace(self._search, see=see), Prompts((click,)), expected)
 
     @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:
@@ -343,9 +339,7 @@ class SpaPredictor:
         found: tuple[Hypothesis, ...] = ()
         if choices and asked.said.clicks and self.spa.config.rules.frame == "window":
             own = replace(asked.prompts, clicks=asked.said.clicks)
-            found = look_around(
-                self.spa, self.sampler, choices[-1].picked, own, self.config.framing, see=self._see
-            )
+            found = look_around(self._search, choices[-1].picked, own)
         lead = self._answer(asked, image, prompt) if picked is None else self._led(asked, picked)
         self._latest = asked, decoded, found, lead
         return decoded, found, lead
@@ -451,6 +445,10 @@ class SpaPredictor:
 
     def _see(self, views: Sequence[FieldOfView]) -> Windows:
         return self._embedder.windows(self.sampler, views)
+
+    @property
+    def _search(self) -> Search:
+        return Search(self.spa, self.sampler, self._see, self.config.framing)
 
     def _frame_key(self, prompts: Prompts, expected: SizePrior | None) -> str:
         """Key what a field of view depends on: plane, grey values, prompts, weights, memory."""

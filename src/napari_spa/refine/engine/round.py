@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from napari_spa.model.heads import Draws
     from napari_spa.model.spa import SpaConfig
-    from napari_spa.refine.engine.samples import Reach, Samples
+    from napari_spa.refine.engine.samples import Reach
     from napari_spa.refine.engine.view import FieldOfView
 
 
@@ -314,8 +314,7 @@ def resize_to_region(maps: FloatArray, view: FieldOfView, shape: tuple[int, int]
     out = functional.grid_sample(
         torch.from_numpy(maps)[None], grid, padding_mode="border", align_corners=False
     )
-    result: FloatArray = out[0].numpy()
-    return result
+    return out[0].numpy()
 
 
 _TINY = 4.0  # binary logarithm of an extent in pixels below which outlines are coarse
@@ -336,14 +335,7 @@ def signs_of(
     view = samples.view
     mean, threshold = samples.mean(config)
     mask = mean > threshold
-    inner = np.array(
-        [
-            view.row > 0,
-            view.row + view.height < shape[0],
-            view.column > 0,
-            view.column + view.width < shape[1],
-        ]
-    )
+    inner = np.array(view.inner_sides(shape))
     signs = read_signs(samples.probabilities, samples.shares, mean, threshold, inner)
     iou = float(np.clip(samples.shares @ samples.quality, 0.0, 1.0))
     leading = 1.0 - sum(share for _, share in others)

@@ -71,6 +71,11 @@ class FieldOfView:
         right = min(shape[1], int(np.ceil(self.column + self.width)))
         return Region(top, left, bottom - top, right - left)
 
+    def inner_sides(self, shape: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
+        """Tell beyond which sides the image goes on: top, bottom, left and right."""
+        bottom, right = self.row + self.height, self.column + self.width
+        return self.row > 0, bottom < shape[0], self.column > 0, right < shape[1]
+
     def to_model(self, row: float, column: float, size: int) -> tuple[float, float]:
         """Map an image position to (x, y) in model pixels, pixel centres at whole numbers."""
         x = (column + 0.5 - self.column) / self.width * size - 0.5

@@ -31,8 +31,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 from __future__ import annotations
 
 import time
-import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,6 +42,7 @@ from napari_spa.errors import DataError, InputError
 from napari_spa.refine.annotation.annotation import Annotation, Overlap, Surface
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.serialization import (
+    DAMAGE,
     decision_from_record,
     decision_to_record,
     mask_from_record,
@@ -59,10 +59,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import LocalMask
     from napari_spa.io.event_log import Record
     from napari_spa.io.models.registry import ModelIdentity
-    from napari_spa.refine.annotation.annotation import Surface
     from napari_spa.refine.session.state import Decision, Timeline
 
 
@@ -142,7 +140,7 @@ class RecordReader:
             raise DataError(f"the log has a record of an unknown kind, {record.get('kind')!r:.40}.")
         try:
             step(record)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if isinstance(error, InputError):
                 raise DataError(f"the log contradicts itself: {error}") from error
             raise DataError(f"the log has a damaged {record['kind']!r} record.") from error
@@ -315,9 +313,6 @@ def _number(record: Record) -> int:
     return number
 
 
-_DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, zlib.error)
-
-
 VERSION = 1
 
 
@@ -339,16 +334,8 @@ class Journal:
 
     def begin(self, image: ImageFacts, model: ModelIdentity | None) -> None:
         """Say which image and which model; None for labels that came from elsewhere."""
-        from dataclasses import asdict
-
-        self._log.append(
-            {
-                "kind": "session",
-                "version": VERSION,
-                "image": asdict(image),
-                "model": {} if model is None else asdict(model),
-            }
-        )
+        known = {} if model is None else asdict(model)
+        self.note("session", version=VERSION, image=asdict(image), model=known)
 
     def shown(
         self, number: int, plane: Plane, timeline: Timeline, source: Mapping[str, Any]
@@ -359,27 +346,19 @@ class Journal:
         for decision in latest:
             if id(decision) not in known:
                 self._source = dict(source)
-                self._log.append(
-                    {
-                        "kind": "decision",
-                        "object": number,
-                        "plane": plane_to_record(plane),
-                        **source,
-                        **decision_to_record(decision),
-                    }
-                )
+                where = plane_to_record(plane)
+                facts = {"plane": where, **source, **decision_to_record(decision)}
+                self.note("decision", object=number, **facts)
                 self._round = decision.round
         self._written = latest
         if (timeline.state.number, source) != (self._round, self._source):
             # A restored object may be looked at with other channels or contrast than before.
             self._round, self._source = timeline.state.number, dict(source)
-            self._log.append({"kind": "at", "object": number, "round": self._round, **source})
+            self.note("at", object=number, round=self._round, **source)
 
     def blind(self, number: int, round_number: int, order: Sequence[int]) -> None:
         """Write in which order a round's masks were shown, -1 for the recommendation."""
-        self._log.append(
-            {"kind": "blind", "object": number, "round": round_number, "order": list(order)}
-        )
+        self.note("blind", object=number, round=round_number, order=list(order))
 
     def accept(
         self,
@@ -422,7 +401,7 @@ class Journal:
 
     def reopen(self, number: int, plane: Plane, decisions: tuple[Decision, ...]) -> None:
         """Write that an accepted part is active again."""
-        self._log.append({"kind": "reopen", "object": number, "plane": plane_to_record(plane)})
+        self.note("reopen", object=number, plane=plane_to_record(plane))
         self._written, self._source = decisions, None
         self._round = decisions[-1].round if decisions else 0
 
@@ -433,59 +412,50 @@ class Journal:
 
     def discard(self, number: int) -> None:
         """Write that the active object was dropped."""
-        self._log.append({"kind": "discard", "object": number})
+        self.note("discard", object=number)
         self._forget()
 
     def delete(self, number: int, plane: Plane | None, group: int | None = None) -> None:
         """Write that an object went."""
         where = None if plane is None else plane_to_record(plane)
         together = {} if group is None else {"group": group}
-        self._log.append({"kind": "delete", "object": number, "plane": where, **together})
+        self.note("delete", object=number, plane=where, **together)
 
     def keep(self, number: int, group: int | None) -> None:
         """Write that what was to be reviewed of an object was accepted."""
-        self._log.append({"kind": "keep", "object": number, "group": group})
+        self.note("keep", object=number, group=group)
 
     def describe(
         self, number: int, name: str | None, class_name: str | None, group: int | None
     ) -> None:
         """Write that an object got a name or a class."""
-        said = {"name": name, "class": class_name, "group": group}
-        self._log.append({"kind": "describe", "object": number, **said})
+        self.note("describe", object=number, name=name, **{"class": class_name}, group=group)
 
     def merge(self, number: int, others: Sequence[int]) -> None:
         """Write that an object took the pixels of others."""
-        self._log.append({"kind": "merge", "object": number, "others": list(others)})
+        self.note("merge", object=number, others=list(others))
 
     def divide(self, number: int, plane: Plane, pieces: Mapping[int, LocalMask]) -> None:
         """Write that pieces of an object became objects."""
-        self._log.append(
-            {
-                "kind": "split",
-                "object": number,
-                "plane": plane_to_record(plane),
-                "pieces": [
-                    {"object": new, "mask": mask_to_record(mask)} for new, mask in pieces.items()
-                ],
-            }
-        )
+        parts = [{"object": new, "mask": mask_to_record(mask)} for new, mask in pieces.items()]
+        self.note("split", object=number, plane=plane_to_record(plane), pieces=parts)
 
     def begin_edit(self, plane: Plane) -> None:
         """Write that what is painted on a plane from now on is one act."""
-        self._log.append({"kind": "by-hand", "plane": plane_to_record(plane)})
+        self.note("by-hand", plane=plane_to_record(plane))
 
     def end_edit(self, number: int, plane: Plane) -> None:
         """Write that the editing of an object by hand ended."""
-        self._log.append({"kind": "by-hand-end", "object": number, "plane": plane_to_record(plane)})
+        self.note("by-hand-end", object=number, plane=plane_to_record(plane))
 
     def image(self, digests: Mapping[Plane, str]) -> None:
         """Write that the objects are kept on an image whose planes have these digests now."""
         planes = [{"plane": plane_to_record(p), "image": d} for p, d in digests.items()]
-        self._log.append({"kind": "image", "planes": planes})
+        self.note("image", planes=planes)
 
-    def note(self, kind: str) -> None:
-        """Write a record without more: ``undo``, ``redo`` or ``closed``."""
-        self._log.append({"kind": kind})
+    def note(self, kind: str, **facts: object) -> None:
+        """Write a record: ``undo``, ``redo`` and ``closed`` say no more than their kind."""
+        self._log.append({"kind": kind, **facts})
 
     def edit(self, plane: Plane, labels: NDArray[np.integer]) -> None:
         """Write a painted plane; the array must not change any more."""

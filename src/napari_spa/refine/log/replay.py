@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_spa.core.presentation import first_of
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError, SpaError
 from napari_spa.io.event_log import read_records
@@ -219,16 +220,11 @@ def changed_images(project: Project) -> tuple[str, ...]:
     )
 
 
-_NAMED = 10  # images in a sentence
-
-
 def say_changed(names: Sequence[str], what: str) -> str:
     """Name images with other pixels than when they were annotated, and what becomes of them."""
     have, were = ("have", "they were") if len(names) > 1 else ("has", "it was")
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    named = ", ".join(names[:_NAMED])
     return (
-        f"{named}{more} {have} other pixels than when {were} annotated: {what}; "
+        f"{first_of(names, 10)} {have} other pixels than when {were} annotated: {what}; "
         "SPA Folder asks at each whether its objects still fit."
     )
 

@@ -7,7 +7,6 @@ zlib-compressed bytes.  Reading is strict: what does not fit raises ``DataError`
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import zlib
 from typing import TYPE_CHECKING, Any, get_args
@@ -42,6 +41,8 @@ _LONGEST_PATH = 2**21  # numbers in the path of a brush stroke, two for each pla
 _LARGEST_LASSO = 2**26  # pixels in the rectangle around one
 _LARGEST_MASK = 2**31  # pixels, where no image says how many there can be
 _ACTS = get_args(Act)
+DAMAGE = (LookupError, TypeError, ValueError, OverflowError, MemoryError, zlib.error)
+"""What reading a damaged record may raise."""
 
 
 def decision_to_record(decision: Decision) -> Record:
@@ -97,7 +98,7 @@ def decision_from_record(
             hypotheses=_hypotheses_from_record(record.get("hypotheses")),
             size=size,
         )
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"a decision in the log is damaged ({error!r}).") from error
 
 
@@ -154,7 +155,7 @@ def plane_from_record(record: Mapping[str, Any]) -> Plane:
         if not 0 <= row < column < len(index):
             raise ValueError(record)
         return Plane((row, column), index)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"a slice in the log is damaged ({error!r}).") from error
 
 
@@ -183,7 +184,7 @@ def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = 
         packed = unpack(record["pixels"], np.uint8, (count + 7) // 8)
         bits = np.unpackbits(packed, count=count)
         return LocalMask(region, bits.reshape(region.height, region.width).astype(bool))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"a mask in the log is damaged ({error!r}).") from error
 
 
@@ -264,15 +265,3 @@ def _stroke_from_record(record: Mapping[str, Any]) -> Stroke:
     if filled and np.ptp(path.astype(np.int64), axis=0).prod() > _LARGEST_LASSO:
         raise ValueError("a lasso's size")
     return Stroke(tuple((int(r), int(c)) for r, c in path), int(record["label"]), filled)
-
-
-_DAMAGE = (
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    binascii.Error,
-    zlib.error,
-    MemoryError,
-)

@@ -265,6 +265,8 @@ class RefinementSession:
         progress: Progress = silent,
     ) -> Proposal:
         """Start from prompts that were checked; with the profile's preference by default."""
+        from napari_spa.refine.engine.alternatives import Framed  # brings torch
+
         self._need_image()
         begun = time.perf_counter()
         if view is None:
@@ -272,7 +274,7 @@ class RefinementSession:
             prompts = replace(prompts, anchor=framed.anchor)
         else:
             check_view(view)
-            framed = self._predictor.framed(view)
+            framed = Framed(view)
         self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
         initial = self._predictor.initial_mixture(framed.view, prompts)

@@ -18,7 +18,7 @@ from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, read_json, write_text
 from napari_spa.io.models.formats import read_weights_file, save_model
 from napari_spa.io.models.load import LoadedModel, load_model
-from napari_spa.io.models.registry import weights_sha256
+from napari_spa.io.models.registry import file_digest
 from napari_spa.train.baselines.loop import (
     BaselineConfig,
     Compute,
@@ -119,7 +119,7 @@ def _keep(task: Task, base: str, run: Path, facts: dict[str, object]) -> dict[st
         save_file(state, path)
     if base == "spa" and isinstance(task.network, Prompted):
         save_model(task.network.spa, run / "spa.safetensors", {"made_with": "napari-spa train"})
-    facts["sha256"] = weights_sha256(run / "weights.safetensors")
+    facts["sha256"] = file_digest(run / "weights.safetensors")
     write_text(run / "facts.json", json.dumps(facts, indent=1))
     return facts
 

@@ -6,7 +6,6 @@ that was killed and started again gives the same curve, for any number of worker
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +19,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from napari_spa.core.objects import split_objects
-from napari_spa.core.transforms import standardise, to_unit_rgb
+from napari_spa.core.transforms import standardise
 from napari_spa.datasets import CaseFolder, case_groups
 from napari_spa.errors import CheckpointError, DataError, InputError
-from napari_spa.io.files import atomic_path
+from napari_spa.io.files import atomic_path, write_csv
 from napari_spa.io.models.formats import read_weights_file
-from napari_spa.train.data import RatedObject, cut_object
+from napari_spa.train.data import RatedObject, cut_objects, to_rgb8
 from napari_spa.train.loop import TrainConfig, learning_rate_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -94,10 +92,8 @@ def read_examples(folder: CaseFolder, config: BaselineConfig) -> RatedExamples:
         known = np.asarray(masks.any(axis=(1, 2)))
         if not known.any():
             continue
-        rgb = (to_unit_rgb(case.image) * 255).astype(np.uint8)
-        stacks = split_objects(masks) if config.single else [masks]
-        marked = [stack[stack.any(axis=(1, 2))] for stack in stacks]
-        objects = [cut_object(rgb, stack) for stack in marked if len(stack)]
+        rgb = to_rgb8(case.image)
+        objects = cut_objects(rgb, split_objects(masks) if config.single else [masks])
         examples.append(Example(case.name, *_resized(rgb, masks, config.size), known, objects))
     patients = case_groups(folder, [example.name for example in examples])
     return _divided(tuple(kept), examples, patients, config.seed)
@@ -254,10 +250,6 @@ class _State:
 _NUMBERS = [each.name for each in fields(_State)]
 
 
-class _AnotherPlan(Exception):
-    """A folder holds a run that was begun with other settings."""
-
-
 class BaselineRun:
     """A baseline in training, in a folder of its own."""
 
@@ -356,32 +348,27 @@ class BaselineRun:
         self._folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._folder / "last.pt") as path:
             torch.save(content, path)
-        with (
-            atomic_path(self._folder / "curve.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as stream,
-        ):
-            csv.writer(stream).writerows([["step", "loss", "score"], *state.curve])
+        write_csv(self._folder / "curve.csv", ["step", "loss", "score"], state.curve)
 
     def _go_on(self, path: Path) -> None:
         content: Any = read_weights_file(path).content
         try:
             kept, wanted = json.loads(content["plan"]), json.loads(self._plan)
             other = sorted(key for key in wanted if kept.get(key) != wanted[key])
-            if other:
-                raise _AnotherPlan(other)
-            self._task.network.load_state_dict(content["network"])
-            self._optimiser.load_state_dict(content["optimiser"])
-            self._best = {k: v.to(self._compute.device) for k, v in content["best"].items()}
-            self._state = _State(**{name: content[name] for name in _NUMBERS})
-        except _AnotherPlan as error:
-            raise InputError(
-                f"{path.parent} holds a run with another {' and '.join(error.args[0])}; choose "
-                "another folder, or delete it."
-            ) from None
+            if not other:
+                self._task.network.load_state_dict(content["network"])
+                self._optimiser.load_state_dict(content["optimiser"])
+                self._best = {k: v.to(self._compute.device) for k, v in content["best"].items()}
+                self._state = _State(**{name: content[name] for name in _NUMBERS})
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is damaged; delete its folder to begin again."
             ) from error
+        if other:
+            raise InputError(
+                f"{path.parent} holds a run with another {' and '.join(other)}; choose "
+                "another folder, or delete it."
+            )
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().clone() for k, v in self._task.network.state_dict().items()}

@@ -201,10 +201,10 @@ def _unet_features() -> nn.Module:
     return network
 
 
-def swin_unet(outputs: int = 1) -> nn.Module:
+def swin_unet() -> nn.Module:
     """Return MONAI's Swin UNETR in two dimensions, in place of Swin-Unet (Cao et al. 2021)."""
     network: nn.Module = monai_part("nets").SwinUNETR(
-        in_channels=3, out_channels=outputs, feature_size=12, spatial_dims=2
+        in_channels=3, out_channels=1, feature_size=12, spatial_dims=2
     )
     return network
 
@@ -411,8 +411,7 @@ class ProbabilisticUnet(WholeImage):
         """Return KL(one, other) of Gaussians given by mean and log deviation, ``(B,)``."""
         (mean, log), (other_mean, other_log) = one, other
         ratio = ((2 * log).exp() + (mean - other_mean) ** 2) / (2 * (2 * other_log).exp())
-        summed: Tensor = (other_log - log + ratio - 0.5).sum(dim=1)
-        return summed
+        return (other_log - log + ratio - 0.5).sum(dim=1)
 
     def _decode(self, features: Tensor, latent: Tensor) -> Tensor:
         tiled = latent[:, :, None, None].expand(-1, -1, *features.shape[2:])

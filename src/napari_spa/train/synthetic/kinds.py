@@ -331,8 +331,7 @@ def _folds(stage: Stage) -> np.ndarray:
     angles = np.linspace(0, 2 * pi, 12, endpoint=False) + stage.rng.normal(0, 0.2, 12)
     starts = stage.centre + 1.1 * radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     folds = stage.lines(starts, angles + pi, stage.uniform(0.2, 0.55) * radius, 0.5)
-    drawn: np.ndarray = stage.tubes(folds, 0.02 * radius + 0.7) > 0.5
-    return drawn
+    return stage.tubes(folds, 0.02 * radius + 0.7) > 0.5
 
 
 def _rind(stage: Stage, axes: tuple[float, float], turn: float) -> None:

@@ -37,8 +37,7 @@ def noise(rng: np.random.Generator, size: int, scale: float, stretch: float = 1.
     """Smooth field of zero mean and unit variance, features of ``scale``, stretched sideways."""
     rows, columns = np.clip(np.rint(size / scale / np.array([1, stretch])), 1, size // 2)
     control = rng.standard_normal((int(rows) + 3, int(columns) + 3), dtype=np.float32)
-    plane: Field = 2.09 * _splines(size, int(rows)) @ control @ _splines(size, int(columns)).T
-    return plane
+    return 2.09 * _splines(size, int(rows)) @ control @ _splines(size, int(columns)).T
 
 
 def ramp(plane: Field, low: float, high: float) -> Field:
@@ -82,8 +81,7 @@ def renormalise(plane: Field) -> Field:
 def union(first: Field, second: Field, width: float) -> Field:
     """Smooth union of two signed distances."""
     h = np.clip(0.5 + 0.5 * (second - first) / width, 0, 1)
-    joined: Field = second * (1 - h) + first * h - width * h * (1 - h)
-    return joined
+    return second * (1 - h) + first * h - width * h * (1 - h)
 
 
 @dataclass(frozen=True, slots=True)
