@@ -152,7 +152,7 @@ def play_opening(how: str, when: str, meter: StallMeter, size: tuple[int, int]) 
     else:
         meter.clear()
         _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
-        wait(lambda: how == "empty" or dock.controller.session is not None)
+        wait(lambda: how == "empty" or (dock.made and dock.controller.session is not None))
         live(1)
         meter.report(f"{OPENINGS[how]}{when}")
     viewer.close()

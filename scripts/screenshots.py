@@ -74,9 +74,9 @@ def save(viewer: napari.Viewer, path: Path, part: tuple[slice, slice] | None = N
 def open_dock(viewer: napari.Viewer) -> RefineDock:
     """Open the dock in a window of the size of the docs' pictures."""
     viewer.window.resize(1600, 1000)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    _, opening = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
     settle(1.5)
-    return dock
+    return opening.dock
 
 
 def do(dock: RefineDock, act: Callable[[], object]) -> None:

@@ -660,9 +660,7 @@ def test_the_dock_that_a_folder_opens_leaves_both_wide_enough(make_napari_viewer
     _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Folder")
     try:
         open_folder(qtbot, dock, folder)
-        (refine_dock,) = (
-            w for w in viewer.window.dock_widgets.values() if isinstance(w, RefineDock)
-        )
+        refine_dock = dock._refine_dock
         until(qtbot, refine_dock.isVisible)  # until it is laid out it has another width
         until(qtbot, lambda: min(dock.width(), refine_dock.width()) >= 320)
     finally:

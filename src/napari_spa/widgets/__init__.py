@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QWidget
+
+from napari_spa.viewer.background import later
+from napari_spa.viewer.compat import old_objects
+from napari_spa.widgets.common.docks import DockLifecycle
+from napari_spa.widgets.common.layouts import column_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import napari.viewer
+
+    from napari_spa.widgets.refine.dock import RefineDock
 
 
-def __getattr__(name: str) -> Any:
-    """Import ``RefineDock``, which napari finds here.
+class OpeningDock(QWidget):
+    """The dock *SPA Refine* as napari opens it: in three steps, between which the window lives.
 
-    The search for garbage that so large an import would set off stops the window; the dock
-    searches when layers are removed and when it is closed.
+    It is placed empty; then the dock is imported, and then made.  Whoever asks for a part of it
+    before has it at once.
     """
-    if name != "RefineDock":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from napari_spa.viewer.compat import old_objects
 
-    with old_objects.imported():
-        from napari_spa.widgets.refine.dock import RefineDock
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.made = False  # whether the dock itself is there
+        self._import_due, self._make_due = later(self, self._import), later(self, self._make)
+        self._import_due.start()
+        self._life = DockLifecycle(self)
+        self._life.ended.connect(self._end)
 
-    return RefineDock
+    @cached_property
+    def dock(self) -> RefineDock:
+        """The dock itself."""
+        dock = self._import()(self._viewer)
+        self.made = True
+        column_of(dock, holder=self)
+        return dock
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Ask the dock itself, for scripts that drive it; napari's questions can wait."""
+            if name in ("native", "reset_choices"):
+                raise AttributeError(name)
+            return getattr(self.dock, name)
+
+    def _import(self) -> type[RefineDock]:
+        # The search for garbage that so large an import would set off stops the window; the dock
+        # searches when layers are removed and when it is closed.
+        with old_objects.imported():
+            from napari_spa.widgets.refine.dock import RefineDock
+        self._make_due.start()
+        return RefineDock
+
+    def _make(self) -> None:
+        _ = self.dock
+
+    def _end(self) -> None:
+        self._import_due.stop()
+        self._make_due.stop()
+        if self.made:
+            self.dock.release()

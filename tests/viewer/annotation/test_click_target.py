@@ -7,7 +7,9 @@ import pytest
 from napari.components import LayerList, ViewerModel
 from napari.layers import Image, Points
 
-from napari_spa.viewer.annotation.click_target import click_target
+from napari_spa.core.plane import Plane
+from napari_spa.errors import InputError
+from napari_spa.viewer.annotation.click_target import click_target, stored_mask
 from napari_spa.viewer.annotation.prompts import box_between
 
 
@@ -70,3 +72,44 @@ def test_a_box_on_a_turned_image_holds_what_was_drawn(turned, reach):
         found = (box.row0, box.column0, box.row1, box.column1)
         expected = (30.5 - reach, 35.5 - reach, 30.5 + reach, 35.5 + reach)
         assert found == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "kind", ["as the image", "elsewhere", "coarse", "in a volume", "transposed"]
+)
+def test_the_label_that_is_seen_under_the_pointer_is_refined_where_it_is_seen(kind):
+    viewer = ViewerModel()
+    truth = np.zeros((40, 60), dtype=bool)
+    truth[10:20, 30:50] = True
+    truth[16:20, 30:40] = False
+    image = viewer.add_image(np.zeros((5, 40, 60)), scale=(1, 0.5, 0.5))
+    plane = Plane((1, 2), (3, 0, 0))
+    labels = 7 * truth.astype(np.int32)
+    if kind == "as the image":
+        layer = viewer.add_labels(labels, scale=(0.5, 0.5))
+    elif kind == "elsewhere":
+        layer = viewer.add_labels(labels[8:, 24:], scale=(0.5, 0.5), translate=(4, 12))
+    elif kind == "coarse":  # napari puts the middle of the first pixel at 0
+        layer = viewer.add_labels(labels[::2, ::2], translate=(0.25, 0.25))
+    elif kind == "in a volume":
+        volume = np.zeros((5, 40, 60), dtype=np.int32)
+        volume[3], volume[2] = labels, 9
+        layer = viewer.add_labels(volume, scale=(1, 0.5, 0.5))
+    else:
+        turned = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+        layer = viewer.add_labels(labels.T, affine=np.array(turned), scale=(0.5, 0.5))
+    found = stored_mask(viewer, image, plane, (3, 6, 20))
+    assert (found.layer, found.number) == (layer, 7)
+    np.testing.assert_array_equal(found.mask.region.paste(found.mask.pixels, truth.shape), truth)
+    with pytest.raises(InputError, match="no label under the pointer"):
+        stored_mask(viewer, image, plane, (3, 1, 1))
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_labels_that_lie_askew_are_refused():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((20, 20, 20)))
+    layer = viewer.add_labels(np.ones((20, 20, 20), dtype=np.int32), name="tilted")
+    layer.rotate = (10, 20, 0)
+    with pytest.raises(InputError, match="tilted lies askew"):
+        stored_mask(viewer, image, Plane((1, 2), (5, 0, 0)), (5, 8, 8))

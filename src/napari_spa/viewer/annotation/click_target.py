@@ -12,12 +12,18 @@ from napari.layers import Image, Labels
 
 from napari_spa.core.types import BoolArray, LocalMask, Proposal, Region
 from napari_spa.errors import InputError
-from napari_spa.viewer.layers.planes import click_in_plane, spatial_shape
+from napari_spa.viewer.layers.planes import (
+    click_in_plane,
+    spatial_shape,
+    to_data,
+    to_world,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import LayerList, ViewerModel
+    from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
     from napari_spa.viewer.annotation.image import AnnotatedImage
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 
 Aim = Literal["auto", "current", "next"]
 """Whether a prompt is for the current object, for the next one, or as its place says."""
+
+_SKEW = 1e-6
+"""Pixels of labels to a pixel of the image, below which an axis stands still."""
 
 _MARGIN = 0.15
 """How far beside all samples a click still corrects, as a share of their extent."""
@@ -135,37 +144,46 @@ class StoredMask:
 def stored_mask(
     viewer: ViewerModel, image: Image, plane: Plane, position: tuple[float, ...]
 ) -> StoredMask:
-    """Return the topmost label at a world position."""
+    """Return the topmost label at a world position, with the pixels on which it is seen."""
     row, column = (round(v) for v in click_in_plane(viewer, image, plane, position))
-    shape = spatial_shape(image)
-    height, width = plane.extent(shape)
+    height, width = plane.extent(spatial_shape(image))
     layers = [x for x in reversed(viewer.layers) if isinstance(x, Labels) and x.visible]
     layers.sort(key=lambda layer: layer is not viewer.layers.selection.active)
-    other_size = False
     for layer in layers if 0 <= row < height and 0 <= column < width else []:
         data: Any = layer.data[0] if layer.multiscale else layer.data
-        index = plane_index(plane, shape, tuple(data.shape))
-        if index is None:
-            other_size = True
+        place = np.rint(to_data(viewer, layer, position)).astype(int)
+        if (place < 0).any() or (place >= data.shape).any():
             continue
-        labels = np.asarray(data[index])
-        number = int(labels[row, column])
+        number = int(data[tuple(place)])
         if number:
-            return StoredMask(layer, number, LocalMask.crop(labels == number))
-    raise InputError(
-        "the labels there have another size than the image; refine needs the same."
-        if other_size
-        else "there is no label under the pointer; point at an object of a labels layer."
+            return StoredMask(layer, number, _seen_on(viewer, image, plane, layer, place))
+    raise InputError("there is no label under the pointer; point at an object of a labels layer.")
+
+
+def _seen_on(
+    viewer: ViewerModel, image: Image, plane: Plane, layer: Labels, place: NDArray[np.intp]
+) -> LocalMask:
+    """Return the pixels of an image's plane on which the label at a place of a layer is seen."""
+    data: Any = layer.data[0] if layer.multiscale else layer.data
+    # Where the plane's first pixel and its neighbours below and on the right lie in the layer.
+    first, below, beside = (
+        to_data(viewer, layer, to_world(viewer, image, point))
+        for point in plane.points(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     )
-
-
-def plane_index(
-    plane: Plane, shape: tuple[int, ...], labels: tuple[int, ...]
-) -> tuple[int | slice, ...] | None:
-    """Index the plane in labels of the image's shape, or of its last axes; else None."""
-    if labels == shape:
-        return plane.slices
-    if len(labels) < len(shape) and labels == shape[-len(labels) :]:
-        index = plane.slices[-len(labels) :]
-        return index if sum(isinstance(part, slice) for part in index) == 2 else None
-    return None
+    steps = np.column_stack([below - first, beside - first])
+    axes = np.flatnonzero(np.abs(steps).max(axis=1) > _SKEW)
+    if len(axes) != 2:
+        raise InputError(f"{layer.name} lies askew to the image; refine needs labels that do not.")
+    index = tuple(slice(None) if axis in axes else place[axis] for axis in range(layer.ndim))
+    mask = np.asarray(data[index]) == data[tuple(place)]
+    extent = plane.extent(spatial_shape(image))
+    if mask.shape != extent or not np.allclose(np.c_[steps, first][axes], np.eye(2, 3), atol=_SKEW):
+        mask = scipy.ndimage.affine_transform(
+            mask.view(np.uint8),
+            steps[axes],
+            first[axes],
+            extent,
+            order=0,
+            mode="grid-constant",
+        ).view(bool)
+    return LocalMask.crop(mask)

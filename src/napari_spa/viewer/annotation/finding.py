@@ -22,7 +22,6 @@ from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import Part, new_group
-from napari_spa.viewer.annotation.click_target import plane_index
 from napari_spa.viewer.annotation.controller import BUSY
 from napari_spa.viewer.annotation.round import display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
@@ -387,3 +386,15 @@ def _masks_of(labels: NDArray[np.integer]) -> Iterator[tuple[int, LocalMask]]:
             rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
         )
         yield int(original[number]), LocalMask(region, small[box] == number)
+
+
+def plane_index(
+    plane: Plane, shape: tuple[int, ...], labels: tuple[int, ...]
+) -> tuple[int | slice, ...] | None:
+    """Index the plane in labels of the image's shape, or of its last axes; else None."""
+    if labels == shape:
+        return plane.slices
+    if len(labels) < len(shape) and labels == shape[-len(labels) :]:
+        index = plane.slices[-len(labels) :]
+        return index if sum(isinstance(part, slice) for part in index) == 2 else None
+    return None

@@ -24,6 +24,7 @@ from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import Thumbnails, recent_folders
 from napari_spa.viewer.keys import KeyBindings
 from napari_spa.viewer.settings import Settings, SettingsStore
+from napari_spa.widgets import OpeningDock
 from napari_spa.widgets.common.buttons import (
     FittingButton,
     NoWheelComboBox,
@@ -322,7 +323,8 @@ class FolderDock(QWidget):
     def _find_refine_dock(self) -> RefineDock | None:
         window = getattr(self._viewer, "window", None)
         docks = () if window is None else window.dock_widgets.values()
-        return next((w for w in docks if isinstance(w, RefineDock) and not w.closed), None)
+        found = (w.dock if isinstance(w, OpeningDock) else w for w in docks)
+        return next((w for w in found if isinstance(w, RefineDock) and not w.closed), None)
 
     def _open_refine_dock(self) -> RefineDock:
         """Return the dock *SPA Refine* of this window; open it where it is not there."""
@@ -331,9 +333,10 @@ class FolderDock(QWidget):
             return refine_dock
         found = self._find_refine_dock()
         if found is None:
-            dock, found = self._viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+            dock, opening = self._viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
             self._places.put_beside(dock)
-        assert isinstance(found, RefineDock)
+            assert isinstance(opening, OpeningDock)
+            found = opening.dock
         found.places.stay()
         self._refine_dock = found
         found.released.connect(self.controller.leave)

@@ -1,0 +1,53 @@
+"""The dock *SPA Refine* as napari opens it: in steps, and whole for whoever asks."""
+
+import numpy as np
+import pytest
+
+from napari_spa.widgets import OpeningDock
+from napari_spa.widgets.refine.dock import RefineDock
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer):
+    def opened():
+        viewer = make_napari_viewer(show=True)
+        viewer.add_image(np.random.default_rng(0).random((64, 64)), name="noise")
+        return *viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine"), viewer
+
+    return opened
+
+
+def test_it_is_placed_empty_and_filled_in_steps(open_dock, qtbot):
+    _, opening, _ = open_dock()
+    assert isinstance(opening, OpeningDock)
+    assert not opening.made
+    qtbot.waitUntil(lambda: opening.made and opening.dock.isVisible(), timeout=20_000)
+    assert isinstance(opening.dock, RefineDock)
+    assert opening.controller is opening.dock.controller  # for scripts
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = opening.nothing_of_the_kind
+
+
+def test_whoever_asks_has_it_at_once(open_dock, qtbot):
+    _, opening, _ = open_dock()
+    controller = opening.controller
+    assert opening.made
+    qtbot.wait(100)
+    assert opening.controller is controller
+    assert len(opening.findChildren(RefineDock)) == 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_it_may_be_closed_at_any_time(open_dock, qtbot, early):
+    dock, opening, viewer = open_dock()
+    if not early:
+        qtbot.waitUntil(lambda: opening.made, timeout=20_000)
+        refine_dock = opening.dock
+    dock.destroyOnClose()
+    qtbot.wait(200)
+    assert "noise" in viewer.layers
+    if not early:
+        assert refine_dock.closed
+    _, again = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    assert not again.controller.busy
+    assert not again.closed
