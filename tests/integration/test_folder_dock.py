@@ -683,7 +683,7 @@ def narrow(make_napari_viewer, qtbot, few):
 
 def press_in_menu(refine_dock):
     """What napari's menu does with a dock that is there."""
-    dock = refine_dock.parent()
+    dock = refine_dock.places._dock()
     dock.setVisible(not dock.isVisible())
 
 

@@ -1,8 +1,11 @@
 """The dock *SPA Refine* as napari opens it: in steps, and whole for whoever asks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from napari_spa.viewer.annotation.prompts import PromptController
 from napari_spa.widgets import OpeningDock
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -51,3 +54,29 @@ def test_it_may_be_closed_at_any_time(open_dock, qtbot, early):
     _, again = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
     assert not again.controller.busy
     assert not again.closed
+
+
+def test_a_click_before_the_dock_is_there_is_obeyed(open_dock, qtbot, monkeypatch):
+    from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
+
+    _, opening, viewer = open_dock()
+    clicks = []
+    monkeypatch.setattr(
+        PromptController, "click", lambda _, position, *rest, **aim: clicks.append(position)
+    )
+    event = SimpleNamespace(
+        type="mouse_press",
+        button=1,
+        modifiers=(),
+        position=(20.0, 30.0),
+        pos=np.array([200, 200]),
+        view_direction=None,
+        dims_displayed=[0, 1],
+        handled=False,
+    )
+    mouse_press_callbacks(viewer, event)
+    event.type = "mouse_release"
+    mouse_release_callbacks(viewer, event)
+    assert clicks == [(20.0, 30.0)]
+    qtbot.wait(100)
+    assert opening._on_pressed not in viewer.mouse_drag_callbacks

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QStackedWidget
 
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import old_objects
 from napari_spa.widgets.common.docks import DockLifecycle
-from napari_spa.widgets.common.layouts import column_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,28 +20,32 @@ if TYPE_CHECKING:
     from napari_spa.widgets.refine.dock import RefineDock
 
 
-class OpeningDock(QWidget):
+class OpeningDock(QStackedWidget):
     """The dock *SPA Refine* as napari opens it: in three steps, between which the window lives.
 
     It is placed empty; then the dock is imported, and then made.  Whoever asks for a part of it
-    before has it at once.
+    before, or clicks into the image, has it at once.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
         self.made = False  # whether the dock itself is there
+        self._viewer = getattr(viewer, "__wrapped__", viewer)  # napari gives plugins a proxy
         self._import_due, self._make_due = later(self, self._import), later(self, self._make)
         self._import_due.start()
         self._life = DockLifecycle(self)
         self._life.ended.connect(self._end)
+        self._viewer.mouse_drag_callbacks.append(self._on_pressed)
+        words = QLabel("Opening…")
+        words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.addWidget(words)
 
     @cached_property
     def dock(self) -> RefineDock:
         """The dock itself."""
         dock = self._import()(self._viewer)
         self.made = True
-        column_of(dock, holder=self)
+        self.setCurrentIndex(self.addWidget(dock))
         return dock
 
     if not TYPE_CHECKING:
@@ -62,9 +66,19 @@ class OpeningDock(QWidget):
 
     def _make(self) -> None:
         _ = self.dock
+        self._listen_no_more()
+
+    def _on_pressed(self, *press: object) -> None:
+        """Make the dock: what it does with the mouse comes after this, for the same press."""
+        _ = self.dock
+
+    def _listen_no_more(self) -> None:
+        if self._on_pressed in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._on_pressed)
 
     def _end(self) -> None:
         self._import_due.stop()
         self._make_due.stop()
+        self._listen_no_more()
         if self.made:
             self.dock.release()
