@@ -32,6 +32,7 @@ class OpeningDock(QStackedWidget):
         self.made = False  # whether the dock itself is there
         self._viewer = getattr(viewer, "__wrapped__", viewer)  # napari gives plugins a proxy
         self._import_due, self._make_due = later(self, self._import), later(self, self._make)
+        self._show_due = later(self, self._show)
         self._import_due.start()
         self._life = DockLifecycle(self)
         self._life.ended.connect(self._end)
@@ -45,7 +46,8 @@ class OpeningDock(QStackedWidget):
         """The dock itself."""
         dock = self._import()(self._viewer)
         self.made = True
-        self.setCurrentIndex(self.addWidget(dock))
+        self.addWidget(dock)
+        self._show_due.start()
         return dock
 
     if not TYPE_CHECKING:
@@ -68,6 +70,9 @@ class OpeningDock(QStackedWidget):
         _ = self.dock
         self._listen_no_more()
 
+    def _show(self) -> None:
+        self.setCurrentWidget(self.dock)
+
     def _on_pressed(self, *press: object) -> None:
         """Make the dock: what it does with the mouse comes after this, for the same press."""
         _ = self.dock
@@ -79,6 +84,7 @@ class OpeningDock(QStackedWidget):
     def _end(self) -> None:
         self._import_due.stop()
         self._make_due.stop()
+        self._show_due.stop()
         self._listen_no_more()
         if self.made:
             self.dock.release()
