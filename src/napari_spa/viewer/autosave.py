@@ -445,12 +445,7 @@ def _add(annotated: AnnotatedImage, objects: _Pixels, number: int) -> int:
         for part, mask in parts:
             with suppress(InputError):  # no pixel is left
                 annotated.write(
-                    number,
-                    part,
-                    mask,
-                    "protect",
-                    group=group,
-                    class_name=held.class_name,
+                    number, part, mask, "protect", group=group, class_name=held.class_name
                 )
             kept = annotated.annotation.pixels(number, part.plane)
             left_out += mask.area - (0 if kept is None else kept.area)

@@ -152,11 +152,7 @@ def _stack(stack: SampleStack, name: str, hint: str) -> list[LayerData]:
 
 
 def _image(
-    data: NDArray[np.generic],
-    name: str,
-    first_click: tuple[int, ...],
-    hint: str,
-    **arguments: Any,
+    data: NDArray[np.generic], name: str, first_click: tuple[int, ...], hint: str, **arguments: Any
 ) -> list[LayerData]:
     metadata = {METADATA_KEY: {"first_click": first_click, "hint": hint}}
     return [(data, {"name": name, "metadata": metadata, **arguments}, "image")]

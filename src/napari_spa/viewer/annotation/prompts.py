@@ -14,12 +14,7 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
-from napari_spa.viewer.layers.planes import (
-    click_in_plane,
-    shown_plane,
-    spatial_shape,
-    to_world,
-)
+from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape, to_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -157,11 +157,7 @@ def _in_words(found: Estimate, source: Path) -> str:
 def do_batch(order: BatchRequest, handle: JobHandle) -> BatchReport:
     """Run a batch in a process of its own, whatever its workers: no window waits long for it."""
     report: BatchReport = run_in_subprocess(
-        _run,
-        order,
-        on_value=handle.report,
-        progress=handle,
-        dropped=lambda: handle.dropped,
+        _run, order, on_value=handle.report, progress=handle, dropped=lambda: handle.dropped
     )
     return report
 

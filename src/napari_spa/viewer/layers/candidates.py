@@ -33,11 +33,7 @@ _LONGEST = 4000  # vertices of a candidate's border, beyond which some are left 
 
 
 def mask_polygons(
-    mask: BoolArray,
-    origin: tuple[int, int] = (0, 0),
-    *,
-    most: int | None = None,
-    axis: int = 1,
+    mask: BoolArray, origin: tuple[int, int] = (0, 0), *, most: int | None = None, axis: int = 1
 ) -> list[DoubleArray]:
     """Outline a mask as polygons without holes.
 

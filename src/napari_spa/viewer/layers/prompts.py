@@ -139,11 +139,7 @@ class PromptLayers:
         self._draw_points(place, ["try"], axes, scale=2.5)
 
     def draw_gesture(
-        self,
-        plane: Plane,
-        *,
-        box: Box | None = None,
-        path: Sequence[tuple[float, float]] = (),
+        self, plane: Plane, *, box: Box | None = None, path: Sequence[tuple[float, float]] = ()
     ) -> None:
         """Draw a box or stroke that is being made; neither takes it away."""
         self.make()

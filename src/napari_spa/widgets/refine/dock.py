@@ -51,9 +51,7 @@ class RefineDock(QWidget):
     released = Signal()  # the dock is about to let go of the viewer
 
     def __init__(
-        self,
-        viewer: napari.viewer.Viewer,
-        session_factory: SessionFactory | None = None,
+        self, viewer: napari.viewer.Viewer, session_factory: SessionFactory | None = None
     ) -> None:
         super().__init__()
         self.closed = False  # whether it has let go of the viewer
