@@ -298,7 +298,9 @@ class ActiveProfile(QObject):
 
         self.files.ask(look, self._on_listed)
         if chosen is not None:  # another window may have taught it
-            self.files.ask(partial(self._try_read, chosen), partial(self._on_read, chosen))
+            # Of one whose file is gone meanwhile, what is held stays in use; the list says it.
+            read = partial(self._try_read, chosen, refuse=self._held is None)
+            self.files.ask(read, partial(self._on_read, chosen))
 
     def use(self, path: Path | None) -> None:
         """Use a profile, or none; objects start from it as soon as it is read."""
@@ -456,13 +458,14 @@ class ActiveProfile(QObject):
 
     # ------------------------------------------------------------------ in the files' thread
 
-    def _try_read(self, path: Path) -> PreferenceProfile | None:
+    def _try_read(self, path: Path, *, refuse: bool = True) -> PreferenceProfile | None:
         try:
             profile = self.updates.read(path)
             if self._session is not None:
                 profile.check(self._session.model.identity)
         except SpaError as error:
-            self._refused.emit(path, str(error))
+            if refuse:
+                self._refused.emit(path, str(error))
             return None
         return profile
 
