@@ -16,7 +16,7 @@ from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
 from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
-from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
+from napari_spa.viewer.layers.mask import MaskLayer
 from napari_spa.viewer.layers.planes import (
     Channels,
     DisplaySettings,
@@ -63,13 +63,7 @@ class AnnotatedImage:
         self._named = str(image.name)  # what our layers are named after
         self.mask = MaskLayer(viewer, image, axes)
         self.prompts = PromptLayers(viewer, image)
-        self.candidates = CandidateShapes(
-            viewer,
-            ndim=image.ndim,
-            space=space_on_show(viewer, image),
-            owner=image.name,
-            under=lambda: self.mask.known,
-        )
+        self.candidates = CandidateShapes(viewer, image, under=lambda: self.mask.known)
         self.annotation = Annotation(self.mask)
         self.display = DisplaySettings(channel_choices(image)[0])  # as a user chose it
         self.journal: Journal | None = None
@@ -155,16 +149,19 @@ class AnnotatedImage:
         self.show_prompts()  # lines as wide as before
 
     def rename(self) -> None:
-        """Name our layers after the image, but for those that a user gave a name."""
+        """Name our layers after the image, which has another name."""
         before, self._named = self._named, self.image.name
+        self._name_layers(before)
+
+    def _name_layers(self, before: str) -> None:
+        """Name those layers of ours after the image that were named after something else."""
         for layer in [each for each in self._viewer.layers if self.owns(each)]:
             if layer.name.startswith(f"{before}: "):
                 layer.name = self._named + layer.name.removeprefix(before)
-        self.candidates.owner = self._named
 
     def _place_on_show(self) -> None:
         self.prompts.place()
-        self.candidates.place(space_on_show(self._viewer, self.image))
+        self.candidates.place()
 
     @property
     def untouched(self) -> bool:
@@ -392,17 +389,8 @@ class AnnotatedImage:
             self.journal.note("redo")
         return change
 
-    @property
-    def unpaints(self) -> bool:
-        """Whether the last that was done is a stroke on the mask."""
-        return self._paints(redo=False)
-
-    @property
-    def repaints(self) -> bool:
-        """Whether the last that was taken back is a stroke on the mask."""
-        return self._paints(redo=True)
-
-    def _paints(self, *, redo: bool) -> bool:
+    def unpaints(self, *, redo: bool = False) -> bool:
+        """Tell whether the last that was done, or taken back, is a stroke on the mask."""
         latest = self._painted_after is self.annotation.last_change
         return latest and self.active is None and bool(self.mask.stroke(redo=redo))
 
@@ -519,6 +507,7 @@ class AnnotatedImage:
                 self.mask.take_over(other.mask)
             self.prompts.take_over(other.prompts)
             self.candidates.take_over(other.candidates)
+            self._name_layers(other._named)
             self._raise_layers()
 
     def remove_layers(self, *, mask: bool = False) -> None:

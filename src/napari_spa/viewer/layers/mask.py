@@ -112,8 +112,6 @@ class MaskLayer:
         self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
-        before, after = (MASK_NAME.format(image.name) for image in (other._image, self._image))
-        rename_layer(layer, before, after)
         layer.colormap = mask_colours(self._image)
         self._layer, self._filled = layer, other._filled
         self.place()
@@ -374,13 +372,10 @@ class MaskLayer:
         self.used = True
         self.replaced.emit(() if self._layer is None else tuple(self.store.planes()))
 
-    def _axes_on_show(self) -> tuple[int, int]:
-        plane = plane_on_slider(self._viewer, self._image)
-        return self._axes if plane is None else plane.axes
-
     def _planes_of(self, atoms: Any) -> tuple[Plane, ...]:
         """Return the planes that an item of napari's history changed, or the one on show."""
-        axes, ndim = self._axes_on_show(), len(self.store.shape)
+        plane, ndim = plane_on_slider(self._viewer, self._image), len(self.store.shape)
+        axes = self._axes if plane is None else plane.axes
         across = [axis for axis in range(ndim) if axis not in axes]
         found: dict[Plane, None] = {}
         for atom in atoms or ():
@@ -459,12 +454,6 @@ def space_on_show(viewer: ViewerModel, image: Image) -> dict[str, Any]:
         moved[axis] += image.scale[axis] * shown_channel(viewer, image)
         space["translate"] = moved
     return space
-
-
-def rename_layer(layer: Any, before: str, after: str) -> None:
-    """Name one of our layers after another image, unless a user gave it a name."""
-    if layer.name.startswith(before):  # napari may have added a number
-        layer.name = after
 
 
 def place_layer(layer: Any, space: Mapping[str, Any]) -> None:
