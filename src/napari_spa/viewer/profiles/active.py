@@ -130,7 +130,10 @@ class PendingUpdates:
 
     def read(self, path: Path) -> PreferenceProfile:
         """Return what a file holds and what is due to it."""
-        return _after(PreferenceProfile.load(path), self._due.get(path, []))
+        profile = PreferenceProfile.load(path)
+        for profile_update in self._due.get(path, ()):
+            profile = profile_update(profile)
+        return profile
 
     def drop(self, path: Path) -> None:
         """Forget what is due to a profile."""
@@ -171,12 +174,6 @@ def for_model(
         return profile_update(profile)
 
     return checked
-
-
-def _after(profile: PreferenceProfile, updates: list[ProfileUpdate]) -> PreferenceProfile:
-    for profile_update in updates:
-        profile = profile_update(profile)
-    return profile
 
 
 UNSAVED = "Unsaved preference: it lasts until the window closes."
