@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.click_target import click_target, image_on_show
+from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.profiles import PreferenceProfile
@@ -483,7 +483,12 @@ class AnnotationController(QObject):
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""
-        return image_on_show(self.viewer.layers, self.current)
+        image = self.target()
+        if image is None:
+            hidden = any(isinstance(layer, Image) for layer in self.viewer.layers)
+            remedy = "make one visible" if hidden else "open one"
+            raise InputError(f"there is no image to be seen; {remedy} first.")
+        return image
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
