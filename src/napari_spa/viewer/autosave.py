@@ -17,7 +17,7 @@ from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
 from napari_spa.refine.annotation.objects import new_group
-from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
+from napari_spa.refine.log.journal import ImageFacts, image_facts, read_journal
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
@@ -114,12 +114,12 @@ class AutosaveManager:
     def begin(self, annotated: AnnotatedImage, model: ModelIdentity | None = None) -> None:
         """Start an image's log, unless it has one; say in it which model goes on, if one does."""
         location = self._places.get(id(annotated))
-        known = annotated.journal is not None and model in (None, self._models.get(id(annotated)))
+        known = annotated.logged and model in (None, self._models.get(id(annotated)))
         if known or (self.root is None and location is None):
             return
         if model is not None:
             self._models[id(annotated)] = model
-        if annotated.journal is not None:
+        if annotated.logged:
             annotated.journal.begin(annotated.facts, model)
             return
         if location is None:
@@ -128,11 +128,10 @@ class AutosaveManager:
             self._models.pop(id(annotated), None)  # tried again with the next round
             return
         self._hold(annotated, location)
-        if annotated.journal is not None:
-            annotated.journal.begin(annotated.facts, model)
-            # What was done while there was no log.
-            for plane, labels in annotated.labels_in_use():
-                annotated.journal.edit(plane, labels)
+        annotated.journal.begin(annotated.facts, model)
+        # What was done while there was no log.
+        for plane, labels in annotated.labels_in_use():
+            annotated.journal.edit(plane, labels)
 
     def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
         """Go on with the log of recovered work."""
@@ -169,9 +168,8 @@ class AutosaveManager:
         if opened is None:
             return
         location, log = opened
-        if annotated.journal is not None:
-            annotated.journal.note("closed")
-            annotated.journal = None
+        annotated.journal.note("closed")
+        annotated.unlog()
         location.close(log)
 
     def offers(
@@ -246,7 +244,7 @@ class AutosaveManager:
     def _hold(self, annotated: AnnotatedImage, location: LogLocation) -> None:
         log = location.open(self._failed, self._mended)
         self._held[id(annotated)] = location, log
-        annotated.journal = Journal(log)
+        annotated.log_to(log)
 
 
 def _same_image(logged: ImageFacts, facts: ImageFacts) -> bool:

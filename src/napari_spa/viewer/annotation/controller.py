@@ -451,18 +451,17 @@ class AnnotationController(QObject):
         self, annotated: AnnotatedImage, shown: RenderedRound, *, known: bool = False
     ) -> None:
         """Begin to show a round, and note it in the log, which may know its decisions already."""
-        if known and annotated.journal is not None:
+        if known:
             annotated.journal.continued(shown.timeline)
         active = annotated.active
         if active is None:
             return
         self._seen = shown.session.sampler, (annotated, active.plane, active.look or annotated.look)
         self.autosave.begin(annotated, shown.session.model.identity)
-        if annotated.journal is not None:
-            looked = display_record(active.look or annotated.look, shown.session.sampler)
-            annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
-            if shown.blind:
-                annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
+        looked = display_record(active.look or annotated.look, shown.session.sampler)
+        annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
+        if shown.blind:
+            annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
         self._round.begin(annotated.showing(shown, self.overlap, self.masked.emit), shown)
 
     def _on_forgotten(self, profile: PreferenceProfile) -> None:
@@ -503,8 +502,7 @@ class AnnotationController(QObject):
         annotated, active = self.current, self.active
         dropped = None if annotated is None else annotated.active_again()
         if annotated is not None and active is not None:
-            if annotated.journal is not None:
-                annotated.journal.discard(active.number)
+            annotated.journal.discard(active.number)
             annotated.acts.followed.pop(active.number, None)
             annotated.drop()
         self.cleared.emit()

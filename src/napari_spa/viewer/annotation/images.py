@@ -120,7 +120,7 @@ def _count(annotated: AnnotatedImage, plane: Plane, *, painted: bool) -> bool:
     with annotated.bare():
         labels = annotated.mask.read_plane(plane)
         changed = annotated.annotation.recount(plane, labels)
-    if (changed or painted) and annotated.journal is not None:
+    if changed or painted:
         annotated.journal.edit(plane, labels)
     return changed
 

@@ -64,8 +64,7 @@ class ObjectActions(QObject):
         if pixels is None and not decisions:
             raise InputError(f"object {number} has no pixel left on this slice.")
         show_plane(controller.viewer, annotated.image, part.plane)
-        if annotated.journal is not None:
-            annotated.journal.reopen(number, part.plane, decisions)
+        annotated.journal.reopen(number, part.plane, decisions)
         if decisions:
             self.undoing.restore(annotated, number, part, reopened=True)
             return

@@ -136,7 +136,7 @@ class UndoActions(QObject):
         annotated, active = controller.current, dropped.active
         if annotated is None:
             return
-        if annotated.journal is not None and active.reopened:
+        if active.reopened:
             annotated.journal.reopen(active.number, active.plane, ())
         show_plane(controller.viewer, annotated.image, active.plane)
         annotated.acts.follow(dropped)
@@ -164,8 +164,7 @@ class UndoActions(QObject):
         part = change.accepted
         if change.group is None and part is not None and part.decisions:
             before = change.before.get(change.number)
-            if annotated.journal is not None:
-                annotated.journal.reopen(change.number, part.plane, part.decisions)
+            annotated.journal.reopen(change.number, part.plane, part.decisions)
             annotated.undo()
             show_plane(controller.viewer, annotated.image, part.plane)
             known = before is not None and before.on(part.plane) is not None
