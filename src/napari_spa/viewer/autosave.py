@@ -99,38 +99,24 @@ class AutosaveManager:
         self.root = root
         self._failed, self._mended = failed, mended
         self._held: dict[int, tuple[LogLocation, RecordLog]] = {}
-        self._places: dict[int, LogLocation] = {}
         self._models: dict[int, ModelIdentity] = {}
         self._refused = False  # there is no room for a log; said once until there is
 
-    def set_location(self, annotated: AnnotatedImage, location: LogLocation) -> None:
-        """Keep an image's work at a place of its own, from its first record on."""
-        self._places[id(annotated)] = location
-
-    def placed(self, annotated: AnnotatedImage) -> bool:
-        """Tell whether an image's work has a place of its own."""
-        return id(annotated) in self._places
-
     def begin(self, annotated: AnnotatedImage, model: ModelIdentity | None = None) -> None:
         """Start an image's log, unless it has one; say in it which model goes on, if one does."""
-        location = self._places.get(id(annotated))
-        known = annotated.logged and model in (None, self._models.get(id(annotated)))
-        if known or (self.root is None and location is None):
+        new = not annotated.logged
+        if new:
+            location = annotated.location or self._make_location()
+            if location is None:  # tried again with the next round
+                return
+            self._hold(annotated, location)
+        elif model in (None, self._models.get(id(annotated))):
             return
+        annotated.journal.begin(annotated.facts, model)
         if model is not None:
             self._models[id(annotated)] = model
-        if annotated.logged:
-            annotated.journal.begin(annotated.facts, model)
-            return
-        if location is None:
-            location = self._make_location()
-        if location is None:
-            self._models.pop(id(annotated), None)  # tried again with the next round
-            return
-        self._hold(annotated, location)
-        annotated.journal.begin(annotated.facts, model)
         # What was done while there was no log.
-        for plane, labels in annotated.labels_in_use():
+        for plane, labels in annotated.labels_in_use() if new else ():
             annotated.journal.edit(plane, labels)
 
     def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
@@ -164,7 +150,6 @@ class AutosaveManager:
         """Close an image's log in order."""
         opened = self._held.pop(id(annotated), None)
         self._models.pop(id(annotated), None)
-        self._places.pop(id(annotated), None)
         if opened is None:
             return
         location, log = opened
@@ -282,7 +267,7 @@ class Recovery(QObject):
         if annotated in self._found:
             self._on_looked(annotated, self._found[annotated])
             return
-        if autosave.placed(annotated) or autosave.root is None:
+        if annotated.location is not None or autosave.root is None:
             return
         plane = plane_on_slider(controller.viewer, image)
         if plane is None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.refine.log.journal import Sink
     from napari_spa.refine.session.state import Decision
+    from napari_spa.viewer.autosave import LogLocation
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 
@@ -68,6 +69,7 @@ class AnnotatedImage:
         self.candidates = CandidateShapes(viewer, image, under=lambda: self.mask.known)
         self.annotation = Annotation(self.mask)
         self.display = DisplaySettings(channel_choices(image)[0])  # as a user chose it
+        self.location: LogLocation | None = None  # where its work is kept, if it has its own place
         self.unlog()
         self.active: ActiveObject | None = None
         self.selected: int | None = None
