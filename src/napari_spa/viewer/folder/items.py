@@ -185,26 +185,17 @@ class FolderItems(Mapping[str, ProjectItem]):
     def note_unreadable(self, name: str, words: str) -> None:
         """List why an image cannot be opened."""
         self._unreadable[name] = words
-        self._note_problem(name, words)
+        self._show(name, problem=words)
 
     def note_readable(self, name: str) -> None:
         """Forget what was wrong with an image: it is open."""
         self._unreadable.pop(name, None)
-        self._note_problem(name, "")
+        self._show(name, problem="")
 
     def warn(self, name: str, words: str) -> None:
         """List what to look at before one trusts the work on an image; nothing takes it back."""
-        item = self._items.get(name)
         self._warnings[name] = words
-        if item is not None and item.warning != words:
-            self._items[name] = replace(item, warning=words)
-            self._changed(name)
-
-    def _note_problem(self, name: str, words: str) -> None:
-        item = self._items.get(name)
-        if item is not None and item.problem != words:
-            self._items[name] = replace(item, problem=words)
-            self._changed(name)
+        self._show(name, warning=words)
 
     # ------------------------------------------------------------------ what became of it
 
@@ -238,12 +229,18 @@ class FolderItems(Mapping[str, ProjectItem]):
             self._update(name, objects=count, uncertainty=unsure)
 
     def _update(self, name: str, **changes: Any) -> None:
+        """Show what became of an image, and let the index say it too."""
+        if self._show(name, **changes):
+            self._index(name, **changes)
+
+    def _show(self, name: str, **changes: Any) -> bool:
+        """Show what is known of an image; tell whether it is news."""
         item = self._items.get(name)
         if item is None or all(getattr(item, key) == value for key, value in changes.items()):
-            return
+            return False
         self._items[name] = replace(item, **changes)
-        self._index(name, **changes)
         self._changed(name)
+        return True
 
     def take_result(self, result: ImageResult) -> None:
         """Show what a batch made of an image; its manifest keeps it."""
