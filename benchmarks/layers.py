@@ -81,7 +81,7 @@ def main() -> None:
 def show_rounds(viewer: Viewer, name: str, proposals: list[Proposal]) -> None:
     """Show rounds one after the other and print how long each part took."""
     labels = viewer.add_labels(np.zeros((SIZE, SIZE), np.uint16), name="SPA mask", opacity=0.45)
-    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
+    shapes = CandidateShapes(viewer, viewer.layers[0])
     making = [milliseconds(lambda maker=maker: next(maker)) for maker in [shapes.make()] * 4]
     settle()
     print(f"\n{name}, {SIZE} x {SIZE} px, {len(proposals)} rounds; median (worst) ms")
@@ -103,7 +103,7 @@ def show_rounds(viewer: Viewer, name: str, proposals: list[Proposal]) -> None:
         for proposal, candidates in zip(proposals, drawn, strict=True):
             begun = time.thread_time()
             masks.append(milliseconds(lambda p=proposal: show_mask(labels, p)))
-            layers.append(milliseconds(lambda c=candidates: shapes.show(PLANE, c)))
+            layers.append(milliseconds(lambda c=candidates: list(shapes.steps(PLANE, c))))
             both.append(masks[-1] + layers[-1])
             busy.append((time.thread_time() - begun) * 1e3)
             painting.append(milliseconds(settle))

@@ -14,6 +14,7 @@ from napari_spa.cli.panel import ADDED, REMOVED, PanelRound, draw_panel
 from napari_spa.core.types import Candidate, Proposal, Region
 from napari_spa.errors import DataError
 from napari_spa.io.images import read_image
+from napari_spa.viewer.samples import read_picture
 
 
 def disc(radius: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -68,7 +69,7 @@ def test_without_json_a_table_and_how_the_script_picks(
 
 
 def test_the_pictures_come_with_scikit_image_and_the_points_are_on_objects() -> None:
-    retina, cell, tissue = (demo.read_scene(scene) for scene in demo.SCENES)
+    retina, cell, tissue = (read_picture(scene.name) for scene in demo.SCENES)
     at = {scene.name: tuple(map(int, scene.point)) for scene in demo.SCENES}
     assert retina[at["retina"]][:2].sum() > 1.3 * retina[..., :2].sum(axis=-1).mean(), "the disc"
     assert cell[at["cell"]] > 2 * np.median(cell), "the cell"
@@ -84,7 +85,7 @@ def test_a_missing_picture_is_one_sentence_and_the_rest_is_done(
 
     monkeypatch.setattr(skimage.data, "retina", offline)
     with pytest.raises(DataError, match="'retina' is not installed"):
-        demo.read_scene(demo.SCENES[0])
+        read_picture("retina")
     answer = run("demo", "--no-viewer", "--model", model_file, "-o", tmp_path / "out", "--json")
     assert answer.status == 1
     assert len(answer.err.splitlines()) == 1

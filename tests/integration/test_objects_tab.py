@@ -583,3 +583,22 @@ def test_cancel_ends_the_search_and_leaves_everything(open_annotator):
     annotator.idle()
     assert not annotator.objects
     assert annotator.status_message[-1].startswith("Stopped.")
+
+
+def test_a_label_to_refine_is_recommended_as_it_is(annotator):
+    layer = annotator.add_labels()
+    annotator.dock.objects.refine_at((0.0, 15.0, 40.0))
+    annotator.idle()
+    mask = annotator.controller.active.shown.mask
+    shown = mask.region.paste(mask.pixels, SHAPE[1:])
+    np.testing.assert_array_equal(shown, layer.data[0] == 7)
+    annotator.controller.accept()
+    np.testing.assert_array_equal(annotator.pixels()[0] > 0, layer.data[0] == 7)
+
+
+def test_whole_numbers_that_napari_takes_for_labels_are_said_to_be(annotator):
+    annotator.viewer.layers.remove(annotator.image)
+    layer = annotator.viewer.add_labels(np.ones(SHAPE, np.int32), name="counts")
+    annotator.viewer.layers.selection.active = layer
+    annotator.dock.prompt_controller.click((0.0, 15.0, 40.0))
+    assert "for napari counts is labels" in annotator.failed[-1]

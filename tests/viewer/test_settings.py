@@ -49,7 +49,10 @@ def preferences(tmp_path, monkeypatch):
 def no_settings(monkeypatch):
     import napari.settings
 
-    monkeypatch.delattr(napari.settings, "get_plugin_settings")
+    def switched_off(plugin):
+        raise KeyError(plugin)
+
+    monkeypatch.setattr(napari.settings, "get_plugin_settings", switched_off)
 
 
 @pytest.fixture(params=["preferences", "no_settings"])

@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from napari_spa.io.models.load import load_model
     from napari_spa.refine.session.session import RefinementSession
+    from napari_spa.viewer.samples import read_picture
 
     model = load_model(options.model, device=options.device)
     played: dict[str, list[PanelRound]] = {}
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     missing: list[str] = []
     for scene in SCENES:
         try:
-            image = read_scene(scene)
+            image = read_picture(scene.name)
         except DataError as error:
             missing.append(scene.name)
             echo_err(f"napari-spa: {error}")
@@ -68,21 +69,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_viewer:
         _open_viewer(next(scene for scene in SCENES if scene.name in played))
     return 1 if missing else 0
-
-
-def read_scene(scene: Scene) -> NDArray[np.generic]:
-    """Read a picture of scikit-image, (H, W) or (H, W, 3) uint8."""
-    from skimage import data
-
-    try:
-        # All of them are in its wheel; some distributions leave them out, and then
-        # scikit-image tries a download.
-        image: NDArray[np.generic] = getattr(data, scene.name)()
-    except (ImportError, OSError, ValueError) as error:
-        raise DataError(
-            f"scikit-image's picture {scene.name!r} is not installed and cannot be downloaded."
-        ) from error
-    return image
 
 
 def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -186,7 +172,7 @@ def _open_viewer(scene: Scene) -> None:
     if not display or find_spec("napari") is None:
         echo_err("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
         return
-    from napari_spa.viewer.samples import open_window
+    from napari_spa.viewer.samples import open_window, read_picture
 
     echo_err(f"Opening napari; click on the object, for example at {scene.point}.")
-    open_window(read_scene(scene), name=scene.name)
+    open_window(read_picture(scene.name), name=scene.name)

@@ -17,7 +17,7 @@ from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
 from napari_spa.refine.annotation.objects import new_group
-from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
+from napari_spa.refine.log.journal import ImageFacts, image_facts, read_journal
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
@@ -99,40 +99,25 @@ class AutosaveManager:
         self.root = root
         self._failed, self._mended = failed, mended
         self._held: dict[int, tuple[LogLocation, RecordLog]] = {}
-        self._places: dict[int, LogLocation] = {}
         self._models: dict[int, ModelIdentity] = {}
         self._refused = False  # there is no room for a log; said once until there is
 
-    def set_location(self, annotated: AnnotatedImage, location: LogLocation) -> None:
-        """Keep an image's work at a place of its own, from its first record on."""
-        self._places[id(annotated)] = location
-
-    def placed(self, annotated: AnnotatedImage) -> bool:
-        """Tell whether an image's work has a place of its own."""
-        return id(annotated) in self._places
-
     def begin(self, annotated: AnnotatedImage, model: ModelIdentity | None = None) -> None:
         """Start an image's log, unless it has one; say in it which model goes on, if one does."""
-        location = self._places.get(id(annotated))
-        known = annotated.journal is not None and model in (None, self._models.get(id(annotated)))
-        if known or (self.root is None and location is None):
+        new = not annotated.logged
+        if new:
+            location = annotated.location or self._make_location()
+            if location is None:  # tried again with the next round
+                return
+            self._hold(annotated, location)
+        elif model in (None, self._models.get(id(annotated))):
             return
+        annotated.journal.begin(annotated.facts, model)
         if model is not None:
             self._models[id(annotated)] = model
-        if annotated.journal is not None:
-            annotated.journal.begin(annotated.facts, model)
-            return
-        if location is None:
-            location = self._make_location()
-        if location is None:
-            self._models.pop(id(annotated), None)  # tried again with the next round
-            return
-        self._hold(annotated, location)
-        if annotated.journal is not None:
-            annotated.journal.begin(annotated.facts, model)
-            # What was done while there was no log.
-            for plane, labels in annotated.labels_in_use():
-                annotated.journal.edit(plane, labels)
+        # What was done while there was no log.
+        for plane, labels in annotated.labels_in_use() if new else ():
+            annotated.journal.edit(plane, labels)
 
     def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
         """Go on with the log of recovered work."""
@@ -165,13 +150,11 @@ class AutosaveManager:
         """Close an image's log in order."""
         opened = self._held.pop(id(annotated), None)
         self._models.pop(id(annotated), None)
-        self._places.pop(id(annotated), None)
         if opened is None:
             return
         location, log = opened
-        if annotated.journal is not None:
-            annotated.journal.note("closed")
-            annotated.journal = None
+        annotated.journal.note("closed")
+        annotated.unlog()
         location.close(log)
 
     def offers(
@@ -246,7 +229,7 @@ class AutosaveManager:
     def _hold(self, annotated: AnnotatedImage, location: LogLocation) -> None:
         log = location.open(self._failed, self._mended)
         self._held[id(annotated)] = location, log
-        annotated.journal = Journal(log)
+        annotated.log_to(log)
 
 
 def _same_image(logged: ImageFacts, facts: ImageFacts) -> bool:
@@ -284,7 +267,7 @@ class Recovery(QObject):
         if annotated in self._found:
             self._on_looked(annotated, self._found[annotated])
             return
-        if autosave.placed(annotated) or autosave.root is None:
+        if annotated.location is not None or autosave.root is None:
             return
         plane = plane_on_slider(controller.viewer, image)
         if plane is None:
@@ -445,12 +428,7 @@ def _add(annotated: AnnotatedImage, objects: _Pixels, number: int) -> int:
         for part, mask in parts:
             with suppress(InputError):  # no pixel is left
                 annotated.write(
-                    number,
-                    part,
-                    mask,
-                    "protect",
-                    group=group,
-                    class_name=held.class_name,
+                    number, part, mask, "protect", group=group, class_name=held.class_name
                 )
             kept = annotated.annotation.pixels(number, part.plane)
             left_out += mask.area - (0 if kept is None else kept.area)

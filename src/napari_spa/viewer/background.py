@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
@@ -33,6 +34,7 @@ def nothing(_: object) -> None:
     """Go on with nothing."""
 
 
+@dataclass(eq=False, slots=True)
 class JobHandle:
     """One job: how it says how far it is, and who hears what it gives.
 
@@ -40,32 +42,26 @@ class JobHandle:
     done and a message, it raises ``Cancelled`` once no one waits for the job any more.
     """
 
-    def __init__(
-        self,
-        worker: Worker,
-        then: Callable[[Any], None],
-        on_value: Callable[[Any], None],
-        unheard: Callable[[Any], None],
-        *,
-        surely: bool = False,
-    ) -> None:
-        self._worker = worker
-        self.then, self.on_value, self.unheard = then, on_value, unheard
-        self.stopping, self.surely = False, surely
+    worker: Worker
+    then: Callable[[Any], None]  # hears the result
+    on_value: Callable[[Any], None]  # hears what is given on the way
+    unheard: Callable[[Any], None]  # gets a result that no one hears, to let go of what it holds
+    surely: bool = False  # whether it is done whatever comes after it
+    stopping: bool = False  # whether it was asked to end
 
     def __call__(self, share: float, message: str) -> None:
         """Say how far the job is; raise ``Cancelled`` when it is not wanted any more."""
         self.check()
-        self._worker.advance(self, share, message)
+        self.worker.advance(self, share, message)
 
     def report(self, value: object) -> None:
         """Give something on the way; heard in the main thread while the job is wanted."""
-        self._worker.gave.emit(self, value)
+        self.worker.gave.emit(self, value)
 
     @property
     def dropped(self) -> bool:
         """Whether no one waits for the job: another came, or the window goes."""
-        return not self._worker.waits_for(self)
+        return not self.worker.waits_for(self)
 
     def check(self) -> None:
         """Raise ``Cancelled`` when the job is not wanted any more."""

@@ -34,11 +34,8 @@ def keep_programs() -> None:
     Programs that are never deleted cost some kilobytes for each layer until the window
     is closed; work that is lost costs more.
     """
-    GlirProgram.delete = _keep
-
-
-def _keep(self: GlirProgram) -> None:
-    """Delete nothing; the context takes its programs along when it goes."""
+    # Nothing is deleted; the context takes its programs along when it goes.
+    GlirProgram.delete = lambda self: None
 
 
 @contextmanager
@@ -239,17 +236,11 @@ def load_torch() -> None:
 def _open_libraries(folder: Path) -> None:
     """Open the libraries that are there; where that fails, the import will say why."""
     try:
-        open_library = _opener()
+        dlopen = ctypes.CDLL(None).dlopen
+        dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
         for name in _LIBRARIES:
             for path in (folder / f"lib{name}.so", folder / f"lib{name}.dylib"):
                 if path.exists():
-                    open_library(os.fsencode(path), os.RTLD_NOW)
-    except (AttributeError, OSError, TypeError):
+                    dlopen(os.fsencode(path), os.RTLD_NOW)
+    except (AttributeError, OSError, TypeError):  # the first or last: a system without dlopen
         _logger.debug("PyTorch's libraries could not be opened ahead", exc_info=True)
-
-
-def _opener() -> Any:
-    """Return the system's ``dlopen``; ``AttributeError`` or ``TypeError`` without one."""
-    dlopen = ctypes.CDLL(None).dlopen
-    dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
-    return dlopen

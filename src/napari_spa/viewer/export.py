@@ -125,7 +125,7 @@ def _without(axes: str, at: int) -> str:
 
 def colour_of(image: Any = None) -> Callable[[int], tuple[int, int, int, int]]:
     """Return what gives the colour of an object by its number: red, green, blue, opacity."""
-    colours = mask_colours(image) if image is not None else mask_colours()
+    colours = mask_colours(image)
 
     def colour(number: int) -> tuple[int, int, int, int]:
         red, green, blue, alpha = (round(255 * float(share)) for share in colours.map(number))

@@ -80,7 +80,7 @@ METADATA_KEY = "napari-spa"
 def fundus() -> list[LayerData]:
     """Open a fundus photograph."""
     return _image(
-        _picture("retina"),
+        read_picture("retina"),
         "Fundus",
         (620, 200),
         "Click on the optic disc, the bright round spot on the left.",
@@ -91,7 +91,7 @@ def fundus() -> list[LayerData]:
 def cell() -> list[LayerData]:
     """Open a quantitative phase image of a cell."""
     return _image(
-        _picture("cell"),
+        read_picture("cell"),
         "Cell",
         (375, 425),
         "Click on the cell, the bright disc on the right.",
@@ -104,7 +104,7 @@ def cell() -> list[LayerData]:
 def tissue() -> list[LayerData]:
     """Open a section of stained tissue."""
     return _image(
-        _picture("immunohistochemistry"),
+        read_picture("immunohistochemistry"),
         "Tissue",
         (251, 300),
         "Click on a nucleus, for example the dark blue oval in the middle.",
@@ -124,11 +124,12 @@ def em() -> list[LayerData]:
     return _stack(sample_stack("em"), "Neuropil EM (synthetic)", hint)
 
 
-def _picture(name: str) -> NDArray[np.generic]:
+def read_picture(name: str) -> NDArray[np.generic]:
+    """Read a picture of scikit-image, (H, W) or (H, W, 3) uint8."""
     from skimage import data
 
     try:
-        # Those named here are in its wheel; some distributions leave them out, and then
+        # Those that we name are in its wheel; some distributions leave them out, and then
         # scikit-image tries a download.
         picture: NDArray[np.generic] = getattr(data, name)()
     except (ImportError, OSError, ValueError) as error:
@@ -152,11 +153,7 @@ def _stack(stack: SampleStack, name: str, hint: str) -> list[LayerData]:
 
 
 def _image(
-    data: NDArray[np.generic],
-    name: str,
-    first_click: tuple[int, ...],
-    hint: str,
-    **arguments: Any,
+    data: NDArray[np.generic], name: str, first_click: tuple[int, ...], hint: str, **arguments: Any
 ) -> list[LayerData]:
     metadata = {METADATA_KEY: {"first_click": first_click, "hint": hint}}
     return [(data, {"name": name, "metadata": metadata, **arguments}, "image")]

@@ -310,10 +310,8 @@ def _groups() -> dict[str, list[str]]:
 
 def _napari_model(problems: list[str]) -> Any:
     """Return napari's settings of this plugin, or None where it has none."""
-    try:
-        from napari.settings import get_plugin_settings
-    except ImportError:  # before napari 0.9
-        return None
+    from napari.settings import get_plugin_settings
+
     try:
         with _known_plugins():
             model = get_plugin_settings(PLUGIN)

@@ -40,9 +40,8 @@ def viewer():
 
 @pytest.fixture
 def shapes(viewer):
-    return CandidateShapes(
-        viewer, ndim=2, space={"scale": (2.0, 3.0), "translate": (5.0, 7.0)}, owner="image"
-    )
+    placed = {"scale": (2.0, 3.0), "translate": (5.0, 7.0)}
+    return CandidateShapes(viewer, Image(np.zeros(SHAPE), name="image", **placed))
 
 
 def rasterise(layer, colour, shape=SHAPE):
@@ -53,6 +52,11 @@ def rasterise(layer, colour, shape=SHAPE):
 
 def polygons_of(layer):
     return [data for data, kind in zip(layer.data, layer.shape_type, strict=True) if kind != "path"]
+
+
+def show(shapes, plane, drawn):
+    for _ in shapes.steps(plane, drawn):
+        pass
 
 
 def show_only(shapes, *wanted):
@@ -70,7 +74,7 @@ def assert_shows(layer, shown, least=1.0):
 
 def test_layers_hold_the_differences(viewer, shapes):
     shown = [candidate(seed) for seed in range(3)]
-    shapes.show(PLANE, [draw_candidate(one) for one in shown])
+    show(shapes, PLANE, [draw_candidate(one) for one in shown])
     assert [layer.name for layer in viewer.layers[1:]] == [
         f"image: candidate {k}" for k in (1, 2, 3)
     ]
@@ -83,7 +87,7 @@ def test_layers_hold_the_differences(viewer, shapes):
         assert lines.any()
         assert (np.array(layer.edge_width) > 0).tolist() == lines.tolist()
         assert not layer.face_color[:, 3].any()
-    shapes.show(PLANE, [draw_candidate(shown[2])])
+    show(shapes, PLANE, [draw_candidate(shown[2])])
     assert_shows(shapes.layers[0], shown[2])
     assert [len(layer.data) for layer in shapes.layers[1:3]] == [0, 0]
 
@@ -92,9 +96,9 @@ def test_layers_hold_the_differences(viewer, shapes):
 def test_ragged_differences_of_a_model_come_back(viewer, head):
     session = RefinementSession(make_model(head), config=EngineConfig(samples=12))
     session.set_image(np.random.default_rng(1).integers(0, 255, (150, 170), np.uint8))
-    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
+    shapes = CandidateShapes(viewer, viewer.layers[0])
     for proposal in (session.start(points=[(75, 85)]), session.pick(0)):
-        shapes.show(PLANE, [draw_candidate(one) for one in proposal.candidates])
+        show(shapes, PLANE, [draw_candidate(one) for one in proposal.candidates])
         for layer, one in zip(shapes.layers, proposal.candidates, strict=False):
             assert_shows(layer, one, least=0.99)
 
@@ -104,8 +108,8 @@ def test_real_differences_come_back(viewer):
     session.set_image(data.retina()[400:900, :500])
     proposal = session.start(points=[(250, 215)])
     assert max(one.added_area + one.removed_area for one in proposal.candidates) > 1000
-    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
-    shapes.show(PLANE, [draw_candidate(one) for one in proposal.candidates])
+    shapes = CandidateShapes(viewer, viewer.layers[0])
+    show(shapes, PLANE, [draw_candidate(one) for one in proposal.candidates])
     for layer, one in zip(shapes.layers, proposal.candidates, strict=True):
         assert_shows(layer, one, least=0.99)
 
@@ -115,9 +119,9 @@ def test_planes_of_a_stack(viewer):
     viewer.add_image(np.zeros((60, 4, 80)))
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_current_step(1, 2)
-    shapes = CandidateShapes(viewer, ndim=3, space={}, owner="image")
+    shapes = CandidateShapes(viewer, viewer.layers[0])
     one = candidate()
-    shapes.show(Plane((0, 2), (0, 2, 0)), [draw_candidate(one)])
+    show(shapes, Plane((0, 2), (0, 2, 0)), [draw_candidate(one)])
     (layer, *_) = shapes.layers
     assert all((polygon[:, 1] == 2).all() for polygon in layer.data)
     flat = [polygon[:, [0, 2]] for polygon in polygons_of(layer)]
@@ -126,10 +130,10 @@ def test_planes_of_a_stack(viewer):
 
 def test_a_transposed_view_gets_pieces_that_do_not_fork_in_it(viewer, shapes):
     drawn, one = draw_candidate(candidate()), candidate()
-    shapes.show(PLANE, [drawn])
+    show(shapes, PLANE, [drawn])
     straight = len(polygons_of(shapes.layers[0]))
     viewer.dims.order = (1, 0)
-    shapes.show(PLANE, [drawn])
+    show(shapes, PLANE, [drawn])
     (layer, *_) = shapes.layers
     assert straight == len(drawn.polygons)
     np.testing.assert_array_equal(fill_polygons(layer.data, SHAPE), one.added | one.removed)
@@ -144,9 +148,9 @@ def test_layers_are_kept_when_there_is_nothing_to_show(viewer, shapes):
         pass
     assert not list(shapes.make())
     before = list(viewer.layers)
-    shapes.show(PLANE, [draw_candidate(candidate())])
+    show(shapes, PLANE, [draw_candidate(candidate())])
     shapes.clear()
-    shapes.show(PLANE, [])
+    show(shapes, PLANE, [])
     assert list(viewer.layers) == before
     assert not any(len(layer.data) for layer in shapes.layers)
     assert len(list(shapes.steps(PLANE, []))) == 4
@@ -168,13 +172,13 @@ def test_a_layer_is_drawn_in_the_step_after_it_is_added(shapes):
 def test_a_person_may_do_anything_to_the_layers(viewer, shapes):
     drawn = [draw_candidate(candidate(seed)) for seed in range(4)]
     show_only(shapes, 1)
-    shapes.show(PLANE, drawn)
+    show(shapes, PLANE, drawn)
     renamed, deleted, *_ = shapes.layers
     renamed.name = "mine now"
     viewer.layers.remove(deleted)
     viewer.layers.move(0, len(viewer.layers))
     assert not shapes.owns(object())
-    shapes.show(PLANE, drawn[1:])
+    show(shapes, PLANE, drawn[1:])
     first, second, *_ = shapes.layers
     assert first is renamed
     assert first.name == "mine now"
@@ -186,7 +190,7 @@ def test_a_person_may_do_anything_to_the_layers(viewer, shapes):
     first.mode = "add_polygon"
     first.add_polygons([np.array([[0, 0], [0, 9], [9, 9]])])
     first.selected_data = {0}
-    shapes.show(PLANE, drawn)
+    show(shapes, PLANE, drawn)
     assert_shows(first, candidate(0))
     viewer.layers.clear()
     shapes.clear()
@@ -197,7 +201,7 @@ def test_a_person_may_do_anything_to_the_layers(viewer, shapes):
 
 def test_an_emptied_layer_has_an_empty_thumbnail_hidden_or_not(shapes):
     shapes.set_visible(0, True)
-    shapes.show(PLANE, [draw_candidate(candidate())])
+    show(shapes, PLANE, [draw_candidate(candidate())])
     layer = shapes.layers[0]
     assert layer.thumbnail[..., :3].any()
     shapes.set_visible(0, False)
@@ -207,14 +211,14 @@ def test_an_emptied_layer_has_an_empty_thumbnail_hidden_or_not(shapes):
 
 def test_adding_a_layer_leaves_the_selection_alone(viewer, shapes):
     viewer.layers.selection.active = viewer.layers["image"]
-    shapes.show(PLANE, [draw_candidate(candidate())])
+    show(shapes, PLANE, [draw_candidate(candidate())])
     assert isinstance(viewer.layers.selection.active, Image)
 
 
 def test_what_is_shown_is_remembered(viewer, shapes):
     drawn = [draw_candidate(candidate(seed)) for seed in range(4)]
     show_only(shapes, 0)
-    shapes.show(PLANE, drawn)
+    show(shapes, PLANE, drawn)
     heard = []
     shapes.toggled.connect(lambda *args: heard.append(args))
 
@@ -224,19 +228,19 @@ def test_what_is_shown_is_remembered(viewer, shapes):
     assert seen() == [True, False, False, False]
     shapes.layers[3].visible = True  # a user, with the eye icon
     assert heard == [(3, True)]
-    shapes.show(PLANE, drawn[::-1])
+    show(shapes, PLANE, drawn[::-1])
     assert seen() == [True, False, False, True]
     shapes.solo(1)
     assert seen() == [False, True, False, False]
     shapes.set_visible(0, False)
-    shapes.show(PLANE, drawn)
+    show(shapes, PLANE, drawn)
     assert seen() == [False, True, False, False]
     shapes.solo(None)
     assert seen() == [False, False, False, True]
     assert shapes.visible == (False, False, False, True)
     shapes.remove()
     assert len(viewer.layers) == 1
-    shapes.show(PLANE, drawn)
+    show(shapes, PLANE, drawn)
     assert seen() == [False, False, False, True]
     assert len(heard) == 1
 
@@ -244,10 +248,10 @@ def test_what_is_shown_is_remembered(viewer, shapes):
 def test_on_screen_holes_are_holes(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.add_image(np.zeros(SHAPE, np.float32))
-    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image")
+    shapes = CandidateShapes(viewer, viewer.layers[0])
     show_only(shapes, 0)
     drawn = draw_candidate(candidate())
-    shapes.show(PLANE, [drawn])
+    show(shapes, PLANE, [drawn])
     shapes.layers[0].opacity = 1
     viewer.reset_view()
     picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
@@ -278,7 +282,7 @@ def test_hiding_all_for_a_moment_is_no_choice_of_the_person(viewer, shapes):
 
 
 def test_several_are_outlines_and_one_alone_is_filled(viewer, shapes):
-    shapes.show(PLANE, [draw_candidate(candidate(seed)) for seed in range(4)])
+    show(shapes, PLANE, [draw_candidate(candidate(seed)) for seed in range(4)])
 
     def filled():
         return [layer.face_color[:, 3].any() for layer in shapes.layers]
@@ -307,6 +311,6 @@ def test_several_are_outlines_and_one_alone_is_filled(viewer, shapes):
 
 def test_layers_are_put_under_the_mask(viewer):
     mask = viewer.add_labels(np.zeros(SHAPE, int), name="mask")
-    shapes = CandidateShapes(viewer, ndim=2, space={}, owner="image", under=lambda: mask)
-    shapes.show(PLANE, [draw_candidate(candidate())])
+    shapes = CandidateShapes(viewer, viewer.layers[0], under=lambda: mask)
+    show(shapes, PLANE, [draw_candidate(candidate())])
     assert [layer.name for layer in viewer.layers] == ["image", "image: candidate 1", "mask"]

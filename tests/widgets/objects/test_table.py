@@ -106,9 +106,9 @@ def cell(table, number: int, column: int, role=Qt.ItemDataRole.DisplayRole):
 
 def test_what_no_model_made_has_no_expected_dice():
     row = ObjectRow(1, at(""), 5, 0, None, "edited")
-    assert row.texts()[4] == "–"
+    assert row.texts[4] == "–"
     assert "Dice" not in row.words()
-    assert row.sort_keys()[4] > 1.0
+    assert row.sort_keys[4] > 1.0
 
 
 def test_a_row_says_it_all(table):

@@ -60,16 +60,6 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     return shown[-1] if shown else None
 
 
-def image_on_show(layers: LayerList, current: AnnotatedImage | None) -> Image:
-    """Return the image a click is meant for; ``InputError`` without one."""
-    image = click_target(layers, current)
-    if image is None:
-        hidden = any(isinstance(layer, Image) for layer in layers)
-        remedy = "make one visible" if hidden else "open one"
-        raise InputError(f"there is no image to be seen; {remedy} first.")
-    return image
-
-
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
     """Return the number of the accepted object at a place; None for any other, and outside."""
     height, width = plane.extent(annotated.mask.store.shape)

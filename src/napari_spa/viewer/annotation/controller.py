@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.click_target import click_target, image_on_show
+from napari_spa.viewer.annotation.click_target import click_target
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.profiles import PreferenceProfile
@@ -451,18 +451,17 @@ class AnnotationController(QObject):
         self, annotated: AnnotatedImage, shown: RenderedRound, *, known: bool = False
     ) -> None:
         """Begin to show a round, and note it in the log, which may know its decisions already."""
-        if known and annotated.journal is not None:
+        if known:
             annotated.journal.continued(shown.timeline)
         active = annotated.active
         if active is None:
             return
         self._seen = shown.session.sampler, (annotated, active.plane, active.look or annotated.look)
         self.autosave.begin(annotated, shown.session.model.identity)
-        if annotated.journal is not None:
-            looked = display_record(active.look or annotated.look, shown.session.sampler)
-            annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
-            if shown.blind:
-                annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
+        looked = display_record(active.look or annotated.look, shown.session.sampler)
+        annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
+        if shown.blind:
+            annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
         self._round.begin(annotated.showing(shown, self.overlap, self.masked.emit), shown)
 
     def _on_forgotten(self, profile: PreferenceProfile) -> None:
@@ -483,7 +482,16 @@ class AnnotationController(QObject):
 
     def image(self) -> Image:
         """Return the image a click is meant for; ``InputError`` without one."""
-        return image_on_show(self.viewer.layers, self.current)
+        image = self.target()
+        if image is None:
+            layers, remedy = self.viewer.layers, "open one first"
+            if any(isinstance(layer, Image) for layer in layers):
+                remedy = "make one visible first"
+            elif isinstance(layers.selection.active, Labels):  # whole numbers of 32 bits or more
+                name = layers.selection.active.name
+                remedy = f"for napari {name} is labels; right-click it, Convert to Image"
+            raise InputError(f"there is no image to be seen; {remedy}.")
+        return image
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
@@ -498,8 +506,7 @@ class AnnotationController(QObject):
         annotated, active = self.current, self.active
         dropped = None if annotated is None else annotated.active_again()
         if annotated is not None and active is not None:
-            if annotated.journal is not None:
-                annotated.journal.discard(active.number)
+            annotated.journal.discard(active.number)
             annotated.acts.followed.pop(active.number, None)
             annotated.drop()
         self.cleared.emit()

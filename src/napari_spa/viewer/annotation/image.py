@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
 from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
-from napari_spa.viewer.layers.mask import MaskLayer, space_on_show
+from napari_spa.viewer.layers.mask import MaskLayer
 from napari_spa.viewer.layers.planes import (
     Channels,
     DisplaySettings,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.refine.log.journal import Sink
     from napari_spa.refine.session.state import Decision
+    from napari_spa.viewer.autosave import LogLocation
     from napari_spa.viewer.layers.label_storage import LabelStore
 
 
@@ -63,16 +66,11 @@ class AnnotatedImage:
         self._named = str(image.name)  # what our layers are named after
         self.mask = MaskLayer(viewer, image, axes)
         self.prompts = PromptLayers(viewer, image)
-        self.candidates = CandidateShapes(
-            viewer,
-            ndim=image.ndim,
-            space=space_on_show(viewer, image),
-            owner=image.name,
-            under=lambda: self.mask.known,
-        )
+        self.candidates = CandidateShapes(viewer, image, under=lambda: self.mask.known)
         self.annotation = Annotation(self.mask)
         self.display = DisplaySettings(channel_choices(image)[0])  # as a user chose it
-        self.journal: Journal | None = None
+        self.location: LogLocation | None = None  # where its work is kept, if it has its own place
+        self.unlog()
         self.active: ActiveObject | None = None
         self.selected: int | None = None
         # Where the work is kept that a dock left which was closed, and its mask layer.
@@ -155,21 +153,32 @@ class AnnotatedImage:
         self.show_prompts()  # lines as wide as before
 
     def rename(self) -> None:
-        """Name our layers after the image, but for those that a user gave a name."""
+        """Name our layers after the image, which has another name."""
         before, self._named = self._named, self.image.name
+        self._name_layers(before)
+
+    def _name_layers(self, before: str) -> None:
+        """Name those layers of ours after the image that were named after something else."""
         for layer in [each for each in self._viewer.layers if self.owns(each)]:
             if layer.name.startswith(f"{before}: "):
                 layer.name = self._named + layer.name.removeprefix(before)
-        self.candidates.owner = self._named
 
     def _place_on_show(self) -> None:
         self.prompts.place()
-        self.candidates.place(space_on_show(self._viewer, self.image))
+        self.candidates.place()
+
+    def log_to(self, log: Sink) -> None:
+        """Write what is done from now on into a log."""
+        self.journal, self.logged = Journal(log), True
+
+    def unlog(self) -> None:
+        """Write into no log any more; what is done is noted nowhere."""
+        self.journal, self.logged = Journal(deque(maxlen=0)), False
 
     @property
     def untouched(self) -> bool:
         """Whether nothing was done to the image yet."""
-        return not self.annotation.objects and self.active is None and self.journal is None
+        return not self.annotation.objects and self.active is None and not self.logged
 
     @property
     def empty(self) -> bool:
@@ -288,10 +297,9 @@ class AnnotatedImage:
             change = self.annotation.commit(
                 number, part, mask, overlap=overlap, group=group, class_name=class_name
             )
-        if self.journal is not None:
-            self.journal.accept(
-                number, part, mask, overlap, group, source=source, class_name=class_name
-            )
+        self.journal.accept(
+            number, part, mask, overlap, group, source=source, class_name=class_name
+        )
         return change
 
     def take_recommended(self) -> None:
@@ -308,8 +316,7 @@ class AnnotatedImage:
         self.end_edit()
         with self.bare():
             change = self.annotation.remove(number, plane, group=group)
-        if self.journal is not None:
-            self.journal.delete(number, plane, group)
+        self.journal.delete(number, plane, group)
         return change
 
     def describe(
@@ -323,23 +330,20 @@ class AnnotatedImage:
         """Give an object a name or a class: table and log."""
         self.end_edit()
         self.annotation.describe(number, name=name, class_name=class_name, group=group)
-        if self.journal is not None:
-            self.journal.describe(number, name, class_name, group)
+        self.journal.describe(number, name, class_name, group)
 
     def keep(self, number: int, *, group: int | None = None) -> None:
         """Accept what was to be reviewed of an object: table and log."""
         self.end_edit()
         self.annotation.keep(number, group=group)
-        if self.journal is not None:
-            self.journal.keep(number, group)
+        self.journal.keep(number, group)
 
     def merge(self, number: int, others: Sequence[int]) -> None:
         """Give an object the pixels of others: labels, table and log."""
         self.end_edit()
         with self.bare():
             self.annotation.merge(number, others)
-        if self.journal is not None:
-            self.journal.merge(number, others)
+        self.journal.merge(number, others)
 
     def divide(self, number: int, plane: Plane, pieces: Sequence[LocalMask]) -> tuple[int, ...]:
         """Make pieces of an object objects: labels, table and log; return their numbers."""
@@ -348,8 +352,7 @@ class AnnotatedImage:
         named = dict(enumerate(pieces, start=first))
         with self.bare():
             self.annotation.divide(number, plane, named)
-        if self.journal is not None:
-            self.journal.divide(number, plane, named)
+        self.journal.divide(number, plane, named)
         return tuple(named)
 
     def begin_edit(self, number: int, plane: Plane) -> None:
@@ -357,8 +360,7 @@ class AnnotatedImage:
         self.end_edit()
         self.mask.forget_strokes()  # undo goes back to here, stroke by stroke, and then ends it
         self.annotation.begin_edit(plane, self.mask.read_plane(plane))
-        if self.journal is not None:
-            self.journal.begin_edit(plane)
+        self.journal.begin_edit(plane)
         self.edited = number, plane
 
     def end_edit(self) -> None:
@@ -367,12 +369,11 @@ class AnnotatedImage:
             return
         (number, plane), self.edited = self.edited, None
         labels = self.mask.read_plane(plane)
-        if self.annotation.recount(plane, labels) and self.journal is not None:
+        if self.annotation.recount(plane, labels):
             self.journal.edit(plane, labels)
         self.annotation.end_edit(number, labels)
         self.mask.forget_strokes()  # they are one act now
-        if self.journal is not None:
-            self.journal.end_edit(number, plane)
+        self.journal.end_edit(number, plane)
         self.edit_ended.emit()
 
     def undo(self) -> Change:
@@ -380,8 +381,7 @@ class AnnotatedImage:
         self.end_edit()
         with self.bare():
             change = self.annotation.undo()
-        if self.journal is not None:
-            self.journal.note("undo")
+        self.journal.note("undo")
         return change
 
     def redo(self) -> Change:
@@ -389,21 +389,11 @@ class AnnotatedImage:
         self.end_edit()
         with self.bare():
             change = self.annotation.redo()
-        if self.journal is not None:
-            self.journal.note("redo")
+        self.journal.note("redo")
         return change
 
-    @property
-    def unpaints(self) -> bool:
-        """Whether the last that was done is a stroke on the mask."""
-        return self._paints(redo=False)
-
-    @property
-    def repaints(self) -> bool:
-        """Whether the last that was taken back is a stroke on the mask."""
-        return self._paints(redo=True)
-
-    def _paints(self, *, redo: bool) -> bool:
+    def unpaints(self, *, redo: bool = False) -> bool:
+        """Tell whether the last that was done, or taken back, is a stroke on the mask."""
         latest = self._painted_after is self.annotation.last_change
         return latest and self.active is None and bool(self.mask.stroke(redo=redo))
 
@@ -520,6 +510,7 @@ class AnnotatedImage:
                 self.mask.take_over(other.mask)
             self.prompts.take_over(other.prompts)
             self.candidates.take_over(other.candidates)
+            self._name_layers(other._named)
             self._raise_layers()
 
     def remove_layers(self, *, mask: bool = False) -> None:

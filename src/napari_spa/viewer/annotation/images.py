@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import platformdirs
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import (
@@ -102,10 +102,6 @@ class PaintRecorder(QObject):
         self._touched.pop(annotated, None)
         self._on_show.pop(annotated, None)
 
-    def stop(self) -> None:
-        """Wait for nothing any more."""
-        self._settled.stop()
-
     def _on_settled(self) -> None:
         self.flush()
         changed = False
@@ -124,7 +120,7 @@ def _count(annotated: AnnotatedImage, plane: Plane, *, painted: bool) -> bool:
     with annotated.bare():
         labels = annotated.mask.read_plane(plane)
         changed = annotated.annotation.recount(plane, labels)
-    if (changed or painted) and annotated.journal is not None:
+    if changed or painted:
         annotated.journal.edit(plane, labels)
     return changed
 
@@ -296,15 +292,12 @@ class AnnotatedImages(QObject):
 
     def close(self) -> None:
         """Listen to nothing any more; masks stay in the viewer."""
-        self.painting.stop()
-        self._make_due.stop()
+        for timer in self.findChildren(QTimer):
+            timer.stop()
         self._making[1].close()
-        self._zoomed.stop()
-        self._unpaint_due.stop()
         self._viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.dims.events.axis_labels.disconnect(self._on_slider_named)
-        self._named.stop()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._viewer.layers.events.inserted.disconnect(self._on_layer_added)
         self.clear()

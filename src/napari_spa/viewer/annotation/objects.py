@@ -64,8 +64,7 @@ class ObjectActions(QObject):
         if pixels is None and not decisions:
             raise InputError(f"object {number} has no pixel left on this slice.")
         show_plane(controller.viewer, annotated.image, part.plane)
-        if annotated.journal is not None:
-            annotated.journal.reopen(number, part.plane, decisions)
+        annotated.journal.reopen(number, part.plane, decisions)
         if decisions:
             self.undoing.restore(annotated, number, part, reopened=True)
             return
@@ -93,7 +92,7 @@ class ObjectActions(QObject):
         controller.begin(
             annotated,
             ActiveObject(number, plane),
-            lambda session, progress: session.start(mask=found.mask, progress=progress),
+            lambda session, progress: session.start(mask=found.mask, exact=True, progress=progress),
         )
 
     @says_why_not

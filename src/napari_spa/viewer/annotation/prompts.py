@@ -14,12 +14,7 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
-from napari_spa.viewer.layers.planes import (
-    click_in_plane,
-    shown_plane,
-    spatial_shape,
-    to_world,
-)
+from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape, to_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -231,21 +226,20 @@ class PromptController(QObject):
 
         self._prompt([position], label, actions, aim, selects=label == 1 and aim == "auto")
 
+    @says_why_not
     def box(self, first: Position, second: Position, *, aim: Aim = "auto") -> None:
         """Start an object in a box between two world positions, or box the current one."""
+        viewer, image = self._controller.viewer, self._controller.image()
+        box = box_between(viewer, image, first, second)
+        rows, columns = box_pixels(box, shown_plane(viewer, image).extent(spatial_shape(image)))
 
         def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
-            image = self._controller.image()
-            edges = box_between(self._controller.viewer, image, first, second).edges
             return (
-                lambda session, progress: session.start(box=edges, progress=progress),
-                lambda session, progress: session.box(edges, progress=progress),
+                lambda session, progress: session.start(box=box.edges, progress=progress),
+                lambda session, progress: session.box(box.edges, progress=progress),
             )
 
         def area(_: object) -> LocalMask:
-            viewer, image = self._controller.viewer, self._controller.image()
-            shape = shown_plane(viewer, image).extent(spatial_shape(image))
-            rows, columns = box_pixels(box_between(viewer, image, first, second), shape)
             height, width = rows.stop - rows.start, columns.stop - columns.start
             region = Region(rows.start, columns.start, height, width)
             return LocalMask(region, np.broadcast_to(np.True_, (height, width)))

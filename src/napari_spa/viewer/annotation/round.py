@@ -123,7 +123,6 @@ class RenderedRound:
     drawn: tuple[DrawnCandidate, ...]  # the candidates' polygons
     pictures: tuple[NDArray[np.uint8], ...]  # (S, S, 3): the recommendation, then the candidates
     words: tuple[str, ...]  # what each candidate would change
-    shares: tuple[float, ...]  # how much of the model's samples each candidate stands for
     # A shuffled order of candidates and, as -1, the recommendation, for blind reading.
     order: tuple[int, ...]
     # For blind reading: pictures are outlines, nothing is drawn in the image, no words.
@@ -180,7 +179,6 @@ def render_round(
         drawn=tuple(draw_candidate(candidate) for candidate in offered),
         pictures=round_images(session.sampler, proposal, blind=blind),
         words=tuple(describe_difference(candidate) for candidate in offered),
-        shares=tuple(candidate.weight for candidate in offered),
         order=tuple(int(k) for k in shuffled),
         blind=blind,
     )

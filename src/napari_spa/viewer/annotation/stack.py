@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject
 
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, MixtureParameters
-from napari_spa.errors import SpaError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.refine.annotation.propagation import (
     Ending,
@@ -24,8 +23,8 @@ from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
 from napari_spa.viewer.annotation.round import ActiveObject, display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
     image_plane_of,
+    plane_on_slider,
     show_plane,
-    shown_plane,
     slice_spacing,
     spatial_shape,
     step_noun,
@@ -185,14 +184,11 @@ class StackPropagation(QObject):
 
     def _place(self) -> Place | None:
         """Return the image that is annotated, its plane on show and the axis to walk."""
-        annotated = self._controller.current
-        if annotated is None:
+        viewer, annotated = self._controller.viewer, self._controller.current
+        plane = None if annotated is None else plane_on_slider(viewer, annotated.image)
+        if annotated is None or plane is None:
             return None
-        try:
-            plane = shown_plane(self._controller.viewer, annotated.image)
-        except SpaError:
-            return None
-        axis = walk_axis(self._controller.viewer, annotated.image, plane, annotated.look)
+        axis = walk_axis(viewer, annotated.image, plane, annotated.look)
         return None if axis is None else (annotated, plane, axis)
 
     def _take_up(

@@ -41,7 +41,7 @@ class UndoActions(QObject):
             )
         if controller.current is None:
             return False
-        back = self.returns is not None or controller.current.unpaints
+        back = self.returns is not None or controller.current.unpaints()
         return back or controller.current.annotation.last_change is not None
 
     @property
@@ -52,7 +52,7 @@ class UndoActions(QObject):
         dropped = None if annotated is None else annotated.acts.discarded
         if annotated is None or dropped is None or annotated.active or annotated.edited:
             return None
-        since = annotated.unpaints and annotated.mask.strokes > dropped.strokes
+        since = annotated.unpaints() and annotated.mask.strokes > dropped.strokes
         return dropped if dropped.after is annotated.annotation.last_change and not since else None
 
     @property
@@ -65,7 +65,7 @@ class UndoActions(QObject):
             )
         annotated = controller.current
         return annotated is not None and (
-            annotated.repaints or annotated.annotation.last_undone is not None
+            annotated.unpaints(redo=True) or annotated.annotation.last_undone is not None
         )
 
     @property
@@ -136,7 +136,7 @@ class UndoActions(QObject):
         annotated, active = controller.current, dropped.active
         if annotated is None:
             return
-        if annotated.journal is not None and active.reopened:
+        if active.reopened:
             annotated.journal.reopen(active.number, active.plane, ())
         show_plane(controller.viewer, annotated.image, active.plane)
         annotated.acts.follow(dropped)
@@ -152,7 +152,7 @@ class UndoActions(QObject):
         """Take the last act on objects back; an object just accepted is active again."""
         controller, annotated = self._controller, self._controller.current
         controller.images.painting.flush()
-        if annotated is not None and annotated.unpaints:
+        if annotated is not None and annotated.unpaints():
             self._paint(annotated, redo=False)
             return
         if annotated is not None:
@@ -164,8 +164,7 @@ class UndoActions(QObject):
         part = change.accepted
         if change.group is None and part is not None and part.decisions:
             before = change.before.get(change.number)
-            if annotated.journal is not None:
-                annotated.journal.reopen(change.number, part.plane, part.decisions)
+            annotated.journal.reopen(change.number, part.plane, part.decisions)
             annotated.undo()
             show_plane(controller.viewer, annotated.image, part.plane)
             known = before is not None and before.on(part.plane) is not None
@@ -180,7 +179,7 @@ class UndoActions(QObject):
         """Do the last act on objects again that was taken back."""
         controller, annotated = self._controller, self._controller.current
         controller.images.painting.flush()
-        if annotated is not None and annotated.repaints:
+        if annotated is not None and annotated.unpaints(redo=True):
             self._paint(annotated, redo=True)
             return
         if annotated is not None:

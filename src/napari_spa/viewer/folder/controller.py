@@ -401,7 +401,7 @@ class FolderController(QObject):
     def _keep_objects(self, name: str, digests: Mapping[Plane, str]) -> None:
         """Take the objects of an image for those of the image as it is now."""
         current = self.stage.current
-        if current is None or current.name != name or current.annotated.journal is None:
+        if current is None or current.name != name or not current.annotated.logged:
             return
         current.annotated.journal.image(digests)
         self.items.warn(name, "")

@@ -6,7 +6,6 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import remember, remembered
 from napari_spa.io.projects.paths import default_output, is_project, project_path
 from napari_spa.io.projects.project import Project, ProjectItem
+from napari_spa.viewer.background import FileThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,26 +185,17 @@ class FolderItems(Mapping[str, ProjectItem]):
     def note_unreadable(self, name: str, words: str) -> None:
         """List why an image cannot be opened."""
         self._unreadable[name] = words
-        self._note_problem(name, words)
+        self._show(name, problem=words)
 
     def note_readable(self, name: str) -> None:
         """Forget what was wrong with an image: it is open."""
         self._unreadable.pop(name, None)
-        self._note_problem(name, "")
+        self._show(name, problem="")
 
     def warn(self, name: str, words: str) -> None:
         """List what to look at before one trusts the work on an image; nothing takes it back."""
-        item = self._items.get(name)
         self._warnings[name] = words
-        if item is not None and item.warning != words:
-            self._items[name] = replace(item, warning=words)
-            self._changed(name)
-
-    def _note_problem(self, name: str, words: str) -> None:
-        item = self._items.get(name)
-        if item is not None and item.problem != words:
-            self._items[name] = replace(item, problem=words)
-            self._changed(name)
+        self._show(name, warning=words)
 
     # ------------------------------------------------------------------ what became of it
 
@@ -238,12 +229,18 @@ class FolderItems(Mapping[str, ProjectItem]):
             self._update(name, objects=count, uncertainty=unsure)
 
     def _update(self, name: str, **changes: Any) -> None:
+        """Show what became of an image, and let the index say it too."""
+        if self._show(name, **changes):
+            self._index(name, **changes)
+
+    def _show(self, name: str, **changes: Any) -> bool:
+        """Show what is known of an image; tell whether it is news."""
         item = self._items.get(name)
         if item is None or all(getattr(item, key) == value for key, value in changes.items()):
-            return
+            return False
         self._items[name] = replace(item, **changes)
-        self._index(name, **changes)
         self._changed(name)
+        return True
 
     def take_result(self, result: ImageResult) -> None:
         """Show what a batch made of an image; its manifest keeps it."""
@@ -280,18 +277,15 @@ class Thumbnails(QObject):
 
     ready = Signal(str)  # the thumbnail of an image can be had now
     failed = Signal(str, str)  # an image cannot be read, and why in one sentence
-    _made = Signal(int, str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-folder-thumbnails")
+        self._maker = FileThread("napari-spa-folder-thumbnails", self)
         self._lock = threading.Lock()
         self._wanted: deque[tuple[str, Path]] = deque(maxlen=_AT_ONCE)
         self._others: deque[tuple[str, Path]] = deque()
         self._kept: OrderedDict[str, NDArray[np.uint8] | None] = OrderedDict()
         self._folder = 0
-        self._closed = False
-        self._made.connect(self._on_made)
 
     def begin(self, images: Iterable[tuple[str, Path]]) -> None:
         """Take another folder: forget all thumbnails, and look through some images of it."""
@@ -302,7 +296,7 @@ class Thumbnails(QObject):
             count = len(self._others)
         self._kept.clear()
         for _ in range(count):
-            self._submit()
+            self._maker.ask(self._make_next, self._on_made)
 
     def get(self, name: str, path: Path) -> NDArray[np.uint8] | None:
         """Return a thumbnail, (h, w, 3) uint8; None for now asks for it."""
@@ -314,23 +308,18 @@ class Thumbnails(QObject):
             if not asked:
                 self._wanted.append((name, path))
         if not asked:
-            self._submit()
+            self._maker.ask(self._make_next, self._on_made)
         return None
 
     def close(self) -> None:
         """End the thread."""
-        self._closed = True
         with self._lock:
             self._wanted.clear()
             self._others.clear()
-        self._maker.shutdown(wait=True, cancel_futures=True)
+        self._maker.close()
 
-    def _submit(self) -> None:
-        if not self._closed:
-            self._maker.submit(self._make_next)
-
-    def _make_next(self) -> None:
-        """Make the one that was asked for last."""
+    def _make_next(self) -> tuple[int, str, NDArray[np.uint8] | str] | None:
+        """Make the one that was asked for last, or say why it cannot be; None without one."""
         with self._lock:
             folder = self._folder
             if self._wanted:
@@ -338,27 +327,24 @@ class Thumbnails(QObject):
             elif self._others:
                 name, path = self._others.popleft()
             else:
-                return
-        found: object
+                return None
         try:
             from napari_spa.io.images import open_image
 
-            found = make_thumbnail(open_image(path))
+            return folder, name, make_thumbnail(open_image(path))
         except SpaError as error:
-            found = str(error)
+            return folder, name, str(error)
         except Exception as error:  # noqa: BLE001  a decoder's; said where it is listed
-            found = f"{path} cannot be read as an image: {error}."
-        if not self._closed:
-            self._made.emit(folder, name, found)
+            return folder, name, f"{path} cannot be read as an image: {error}."
 
-    def _on_made(self, folder: int, name: str, found: Any) -> None:
-        if folder != self._folder or self._closed:
+    def _on_made(self, made: tuple[int, str, NDArray[np.uint8] | str] | None) -> None:
+        if made is None or made[0] != self._folder:
             return
-        picture = None if isinstance(found, str) else found
-        self._kept[name] = picture
+        _, name, found = made
+        self._kept[name] = None if isinstance(found, str) else found
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        if picture is None:
+        if isinstance(found, str):
             self.failed.emit(name, found)
         else:
             self.ready.emit(name)

@@ -77,22 +77,33 @@ def do_export(project: Project, request: ExportRequest, progress: Progress) -> s
 APPLIED_NAME = "applied-profile.json"
 
 
+Way = Literal["auto", "prompts", "masks"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What a user wants done with the rest of a folder."""
+
+    way: Way  # where objects come from
+    path: Path | None  # the table of prompts, or the folder of masks
+    doubtful: float  # objects of at least this uncertainty are put on the review list
+    workers: int  # processes at once
+    again: bool = False  # whether what is to review is done as well
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchRequest:
     """What a batch shall do; everything it needs of the dock."""
 
     source: Path  # the images, and the project's output folder
     out: Path
+    options: BatchOptions
     names: tuple[str, ...]  # which images
-    way: Literal["auto", "prompts", "masks"]  # where objects come from
-    path: Path | None  # the table of prompts, or the folder of masks
+    again: tuple[str, ...]  # images that a batch did already, to be done as well
     model: str  # from the settings
     device: str
     # As it is now; what is learnt while the batch runs does not change it.
     profile: PreferenceProfile | None
-    doubtful: float  # objects of at least this uncertainty are put on the review list
-    workers: int  # processes at once
-    again: tuple[str, ...] = ()  # images that a batch did already, to be done as well
 
 
 def plan_batch(order: BatchRequest) -> BatchPlan:
@@ -108,11 +119,11 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
         model=order.model,
         device=order.device,
         profile=applied,
-        source=order.way,
-        doubtful=order.doubtful,
+        source=order.options.way,
+        doubtful=order.options.doubtful,
     )
     names = {*order.names, *order.again}
-    plan = make_plan(order.source, order.out, recipe, order.path, names=names)
+    plan = make_plan(order.source, order.out, recipe, order.options.path, names=names)
     return replace(plan, again=frozenset(order.again))
 
 
@@ -131,7 +142,7 @@ def _effort(order: BatchRequest, on_value: object, progress: Progress) -> str:
     from napari_spa.batch.runner import estimate
 
     plan = plan_batch(order)
-    found = estimate(plan, workers=order.workers)
+    found = estimate(plan, workers=order.options.workers)
     return " ".join([_in_words(found, order.source), *plan.notes])
 
 
@@ -157,11 +168,7 @@ def _in_words(found: Estimate, source: Path) -> str:
 def do_batch(order: BatchRequest, handle: JobHandle) -> BatchReport:
     """Run a batch in a process of its own, whatever its workers: no window waits long for it."""
     report: BatchReport = run_in_subprocess(
-        _run,
-        order,
-        on_value=handle.report,
-        progress=handle,
-        dropped=lambda: handle.dropped,
+        _run, order, on_value=handle.report, progress=handle, dropped=lambda: handle.dropped
     )
     return report
 
@@ -173,7 +180,7 @@ def _run(
 
     progress(0.0, "looking at the images")
     plan = plan_batch(order)
-    report = run_batch(plan, workers=order.workers, on_result=on_value, progress=progress)
+    report = run_batch(plan, workers=order.options.workers, on_result=on_value, progress=progress)
     return replace(report, notes=(*plan.notes, *report.notes))
 
 

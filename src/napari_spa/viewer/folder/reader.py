@@ -81,8 +81,7 @@ class FolderLog(RecordLog):
                 except (OSError, DataError) as error:  # one that writes a profile on the way
                     _logger.info("a record is not there yet: %s", error)
 
-        future = self._writer.submit(read)
-        future.result()
+        self._writer.submit(read).result()
         return found
 
 
@@ -359,19 +358,9 @@ def _from_labels(image: ReadImage, path: Path) -> list[Record]:
         raise DataError(str(error)) from error
     store: LabelStore = make_label_store(image.shape, axes=image.axes)
     store.write(tuple(slice(None) for _ in image.shape), labels)
-    notes = _Notes()
+    notes: list[Entry] = []
     journal = Journal(notes)
     journal.begin(image.facts, None)
     for plane in store.planes():
         journal.edit(plane, store.read(plane.slices))
-    return notes.records
-
-
-class _Notes:
-    """A log in memory."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def append(self, record: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
-        self.records.append(dict(record() if callable(record) else record))
+    return [dict(record() if callable(record) else record) for record in notes]

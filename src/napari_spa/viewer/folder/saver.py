@@ -196,7 +196,7 @@ class FolderSaver(QObject):
                 log.close()
         else:
             self._leaving[leaving.location.log] = leaving
-        self._announce()
+        self.unsaved_changed.emit(self.unsaved)
 
     def _keep(self, location: FolderLogLocation, image: ReadImage) -> None:
         if location.open_log is None or not location.open_log.touched:
@@ -209,9 +209,6 @@ class FolderSaver(QObject):
                 _write_labels(PendingSave(location, found.store, image.file.info, True, notes))
         except SpaError as error:
             self._tell(str(error))
-
-    def _announce(self) -> None:
-        self.unsaved_changed.emit(self.unsaved)
 
     def _tell(self, sentence: str) -> None:
         if not self._told:

@@ -84,7 +84,7 @@ class FolderImageView(QObject):
         show_plane(viewer, layer, plane)
         annotated.facts, annotated.classes_file = image.facts, item.location.out / FILE_NAME
         item.location.annotated, item.location.info = annotated, image.file.info
-        controller.autosave.set_location(annotated, item.location)
+        annotated.location = item.location
         self.current = OpenItem(image, layer, annotated, item.location, controller)
         viewer.reset_view()
         controller.classes.refresh()

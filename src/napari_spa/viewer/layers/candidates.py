@@ -8,15 +8,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Shapes
+from napari.layers import Image, Shapes
 from psygnal import Signal
 
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
-from napari_spa.viewer.layers.mask import add_quietly, place_layer, rename_layer
+from napari_spa.viewer.layers.mask import add_quietly, place_layer, space_on_show
 from napari_spa.viewer.layers.planes import zoom_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
@@ -33,11 +33,7 @@ _LONGEST = 4000  # vertices of a candidate's border, beyond which some are left 
 
 
 def mask_polygons(
-    mask: BoolArray,
-    origin: tuple[int, int] = (0, 0),
-    *,
-    most: int | None = None,
-    axis: int = 1,
+    mask: BoolArray, origin: tuple[int, int] = (0, 0), *, most: int | None = None, axis: int = 1
 ) -> list[DoubleArray]:
     """Outline a mask as polygons without holes.
 
@@ -337,13 +333,11 @@ class CandidateShapes:
     def __init__(
         self,
         viewer: ViewerModel,
+        image: Image,
         *,
-        ndim: int,
-        space: Mapping[str, Any],
-        owner: str,
         under: Callable[[], object] = lambda: None,
     ) -> None:
-        self._viewer, self._ndim, self._space, self.owner = viewer, ndim, dict(space), owner
+        self._viewer, self._image = viewer, image
         self._under = under  # the layer that new ones are put under, if it is there
         self._layers: list[Shapes | None] = [None] * CANDIDATES
         self._drawn: list[Drawing] = [_NOTHING] * CANDIDATES
@@ -376,20 +370,15 @@ class CandidateShapes:
         for index, layer in enumerate(others.layers):
             others.let_go(index)
             if layer is not None:
-                before, after = (
-                    CANDIDATE_NAME.format(owner, index + 1) for owner in (others.owner, self.owner)
-                )
-                rename_layer(layer, before, after)
-                place_layer(layer, self._space)
+                place_layer(layer, space_on_show(self._viewer, self._image))
                 self._listen(index, layer)
         self._apply()
 
-    def place(self, space: Mapping[str, Any]) -> None:
-        """Put the layers elsewhere in the world."""
-        self._space = dict(space)
+    def place(self) -> None:
+        """Put the layers where the image is, in the channel on show."""
         for layer in self.layers:
             if layer is not None:
-                place_layer(layer, space)
+                place_layer(layer, space_on_show(self._viewer, self._image))
         self.fit_lines()
 
     def let_go(self, index: int) -> None:
@@ -414,13 +403,8 @@ class CandidateShapes:
                     self._apply()
                 yield
 
-    def show(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> None:
-        """Show a round."""
-        for _ in self.steps(plane, drawn):
-            pass
-
     def steps(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> Iterator[None]:
-        """Do what :meth:`show` does layer by layer; in between, the window may live."""
+        """Show a round, layer by layer; in between, the window may live."""
         for index in range(CANDIDATES):
             layer = self.layers[index]
             if layer is None and index < len(drawn):
@@ -484,11 +468,11 @@ class CandidateShapes:
     def _make(self, index: int, *, visible: bool = True) -> Shapes:
         self.let_go(index)  # one that a user deleted
         layer = Shapes(
-            ndim=self._ndim,
-            name=CANDIDATE_NAME.format(self.owner, index + 1),
+            ndim=self._image.ndim,
+            name=CANDIDATE_NAME.format(self._image.name, index + 1),
             opacity=0.8,
             visible=visible and self._shown(index),
-            **self._space,
+            **space_on_show(self._viewer, self._image),
         )
         self._listen(index, layer)
         self._dim(index, layer)
@@ -503,8 +487,8 @@ class CandidateShapes:
         """Return the width of outlines in the data's pixels now; 0 for one that is filled."""
         if sum(map(self._shown, range(CANDIDATES))) == 1:
             return 0.0
-        scale = np.abs(np.ravel(self._space.get("scale", 1.0))[-2:]).min()
-        return float(_LINE / (zoom_of(self._viewer, self._space.get("units", ())) * scale))
+        scale = np.abs(self._image.scale[-2:]).min()
+        return float(_LINE / (zoom_of(self._viewer, self._image.units) * scale))
 
     def _listen(self, index: int, layer: Shapes) -> None:
         layer.events.visible.connect(self._on_visible)

@@ -165,15 +165,6 @@ class LabelStore:
         wide: list[Level] = [level.astype(_WIDE) for level in self._levels]
         return wide if self.shared is None else [_sharing(w, self.shared) for w in wide]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory, all levels together.
-
-        A plain array counts in full, though most systems give it memory only where it
-        has been written to.
-        """
-        return sum(level.nbytes for level in self._levels)
-
     def read(self, index: Index) -> NDArray[Any]:
         """Read a copy of labels at full resolution; the index is as for a NumPy array.
 

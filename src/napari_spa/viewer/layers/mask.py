@@ -48,7 +48,7 @@ _RECENT, _DISTINCT = 4, 40.0
 """A colour differs from those of so many objects before it, and of candidates, by so much."""
 
 
-class MaskLayer:
+class MaskLayer(StoreSurface):
     """A `Surface` that a user sees and may paint on.
 
     The layer is held by reference: renaming, hiding and moving it changes nothing.  When it
@@ -62,8 +62,8 @@ class MaskLayer:
     replaced = Signal(object)  # someone gave the layer other data: the planes that hold labels now
 
     def __init__(self, viewer: ViewerModel, image: Image, axes: tuple[int, int]) -> None:
+        super().__init__(make_label_store(spatial_shape(image), axes=axes))
         self._viewer, self._image, self._axes = viewer, image, axes
-        self._surface = StoreSurface(make_label_store(spatial_shape(image), axes=axes))
         self._layer: Labels | None = None
         self._ours = 0
         self._stale = False
@@ -112,8 +112,6 @@ class MaskLayer:
         self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
-        before, after = (MASK_NAME.format(image.name) for image in (other._image, self._image))
-        rename_layer(layer, before, after)
         layer.colormap = mask_colours(self._image)
         self._layer, self._filled = layer, other._filled
         self.place()
@@ -179,11 +177,6 @@ class MaskLayer:
             yield
 
     @property
-    def store(self) -> LabelStore:
-        """Where the labels are."""
-        return self._surface.store
-
-    @property
     def shown(self) -> bool:
         """Whether the layer is in the viewer."""
         return self._layer is not None and self._layer in self._viewer.layers
@@ -197,18 +190,9 @@ class MaskLayer:
         """Tell whether a layer is this one."""
         return layer is not None and layer is self._layer
 
-    def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
-        """Return a copy of the labels in a region."""
-        return self._surface.read(plane, region)
-
     def read_plane(self, plane: Plane) -> NDArray[np.integer]:
         """Return a copy of a whole plane, (H, W)."""
         return self.store.read(plane.slices)
-
-    @property
-    def largest(self) -> int:
-        """The largest label that it can hold."""
-        return self.store.largest
 
     @property
     def paintable(self) -> bool:
@@ -223,7 +207,7 @@ class MaskLayer:
 
     def adopt(self, store: LabelStore) -> None:
         """Show other labels of the same image, made by :func:`make_label_store`."""
-        self._surface = StoreSurface(store)
+        self.store = store
         if self._layer is not None:
             store.fix()
             with self._writing():
@@ -241,7 +225,7 @@ class MaskLayer:
     ) -> None:
         """Give the pixels of a region that are true the values; shown by :meth:`refresh`."""
         with self._writing():
-            self._surface.write(plane, region, pixels, values)
+            super().write(plane, region, pixels, values)
             self._stale = True
 
     def forget_strokes(self, *, but: int = 0) -> None:
@@ -370,7 +354,7 @@ class MaskLayer:
         if data is store.data or (store.multiscale and data[0] is store.data[0]):
             return
         if isinstance(data, np.ndarray) and (data.shape, data.dtype) == (store.shape, store.dtype):
-            self._surface = StoreSurface(LabelStore([data], self._axes))
+            self.store = LabelStore([data], self._axes)
             self.share()
         else:
             self.release()
@@ -378,13 +362,10 @@ class MaskLayer:
         self.used = True
         self.replaced.emit(() if self._layer is None else tuple(self.store.planes()))
 
-    def _axes_on_show(self) -> tuple[int, int]:
-        plane = plane_on_slider(self._viewer, self._image)
-        return self._axes if plane is None else plane.axes
-
     def _planes_of(self, atoms: Any) -> tuple[Plane, ...]:
         """Return the planes that an item of napari's history changed, or the one on show."""
-        axes, ndim = self._axes_on_show(), len(self.store.shape)
+        plane, ndim = plane_on_slider(self._viewer, self._image), len(self.store.shape)
+        axes = self._axes if plane is None else plane.axes
         across = [axis for axis in range(ndim) if axis not in axes]
         found: dict[Plane, None] = {}
         for atom in atoms or ():
@@ -463,12 +444,6 @@ def space_on_show(viewer: ViewerModel, image: Image) -> dict[str, Any]:
         moved[axis] += image.scale[axis] * shown_channel(viewer, image)
         space["translate"] = moved
     return space
-
-
-def rename_layer(layer: Any, before: str, after: str) -> None:
-    """Name one of our layers after another image, unless a user gave it a name."""
-    if layer.name.startswith(before):  # napari may have added a number
-        layer.name = after
 
 
 def place_layer(layer: Any, space: Mapping[str, Any]) -> None:

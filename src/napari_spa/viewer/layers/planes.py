@@ -385,11 +385,9 @@ def click_in_plane(
 
 def axis_kind(layer: Image, axis: int) -> str:
     """Return what an axis is: a channel, frame or slice, else its name, else a position."""
-    labels = getattr(layer, "axis_labels", ())
-    name = str(labels[axis]) if axis < len(labels) else ""
+    name = str(layer.axis_labels[axis])
     kinds = [kind for kind, names in _KINDS.items() if name.lower() in names]
-    units = getattr(layer, "units", ())
-    if axis < len(units) and units[axis].dimensionality == "[time]":
+    if layer.units[axis].dimensionality == "[time]":
         kinds = ["frame"]
     return next(iter(kinds), _UNNAMED if _is_unnamed(name) else name)
 

@@ -13,7 +13,6 @@ from napari_spa.viewer.layers.mask import (
     add_quietly,
     add_slowly,
     place_layer,
-    rename_layer,
     space_on_show,
 )
 from napari_spa.viewer.layers.planes import spatial_shape, to_world, zoom_of
@@ -65,9 +64,7 @@ class PromptLayers:
         self._points, shapes = others.let_go()
         if self._points is not None:
             self._points.events.data.connect(self._on_points)
-            self._rename(self._points, PROMPTS_NAME, others)
         if shapes is not None:
-            self._rename(shapes, VIEW_NAME, others)
             self._listen(shapes)
         self.place()
 
@@ -76,10 +73,6 @@ class PromptLayers:
         for layer in (self._points, self._shapes):
             if layer is not None:
                 place_layer(layer, space_on_show(self._viewer, self._image))
-
-    def _rename(self, layer: Points | Shapes, name: str, others: PromptLayers) -> None:
-        before, after = (name.format(image.name) for image in (others._image, self._image))
-        rename_layer(layer, before, after)
 
     def let_go(self) -> tuple[Points | None, Shapes | None]:
         """Listen to the layers no more, and return those that are in the viewer."""
@@ -139,11 +132,7 @@ class PromptLayers:
         self._draw_points(place, ["try"], axes, scale=2.5)
 
     def draw_gesture(
-        self,
-        plane: Plane,
-        *,
-        box: Box | None = None,
-        path: Sequence[tuple[float, float]] = (),
+        self, plane: Plane, *, box: Box | None = None, path: Sequence[tuple[float, float]] = ()
     ) -> None:
         """Draw a box or stroke that is being made; neither takes it away."""
         self.make()
@@ -218,11 +207,6 @@ class PromptLayers:
         layer, plane = self._shapes, self._plane
         if layer is None or plane is None or layer not in self._viewer.layers:
             return
-        framed = self._framed and self._frame is not None
-        if not framed and not self._box and len(self._path) < 2 and not self._lines:
-            if len(layer.data):
-                self._set_shapes(layer, [], [])
-            return
         shapes: list[tuple[NDArray[np.float64], str]] = []
         colours = []
         if self._framed and self._frame is not None:
@@ -239,7 +223,8 @@ class PromptLayers:
             colours.append(_BOX)
         shapes += [(plane.points(line), "path") for line in self._lines]
         colours += [_PREVIEW] * len(self._lines)
-        self._set_shapes(layer, shapes, colours)
+        if shapes or len(layer.data):
+            self._set_shapes(layer, shapes, colours)
 
     def _set_shapes(
         self, layer: Shapes, shapes: list[tuple[NDArray[np.float64], str]], colours: list[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -131,7 +130,10 @@ class PendingUpdates:
 
     def read(self, path: Path) -> PreferenceProfile:
         """Return what a file holds and what is due to it."""
-        return _after(PreferenceProfile.load(path), self._due.get(path, []))
+        profile = PreferenceProfile.load(path)
+        for profile_update in self._due.get(path, ()):
+            profile = profile_update(profile)
+        return profile
 
     def drop(self, path: Path) -> None:
         """Forget what is due to a profile."""
@@ -172,12 +174,6 @@ def for_model(
         return profile_update(profile)
 
     return checked
-
-
-def _after(profile: PreferenceProfile, updates: list[ProfileUpdate]) -> PreferenceProfile:
-    for profile_update in updates:
-        profile = profile_update(profile)
-    return profile
 
 
 UNSAVED = "Unsaved preference: it lasts until the window closes."
@@ -298,10 +294,10 @@ class ActiveProfile(QObject):
             return (*entries, found)
 
         self.files.ask(look, self._on_listed)
-        if chosen is not None:
-            # One that is in use stays so while its file cannot be read.
-            read = self._try_read if self._held is None else self._read_again
-            self.files.ask(partial(read, chosen), partial(self._on_read, chosen))
+        if chosen is not None:  # another window may have taught it
+            # Of one whose file is gone meanwhile, what is held stays in use; the list says it.
+            read = partial(self._try_read, chosen, refuse=self._held is None)
+            self.files.ask(read, partial(self._on_read, chosen))
 
     def use(self, path: Path | None) -> None:
         """Use a profile, or none; objects start from it as soon as it is read."""
@@ -459,21 +455,16 @@ class ActiveProfile(QObject):
 
     # ------------------------------------------------------------------ in the files' thread
 
-    def _try_read(self, path: Path) -> PreferenceProfile | None:
+    def _try_read(self, path: Path, *, refuse: bool = True) -> PreferenceProfile | None:
         try:
             profile = self.updates.read(path)
             if self._session is not None:
                 profile.check(self._session.model.identity)
         except SpaError as error:
-            self._refused.emit(path, str(error))
+            if refuse:
+                self._refused.emit(path, str(error))
             return None
         return profile
-
-    def _read_again(self, path: Path) -> PreferenceProfile | None:
-        """Read what another window may have taught a profile."""
-        with suppress(SpaError):
-            return self.updates.read(path)
-        return None
 
     def _equip(self, session: RefinementSession) -> None:
         self._session = session

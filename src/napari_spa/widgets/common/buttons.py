@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import (
     QAction,
     QColor,
@@ -63,10 +63,10 @@ def tip_with_key(tip: str, key: str) -> str:
     return f"{tip}\nKey: {show_key(key)}" if key else tip
 
 
-def open_menu(menu: QMenu, button: QWidget) -> None:
-    """Open a menu under its button; it goes when it closes."""
+def open_menu(menu: QMenu, widget: QWidget, place: QPoint | None = None) -> None:
+    """Open a menu at a place in a widget, or under it, a button; it goes when it closes."""
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+    menu.popup(widget.mapToGlobal(widget.rect().bottomLeft() if place is None else place))
 
 
 def add_entry(

@@ -59,11 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    import numpy as np
-    from numpy.typing import NDArray
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-    from napari_spa.io.projects.project import ProjectItem
     from napari_spa.widgets.folder.list import Thumbnail
 
 PROGRESS_STEPS = 1000
@@ -250,7 +247,7 @@ class FolderDock(QWidget):
             viewer, lambda: self._open_refine_dock().controller, self
         )
         self.thumbnails = Thumbnails(self)
-        self.parts = FolderPanel(self._thumbnail)
+        self.parts = FolderPanel(lambda item: self.thumbnails.get(item.name, item.path))
         self.jobs = FolderJobs(self.controller, self)
         self.controller.order = lambda: self.parts.model.names
         column_of(self.parts, holder=self)
@@ -283,7 +280,7 @@ class FolderDock(QWidget):
         jobs.running.connect(self._words_due.start)
         jobs.review_wanted.connect(self._show_review)
         parts.open.clicked.connect(self._on_open)
-        parts.recent.clicked.connect(self._on_recent)
+        parts.recent.on_click(lambda: open_menu(self.recent_menu(), parts.recent))
         parts.kind.activated.connect(self._list)
         parts.order.activated.connect(self._list)
         parts.text.textChanged.connect(self._list_due.start)
@@ -344,9 +341,6 @@ class FolderDock(QWidget):
         found.controller.masked.connect(self._on_masked)
         return found
 
-    def _thumbnail(self, item: ProjectItem) -> NDArray[np.uint8] | None:
-        return self.thumbnails.get(item.name, item.path)
-
     # ------------------------------------------------------------------ asking
 
     def open_folder(self, folder: Path | str, out: Path | str | None = None) -> None:
@@ -373,9 +367,6 @@ class FolderDock(QWidget):
         if self.controller.project is not None:
             menu.addAction("Look again for images", self.controller.refresh)
         return menu
-
-    def _on_recent(self) -> None:
-        open_menu(self.recent_menu(), self.parts.recent)
 
     def _on_open_elsewhere(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")

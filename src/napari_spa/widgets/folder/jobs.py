@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
@@ -28,7 +28,15 @@ from napari_spa.io.projects.paths import exports_path
 from napari_spa.io.projects.project import in_brief
 from napari_spa.refine.preference import evidence
 from napari_spa.viewer.background import JobHandle, Worker, later
-from napari_spa.viewer.folder.jobs import BatchRequest, do_batch, do_export, effort_words
+from napari_spa.viewer.folder.jobs import (
+    BatchOptions,
+    BatchRequest,
+    Way,
+    do_batch,
+    do_export,
+    effort_words,
+)
+from napari_spa.viewer.settings import Settings
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
@@ -43,7 +51,6 @@ if TYPE_CHECKING:
     from napari_spa.widgets.refine.dock import RefineDock
 
 
-Way = Literal["auto", "prompts", "masks"]
 _WAYS: dict[Way, tuple[str, str]] = {
     "auto": ("Find objects automatically", "A grid of points; what is found twice is kept once."),
     "prompts": ("Click where a table says", "CSV columns: image, object, row, col, label."),
@@ -52,17 +59,6 @@ _WAYS: dict[Way, tuple[str, str]] = {
 _REVIEW_BELOW = 0.75
 _TYPED_MS = 300
 """After the last letter of a path it is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """What a user wants done with the rest of a folder."""
-
-    way: Way  # where objects come from
-    path: Path | None  # the table, or the folder of masks
-    doubtful: float  # objects of at least this uncertainty are put on the review list
-    workers: int  # processes at once
-    again: bool = False  # whether what is to review is done as well
 
 
 class BatchDialog(QDialog):
@@ -216,12 +212,10 @@ class FolderJobs(QObject):
         super().__init__(parent)
         self._controller = controller
         self.worker = Worker(self)
-        self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
         self.worker.stopped.connect(self._on_stopped)
         self.worker.progressed.connect(self._on_progressed)
         self.dialog: BatchDialog | ExportDialog | None = None
-        self._then: Callable[[Any], None] | None = None
         self._what = ""
         self._stopping, self._share = False, 0.0
         self._refine_dock: RefineDock | None = None
@@ -298,28 +292,25 @@ class FolderJobs(QObject):
         project = self._controller.project
         if project is None:
             return None
-        settings = None if self._refine_dock is None else self._refine_dock.settings
+        settings = Settings() if self._refine_dock is None else self._refine_dock.settings
         return BatchRequest(
             source=project.source,
             out=project.out,
+            options=options,
             names=self.rest(),
-            way=options.way,
-            path=options.path,
-            model="spa-tiny" if settings is None else settings.model,
-            device="auto" if settings is None else settings.device,
-            profile=self._profile(),
-            doubtful=options.doubtful,
-            workers=options.workers,
             again=self.rest("review") if options.again else (),
+            model=settings.model,
+            device=settings.device,
+            profile=self._profile(),
         )
 
     def _on_options_changed(self, dialog: BatchDialog, options: BatchOptions) -> None:
         order = self._order(options)
         if order is not None:
-            self._then = partial(self._planned, dialog)
-            self.worker.submit(lambda progress: effort_words(order, progress))
+            estimate = partial(effort_words, order)
+            self.worker.submit(estimate, partial(self._on_estimated, dialog))
 
-    def _planned(self, dialog: BatchDialog, words: str) -> None:
+    def _on_estimated(self, dialog: BatchDialog, words: str) -> None:
         if dialog is self.dialog:
             dialog.show_effort(words, possible=True)
 
@@ -329,9 +320,6 @@ class FolderJobs(QObject):
             return
         controller.reserve((*order.names, *order.again))
         self._run("Batch", partial(do_batch, order), self._batch_done)
-
-    def _on_result(self, result: Any) -> None:
-        self._controller.take_result(result)
 
     def _batch_done(self, report: Any) -> None:
         review, failed = len(report.review), len(report.failed)
@@ -386,22 +374,19 @@ class FolderJobs(QObject):
         self._run("Export", job, self.status_message.emit)
 
     def _run(self, what: str, job: Callable[[JobHandle], Any], then: Callable[[Any], None]) -> None:
-        self._what, self._then = what, then
-        self._stopping, self._share = False, 0.0
+        def on_finished(result: Any) -> None:
+            self._ended()
+            then(result)
+
+        self._what, self._stopping, self._share = what, False, 0.0
         self.status_message.emit("")  # what the last one came to
         self.running.emit(f"{what}…", 0.0)
-        self.worker.submit(job, on_value=self._on_result)
+        self.worker.submit(job, on_finished, on_value=self._controller.take_result)
 
     def _on_progressed(self, share: float, message: str) -> None:
         if self.busy and not self._stopping:
             self._share = share
             self.running.emit(f"{self._what}: {message}" if message else f"{self._what}…", share)
-
-    def _on_finished(self, result: Any) -> None:
-        then, self._then = self._then, None
-        self._ended()
-        if then is not None:
-            then(result)
 
     def _on_failed(self, error: BaseException) -> None:
         words = sentence_of(error)

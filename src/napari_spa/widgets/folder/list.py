@@ -32,7 +32,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.io.projects.project import ProjectItem, in_brief
-from napari_spa.widgets.common.buttons import draw_ring_of
+from napari_spa.widgets.common.buttons import draw_ring_of, open_menu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,19 +219,12 @@ def summary(items: Iterable[ProjectItem]) -> str:
     """Say how many images there are in each state."""
     states = [state_of(item) for item in items]
     words = counted(len(states), "image")
-    counts = [(states.count(state), word) for state, word in _COUNTED.items()]
+    counts = [(states.count(state), FILTERS[state].lower()) for state in _COUNTED]
     parts = [f"{count} {word}" for count, word in counts if count]
     return f"{words}: {', '.join(parts)}" if parts else words
 
 
-_COUNTED = {
-    "done": "done",
-    "in progress": "in progress",
-    "review": "to review",
-    "skipped": "skipped",
-    TROUBLED: "with a problem",
-    "to do": "pending",
-}
+_COUNTED = ("done", "in progress", "review", "skipped", TROUBLED, "to do")
 
 
 class FolderModel(QAbstractListModel):
@@ -317,7 +310,7 @@ class FolderList(QListView):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName("Images of the folder")
         self.setStyleSheet(_LOOK)
-        self.clicked.connect(self._on_clicked)
+        self.clicked.connect(lambda index: self.chosen.emit(str(index.data())))
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._on_menu)
 
@@ -379,9 +372,6 @@ class FolderList(QListView):
         draw_ring_of(self, event)
         return done
 
-    def _on_clicked(self, index: QModelIndex) -> None:
-        self.chosen.emit(str(index.data()))
-
     def menu(self, name: str) -> QMenu:
         """Make the menu of an image."""
         menu = QMenu(self)
@@ -392,9 +382,7 @@ class FolderList(QListView):
     def _on_menu(self, place: QPoint) -> None:
         index, viewport = self.indexAt(place), self.viewport()
         if index.isValid() and viewport is not None:
-            menu = self.menu(str(index.data()))
-            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            menu.popup(viewport.mapToGlobal(place))
+            open_menu(self.menu(str(index.data())), viewport, place)
 
 
 class _ImageRow(QStyledItemDelegate):

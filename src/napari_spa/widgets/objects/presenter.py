@@ -49,7 +49,7 @@ class ObjectPresenter(QObject):
         prompt_controller.merge_requested.connect(self._on_merge)
         prompt_controller.split_requested.connect(self._on_split)
         self._exported: ExportRequest | None = None  # what was wanted last
-        self.reshaping.editing_changed.connect(self._on_editing)
+        self.reshaping.editing_changed.connect(lambda on: table.set_tool("edit" if on else None))
         table.rename_requested.connect(self.reshaping.rename)
         table.class_requested.connect(self.reshaping.classify)
         table.edit_requested.connect(self.edit)
@@ -156,9 +156,6 @@ class ObjectPresenter(QObject):
     def _on_split(self, path: list[Position]) -> None:
         self.put_away()
         self.reshaping.split(path)
-
-    def _on_editing(self, on: bool) -> None:
-        self._table.set_tool("edit" if on else None)
 
     def _on_classes(self) -> None:
         classes = self._controller.classes

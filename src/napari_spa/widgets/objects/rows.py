@@ -47,9 +47,9 @@ STATUS_COLOURS = {
 _ORDER = ("in progress", "review", "propagated", "edited", "accepted")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ObjectRow:
-    """What the table shows of one object."""
+    """What the table shows of one object; texts and keys are made when they are first asked for."""
 
     number: int  # the object's number in the labels, at least 1
     places: tuple[tuple[int, ...], ...]  # its slices along the stack axes, sorted; or none
@@ -66,8 +66,9 @@ class ObjectRow:
         """Its slices, such as "12", "12–14, 17" or, with two stack axes, "3.12–19"."""  # noqa: RUF002
         return ", ".join(map(_span, _runs(self.places)))
 
+    @cached_property
     def texts(self) -> tuple[str, ...]:
-        """Return the texts of its cells, in the order of the columns."""
+        """The texts of its cells, in the order of the columns."""
         return (
             str(self.number),
             self.slices,
@@ -84,8 +85,9 @@ class ObjectRow:
         """Its status in a word: what no user made was only propagated where there are slices."""
         return "found" if self.status == "propagated" and not self.places else self.status
 
+    @cached_property
     def sort_keys(self) -> tuple[Any, ...]:
-        """Return what its cells are sorted by, in the order of the columns."""
+        """What its cells are sorted by, in the order of the columns."""
         status = _ORDER.index(self.status) if self.status in _ORDER else -1
         words = self.class_name.casefold(), self.name.casefold()
         quality = 2.0 if self.quality is None else self.quality  # after all that a model said
@@ -153,7 +155,7 @@ class ObjectModel(QAbstractTableModel):
         super().__init__()
         self.class_colours: Mapping[str, tuple[int, int, int]] = {}
         self.rows: tuple[ObjectRow, ...] = ()
-        self._cells: list[_Cells] = []
+        self._listed: list[ObjectRow] = []
         self._sorted = (NUMBER, Qt.SortOrder.AscendingOrder)
         self._colour_of = colour_of
         self._swatch = QSize(12, 12)
@@ -163,8 +165,8 @@ class ObjectModel(QAbstractTableModel):
         """Show other rows, sorted as those before."""
         self.beginResetModel()
         self.rows = tuple(rows)
-        known = {cells.row: cells for cells in self._cells}
-        self._cells = self._arrange([known.get(row) or _Cells(row) for row in rows])
+        known = {row: row for row in self._listed}  # with their texts and keys
+        self._listed = self._arrange([known.get(row, row) for row in rows])
         self.endResetModel()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
@@ -177,8 +179,8 @@ class ObjectModel(QAbstractTableModel):
         before = self.persistentIndexList()
         numbers = [self.number_at(index.row()) for index in before]
         self._sorted = (column, order)
-        self._cells = self._arrange(self._cells)
-        now = {cells.row.number: place for place, cells in enumerate(self._cells)}
+        self._listed = self._arrange(self._listed)
+        now = {row.number: place for place, row in enumerate(self._listed)}
         after = [
             self.index(now[number], index.column())
             for number, index in zip(numbers, before, strict=True)
@@ -186,24 +188,24 @@ class ObjectModel(QAbstractTableModel):
         self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
 
-    def _arrange(self, cells: list[_Cells]) -> list[_Cells]:
+    def _arrange(self, rows: list[ObjectRow]) -> list[ObjectRow]:
         column, order = self._sorted
-        cells = sorted(cells, key=lambda one: one.row.number)
+        rows = sorted(rows, key=lambda row: row.number)
         down = order == Qt.SortOrder.DescendingOrder
-        return sorted(cells, key=lambda one: one.keys[column], reverse=down)
+        return sorted(rows, key=lambda row: row.sort_keys[column], reverse=down)
 
     def number_at(self, place: int) -> int:
         """Return the number of the object in a row."""
-        return self._cells[place].row.number
+        return self._listed[place].number
 
     def place_of(self, number: int | None) -> int | None:
         """Return the row of an object, or None."""
-        places = (place for place, cells in enumerate(self._cells) if cells.row.number == number)
+        places = (place for place, row in enumerate(self._listed) if row.number == number)
         return next(places, None)
 
     def longest(self, column: int) -> str:
         """Return the longest text of a column."""
-        return max((cells.texts[column] for cells in self._cells), key=len, default="")
+        return max((row.texts[column] for row in self._listed), key=len, default="")
 
     def set_swatch(self, size: int, ratio: float) -> None:
         """Draw swatches of so many pixels, on a screen of that many dots to a pixel."""
@@ -240,23 +242,21 @@ class ObjectModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """Return a cell's text, number, alignment, picture or words."""
-        row, column = index.row(), index.column()
-        if not 0 <= row < len(self._cells):
+        place, column = index.row(), index.column()
+        if not 0 <= place < len(self._listed):
             return None
-        cells = self._cells[row]
+        row = self._listed[place]
         if role == Qt.ItemDataRole.DisplayRole:
-            return cells.texts[column]
+            return row.texts[column]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(column)
         if role == Qt.ItemDataRole.DecorationRole:
-            return self._picture(cells.row, column)
+            return self._picture(row, column)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return (
-                f"{cells.row.words()}.\n"
-                "Click or Enter: go there. Double click: reopen. Delete: delete."
-            )
+            keys = "Click or Enter: go there. Double click: reopen. Delete: delete."
+            return f"{row.words()}.\n{keys}"
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return cells.row.words() if column == 0 else f"{HEADINGS[column]} {cells.texts[column]}"
+            return row.words() if column == 0 else f"{HEADINGS[column]} {row.texts[column]}"
         return None
 
     def _picture(self, row: ObjectRow, column: int) -> QIcon | None:
@@ -273,21 +273,6 @@ class ObjectModel(QAbstractTableModel):
         if column == STATUS:
             return _dot(STATUS_COLOURS.get(row.status), size, self._ratio)
         return None
-
-
-class _Cells:
-    """A row's texts and keys, made when they are asked for the first time."""
-
-    def __init__(self, row: ObjectRow) -> None:
-        self.row = row
-
-    @cached_property
-    def texts(self) -> tuple[str, ...]:
-        return self.row.texts()
-
-    @cached_property
-    def keys(self) -> tuple[Any, ...]:
-        return self.row.sort_keys()
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
@@ -388,8 +373,8 @@ class ObjectView(QTableView):
         self.setSortingEnabled(True)
         self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
         self._head.sortIndicatorChanged.connect(self._on_sorted)
-        self.clicked.connect(self._on_clicked)
-        self.doubleClicked.connect(self._on_double_clicked)
+        self.clicked.connect(lambda index: self.went.emit(model.number_at(index.row())))
+        self.doubleClicked.connect(lambda index: self.reopened.emit(model.number_at(index.row())))
 
     # ------------------------------------------------------------------ what it shows
 
@@ -539,12 +524,6 @@ class ObjectView(QTableView):
         self.fit()
         if self.selected() is not None:
             self.scrollTo(self.currentIndex())
-
-    def _on_clicked(self, index: QModelIndex) -> None:
-        self.went.emit(self._objects.number_at(index.row()))
-
-    def _on_double_clicked(self, index: QModelIndex) -> None:
-        self.reopened.emit(self._objects.number_at(index.row()))
 
 
 class _WholeRow(QStyledItemDelegate):

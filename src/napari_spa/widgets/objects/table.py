@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import FittingButton, add_entry, open_menu, tip_with_key
-from napari_spa.widgets.common.layouts import column_of, even_row, row_of, wrapped
+from napari_spa.widgets.common.layouts import column_of, even_row, row_of, tip_button, wrapped
 from napari_spa.widgets.objects.rows import HEADINGS, ObjectModel, ObjectRow, ObjectView, summary
 
 if TYPE_CHECKING:
@@ -54,13 +54,10 @@ class ClassBar(QWidget):
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.combo.activated.connect(self._on_activated)
-        self.more = FittingButton("Classes ▾")
-        self.more.setToolTip(
-            "Add, colour, remove, import and export classes; colour objects by them."
-        )
-        self.more.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        self.more.clicked.connect(self._on_more)
+        self.combo.activated.connect(lambda at: self.chosen.emit(self.combo.itemData(at)))
+        tip = "Add, colour, remove, import and export classes; colour objects by them."
+        self.more = tip_button("Classes ▾", tip=tip, narrow=True)
+        self.more.on_click(lambda: open_menu(self.menu(), self.more))
         column_of(row_of(QLabel("Class"), self.combo, self.more, grows=self.combo), holder=self)
         self.set_key("")
         self.set_classes((), "")
@@ -95,12 +92,6 @@ class ClassBar(QWidget):
         if self.entries:
             menu.addAction("Export…", self._ask_export)
         return menu
-
-    def _on_activated(self, place: int) -> None:
-        self.chosen.emit(self.combo.itemData(place))
-
-    def _on_more(self) -> None:
-        open_menu(self.menu(), self.more)
 
     def _ask_new(self) -> None:
         name, chosen = QInputDialog.getText(self, "Add a class", "Name of the class:")
@@ -182,9 +173,9 @@ class ObjectTable(QWidget):
         for action in _TOOLS:
             self.buttons[action].setCheckable(True)
         self.classes = ClassBar()
-        self.keep_all, self.drop_all = FittingButton(), FittingButton()
-        self.keep_all.setToolTip("Accept all objects that need review.")
-        self.drop_all.setToolTip("Delete all objects that need review; Undo brings them back.")
+        self.keep_all = tip_button(tip="Accept all objects that need review.")
+        tip = "Delete all objects that need review; Undo brings them back."
+        self.drop_all = tip_button(tip=tip)
         self.review = even_row((2, 1), self.keep_all, self.drop_all)
         acts = even_row((3, 2, 1), *self.buttons.values())
         column_of(
@@ -321,10 +312,9 @@ class ObjectTable(QWidget):
             menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 
     def _on_menu(self, place: QPoint) -> None:
-        viewport, menu = self.view.viewport(), self.menu()
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        viewport = self.view.viewport()
         if viewport is not None:
-            menu.popup(viewport.mapToGlobal(place))
+            open_menu(self.menu(), viewport, place)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Write the table in the font that napari gives to labels."""

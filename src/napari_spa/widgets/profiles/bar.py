@@ -139,16 +139,14 @@ class ProfilePresenter(QObject):
             f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
             f"Name and task stay; so does everything you outlined. {_KEPT}"
         )
-        self._ask_confirmation(f"Reset {shortened(entry.name)}", words, "Reset", self.actions.reset)
+        self._ask_confirmation("Reset", entry, words, self.actions.reset)
 
     def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
         words = (
             f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
             f"Everything you outlined stays. {_KEPT}"
         )
-        self._ask_confirmation(
-            f"Delete {shortened(entry.name)}", words, "Delete", self.actions.delete
-        )
+        self._ask_confirmation("Delete", entry, words, self.actions.delete)
 
     def _evidence(self) -> str:
         profile = self._profiles.profile
@@ -172,9 +170,10 @@ class ProfilePresenter(QObject):
         self._open(dialog)
 
     def _ask_confirmation(
-        self, title: str, words: str, button: str, do: Callable[[], None]
+        self, action: str, entry: StoreEntry, words: str, do: Callable[[], None]
     ) -> None:
-        dialog = ConfirmDialog(title, words, button, self._window)
+        title = f"{action} {shortened(entry.name)}"
+        dialog = ConfirmDialog(title, words, action, self._window)
         dialog.accepted.connect(do)
         self._open(dialog)
 

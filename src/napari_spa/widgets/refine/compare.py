@@ -353,7 +353,8 @@ class SideBySide(QDialog):
 
     def _bind(self, key: str, action: Callable[[], object]) -> None:
         if key:
-            shortcut = QShortcut(QKeySequence(_as_qt(key)), self)
+            sequence = QKeySequence(show_key(key).replace("Control", "Ctrl"))
+            shortcut = QShortcut(sequence, self)
             shortcut.activated.connect(action)
             self._shortcuts.append(shortcut)
 
@@ -391,7 +392,3 @@ class SideBySide(QDialog):
         for place in range(max(self._grid.columnCount(), self._grid.rowCount())):
             self._grid.setColumnStretch(place, int(place < columns))
             self._grid.setRowStretch(place, int(place * columns < count))
-
-
-def _as_qt(key: str) -> str:
-    return show_key(key).replace("Control", "Ctrl")

@@ -19,6 +19,7 @@ from napari_spa.viewer.annotation.controller import HINT_START, AnnotationContro
 from napari_spa.viewer.annotation.display import DisplayController, HoverPreview
 from napari_spa.viewer.annotation.objects import ObjectActions
 from napari_spa.viewer.annotation.prompts import PromptController
+from napari_spa.viewer.annotation.round import make_session
 from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings, LayoutFilter
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_spa.core.types import Proposal
-    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.round import RenderedRound, SessionFactory
 
 
@@ -51,9 +51,7 @@ class RefineDock(QWidget):
     released = Signal()  # the dock is about to let go of the viewer
 
     def __init__(
-        self,
-        viewer: napari.viewer.Viewer,
-        session_factory: SessionFactory | None = None,
+        self, viewer: napari.viewer.Viewer, session_factory: SessionFactory | None = None
     ) -> None:
         super().__init__()
         self.closed = False  # whether it has let go of the viewer
@@ -64,7 +62,7 @@ class RefineDock(QWidget):
         self.store = SettingsStore()
         self.settings = self.store.load()
         root = work_root() if self.settings.autosave else None
-        factory = session_factory or self._make_session
+        factory = session_factory or (lambda model: make_session(model, self.settings))
         self.controller = AnnotationController(viewer, factory, self, work_root=root)
         self.prompt_controller = PromptController(self.controller)
         self.hover = HoverPreview(self.controller, self.prompt_controller.gestures)
@@ -213,11 +211,6 @@ class RefineDock(QWidget):
 
     def _follow_layout(self) -> None:
         self._layout = LayoutFilter(self)
-
-    def _make_session(self, model: str) -> RefinementSession:
-        from napari_spa.viewer.annotation.round import make_session
-
-        return make_session(model, self.settings)
 
     # ------------------------------------------------------------------ asking
 

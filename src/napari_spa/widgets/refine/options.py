@@ -40,17 +40,14 @@ _SUITS = (
 """Which images a model is for: by how its name begins, or ends."""
 
 
-class ModelFiles(QObject):
+class ModelFiles(FileThread):
     """Bring models' files onto this machine and check them, in a thread of its own."""
 
     progressed = Signal(float, str)  # share done and words of the download, in the main thread
     ready = Signal(str)  # a name or path that can be used now
-    failed = Signal(str)  # why not, in one sentence
 
     def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._files = FileThread("napari-spa-models", self)
-        self._files.failed.connect(self.failed)
+        super().__init__("napari-spa-models", parent)
         self._cancel: StopEvent | None = None
 
     def download(self, name: str) -> None:
@@ -60,10 +57,10 @@ class ModelFiles(QObject):
         self._cancel = cancel = StopEvent()
 
         def job() -> None:
-            told = partial(self._files.emit, self.progressed)
+            told = partial(self.emit, self.progressed)
             download_model(name, progress=told, cancel=cancel)
 
-        self._files.ask(job, lambda _: self.ready.emit(name))
+        self.ask(job, lambda _: self.ready.emit(name))
 
     def check(self, path: str) -> None:
         """Read a weights file and build its network, before anything depends on it."""
@@ -75,17 +72,17 @@ class ModelFiles(QObject):
 
             check_weights(path)
 
-        self._files.ask(job, lambda _: self.ready.emit(path))
+        self.ask(job, lambda _: self.ready.emit(path))
 
     def cancel(self) -> None:
         """Stop the download."""
         if self._cancel is not None:
             self._cancel.set()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = False) -> None:
         """Stop, and let the thread end: no window waits for a server."""
         self.cancel()
-        self._files.close(wait=False)
+        super().close(wait=wait)
 
 
 class ModelBar(QWidget):

@@ -349,7 +349,8 @@ class RefinePanel(QWidget):
         if proposal.certain:
             self.grid.set_certain()
         else:
-            self.grid.set_candidates(pictures, shares=shown.shares)
+            shares = [candidate.weight for candidate in proposal.candidates]
+            self.grid.set_candidates(pictures, shares=shares)
         self.side_by_side.set_pictures(recommended, pictures)
 
     def show_figures(self, shown: RenderedRound, *, protected: int = 0) -> None:
