@@ -162,6 +162,10 @@ class FittingButton(QPushButton):
         else:
             super().keyPressEvent(event)
 
+    def focusNextPrevChild(self, forwards: bool) -> bool:
+        """Hand the focus to no other button when disabled: who presses twice would press that."""
+        return self.isEnabled() and super().focusNextPrevChild(forwards)
+
     def focusOutEvent(self, event: QFocusEvent | None) -> None:
         """Remember when the focus went because the button was disabled."""
         self._refocus = not self.isEnabled()
