@@ -108,7 +108,7 @@ def test_results_of_another_recipe_are_not_mixed(tmp_path, changes):
     run(plan)
     before = snapshot(plan.out)
     other = replace(plan, recipe=replace(plan.recipe, **changes))
-    with pytest.raises(DataError, match="made with another"):
+    with pytest.raises(InputError, match="made with another"):
         run(other)
     assert snapshot(plan.out) == before
     assert run(other, overwrite=True).done == ("a.png",)
@@ -136,7 +136,7 @@ def test_images_without_results_are_done_by_another_recipe(tmp_path):
     assert content["recipe"]["seed"] == 1
     assert content["earlier recipes"][images["a.png"]["recipe"]]["seed"] == 0
     for both in (plan, later):
-        with pytest.raises(DataError, match="made with another seed"):
+        with pytest.raises(InputError, match="made with another seed"):
             run(both)
     wrong = dict(verify(plan.out, later, digest=TOOLS.digest).wrong)
     assert wrong == {"a.png": "it was made with another seed"}
@@ -197,10 +197,10 @@ def test_another_model_or_profile_is_another_recipe_and_a_renamed_one_is_not(tmp
     same = replace(plan, recipe=replace(plan.recipe, profile=tmp_path / "you.json"))
     assert run(same).unchanged == ("a.png",)
     (tmp_path / "you.json").write_text("{ }")
-    with pytest.raises(DataError, match="another profile"):
+    with pytest.raises(InputError, match="another profile"):
         run(same)
     (tmp_path / "model.pt").write_bytes(b"other weights")
-    with pytest.raises(DataError, match="another model and profile"):
+    with pytest.raises(InputError, match="another model and profile"):
         run(same)
 
 
@@ -286,7 +286,7 @@ def test_an_interrupted_overwriting_run_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(again, overwrite=True, on_result=results.append, progress=stop)
-    with pytest.raises(DataError, match="another seed"):
+    with pytest.raises(InputError, match="another seed"):
         run(plan)
     assert run(again, overwrite=True).done == ("1.png", "2.png")
     undisturbed = replace(again, out=tmp_path / "undisturbed")

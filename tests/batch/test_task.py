@@ -84,7 +84,7 @@ def test_facts_name_model_and_profile_by_content(tmp_path):
     assert str(tmp_path) not in json.dumps(facts)
     assert what_differs(facts, recipe_facts(BatchRecipe(profile=profile, device="cuda"))) == ""
     other = recipe_facts(BatchRecipe(seed=1, doubtful=0.5))
-    assert what_differs(facts, other) == "doubtful, profile and seed"
+    assert what_differs(facts, other) == "limit for review, profile and seed"
 
 
 def test_facts_of_what_is_not_there_are_refused(tmp_path):

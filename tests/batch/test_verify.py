@@ -13,7 +13,7 @@ from napari_spa.batch.engine import OpenedImage
 from napari_spa.batch.resume import STATE, verify
 from napari_spa.batch.runner import estimate, run_batch
 from napari_spa.batch.task import ImageResult, ObjectResult
-from napari_spa.errors import DataError
+from napari_spa.errors import InputError
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_another_recipe_an_unfinished_run_and_a_failed_image_are_named(plan):
 
 
 def test_a_folder_without_a_batch_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no batch was run there"):
+    with pytest.raises(InputError, match="no batch was run there"):
         verify(tmp_path)
 
 

@@ -269,8 +269,11 @@ def test_results_of_another_recipe_are_not_mixed(batch, clicks, tmp_path):
     batch("--prompts", clicks)
     first = files(tmp_path / "out")
     answer = batch("--prompts", clicks, "--seed", 5)
-    assert answer.status == 1
-    assert "seed" in answer.err
+    assert answer.status == 2
+    assert "made with another seed" in answer.err
+    answer = batch("--auto")
+    assert answer.status == 2
+    assert "made with another kind of prompts;" in answer.err
     assert files(tmp_path / "out") == first
 
 

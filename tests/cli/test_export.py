@@ -49,6 +49,16 @@ def test_a_label_image_is_exported_with_its_image(run, project, tmp_path):
     assert "1 image, 2 files" in answer.out
 
 
+def test_labels_are_not_exported_under_an_image_of_another_size(run, project, tmp_path):
+    small = tmp_path / "small.png"
+    iio.imwrite(small, LABELS[:30])
+    labels = labels_path(project.out, "cell.png")
+    answer = run("export", labels, "--image", small, "-o", tmp_path / "out")
+    assert answer.status == 2
+    assert f"{small} has 30 x 50 pixels, and {labels} has 40 x 50" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_batch_made_is_exported_with_its_images(run, project, tmp_path):
     (project.out / "project.json").unlink()
     (project.out / "manifest.json").write_text('{"kind": "napari-spa batch", "images": {}}')

@@ -75,6 +75,9 @@ def test_wrong_calls_are_one_sentence(refuses) -> None:
     assert "--help" in refuses("segment", "--nothing")
     assert "not ROW,COL" in refuses("segment", "a.png", "--point", "3", "-o", "m.tif")
     assert "not a folder" in refuses("evaluate", "no-such-folder", "-o", "report")
+    assert "'c.tif' is not a whole number" in refuses("segment", "-o", "b", "--pick", "1", "c.tif")
+    sentence = refuses("models", "import", "a.pth", "mine")
+    assert "unrecognized arguments: mine; see napari-spa models import --help" in sentence
     assert "above 0" in refuses("train", "a", "-o", "b", "--steps", "0")
 
 

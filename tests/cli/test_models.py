@@ -85,6 +85,7 @@ def test_an_imported_model_can_be_asked_for_by_name(
 def test_wrong_calls_are_one_sentence(refuses, model_file: str, tmp_path: Path) -> None:
     assert "no model 'nothing'" in refuses("models", "info", "nothing")
     assert "ACTION" in refuses("models")
+    assert "nothing to download" in refuses("models", "download", "spa-tiny")
     assert "packaged model" in refuses("models", "import", model_file, "--name", "spa-tiny")
     (tmp_path / "text.pth").write_text("no model")
     assert "no weights file" in refuses("models", "import", tmp_path / "text.pth")

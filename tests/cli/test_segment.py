@@ -163,7 +163,7 @@ def test_a_profile_is_written_and_changes_the_next_start(segment, tmp_path: Path
     ("arguments", "sentence"),
     [
         (["--point", "35,4500"], "lies outside the image of 70 rows and 90 columns"),
-        (["--label", "1", "0"], "1 points need as many labels, not 2"),
+        (["--label", "1", "0"], "1 point and 2 labels cannot be paired"),
         (["--label", "7"], "a label is 1"),
         (["--pick", "9"], "no candidate 9"),
         (["--pick", "-1"], "no candidate -1"),

@@ -92,7 +92,7 @@ def plan_resume(
         if entry is not None and manifest is not None:
             differs = what_differs(manifest.recipe_of(entry), facts)
             if differs and here and not again:
-                raise DataError(
+                raise InputError(
                     f"{plan.out} holds results made with another {differs}; add --overwrite to do "
                     "all of them again, or choose another folder."
                 )
@@ -358,7 +358,7 @@ def verify(
     """Compute all digests again and compare them with the manifest; nothing is changed."""
     manifest = read_manifest(manifest_path(out))
     if manifest is None:
-        raise DataError(f"{out} has no manifest.json; no batch was run there.")
+        raise InputError(f"{out} has no manifest.json; no batch was run there.")
     wrong: list[tuple[str, str]] = []
     if (out / STATE).exists():
         wrong.append((STATE, "a batch runs, or did not come to its end; run it again"))

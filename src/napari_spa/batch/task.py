@@ -291,6 +291,13 @@ def recipe_facts(recipe: BatchRecipe) -> Facts:
     }
 
 
+_FACT_WORDS = {
+    "auto": "way to find objects",
+    "doubtful": "limit for review",
+    "source": "kind of prompts",
+}
+
+
 def what_differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """Name what two recipes do not share."""
 
@@ -302,7 +309,9 @@ def what_differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
         for name in sorted({*first, *second})
         if matter(first.get(name)) != matter(second.get(name))
     ]
-    *most, last = names or [""]
+    if "source" in names and "auto" in names:
+        names.remove("auto")  # of one of the two kinds alone
+    *most, last = [_FACT_WORDS.get(name, name) for name in names] or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 

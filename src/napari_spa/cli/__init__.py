@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from napari_spa.cli.console import join_negative_values
 
         arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
-        options = _parser().parse_args(arguments)
+        options, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
         module, _, function = options.run.partition(".")
         with _notes_on_images():
             run = getattr(import_module(f"napari_spa.cli.{module}"), function)

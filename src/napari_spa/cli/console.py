@@ -152,7 +152,7 @@ def add_commands(parser: Parser) -> None:
         if "run" not in facts:
             groups[name] = command.add_subparsers(title="actions", metavar="ACTION", required=True)
             continue
-        command.set_defaults(run=facts["run"])
+        command.set_defaults(run=facts["run"], command=command)
         command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         listed = facts.get("arguments", ())
         arguments = [[one] if isinstance(one, dict) else shared[one] for one in listed]
@@ -255,6 +255,14 @@ def find_profile(name: str) -> Path:
     return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
 
 
+def whole_number(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
 def _numbers(text: str, count: int, form: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
@@ -279,7 +287,7 @@ def join_negative_values(arguments: Sequence[str]) -> list[str]:
 
 _TYPES = {
     "path": Path,
-    "int": int,
+    "int": whole_number,
     "float": float,
     "profile": find_profile,
     **{f.__name__: f for f in (box, combinations, existing_folder, point, positive, seed, size)},

@@ -350,7 +350,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(get, tmp_path, monkeypa
         get()
 
 
-@pytest.mark.parametrize("name", ["spa-tiny", "nothing", ""])
+@pytest.mark.parametrize("name", ["nothing", ""])
 def test_only_published_models_can_be_downloaded(folder, name) -> None:
     with pytest.raises(ModelError, match="choose one of sam-vit-b"):
         download_model(name)

@@ -141,6 +141,11 @@ def of_file(path: Path, image: Path | None) -> Labelled:
     labels = open_image(path)
     stack = read_label_stack(path, labels.shape)
     info = labels.info if image is None else open_image(image).info
+    if info.shape != labels.info.shape:
+        there, here = ("{} x {}".format(*shape) for shape in (info.shape, labels.info.shape))
+        raise InputError(
+            f"{image} has {there} pixels, and {path} has {here}; name the image that was labelled."
+        )
     if len(info.axes) != stack.ndim:  # the labels have no colours or channels
         info = labels.info
     pixels = None if image is None else _pixels_of(image, stack)

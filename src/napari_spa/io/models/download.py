@@ -24,6 +24,7 @@ from napari_spa.io.models.registry import (
     KnownModel,
     file_digest,
     known_file,
+    list_models,
     models_folder,
     offline_folder,
 )
@@ -120,6 +121,8 @@ def _published(name: str) -> KnownModel:
     for known in KNOWN:
         if known.name == name:
             return known
+    if any(entry.name == name and entry.path for entry in list_models()):
+        raise ModelError(f"{name} is on this machine; there is nothing to download.")
     names = ", ".join(known.name for known in KNOWN)
     raise ModelError(f"no model {name!r} can be downloaded; choose one of {names}.")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
+from napari_spa.core.presentation import counted
 from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Region, Stroke
 from napari_spa.errors import InputError
 from napari_spa.refine.session.state import stroke_pixels
@@ -42,7 +43,8 @@ def check_prompts(
     points = _listed(points, "points are (row, column) pairs")
     labels = [1] * len(points) if labels is None else _listed(labels, "labels are 1 or 0 each")
     if len(labels) != len(points):
-        raise InputError(f"{len(points)} points need as many labels, not {len(labels)}.")
+        there = f"{counted(len(points), 'point')} and {counted(len(labels), 'label')}"
+        raise InputError(f"{there} cannot be paired; give each point one label, 1 or 0.")
     clicks = tuple(check_click(p, q, shape) for p, q in zip(points, labels, strict=True))
     given = None if box is None else check_box(box, shape)
     rough = None if mask is None else check_mask(mask, shape)
