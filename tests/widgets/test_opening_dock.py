@@ -24,7 +24,9 @@ def test_it_is_placed_empty_and_filled_in_steps(open_dock, qtbot):
     _, opening, _ = open_dock()
     assert isinstance(opening, OpeningDock)
     assert not opening.made
+    width = opening.sizeHint().width()
     qtbot.waitUntil(lambda: opening.made and opening.dock.isVisible(), timeout=20_000)
+    assert opening.width() >= width >= opening.dock.minimumSizeHint().width()
     assert isinstance(opening.dock, RefineDock)
     assert opening.controller is opening.dock.controller  # for scripts
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):

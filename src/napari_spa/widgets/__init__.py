@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QLabel, QStackedWidget
 
 from napari_spa.viewer.background import later
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_spa.widgets.refine.dock import RefineDock
+
+
+_SIZE = QSize(400, 500)
+_LETTERS = 39
+"""What the dock is wide at least, in a font of any size."""
 
 
 class OpeningDock(QStackedWidget):
@@ -37,9 +42,9 @@ class OpeningDock(QStackedWidget):
         self._life = DockLifecycle(self)
         self._life.ended.connect(self._end)
         self._viewer.mouse_drag_callbacks.append(self._on_pressed)
-        words = QLabel("Opening…")
-        words.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.addWidget(words)
+        self._words = QLabel("Opening…")
+        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.addWidget(self._words)
 
     @cached_property
     def dock(self) -> RefineDock:
@@ -57,6 +62,11 @@ class OpeningDock(QStackedWidget):
             if name in ("native", "reset_choices"):
                 raise AttributeError(name)
             return getattr(self.dock, name)
+
+    def sizeHint(self) -> QSize:
+        """Take the room at once that the dock will want."""
+        width = _LETTERS * self._words.fontMetrics().averageCharWidth()
+        return _SIZE.expandedTo(QSize(width, 0))
 
     def _import(self) -> type[RefineDock]:
         # The search for garbage that so large an import would set off stops the window; the dock

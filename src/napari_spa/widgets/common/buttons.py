@@ -35,6 +35,7 @@ from qtpy.QtWidgets import (
     QStyleOptionButton,
     QStyleOptionComboBox,
     QStylePainter,
+    QTabBar,
     QWidget,
 )
 
@@ -89,8 +90,8 @@ def add_entry(
     menu.addAction(entry)
 
 
-def draw_ring(widget: QWidget) -> None:
-    """Draw the focus around a widget, if it is there, in the colour of its text.
+def draw_ring(widget: QWidget, part: QRect | None = None) -> None:
+    """Draw the focus around a widget or a part of it, if it is there, in the colour of its text.
 
     napari's style sheet draws none, and in a style sheet a colour could not follow the theme.
     """
@@ -98,7 +99,7 @@ def draw_ring(widget: QWidget) -> None:
         return
     painter = QPainter(widget)
     painter.setPen(QPen(widget.palette().color(widget.foregroundRole()), 2))
-    painter.drawRect(widget.rect().adjusted(1, 1, -1, -1))
+    painter.drawRect((part or widget.rect()).adjusted(1, 1, -1, -1))
 
 
 def draw_ring_of(view: QAbstractItemView, event: QEvent | None) -> None:
@@ -451,6 +452,15 @@ class FocusRingSpinBox(QSpinBox):
         """Draw the box, and the focus around it."""
         super().paintEvent(event)
         draw_ring(self)
+
+
+class FocusRingTabBar(QTabBar):
+    """Tabs of which the current one shows the focus."""
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the tabs, and the focus around the current one."""
+        super().paintEvent(event)
+        draw_ring(self, self.tabRect(self.currentIndex()))
 
 
 class FocusRingCheckBox(QCheckBox):

@@ -31,6 +31,7 @@ from napari_spa.viewer.background import later
 from napari_spa.viewer.settings import ACTION_TITLES
 from napari_spa.widgets.common.buttons import (
     FittingButton,
+    FocusRingTabBar,
     FramedLabel,
     show_key,
     tip_with_key,
@@ -293,7 +294,10 @@ class RefinePanel(QWidget):
         self.objects = ObjectTable(colour_of)
         self.side_by_side = SideBySide(self)
         self.tabs = QTabWidget()
+        bar = FocusRingTabBar()
+        self.tabs.setTabBar(bar)
         self.tabs.setDocumentMode(True)
+        bar.setDrawBase(False)  # a line beside the tabs
         self.now = QStackedWidget()  # the current object's figures, or what is running
         self._fit_due = later(self, self._fit)
         self._compose()
