@@ -76,6 +76,17 @@ def test_resume_goes_on_and_a_run_is_not_overwritten(run, refuses, call, tmp_pat
     assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 4
 
 
+def test_a_pack_replaces_nothing_but_a_pack(run, refuses, data, tmp_path: Path) -> None:
+    picture, pack = tmp_path / "mine.png", tmp_path / "data.pack"
+    picture.write_bytes((data / "images" / "a.png").read_bytes())
+    assert "is no training data" in refuses("train", data, "--pack", picture)
+    iio.imread(picture)
+    assert "no image to pack" in refuses("train", "synthetic", "--pack", pack)
+    assert not pack.exists()
+    for _ in range(2):
+        assert run("train", data, "--pack", pack).status == 0
+
+
 def test_the_generator_takes_its_share(run, call) -> None:
     answer = run(*call, "--synthetic", 3, 0.25, "--steps", 1)
     assert answer.status == 0, answer.err
@@ -86,6 +97,13 @@ def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
     assert "share between 0 and 1" in refuses(*call, "--synthetic", 3, 2)
     assert "number of objects and a share" in refuses(*call, "--synthetic", "many", "some")
     assert "unknown device" in refuses(*call, "--device", "abacus")
+    assert "no run to go on with; leave --resume out" in refuses(*call, "--resume")
+    picture = tmp_path / "squares" / "images" / "a.png"
+    assert "is a file; name a folder" in refuses("train", "synthetic", "-o", picture)
+    assert "it is not text" in refuses(*call, "--config", picture)
+    assert "no model 'none'" in refuses(*call, "--init", "none")
+    assert "nothing synthetic" in refuses(*call[:1], "synthetic", *call[2:], "--methods", "unet")
+    assert "from 0" in refuses(*call, "--workers", -1)
     assert "is not a folder" in refuses("train", tmp_path / "none", "-o", tmp_path / "run")
     (tmp_path / "bad.toml").write_text("stepz = 3")
     assert "unknown 'stepz'" in refuses(*call, "--config", tmp_path / "bad.toml")

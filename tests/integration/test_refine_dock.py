@@ -112,9 +112,30 @@ def test_a_field_chosen_by_hand_can_be_automatic_again(viewer, open_dock, qtbot)
     play(qtbot, dock, field["wider"].click)
     assert dock.controller.shown().timeline.state.view != first
     assert field["automatic"].isEnabled()
+    play(qtbot, dock, dock.parts.grid.cards[0].button.click)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((26, 35), 0))
+    before = dock.controller.shown().timeline.state
     play(qtbot, dock, field["automatic"].click)
-    assert dock.controller.shown().timeline.state.view == first
+    after = dock.controller.shown().timeline.state
+    assert after.view == first
+    assert after.prompts.clicks == before.prompts.clicks
+    assert [decision.act for decision in after.decisions][1:] == ["view", "pick", "click", "view"]
     assert not field["automatic"].isEnabled()
+    play(qtbot, dock, dock.parts.action_buttons["undo"].click)
+    assert dock.controller.shown().timeline.state.decisions == before.decisions
+
+
+def test_what_was_clicked_holds_when_one_looks_with_another_contrast(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock = open_dock()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    play(qtbot, dock, dock.parts.grid.cards[0].button.click)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((20, 20), 0))
+    before = dock.controller.shown().timeline.state.prompts.clicks  # one of them the pick's
+    shown = play(qtbot, dock, lambda: dock.display.set_contrast("layer"))
+    assert shown.round == 1
+    assert dock.controller.shown().timeline.state.prompts.clicks == before
+    assert len(before) == 3
 
 
 def test_only_what_takes_long_is_in_the_activity_bar_of_napari(viewer, open_dock, monkeypatch):

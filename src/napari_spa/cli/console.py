@@ -224,6 +224,13 @@ def positive(text: str) -> int:
     return number
 
 
+def workers(text: str) -> int:
+    """Parse a number of processes that help; 0 for none."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """Parse a seed: 0 or more, and below what a log can keep."""
     if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
@@ -235,7 +242,20 @@ def combinations(text: str) -> Combinations:
     """Parse ``all``, ``raters`` or a number above 0."""
     if text == "all":
         return "all"
-    return "raters" if text == "raters" else positive(text)
+    if text == "raters":
+        return "raters"
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor 'all' or 'raters'") from None
+
+
+def folder(text: str) -> Path:
+    """Parse the path of a folder to write into, which need not be there."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    return path
 
 
 def existing_folder(text: str) -> Path:
@@ -291,5 +311,5 @@ _TYPES = {
     "float": float,
     "profile": find_profile,
     **{f.__name__: f for f in (box, combinations, existing_folder, point, positive, seed, size)},
-    **{f.__name__: f for f in (slice_index, words)},
+    **{f.__name__: f for f in (folder, slice_index, words, workers)},
 }

@@ -29,15 +29,16 @@ def run_methods(options: argparse.Namespace) -> int:
     from napari_spa.io.models.load import resolve_device
     from napari_spa.train.baselines import BASELINES, split_name, train_method
     from napari_spa.train.baselines.loop import Compute
+    from napari_spa.train.recipe import GENERATOR
 
     names = list(dict.fromkeys(chain(*options.methods)))
     names = list(BASELINES) if names == ["all"] else names
-    if len(options.data) != 1:
-        raise CallError("--methods takes one DATA folder.")
+    if len(options.data) != 1 or options.data[0] == GENERATOR:
+        raise CallError("--methods takes one DATA folder, and nothing synthetic.")
     with checking_the_call():
-        folder = open_folder(Path(options.data[0]))
         for name in names:
             split_name(name)
+        folder = open_folder(Path(options.data[0]))
         config = _baseline_config(options)
         config.check()
     device = resolve_device(options.device)
@@ -99,11 +100,14 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = options.output / "last.pt"
     if checkpoint.exists() and not options.resume:
         raise CallError(f"{options.output} holds a run; add --resume, or choose another folder.")
+    if options.resume and not checkpoint.exists():
+        raise CallError(f"{options.output} holds no run to go on with; leave --resume out.")
     device = resolve_device(options.device)
     recipe = _recipe(options)
     config = _limited(recipe.on(device.type), options)
     with checking_the_call():
         sources = _open(options, recipe)
+    start = _start(options, config)
     for source, share in sources:
         echo_err(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
     with ExitStack() as stack:
@@ -113,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
             config,
             device=device,
             resume=options.resume,
-            start=_start(options, config),
+            start=start,
             logs=_logs(options.output, stack),
         )
     weights = options.output / "spa.safetensors"

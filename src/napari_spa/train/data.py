@@ -249,9 +249,16 @@ class Packed:
 def write_pack(
     path: Path, sources: Sequence[tuple[Source, float]], *, megabytes: float = MEGABYTES
 ) -> list[Packed]:
-    """Write sources and their shares to one file."""
+    """Write sources and their shares to one file.
+
+    ``InputError`` for a file that is there and no pack, and where there is no image to pack.
+    """
+    if path.exists() and not _is_pack(path):
+        raise InputError(f"{path} is there and is no training data; choose another name.")
     entries = [_entry(source, share, sources) for source, share in sources]
     parts = [list(_encoded(source)) for source, _ in sources]
+    if not any(parts):
+        raise InputError("there is no image to pack; name a folder of images and masks.")
     # By the square root: a source that is shown more may take more, but not all the room.
     shares = np.sqrt([share for _, share in sources])
     sizes = [[len(image) + len(marks) for image, marks in pairs] for pairs in parts]
@@ -270,6 +277,14 @@ def write_pack(
         manifest = {"format": FORMAT, "version": VERSION, "sources": entries}
         _put(archive, _MANIFEST, json.dumps(manifest, indent=1).encode())
     return report
+
+
+def _is_pack(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _MANIFEST in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def read_pack(path: Path) -> list[tuple[Source, float]]:

@@ -83,8 +83,10 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe."""
     try:
         content = tomllib.loads(read_small(path, _LARGEST_FILE).decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}.") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: it is not text.") from error
     except DataError as error:
         raise InputError(str(error)) from error
     except RecursionError as error:

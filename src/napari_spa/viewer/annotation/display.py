@@ -57,7 +57,7 @@ class DisplayController(QObject):
         self.look_again()
 
     def look_again(self) -> None:
-        """Start the active object again from its first prompts, as one looks now."""
+        """Start the active object again from all its prompts, as one looks now."""
         annotated, active = self._controller.current, self._controller.active
         if (
             annotated is None
@@ -66,17 +66,23 @@ class DisplayController(QObject):
             or not self._controller.ready()
         ):
             return
-        prompts = active.shown.timeline.state.decisions[0].prompts
-        points = [(c.row, c.column) for c in prompts.clicks]
-        labels = [c.label for c in prompts.clicks]
-        box = None if prompts.box is None else prompts.box.edges
+        state = active.shown.timeline.state
+        prompts = replace(
+            state.prompts, anchor=None, exact=state.prompts.exact and state.number == 1
+        )
         self._controller.begin(
             annotated,
             replace(active, shown=None, look=None),
-            lambda session, progress: session.start(
-                points, labels, box, prompts.mask, progress=progress
-            ),
+            lambda session, progress: session.start_with(prompts, progress=progress),
         )
+
+    def look_as_at_first(self) -> None:
+        """Look at the active object through the field of view that was found for it."""
+        if self._controller.ready():
+            view = self._controller.shown().timeline.state.decisions[0].view
+            self._controller.run(
+                lambda session, progress: session.set_view(view, progress=progress)
+            )
 
     def look_at(self, box: Box | None = None, *, scale: float = 1.0) -> None:
         """Look at the active object through another field of view."""

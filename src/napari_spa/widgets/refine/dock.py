@@ -322,8 +322,9 @@ class RefineDock(QWidget):
         parts.show_round(proposal, shown)
         for index in range(len(shown.words)):
             self.display.set_candidate_visible(index, parts.grid.is_toggled(index))
-        view = shown.timeline.state.view
-        by_hand = any(decision.act == "view" for decision in shown.timeline.state.decisions)
+        state = shown.timeline.state
+        view, first = state.view, state.decisions[0].view
+        by_hand = view != first and any(decision.act == "view" for decision in state.decisions)
         parts.options.set_field(
             f"{view.height:.0f} x {view.width:.0f} px",
             automatic=not by_hand,

@@ -99,7 +99,7 @@ class ImageBinding(QObject):
 
     def _on_field(self, name: str) -> None:
         if name == "automatic":
-            self._display.look_again()
+            self._display.look_as_at_first()
         else:
             self._display.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
 
