@@ -178,6 +178,7 @@ class DockMachine(RuleBasedStateMachine):
     @rule(contrast=st.sampled_from(["automatic", "layer"]), wait=waits)
     def set_contrast(self, contrast, wait):
         self.display.set_contrast(contrast)
+        self.display.look_again()
         self.settle(wait)
 
     @rule(scale=st.sampled_from([0.5, 1.5]), wait=waits)

@@ -59,7 +59,7 @@ def test_a_killed_window_leaves_the_object_in_the_round_it_was_in(open_dock, qtb
     (offer,) = offers(qtbot, dock)
     assert (offer.objects, offer.active_round, offer.crashed) == (1, 2, True)
     assert dock.parts.recovery.isVisibleTo(dock)
-    assert "1 object and one in round 2" in dock.parts.recovery.words.text()
+    assert "1 object and an object in round 2" in dock.parts.recovery.words.text()
     shown = play(qtbot, dock, dock.parts.recovery.restore.click)
     assert shown.round == 2
     np.testing.assert_array_equal(dock.controller.current.mask.layer.data, np.load(labels))

@@ -132,7 +132,10 @@ def test_what_was_clicked_holds_when_one_looks_with_another_contrast(viewer, ope
     play(qtbot, dock, dock.parts.grid.cards[0].button.click)
     play(qtbot, dock, lambda: dock.prompt_controller.click((20, 20), 0))
     before = dock.controller.shown().timeline.state.prompts.clicks  # one of them the pick's
-    shown = play(qtbot, dock, lambda: dock.display.set_contrast("layer"))
+    dock.store.save(contrast="layer")  # as another window does
+    dock.store.save(contrast="automatic")
+    assert not dock.controller.busy
+    shown = play(qtbot, dock, lambda: dock.parts.options.contrast_requested.emit("layer"))
     assert shown.round == 1
     assert dock.controller.shown().timeline.state.prompts.clicks == before
     assert len(before) == 3

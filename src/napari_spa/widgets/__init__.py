@@ -59,7 +59,7 @@ class OpeningDock(QStackedWidget):
 
         def __getattr__(self, name: str) -> Any:
             """Ask the dock itself, for scripts that drive it; napari's questions can wait."""
-            if name in ("native", "reset_choices"):
+            if name.startswith("_") or name in ("native", "reset_choices"):
                 raise AttributeError(name)
             return getattr(self.dock, name)
 

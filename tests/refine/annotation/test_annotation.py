@@ -110,7 +110,7 @@ def test_nothing_left_is_one_sentence_and_changes_nothing(annotation, array):
     plane = PLANES[0]
     annotation.commit(1, part_on(plane), mask(0, 0, 4, 4))
     before, table = array.copy(), areas(annotation)
-    with pytest.raises(InputError, match="choose 'replace'"):
+    with pytest.raises(InputError, match="Overlap: Replace earlier objects"):
         annotation.commit(2, part_on(plane), mask(1, 1, 2, 2))
     with pytest.raises(InputError, match="the mask is empty"):
         annotation.commit(2, part_on(plane), LocalMask.crop(np.zeros((4, 4), dtype=bool)))

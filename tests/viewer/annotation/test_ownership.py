@@ -166,6 +166,7 @@ def test_an_object_that_cannot_be_started_anew_comes_back_as_it_was(annotator, e
     before, seen = annotated.active, labels(annotated)
     annotator.hold()
     annotator.display.set_contrast("layer")
+    annotator.display.look_again()
     assert annotator.session.inside.wait(20)
     end(annotator, annotated)
     gate, annotator.session.gate = annotator.session.gate, None

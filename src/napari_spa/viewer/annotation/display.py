@@ -34,13 +34,13 @@ class DisplayController(QObject):
         controller.images.reframed.connect(self.look_at)
 
     def set_contrast(self, contrast: str) -> None:
-        """Look at every image with the contrast of its planes or of its layer."""
+        """Look at every image with the contrast of its planes or of its layer.
+
+        The active object stays as it is; see :meth:`look_again`.
+        """
         self._controller.images.contrast = contrast
         for annotated in self._controller.images:
-            if annotated is not self._controller.current:
-                annotated.display = replace(annotated.display, contrast=contrast)
-        if self._controller.current is not None:
-            self.set_display(replace(self._controller.current.display, contrast=contrast))
+            annotated.display = replace(annotated.display, contrast=contrast)
 
     def set_display(self, look: DisplaySettings) -> None:
         """Look at the image's channels and contrast another way; encodes in the background.

@@ -127,7 +127,7 @@ class RefineDock(QWidget):
         parts.prompts.point_requested.connect(self.prompt_controller.point)
         self.prompt_controller.refine_requested.connect(self.objects.refine_at)
         self._image.changed.connect(self._refresh)
-        parts.options.contrast_requested.connect(lambda name: self._save(contrast=name))
+        parts.options.contrast_requested.connect(self._on_contrast)
         parts.options.overlap_requested.connect(lambda name: self._save(overlap=name))
         parts.options.blind_requested.connect(lambda on: self._save(blind=on))
         self.tab.tool_wanted.connect(self._set_tool)
@@ -208,6 +208,11 @@ class RefineDock(QWidget):
             self.store.save(**changes)
         except SpaError as error:
             self._on_failed(str(error))
+
+    def _on_contrast(self, contrast: str) -> None:
+        if contrast != self.settings.contrast:
+            self._save(contrast=contrast)
+            self.display.look_again()  # here: other windows follow with the next object
 
     def _follow_layout(self) -> None:
         self._layout = LayoutFilter(self)

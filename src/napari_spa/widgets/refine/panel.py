@@ -215,10 +215,11 @@ class RecoveryBar(QFrame):
 
 def in_words(offer: RecoveryOffer, works: int = 1) -> str:
     """Say in a sentence what an offer holds, and how many there are."""
-    count = counted(offer.objects, "object")
-    active = f" and one in round {offer.active_round}" if offer.active_round else ""
+    count = counted(offer.objects, "object") if offer.objects or not offer.active_round else ""
+    active = f"an object in round {offer.active_round}" if offer.active_round else ""
+    held = " and ".join(filter(None, (count, active)))
     ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
-    said = f"{_ago(offer.age)} {ended}: {count}{active} can be restored."
+    said = f"{_ago(offer.age)} {ended}: {held} can be restored."
     return said if works == 1 else f"{works} earlier works on this image. This one: {said}"
 
 
