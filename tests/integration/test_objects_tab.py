@@ -8,8 +8,11 @@ from qtpy.QtWidgets import QInputDialog
 from skimage.draw import disk
 from tiny_model import make_model
 
+from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
 from napari_spa.io.models.load import load_model
+from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
@@ -602,3 +605,18 @@ def test_whole_numbers_that_napari_takes_for_labels_are_said_to_be(annotator):
     annotator.viewer.layers.selection.active = layer
     annotator.dock.prompt_controller.click((0.0, 15.0, 40.0))
     assert "for napari counts is labels" in annotator.failed[-1]
+
+
+def test_what_was_written_back_goes_with_its_object(annotator):
+    layer = annotator.take_over()
+    before = layer.data.copy()
+    mask = np.zeros(SHAPE[1:], bool)
+    mask[50:56, 60:70] = True
+    plane = Plane((1, 2), (0, 0, 0))
+    with annotator.annotated.bare():
+        annotator.annotated.write(9, Part(plane, "accepted"), LocalMask.crop(mask), "protect")
+    annotator.dock.tab.finding.write_back()
+    assert (layer.data[0, 50:56, 60:70] == 9).all()
+    annotator.dock.objects.delete(9)
+    annotator.dock.tab.finding.write_back()
+    np.testing.assert_array_equal(layer.data, before)

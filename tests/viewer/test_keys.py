@@ -1,11 +1,14 @@
-"""Keys on other layouts than the US one."""
+"""Keys that are bound and given back, and those of other layouts than the US one."""
+
+from functools import partial
 
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
-from napari_spa.viewer.keys import LayoutFilter, meant_key
+from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings, LayoutFilter, meant_key
 
 NONE, SHIFT, ALT = (
     Qt.KeyboardModifier.NoModifier,
@@ -84,3 +87,18 @@ def test_where_text_is_written_nothing_is_changed(qtbot, qapp):
     qapp.sendEvent(canvas, press("П", 42))
     assert canvas.keys == ["G", "П"]
     assert text.text() == "П"
+
+
+def test_a_key_written_in_two_ways_does_the_last_and_is_given_back():
+    viewer, done = ViewerModel(), []
+    before = dict(viewer.keymap)
+    keys = {
+        UNDO_KEYS[False]: partial(done.append, "undo"),
+        "Control-Z": lambda: done.append("mine"),
+    }
+    bindings = KeyBindings(viewer, keys)
+    ((_, bound),) = [item for item in viewer.keymap.items() if item not in before.items()]
+    bound(viewer)
+    assert done == ["mine"]
+    bindings.release()
+    assert dict(viewer.keymap) == before

@@ -82,3 +82,30 @@ def test_a_click_before_the_dock_is_there_is_obeyed(open_dock, qtbot, monkeypatc
     assert clicks == [(20.0, 30.0)]
     qtbot.wait(100)
     assert opening._on_pressed not in viewer.mouse_drag_callbacks
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no room"), AttributeError("no part")])
+def test_a_dock_that_cannot_be_made_says_so_once(open_dock, qtbot, monkeypatch, error):
+    tried = []
+
+    def fail(*_):
+        tried.append(1)
+        raise error
+
+    monkeypatch.setattr(RefineDock, "__init__", fail)
+    with qtbot.captureExceptions() as raised:
+        _, opening, viewer = open_dock()
+        qtbot.waitUntil(lambda: bool(tried), timeout=20_000)
+        qtbot.wait(200)
+    assert len(tried) == len(raised) == 1
+    assert str(error) in opening.currentWidget().text()
+    assert opening._on_pressed not in viewer.mouse_drag_callbacks
+    with pytest.raises(RuntimeError, match="was closed"):
+        _ = opening.controller
+
+
+def test_a_closed_one_makes_no_dock(open_dock, qtbot):
+    dock, opening, _ = open_dock()
+    dock.destroyOnClose()
+    with pytest.raises(RuntimeError, match="was closed"):
+        _ = opening.controller

@@ -41,7 +41,9 @@ class KeyBindings:
             viewer.bind_key(key, ours, overwrite=True)
             for binding, now in viewer.keymap.items():
                 if before.get(binding, _NOBODY) is not now:
-                    self._bound[binding] = before.get(binding, _NOBODY), now
+                    # One key may be written in two ways: what it did before ours comes back.
+                    first = self._bound.get(binding, (before.get(binding, _NOBODY),))[0]
+                    self._bound[binding] = first, now
 
     def release(self) -> None:
         """Give the keys back, but for those that someone else has bound since."""

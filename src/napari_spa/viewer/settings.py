@@ -310,8 +310,10 @@ def _groups() -> dict[str, list[str]]:
 
 def _napari_model(problems: list[str]) -> Any:
     """Return napari's settings of this plugin, or None where it has none."""
-    from napari.settings import get_plugin_settings
-
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError as error:
+        raise DataError("napari-spa needs napari 0.9 or newer; update napari.") from error
     try:
         with _known_plugins():
             model = get_plugin_settings(PLUGIN)

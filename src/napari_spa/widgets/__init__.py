@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QLabel, QStackedWidget
 
+from napari_spa.errors import sentence_of
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import old_objects
 from napari_spa.widgets.common.docks import DockLifecycle
@@ -34,9 +35,9 @@ class OpeningDock(QStackedWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.made = False  # whether the dock itself is there
+        self.made = self.closed = False  # whether the dock itself is there, and was closed
         self._viewer = getattr(viewer, "__wrapped__", viewer)  # napari gives plugins a proxy
-        self._import_due, self._make_due = later(self, self._import), later(self, self._make)
+        self._import_due, self._make_due = later(self, self._begin), later(self, self._make)
         self._show_due = later(self, self._show)
         self._import_due.start()
         self._life = DockLifecycle(self)
@@ -44,12 +45,20 @@ class OpeningDock(QStackedWidget):
         self._viewer.mouse_drag_callbacks.append(self._on_pressed)
         self._words = QLabel("Opening…")
         self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._words.setWordWrap(True)
         self.addWidget(self._words)
 
     @cached_property
     def dock(self) -> RefineDock:
         """The dock itself."""
-        dock = self._import()(self._viewer)
+        if self.closed:
+            raise RuntimeError("SPA Refine was closed; open it again.")
+        try:
+            dock = _refine_dock()(self._viewer)
+        except Exception as error:  # whatever it is: it would come again with each click
+            self._end()
+            self._words.setText(f"SPA Refine cannot be opened: {sentence_of(error)}")
+            raise RuntimeError(self._words.text()) from error
         self.made = True
         self.addWidget(dock)
         self._show_due.start()
@@ -59,7 +68,7 @@ class OpeningDock(QStackedWidget):
 
         def __getattr__(self, name: str) -> Any:
             """Ask the dock itself, for scripts that drive it; napari's questions can wait."""
-            if name.startswith("_") or name in ("native", "reset_choices"):
+            if name.startswith("_") or name in ("native", "reset_choices", "dock"):
                 raise AttributeError(name)
             return getattr(self.dock, name)
 
@@ -68,13 +77,9 @@ class OpeningDock(QStackedWidget):
         width = _LETTERS * self._words.fontMetrics().averageCharWidth()
         return _SIZE.expandedTo(QSize(width, 0))
 
-    def _import(self) -> type[RefineDock]:
-        # The search for garbage that so large an import would set off stops the window; the dock
-        # searches when layers are removed and when it is closed.
-        with old_objects.imported():
-            from napari_spa.widgets.refine.dock import RefineDock
+    def _begin(self) -> None:
+        _refine_dock()
         self._make_due.start()
-        return RefineDock
 
     def _make(self) -> None:
         _ = self.dock
@@ -92,9 +97,17 @@ class OpeningDock(QStackedWidget):
             self._viewer.mouse_drag_callbacks.remove(self._on_pressed)
 
     def _end(self) -> None:
-        self._import_due.stop()
-        self._make_due.stop()
-        self._show_due.stop()
+        self.closed = True
+        for step in (self._import_due, self._make_due, self._show_due):
+            step.stop()
         self._listen_no_more()
         if self.made:
             self.dock.release()
+
+
+def _refine_dock() -> type[RefineDock]:
+    # The search for garbage that so large an import would set off stops the window; the dock
+    # searches when layers are removed and when it is closed.
+    with old_objects.imported():
+        from napari_spa.widgets.refine.dock import RefineDock
+    return RefineDock

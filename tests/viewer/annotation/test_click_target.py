@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import dask.array
 import numpy as np
 import pytest
 from napari.components import LayerList, ViewerModel
@@ -75,7 +76,7 @@ def test_a_box_on_a_turned_image_holds_what_was_drawn(turned, reach):
 
 
 @pytest.mark.parametrize(
-    "kind", ["as the image", "elsewhere", "coarse", "in a volume", "transposed"]
+    "kind", ["as the image", "elsewhere", "coarse", "in a volume", "transposed", "lazy"]
 )
 def test_the_label_that_is_seen_under_the_pointer_is_refined_where_it_is_seen(kind):
     viewer = ViewerModel()
@@ -95,6 +96,8 @@ def test_the_label_that_is_seen_under_the_pointer_is_refined_where_it_is_seen(ki
         volume = np.zeros((5, 40, 60), dtype=np.int32)
         volume[3], volume[2] = labels, 9
         layer = viewer.add_labels(volume, scale=(1, 0.5, 0.5))
+    elif kind == "lazy":
+        layer = viewer.add_labels(dask.array.from_array(labels, chunks=16), scale=(0.5, 0.5))
     else:
         turned = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
         layer = viewer.add_labels(labels.T, affine=np.array(turned), scale=(0.5, 0.5))

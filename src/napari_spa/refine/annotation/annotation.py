@@ -174,8 +174,8 @@ class Annotation:
             raise InputError(
                 "the mask is empty; click on the object again."
                 if not mask.area
-                else "every pixel belongs to earlier objects; with Overlap: Replace earlier objects "
-                "it takes them."
+                else "every pixel belongs to earlier objects; "
+                "with Overlap: Replace earlier objects it takes them."
             )
         part = replace(part, region=kept.region, area=kept.area)
         objects = with_part(self._objects, number, part, class_name=class_name)

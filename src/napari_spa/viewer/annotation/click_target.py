@@ -165,7 +165,7 @@ def _seen_on(
     if len(axes) != 2:
         raise InputError(f"{layer.name} lies askew to the image; refine needs labels that do not.")
     index = tuple(slice(None) if axis in axes else place[axis] for axis in range(layer.ndim))
-    mask = np.asarray(data[index]) == data[tuple(place)]
+    mask = np.asarray(data[index]) == int(data[tuple(place)])
     extent = plane.extent(spatial_shape(image))
     if mask.shape != extent or not np.allclose(np.c_[steps, first][axes], np.eye(2, 3), atol=_SKEW):
         mask = scipy.ndimage.affine_transform(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,7 @@ class _Taken:
     annotated: AnnotatedImage  # whose objects they are
     planes: tuple[Plane, ...]
     numbers: dict[int, int]  # of the objects, by label; those that were left out as well
+    written: set[int] = field(default_factory=set)  # objects that were written back
 
 
 class AutomaticSegmentation(QObject):
@@ -224,7 +225,7 @@ class AutomaticSegmentation(QObject):
         shared = channel_axis(annotated.image)
         if layer.multiscale or not isinstance(data, np.ndarray):
             raise InputError(f"{layer.name} cannot be written; export the labels instead.")
-        after, gone = data.copy(), list(taken.numbers)
+        after, gone = data.copy(), [*taken.numbers, *taken.written]
         with annotated.bare():
             for plane in taken.planes:
                 labels = annotated.mask.read_plane(plane)
@@ -241,6 +242,7 @@ class AutomaticSegmentation(QObject):
                 there = np.where(np.isin(after[index], gone), 0, after[index])
                 after[index] = np.where(labels > 0, labels.astype(after.dtype), there)
         layer.data = after
+        taken.written.update(annotated.annotation.objects)
         left_out = ", but for the one in progress: accept it first" if annotated.active else ""
         self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.")
 

@@ -359,8 +359,13 @@ def _from_labels(image: ReadImage, path: Path) -> list[Record]:
     store: LabelStore = make_label_store(image.shape, axes=image.axes)
     store.write(tuple(slice(None) for _ in image.shape), labels)
     notes: list[Entry] = []
+    records: list[Record] = []
     journal = Journal(notes)
     journal.begin(image.facts, None)
-    for plane in store.planes():
-        journal.edit(plane, store.read(plane.slices))
-    return [dict(record() if callable(record) else record) for record in notes]
+    for plane in (None, *store.planes()):
+        if plane is not None:
+            journal.edit(plane, store.read(plane.slices))
+        # Packed one by one: as they are, the planes of a stack are as large as the stack.
+        records += [dict(note() if callable(note) else note) for note in notes]
+        notes.clear()
+    return records

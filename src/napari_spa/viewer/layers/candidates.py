@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import BoolArray, Candidate, DoubleArray
+
+_logger = logging.getLogger(__name__)
 
 # How far a border may lie from the pixels' edges, in rows.  Less than a half: so it passes
 # every pixel's centre on the right side, and the borders of a piece do not cross.
@@ -236,10 +239,14 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
             quiet.enter_context(layer.events.highlight.blocker())
         layer.visible = False
         layer.data = []
-        if drawn.shapes:
-            # In the 3D view napari makes tubes of paths: of one that goes there and back, NaNs.
-            with np.errstate(divide="ignore", invalid="ignore"):
-                layer.add(drawn.shapes, **drawn.style(line))
+        try:
+            if drawn.shapes:
+                # In the 3D view napari makes tubes of paths: of one there and back, NaNs.
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    layer.add(drawn.shapes, **drawn.style(line))
+        except RuntimeError:  # a triangulation that a user chose in napari's Preferences
+            _logger.exception("napari cannot draw the shapes of %r", layer.name)
+            layer.data = []
         layer.visible = visible  # draws it, once
     if not drawn.shapes:  # napari leaves what it last drew of a hidden layer
         layer.thumbnail = np.zeros_like(layer.thumbnail)

@@ -320,8 +320,8 @@ class FolderDock(QWidget):
     def _find_refine_dock(self) -> RefineDock | None:
         window = getattr(self._viewer, "window", None)
         docks = () if window is None else window.dock_widgets.values()
-        found = (w.dock if isinstance(w, OpeningDock) else w for w in docks)
-        return next((w for w in found if isinstance(w, RefineDock) and not w.closed), None)
+        there = (w for w in docks if isinstance(w, (OpeningDock, RefineDock)) and not w.closed)
+        return next((w.dock if isinstance(w, OpeningDock) else w for w in there), None)
 
     def _open_refine_dock(self) -> RefineDock:
         """Return the dock *SPA Refine* of this window; open it where it is not there."""

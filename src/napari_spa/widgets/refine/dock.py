@@ -199,8 +199,8 @@ class RefineDock(QWidget):
         actions = self._actions()
         self._keys = KeyBindings(
             self._viewer,
-            {key: actions[action] for action, key in settings.keys.items() if action in actions}
-            | {UNDO_KEYS[False]: controller.undo, UNDO_KEYS[True]: controller.redo},
+            {UNDO_KEYS[False]: controller.undo, UNDO_KEYS[True]: controller.redo}
+            | {key: actions[action] for action, key in settings.keys.items() if action in actions},
         )
 
     def _save(self, **changes: object) -> None:
