@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import time
+import weakref
 
 import pytest
 
@@ -124,3 +126,22 @@ def test_help_and_wrong_calls_import_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_ctrl_c_in_a_callback_of_pythons_is_heard(monkeypatch, refuses) -> None:
+    class Thing:
+        pass
+
+    def interrupted(_options):
+        def callback(_):
+            raise KeyboardInterrupt
+
+        thing = Thing()
+        watched = weakref.ref(thing, callback)
+        del thing
+        assert watched() is None
+        time.sleep(5)
+        return 0
+
+    monkeypatch.setattr("napari_spa.cli.models.run_list", interrupted)
+    assert "stopped." in refuses("models", "list", status=130)

@@ -7,12 +7,14 @@ sentence.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import sys
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
@@ -35,18 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.propagate = False
     logger.addHandler(logging.NullHandler())
     try:
-        # Ctrl+C while modules are imported is a Ctrl+C as well.
-        from napari_spa.cli.console import join_negative_values
+        with _interrupts_heard(), _notes_on_images():
+            # Ctrl+C while modules are imported is a Ctrl+C as well.
+            from napari_spa.cli.console import join_negative_values
 
-        arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
-        options, unknown = _parser().parse_known_args(arguments)
-        if unknown:
-            options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
-        module, _, function = options.run.partition(".")
-        with _notes_on_images():
+            arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
+            options, unknown = _parser().parse_known_args(arguments)
+            if unknown:
+                options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
+            module, _, function = options.run.partition(".")
             run = getattr(import_module(f"napari_spa.cli.{module}"), function)
             status: int = run(options)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except DataError as error:
         return _failed(str(error), FAILED)
     except SpaError as error:
@@ -74,6 +76,25 @@ def _failed(sentence: str, status: int) -> int:
 
 def _say(sentence: str) -> None:
     sys.stderr.write(f"napari-spa: {SpaError(sentence)}\n")
+
+
+@contextmanager
+def _interrupts_heard() -> Iterator[None]:
+    """Let no Ctrl+C get lost in a callback of Python's own, of which an import has many."""
+    others = sys.unraisablehook
+
+    def hear(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            # It comes again outside of the callback, and of this one.
+            Timer(0.01, _thread.interrupt_main).start()
+        else:
+            others(lost)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = others
 
 
 @contextmanager
