@@ -95,6 +95,10 @@ def sentence_of(error: BaseException) -> str:
 def was_interrupted(error: BaseException) -> bool:
     """Whether a user's interrupt is behind an error.
 
-    Until Python 3.12 one that comes while a class is made, as in an import, becomes an error.
+    Until Python 3.12 one that comes while a class is made, as in an import, becomes an error,
+    of which a reader of files may make one of ours.
     """
-    return isinstance(error.__cause__, KeyboardInterrupt)
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind is not None

@@ -97,6 +97,13 @@ def as_in_a_class(error: BaseException) -> RuntimeError:
     return made
 
 
+def as_of_a_file(error: BaseException) -> ModelError:
+    try:
+        raise ModelError("the weights file is damaged.") from error
+    except ModelError as made:
+        return made
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -104,6 +111,7 @@ def as_in_a_class(error: BaseException) -> RuntimeError:
         (ModelError("unknown."), 2),
         (KeyboardInterrupt(), 130),
         (as_in_a_class(KeyboardInterrupt()), 130),
+        (as_of_a_file(as_in_a_class(KeyboardInterrupt())), 130),
     ],
 )
 def test_exit_status(error, status, monkeypatch, refuses) -> None:

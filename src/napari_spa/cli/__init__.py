@@ -49,16 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             run = getattr(import_module(f"napari_spa.cli.{module}"), function)
             status: int = run(options)
             sys.stdout.flush()
-    except DataError as error:
-        return _failed(str(error), FAILED)
-    except SpaError as error:
-        return _failed(str(error), WRONG_CALL)
-    except KeyboardInterrupt:
-        return _failed("stopped.", STOPPED)
-    except RuntimeError as error:
+    except (KeyboardInterrupt, RuntimeError, SpaError) as error:
         if was_interrupted(error):
             return _failed("stopped.", STOPPED)
-        raise
+        if not isinstance(error, SpaError):
+            raise
+        return _failed(str(error), FAILED if isinstance(error, DataError) else WRONG_CALL)
     except BrokenPipeError:
         # The reader of stdout is gone (| head); keep the interpreter's exit quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
