@@ -27,9 +27,9 @@ _LETTERS = 39
 
 
 class OpeningDock(QStackedWidget):
-    """The dock *SPA Refine* as napari opens it: in three steps, between which the window lives.
+    """The dock *SPA Refine* as napari opens it: in steps, between which the window lives.
 
-    It is placed empty; then the dock is imported, and then made.  Whoever asks for a part of it
+    It is placed empty; then the dock is imported, made and shown.  Whoever asks for a part of it
     before, or clicks into the image, has it at once.
     """
 
