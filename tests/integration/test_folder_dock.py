@@ -249,16 +249,12 @@ def test_going_on_where_one_was(open_docks, folder, qtbot):
 
 
 def test_looking_at_finished_work_changes_no_byte_of_it(open_docks, folder, qtbot):
-    _, dock, refine_dock = open_docks()
-    open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, refine_dock)
-    go(qtbot, dock, "cell2.png")
-    dock.controller.saver.flush()
+    dock = finish_first(open_docks, folder, qtbot)
     out = dock.controller.out
     files = [labels_path(out, "cell1.png"), log_path(out, "cell1.png")]
     before = [path.read_bytes() for path in files]
     go(qtbot, dock, "cell1.png")
-    assert list(refine_dock.controller.current.annotation.objects) == [1]
+    assert list(dock._refine_dock.controller.current.annotation.objects) == [1]
     go(qtbot, dock, "cell2.png")
     dock.controller.saver.flush()
     assert [path.read_bytes() for path in files] == before
@@ -580,11 +576,7 @@ def test_the_rest_is_done_by_a_batch_and_can_be_refined(open_docks, tmp_path, qt
 
 
 def test_the_menu_of_an_image_sets_its_work_aside(open_docks, folder, qtbot):
-    _, dock, refine_dock = open_docks()
-    open_folder(qtbot, dock, folder)
-    accept(qtbot, dock, refine_dock)
-    go(qtbot, dock, "cell2.png")
-    dock.controller.saver.flush()
+    dock = finish_first(open_docks, folder, qtbot)
     out = dock.controller.out
     ask = dock.parts.list.menu("cell1.png").actions()[1]
     ask.trigger()
@@ -732,6 +724,16 @@ def test_an_image_of_a_folder_is_exported_into_its_project(narrow, qtbot, few):
     dialog.start.click()
     until(qtbot, lambda: "Saved" in refine_dock.parts.status.text())
     assert list((dock.controller.out / "exports").glob("*-labels.tif"))
+
+
+def finish_first(open_docks, folder, qtbot):
+    """Accept an object on the first image of a folder, and go on to the second."""
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, folder)
+    accept(qtbot, dock, refine_dock)
+    go(qtbot, dock, "cell2.png")
+    dock.controller.saver.flush()
+    return dock
 
 
 def annotate_one(qtbot, dock, refine_dock, folder, name):

@@ -103,7 +103,8 @@ def test_the_label_that_is_seen_under_the_pointer_is_refined_where_it_is_seen(ki
         layer = viewer.add_labels(labels.T, affine=np.array(turned), scale=(0.5, 0.5))
     found = stored_mask(viewer, image, plane, (3, 6, 20))
     assert (found.layer, found.number) == (layer, 7)
-    np.testing.assert_array_equal(found.mask.region.paste(found.mask.pixels, truth.shape), truth)
+    mask = found.read()
+    np.testing.assert_array_equal(mask.region.paste(mask.pixels, truth.shape), truth)
     with pytest.raises(InputError, match="no label under the pointer"):
         stored_mask(viewer, image, plane, (3, 1, 1))
 

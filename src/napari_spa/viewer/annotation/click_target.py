@@ -20,7 +20,7 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari.components import LayerList, ViewerModel
     from numpy.typing import NDArray
@@ -128,7 +128,7 @@ class StoredMask:
 
     layer: Labels  # where it was found
     number: int  # the label
-    mask: LocalMask  # its pixels, in the image's plane
+    read: Callable[[], LocalMask]  # its pixels, in the image's plane; for the worker
 
 
 def stored_mask(
@@ -152,8 +152,8 @@ def stored_mask(
 
 def _seen_on(
     viewer: ViewerModel, image: Image, plane: Plane, layer: Labels, place: NDArray[np.intp]
-) -> LocalMask:
-    """Return the pixels of an image's plane on which the label at a place of a layer is seen."""
+) -> Callable[[], LocalMask]:
+    """Return what reads where in an image's plane the label at a place of a layer is seen."""
     data: Any = layer.data[0] if layer.multiscale else layer.data
     # Where the plane's first pixel and its neighbours below and on the right lie in the layer.
     first, below, beside = (
@@ -165,15 +165,25 @@ def _seen_on(
     if len(axes) != 2:
         raise InputError(f"{layer.name} lies askew to the image; refine needs labels that do not.")
     index = tuple(slice(None) if axis in axes else place[axis] for axis in range(layer.ndim))
-    mask = np.asarray(data[index]) == int(data[tuple(place)])
     extent = plane.extent(spatial_shape(image))
-    if mask.shape != extent or not np.allclose(np.c_[steps, first][axes], np.eye(2, 3), atol=_SKEW):
-        mask = scipy.ndimage.affine_transform(
-            mask.view(np.uint8),
-            steps[axes],
-            first[axes],
-            extent,
-            order=0,
-            mode="grid-constant",
-        ).view(bool)
-    return LocalMask.crop(mask)
+    aligned = np.allclose(np.c_[steps, first][axes], np.eye(2, 3), atol=_SKEW)
+
+    def read() -> LocalMask:
+        mask = np.asarray(data[index]) == int(data[tuple(place)])
+        if mask.shape != extent or not aligned:
+            mask = scipy.ndimage.affine_transform(
+                mask.view(np.uint8), steps[axes], first[axes], extent, order=0, mode="grid-constant"
+            ).view(bool)
+        return LocalMask.crop(mask)
+
+    return read
+
+
+def without_image(layers: LayerList) -> InputError:
+    """Say that there is no image to click on, and what makes one."""
+    active, remedy = layers.selection.active, "open one first"
+    if any(isinstance(layer, Image) for layer in layers):
+        remedy = "make one visible first"
+    elif isinstance(active, Labels):  # so napari takes whole numbers of 32 bits or more
+        remedy = f"for napari {active.name} is labels; right-click it, Convert to Image"
+    return InputError(f"there is no image to be seen; {remedy}.")

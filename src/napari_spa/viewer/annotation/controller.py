@@ -10,13 +10,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.click_target import click_target
+from napari_spa.viewer.annotation.click_target import click_target, without_image
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
+    from napari.layers import Image
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.profiles import PreferenceProfile
@@ -484,13 +484,7 @@ class AnnotationController(QObject):
         """Return the image a click is meant for; ``InputError`` without one."""
         image = self.target()
         if image is None:
-            layers, remedy = self.viewer.layers, "open one first"
-            if any(isinstance(layer, Image) for layer in layers):
-                remedy = "make one visible first"
-            elif isinstance(layers.selection.active, Labels):  # whole numbers of 32 bits or more
-                name = layers.selection.active.name
-                remedy = f"for napari {name} is labels; right-click it, Convert to Image"
-            raise InputError(f"there is no image to be seen; {remedy}.")
+            raise without_image(self.viewer.layers)
         return image
 
     def shown(self) -> RenderedRound:

@@ -92,7 +92,9 @@ class ObjectActions(QObject):
         controller.begin(
             annotated,
             ActiveObject(number, plane),
-            lambda session, progress: session.start(mask=found.mask, exact=True, progress=progress),
+            lambda session, progress: session.start(
+                mask=found.read(), exact=True, progress=progress
+            ),
         )
 
     @says_why_not
