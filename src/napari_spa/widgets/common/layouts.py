@@ -180,6 +180,7 @@ def scrolling(content: QWidget, viewport: QWidget | None = None) -> QScrollArea:
     if viewport is not None:
         scroll.setViewport(viewport)
     scroll.setWidgetResizable(True)
+    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # Tab would stop where nothing is to be seen
     scroll.setFrameShape(QScrollArea.Shape.NoFrame)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(content)

@@ -390,6 +390,8 @@ class RefinePanel(QWidget):
 
     def _compose(self) -> None:
         below = column_of(row_of(self.legend, self.compare, grows=self.compare))
+        # First, as Tab reaches widgets in the order in which they were put in.
+        self.tabs.setCornerWidget(column_of(row_of(self.profile.name, self.help)))
         self._beside = (self.prompts, self.size_slider, below)  # of the pictures
         self._room = QWidget()  # for the pictures and what is beside them
         refine = _page([self.prompts, self.grid, self.size_slider, below], self._room)
@@ -401,7 +403,6 @@ class RefinePanel(QWidget):
             ("Options", [self._model_and_profile(), self.options, self.prompts.form]),
         ):
             self.tabs.addTab(_page(parts), title)
-        self.tabs.setCornerWidget(column_of(row_of(self.profile.name, self.help)))
         self.profile.renamed.connect(self._fit_due.start)
         self.set_stack(False)
         self.now.addWidget(self.figures)
