@@ -248,6 +248,19 @@ def test_going_on_where_one_was(open_docks, folder, qtbot):
     assert dock.controller.items["stack.tif"].status == "in progress"
 
 
+def test_images_that_came_since_are_listed_when_the_folder_is_opened_again(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, few)
+    click(qtbot, dock, refine_dock)
+    iio.imwrite(few / "cell9.png", pixels(9))
+    dock.open_folder(few)
+    until(qtbot, lambda: "cell9.png" in dock.controller.items)
+    assert dock.parts.status.text() == "4 images, 1 of them new."
+    assert refine_dock.controller.active is not None  # nothing that is being done is disturbed
+    dock.open_folder(few)
+    until(qtbot, lambda: dock.parts.status.text() == "4 images, none of them new.")
+
+
 def test_looking_at_finished_work_changes_no_byte_of_it(open_docks, folder, qtbot):
     dock = finish_first(open_docks, folder, qtbot)
     out = dock.controller.out

@@ -186,14 +186,17 @@ class FolderController(QObject):
     # ------------------------------------------------------------------ the folder
 
     def open(self, folder: Path, out: Path | None = None) -> None:
-        """Open a folder, or go on with one; the answer is ``project_changed`` or ``failed``."""
+        """Open a folder, or go on with one; the answer is ``project_changed`` or ``failed``.
+
+        One that is open is looked through again: a microscope may be writing into it.
+        """
         folder = Path(folder)
         project = self.project
         if project is not None and folder.resolve() in (
             project.source.resolve(),
             project.out.resolve(),
         ):
-            self.status_message.emit(f"{folder.name} is open already.")
+            self.refresh(asked=True)
             return
         if self.reserved:
             self.status_message.emit("A batch is running; wait for it, or cancel it.")
@@ -205,8 +208,8 @@ class FolderController(QObject):
         self.status_message.emit(f"Looking through {folder.name}…")
         self._after(self.saver.run(partial(hold_project, folder, out)), self._on_held)
 
-    def refresh(self) -> None:
-        """Look again at what is in the folder, and what a batch did."""
+    def refresh(self, *, asked: bool = False) -> None:
+        """Look again at what is in the folder, and what a batch did; a user who asked is told."""
         project = self.project
         if project is None:
             return
@@ -215,7 +218,7 @@ class FolderController(QObject):
             project.refresh()
             return project.items
 
-        self._after(self.saver.run(look), self._on_looked)
+        self._after(self.saver.run(look), partial(self._on_looked, asked=asked))
 
     def close(self) -> tuple[str, ...]:
         """Leave everything in order; return the names of images whose work is lost."""
@@ -253,12 +256,17 @@ class FolderController(QObject):
     def _on_ended(self, then: Callable[[Future[Any]], None], done: Future[Any]) -> None:
         then(done)
 
-    def _on_looked(self, done: Future[Any]) -> None:
+    def _on_looked(self, done: Future[Any], *, asked: bool) -> None:
         error = done.exception()
         if error is not None:
             self.failed.emit(sentence_of(error))
-        else:
-            self._take_items(done.result())
+            return
+        before = set(self.items)
+        self._take_items(done.result())
+        new = len(set(self.items) - before)
+        if new or asked:
+            new_ones = f"{new:,} of them new" if new else "none of them new"
+            self.status_message.emit(f"{counted(len(self.items), 'image')}, {new_ones}.")
 
     def _on_held(self, done: Future[Any]) -> None:
         error, self._opening = done.exception(), None
