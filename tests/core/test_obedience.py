@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_spa.core.obedience import (
+    TOUCH,
     Evidence,
     box_pixels,
     box_strips,
@@ -31,7 +32,7 @@ BOXES = st.tuples(st.floats(0, 20), st.floats(0, 30), st.floats(1, 11), st.float
 
 def touches(mask, box, allowed):
     """Whether a mask touches a box on each side where it may."""
-    for rows, columns in box_strips(box, mask.shape, 0.1):
+    for rows, columns in box_strips(box, mask.shape, TOUCH):
         if allowed[rows, columns].any() and not mask[rows, columns].any():
             return False
     return True
@@ -111,6 +112,18 @@ def test_a_box_is_filled_by_what_is_likely():
     assert touches(mask, box, np.ones((60, 60), bool))
     assert not mask[12, 12]  # the corners stay out
     assert mask[30, 30]
+
+
+def test_an_object_in_a_box_drawn_loosely_stays_as_it_is():
+    maps = np.full((2, 60, 60), 0.1, np.float32)
+    maps[0, 18:42, 18:42] = 0.9  # the object
+    maps[1, 10:50, 10:50] = 0.9  # all of the box
+    box = Box(10, 10, 50, 50)
+    none, yes = np.empty((0, 2)), np.empty(0, bool)
+    likely = log_likelihood(maps, none, yes, box)
+    assert np.exp(likely[0] - likely[1]) > 0.5
+    mask = fill_box(maps[:1], [0.5], box)[0] > 0.5
+    np.testing.assert_array_equal(mask, maps[0] > 0.5)
 
 
 def test_nothing_at_all_becomes_something_in_a_box():

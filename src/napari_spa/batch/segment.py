@@ -33,6 +33,7 @@ from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
 from napari_spa.refine.session.prompt_validation import deep_points
+from napari_spa.refine.session.state import evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,15 +149,16 @@ class _Written:
         if not found.problem:
             status: Status = "review" if found.uncertainty >= doubtful else "propagated"
             part = Part(found.plane, status, 1, found.uncertainty, found.decisions)
+            mask = self._annotation.without_leftovers(
+                found.number, found.plane, found.mask, evidence_of(found.decisions)
+            )
             try:
-                self._annotation.commit(found.number, part, found.mask)
+                self._annotation.commit(found.number, part, mask)
             except InputError:
                 sentence = "every pixel of it belongs to objects before it."
                 found = not_found(found.number, found.plane, sentence)
             else:
-                self._log.journal.accept(
-                    found.number, part, found.mask, "protect", source=found.source
-                )
+                self._log.journal.accept(found.number, part, mask, "protect", source=found.source)
                 held = self._annotation.objects[found.number].on(found.plane)
                 area = 0 if held is None else held.area
         self.objects.append(

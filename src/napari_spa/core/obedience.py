@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Box, DoubleArray, FloatArray
 
-TOUCH = 0.1  # a mask comes within this share of a box's extent to each of its sides
+# A mask comes within this share of a box's extent to each of its sides: people draw boxes loosely,
+# and a mask that had to come nearer would leave the object's edge for the box's (docs/results.md).
+TOUCH = 0.25
 _FLOOR = 1e-3  # no sample is less likely at one prompt than this
+_UNTOUCHED = 0.1  # nor at one side of a box
 _SURE = 0.9  # how far a contradicted pixel is moved from the threshold towards 0 or 1
 _EDGE = 6.0  # what an edge of the image costs a label on its way, in steps
 _HALVINGS = 8
@@ -139,7 +142,7 @@ def log_likelihood(
         total += np.log(np.maximum(inside / np.maximum(everywhere, 1e-6), _FLOOR))
         for strip in box_strips(box, (shape[0], shape[1]), TOUCH):
             touching = probabilities[:, strip[0], strip[1]].max(axis=(1, 2))
-            total += np.log(np.maximum(touching, _FLOOR))
+            total += np.log(np.maximum(touching, _UNTOUCHED))
     return total
 
 
@@ -296,7 +299,7 @@ def _settle(
         window = (slice(low[0], high[0]), slice(low[1], high[1]))
         size = (int(high[0] - low[0]), int(high[1] - low[1]))
         near = others[((others >= low) & (others < high)).all(axis=1)]
-        share = _falloff(_distance(mine - low, size), _distance(near - low, size), radius)
+        share = _falloff(distance_to(mine - low, size), distance_to(near - low, size), radius)
         part = one[window]
         part += (share * (_target(threshold, label) - part)).astype(np.float32)
         one[mine[:, 0], mine[:, 1]] = _target(threshold, label)
@@ -367,7 +370,7 @@ def _falloff(mine: DoubleArray, others: DoubleArray, reach: float) -> DoubleArra
     return np.asarray(near * np.where(np.isinf(others), 1.0, np.nan_to_num(yields, nan=0.0)))
 
 
-def _distance(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
+def distance_to(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
     """Return the distance of each pixel to the nearest place; infinite without one."""
     if not len(places):
         return np.full(shape, np.inf)

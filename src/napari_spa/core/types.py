@@ -142,6 +142,14 @@ class LocalMask:
             ]
         return out
 
+    def at(self, places: NDArray[np.int64]) -> BoolArray:
+        """Tell of pixels ``(P, 2)`` of the image, rows and columns, whether it holds them, (P,)."""
+        local = places - np.array([self.region.row, self.region.column])
+        inside = ((local >= 0) & (local < np.array(self.pixels.shape))).all(axis=1)
+        held = np.zeros(len(places), dtype=bool)
+        held[inside] = self.pixels[tuple(local[inside].T)]
+        return held
+
     def shared(self, other: LocalMask) -> int:
         """Return the number of pixels that it has in common with another."""
         return int(np.count_nonzero(self.pixels & other.within(self.region)))

@@ -123,17 +123,18 @@ def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float
     Returns
     -------
     float or None
-        The boundary offset, within :data:`MOST_SHIFT`, at which the samples of round 1 would have
-        been recommended as large as what was accepted; None where another object was.
+        The boundary offset, within :data:`MOST_SHIFT`, at which the recommendation of round 1 would
+        have been most like what was accepted; None where that was another object.
     """
     shown = first.proposal
     parts = [LocalMask.crop(p.local_mask, p.region) for p in (shown, accepted)]
     near = parts[0].region.with_all_of(parts[1].region)
     if first.samples is None or not shown.area or not accepted.area:
         return None
-    if dice(*(part.within(near) for part in parts)) < SAME_OBJECT:
+    alike = dice(*(part.within(near) for part in parts))
+    if alike < SAME_OBJECT:
         return None
-    return first.samples.shift_to(accepted.area / shown.area, config, near, MOST_SHIFT)
+    return 0.0 if alike == 1 else first.samples.shift_to(parts[1], config, near, MOST_SHIFT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

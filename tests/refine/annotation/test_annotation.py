@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from random_acts import PLANES, SHAPE, acts, areas, blob, counted, do, part_on
 
+from napari_spa.core.obedience import NO_EVIDENCE, Evidence
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
@@ -104,6 +105,26 @@ def test_an_object_that_loses_its_last_pixel_is_gone_until_undo(annotation):
     assert areas(annotation) == {1: {other: 4}, 2: {plane: 25}}
     annotation.undo()
     assert areas(annotation) == {1: {plane: 4, other: 4}}
+
+
+def test_no_crumbs_are_left_around_a_protected_object_but_what_was_asked_for():
+    plane, annotation = PLANES[0], Annotation(ArraySurface(np.zeros((1, 24, 24), np.uint8)))
+    first = mask(4, 4, 8, 8)
+    annotation.commit(1, part_on(plane), first)
+    wide = np.zeros((14, 20), dtype=bool)
+    wide[3:11, 3:20] = True  # all of the first, a row and a column around it, and far beyond
+    wide[11:13, 4:6] = True  # hangs on the first alone
+    wide[0, 15] = True  # apart from the start, as it was shown
+    told = LocalMask.crop(wide, Region(1, 1, 14, 20))
+    corner = Evidence(np.array([[12, 5]]), np.array([True]))
+    for said, left in ((NO_EVIDENCE, False), (corner, True)):
+        kept = annotation.without_leftovers(2, plane, told, said).within(Region(0, 0, 24, 24))
+        assert kept[12, 5] == left
+        assert kept[1, 16]
+        assert kept[6, 18]
+    alone = mask(14, 14, 2, 2)
+    assert annotation.without_leftovers(2, plane, alone, NO_EVIDENCE) is alone
+    assert annotation.without_leftovers(2, plane, first, NO_EVIDENCE) is first  # nothing is left
 
 
 def test_nothing_left_is_one_sentence_and_changes_nothing(annotation, array):

@@ -247,13 +247,24 @@ def test_a_boundary_offset_brings_back_the_area_that_taught_it(radii, accepted):
     assert (mean > threshold).sum() == pytest.approx(wanted.area, rel=0.03)
 
 
+@pytest.mark.parametrize("add", [False, True])
+def test_a_part_that_is_cut_off_or_added_says_nothing_of_the_boundary(add):
+    accepted = shown(14)
+    part = (COLUMNS >= 38) if not add else (abs(ROWS - 32) < 5) & (COLUMNS >= 32) & (COLUMNS < 58)
+    mask = accepted.local_probability
+    mask[np.broadcast_to(part, mask.shape)] = float(add)
+    assert abs(math.log(accepted.area / first_round(14).proposal.area)) > 0.15
+    assert boundary_shift(first_round(14), accepted, CONFIG) == pytest.approx(0.0, abs=0.13)
+
+
 def test_the_boundary_of_another_object_says_nothing():
     assert boundary_shift(first_round(10), shown(10, centre=50), CONFIG) is None
     assert boundary_shift(first_round(10), shown(0), CONFIG) is None
     same = first_round(10)
     assert boundary_shift(same, same.proposal, CONFIG) == 0.0
-    assert boundary_shift(first_round(10, unit=0.01), shown(14), CONFIG) == MOST_SHIFT
-    assert boundary_shift(first_round(14, unit=0.01), shown(10), CONFIG) == -MOST_SHIFT
+    for first, accepted, most in ((10, 14, MOST_SHIFT), (14, 10, -MOST_SHIFT)):
+        by = boundary_shift(first_round(first, unit=0.5), shown(accepted), CONFIG)
+        assert by == pytest.approx(most, abs=0.3)
 
 
 @pytest.mark.parametrize("size", [-0.5, 0.0, 0.5])
@@ -262,6 +273,7 @@ def test_a_profile_takes_the_boundary_from_what_was_accepted(monkeypatch, size):
         return mixture.weights @ mixture.means[:, -1]
 
     monkeypatch.setattr("napari_spa.refine.preference.SAME_OBJECT", 0.0)
+    monkeypatch.setattr("napari_spa.refine.preference.REACH", math.inf)
     session = RefinementSession(make_model(head="both"))
     session.set_image(np.random.default_rng(0).random((64, 64)))
     session.start([(30, 30)])

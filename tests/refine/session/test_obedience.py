@@ -6,9 +6,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_model import make_model
 
-from napari_spa.core.obedience import box_pixels, box_strips
+from napari_spa.core.obedience import TOUCH, box_pixels, box_strips
 from napari_spa.core.types import Box, Stroke
 from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.engine.predictor import SpaPredictor
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import _latest, stroke_pixels
 
@@ -84,18 +85,22 @@ def play(session, acts):
     return proposal, said, box
 
 
+@pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("kind", MODELS)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @example(acts=[("box", (1, 0), (1, 0)), ("click", (0, 0), 1), ("box", (1, 0), (1, 0))])
 @example(acts=[("click", (10, 80), 1), ("resize", -1.0, None), ("click", (30, 41), 0)])
 @example(acts=[("box", (20, 30), (50, 60)), ("resize", 1.0, None)])
+@example(acts=[("box", (20, 30), (50, 60)), ("click", (5, 80), 1), ("click", (30, 40), 0)])
 @example(acts=[("stroke", [(0, 33), (30, 1)], 0), ("stroke", [(0, 0), (12, 35)], 1)])
 @given(acts=ACTIONS)
-def test_prompts_are_obeyed(kind, acts):
+def test_prompts_are_obeyed(kind, trusted, acts):
     session = RefinementSession(MODELS[kind], config=EngineConfig(samples=8))
     session.set_image(IMAGE)
     session.start(points=[(30, 40)])
-    proposal, said, box = play(session, acts)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SpaPredictor, "trusts", lambda predictor, shown: trusted)
+        proposal, said, box = play(session, acts)
     places = np.array(list(said), dtype=int).reshape(-1, 2)
     labels = np.array(list(said.values()), dtype=bool)
     for mask in shown_masks(proposal):
@@ -108,7 +113,7 @@ def test_prompts_are_obeyed(kind, acts):
             assert not outside.any()
             free = np.ones(SHAPE, bool)
             free[tuple(places[~labels].T)] = False
-            for strip in box_strips(box, SHAPE, 0.1):
+            for strip in box_strips(box, SHAPE, TOUCH):
                 assert mask[strip].any() or not free[strip].any()
 
 

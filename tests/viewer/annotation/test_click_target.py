@@ -10,7 +10,7 @@ from napari.layers import Image, Points
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
-from napari_spa.viewer.annotation.click_target import click_target, stored_mask
+from napari_spa.viewer.annotation.click_target import check_seen, click_target, stored_mask
 from napari_spa.viewer.annotation.prompts import box_between
 
 
@@ -117,3 +117,18 @@ def test_labels_that_lie_askew_are_refused():
     layer.rotate = (10, 20, 0)
     with pytest.raises(InputError, match="tilted lies askew"):
         stored_mask(viewer, image, Plane((1, 2), (5, 0, 0)), (5, 8, 8))
+
+
+def test_a_click_on_what_is_seen_does_not_go_to_what_is_hidden():
+    coins, cell = (Image(np.zeros((4, 4)), name=name) for name in ("coins", "cell"))
+    layers = LayerList([coins, cell])
+    layers.selection.active = cell
+    annotated = annotated_image(coins, active=SimpleNamespace(number=2))
+    check_seen(layers, annotated)
+    coins.visible = False
+    with pytest.raises(InputError, match="object 2 of coins is not accepted yet, and coins is hid"):
+        check_seen(layers, annotated)
+    check_seen(layers, annotated_image(coins))
+    check_seen(layers, annotated_image(coins, active=annotated.active, others=(cell,)))
+    layers.selection.active = None
+    check_seen(layers, annotated)  # as while the image is hidden to see the mask alone

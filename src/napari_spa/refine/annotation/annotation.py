@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
+from scipy import ndimage
 
 from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import InputError
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_spa.core.obedience import Evidence
     from napari_spa.core.plane import Plane
 
 Overlap = Literal["protect", "replace"]
 """Whether earlier objects keep their pixels, or the new object takes them."""
+
+_CRUMB = 0.1
 
 CHANGES_KEPT = 50
 """So many acts can be taken back; the changes of a group are one act."""
@@ -207,6 +211,31 @@ class Annotation:
         wide = before.astype(np.promote_types(before.dtype, np.min_scalar_type(number)))
         after = np.where(wanted, number, np.where(mine, 0, wide))
         return Patch.between(plane, region, before, after), LocalMask.crop(wanted, region)
+
+    def without_leftovers(
+        self, number: int, plane: Plane, mask: LocalMask, said: Evidence
+    ) -> LocalMask:
+        """Return a mask without what would be left of it in crumbs around protected objects.
+
+        A crumb is a part under a tenth of the largest one that earlier objects cut off; one in
+        which ``said`` asks for a pixel stays.
+        """
+        _, kept = self.outline(number, plane, mask)
+        if kept.area in (0, mask.area):
+            return mask
+        left = kept.within(mask.region)
+        parts, _ = ndimage.label(left, np.ones((3, 3)))
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        crumbs = sizes < _CRUMB * sizes.max()
+        # Not cut off by others: as the user saw it.
+        crumbs &= np.isin(
+            np.arange(len(sizes)), parts[ndimage.binary_dilation(mask.pixels & ~left)]
+        )
+        wanted = said.places[said.labels] - np.array([mask.region.row, mask.region.column])
+        inside = ((wanted >= 0) & (wanted < np.array(parts.shape))).all(axis=1)
+        crumbs[parts[tuple(wanted[inside].T)]] = crumbs[0] = False
+        return LocalMask.crop(mask.pixels & ~crumbs[parts], mask.region)
 
     def apply(self, patch: Patch) -> None:
         """Write a patch where the pixels are still what it was made from; no change of ours."""

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, softmax
 
-from napari_spa.core.types import Click, FloatArray, LocalMask, MixtureParameters, Prompts
+from napari_spa.core.types import (
+    Click,
+    FloatArray,
+    LocalMask,
+    MixtureParameters,
+    Prompts,
+    Proposal,
+)
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.device import computing
@@ -399,6 +406,10 @@ class SpaPredictor:
     def weighs_choices(self) -> bool:
         """Whether a pick says more than its latents; the paper's method takes these alone."""
         return self.config.alternatives == "cover" and self.spa.config.convention != "paper"
+
+    def trusts(self, shown: Proposal) -> bool:
+        """Whether what is shown is expected to be right, so that a correction is a local one."""
+        return shown.calibrated and shown.quality >= self.config.trusted
 
     @property
     def has_size(self) -> bool:

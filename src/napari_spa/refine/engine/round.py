@@ -12,9 +12,11 @@ from scipy.special import logit
 from torch.nn import functional
 
 from napari_spa.core.candidates import representative_point
+from napari_spa.core.measures import iou
 from napari_spa.core.obedience import (
     Evidence,
     box_pixels,
+    distance_to,
     enforce,
     fill_box,
     spread,
@@ -56,6 +58,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stay:
+    """The mask before, which stays away from what was corrected, whatever the samples say."""
+
+    mask: LocalMask
+    places: NDArray[np.int64]  # (P, 2), image pixels at which it was contradicted
+    firm: bool  # whether it is the user's own: it stays even where the samples show another object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Asked:
     """All that decides a round, beside the image."""
 
@@ -69,7 +80,7 @@ class Asked:
     # Where on the size axis the recommendation is to stand; None where the mixture says it.
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()  # what else the prompts may mean
-    given: LocalMask | None = None  # what is recommended, pixel by pixel, whatever the samples say
+    stay: Stay | None = None  # of the mask before
 
     def samples_as(self, other: Asked) -> bool:
         """Whether another round draws and decodes the same."""
@@ -158,6 +169,10 @@ def _click(samples: Samples, place: tuple[int, int, int], shape: tuple[int, int]
 # Deviation of a Gaussian over a single sample's map, in cells of its grid: upscaling leaves a
 # checkered pattern there, which the mean of many does not show.
 _SMOOTH = 0.7
+_SAME_OBJECT = 0.5  # IoU with the mask before from which on a new one shows the same object
+# From a place that was corrected, in the larger extent of the object: as far as this the mask is
+# new, and from there on it stays.
+_NEAR, _FAR = 0.3, 0.6
 _REACH = 0.06  # deviation of a label's flow into its surroundings, as a share of the view
 
 
@@ -197,8 +212,12 @@ def build_proposal(
         maps = _tidied(maps, thresholds, view, evidence)
     full = obedient(maps, thresholds, view, shape, evidence, guide)
     region = view.region(shape)
-    if asked.given is not None:
-        full, region = _recommending(asked.given, full, region, threshold)
+    if asked.stay is not None:
+        full, region = _staying(asked.stay, full, region, threshold)
+        if evidence.box is not None:  # what stays need not reach all sides of a box that grew
+            said = evidence.shifted(region.row, region.column)
+            said = said.inside((region.height, region.width))
+            enforce(full[:1], [threshold], said, radius=1.0)
     recommended = full[0] > threshold
     near = iter(full[1:] > 0.5)
     offered = []
@@ -232,17 +251,31 @@ def _tidied(
     return np.stack([without_specks(m, level, places, evidence.labels) for m, level in pairs])
 
 
-def _recommending(
-    given: LocalMask, maps: FloatArray, region: Region, threshold: float
+def _staying(
+    stay: Stay, maps: FloatArray, region: Region, threshold: float
 ) -> tuple[FloatArray, Region]:
-    """Let the first of some maps of a region say a mask exactly, in all that either fills."""
-    whole = region.with_all_of(given.region)
+    """Let the first of some maps of a region say what stays, in all that either fills.
+
+    Near the places that were contradicted the map itself counts, less and less so with the
+    distance; unless it shows another object, by which the mask that was there is replaced.
+    """
+    whole = region.with_all_of(stay.mask.region)
     top, left = region.row - whole.row, region.column - whole.column
     bottom, right = whole.height - top - region.height, whole.width - left - region.width
-    maps = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    padded = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    before, now = stay.mask.within(whole), padded[0] > threshold
+    if not stay.firm and iou(before, now) < _SAME_OBJECT:
+        return maps, region
+    if len(stay.places):
+        either = Region.bounding(before | now)
+        places = stay.places - np.array([whole.row, whole.column])
+        places = places[((places >= 0) & (places < np.array(before.shape))).all(axis=1)]
+        away = distance_to(places, now.shape) / max(either.height, either.width, 1)
+        share = np.clip((_FAR - away) / (_FAR - _NEAR), 0.0, 1.0)
+        before = share * padded[0] + (1.0 - share) * before > threshold
     above, below = (np.nextafter(np.float32(threshold), np.float32(end)) for end in (1, 0))
-    maps[0] = np.where(given.within(whole), np.maximum(maps[0], above), np.minimum(maps[0], below))
-    return maps, whole
+    padded[0] = np.where(before, np.maximum(padded[0], above), np.minimum(padded[0], below))
+    return padded, whole
 
 
 def _elsewhere(

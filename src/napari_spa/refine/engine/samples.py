@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from scipy.special import expit
 
+from napari_spa.core.measures import dice
 from napari_spa.core.obedience import box_pixels, log_likelihood
-from napari_spa.core.types import BoolArray, Box, Click, DoubleArray, FloatArray, Region
+from napari_spa.core.types import (
+    BoolArray,
+    Box,
+    Click,
+    DoubleArray,
+    FloatArray,
+    LocalMask,
+    Region,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +31,8 @@ if TYPE_CHECKING:
 
 
 SIZE_REACH = 1.2  # the boundary offset of the ends of the size axis, in units of the logits' spread
-_HALVINGS = 6
-"""A shift of the boundary is looked for among so many halves of what is possible."""
+_HALVINGS, _NOISE = 6, 0.005
+"""A shift of the boundary is looked for by so many halvings; it counts from so much Dice on."""
 _ENOUGH_PIXELS = 4096
 """So many pixels around an object tell how large it is."""
 
@@ -80,36 +89,36 @@ class Samples:
             lead = replace(lead, logits=lead.logits + np.float32(self.shares @ by))
         return replace(self, logits=logits, probabilities=expit(logits), lead=lead)
 
-    def shift_to(self, ratio: float, config: SpaConfig, near: Region, most: float) -> float:
-        """Return how far out the boundaries lie where the recommendation is larger.
+    def shift_to(self, wanted: LocalMask, config: SpaConfig, near: Region, most: float) -> float:
+        """Return how far out the boundaries lie where the recommendation is most like a mask.
 
-        The shift in [-most, most] at which the mask of the mean is ``ratio`` times as large inside
-        a rectangle of the image.
+        The shift in [-most, most] at which the mask of the mean has the greatest Dice with
+        ``wanted`` inside a rectangle of the image; 0 where no shift brings it nearer.  A part that
+        was cut off, or added at one place, is no reason to move the boundary everywhere.
         """
-        if ratio == 1.0:
-            return 0.0
-        part = self._inside(near)
+        part, places = self._inside(near)
+        rows, columns = (np.clip(np.round(at).astype(int), 0, None) for at in places)
+        low, high = (near.row, near.column), (near.row + near.height, near.column + near.width)
+        rows, columns = np.clip(rows, low[0], high[0] - 1), np.clip(columns, low[1], high[1] - 1)
+        target = wanted.within(near)[np.ix_(rows - low[0], columns - low[1])]
 
-        def log_area(shift: float) -> float:
+        def loss(shift: float) -> tuple[float, float]:
             mean, threshold = part.grown(shift).mean(config)
-            return math.log(max(int((mean > threshold).sum()), 0.5))
+            return 1.0 - dice(mean > threshold, target), abs(shift)
 
-        low, high = 0.0, math.copysign(most, ratio - 1.0)
-        here, there = log_area(low), log_area(high)
-        wanted = here + math.log(ratio)
-        if (wanted - there) * high >= 0:
-            return high
+        best = min((-most, -most / 2, 0.0, most / 2, most), key=loss)
+        step = most / 2
         for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            found = log_area(middle)
-            if (wanted - found) * high > 0:
-                low, here = middle, found
-            else:
-                high, there = middle, found
-        return low + (high - low) * (wanted - here) / (there - here)
+            step /= 2
+            around = (best, best - step, best + step)
+            best = min((shift for shift in around if abs(shift) <= most), key=loss)
+        return best if loss(best)[0] < loss(0.0)[0] - _NOISE else 0.0
 
-    def _inside(self, near: Region) -> Samples:
-        """Return what lies in a rectangle of the image; of many pixels every few."""
+    def _inside(self, near: Region) -> tuple[Samples, tuple[DoubleArray, DoubleArray]]:
+        """Return what lies in a rectangle of the image; of many pixels every few.
+
+        With it come the rows and the columns of the image at which its rows and columns lie.
+        """
         size = self.logits.shape[-1]
         rectangle = Box(near.row, near.column, near.row + near.height, near.column + near.width)
         rows, columns = box_pixels(SampleGrid(self.view, size).box(rectangle), (size, size))
@@ -119,9 +128,15 @@ class Samples:
         lead = self.lead
         if lead is not None:
             lead = replace(lead, logits=lead.logits[cut[1:]])
-        return replace(
+        part = replace(
             self, logits=self.logits[cut], probabilities=self.probabilities[cut], lead=lead
         )
+        view, every = self.view, np.arange(size) + 0.5
+        places = (
+            every[cut[1]] / size * view.height + view.row - 0.5,
+            every[cut[2]] / size * view.width + view.column - 0.5,
+        )
+        return part, places
 
     @property
     def reach(self) -> Reach:

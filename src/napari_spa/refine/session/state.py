@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles import AcceptedSize, PreferenceProfile
     from napari_spa.refine.engine.alternatives import Choice, Framed, Hypothesis
     from napari_spa.refine.engine.predictor import SpaPredictor
-    from napari_spa.refine.engine.round import Asked, Round
+    from napari_spa.refine.engine.round import Asked, Round, Stay
     from napari_spa.refine.engine.view import FieldOfView
 
 UNDO_DEPTH = 100
@@ -101,6 +101,7 @@ class SessionState:
     mixture: MixtureParameters
     decisions: tuple[Decision, ...]  # the log of this object; the last one led here
     choices: tuple[Choice, ...] = ()  # the picks behind it, each among what was on show
+    stay: Stay | None = None  # what a correction leaves as it was
 
     @property
     def number(self) -> int:
@@ -151,8 +152,16 @@ class SessionState:
             picks=self.picks,
             size=self.size,
             hypotheses=self.hypotheses,
-            given=self.prompts.mask if self.prompts.exact and self.number == 1 else None,
+            stay=self.stay or self._given,
         )
+
+    @property
+    def _given(self) -> Stay | None:
+        """The mask that it was started from, where that is to be recommended as it is."""
+        from napari_spa.refine.engine.round import Stay
+
+        mask = self.prompts.mask if self.prompts.exact and self.number == 1 else None
+        return None if mask is None else Stay(mask, np.zeros((0, 2), dtype=np.int64), firm=True)
 
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
@@ -175,7 +184,7 @@ class SessionState:
     @property
     def evidence(self) -> Evidence:
         """What was said pixel by pixel, in image pixels; of what contradicts, the latest."""
-        return _evidence(self.decisions)
+        return evidence_of(self.decisions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,8 +305,8 @@ def _forgetful(decision: Decision, clicks: Counter[Click], strokes: Counter[Stro
 
 
 @lru_cache(maxsize=8)
-def _evidence(decisions: tuple[Decision, ...]) -> Evidence:
-    """Go through the acts in order: a later one wins over an earlier one."""
+def evidence_of(decisions: tuple[Decision, ...]) -> Evidence:
+    """Return what acts said pixel by pixel; of two that contradict, the later one counts."""
     places, labels = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=bool)
     box: Box | None = None
     clicks = strokes = 0
@@ -486,8 +495,25 @@ class Transitions:
             mixture = self._predictor.refresh(mixture, view or state.view, prompts)
         after = self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
         if framed is not None and framed.hypotheses:
-            return _changed(after, hypotheses=framed.hypotheses)
+            after = _changed(after, hypotheses=framed.hypotheses)
+        if act in ("click", "stroke") and after.view == self._predictor.widen(state.view, prompts):
+            return replace(after, stay=self._stay(state, after, progress))
         return after
+
+    def _stay(self, before: SessionState, after: SessionState, progress: Progress) -> Stay | None:
+        """Return what a correction leaves of the mask before; None where all may change.
+
+        A mask of the user's own stays, and one that is expected to be right, from then on.
+        """
+        from napari_spa.refine.engine.round import Stay  # brings torch
+
+        shown, earlier = self._rounds.show(before, progress).proposal, before.asked.stay
+        if earlier is None and not self._predictor.trusts(shown):
+            return None
+        mask = LocalMask.crop(shown.local_mask, shown.region)
+        said = after.evidence.within(shown.shape)
+        places = said.places[mask.at(said.places) != said.labels]
+        return Stay(mask, places, firm=earlier is not None and earlier.firm)
 
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool

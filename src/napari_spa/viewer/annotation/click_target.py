@@ -60,6 +60,26 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     return shown[-1] if shown else None
 
 
+def check_seen(layers: LayerList, current: AnnotatedImage | None) -> None:
+    """Raise ``InputError`` where a click on the image on show would go to an active object's.
+
+    That one is hidden, and the other is chosen: what came of the click could not be seen.
+    """
+    if current is None or current.active is None or current.image.visible:
+        return
+    chosen = layers.selection.active
+    if (
+        isinstance(chosen, Image)
+        and chosen.visible
+        and chosen not in current.display.channels.others
+    ):
+        name = current.image.name
+        raise InputError(
+            f"object {current.active.number} of {name} is not accepted yet, and {name} is hidden; "
+            f"accept or discard it, or show {name} again."
+        )
+
+
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
     """Return the number of the accepted object at a place; None for any other, and outside."""
     height, width = plane.extent(annotated.mask.store.shape)

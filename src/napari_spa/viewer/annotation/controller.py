@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, sentence_of
 from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.click_target import click_target, without_image
+from napari_spa.viewer.annotation.click_target import check_seen, click_target, without_image
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
     ActiveModel,
@@ -485,6 +485,7 @@ class AnnotationController(QObject):
         image = self.target()
         if image is None:
             raise without_image(self.viewer.layers)
+        check_seen(self.viewer.layers, self.current)
         return image
 
     def shown(self) -> RenderedRound:

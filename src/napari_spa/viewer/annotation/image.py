@@ -268,7 +268,8 @@ class AnnotatedImage:
         shown = active.shown
         part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
         with self.bare():
-            self.write(active.number, part, shown.mask, overlap, class_name=class_name)
+            mask = self._beside_others(active.number, active.plane, shown, overlap)
+            self.write(active.number, part, mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
         self.drop()
         self.mask.show()
@@ -545,7 +546,7 @@ class AnnotatedImage:
         active = self.active
         if active is None or active.shown is None:
             return
-        mask = active.shown.mask
+        mask = self._beside_others(active.number, active.plane, active.shown, self._overlap)
         if self._sized is not None:
             mask = self._sized
         elif self._flipped is not None:
@@ -559,6 +560,15 @@ class AnnotatedImage:
         if active.decided:
             self.annotation.apply(patch)
             self._preview = patch
+
+    def _beside_others(
+        self, number: int, plane: Plane, shown: RenderedRound, overlap: Overlap
+    ) -> LocalMask:
+        """Return the mask of a round without what would be crumbs beside protected objects."""
+        if overlap != "protect":
+            return shown.mask
+        said = shown.timeline.state.evidence
+        return self.annotation.without_leftovers(number, plane, shown.mask, said)
 
     def _end_preview(self) -> None:
         if self._preview is not None:
