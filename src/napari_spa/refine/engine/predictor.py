@@ -311,7 +311,7 @@ class SpaPredictor:
             guide=self.sampler.read,
         )
         signs = signs_of(samples, others, evidence, self.spa.config, self.sampler.shape)
-        signs |= {"clicks": math.log1p(len(said.clicks)), "picks": math.log1p(asked.picks)}
+        signs |= {"clicks": math.log1p(asked.corrections), "picks": math.log1p(asked.picks)}
         size = float(np.clip((place + shift) / SIZE_REACH, -1.0, 1.0))
         proposal = replace(appraised(proposal, signs, self._calibration), size=size)
         feedback = feedback_of(

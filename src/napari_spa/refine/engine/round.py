@@ -77,6 +77,7 @@ class Asked:
     seed: int  # seed of everything random in this round
     said: UserInput = NO_INPUT  # by the user: clicks, what is shown obeys pixel by pixel, and picks
     picks: int = 0  # how often a candidate was picked
+    corrections: int = 0  # how many clicks and strokes there were; a stroke has many points
     # Where on the size axis the recommendation is to stand; None where the mixture says it.
     size: float | None = None
     hypotheses: tuple[Hypothesis, ...] = ()  # what else the prompts may mean
@@ -169,6 +170,9 @@ def _click(samples: Samples, place: tuple[int, int, int], shape: tuple[int, int]
 # Deviation of a Gaussian over a single sample's map, in cells of its grid: upscaling leaves a
 # checkered pattern there, which the mean of many does not show.
 _SMOOTH = 0.7
+# Of so many pixels of the image at most, specks are looked for once more at the end: a pixel is no
+# less than a cell of the samples' grid then, and what a label flows into may leave some.
+_SMALL = 2**16
 _SAME_OBJECT = 0.5  # IoU with the mask before from which on a new one shows the same object
 # From a place that was corrected, in the larger extent of the object: as far as this the mask is
 # new, and from there on it stays.
@@ -212,6 +216,10 @@ def build_proposal(
         maps = _tidied(maps, thresholds, view, evidence)
     full = obedient(maps, thresholds, view, shape, evidence, guide)
     region = view.region(shape)
+    if config.convention != "paper" and evidence.box is None and full[0].size <= _SMALL:
+        held = evidence.shifted(region.row, region.column)
+        pairs = zip(full, thresholds, strict=True)
+        full = np.stack([without_specks(m, t, held.places, held.labels) for m, t in pairs])
     if asked.stay is not None:
         full, region = _staying(asked.stay, full, region, threshold)
         if evidence.box is not None:  # what stays need not reach all sides of a box that grew

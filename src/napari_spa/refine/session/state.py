@@ -124,6 +124,12 @@ class SessionState:
         return sum(decision.act == "pick" for decision in self.decisions)
 
     @property
+    def corrections(self) -> int:
+        """Number of clicks and strokes on this object, those that it was started with included."""
+        later = sum(decision.act in ("click", "stroke") for decision in self.decisions)
+        return len(self.decisions[0].prompts.clicks) + later
+
+    @property
     def informative_picks(self) -> int:
         """Number of picks of an outline; those of another object teach nothing about it."""
         return sum(decision.teaches for decision in self.decisions)
@@ -150,6 +156,7 @@ class SessionState:
             self.seed,
             said=UserInput(self.own_clicks, self.evidence, self.choices),
             picks=self.picks,
+            corrections=self.corrections,
             size=self.size,
             hypotheses=self.hypotheses,
             stay=self.stay or self._given,
