@@ -200,8 +200,9 @@ def generate_plane_masks(
         proposal = _outline(engine, sight, click)
         one = found_active(session, 0, plane, source)
         fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
-        likely = not proposal.calibrated or proposal.quality >= _LIKELY
-        if fits and likely and proposal.disagreement <= config.largest_uncertainty:
+        # What quality to expect was measured; how far samples agree says it only without that.
+        agreed = proposal.disagreement <= config.largest_uncertainty
+        if fits and (proposal.quality >= _LIKELY if proposal.calibrated else agreed):
             found.append(one)
             seen(one)
             trust = proposal.quality if proposal.calibrated else sight.quality
