@@ -218,8 +218,8 @@ def build_proposal(
     region = view.region(shape)
     if config.convention != "paper" and evidence.box is None and full[0].size <= _SMALL:
         apart = evidence.shifted(region.row, region.column)
-        pairs = zip(full, thresholds, strict=True)
-        full = np.stack([without_specks(m, t, apart.places, apart.labels) for m, t in pairs])
+        places, pairs = apart.places.astype(np.float64), zip(full, thresholds, strict=True)
+        full = np.stack([without_specks(m, t, places, apart.labels) for m, t in pairs])
     if asked.stay is not None:
         full, region = _staying(asked.stay, full, region, threshold)
         if evidence.box is not None:  # what stays need not reach all sides of a box that grew
