@@ -11,6 +11,7 @@ import tifffile
 from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.io.projects.classes import read_classes
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project
@@ -379,9 +380,10 @@ def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatc
     assert not [path for path in out.iterdir() if path.name.startswith(".cell")]
 
 
-def test_a_project_that_is_taken_away_is_told_and_not_made_again(open_docks, folder, qtbot):
-    """As when a disk is pulled out: what was done waits in memory, and is written there."""
-    _, dock, refine_dock = open_docks()
+@pytest.mark.parametrize("back", ["itself", "a new one"])
+def test_a_project_that_is_taken_away_is_told_and_not_made_again(open_docks, folder, qtbot, back):
+    """As when a disk is pulled out: what was done waits in memory, and is written whole."""
+    viewer, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
     controller, said = dock.controller, []
     controller.failed.connect(said.append)
@@ -391,20 +393,59 @@ def test_a_project_that_is_taken_away_is_told_and_not_made_again(open_docks, fol
     refine_dock.controller.autosave.flush()
     out.rename(away)
     accept(qtbot, dock, refine_dock, (8, 8))
-    labels = refine_dock.controller.current.mask.store.data.copy()
-    dock.parts.action_buttons["done_next"].click()
-    until(qtbot, lambda: controller.current == "cell2.png")
+    dock.parts.action_buttons["done_next"].click()  # who knows what was done to the next one?
+    until(qtbot, lambda: len(said) == 2)
+    assert all("images-spa was taken away; bring it back" in words for words in said)
+    assert (controller.current, controller.items["cell2.png"].problem) == ("cell1.png", "")
+    dock.open_folder(folder)  # which looks again, and makes nothing
+    until(qtbot, lambda: len(said) == 3)
+    assert "images-spa was taken away; bring it back" in said.pop()
+    viewer.layers.remove(controller.stage.current.layer)
     until(qtbot, lambda: controller.saver.unsaved == ("cell1.png",))
-    assert "images-spa was taken away; bring it back" in said[0]
-    assert len(said) == 1
+    dock.parts.retry.click()
+    until(qtbot, lambda: len(said) == 3)
+    assert said[2].startswith("Still not saved: cell1.png (")
+    assert "images-spa was taken away; bring it back" in said[2]
+    assert "press Save again" in said[2]
+    go(qtbot, dock, "cell1.png")  # from memory
+    assert list(refine_dock.controller.current.annotation.objects) == [1, 2]
+    accept(qtbot, dock, refine_dock, (40, 48))
+    labels = refine_dock.controller.current.mask.store.data.copy()
+    viewer.layers.remove(controller.stage.current.layer)
+    until(qtbot, lambda: controller.saver.unsaved == ("cell1.png",))
+    assert len(said) == 3
     assert not out.exists()
-    away.rename(out)
+    if back == "itself":
+        away.rename(out)
+    else:
+        out.mkdir()
     dock.parts.retry.click()
     until(qtbot, lambda: not controller.saver.unsaved)
     controller.saver.flush()
     np.testing.assert_array_equal(tifffile.imread(labels_path(out, "cell1.png")), labels)
-    assert [r["kind"] for r in read_records(log_path(out, "cell1.png"))].count("accept") == 2
-    assert Project.open(out).item("cell1.png").status == "done"
+    records = read_records(log_path(out, "cell1.png"))
+    assert records[0]["kind"] == "session"
+    assert [r["object"] for r in records if r["kind"] == "accept"] == [1, 2, 3]
+    assert PreferenceProfile.load(out / "profile.json").objects >= 3
+    assert Project.open(out).item("cell1.png").status == "in progress"
+    assert not list(out.glob("*.bak"))
+    go(qtbot, dock, "cell1.png")
+    assert list(refine_dock.controller.current.annotation.objects) == [1, 2, 3]
+
+
+def test_a_log_without_its_beginning_says_where_the_objects_are(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, few)
+    annotate_one(qtbot, dock, refine_dock, few, "cell1.png")
+    log = log_path(dock.controller.out, "cell1.png")
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[1:]))
+    with qtbot.waitSignal(dock.controller.failed, timeout=30_000) as said:
+        dock.controller.go("cell1.png")
+    assert "cell1.png.spa.jsonl cannot be opened" in said.args[0]
+    assert "beside it (.tif), they are whole: rename the log" in said.args[0]
+    log.rename(log.with_suffix(".bak"))
+    go(qtbot, dock, "cell1.png")
+    assert list(refine_dock.controller.current.annotation.objects) == [1]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(open_docks, folder, qtbot):
@@ -737,6 +778,12 @@ def test_an_image_of_a_folder_is_exported_into_its_project(narrow, qtbot, few):
     dialog.start.click()
     until(qtbot, lambda: "Saved" in refine_dock.parts.status.text())
     assert list((dock.controller.out / "exports").glob("*-labels.tif"))
+    dock.controller.out.rename(few.parent / "away")
+    refine_dock.tab.ask_export()
+    refine_dock.parts.objects.findChildren(ExportDialog)[-1].start.click()
+    until(qtbot, lambda: "images-spa was taken away" in refine_dock.parts.status.text())
+    assert not (few.parent / "images-spa").exists()
+    (few.parent / "away").rename(few.parent / "images-spa")
 
 
 def finish_first(open_docks, folder, qtbot):

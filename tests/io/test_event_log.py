@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,32 @@ def test_what_could_not_be_written_is_written_at_the_end(tmp_path: Path, said) -
     (tmp_path / "folder").unlink()
     log.close()
     assert read_records(log.path) == [{"number": 1}]
+
+
+@pytest.mark.parametrize("there", [None, b"", b'{"number": 1', b'{"number": 7}\n' * 9])
+def test_a_log_that_went_with_its_folder_is_written_whole(log, path, said, there) -> None:
+    log.append({"number": 1})
+    log.append({"number": 2}).result()
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+    if there is not None:
+        path.write_bytes(there)
+    log.append({"number": 3}).result()
+    log.append({"number": 4}).result()
+    assert [record["number"] for record in read_records(path)] == [1, 2, 3, 4]
+    other = there is not None and b"7" in there
+    assert [kept.read_bytes() for kept in path.parent.glob("*.bak*")] == [there] * other
+    assert len(list(path.parent.iterdir())) == 1 + other
+    assert not said
+
+
+def test_the_end_of_a_log_that_did_not_reach_the_disk_is_written_again(log, path) -> None:
+    log.append({"number": 1}).result()
+    first = path.read_bytes()
+    log.append({"number": 2}).result()
+    path.write_bytes(first + b'{"num')
+    log.append({"number": 3}).result()
+    assert [record["number"] for record in read_records(path)] == [1, 2, 3]
 
 
 def _raises() -> dict[str, object]:

@@ -11,14 +11,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import JsonError, explained, make_folder, open_file, parse_json, take_lock
+from napari_spa.io.files import (
+    JsonError,
+    atomic_path,
+    explained,
+    make_folder,
+    open_file,
+    parse_json,
+    put_aside,
+    take_lock,
+)
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
 
@@ -26,6 +37,8 @@ _logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
+
+_TAIL_BYTES = 4096  # by which a file is known: records have times
 
 Entry = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """A record, or what gives it in the log's thread."""
@@ -39,6 +52,10 @@ class RecordLog:
     end.  That they cannot be written is said once, through ``failed``, and that they are
     written after all through ``mended``; both are called in the log's thread.  A record that
     is no JSON costs itself.  The folder ``within`` has to be there: it is never made again.
+
+    What the file holds is kept in memory too, from ``written`` on (by default what is there with
+    the first record): should the file be gone, as with its folder, it is written again, whole.
+    Another file in its place is put aside.
     """
 
     def __init__(
@@ -48,11 +65,13 @@ class RecordLog:
         mended: Callable[[str], None] | None = None,
         *,
         within: Path | None = None,
+        written: bytes | None = None,
     ) -> None:
         self.path, self._within = path, within
+        self.problem = ""  # why the disk refuses; empty while it does not
+        self._written = None if written is None else bytearray(written)
         self._failed, self._mended = failed, mended
         self._unsaved: deque[Entry] = deque()
-        self._told = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="napari-spa-log")
 
     def append(self, record: Entry) -> Future[None]:
@@ -88,6 +107,7 @@ class RecordLog:
     def _write_unsaved(self) -> None:
         while self._unsaved:
             try:
+                make_folder(self.path.parent, self._within)  # a record may write a file beside
                 self._append_line(line_of(self._unsaved[0]))
             except (OSError, DataError) as error:
                 self._tell(getattr(error, "strerror", None) or error)
@@ -98,29 +118,54 @@ class RecordLog:
                     self._failed, f"a record could not be written to {self.path.name} ({error})."
                 )
             self._unsaved.popleft()
-        if self._told:
-            self._told = False
+        if self.problem:
+            self.problem = ""
             self._say(self._mended, f"your work is saved again ({self.path.name}).")
 
     def _append_line(self, line: bytes) -> None:
-        make_folder(self.path.parent, self._within)
-        with open(self.path, "ab+", opener=_here_only) as stream:
-            size = stream.tell()
-            try:
-                stream.write((b"" if _whole(stream, size) else b"\n") + line + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            except OSError:
-                os.truncate(self.path, size)  # half a line would be passed over; none is cleaner
-                raise
+        ours = True
+        with (
+            suppress(FileNotFoundError),  # a new log, or a folder that lacks it
+            open(self.path, "rb+", buffering=0, opener=_here_only) as stream,
+        ):
+            if self._written is None:
+                self._written = bytearray(stream.read())
+            more = self._joined(line)
+            if _holds(stream, self._written):
+                self._write_end(stream, more)
+                self._written += more
+                return
+            stream.seek(0)
+            ours = (self._written + more).startswith(stream.read())
+        if not ours:
+            put_aside(self.path, "is the log of other work")
+        whole = (self._written or bytearray()) + self._joined(line)
+        with atomic_path(self.path, within=self._within) as temporary:
+            temporary.write_bytes(whole)
+        self._written = whole
+
+    def _joined(self, line: bytes) -> bytes:
+        """Return a line as it follows what there is, whose end a crash may have cut."""
+        cut = self._written and not self._written.endswith(b"\n")
+        return (b"\n" if cut else b"") + line + b"\n"
+
+    @staticmethod
+    def _write_end(stream: FileIO, more: bytes) -> None:
+        size, left = stream.tell(), memoryview(more)
+        try:
+            while left:
+                left = left[stream.write(left) :]
+            os.fsync(stream.fileno())
+        except OSError:
+            stream.truncate(size)  # half a line would be passed over; none is cleaner
+            raise
 
     def _tell(self, reason: object) -> None:
-        if not self._told:
-            self._told = True
-            why = str(reason).rstrip(".")
+        told, self.problem = self.problem, str(reason).rstrip(".")
+        if not told:
             self._say(
                 self._failed,
-                f"your work cannot be saved as you go ({self.path.name}: {why}); "
+                f"your work cannot be saved as you go ({self.path.name}: {self.problem}); "
                 "it stays in memory, and is written when that works again.",
             )
 
@@ -151,20 +196,29 @@ def _plain(value: Any) -> object:  # noqa: ANN401  whatever is no JSON value
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def _whole(stream: Any, size: int) -> bool:  # noqa: ANN401  a binary file
-    """Tell whether a file ends with a whole line."""
-    if size == 0:
-        return True
-    stream.seek(size - 1)
-    return bool(stream.read(1) == b"\n")
+def _holds(stream: FileIO, content: bytearray) -> bool:
+    """Tell whether a file is what was written, by its size and its end; stay at the end."""
+    tail = content[-_TAIL_BYTES:]
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - len(tail)))
+    return size == len(content) and stream.read() == tail
+
+
+def read_log(path: Path) -> bytes:
+    """Read a log as it is."""
+    with explained("read", path), open_file(path) as stream:
+        return stream.read()
 
 
 def read_records(path: Path) -> list[Record]:
     """Read a log; lines that a crash left half-written are passed over."""
-    with explained("read", path), open_file(path) as stream:
-        lines = stream.read().split(b"\n")
+    return records_in(read_log(path), path)
+
+
+def records_in(content: bytes, path: Path) -> list[Record]:
+    """Return the records of a log that was read from a file."""
     records = []
-    for line in lines:
+    for line in content.split(b"\n"):
         try:
             record = parse_json(line)
         except JsonError:

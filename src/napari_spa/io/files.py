@@ -160,6 +160,17 @@ def check_there(folder: Path) -> None:
         raise FolderGoneError(f"{folder} was taken away; bring it back, and go on.")
 
 
+def put_aside(path: Path, why: str = "could not be read") -> None:
+    """Move a file that is no use any more out of the way, and keep it."""
+    number, kept = 1, path.with_name(path.name + ".bak")
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}.bak{number}")
+    with explained("write", path):
+        os.replace(path, kept)
+    _logger.warning("%s %s; it is kept as %s.", path, why, kept.name)
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Tell a folder from another one in its place; None where there is none."""
     try:

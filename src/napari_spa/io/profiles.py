@@ -303,9 +303,12 @@ class PreferenceProfile:
             **_plain_in(cls, content),
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write it to a file, whole or not at all; ``DataError`` where that cannot be."""
-        write_text(Path(path), self.to_json())
+    def save(self, path: str | Path, *, within: Path | None = None) -> None:
+        """Write it to a file, whole or not at all; ``DataError`` where that cannot be.
+
+        The folder ``within`` has to be there: it is never made.
+        """
+        write_text(Path(path), self.to_json(), within=within)
 
     @classmethod
     def load(cls, path: str | Path) -> PreferenceProfile:

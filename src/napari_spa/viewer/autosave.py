@@ -131,7 +131,7 @@ class AutosaveManager:
         folder, log = opened
 
         def write() -> dict[str, object]:
-            profile.save(folder.profile)
+            profile.save(folder.profile, within=folder.profile.parent)
             return {"kind": "profile", "picks": profile.picks, "images": profile.images}
 
         log.append(write)

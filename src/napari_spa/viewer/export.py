@@ -10,6 +10,7 @@ import numpy as np
 from napari_spa.core.presentation import counted
 from napari_spa.errors import SpaError
 from napari_spa.io.export.volumes import Labelled
+from napari_spa.io.files import check_there
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
 from napari_spa.viewer.layers.mask import mask_colours, space_of
 from napari_spa.viewer.layers.planes import axis_kind, channel_axis, micrometres, unit_ratios
@@ -55,6 +56,7 @@ def export_work(
         pixels = np.moveaxis(pixels, channels, -1) if lazy else None
     info = _info(axes, finest.shape, scale, str(unit))
     path, colours = image.source.path, colour_of(image)
+    out = None if annotated.classes_file is None else annotated.classes_file.parent
     called = Labelled(
         name or file_name(image),
         ImageFile(Path(), (finest,), info),
@@ -72,6 +74,8 @@ def export_work(
 
         from napari_spa.io.export import export_image
 
+        if out is not None and out in request.folder.parents:
+            check_there(out)
         known = path and channels is None and _same_voxels(Path(path), pixels)
         source = Path(path) if path and known else None
         labelled = replace(called, source=source)

@@ -261,6 +261,17 @@ def test_what_an_earlier_export_left_of_deleted_objects_goes(project, tmp_path):
     assert {p.name for p in folder.iterdir()} == {"notes.txt", "object00004.tif"}
 
 
+def test_an_export_does_not_make_a_project_that_was_taken_away(project, tmp_path):
+    def take_away(share, name):
+        if project.out.exists():
+            project.out.rename(tmp_path / "away")
+
+    request = ExportRequest(project.out / "exports", ("labels", "tables"))
+    with pytest.raises(DataError, match="was taken away; bring it back"):
+        export_requested(project, request, take_away)
+    assert not project.out.exists()
+
+
 def test_exports_are_never_among_the_images(project, tmp_path):
     for folder in (project.source, project.source / "new"):
         with pytest.raises(InputError, match="among the images"):

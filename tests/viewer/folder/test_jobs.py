@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import Cancelled, DataError, InputError
-from napari_spa.viewer.folder.jobs import run_in_subprocess
+from napari_spa.io.models.registry import ModelIdentity
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.viewer.folder.jobs import (
+    BatchOptions,
+    BatchRequest,
+    plan_batch,
+    run_in_subprocess,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -280,3 +287,17 @@ def deaf_with_a_child(begun, child, on_value, progress):
     child.write_text(str(number))
     begun.touch()
     time.sleep(600)
+
+
+def test_a_batch_does_not_make_a_project_that_was_taken_away(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    out, options = tmp_path / "out", BatchOptions("auto", None, 0.5, 1)
+    model = ModelIdentity("tiny", "0" * 64, "both", "mixture", 4)
+    for profile in (None, PreferenceProfile.empty(model)):
+        order = BatchRequest(
+            tmp_path / "images", out, options, ("a.png",), (), "spa-tiny", "cpu", profile
+        )
+        with pytest.raises(DataError, match="was taken away; bring it back"):
+            plan_batch(order)
+        assert not out.exists()

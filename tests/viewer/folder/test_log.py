@@ -4,8 +4,10 @@ import errno
 
 import numpy as np
 import pytest
+from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.viewer.folder.reader import FolderLog
 
 
@@ -75,6 +77,34 @@ def test_what_a_full_disk_refuses_is_said_once_and_written_later(open_log, monke
     log.flush()
     assert log.saved
     assert kinds(log.path) == ["first", "second", "third"]
+
+
+def test_what_was_read_is_written_again_where_the_file_went(tmp_path):
+    path = tmp_path / "a.tif.spa.jsonl"
+    log = FolderLog(path, written=b'{"kind": "session"}\n{"kind": "cut')
+    log.append({"kind": "discard"})
+    assert [record["kind"] for record in log.records()] == ["session", "discard"]
+    log.close()
+    assert kinds(path) == ["session", "discard"]
+
+
+def test_reading_what_waits_makes_no_folder(tmp_path):
+    out = tmp_path / "out"
+    log = FolderLog(out / "a.tif.spa.jsonl", within=out)
+    profile = PreferenceProfile.empty(make_model().identity)
+
+    def write():
+        profile.save(out / "profile.json", within=out)
+        return {"kind": "profile"}
+
+    log.append({"kind": "first"})
+    log.append(write)
+    assert [record["kind"] for record in log.records()] == ["first"]
+    assert not out.exists()
+    out.mkdir()
+    log.close()
+    assert kinds(log.path) == ["first", "profile"]
+    assert PreferenceProfile.load(out / "profile.json").to_json() == profile.to_json()
 
 
 def test_a_half_written_line_is_taken_back(open_log, monkeypatch):

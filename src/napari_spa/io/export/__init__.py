@@ -27,7 +27,7 @@ from napari_spa.io.export.volumes import (
     write_meshes,
     write_nifti,
 )
-from napari_spa.io.files import atomic_path, write_table, write_text
+from napari_spa.io.files import atomic_path, check_there, write_table, write_text
 from napari_spa.io.images import ImageFile, ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
     FILE_NAME,
@@ -195,6 +195,7 @@ def export_project(
     export = _Export(files, with_unknown(listed, used), colour, project.source.name)
     for number, (name, item) in enumerate(names.items()):
         progress(number / len(names), name)
+        check_there(project.out)  # an export into it would make it
         try:
             image = of_item(project, item)
         except DataError:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.files import JsonError, atomic_path, explained, read_json, take_lock
+from napari_spa.io.files import (
+    JsonError,
+    atomic_path,
+    check_there,
+    explained,
+    put_aside,
+    read_json,
+    take_lock,
+)
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
@@ -187,17 +195,6 @@ def read_project(path: Path) -> dict[str, Any]:
     return record
 
 
-def put_aside(path: Path, why: str = "could not be read") -> None:
-    """Move a file that is no use any more out of the way, and keep it."""
-    number, kept = 1, path.with_name(path.name + ".bak")
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{path.name}.bak{number}")
-    with explained("write", path):
-        os.replace(path, kept)
-    _logger.warning("%s %s; it is kept as %s.", path, why, kept.name)
-
-
 @contextmanager
 def writing_alone(out: Path) -> Iterator[None]:
     """Keep other processes from writing into a project for a moment."""
@@ -321,6 +318,7 @@ class Project:
             When a file cannot be moved.
         """
         with self._guard:
+            check_there(self.out)
             for place in (labels_path, notes_path, log_path):
                 path, there = place(self.out, name), None if to is None else place(self.out, to)
                 if path.exists() and there is None:
@@ -355,6 +353,7 @@ class Project:
         work on it.
         """
         with self._guard:
+            check_there(self.out)
             try:
                 self._take(read_project(project_path(self.out)))
             except ProjectMissingError:  # as of a batch

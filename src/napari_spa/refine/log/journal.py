@@ -477,6 +477,12 @@ def accepted_mask(record: Mapping[str, Any], shape: tuple[int, int]) -> LocalMas
     return mask_from_record(record["mask"], shape)
 
 
+_NO_BEGINNING = (
+    "the log does not say which image it is about: its beginning is lost. Where there are labels "
+    "beside it (.tif), they are whole: rename the log, and the image opens with them."
+)
+
+
 def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Record]:
     """Read which image and model a log is about, and nothing else."""
     for record in records:
@@ -489,8 +495,8 @@ def image_facts(records: Iterable[Mapping[str, Any]]) -> tuple[ImageFacts, Recor
             image["shape"] = tuple(int(n) for n in image["shape"])
             return ImageFacts(**image), dict(record["model"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError("the log does not say which image it is about.") from error
-    raise DataError("the log does not say which image it is about.")
+            raise DataError(_NO_BEGINNING) from error
+    raise DataError(_NO_BEGINNING)
 
 
 def read_journal(

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted
 from napari_spa.errors import InputError, SpaError, sentence_of
+from napari_spa.io.files import FolderGoneError
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project, ProjectItem, in_brief
 from napari_spa.viewer.background import later
@@ -459,8 +460,10 @@ class FolderController(QObject):
         """List why an image cannot be opened, and go on the way one was going."""
         words = str(error) if isinstance(error, SpaError) else f"{name}: {error}"
         words = in_brief(words, self.items[name].path)
-        self.items.note_unreadable(name, words)
-        following = self._neighbour(self._onward, name) if self._onward else None
+        gone = isinstance(error, FolderGoneError)  # which says nothing of the image
+        if not gone:
+            self.items.note_unreadable(name, words)
+        following = self._neighbour(self._onward, name) if self._onward and not gone else None
         if following is None:
             self._wanted = None
             self.opened.emit(self.current or "")

@@ -34,6 +34,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from napari_spa.core.presentation import counted
 from napari_spa.errors import Cancelled, DataError
+from napari_spa.io.files import check_there
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project, in_brief
 
@@ -114,7 +115,7 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
     applied = None
     if order.profile is not None:
         applied = order.out / APPLIED_NAME
-        order.profile.save(applied)
+        order.profile.save(applied, within=order.out)
     recipe = BatchRecipe(
         model=order.model,
         device=order.device,
@@ -124,6 +125,7 @@ def plan_batch(order: BatchRequest) -> BatchPlan:
     )
     names = {*order.names, *order.again}
     plan = make_plan(order.source, order.out, recipe, order.options.path, names=names)
+    check_there(order.out)  # a batch would make it
     return replace(plan, again=frozenset(order.again))
 
 

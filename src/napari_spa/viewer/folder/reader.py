@@ -14,7 +14,16 @@ import numpy as np
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.event_log import Entry, Record, RecordLog, line_of, read_records
+from napari_spa.io.event_log import (
+    Entry,
+    Record,
+    RecordLog,
+    line_of,
+    read_log,
+    read_records,
+    records_in,
+)
+from napari_spa.io.files import check_there
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
@@ -48,8 +57,9 @@ class FolderLog(RecordLog):
         *,
         before: Iterable[Record] = (),
         within: Path | None = None,
+        written: bytes = b"",
     ) -> None:
-        super().__init__(path, failed, mended, within=within)
+        super().__init__(path, failed, mended, within=within, written=written)
         self.touched = False
         self._waiting: list[Mapping[str, Any]] = list(before)
 
@@ -73,8 +83,8 @@ class FolderLog(RecordLog):
         found: list[Record] = []
 
         def read() -> None:
-            if self.path.exists():
-                found.extend(read_records(self.path))
+            if self._written:
+                found.extend(records_in(bytes(self._written), self.path))
             for record in self._unsaved:
                 try:
                     found.append(json.loads(line_of(record)))
@@ -103,6 +113,7 @@ class FolderLogLocation:
         self.log = log_path(out, name)
         self.profile = out / PROFILE_NAME
         self.open_log = known
+        self.written = b""  # what the log held when it was read
         self.before: tuple[Record, ...] = ()
         self.annotated: AnnotatedImage | None = None
         self.info: ImageInfo | None = None
@@ -114,7 +125,9 @@ class FolderLogLocation:
         """Return the log to append to."""
         if self.open_log is None:
             tell = self._tell or failed
-            self.open_log = FolderLog(self.log, tell, mended, before=self.before, within=self.out)
+            self.open_log = FolderLog(
+                self.log, tell, mended, before=self.before, within=self.out, written=self.written
+            )
         return self.open_log
 
     def close(self, log: RecordLog) -> None:
@@ -299,19 +312,22 @@ def recover(image: ReadImage, location: FolderLogLocation) -> Recovered | None:
     records = _records(location)
     labels = labels_path(location.out, location.name)
     if not records and not os.path.exists(labels):
+        check_there(location.out)  # else no one knows what was done to the image
         return None
     if not records:
         records = _from_labels(image, labels)
         location.before = tuple(records)
-    facts = image_facts(records)[0]
-    if facts.shape != image.shape:
-        raise OtherSizeError(
-            f"{location.name} has another size than when it was annotated: "
-            f"{_size(image.shape)}, not {_size(facts.shape)}."
-        )
-    store = make_label_store(image.shape, axes=image.axes)
     try:
+        facts = image_facts(records)[0]
+        if facts.shape != image.shape:
+            raise OtherSizeError(
+                f"{location.name} has another size than when it was annotated: "
+                f"{_size(image.shape)}, not {_size(facts.shape)}."
+            )
+        store = make_label_store(image.shape, axes=image.axes)
         session = read_journal(records, StoreSurface(store))
+    except OtherSizeError:
+        raise
     except DataError as error:
         raise DataError(f"{location.log.name} cannot be opened: {error}") from error
     return Recovered(location, session, store, None)
@@ -345,7 +361,10 @@ def _records(location: FolderLogLocation) -> list[Record]:
     log: FolderLog | None = location.open_log
     if log is not None:
         return log.records()
-    return read_records(location.log) if os.path.exists(location.log) else []
+    if not os.path.exists(location.log):
+        return []
+    location.written = read_log(location.log)
+    return records_in(location.written, location.log)
 
 
 def _from_labels(image: ReadImage, path: Path) -> list[Record]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.presentation import first_of
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
@@ -53,7 +54,7 @@ class FolderSaver(QObject):
         self._leaving: dict[Path, PendingSave] = {}
         self._lent: dict[Path, PendingSave] = {}
         self._changes: dict[Project, dict[str, dict[str, Any]]] = {}
-        self._told = False
+        self._told, self._why = False, ""
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -123,9 +124,19 @@ class FolderSaver(QObject):
             return done
 
     def try_again(self) -> None:
-        """Write what could not be written before."""
-        self._told = False
-        self.run(self._try_again)
+        """Write what could not be written before; what still cannot be is said."""
+
+        def again() -> None:
+            self._told, self._why = True, ""  # in one sentence for all
+            self._try_again()
+            if self._why:
+                what = first_of(self.unsaved) or "the list of images"
+                self.failed.emit(
+                    f"Still not saved: {what} ({self._why.rstrip('.')}). Once that is mended, "
+                    "press Save again; until then it stays in memory."
+                )
+
+        self.run(again)
 
     def flush(self) -> None:
         """Wait until everything that can be written is."""
@@ -178,14 +189,16 @@ class FolderSaver(QObject):
         kept = True
         if log is not None:
             log.flush()
-            kept = log.saved  # else it has said so itself
-            self._told = self._told or not kept
+            kept = log.saved
+            if not kept:  # it has said so itself
+                self._told, self._why = True, log.problem
         if leaving.labels:
             try:
                 _write_labels(leaving)
             except SpaError as error:
                 kept = False
                 self._tell(f"{str(error).rstrip('.')}; your work on it stays in memory.")
+                self._why = str(error)
             except Exception as error:  # a thread that dies would lose what comes after
                 _logger.exception("labels could not be written")
                 kept = False
@@ -211,6 +224,7 @@ class FolderSaver(QObject):
             self._tell(str(error))
 
     def _tell(self, sentence: str) -> None:
+        self._why = sentence
         if not self._told:
             self._told = True
             self.failed.emit(sentence)
