@@ -100,3 +100,22 @@ def test_another_object_takes_the_place_of_a_mask_that_is_not_ones_own(firm, kep
     assert region == Region(0, 0, 40, 40)
     assert shown[0, 5, 5] > 0.5
     assert (shown[0, 30, 30] > 0.5) == kept
+
+
+def test_what_stays_grows_and_shrinks_as_the_samples_do(trusting):
+    session = session_of()
+    session.start(mask=OWN, exact=True)
+    session.click((48, 72))
+    shown = session.click((30, 40), label=0)
+    np.testing.assert_array_equal(session.at_size(shown.size).mask, shown.mask)
+    masks = [session.at_size(size).mask for size in (-0.8, -0.3, shown.size, 0.5, 0.9)]
+    areas = [int(mask.sum()) for mask in masks]
+    assert areas == sorted(areas)
+    assert areas[-1] > 1.1 * areas[0]
+    for mask in masks:
+        assert mask[48, 72]
+        assert not mask[30, 40]
+    np.testing.assert_array_equal(session.resize(0.5).mask, masks[3])
+    again = session_of()
+    again.restore(session.timeline.state.decisions)
+    np.testing.assert_array_equal(again.proposal.mask, masks[3])

@@ -298,6 +298,10 @@ class SpaPredictor:
         )
         place = 0.0 if self._channel is None else float(shares @ draws.latents[:, self._channel])
         shift = 0.0 if asked.size is None else asked.size * SIZE_REACH - place
+        stay = asked.stay
+        if stay is not None and stay.size is not None:
+            ratio = self._growth(samples, stay.size * SIZE_REACH - place, shift)
+            asked = replace(asked, stay=stay.grown(ratio, self.sampler.shape))
         if shift:
             samples = samples.grown(shift)
             draws = self._moved_draws(draws, shift)
@@ -375,6 +379,14 @@ class SpaPredictor:
             before, after = (self._middle(image, prompt, m) for m in (initial, now))
             logits = logits + after - before
         return Lead(logits, self.config.answer)
+
+    def _growth(self, samples: Samples, before: float, after: float) -> float:
+        """Return how much larger one shift of the boundaries makes the mean than another."""
+        areas = []
+        for shift in (before, after):
+            mean, threshold = samples.grown(shift).mean(self.spa.config)
+            areas.append(max(1, int((mean > threshold).sum())))
+        return areas[1] / areas[0]
 
     def _led(self, asked: Asked, logits: FloatArray) -> Lead | None:
         """Let the mask that was picked last lead, as far as the prompts do not speak against it."""

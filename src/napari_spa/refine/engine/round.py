@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import logit
 from torch.nn import functional
 
-from napari_spa.core.candidates import representative_point
+from napari_spa.core.candidates import levels_of_area, representative_point
 from napari_spa.core.measures import iou
 from napari_spa.core.obedience import (
     Evidence,
@@ -64,6 +65,23 @@ class Stay:
     mask: LocalMask
     places: NDArray[np.int64]  # (P, 2), image pixels at which it was contradicted
     firm: bool  # whether it is the user's own: it stays even where the samples show another object
+    size: float | None = None  # its place on the size axis, where only its size may change
+
+    def grown(self, ratio: float, shape: tuple[int, int]) -> Stay:
+        """Return it with a mask so many times as large, inside an image of a shape."""
+        area, region = self.mask.area, self.mask.region
+        if ratio == 1 or not area:
+            return self
+        margin = math.ceil(max(0.0, math.sqrt(ratio) - 0.8) * max(region.height, region.width)) + 2
+        top, left = max(0, region.row - margin), max(0, region.column - margin)
+        bottom = min(shape[0], region.row + region.height + margin)
+        right = min(shape[1], region.column + region.width + margin)
+        around = Region(top, left, bottom - top, right - left)
+        mask = np.pad(self.mask.within(around), 1)  # the image's edge is an edge of it, too
+        depth = distance_transform_edt(mask) - distance_transform_edt(~mask)
+        depth = depth[1:-1, 1:-1]
+        level = levels_of_area(depth[None], round(ratio * area))[0]
+        return replace(self, mask=LocalMask.crop(depth > level, around))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,10 +240,9 @@ def build_proposal(
         full = np.stack([without_specks(m, t, places, apart.labels) for m, t in pairs])
     if asked.stay is not None:
         full, region = _staying(asked.stay, full, region, threshold)
-        if evidence.box is not None:  # what stays need not reach all sides of a box that grew
-            said = evidence.shifted(region.row, region.column)
-            said = said.inside((region.height, region.width))
-            enforce(full[:1], [threshold], said, radius=1.0)
+        # What stays need not reach all sides of a box that grew, nor hold clicks once it shrank.
+        said = evidence.shifted(region.row, region.column).inside((region.height, region.width))
+        enforce(full[:1], [threshold], said, radius=1.0)
     recommended = full[0] > threshold
     near = iter(full[1:] > 0.5)
     offered = []
@@ -272,7 +289,7 @@ def _staying(
     bottom, right = whole.height - top - region.height, whole.width - left - region.width
     padded = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
     before, now = stay.mask.within(whole), padded[0] > threshold
-    if not stay.firm and iou(before, now) < _SAME_OBJECT:
+    if not stay.firm and stay.size is None and iou(before, now) < _SAME_OBJECT:
         return maps, region
     if len(stay.places):
         either = Region.bounding(before | now)

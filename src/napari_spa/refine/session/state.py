@@ -472,7 +472,12 @@ class Transitions:
             state, ("resize", None), state.prompts, mixture=state.mixture, like=like
         )
         # The same samples are shown at another size: nothing is drawn or decoded again.
-        return _changed(after, size=size, seed=state.seed)
+        after, stay = _changed(after, size=size, seed=state.seed), state.asked.stay
+        if stay is None:
+            return after
+        shown = self._rounds.show(state).proposal
+        mask, none = LocalMask.crop(shown.local_mask, shown.region), stay.places[:0]
+        return replace(after, stay=replace(stay, mask=mask, places=none, size=shown.size))
 
     def prompt(
         self,
