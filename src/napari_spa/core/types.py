@@ -171,7 +171,7 @@ class Prompts:
     # view found that a click alone (on a vessel of the optic disc, say) does not say which.
     anchor: Click | None = None
     strokes: tuple[Stroke, ...] = ()  # a few clicks along each are among the clicks
-    exact: bool = False  # whether the mask is recommended pixel by pixel, until more is said
+    exact: bool = False  # whether the mask is recommended pixel by pixel
 
     @property
     def points(self) -> tuple[Click, ...]:
