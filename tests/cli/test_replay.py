@@ -337,6 +337,25 @@ def test_a_part_that_was_reopened(replay, new_annotator, stack: Annotator, tmp_p
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), annotator.labels)
 
 
+def test_an_object_that_was_looked_at_again(replay, new_annotator, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    iio.imwrite(path, pixels((70, 90), dtype=np.uint8))
+    annotator = new_annotator(path, iio.imread(path), 2)
+    annotator.start(annotator.plane(), (35, 45))
+    annotator.go("pick", 0)
+    annotator.look = {"channels": None, "axis": None, "limits": [[0.0, 120.0]]}
+    shown, state = annotator.session.proposal, annotator.session.timeline.state
+    mask = LocalMask.crop(shown.local_mask, shown.region)
+    annotator.session.set_image(logged_plane((annotator.array,), annotator.at, annotator.look))
+    annotator.go("look_again", state, mask)
+    annotator.go("pick", 0)
+    annotator.accept()
+    annotator.close()
+    answer = replay(annotator, "--json", "-o", tmp_path / "again.tif")
+    assert answer.status == 0, answer
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), annotator.labels)
+
+
 def test_a_slice_of_which_only_the_decisions_are_known(
     replay, new_annotator, tmp_path: Path
 ) -> None:

@@ -45,21 +45,21 @@ def _gated(name):
     return act
 
 
-for _name in ("start_with", "pick", "restore", "set_view"):
+for _name in ("start_with", "look_again", "pick", "restore", "set_view"):
     setattr(GatedSession, _name, _gated(_name))
 
 
 class Annotator:
     """What the dock is made of, without a window: two stacks, and a gate before the session."""
 
-    def __init__(self, qtbot, root):
+    def __init__(self, qtbot, root, factory=None):
         rng = np.random.default_rng(3)
         self.qtbot, self.viewer, self.session = qtbot, ViewerModel(), GatedSession()
         data = rng.integers(0, 255, (2, 5, 60, 70), np.uint8)
         self.first = self.viewer.add_image(data[0], name="first")
         self.second = self.viewer.add_image(data[1], name="second")
         self.controller = AnnotationController(
-            self.viewer, lambda name: self.session, work_root=root
+            self.viewer, factory or (lambda name: self.session), work_root=root
         )
         self.prompt_controller = PromptController(self.controller)
         self.display, self.actions = (
@@ -68,8 +68,9 @@ class Annotator:
         )
         self.propagation = StackPropagation(self.controller)
         self.propagation.config = ON_AND_ON
-        self.failed, self.closed = [], False
+        self.failed, self.said, self.closed = [], [], False
         self.controller.failed.connect(self.failed.append)
+        self.controller.status_message.connect(self.said.append)
 
     def show(self, layer, z=2):
         self.viewer.layers.selection.active = layer

@@ -136,9 +136,31 @@ def test_what_was_clicked_holds_when_one_looks_with_another_contrast(viewer, ope
     dock.store.save(contrast="automatic")
     assert not dock.controller.busy
     shown = play(qtbot, dock, lambda: dock.parts.options.contrast_requested.emit("layer"))
-    assert shown.round == 1
+    assert shown.round == 4
     assert dock.controller.shown().timeline.state.prompts.clicks == before
     assert len(before) == 3
+    assert "Undo goes back" in dock.parts.status.text()
+    play(qtbot, dock, dock.parts.action_buttons["undo"].click)
+    assert dock.controller.shown().proposal.round == 3
+    assert dock.parts.options.contrast.currentText() == "Layer's contrast limits"
+
+
+def test_another_model_leaves_the_object_at_work_in_every_window(viewer, open_dock, qtbot):
+    viewer.add_image(image())
+    dock, idle = open_dock(), open_dock()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    shown = play(qtbot, dock, dock.parts.grid.cards[0].button.click)
+    idle.parts.model.model_chosen.emit("other")
+    sentence = "other from the next object on; this one goes on with tiny-random."
+    qtbot.waitUntil(lambda: dock.parts.status.text() == sentence, timeout=10_000)
+    assert idle.parts.status.text() != sentence
+    assert dock.controller.shown().proposal is shown
+    assert dock.parts.action_buttons["undo"].isEnabled()
+    assert play(qtbot, dock, dock.parts.grid.cards[0].button.click).round == 3
+    dock.parts.model.model_chosen.emit("spa-tiny")
+    assert "next object on" not in dock.parts.status.text()
+    dock.parts.action_buttons["accept"].click()
+    assert not dock.controller.choosing
 
 
 def test_only_what_takes_long_is_in_the_activity_bar_of_napari(viewer, open_dock, monkeypatch):

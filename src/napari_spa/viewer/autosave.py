@@ -17,7 +17,7 @@ from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
 from napari_spa.refine.annotation.objects import new_group
-from napari_spa.refine.log.journal import ImageFacts, image_facts, read_journal
+from napari_spa.refine.log.journal import ImageFacts, image_facts, made_with, read_journal
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
@@ -382,11 +382,15 @@ class Recovery(QObject):
         if active is None or not active.decisions:
             return not left_out
         others = fellow_channels(controller.viewer.layers, annotated.image)
-        look = logged_display(annotated.image, active.source.get("look"), annotated.look, others)
+        axis = active.source.get("look", {}).get("axis")
+        if axis in {choice.axis for choice in annotated.choices()} - {None}:
+            annotated.share_channels(axis)
+        look, *looks = (
+            logged_display(annotated.image, source.get("look"), annotated.look, others)
+            for source in (active.source, *active.looked_before)
+        )
         # The limits are of the object that comes back.
         annotated.display = replace(look, limits=None)
-        if look.channels.axis is not None:
-            annotated.share_channels(look.channels.axis)
         show_plane(controller.viewer, annotated.image, active.plane)
         learnt = 0
         if active.reopened:
@@ -400,11 +404,21 @@ class Recovery(QObject):
                 active.decisions, undone=active.undone, learnt=learnt, progress=progress
             )
 
+        def anew(session: RefinementSession, progress: Progress) -> Proposal:
+            prompts = active.decisions[len(active.decisions) - active.undone - 1].prompts
+            return session.start_with(replace(prompts, anchor=None), progress=progress)
+
         again = ActiveObject(
-            active.number, active.plane, learnt=learnt, reopened=active.reopened, look=look
+            active.number,
+            active.plane,
+            learnt=learnt,
+            reopened=active.reopened,
+            look=look,
+            looks=tuple(looks),
+            model=made_with(logged.model),
         )
         # What was added since ended the object in the log: it is written again.
-        controller.begin(annotated, again, action, known=not since)
+        controller.begin(annotated, again, action, otherwise=anew, known=not since)
         return not left_out
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.session.state import Decision
 
 
@@ -39,6 +40,7 @@ class Part:
     # Bounding box and number of its pixels: of a part to be written, they are counted then.
     region: Region = _NOWHERE
     area: int = 0
+    model: ModelIdentity | None = None  # which model the decisions were made with, if known
 
     @property
     def reopens_with(self) -> tuple[Decision, ...]:

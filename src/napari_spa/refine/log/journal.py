@@ -39,6 +39,7 @@ import numpy as np
 from napari_spa.core.presentation import clean_name
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import DataError, InputError
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.annotation import Annotation, Overlap, Surface
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.log.serialization import (
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.event_log import Record
-    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.session.state import Decision, Timeline
 
 
@@ -85,11 +85,18 @@ class ActiveObject:
     reopened: bool = False  # whether it was accepted before
     # How the plane was looked at: ``image`` (fingerprint) and ``look`` (channels, limits).
     source: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Mapping[str, Any], ...] = ()  # and before each of the latest ``look``
 
     @property
     def undone(self) -> int:
         """How many rounds were taken back."""
         return sum(decision.round > self.round for decision in self.decisions)
+
+    @property
+    def looked_before(self) -> tuple[Mapping[str, Any], ...]:
+        """How it was looked at before its round looked another way."""
+        undone = sum(d.act == "look" and d.round > self.round for d in self.decisions)
+        return self.sources[: max(0, len(self.sources) - undone)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,9 +165,20 @@ class RecordReader:
             active = ActiveObject(
                 number, plane, reopened=active is not None and again and active.reopened
             )
-        earlier = tuple(d for d in active.decisions if d.round < decision.round)
+        active = replace(active, round=decision.round - 1)
+        earlier, sources = (
+            active.decisions[: len(active.decisions) - active.undone],
+            active.looked_before,
+        )
+        if decision.act == "look":  # written again, it does not say what was before
+            sources = () if source == active.source else (*sources, active.source)
         self._session.active = replace(
-            active, decisions=(*earlier, decision), round=decision.round, source=source
+            active,
+            plane=plane,
+            decisions=(*earlier, decision),
+            round=decision.round,
+            source=source,
+            sources=sources,
         )
         if self._session.fingerprints.setdefault(plane, str(record["image"])) == record["image"]:
             self._session.looks.setdefault(plane, record.get("look"))
@@ -194,7 +212,8 @@ class RecordReader:
             model = self._session.model
             mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
         rounds, uncertainty = int(record["rounds"]), float(record["uncertainty"])
-        part = Part(plane, record["status"], rounds, uncertainty, decisions)
+        made = made_with(self._session.model) if decisions else None
+        part = Part(plane, record["status"], rounds, uncertainty, decisions, model=made)
         self._session.annotation.commit(
             number,
             part,
@@ -311,6 +330,14 @@ def _number(record: Record) -> int:
     if number < 1:
         raise ValueError("its number")
     return number
+
+
+def made_with(model: Record) -> ModelIdentity | None:
+    """Read a model's identity; None where a log does not say."""
+    try:
+        return ModelIdentity(**model)
+    except TypeError:
+        return None
 
 
 VERSION = 1

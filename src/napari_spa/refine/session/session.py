@@ -31,6 +31,7 @@ from napari_spa.refine.session.prompt_validation import (
     stroke_along,
 )
 from napari_spa.refine.session.state import (
+    FIRST_SEEN,
     Act,
     Decision,
     Phase,
@@ -43,6 +44,7 @@ from napari_spa.refine.session.state import (
     edit_clicks,
     first_state,
     known_of,
+    seen_otherwise,
 )
 
 if TYPE_CHECKING:
@@ -285,6 +287,41 @@ class RefinementSession:
         self.seconds = {"encode": encoded - begun, "propose": time.perf_counter() - encoded}
         return proposal
 
+    def look_again(
+        self,
+        state: SessionState,
+        mask: LocalMask,
+        *,
+        learnt: int = 0,
+        progress: Progress = silent,
+    ) -> Proposal:
+        """Go on with an object that was seen with other channels or contrast, as one more round.
+
+        ``set_image`` took the image as it is seen now, which forgot the object.  The ``mask`` that
+        it showed is what one starts from if it was picked or resized; what was said stays said.
+        ``learnt`` is as for :meth:`restore`, and undo does not go back behind this round.
+        """
+        from napari_spa.refine.engine.alternatives import Framed  # brings torch
+
+        self._need_image()
+        acts = {decision.act for decision in state.decisions}
+        prompts, framed = state.prompts, Framed(state.view)
+        picked = bool(mask.area and acts & {"pick", "resize"})
+        anew = not picked and "view" not in acts
+        if picked:
+            prompts = replace(prompts, mask=mask, exact=False)
+        else:
+            prompts = replace(prompts, exact=prompts.exact and state.first_seen)
+        if anew:
+            prompts = replace(prompts, anchor=None)
+            framed = self._predictor.frame(prompts, progress, expected=self.expected)
+            prompts = replace(prompts, anchor=framed.anchor)
+        self._predictor.encode(framed.view, progress)
+        initial = self._predictor.initial_mixture(framed.view, prompts)
+        mixture = self._predictor.refresh(state.mixture, framed.view, prompts)
+        following = seen_otherwise(state, framed, prompts, (initial, mixture), anew=anew)
+        return self._begin(Timeline(following), progress, learnt=learnt)
+
     def pick(self, index: int, *, progress: Progress = silent) -> Proposal:
         """Pick a candidate by its index from 0; the preference distribution learns from it."""
         state = self._choosing("pick").state
@@ -427,7 +464,8 @@ class RefinementSession:
         ----------
         decisions : sequence of Decision
             Of one object, from its start; of each only what the user did, the seed and
-            (of the first) the field of view and the mixture count.
+            (of the first on the image as it is seen) the field of view and the mixture count.
+            What is before the last ``look`` is not played, nor what comes with the next one.
         undone : int
             So many of the last rounds are undone; redo brings them back.
         learnt : int
@@ -437,17 +475,21 @@ class RefinementSession:
         self._need_image()
         if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
             raise InputError("an object's decisions begin with its start; nothing to restore.")
-        first = decisions[0]
+        done = len(decisions) - undone
+        seen = [k for k, decision in enumerate(decisions) if decision.act in FIRST_SEEN]
+        begun = max(k for k in seen if k < done)
+        end = min((k for k in seen if k >= done), default=len(decisions))
+        first = decisions[begun]
         self._predictor.encode(first.view, progress)
         initial = self._predictor.initial_mixture(first.view, first.prompts)
-        state = SessionState(first.view, first.prompts, initial, first.mixture, (first,))
-        timeline = Timeline(state)
-        for decision in decisions[1:]:
+        before = tuple(decisions[: begun + 1])
+        timeline = Timeline(SessionState(first.view, first.prompts, initial, first.mixture, before))
+        for decision in decisions[begun + 1 : end]:
             following = self._transitions.again(
                 timeline.state, decision, progress, adapt=self.adapt
             )
             timeline = timeline.push(following)
-        for _ in range(min(undone, len(timeline.past))):
+        for _ in range(min(end - done, len(timeline.past))):
             timeline = timeline.back()
         return self._begin(timeline, progress, learnt=learnt)
 

@@ -52,14 +52,16 @@ class Phase(StrEnum):
     ACCEPTED = "accepted"
 
 
-Act = Literal["start", "pick", "click", "stroke", "box", "edit", "view", "resize"]
+Act = Literal["start", "pick", "click", "stroke", "box", "edit", "view", "resize", "look"]
+FIRST_SEEN = ("start", "look")
+"""Acts after which an object is computed from the image as it is seen, and no round before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """One act of the user, and what it led to."""
 
-    act: Act  # "edit" moved or took back clicks
+    act: Act  # "edit" moved or took back clicks, "look" is with other channels or contrast
     round: int  # number of the round that it led to, and the seed of that round
     seed: int
     pick: int | None  # index of the picked candidate
@@ -107,6 +109,11 @@ class SessionState:
     def number(self) -> int:
         """Number of the round, from 1."""
         return self.decisions[-1].round
+
+    @property
+    def first_seen(self) -> bool:
+        """Whether it is the first round on the image as it is seen."""
+        return self.decisions[-1].act in FIRST_SEEN
 
     @property
     def seed(self) -> int:
@@ -167,7 +174,7 @@ class SessionState:
         """The mask that it was started from, where that is to be recommended as it is."""
         from napari_spa.refine.engine.round import Stay
 
-        mask = self.prompts.mask if self.prompts.exact and self.number == 1 else None
+        mask = self.prompts.mask if self.prompts.exact and self.first_seen else None
         return None if mask is None else Stay(mask, np.zeros((0, 2), dtype=np.int64), firm=True)
 
     @property
@@ -581,6 +588,26 @@ def _changed(state: SessionState, **changes: Any) -> SessionState:  # noqa: ANN4
     """Return a state whose latest decision says something else."""
     *before, latest = state.decisions
     return replace(state, decisions=(*before, replace(latest, **changes)))
+
+
+def seen_otherwise(
+    before: SessionState,
+    framed: Framed,
+    prompts: Prompts,
+    mixtures: tuple[MixtureParameters, MixtureParameters],
+    *,
+    anew: bool,
+) -> SessionState:
+    """Return the state in which an object goes on with other channels or contrast.
+
+    ``mixtures`` are the model's own and the present one; what else the prompts may mean was looked
+    for ``anew``, or stays as it was.
+    """
+    initial, mixture = mixtures
+    latest, view = before.decisions[-1], framed.view
+    decision = _decide(("look", None), latest.round + 1, prompts, mixture, view, latest.entropy)
+    decision = replace(decision, hypotheses=framed.hypotheses if anew else None, size=latest.size)
+    return SessionState(view, prompts, initial, mixture, (*before.decisions, decision))
 
 
 def first_state(

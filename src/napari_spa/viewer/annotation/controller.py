@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.types import LocalMask, Proposal
-from napari_spa.errors import InputError, sentence_of
+from napari_spa.errors import InputError, ModelError, sentence_of
+from napari_spa.io.models.registry import SUFFIXES
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.click_target import check_seen, click_target, without_image
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
@@ -37,7 +39,6 @@ from napari_spa.viewer.profiles.active import ActiveProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -137,9 +138,10 @@ class AnnotationController(QObject):
 
     def _load_ahead(self) -> None:
         unready, self._unready = self._unready, False
-        if self.session is not None:
+        loaded = self.model.session is not None
+        if loaded:
             old_objects.spare()
-        if not unready or self.session is not None or self.busy:
+        if not unready or loaded or self.busy:
             return
         self.worker.submit_idle(self.model.rehearsal())
 
@@ -210,8 +212,10 @@ class AnnotationController(QObject):
 
     @property
     def session(self) -> RefinementSession | None:
-        """The session of the model in use, once it is loaded."""
-        return self.model.session
+        """The session of the active object, else of the model in use, once it is loaded."""
+        active = self.active
+        shown = None if active is None else active.shown
+        return self.model.session if shown is None else shown.session
 
     @property
     def follows(self) -> bool:
@@ -308,6 +312,7 @@ class AnnotationController(QObject):
             return False
         annotated, shown = self.current, self.shown()
         known = 0 if self.active is None else self.active.learnt
+        rested = None if self.active is None else self.active.at_rest()
         side = None if self.active is None else pixel_side(annotated.image, self.active.plane)
         before = annotated.annotation.objects
         try:
@@ -317,10 +322,13 @@ class AnnotationController(QObject):
             return False
         self.selected = number
         profile = shown.session.accept(pixel_size=side).profile
-        taught = self.profiles.learn(shown.session, known=known)
+        in_use = shown.session is self.model.session
+        taught = self.profiles.learn(shown.session, known=known, in_use=in_use)
         change = annotated.annotation.last_change
         if change is not None:
             annotated.acts.remember(change, taught, known)
+            if rested is not None:
+                annotated.acts.accepted[change] = rested
         if taught is not None and taught.path is None:
             self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
@@ -354,14 +362,20 @@ class AnnotationController(QObject):
             self.status_message.emit("Stopping…")
 
     def set_model(self, model: str) -> None:
-        """Use another model from the next object on; the active object is dropped."""
-        if model != self.model.name:
-            self.waiting.clear()
-            if self.active is not None:
-                self.drop_active()  # its rounds are of the model before
-            self.model.name = model
-            for annotated in self.images:
-                annotated.acts.forget_dropped()
+        """Use another model from the next object on; the active one goes on with its own."""
+        if model == self.model.name:
+            return
+        self.model.use(model)
+        active = self.active
+        if active is None or active.model is None:
+            return
+        if self.session is self.model.session:  # the choice went back
+            self.status_message.emit(HINT_CHOOSE)
+        else:
+            name = Path(model).stem if model.endswith(SUFFIXES) else model
+            self.status_message.emit(
+                f"{name} from the next object on; this one goes on with {active.model.name}."
+            )
 
     def close(self) -> tuple[str, ...]:
         """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
@@ -417,19 +431,33 @@ class AnnotationController(QObject):
         active: ActiveObject,
         action: SessionCall,
         *,
+        otherwise: SessionCall | None = None,
         known: bool = False,
     ) -> None:
-        """Make an object the active one and start on it in the background."""
+        """Make an object the active one and start on it in the background.
+
+        Where the model that it was made with is gone, ``otherwise`` is done with the one in use.
+        """
         look = active.look or annotated.look
         active = replace(active, look=look, blind=self.blind)
-        load, image_plane = self.model.loader(), image_plane_of(annotated.image, active.plane, look)
+        load = self.model.loader(active.model)
+        image_plane = image_plane_of(annotated.image, active.plane, look)
         side = pixel_side(annotated.image, active.plane)
 
+        instead = None if otherwise is None else self.model.loader()
+
         def job(progress: Progress) -> RenderedRound:
-            session = load(progress)
+            nonlocal known
+            act = action
+            try:
+                session = load(progress)
+            except ModelError:
+                if instead is None or otherwise is None:
+                    raise
+                session, act, known = instead(progress), otherwise, False
             progress(0.05, "reading the image")
             session.set_image(image_plane, source=annotated.source(), pixel_size=side)
-            return render_round(session, action(session, progress), blind=active.blind)
+            return render_round(session, act(session, progress), blind=active.blind)
 
         # Started again, an object that is on show comes back where that fails or is cancelled.
         before = annotated.active
@@ -437,11 +465,11 @@ class AnnotationController(QObject):
         annotated.take(active)
         self.selected = active.number
         self.status_message.emit("Segmenting…")
-        self.submit(job, partial(self._show, annotated, known=known))
+        self.submit(job, lambda shown: self._show(annotated, shown, known=known))
 
     def sees(self, annotated: AnnotatedImage, plane: Plane) -> bool:
         """Tell whether the session sees a plane of an image now, as the user looks at it."""
-        seen = (annotated, plane, annotated.look)
+        seen = (annotated, plane, replace(annotated.look, limits=None))
         session = self.session
         if session is None or self._seen is None or self._seen[1] != seen:
             return False
@@ -456,9 +484,12 @@ class AnnotationController(QObject):
         active = annotated.active
         if active is None:
             return
-        self._seen = shown.session.sampler, (annotated, active.plane, active.look or annotated.look)
+        annotated.active = active = replace(active, model=shown.session.model.identity)
+        look = active.look or annotated.look
+        seen = (annotated, active.plane, replace(look, limits=None))
+        self._seen = shown.session.sampler, seen
         self.autosave.begin(annotated, shown.session.model.identity)
-        looked = display_record(active.look or annotated.look, shown.session.sampler)
+        looked = display_record(look, shown.session.sampler)
         annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
         if shown.blind:
             annotated.journal.blind(active.number, shown.timeline.state.number, shown.order)
@@ -478,6 +509,11 @@ class AnnotationController(QObject):
         change = None if self.current is None else self.current.annotation.last_change
         if self.follows and change is not None and shown.proposal.round == 1:
             hint = f"Object {change.number} accepted; Undo goes back to it. {hint}"
+        active = self.active
+        if active is not None and active.looked_again:
+            hint = f"Seen as you look at the image now; Undo goes back. {hint}"
+        elif active is not None and active.looks_again is not None:
+            hint = f"Seen as before; from the next object on as you look at the image now. {hint}"
         self.status_message.emit(hint)
 
     def image(self) -> Image:

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject
 
 from napari_spa.errors import Cancelled, SpaError
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
+from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import DisplaySettings, click_in_plane, shown_plane
 
@@ -57,7 +58,7 @@ class DisplayController(QObject):
         self.look_again()
 
     def look_again(self) -> None:
-        """Start the active object again from all its prompts, as one looks now."""
+        """Go on with the active object as one looks now, in one more round of it."""
         annotated, active = self._controller.current, self._controller.active
         if (
             annotated is None
@@ -66,14 +67,17 @@ class DisplayController(QObject):
             or not self._controller.ready()
         ):
             return
-        state = active.shown.timeline.state
-        prompts = replace(
-            state.prompts, anchor=None, exact=state.prompts.exact and state.number == 1
-        )
+        state, mask, before = active.shown.timeline.state, active.shown.mask, active.at_rest().look
+        if before is None or replace(before, limits=None) == annotated.look:
+            return  # undo went back to it
+        looked = display_record(before, active.shown.session.sampler)  # called otherwise, maybe
+        annotated.journal.shown(active.number, active.plane, active.shown.timeline, looked)
         self._controller.begin(
             annotated,
-            replace(active, shown=None, look=None),
-            lambda session, progress: session.start_with(prompts, progress=progress),
+            replace(active, shown=None, look=None, looks=(*active.looks, before), ahead=None),
+            lambda session, progress: session.look_again(
+                state, mask, learnt=active.learnt, progress=progress
+            ),
         )
 
     def look_as_at_first(self) -> None:
@@ -207,6 +211,8 @@ class HoverPreview(QObject):
             return None
         if controller.target() is not annotated.image:
             return None
+        if controller.session is not controller.model.session:
+            return None  # the next object is another model's
         try:
             plane = shown_plane(controller.viewer, annotated.image)
             point = click_in_plane(controller.viewer, annotated.image, plane, self._position)

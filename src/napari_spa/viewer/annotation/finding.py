@@ -21,6 +21,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
+from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.objects import Part, new_group
 from napari_spa.viewer.annotation.controller import BUSY
 from napari_spa.viewer.annotation.round import display_record, says_why_not
@@ -101,6 +102,7 @@ class AutomaticSegmentation(QObject):
             from napari_spa.batch.auto import generate_plane_masks
 
             engine = _engine_like(load(handle))
+            handle.report(engine.session.model.identity)
             engine.session.set_image(image_plane, source=annotated.source())
             looked = display_record(look, engine.session.sampler)
             config = _auto_config(sizes, engine.session.sampler.shape)
@@ -119,8 +121,10 @@ class AutomaticSegmentation(QObject):
             for found in generate_plane_masks(config, engine, plane, looked, handle, seen):
                 handle.report(found)
 
-        def write(value: tuple[DoubleArray, ...] | Found) -> None:
-            if isinstance(value, tuple):
+        def write(value: tuple[DoubleArray, ...] | Found | ModelIdentity) -> None:
+            if isinstance(value, ModelIdentity):
+                controller.autosave.begin(annotated, value)
+            elif isinstance(value, tuple):
                 annotated.prompts.show_outline(value, plane)
                 self._seen = annotated
             else:

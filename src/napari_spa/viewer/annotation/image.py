@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.log.journal import Sink
     from napari_spa.refine.session.state import Decision
     from napari_spa.viewer.autosave import LogLocation
@@ -130,7 +131,7 @@ class AnnotatedImage:
         with self.bare():
             self.mask.share()
             if self.active is not None:
-                self.active = replace(self.active, plane=self.active.plane.at(axis, 0))
+                self.active = self.active.on_channels(axis)
         self._offer_channels()
         self.follow_channel()
 
@@ -266,7 +267,8 @@ class AnnotatedImage:
         if active is None or active.shown is None:
             raise InputError("there is no active object; click on one.")
         shown = active.shown
-        part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
+        decisions = shown.timeline.state.decisions
+        part = part_of(active.plane, shown.proposal, decisions, "accepted", active.model)
         with self.bare():
             mask = self._beside_others(active.number, active.plane, shown, overlap)
             self.write(active.number, part, mask, overlap, class_name=class_name)
@@ -445,7 +447,7 @@ class AnnotatedImage:
         timeline, latest = active.shown.timeline, self.annotation.last_change
         follows = self.acts.followed.get(active.number)
         return DroppedObject(
-            replace(active, shown=None),
+            active.at_rest(),
             timeline.latest,
             len(timeline.future),
             follows,
@@ -583,10 +585,14 @@ def _apart(axis: int, annotation: Annotation) -> bool:
 
 
 def part_of(
-    plane: Plane, proposal: Proposal, decisions: tuple[Decision, ...], status: Status
+    plane: Plane,
+    proposal: Proposal,
+    decisions: tuple[Decision, ...],
+    status: Status,
+    model: ModelIdentity | None,
 ) -> Part:
     """Describe an accepted round; its pixels are counted when it is written."""
-    return Part(plane, status, proposal.round, proposal.uncertainty, decisions)
+    return Part(plane, status, proposal.round, proposal.uncertainty, decisions, model=model)
 
 
 def facts_of(image: Image) -> ImageFacts:

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Proposal
     from napari_spa.io.export import ExportRequest
     from napari_spa.refine.annotation.objects import Part
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import Position
 
@@ -65,14 +68,15 @@ class ObjectActions(QObject):
             raise InputError(f"object {number} has no pixel left on this slice.")
         show_plane(controller.viewer, annotated.image, part.plane)
         annotated.journal.reopen(number, part.plane, decisions)
+
+        def from_pixels(session: RefinementSession, progress: Progress) -> Proposal:
+            return session.start(mask=pixels, exact=True, progress=progress)
+
         if decisions:
-            self.undoing.restore(annotated, number, part, reopened=True)
+            otherwise = None if pixels is None else from_pixels
+            self.undoing.restore(annotated, number, part, reopened=True, otherwise=otherwise)
             return
-        controller.begin(
-            annotated,
-            ActiveObject(number, part.plane, reopened=True),
-            lambda session, progress: session.start(mask=pixels, exact=True, progress=progress),
-        )
+        controller.begin(annotated, ActiveObject(number, part.plane, reopened=True), from_pixels)
 
     @says_why_not
     def refine_at(self, position: Position) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import counted, describe_difference
 from napari_spa.core.types import LocalMask, Proposal
-from napari_spa.errors import SpaError
+from napari_spa.errors import ModelError, SpaError
+from napari_spa.io.models.registry import file_digest, find_model
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.background import later
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.annotation.annotation import Annotation
     from napari_spa.refine.annotation.objects import Change, Part
     from napari_spa.refine.engine.config import Progress
@@ -74,34 +77,56 @@ def rehearse(session: RefinementSession, progress: Progress) -> None:
 
 
 class ActiveModel:
-    """Keep one model's session."""
+    """Keep the session of the model in use; others stay while an object is at work with them."""
 
     def __init__(self, factory: SessionFactory, equip: Callable[[RefinementSession], None]) -> None:
         self.factory, self._equip = factory, equip
         self.name = "spa-tiny"
-        self._loaded: tuple[str, RefinementSession] | None = None
+        self._latest: RefinementSession | None = None
+        # By the name that was asked for, and by what each is.
+        self._alive: WeakValueDictionary[object, RefinementSession] = WeakValueDictionary()
+        self._names: dict[ModelIdentity, str] = {}
         self._loading = Lock()
 
     @property
     def session(self) -> RefinementSession | None:
         """The session of this model, once it is loaded."""
-        known = self._loaded
-        return known[1] if known is not None and known[0] == self.name else None
+        return self._alive.get(self.name)
 
-    def loader(self) -> Callable[[Progress], RefinementSession]:
-        """Return what loads the model where it is not loaded; for the worker."""
-        name, factory, loaded = self.name, self.factory, self.session
+    def use(self, name: str) -> None:
+        """Use another model."""
+        self.name = name
+        self._latest = self.session or self._latest
+
+    def loader(self, made: ModelIdentity | None = None) -> Callable[[Progress], RefinementSession]:
+        """Return what loads the model where it is not loaded; for the worker.
+
+        For an object that was ``made`` with a model, that one; ``ModelError`` where it is gone.
+        """
+        name, factory, alive = self.name, self.factory, self._alive
 
         def load(progress: Progress) -> RefinementSession:
-            session = loaded
+            asked = name if made is None else self._names.get(made) or _name_here(made, name)
+            session = alive.get(made or asked)
+            if made is None and session is not None and _is_replaced(session.model):
+                del alive[asked]
+                session = None
             if session is None:
                 progress(0.0, "loading the model")
                 with self._loading:  # who clicks while it is loaded ahead waits for that
-                    known = self._loaded
-                    session = known[1] if known and known[0] == name else factory(name)
-                    self._loaded = (name, session)
-            self._equip(session)
-            self._loaded = (name, session)
+                    session = alive.get(made or asked) or factory(asked)
+                    alive.setdefault(asked, session)
+                    alive[session.model.identity] = session
+            self._latest = session
+            identity = session.model.identity
+            self._names[identity] = asked
+            if made is not None and not made.interchangeable(identity):
+                raise ModelError(
+                    f"this object was made with {made.name}, which is not here with the same "
+                    "weights any more; choose its file under Model."
+                )
+            if session is self.session:
+                self._equip(session)
             return session
 
         return load
@@ -110,6 +135,22 @@ class ActiveModel:
         """Return what loads the model and plays a round on noise; for the worker."""
         load = self.loader()
         return lambda progress: rehearse(load(progress), progress)
+
+
+def _name_here(made: ModelIdentity, name: str) -> str:
+    """Return what a model of another day is asked for by; the name in use where it is not here."""
+    try:
+        return find_model(made.name).name
+    except SpaError:
+        return name
+
+
+def _is_replaced(model: LoadedModel) -> bool:
+    """Tell whether a model's file holds other weights by now."""
+    try:
+        return model.path is not None and file_digest(model.path) != model.identity.sha256
+    except SpaError:  # it is gone; what is loaded serves on
+        return False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +181,9 @@ class ActiveObject:
     reopened: bool = False  # whether it was accepted before
     # How its plane is looked at, from its start on: rounds are computed so.
     look: DisplaySettings | None = None
+    looks: tuple[DisplaySettings, ...] = ()  # and before each of the latest ``look`` of its acts
+    ahead: DroppedObject | None = None  # what redo brings back after undo took a ``look`` back
+    model: ModelIdentity | None = None  # that it was begun with, once its first round is there
     blind: bool = False  # whether it is read blind, from its start on
     taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
     # Pixels that accepting the round on show would write: those of earlier objects are left out
@@ -150,6 +194,39 @@ class ActiveObject:
     def decided(self) -> bool:
         """Whether it may be accepted: read blind, only once it was chosen."""
         return self.shown is not None and (self.taken or not self.blind)
+
+    @property
+    def looked_again(self) -> bool:
+        """Whether undo goes back to how it was looked at before."""
+        timeline = None if self.shown is None else self.shown.timeline
+        if timeline is None or timeline.past or not self.looks:
+            return False
+        return timeline.state.decisions[-1].act == "look"
+
+    @property
+    def looks_again(self) -> DroppedObject | None:
+        """What redo brings back: nothing was done since undo took a ``look`` back."""
+        timeline, ahead = None if self.shown is None else self.shown.timeline, self.ahead
+        if timeline is None or ahead is None or timeline.future:
+            return None
+        count = len(timeline.state.decisions)
+        same = same_acts(timeline.state.decisions, ahead.decisions[:count])
+        return ahead if same and ahead.decisions[count].act == "look" else None
+
+    def on_channels(self, axis: int) -> ActiveObject:
+        """Return it on all positions along an axis, which are channels by now."""
+        look, position = self.look, self.plane.index[axis]
+        if look is not None and look.channels.axis is None and look.channels.chosen is None:
+            channels = replace(look.channels, axis=axis, chosen=(position,))
+            look = replace(look, channels=channels)  # which is what it was seen on
+        return replace(self, plane=self.plane.at(axis, 0), look=look)
+
+    def at_rest(self) -> ActiveObject:
+        """Return it without its round; to come back, with the grey values that it was seen with."""
+        look, shown = self.look, self.shown
+        if look is not None and shown is not None:
+            look = replace(look, limits=shown.session.sampler.intensity.logged)
+        return replace(self, shown=None, look=look)
 
     @property
     def protected(self) -> int:
@@ -223,6 +300,7 @@ class ActRecord:
         # What acts taught a profile, and what was taken back with them, while they are known.
         self.taught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
         self.untaught: WeakKeyDictionary[Change, Taught] = WeakKeyDictionary()
+        self.accepted: WeakKeyDictionary[Change, ActiveObject] = WeakKeyDictionary()  # at rest
         # Of what was accepted while nothing was to be taught: how much of it was known before.
         self.not_taught: WeakKeyDictionary[Change, int] = WeakKeyDictionary()
 

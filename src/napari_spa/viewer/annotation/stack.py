@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject
 
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, MixtureParameters
+from napari_spa.errors import ModelError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.refine.annotation.propagation import (
     Ending,
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Proposal
+    from napari_spa.io.models.registry import ModelIdentity
+    from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.background import JobHandle
 
@@ -102,7 +107,7 @@ class StackPropagation(QObject):
         taken = self._take_up(place)
         if taken is None:
             return
-        annotated, plane, axis, number, mask, mixture = taken
+        annotated, plane, axis, number, mask, part = taken
         position = plane.index[axis] + step
         if not 0 <= position < spatial_shape(annotated.image)[axis]:
             self._controller.status_message.emit(f"This is the last {self.unit()} that way.")
@@ -112,10 +117,13 @@ class StackPropagation(QObject):
             image_plane_of(annotated.image, each, annotated.look) for each in (plane, following)
         )
         show_plane(self._controller.viewer, annotated.image, following)
-        self._controller.begin(
-            annotated,
-            ActiveObject(number, following),
-            lambda session, progress: propagate_one(
+
+        def carry(
+            session: RefinementSession,
+            progress: Progress,
+            mixture: MixtureParameters | None = None,
+        ) -> Proposal:
+            return propagate_one(
                 session,
                 image_plane,
                 mask,
@@ -123,8 +131,11 @@ class StackPropagation(QObject):
                 mixture=mixture,
                 source=annotated.source(),
                 progress=progress,
-            ),
-        )
+            )
+
+        active = ActiveObject(number, following, model=part.model)
+        learnt = partial(carry, mixture=_mixture_of(part))
+        self._controller.begin(annotated, active, learnt, otherwise=carry)
 
     def propagate(self, direction: Direction, place: Place | None = None) -> None:
         """Accept the object here and follow it slice by slice until it ends.
@@ -135,10 +146,11 @@ class StackPropagation(QObject):
         if self._controller.waits(partial(self.propagate, direction, place)):
             return
         taken = self._take_up(place)
-        session = self._controller.session
-        if taken is None or session is None:
+        if taken is None:
             return
-        annotated, plane, axis, number, mask, mixture = taken
+        annotated, plane, axis, number, mask, part = taken
+        mixture, models = _mixture_of(part), self._controller.model
+        load, instead = models.loader(part.model), models.loader()
         image, look, unit = annotated.image, annotated.look, self.unit()
         config = replace(self.config, mixture=mixture, spacing=slice_spacing(image, plane, axis))
         config = replace(config, free=self._free(annotated, plane, axis, number))
@@ -148,7 +160,11 @@ class StackPropagation(QObject):
         group = new_group()
 
         def job(handle: JobHandle) -> tuple[list[Ending], int, int]:
-            endings: list[Ending] = []
+            learnt, endings = config, list[Ending]()
+            try:
+                session = load(handle)
+            except ModelError:  # it is gone, and what was learnt with it
+                session, learnt = instead(handle), replace(config, mixture=None)
             done = doubtful = 0
 
             def step(share: float, message: str) -> None:
@@ -161,7 +177,7 @@ class StackPropagation(QObject):
                     way,
                     mask,
                     start=plane.index[axis],
-                    config=config,
+                    config=learnt,
                     progress=step,
                 )
                 if ending.reason == "edge" and barrier is not None:
@@ -172,7 +188,8 @@ class StackPropagation(QObject):
             for found in chain.from_iterable(starmap(follow, ways)):
                 done, doubtful = done + 1, doubtful + found.doubtful
                 source = display_record(look, session.sampler)
-                handle.report((plane.at(axis, found.position), found, source))
+                model = session.model.identity
+                handle.report((plane.at(axis, found.position), found, source, model))
             return endings, done, doubtful
 
         self._controller.status_message.emit(f"Following object {number} through the {unit}s…")
@@ -193,7 +210,7 @@ class StackPropagation(QObject):
 
     def _take_up(
         self, place: Place | None
-    ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, MixtureParameters | None] | None:
+    ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, Part] | None:
         """Accept what is active, and return what is known of the object on a slice."""
         controller = self._controller
         if place is None:
@@ -214,8 +231,7 @@ class StackPropagation(QObject):
                 f"Choose an object on this {self.unit()} first: click on one, or in the list."
             )
             return None
-        mixture = part.decisions[-1].mixture if part.decisions else None
-        return annotated, plane, axis, number, mask, mixture
+        return annotated, plane, axis, number, mask, part
 
     def _free(
         self, annotated: AnnotatedImage, plane: Plane, axis: int, number: int
@@ -248,10 +264,12 @@ class StackPropagation(QObject):
         plane: Plane,
         found: PropagatedSlice,
         source: dict[str, Any],
+        model: ModelIdentity,
     ) -> None:
         """Write a slice as it comes."""
+        self._controller.autosave.begin(annotated, model)
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
-        part = part_of(plane, found.proposal, found.decisions, status)
+        part = part_of(plane, found.proposal, found.decisions, status, model)
         mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
         with annotated.bare():
             annotated.write(
@@ -290,3 +308,8 @@ class StackPropagation(QObject):
                 session.prefetch(image_plane)
 
         self._controller.worker.submit_idle(job)
+
+
+def _mixture_of(part: Part) -> MixtureParameters | None:
+    """Return what was learnt on a slice; None of one that was painted."""
+    return part.decisions[-1].mixture if part.decisions else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import AnnotatedObject, Change, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.controller import AnnotationController
+    from napari_spa.viewer.annotation.controller import AnnotationController, SessionCall
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
 
@@ -35,10 +36,10 @@ class UndoActions(QObject):
     def can_undo(self) -> bool:
         """Whether there is an earlier round, or an act on the objects to take back."""
         controller = self._controller
-        if controller.choosing:
-            return controller.follows or (
-                controller.session is not None and controller.session.can_undo
-            )
+        active = controller.active
+        if controller.choosing and active is not None:
+            can_undo = controller.session is not None and controller.session.can_undo
+            return controller.follows or active.looked_again or can_undo
         if controller.current is None:
             return False
         back = self.returns is not None or controller.current.unpaints()
@@ -59,10 +60,10 @@ class UndoActions(QObject):
     def can_redo(self) -> bool:
         """Whether there is an undone round or act."""
         controller = self._controller
-        if controller.choosing:
-            return self.accepts_again or (
-                controller.session is not None and controller.session.can_redo
-            )
+        active = controller.active
+        if controller.choosing and active is not None:
+            can_redo = controller.session is not None and controller.session.can_redo
+            return self.accepts_again or active.looks_again is not None or can_redo
         annotated = controller.current
         return annotated is not None and (
             annotated.unpaints(redo=True) or annotated.annotation.last_undone is not None
@@ -96,6 +97,8 @@ class UndoActions(QObject):
             return
         if controller.choosing and controller.session is not None and controller.session.can_undo:
             controller.run(lambda session, progress: session.undo(progress=progress))
+        elif controller.active is not None and controller.active.looked_again:
+            self._look_back(controller.active)
         elif controller.choosing and controller.follows:
             dropped = controller.drop_active()
             if dropped is not None and controller.current is not None:
@@ -122,6 +125,8 @@ class UndoActions(QObject):
             return
         if controller.choosing and controller.session is not None and controller.session.can_redo:
             controller.run(lambda session, progress: session.redo(progress=progress))
+        elif controller.active is not None and controller.active.looks_again is not None:
+            self._play(controller.active.looks_again, known=True)
         elif self.accepts_again:
             dropped = controller.drop_active()
             if dropped is not None and controller.current is not None:
@@ -140,13 +145,33 @@ class UndoActions(QObject):
             annotated.journal.reopen(active.number, active.plane, ())
         show_plane(controller.viewer, annotated.image, active.plane)
         annotated.acts.follow(dropped)
-        controller.begin(
-            annotated,
-            active,
-            lambda session, progress: session.restore(
-                dropped.decisions, undone=dropped.undone, learnt=active.learnt, progress=progress
-            ),
-        )
+        self._play(dropped)
+
+    def _look_back(self, active: ActiveObject) -> None:
+        """Take the latest ``look`` of the active object back: it is seen as before."""
+        annotated = self._controller.current
+        ahead = None if annotated is None else annotated.active_again()
+        if ahead is not None:
+            *looks, look = active.looks
+            before = replace(ahead.active, look=look, looks=tuple(looks), ahead=ahead)
+            undone = 1 + ahead.undone
+            self._play(replace(ahead, active=before, undone=undone), known=True)
+
+    def _play(self, dropped: DroppedObject, *, known: bool = False) -> None:
+        """Begin an object in the round it was in; the log may know its decisions."""
+        controller, active = self._controller, dropped.active
+        if controller.current is not None:
+            controller.begin(
+                controller.current,
+                active,
+                lambda session, progress: session.restore(
+                    dropped.decisions,
+                    undone=dropped.undone,
+                    learnt=active.learnt,
+                    progress=progress,
+                ),
+                known=known,
+            )
 
     def undo_act(self) -> None:
         """Take the last act on objects back; an object just accepted is active again."""
@@ -206,8 +231,12 @@ class UndoActions(QObject):
         *,
         reopened: bool,
         undone: Change | None = None,
+        otherwise: SessionCall | None = None,
     ) -> None:
-        """Make an object active again; what the act that is undone taught is taken back too."""
+        """Make an object active again; what the act that is undone taught is taken back too.
+
+        ``otherwise`` is what is done where the model that it was made with is gone.
+        """
         taught, learnt = None, annotated.acts.known_of(part)
         if undone is not None:
             taught = annotated.acts.taught.pop(undone, None)
@@ -224,8 +253,11 @@ class UndoActions(QObject):
                     known = known_of(part.decisions)
             return session.restore(part.decisions, learnt=known, progress=progress)
 
-        active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
-        self._controller.begin(annotated, active, action, known=True)
+        active = ActiveObject(number, part.plane, model=part.model)
+        if undone is not None:
+            active = annotated.acts.accepted.get(undone, active)
+        active = replace(active, plane=part.plane, learnt=learnt, reopened=reopened)
+        self._controller.begin(annotated, active, action, otherwise=otherwise, known=True)
 
     def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
         """Take the latest stroke on the mask back, or paint it again."""

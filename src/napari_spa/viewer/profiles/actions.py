@@ -109,8 +109,8 @@ class ProfileActions(QObject):
             self._put(lambda: PreferenceProfile.empty(model, name=name.strip(), task=task.strip()))
 
         controller = self._controller
-        if controller.session is not None:
-            make(controller.session)
+        if controller.model.session is not None:
+            make(controller.model.session)
         elif controller.busy:
             controller.status_message.emit(BUSY)
         else:
@@ -239,12 +239,13 @@ class ProfileActions(QObject):
         active = controller.active
         if active is None or active.shown is None:
             return
+        other_model = controller.session is not controller.model.session
         timeline = active.shown.timeline
         first, *rest = timeline.latest
         undone, initial = len(timeline.future), timeline.state.initial
-        picked = any(decision.act == "pick" for decision in rest)
+        picked = any(decision.act in ("pick", "look") for decision in rest)
         untaught = _equal(first.mixture, start_from(initial, before))
-        if controller.busy or picked or active.reopened or not untaught:
+        if controller.busy or picked or active.reopened or other_model or not untaught:
             controller.status_message.emit("The next object starts from this profile.")
             return
 

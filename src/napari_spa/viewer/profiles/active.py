@@ -216,6 +216,8 @@ class ActiveProfile(QObject):
         self._unlearnt.connect(self._on_unlearnt)
         self._session: RefinementSession | None = None
         self._held: PreferenceProfile | None = None  # of the chosen one, as far as is known
+        # What objects of models that are not in use any more teach.
+        self._earlier: dict[ModelIdentity, Path | None] = {}
         self._writing = 0
         self._told = False
 
@@ -316,6 +318,8 @@ class ActiveProfile(QObject):
 
     def release(self) -> None:
         """Know no session any more: another model comes."""
+        if self._session is not None:
+            self._earlier[self._session.model.identity] = self.chosen
         self._session = None
 
     def adopt(self, profile: PreferenceProfile) -> None:
@@ -336,18 +340,24 @@ class ActiveProfile(QObject):
             self.teaching = on
             self.changed.emit()
 
-    def learn(self, session: RefinementSession, *, known: int = 0) -> Taught | None:
-        """Teach the profile in use what the object accepted last says; None where nothing is."""
+    def learn(
+        self, session: RefinementSession, *, known: int = 0, in_use: bool = True
+    ) -> Taught | None:
+        """Teach the profile in use what the object accepted last says; None where nothing is.
+
+        An object of a model that is not ``in_use`` any more teaches the profile used last with it.
+        """
         if not self.teaching:
             session.profile = _fitting(self.profile, session)
             return None
-        path, after = self.chosen, session.profile
+        path = self.chosen if in_use else self._earlier.get(session.model.identity)
+        after = session.profile
         profile_update = for_model(session.profile_update(), session.model.identity)
         taught = Taught(path, profile_update, self.loose, after, known)
         if path is None:
             self.loose = after
         else:
-            self._held = after
+            self._held = after if path == self.chosen else self._held
             self._writing += 1
             self.files.ask(
                 lambda: self._teach(path, profile_update), partial(self._on_taught, path)

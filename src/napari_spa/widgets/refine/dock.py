@@ -183,9 +183,9 @@ class RefineDock(QWidget):
         controller.blind = settings.blind
         self.hover.switch(settings.hover)
         self.display.set_contrast(settings.contrast)
+        self.profiles.actions.apply(settings)
         controller.set_model(settings.model)
         self._ready_due.start()
-        self.profiles.actions.apply(settings)
         self.propagation.limit(settings.propagate_slices, settings.propagate_uncertainty)
         parts.model.set_current(settings.model)
         parts.options.set_overlap(settings.overlap)
