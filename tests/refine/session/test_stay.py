@@ -60,14 +60,14 @@ def test_a_mask_that_is_expected_to_be_right_is_changed_near_a_correction(trusti
     place = tuple(off[0])
     after = session.click(place).mask
     assert after[place]
-    if LocalMask.crop(first).iou(LocalMask.crop(after)) > 0.5:
+    if LocalMask.crop(first).iou(LocalMask.crop(after)) > 0.2:
         changed = (after != first) & far_from(place, after | first)
         np.testing.assert_array_equal(changed, False)
 
 
 def test_where_nothing_is_trusted_all_may_change():
     masks = []
-    for trusted in (0.88, 2.0):
+    for trusted in (0.7, 2.0):
         session = session_of(trusted=trusted)
         session.start(points=[(48, 48)])
         masks.append(session.click((20, 20)).mask)

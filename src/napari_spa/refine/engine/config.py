@@ -70,7 +70,7 @@ class EngineConfig:
     picked: float = 0.5
     # From this expected Dice on, a click or a stroke changes the mask near it and nowhere else, and
     # one that agrees with the mask changes nothing; above 1 all may change (the paper).
-    trusted: float = 0.88
+    trusted: float = 0.7
     focus: int = 48  # at most so many samples of the picked group, the nearest, explain it
     feedback_point: bool = True  # add the representative point of a pick to the prompts
     head: Literal["latent", "logit", "both"] | None = None  # another head than the model's own

@@ -191,7 +191,7 @@ _SMOOTH = 0.7
 # Of so many pixels of the image at most, specks are looked for once more at the end: a pixel is no
 # less than a cell of the samples' grid then, and what a label flows into may leave some.
 _SMALL = 2**16
-_SAME_OBJECT = 0.5  # IoU with the mask before from which on a new one shows the same object
+_SAME_OBJECT = 0.2  # IoU with the mask before from which on a new one shows the same object
 # From a place that was corrected, in the larger extent of the object: as far as this the mask is
 # new, and from there on it stays.
 _NEAR, _FAR = 0.3, 0.6
