@@ -260,12 +260,13 @@ class AnnotatedImage:
     def accept(self, overlap: Overlap, class_name: str = "") -> tuple[int, int]:
         """Write the round on show as the object; it is no longer active.
 
-        An object that is new is of the class.
+        An object that is new is of the class, or of the one that it had when it was accepted.
         """
         active = self.active
         if active is None or active.shown is None:
             raise InputError("there is no active object; click on one.")
         shown = active.shown
+        class_name = class_name if active.class_name is None else active.class_name
         part = part_of(active.plane, shown.proposal, shown.timeline.state.decisions, "accepted")
         with self.bare():
             mask = self._beside_others(active.number, active.plane, shown, overlap)

@@ -141,6 +141,8 @@ class ActiveObject:
     # How its plane is looked at, from its start on: rounds are computed so.
     look: DisplaySettings | None = None
     blind: bool = False  # whether it is read blind, from its start on
+    # The class it had before undo took its accept back; None: that of new objects.
+    class_name: str | None = None
     taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
     # Pixels that accepting the round on show would write: those of earlier objects are left out
     # where they are protected.

@@ -172,6 +172,7 @@ class UndoActions(QObject):
             return
         objects = annotated.annotation.objects
         annotated.undo()
+        controller.classes.follow(change.group)
         act = _act_of(change, objects, annotated.annotation.objects)
         controller.objects_did(f"Taken back: {act}.")
 
@@ -189,6 +190,7 @@ class UndoActions(QObject):
             return
         objects = annotated.annotation.objects
         change = annotated.redo()
+        controller.classes.follow(change.group, redo=True)
         taught = annotated.acts.untaught.pop(change, None)
         if taught is not None:
             annotated.acts.taught[change] = controller.profiles.learn_again(taught)
@@ -224,7 +226,8 @@ class UndoActions(QObject):
                     known = known_of(part.decisions)
             return session.restore(part.decisions, learnt=known, progress=progress)
 
-        active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened)
+        had = None if undone is None else undone.after[number].class_name
+        active = ActiveObject(number, part.plane, learnt=learnt, reopened=reopened, class_name=had)
         self._controller.begin(annotated, active, action, known=True)
 
     def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
