@@ -243,9 +243,13 @@ class UndoActions(QObject):
 def _act_of(
     change: Change, before: Mapping[int, AnnotatedObject], after: Mapping[int, AnnotatedObject]
 ) -> str:
-    """Say an act, or a group of alike ones: "keep 16 objects"."""
+    """Say an act, or a group of alike ones: "keep 16 objects", "propagation of object 2"."""
+    if change.group is None:
+        return change.act
+    if change.kind == "accept" and change.number in before and change.number in after:
+        return f"propagation of object {change.number}"
     many = sum(before.get(number) is not after.get(number) for number in {*before, *after})
-    if change.group is None or many < 2:
+    if many < 2:
         return change.act
     verb = "add" if change.kind == "accept" else change.act.partition(" ")[0]
     return f"{verb} {counted(many, 'object')}"
