@@ -349,6 +349,10 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         assert said[-1].startswith(
             "Propagated to 3 frames; 3 need review. Reached the last frame. "
         )
+        gui.undo_objects()
+        assert said[-1] == f"Taken back: propagation of object {number}."
+        gui.redo_objects()
+        assert said[-1] == f"Done again: propagation of object {number}."
         gui.propagate(number, 3)
         assert "1 frame" in said[-1]
         assert said[-1].endswith(". Ended at frame 1: it is accepted or painted.")

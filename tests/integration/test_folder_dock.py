@@ -12,8 +12,8 @@ from tiny_model import make_model
 
 from napari_spa.io.event_log import read_records
 from napari_spa.io.profiles import PreferenceProfile
-from napari_spa.io.projects.classes import read_classes
-from napari_spa.io.projects.paths import labels_path, log_path
+from napari_spa.io.projects.classes import ObjectNote, read_classes, write_notes
+from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
@@ -650,8 +650,9 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     open_folder(qtbot, dock, folder)
     accept(qtbot, dock, refine_dock)
     mask = refine_dock.controller.current.mask.store.data.copy()
-    refine_dock.controller.classes.add("nucleus")
-    refine_dock.parts.objects.class_requested.emit(1, "nucleus")
+    refine_dock.controller.classes.add("nucelus")
+    refine_dock.parts.objects.class_requested.emit(1, "nucelus")
+    refine_dock.parts.objects.classes.rename_requested.emit("nucelus", "nucleus")
     click(qtbot, dock, refine_dock, (8, 8))  # active, and not exported
     dock.parts.export.click()
     dialog = dock.jobs.dialog
@@ -668,7 +669,11 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     )
     semantic = tifffile.imread(tmp_path / "exported" / "classes" / "cell1.png.tif")
     np.testing.assert_array_equal(semantic, mask == 1)
-    assert [c.name for c in read_classes(dock.controller.out / "classes.json")] == ["nucleus"]
+    out = dock.controller.out
+    assert [c.name for c in read_classes(out / "classes.json")] == ["nucleus"]
+    write_notes(notes_path(out, "cell2.png"), {4: ObjectNote(class_name="nucleus")})
+    refine_dock.parts.objects.classes.remove_requested.emit("nucleus")
+    assert "2 objects are nucleus (also on cell2.png)" in refine_dock.parts.status.text()
 
 
 def test_a_batch_behind_the_tools_says_in_its_tab_how_far_it_is(narrow, qtbot, monkeypatch):

@@ -230,7 +230,7 @@ def test_objects_get_names_and_classes_that_stay_through_everything(annotator, m
     annotator.take_over()
     annotator.dock.parts.objects.classes.add_requested.emit("nucleus")
     annotator.dock.parts.objects.classes.add_requested.emit("Nucleus")
-    assert "there is a class Nucleus already" in annotator.failed[-1]
+    assert "there is a class nucleus already" in annotator.failed[-1]
     annotator.table.class_requested.emit(3, "nucleus")
     monkeypatch.setattr(QInputDialog, "getText", lambda *a, **k: ("  the\nlarge one ", True))
     annotator.table.ask_name(7)
@@ -246,6 +246,9 @@ def test_objects_get_names_and_classes_that_stay_through_everything(annotator, m
     assert annotator.objects[7].name == "the large one"
     assert "Object 7, the large one" in rows[7].words()
     assert NAME > CLASS
+    annotator.table.rename_requested.emit(7, "x" * 101)
+    assert "at most 100 letters" in annotator.failed[-1]
+    assert annotator.objects[7].name == "the large one"
 
 
 def test_objects_are_coloured_by_class_on_demand(annotator):
@@ -286,6 +289,113 @@ def test_new_objects_get_the_class_that_a_key_chooses(annotator, open_annotator)
     assert active.class_name == "cell"
     annotator.assert_logged()
     assert [one.name for one in open_annotator().controller.classes.entries] == ["cell", "debris"]
+
+
+def accept_one(annotator, place):
+    with annotator.qtbot.waitSignal(annotator.controller.proposed, timeout=30_000):
+        annotator.dock.prompt_controller.click(place)
+    annotator.idle()
+    assert annotator.controller.accept()
+
+
+def undo_accept(annotator):
+    with annotator.qtbot.waitSignal(annotator.controller.proposed, timeout=30_000):
+        annotator.controller.undo()
+    annotator.idle()
+
+
+def test_an_undone_accept_that_is_accepted_again_keeps_its_class(annotator):
+    classes = annotator.controller.classes
+    classes.add("nucleus")
+    classes.add("cell")
+    accept_one(annotator, (0, 30, 30))
+    classes.choose("nucleus")  # for the next one
+    undo_accept(annotator)
+    annotator.qtbot.waitUntil(
+        lambda: [row.class_name for row in annotator.table._model.rows] == ["cell"]
+    )
+    annotator.controller.accept()
+    assert annotator.objects[1].class_name == "cell"
+    undo_accept(annotator)
+    classes.remove("cell")  # no object has it
+    annotator.controller.accept()
+    assert annotator.objects[1].class_name == "cell"
+    undo_accept(annotator)
+    annotator.table.classes.chosen.emit("nucleus")  # for this one
+    annotator.controller.accept()
+    assert annotator.objects[1].class_name == "nucleus"
+    annotator.assert_logged()
+
+
+def test_a_class_that_objects_have_is_not_removed(annotator, open_annotator):
+    annotator.take_over()
+    classes, bar = annotator.controller.classes, annotator.table.classes
+    for name in ("cell", "debris"):
+        classes.add(name)
+    annotator.table.class_requested.emit(3, "cell")
+    annotator.table.class_requested.emit(7, "cell")
+    bar.remove_requested.emit("cell")
+    assert annotator.failed[-1] == "2 objects are cell; give them another class first."
+    assert [one.name for one in classes.entries] == ["cell", "debris"]
+    other = annotator.viewer.add_image(annotator.image.data, name="others")
+    annotator.controller.images.annotate(other)
+    bar.remove_requested.emit("cell")
+    assert "2 objects are cell (also on cells); give them" in annotator.failed[-1]
+    annotator.controller.images.annotate(annotator.image)
+    annotator.table.class_requested.emit(3, "")
+    annotator.table.class_requested.emit(7, "")
+    bar.remove_requested.emit("cell")
+    assert [one.name for one in classes.entries] == ["debris"]
+
+
+def test_a_class_is_renamed_with_all_its_objects_as_one_act(annotator, open_annotator):
+    annotator.take_over()
+    classes, bar = annotator.controller.classes, annotator.table.classes
+    for name, colour in (("cel", "#ff0000"), ("debris", None)):
+        classes.add(name, colour)
+    for number, name in ((3, "cel"), (8, "cel"), (7, "debris")):
+        annotator.table.class_requested.emit(number, name)
+
+    def listed():
+        of = [annotator.objects[number].class_name for number in (3, 7, 8)]
+        return [one.name for one in classes.entries], of
+
+    classes.choose("cel")
+    before = listed()
+    bar.rename_requested.emit("cel", " cell ")
+    after = ["cell", "debris"], ["cell", "debris", "cell"]
+    assert listed() == after
+    assert annotator.status_message[-1] == "cel is called cell now: 2 objects."
+    assert (classes.current, classes.entries[0].colour) == ("cell", "#ff0000")
+    annotator.assert_logged()
+    assert [one.name for one in open_annotator().controller.classes.entries] == after[0]
+    annotator.dock.objects.undoing.undo_act()
+    assert (listed(), classes.current) == (before, "cel")
+    annotator.dock.objects.undoing.redo_act()
+    assert (listed(), classes.current) == (after, "cell")
+    bar.rename_requested.emit("cell", "x" * 101)
+    assert "at most 100 letters" in annotator.failed[-1]
+    bar.rename_requested.emit("cell", "Debris")  # both become one
+    assert listed() == (["debris"], ["debris"] * 3)
+    annotator.dock.objects.undoing.undo_act()
+    assert listed()[1] == after[1]
+    assert set(listed()[0]) == set(after[0])
+    annotator.assert_logged()
+
+
+def test_a_class_that_another_image_has_stays_in_the_list_when_it_is_renamed(annotator):
+    annotator.take_over()
+    classes, bar = annotator.controller.classes, annotator.table.classes
+    classes.add("cel")
+    annotator.table.class_requested.emit(3, "cel")
+    other = annotator.viewer.add_image(annotator.image.data, name="others")
+    annotator.controller.images.annotate(other)
+    bar.rename_requested.emit("cel", "cell")
+    assert [one.name for one in classes.entries] == ["cel", "cell"]
+    annotator.controller.images.annotate(annotator.image)
+    bar.rename_requested.emit("cel", "cell")
+    assert [one.name for one in classes.entries] == ["cell"]
+    assert annotator.objects[3].class_name == "cell"
 
 
 def test_a_list_of_classes_is_imported_or_refused(annotator, tmp_path):

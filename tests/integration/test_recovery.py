@@ -13,6 +13,7 @@ from annotating_child import STACK, make_session
 from napari.layers import Labels
 
 from napari_spa.io.event_log import work_root
+from napari_spa.widgets.profiles.dialogs import ConfirmDialog
 from napari_spa.widgets.refine.dock import RefineDock
 
 CHILD = Path(__file__).parents[1] / "helpers" / "annotating_child.py"
@@ -83,7 +84,14 @@ def test_a_closed_window_s_work_is_offered_too_and_can_be_deleted(open_dock, qtb
     _, second = open_dock()
     (offer,) = offers(qtbot, second)
     assert (offer.objects, offer.active_round, offer.crashed) == (1, 0, False)
-    second.parts.recovery.forget.click()
+    for answer in ("cancel", "action"):
+        assert second.parts.recovery.isVisibleTo(second)
+        assert list(work_root().glob("*/"))
+        second.parts.recovery.forget.click()
+        dialog = second.parts.recovery.findChild(ConfirmDialog)
+        assert dialog.words.text() == "Delete this saved work for good: 1 object?"
+        with qtbot.waitSignal(dialog.destroyed):
+            getattr(dialog, answer).click()
     assert not second.parts.recovery.isVisibleTo(second)
     assert not list(work_root().glob("*/"))
 

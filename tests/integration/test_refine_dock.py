@@ -303,7 +303,10 @@ def test_deleting_the_image_drops_the_object_and_late_answers(viewer, open_dock,
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((20, 20))).round == 1
 
 
-def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
+def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot, monkeypatch):
+    noted = []
+    monkeypatch.setattr(dock_module, "show_warning", noted.append)
+
     def broken(name):
         raise InputError("the model file is broken.")
 
@@ -315,7 +318,7 @@ def test_errors_are_sentences_one_can_go_on_from(viewer, open_dock, qtbot):
     assert "outside" in dock.parts.status.text()
     with qtbot.waitSignal(dock.controller.failed, timeout=10_000):
         dock.prompt_controller.click((5, 5))
-    assert dock.parts.status.text() == "The model file is broken."
+    assert dock.parts.status.text() == noted[-1] == "The model file is broken."
     assert not dock.controller.worker.busy
     dock.controller.model.factory = make_session
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((5, 5))).round == 1

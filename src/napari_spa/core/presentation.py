@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_spa.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -156,6 +158,16 @@ _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 def clean_name(text: str) -> str:
     """Return a name that a user gave as it is kept: one line, no spaces around it, not endless."""
     return _UNNAMEABLE.sub(" ", text).strip()[:_LONGEST_NAME].strip()
+
+
+def checked_name(text: str) -> str:
+    """Return a name that a user gives now as it is kept; ``InputError`` for one too long."""
+    letters = len(_UNNAMEABLE.sub(" ", text).strip())
+    if letters > _LONGEST_NAME:
+        raise InputError(
+            f"a name has at most {_LONGEST_NAME} letters, not {letters:,}; choose a shorter one."
+        )
+    return clean_name(text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -148,7 +148,7 @@ def _save_script(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("missing", "does not exist"),
+        ("missing", r"does not exist; put it back, or choose another model \(Options > Model\)"),
         ("folder", "is a folder"),
         ("empty", "is empty"),
         ("text", "no weights file"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QInputDialog, QVBoxLayout, QWidget
 
 from napari_spa.io.projects.classes import ObjectClass
 from napari_spa.widgets.objects.rows import (
@@ -418,3 +418,13 @@ def test_the_menu_names_an_object_and_gives_it_a_class(table):
     classes.actions()[1].trigger()
     assert asked == [(10, "nucleus")]
     assert "Keep" in [action.text() for action in menu.actions()]
+
+
+def test_a_class_is_renamed_from_the_menu_of_the_list(table, monkeypatch):
+    asked, bar = [], table.classes
+    bar.rename_requested.connect(lambda *said: asked.append(said))
+    bar.set_classes([ObjectClass("cel", "#56b4e9")], "cel")
+    monkeypatch.setattr(QInputDialog, "getText", lambda *a, text: (f"{text}l", True))
+    (entry,) = [a for a in bar.menu().actions() if a.text() == "Rename cel…"]
+    entry.trigger()
+    assert asked == [("cel", "cell")]

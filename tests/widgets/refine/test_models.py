@@ -110,6 +110,7 @@ def test_a_download_can_be_cancelled_and_goes_on(bar, publish, qtbot, folder):
         server.pause, server.piece = 0.0, 1 << 16
         with qtbot.waitSignal(one.model_chosen, timeout=20_000):
             one.download.click()
+            assert "stopped" not in one.about.text()
     assert server.asked[-1][1] is not None  # from where it was
 
 

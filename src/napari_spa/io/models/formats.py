@@ -59,7 +59,8 @@ def read_weights_file(path: Path) -> WeightsFile:
 def _first_bytes(path: Path) -> bytes:
     with explained("read", path, CheckpointError):
         if not path.is_file():
-            reason = "is a folder; give the file" if path.is_dir() else "does not exist"
+            gone = "does not exist; put it back, or choose another model (Options > Model)"
+            reason = "is a folder; give the file" if path.is_dir() else gone
             raise CheckpointError(f"the weights file {path} {reason}.")
         with path.open("rb") as stream:
             start = stream.read(16)

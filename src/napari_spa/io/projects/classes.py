@@ -5,6 +5,8 @@ A file is a JSON object, made to be edited and passed on::
     {"kind": "napari-spa classes", "version": 1,
      "classes": [{"name": "nucleus", "colour": "#56b4e9"}, ...]}
 
+A text file (``.txt``) with one name a line is read, too.
+
 The order matters: the first class is 1 in a semantic export, the second 2, and so on.
 """
 
@@ -13,15 +15,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spa.core.presentation import clean_name
+from napari_spa.core.presentation import checked_name, clean_name
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.files import JsonError, explained, read_json, read_object, write_text
+from napari_spa.io.files import (
+    JsonError,
+    explained,
+    parse_json,
+    read_object,
+    read_small,
+    write_text,
+)
+from napari_spa.io.projects.paths import LOG_SUFFIX, NOTES_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
 FILE_NAME = "classes.json"
 KIND, VERSION = "napari-spa classes", 1
@@ -58,11 +68,12 @@ def make_class(
     name: object, colour: object = None, *, among: Sequence[ObjectClass] = ()
 ) -> ObjectClass:
     """Make a class that may join others."""
-    kept = clean_name(name) if isinstance(name, str) else ""
+    kept = checked_name(name) if isinstance(name, str) else ""
     if not kept:
         raise InputError("a class needs a name.")
-    if any(kept.casefold() == other.name.casefold() for other in among):
-        raise InputError(f"there is a class {kept} already; choose another name.")
+    same = next((o.name for o in among if o.name.casefold() == kept.casefold()), "")
+    if same:
+        raise InputError(f"there is a class {same} already; choose another name.")
     if len(among) >= MOST:
         raise InputError(f"there can be at most {MOST} classes.")
     if colour is None:
@@ -90,14 +101,13 @@ def class_values(classes: Sequence[ObjectClass]) -> dict[str, int]:
 
 def read_classes(path: Path) -> tuple[ObjectClass, ...]:
     """Read a list of classes; ``DataError`` when it is none."""
-    try:
-        with explained("read", path):
-            content = read_json(path)
-    except JsonError:
-        content = None
+    content = _content(path)
     found = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("kind") != KIND or not isinstance(found, list):
-        raise DataError(f"{path} is no list of classes of napari-spa; choose another file.")
+        raise DataError(
+            f"{path} is no list of classes; choose a .txt file with one name a line, or a file "
+            "that Export… wrote."
+        )
     if content.get("version") != VERSION:
         raise DataError(f"{path} was written by a newer napari-spa; update napari-spa.")
     classes: list[ObjectClass] = []
@@ -108,6 +118,22 @@ def read_classes(path: Path) -> tuple[ObjectClass, ...]:
     except InputError as error:
         raise DataError(f"{path} cannot be used: {error}") from error
     return tuple(classes)
+
+
+def _content(path: Path) -> object:
+    """Return what a file holds; the names in one of text as a file of ours has them."""
+    with explained("read", path):
+        data = read_small(path)
+    try:
+        return parse_json(data)
+    except JsonError:
+        text = path.suffix.lower() == ".txt"
+    try:
+        names = data.decode("utf-8-sig").splitlines() if text else []
+    except UnicodeDecodeError:
+        names = []
+    listed = [{"name": name} for name in names if name.strip()]
+    return {"kind": KIND, "version": VERSION, "classes": listed} if listed else None
 
 
 def write_classes(
@@ -143,6 +169,17 @@ def read_notes(path: Path) -> dict[int, ObjectNote]:
         if isinstance(said, dict) and number.isdecimal() and len(number) <= 10:
             notes[int(number)] = ObjectNote(_text(said.get("name")), _text(said.get("class")))
     return notes
+
+
+def count_of_class(folder: Path, class_name: str, *, but: Path) -> dict[str, int]:
+    """Count a class' objects on the images of a project that have any; ``but`` is one's log."""
+    found = {}
+    for path in sorted(folder.rglob(f"*{NOTES_SUFFIX}")):
+        image = str(path).removesuffix(NOTES_SUFFIX)
+        count = sum(note.class_name == class_name for note in read_notes(path).values())
+        if count and image + LOG_SUFFIX != str(but):
+            found[Path(image).relative_to(folder).as_posix()] = count
+    return found
 
 
 def noted(row: Mapping[str, Any], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import read_small
 
-LOG_SUFFIX = ".spa.jsonl"
+LOG_SUFFIX, NOTES_SUFFIX = ".spa.jsonl", ".objects.json"
 MANIFEST_NAME, PROJECT_NAME, LOCK_NAME = "manifest.json", "project.json", ".project.lock"
 
 
@@ -35,7 +35,7 @@ def log_path(out: Path, name: str) -> Path:
 
 def notes_path(out: Path, name: str) -> Path:
     """Return where the classes and names of an image's objects lie; see :func:`labels_path`."""
-    return _beside(out, name, ".objects.json")
+    return _beside(out, name, NOTES_SUFFIX)
 
 
 def manifest_path(out: Path) -> Path:

@@ -261,12 +261,13 @@ class AnnotatedImage:
     def accept(self, overlap: Overlap, class_name: str = "") -> tuple[int, int]:
         """Write the round on show as the object; it is no longer active.
 
-        An object that is new is of the class.
+        An object that is new is of the class, or of the one that it had when it was accepted.
         """
         active = self.active
         if active is None or active.shown is None:
             raise InputError("there is no active object; click on one.")
         shown = active.shown
+        class_name = class_name if active.class_name is None else active.class_name
         decisions = shown.timeline.state.decisions
         part = part_of(active.plane, shown.proposal, decisions, "accepted", active.model)
         with self.bare():

@@ -10,11 +10,13 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import platformdirs
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_spa.errors import SpaError
+from napari_spa.core.presentation import clean_name, counted, first_of
+from napari_spa.errors import InputError, SpaError
 from napari_spa.io.projects.classes import (
     FILE_NAME,
     ObjectClass,
     ObjectNote,
+    count_of_class,
     make_class,
     read_classes,
     with_unknown,
@@ -469,6 +471,7 @@ class ClassList(QObject):
         self.entries: tuple[ObjectClass, ...] = ()
         self.current = ""
         self.by_class = False
+        self._renamed: dict[int, tuple[str, str]] = {}  # by the group of the objects' changes
         images.changed.connect(self.refresh)
         self.refresh()
 
@@ -500,6 +503,9 @@ class ClassList(QObject):
 
     def choose(self, name: str) -> None:
         """Give new objects this class; an empty name for none."""
+        annotated = self._images.current
+        if annotated is not None and annotated.active is not None:
+            annotated.active = replace(annotated.active, class_name=None)
         if name != self.current and (not name or any(one.name == name for one in self.entries)):
             self.current = name
             self.changed.emit()
@@ -524,8 +530,69 @@ class ClassList(QObject):
         self.replace(entries)
 
     def remove(self, name: str) -> None:
-        """Take a class out of the list, and leave objects of it as they are."""
+        """Take a class out of the list; ``InputError`` while objects are of it."""
+        elsewhere = self._elsewhere(name)
+        used = self._used(self._images.current, name) + sum(elsewhere.values())
+        if used:
+            where = f" (also on {first_of([*elsewhere])})" if elsewhere else ""
+            raise InputError(
+                f"{counted(used, 'object')} {'is' if used == 1 else 'are'} {name}{where}; "
+                "give them another class first."
+            )
         self.replace([one for one in self.entries if one.name != name])
+
+    def called(self, before: str, name: str) -> ObjectClass:
+        """Return what a class is that gets a name: one of the list, or another of its colour."""
+        others = [one for one in self.entries if one.name != before]
+        wanted = clean_name(name).casefold()
+        known = next((one for one in others if one.name.casefold() == wanted), None)
+        colour = next((one.colour for one in self.entries if one.name == before), None)
+        return known or make_class(name, colour, among=others)
+
+    def rename(self, before: str, after: ObjectClass, group: int) -> str:
+        """Put a class in the place of another, whose objects are of it now; say what stays.
+
+        The other stays in the list while images that are not on show have objects of it.
+        """
+        elsewhere, chosen = self._elsewhere(before), self.current == before
+        if after.name in {one.name for one in self.entries} - {before}:
+            self.replace([one for one in self.entries if elsewhere or one.name != before])
+        elif elsewhere:
+            self.replace((*self.entries, after))
+        else:
+            self._renamed[group] = before, after.name
+            self._swap(before, after.name)
+        if chosen:
+            self.current = after.name
+            self.changed.emit()
+        where = f" Objects on {first_of([*elsewhere])} stay {before}; rename it there, too."
+        return where if elsewhere else ""
+
+    def follow(self, group: int | None, *, redo: bool = False) -> None:
+        """Call a class as before, or again, where a change of objects renamed it."""
+        if group in self._renamed:
+            before, after = self._renamed[group]
+            self._swap(*((before, after) if redo else (after, before)))
+        self.refresh()
+
+    def _swap(self, before: str, after: str) -> None:
+        current = after if self.current == before else self.current
+        self.replace([replace(o, name=after) if o.name == before else o for o in self.entries])
+        self.choose(current)
+
+    def _elsewhere(self, name: str) -> dict[str, int]:
+        """Count the objects of a class on the other images of the list, by their names."""
+        current = self._images.current
+        if current is not None and current.classes_file is not None:
+            location, folder = current.location, current.classes_file.parent
+            return {} if location is None else count_of_class(folder, name, but=location.log)
+        others = [e for e in self._images if e is not current and e.classes_file is None]
+        return {str(e.image.name): count for e in others if (count := self._used(e, name))}
+
+    @staticmethod
+    def _used(annotated: AnnotatedImage | None, name: str) -> int:
+        objects = {} if annotated is None else annotated.annotation.objects
+        return sum(one.class_name == name for one in objects.values())
 
     def load(self, path: Path) -> None:
         """Take the classes of a file in place of these; ``DataError`` when it holds none."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.objects import cut_object
-from napari_spa.core.presentation import clean_name, counted
+from napari_spa.core.presentation import checked_name, counted
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
@@ -204,9 +204,10 @@ class ObjectEditing(QObject):
 
     # ------------------------------------------------------------------ names and classes
 
+    @says_why_not
     def rename(self, number: int, name: str) -> None:
         """Call an object something; nothing takes its name away."""
-        name = clean_name(name)
+        name = checked_name(name)
 
         def action(annotated: AnnotatedImage) -> str:
             annotated.describe(number, name=name)
@@ -222,6 +223,28 @@ class ObjectEditing(QObject):
             return f"Object {number}: {class_name or 'no class'}."
 
         self._do(action)
+
+    @says_why_not
+    def rename_class(self, before: str, name: str) -> None:
+        """Call a class something else; all objects that are of it take it along, as one act."""
+        controller, group = self._controller, new_group()
+        classes, annotated = controller.classes, controller.current
+        if classes.called(before, name).name == before:
+            return
+
+        def action(annotated: AnnotatedImage) -> str:
+            after = classes.called(before, name)
+            objects = annotated.annotation.objects
+            of_it = [n for n, one in objects.items() if one.class_name == before]
+            for number in of_it:
+                annotated.describe(number, class_name=after.name, group=group)
+            left = classes.rename(before, after, group)
+            return f"{before} is called {after.name} now: {counted(len(of_it), 'object')}.{left}"
+
+        if annotated is not None and (annotated.annotation.objects or annotated.active):
+            self._do(action)
+        else:
+            classes.rename(before, classes.called(before, name), group)
 
     # ------------------------------------------------------------------ merge and split
 

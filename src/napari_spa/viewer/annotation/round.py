@@ -185,6 +185,8 @@ class ActiveObject:
     ahead: DroppedObject | None = None  # what redo brings back after undo took a ``look`` back
     model: ModelIdentity | None = None  # that it was begun with, once its first round is there
     blind: bool = False  # whether it is read blind, from its start on
+    # The class it had before undo took its accept back; None: that of new objects.
+    class_name: str | None = None
     taken: bool = False  # whether the recommendation was chosen among the masks of a blind round
     # Pixels that accepting the round on show would write: those of earlier objects are left out
     # where they are protected.

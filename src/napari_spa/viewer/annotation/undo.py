@@ -197,6 +197,7 @@ class UndoActions(QObject):
             return
         objects = annotated.annotation.objects
         annotated.undo()
+        controller.classes.follow(change.group)
         act = _act_of(change, objects, annotated.annotation.objects)
         controller.objects_did(f"Taken back: {act}.")
 
@@ -214,6 +215,7 @@ class UndoActions(QObject):
             return
         objects = annotated.annotation.objects
         change = annotated.redo()
+        controller.classes.follow(change.group, redo=True)
         taught = annotated.acts.untaught.pop(change, None)
         if taught is not None:
             annotated.acts.taught[change] = controller.profiles.learn_again(taught)
@@ -256,7 +258,8 @@ class UndoActions(QObject):
         active = ActiveObject(number, part.plane, model=part.model)
         if undone is not None:
             active = annotated.acts.accepted.get(undone, active)
-        active = replace(active, plane=part.plane, learnt=learnt, reopened=reopened)
+        had = None if undone is None else undone.after[number].class_name
+        active = replace(active, plane=part.plane, learnt=learnt, reopened=reopened, class_name=had)
         self._controller.begin(annotated, active, action, otherwise=otherwise, known=True)
 
     def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:
@@ -272,9 +275,13 @@ class UndoActions(QObject):
 def _act_of(
     change: Change, before: Mapping[int, AnnotatedObject], after: Mapping[int, AnnotatedObject]
 ) -> str:
-    """Say an act, or a group of alike ones: "keep 16 objects"."""
+    """Say an act, or a group of alike ones: "keep 16 objects", "propagation of object 2"."""
+    if change.group is None:
+        return change.act
+    if change.kind == "accept" and change.number in before and change.number in after:
+        return f"propagation of object {change.number}"
     many = sum(before.get(number) is not after.get(number) for number in {*before, *after})
-    if change.group is None or many < 2:
+    if many < 2:
         return change.act
     verb = "add" if change.kind == "accept" else change.act.partition(" ")[0]
     return f"{verb} {counted(many, 'object')}"

@@ -66,7 +66,8 @@ class ObjectPresenter(QObject):
         bar.colour_requested.connect(
             lambda name, colour: self._try(lambda: classes.recolour(name, colour))
         )
-        bar.remove_requested.connect(classes.remove)
+        bar.rename_requested.connect(self.reshaping.rename_class)
+        bar.remove_requested.connect(lambda name: self._try(lambda: classes.remove(name)))
         bar.import_requested.connect(lambda path: self._try(lambda: classes.load(Path(path))))
         bar.export_requested.connect(
             lambda path: self._try(lambda: write_classes(Path(path), classes.entries))
@@ -220,7 +221,7 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
             rounds=proposal.round,
             quality=1.0 - proposal.uncertainty,
             status="in progress",
-            class_name="" if before is None else before.class_name,
+            class_name=(active.class_name or "") if before is None else before.class_name,
             name="" if before is None else before.name,
         )
     return [replace(rows[number], unit=unit) for number in sorted(rows)]

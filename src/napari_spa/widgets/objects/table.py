@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NO_CLASS = "No class"
 _FILES = "Classes (*.json);;All files (*)"
+_READ = "Classes (*.json *.txt);;All files (*)"
 
 
 class ClassBar(QWidget):
@@ -39,6 +40,7 @@ class ClassBar(QWidget):
     chosen = Signal(str)  # new objects shall be of this class; empty for none
     add_requested = Signal(str)  # a class of this name shall be added
     colour_requested = Signal(str, str)  # this class shall have this colour, "#rrggbb"
+    rename_requested = Signal(str, str)  # this class shall be called so
     remove_requested = Signal(str)  # this class shall leave the list
     import_requested = Signal(str)  # the classes of this file shall be taken
     export_requested = Signal(str)  # the classes shall be written to this file
@@ -55,7 +57,7 @@ class ClassBar(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.combo.activated.connect(lambda at: self.chosen.emit(self.combo.itemData(at)))
-        tip = "Add, colour, remove, import and export classes; colour objects by them."
+        tip = "Add, rename, colour, remove, import and export classes; colour objects by them."
         self.more = tip_button("Classes ▾", tip=tip, narrow=True)
         self.more.on_click(lambda: open_menu(self.menu(), self.more))
         column_of(row_of(QLabel("Class"), self.combo, self.more, grows=self.combo), holder=self)
@@ -82,6 +84,7 @@ class ClassBar(QWidget):
         menu.addAction("Add a class…", self._ask_new)
         if name:
             shown = name.replace("&", "&&")
+            menu.addAction(f"Rename {shown}…", partial(self._ask_name, name))
             menu.addAction(f"Colour of {shown}…", partial(self._ask_colour, name))
             menu.addAction(f"Remove {shown}", partial(self.remove_requested.emit, name))
         menu.addSeparator()
@@ -98,6 +101,12 @@ class ClassBar(QWidget):
         if chosen:
             self.add_requested.emit(name)
 
+    def _ask_name(self, name: str) -> None:
+        words = f"Name of {name}, and of the class of its objects:"
+        new, chosen = QInputDialog.getText(self, "Rename a class", words, text=name)
+        if chosen:
+            self.rename_requested.emit(name, new)
+
     def _ask_colour(self, name: str) -> None:
         now = next(one.colour for one in self.entries if one.name == name)
         colour = QColorDialog.getColor(QColor(now), self, f"Colour of {name}")
@@ -105,7 +114,7 @@ class ClassBar(QWidget):
             self.colour_requested.emit(name, colour.name())
 
     def _ask_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", _FILES)
+        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", _READ)
         if path:
             self.import_requested.emit(path)
 

@@ -355,8 +355,9 @@ class RefineDock(QWidget):
         self._refresh()
 
     def _on_failed(self, sentence: str) -> None:
-        self._on_said(capitalised(sentence))
-        show_warning(sentence)
+        words = capitalised(sentence)
+        self._on_said(words)
+        show_warning(words)
 
     def _on_progressed(self, share: float, message: str) -> None:
         self.parts.progress.setValue(round(share * PROGRESS_STEPS))

@@ -159,6 +159,7 @@ class ModelBar(QWidget):
 
     def _on_download(self) -> None:
         if self._wanted is not None:
+            self._show(tip_of(self._wanted))  # not what became of the last try
             self._set_running(True)
             self._on_progressed(0.0, "connecting…")
             self.files.download(self._wanted.name)

@@ -48,6 +48,7 @@ from napari_spa.widgets.common.layouts import (
 )
 from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
+from napari_spa.widgets.profiles.dialogs import ConfirmDialog
 from napari_spa.widgets.refine.candidates import CandidateGrid, LegendRow, SizeSlider
 from napari_spa.widgets.refine.compare import SideBySide
 from napari_spa.widgets.refine.options import ImageOptions, ModelBar
@@ -200,7 +201,7 @@ class RecoveryBar(QFrame):
         self.forget = tip_button("Delete it", tip="Delete this saved work for good.")
         self.restore.on_click(lambda: self.restore_requested.emit(self._offers[0]))
         self.later.on_click(lambda: self.later_requested.emit(self._offers[0]))
-        self.forget.on_click(lambda: self.forget_requested.emit(self._offers[0]))
+        self.forget.on_click(lambda: self._ask_forget(self._offers[0]))
         answers = even_row((3, 1), self.restore, self.later, self.forget)
         column_of(self.words, answers, margin=6, holder=self)
         self.set_offers([])
@@ -212,15 +213,24 @@ class RecoveryBar(QFrame):
         if self._offers:
             self.words.setText(in_words(self._offers[0], len(self._offers)))
 
+    def _ask_forget(self, offer: RecoveryOffer) -> None:
+        words = f"Delete this saved work for good: {_held(offer)}?"
+        dialog = ConfirmDialog("Delete saved work", words, "Delete", self)
+        dialog.accepted.connect(lambda: self.forget_requested.emit(offer))
+        dialog.open()
+
 
 def in_words(offer: RecoveryOffer, works: int = 1) -> str:
     """Say in a sentence what an offer holds, and how many there are."""
+    ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
+    said = f"{_ago(offer.age)} {ended}: {_held(offer)} can be restored."
+    return said if works == 1 else f"{works} earlier works on this image. This one: {said}"
+
+
+def _held(offer: RecoveryOffer) -> str:
     count = counted(offer.objects, "object") if offer.objects or not offer.active_round else ""
     active = f"an object in round {offer.active_round}" if offer.active_round else ""
-    held = " and ".join(filter(None, (count, active)))
-    ended = "napari ended unexpectedly" if offer.crashed else "you worked on this image"
-    said = f"{_ago(offer.age)} {ended}: {held} can be restored."
-    return said if works == 1 else f"{works} earlier works on this image. This one: {said}"
+    return " and ".join(filter(None, (count, active)))
 
 
 def _ago(seconds: float) -> str:
