@@ -5,6 +5,11 @@
 The image is made chunk by chunk when it is read, in about the time that reading a compressed
 chunk takes: noisy ground with bright discs of 40 to 400 pixels.  The mask layer is in the
 viewer, so what napari needs for it counts.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/large_image.py --plain
+
+What the window's own thread computes for each act on a plain array of 8192 x 8192 pixels, until
+nothing is left to do.
 """
 
 from __future__ import annotations
@@ -78,7 +83,11 @@ def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=int, default=30)
+    parser.add_argument("--plain", action="store_true", help="acts on one array of 8192 x 8192")
     options = parser.parse_args()
+    if options.plain:
+        time_acts()
+        return
     process = psutil.Process()
     viewer = napari.Viewer()
     viewer.window.resize(1000, 700)
@@ -130,6 +139,53 @@ def main() -> None:
         f"memory: {memory[0]:.0f} MB after the first object, {memory[half]:.0f} after "
         f"{half + 1}, {memory[-1]:.0f} after {len(memory)}"
     )
+    viewer.close()
+
+
+def time_acts(side: int = 8192, repeats: int = 3) -> None:
+    """Print the seconds of processor time of the window's thread for each act on a plain array."""
+    viewer = napari.Viewer()
+    viewer.window.resize(1000, 700)
+    block = make_chunk(1, {None: {"array-location": [(0, CHUNK), (0, CHUNK)]}})
+    count = -(-side // CHUNK)
+    image = viewer.add_image(np.tile(block, (count, count))[:side, :side], name="plain")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spa", "SPA Refine")
+    controller, click = dock.controller, dock.prompt_controller.click
+    viewer.scene.camera.zoom = 3.0
+    live(3)
+
+    def done() -> None:
+        while controller.busy:
+            live(0.01)
+        live(1.5)  # longer than it takes until what was painted is counted
+
+    def paint() -> None:
+        number = max(controller.current.annotation.objects)
+        controller.current.mask.layer.paint(tuple(int(v) for v in np.add(place, 70)), number)
+
+    seconds: dict[str, list[float]] = {}
+    row, column, _radius = disc(0, 0)
+    for repeat in range(repeats + 1):
+        place = np.add((row, column), CHUNK * (2 * repeat))
+        viewer.scene.camera.center = (0, *place)
+        live(0.5)
+        for name, act in (
+            ("a click", lambda p=place: click(tuple(image.data_to_world(p)))),
+            ("accept", controller.accept),
+            ("undo it", controller.undo_requested.emit),
+            ("accept again", controller.accept),
+            ("a stroke", paint),
+            ("undo the stroke", controller.undo_requested.emit),
+            ("zoom", lambda: setattr(viewer.scene.camera, "zoom", 1.0)),
+            ("zoom back", lambda: setattr(viewer.scene.camera, "zoom", 3.0)),
+        ):
+            begun = time.thread_time()
+            act()
+            done()
+            seconds.setdefault(name, []).append(time.thread_time() - begun)
+    for name, all_of in seconds.items():
+        later = " ".join(f"{each:.2f}" for each in all_of[1:])
+        print(f"{name:<18}{later} s of the window's thread (the first: {all_of[0]:.2f})")
     viewer.close()
 
 

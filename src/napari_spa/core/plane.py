@@ -67,9 +67,10 @@ class Plane:
         )
         return Plane(self.axes, index)
 
-    def region(self, region: Region) -> tuple[int | slice, ...]:
-        """Index of a part of the plane into an array of the data's dimensions."""
+    def region(self, region: Region, along: Sequence[int] = ()) -> tuple[int | slice, ...]:
+        """Index of a part of the plane, and all along some axes, into data of its dimensions."""
         spans = dict(zip(self.axes, region.slices, strict=True))
+        spans |= dict.fromkeys(along, slice(None))
         return tuple(spans.get(axis, position) for axis, position in enumerate(self.index))
 
     def points(self, rows_columns: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -91,6 +91,14 @@ class Region:
         right = max(self.column + self.width, other.column + other.width)
         return Region(top, left, bottom - top, right - left)
 
+    def meets(self, other: Region) -> bool:
+        """Tell whether it shares pixels with another."""
+        return (
+            max(self.row, other.row) < min(self.row + self.height, other.row + other.height)
+        ) and max(self.column, other.column) < min(
+            self.column + self.width, other.column + other.width
+        )
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into the image."""

@@ -7,6 +7,7 @@ import gc
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import sys
 from contextlib import contextmanager
@@ -18,11 +19,17 @@ import numpy as np
 from vispy.gloo.glir import GlirProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from napari.components import ViewerModel
     from napari.layers import Labels
     from numpy.typing import NDArray
+
+
+_TILE_SIDE = 256
+"""Outlines are looked for in tiles of so many pixels, where a tile holds anything."""
+_LEAST_PART = 2**18
+"""To draw a part takes as long as for so many pixels of the whole, at least."""
 
 
 def keep_programs() -> None:
@@ -57,8 +64,8 @@ def quick_contours(layer: Labels) -> None:
     """Let a Labels layer find its outlines several times as fast as napari does.
 
     napari dilates and erodes the whole plane for each change of it, which takes 100 to 200 ms
-    at 2048 x 2048 pixels, in the window's thread.  A napari that asks another method goes on
-    with its own.
+    at 2048 x 2048 pixels, in the window's thread; we look where labels are.  A napari
+    that asks another method goes on with its own.
     """
     setattr(layer, "_calculate_contour", partial(_contour_of, layer))  # noqa: B010  it is private
 
@@ -70,18 +77,12 @@ def _contour_of(
     width = int(layer.contour)
     if width < 1 or labels.ndim > 2:
         return None
-    around = tuple(
-        slice(max(0, part.start - width), min(length, part.stop + width))
-        for part, length in zip(data_slice, labels.shape, strict=True)
-    )
-    inside = tuple(
-        slice(part.start - out.start, part.stop - out.start)
-        for part, out in zip(data_slice, around, strict=True)
-    )
-    return outlines(labels[around], width, layer.colormap.background_value)[inside]
+    return outlines(labels, width, layer.colormap.background_value, part=data_slice)
 
 
-def outlines(labels: NDArray[Any], width: int, background: int = 0) -> NDArray[Any]:
+def outlines(
+    labels: NDArray[Any], width: int, background: int = 0, *, part: tuple[slice, ...] | None = None
+) -> NDArray[Any]:
     """Return labels with what is deeper in them than ``width`` pixels made background.
 
     Parameters
@@ -91,24 +92,42 @@ def outlines(labels: NDArray[Any], width: int, background: int = 0) -> NDArray[A
     width : int
         Of the outlines, in pixels; the image's own edge has none.
     background : int
-        The label of what is no object.
+        The label of what is no object; where there is nothing else it is soon done.
+    part : tuple of two slices, optional
+        Where they are wanted; everywhere by default.
 
     Returns
     -------
-    ndarray of shape (H, W)
+    ndarray of shape (H, W), or of the part's
         A copy.
     """
-    found = labels.copy()
-    used = labels != background
-    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
-    if not len(rows):
-        return found
-    box = tuple(slice(max(0, at[0] - 1), at[-1] + 2) for at in (rows, columns))
-    part = labels[box]
-    deep = np.ones(part.shape, dtype=bool)
+    rows, columns = part or (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    found = (
+        np.full(shape, background, labels.dtype) if background else np.zeros(shape, labels.dtype)
+    )
+    for top in range(rows.start, rows.stop, _TILE_SIDE):
+        for left in range(columns.start, columns.stop, _TILE_SIDE):
+            tile = (
+                slice(top, min(top + _TILE_SIDE, rows.stop)),
+                slice(left, min(left + _TILE_SIDE, columns.stop)),
+            )
+            if (labels[tile] != background).any():
+                found[_within(tile, (rows, columns))] = _outlines_in(
+                    labels, width, background, tile
+                )
+    return found
+
+
+def _outlines_in(
+    labels: NDArray[Any], width: int, background: int, tile: tuple[slice, ...]
+) -> NDArray[Any]:
+    around = _grown(tile, width, labels.shape)
+    near = labels[around]
+    deep = np.ones(near.shape, dtype=bool)
     for axis in (0, 1):
         before, after = _neighbours(axis)
-        same = part[before] == part[after]
+        same = near[before] == near[after]
         deep[before] &= same
         deep[after] &= same
     for _ in range(width - 1):
@@ -117,8 +136,62 @@ def outlines(labels: NDArray[Any], width: int, background: int = 0) -> NDArray[A
             before, after = _neighbours(axis)
             deep[before] &= known[after]
             deep[after] &= known[before]
-    found[box][deep] = background
-    return found
+    return np.where(deep, labels.dtype.type(background), near)[_within(tile, around)]
+
+
+def _grown(part: tuple[slice, ...], by: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return a part with so many pixels more on each side, within a shape."""
+    return tuple(
+        slice(max(0, side.start - by), min(length, side.stop + by))
+        for side, length in zip(part, shape, strict=True)
+    )
+
+
+def _within(part: tuple[slice, ...], whole: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Return where a part lies in what is cut out of the whole."""
+    return tuple(
+        slice(side.start - out.start, side.stop - out.start)
+        for side, out in zip(part, whole, strict=True)
+    )
+
+
+def refresh_parts(layer: Labels, parts: Iterable[tuple[int | slice, ...]]) -> None:
+    """Show what changed in parts of a layer's data, given as places in it, as napari's brush does.
+
+    All is drawn again where that takes no longer, or where what is drawn is no view of the data.
+    """
+    shown = layer._slice
+    raw, axes, at = shown.image.raw, shown.slice_input.displayed, layer._get_pt_not_disp()
+    if isinstance(layer.data, np.ndarray) and np.may_share_memory(layer.data, raw):
+        spans = [
+            [range(n)[s if isinstance(s, slice) else slice(s, s + 1)] for n, s in pairs]
+            for pairs in (zip(layer.data.shape, part, strict=True) for part in parts)
+        ]
+        places = [
+            tuple(slice(part[axis].start, part[axis].stop) for axis in axes)
+            for part in spans
+            if all(place in part[axis] for axis, place in at.items())
+        ]
+        effort = sum(max(_LEAST_PART, math.prod(s.stop - s.start for s in p)) for p in places)
+        if layer.visible and layer.loaded and raw.ndim == 2 and 2 * effort <= raw.size:
+            for place in places:
+                grown = _grown(place, int(layer.contour), raw.shape)
+                drawn = layer._raw_to_displayed(raw, data_slice=grown)
+                shown.image.view[grown] = drawn
+                layer.events.labels_update(data=drawn, offset=[side.start for side in grown])
+                if layer._slice is not shown:
+                    break  # there was no texture of its size: all was drawn again
+            return
+    layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+
+def replay(layer: Labels, *, redo: bool = False) -> None:
+    """Let a layer's own undo, or redo, do what is next; nothing is drawn."""
+    with layer._block_refresh():
+        if redo:
+            layer.redo()
+        else:
+            layer.undo()
 
 
 def next_in_history(layer: Labels, *, redo: bool = False) -> tuple[Any, ...]:

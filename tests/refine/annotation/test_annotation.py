@@ -306,6 +306,35 @@ def test_painting_is_counted(annotation, array):
     assert annotation.next_number == 41
 
 
+def test_what_was_painted_in_a_region_is_counted_there_and_as_in_the_whole(array):
+    rng, plane, reads = np.random.default_rng(5), PLANES[0], []
+
+    class Noted(ArraySurface):
+        def read(self, plane, region):
+            reads.append(region.height * region.width)
+            return super().read(plane, region)
+
+    there, whole = Annotation(Noted(array)), Annotation(ArraySurface(array))
+    for number, corner in enumerate([(0, 0), (0, 7), (6, 0), (6, 7)], start=1):
+        for each in (there, whole):
+            each.commit(number, part_on(plane), mask(*corner, 3, 4), overlap="replace")
+    for _ in range(60):
+        top, left = rng.integers(0, (8, 10))
+        region = Region(int(top), int(left), 2, 2)
+        array[plane.region(region)] = rng.integers(0, 7)
+        seen = array[plane.region(region)].copy()
+        assert there.recount(plane, seen, region) == whole.recount(plane, array[plane.slices])
+        assert areas(there) == areas(whole) == counted(array)
+        for number, one in there.objects.items():
+            assert one.on(plane).region == whole.objects[number].on(plane).region
+    array[0], array[0, 8, 10] = 0, 9
+    there.recount(plane, array[0].copy())
+    reads.clear()
+    array[0, 8, 9] = 9
+    assert there.recount(plane, array[0, 8:, 9:10], Region(8, 9, 1, 1))
+    assert sum(reads) == 2
+
+
 def test_painting_across_the_slices_is_counted_on_them(annotation, array):
     annotation.commit(1, part_on(PLANES[0]), mask(0, 0, 2, 2))
     assert not annotation.recount(Plane((0, 2), (0, 4, 0)), np.full((3, 11), 1))

@@ -18,7 +18,7 @@ from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
-from napari_spa.refine.log.serialization import decision_to_record
+from napari_spa.refine.log.serialization import decision_to_record, pack
 from napari_spa.refine.session.state import Decision, SessionState, Timeline
 
 FACTS = ImageFacts("Zellen é 細胞", SHAPE, "uint8", "stack.tif")
@@ -197,9 +197,11 @@ class Annotator:
 
     def paint(self, plane, mask, number):
         self.array[plane.region(mask.region)][mask.pixels] = number
-        labels = self.array[plane.slices].copy()
-        self.annotation.recount(plane, labels)
-        self.journal.edit(plane, labels)
+        region = mask.region if number % 2 and mask.area else None  # as on a large plane
+        place = plane.slices if region is None else plane.region(region)
+        labels = self.array[place].copy()
+        self.annotation.recount(plane, labels, region)
+        self.journal.edit(plane, labels, region)
 
 
 def told(decisions):
@@ -537,6 +539,16 @@ def test_a_log_without_an_image_is_one_sentence(records, sentence):
                 "plane": {"axes": [1, 2], "index": [0, 0, 0]},
                 "shape": [9, 11],
                 "labels": "AAAA",
+            },
+            "damaged 'edit' record",
+        ),
+        (
+            {
+                "kind": "edit",
+                "plane": {"axes": [1, 2], "index": [0, 0, 0]},
+                "corner": [8, 10],
+                "shape": [2, 1],
+                "labels": pack(np.ones((2, 1), "<u4")),
             },
             "damaged 'edit' record",
         ),

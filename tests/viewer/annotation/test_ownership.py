@@ -1,5 +1,6 @@
 """Who owns a job, a stroke, a preview: whatever one does meanwhile, nothing is misplaced."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,9 @@ from annotator import Annotator
 
 from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
+from napari_spa.refine.annotation.annotation import ArraySurface
+from napari_spa.refine.log import journal
+from napari_spa.viewer.annotation import images
 from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
 
@@ -269,6 +273,55 @@ def test_napari_s_undo_is_seen_though_one_scrolls_at_once(annotator):
     annotator.qtbot.wait(500)
     assert list(annotated.annotation.objects) == [1]
     assert annotator.edits(annotated)[-1] == (2, area)
+
+
+def test_of_a_large_plane_the_window_counts_only_what_was_painted(annotator, monkeypatch):
+    monkeypatch.setattr(images, "_LARGE", 1000)
+    annotated = annotator.accept(annotator.first)
+    painting, store = annotator.controller.images.painting, annotated.mask.store
+    read, whole = store.read, []
+
+    def noted(index):
+        found = read(index)
+        if threading.current_thread() is threading.main_thread():
+            whole.append(found.shape == (60, 70))
+        return found
+
+    def settled(number):
+        annotator.qtbot.waitUntil(
+            lambda: number in annotated.annotation.objects and not painting._counting, timeout=9000
+        )
+        counted = np.unique(read(np.s_[2]), return_counts=True)
+        areas = {n: one.area for n, one in annotated.annotation.objects.items()}
+        assert [0, *areas] == counted[0].tolist()
+        assert list(areas.values()) == counted[1][1:].tolist()
+
+    monkeypatch.setattr(store, "read", noted)
+    settled(1)
+    painted = paint(annotated, 2)
+    settled(7)
+    assert annotator.edits(annotated) == [(2, painted)]  # the first object is in no record of it
+    layer = annotated.mask.layer
+    layer.data[2, 50:53, 60:62] = 9  # by a script
+    layer.refresh()
+    settled(9)
+    layer.data[2, 50:53, 60] = 11
+    layer.refresh()
+    layer.data[2, 0, 0] = 12
+    settled(11)
+    annotator.start(annotator.first, (50, 20))
+    annotator.controller.undo_requested.emit()
+    layer.data[2, 0, 1] = 40
+    layer.refresh()  # while an object is active: counted when it is accepted
+    annotator.controller.accept()
+    settled(40)
+    assert whole
+    assert not any(whole)
+    facts = journal.read_journal(
+        read_records(annotator.log(annotated)), ArraySurface(np.zeros((5, 60, 70), np.uint16))
+    )
+    now = {number: one.area for number, one in facts.annotation.objects.items()}
+    assert now == {number: one.area for number, one in annotated.annotation.objects.items()}
 
 
 # ---------------------------------------------------------------------- a preview

@@ -11,12 +11,15 @@ from skimage.color import rgb2gray, rgb2lab
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import Region
+from napari_spa.viewer import compat
 from napari_spa.viewer.compat import outlines, quick_contours
 from napari_spa.viewer.layers.mask import MaskLayer, mask_colours
 
 
+@pytest.mark.parametrize("side", [32, 256])
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_outlines_are_those_of_napari(width):
+def test_outlines_are_those_of_napari(width, side, monkeypatch):
+    monkeypatch.setattr(compat, "_TILE_SIDE", side)
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(150, 140)), 4)
     labels = ndimage.label(noise > 0)[0]
     np.testing.assert_array_equal(outlines(labels, width), get_contours(labels, width, 0))
@@ -84,6 +87,85 @@ def test_first_lines_are_seen_where_objects_end(name):
     lines = rgb2lab(mask_colours(Image(pixels, rgb=True)).map(np.array([1, 2, 3]))[:, :3])
     distance = np.linalg.norm((there[:, None] - lines) * [1.0, 0.5, 0.25], axis=-1)
     assert np.percentile(distance, 5, axis=0).min() > 32  # 18 by a plain distance
+
+
+def drawn_by(layer, act):
+    """Return how many pixels each drawing had that an act led to."""
+    pixels = []
+    layer.events.labels_update.connect(lambda event: pixels.append(event.data.size))
+    layer.events.set_data.connect(lambda: pixels.append(layer._slice.image.view.size))
+    act()
+    return pixels
+
+
+def write(mask, plane, corner, number):
+    region = Region(*corner, 30, 40)
+    mask.write(plane, region, np.ones((30, 40), bool), np.full(1200, number, np.uint16))
+
+
+def as_napari_would(layer):
+    shown = layer._slice.image.view.copy()
+    layer.refresh()
+    np.testing.assert_array_equal(shown, layer._slice.image.view)
+
+
+@pytest.mark.parametrize("line", [0, 1, 6])
+@pytest.mark.parametrize("wide", [False, True])
+def test_of_a_large_plane_only_what_was_written_is_drawn(line, wide):
+    viewer = ViewerModel()
+    mask = MaskLayer(viewer, viewer.add_image(np.zeros((2048, 2048), np.uint8)), (0, 1))
+    if wide:
+        mask.store.make_room(70_000)
+    layer, plane = mask.layer, Plane((0, 1), (0, 0))
+    layer.contour = line
+
+    def act():
+        write(mask, plane, (0, 0), 1)
+        write(mask, plane, (2018, 2008), 2)
+        write(mask, plane, (10, 20), 3)
+        mask.refresh()
+
+    assert sum(drawn_by(layer, act)) < 3 * 42 * 52
+    assert layer._slice.image.view.any()
+    as_napari_would(layer)
+    layer.paint((1000, 1000), 4)
+    assert sum(drawn_by(layer, mask.unpaint)) < 600
+    assert not layer.data[1000, 1000]
+    as_napari_would(layer)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2)])
+def test_a_part_is_drawn_where_it_is_seen_from_any_side(order, monkeypatch):
+    monkeypatch.setattr(compat, "_LEAST_PART", 1)
+    viewer = ViewerModel()
+    mask = MaskLayer(viewer, viewer.add_image(np.zeros((90, 100, 110), np.uint8)), (1, 2))
+    layer = mask.layer
+    viewer.dims.order = order
+    viewer.dims.current_step = (4, 15, 25)
+    layer.contour = 2
+
+    def act():
+        write(mask, Plane((1, 2), (4, 0, 0)), (10, 20), 1)
+        write(mask, Plane((1, 2), (5, 0, 0)), (0, 0), 2)
+        mask.refresh()
+
+    assert 0 < sum(drawn_by(layer, act)) < 3000
+    assert layer._slice.image.view.any()
+    as_napari_would(layer)
+
+
+def test_a_hidden_layer_is_drawn_when_it_is_shown():
+    viewer = ViewerModel()
+    mask = MaskLayer(viewer, viewer.add_image(np.zeros((2, 2048, 2048), np.uint8)), (1, 2))
+    layer, plane = mask.layer, Plane((1, 2), (1, 0, 0))
+    viewer.dims.set_current_step(0, 0)
+    layer.visible = False
+    viewer.dims.set_current_step(0, 1)
+    write(mask, plane, (0, 0), 1)
+    mask.refresh()
+    layer.visible = True
+    assert layer._slice.image.view.any()
+    as_napari_would(layer)
 
 
 def test_what_the_program_writes_is_not_taken_for_a_users(mask):

@@ -26,6 +26,7 @@ from napari_spa.refine.annotation.objects import (
     Patch,
     joined,
     recounted,
+    recounted_near,
     with_part,
     without_part,
     without_pixels,
@@ -376,13 +377,21 @@ class Annotation:
             self._objects = change.after
         return change
 
-    def recount(self, plane: Plane, labels: NDArray[np.integer]) -> bool:
+    def recount(
+        self, plane: Plane, labels: NDArray[np.integer], region: Region | None = None
+    ) -> bool:
         """Count the objects of a plane, of labels (H, W), again after a user painted on it.
 
+        If they painted in a region alone, the labels are of it, and the objects there are counted.
         Tells whether any object changed.  Objects that were painted by hand, and hold a number of
         none, become objects too; those with no pixel left are gone.
         """
-        objects = recounted(self._objects, plane, labels)
+        if region is None:
+            return self.take(recounted(self._objects, plane, labels))
+        return self.take(recounted_near(self._objects, plane, labels, region, self._surface.read))
+
+    def take(self, objects: Mapping[int, AnnotatedObject] | None) -> bool:
+        """Take what counting all of :attr:`objects` again gave; tell whether that is anything."""
         if objects is None:
             return False
         self._objects = MappingProxyType(dict(sorted(objects.items())))

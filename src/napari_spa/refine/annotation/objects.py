@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from napari_spa.core.types import LocalMask, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ Status = Literal["accepted", "propagated", "review", "edited"]
 _NOWHERE = Region(0, 0, 0, 0)
 _FEW_LABELS = 2**20
 """Up to this number it is quick, and no waste, to have a counter for each."""
+_ROWS = 256  # that are counted at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,15 +135,24 @@ def joined(
 
 
 def recounted(
-    objects: Mapping[int, AnnotatedObject], plane: Plane, labels: NDArray[np.integer]
+    objects: Mapping[int, AnnotatedObject],
+    plane: Plane,
+    labels: NDArray[np.integer],
+    *,
+    region: Region | None = None,
+    among: Collection[int] | None = None,
 ) -> dict[int, AnnotatedObject] | None:
-    """Return the objects after a user painted on a plane, its labels (H, W); None: as before."""
+    """Return the objects after a user painted on a plane, its labels (H, W); None: as before.
+
+    The labels are of a region, if one is given; of some objects alone, ``among``, if said: those
+    have to be in the region as a whole.
+    """
     # Seen across: pixels of objects whose planes are all of other axes are counted on those.
     across = {n for n, o in objects.items() if all(p.plane.axes != plane.axes for p in o.parts)}
     if objects and len(across) == len(objects):
         return None
     now = {n: area for n, area in _counted(labels).items() if n not in across}
-    held_here = {n: o.on(plane) for n, o in objects.items()}
+    held_here = {n: o.on(plane) for n, o in objects.items() if among is None or n in among}
     known = {n: part.area for n, part in held_here.items() if part is not None}
     if now == known:
         return None
@@ -149,13 +161,32 @@ def recounted(
         held, part = after.pop(number, None), held_here.get(number)
         left = _elsewhere(held, plane)
         if number in now:
-            region = Region.bounding(labels == number)
             part = part or Part(plane, "edited")
-            part = replace(part, region=region, area=now[number], status="edited")
+            there = LocalMask.crop(labels == number, region).region
+            part = replace(part, region=there, area=now[number], status="edited")
             left = (*left, part)
         if left:
             after[number] = _with(held or AnnotatedObject(number, ()), left)
     return after
+
+
+def recounted_near(
+    objects: Mapping[int, AnnotatedObject],
+    plane: Plane,
+    labels: NDArray[np.integer],
+    region: Region,
+    read: Callable[[Plane, Region], NDArray[np.integer]],
+) -> dict[int, AnnotatedObject] | None:
+    """Return what :func:`recounted` does after painting in a region alone, whose labels these are.
+
+    No more is read than the objects there take up.
+    """
+    parts = {n: part for n, o in objects.items() if (part := o.on(plane)) is not None}
+    among = {n for n, part in parts.items() if part.region.meets(region)} | {*_counted(labels)}
+    box = reduce(Region.with_all_of, (parts[n].region for n in among if n in parts), region)
+    around = read(plane, box)
+    around[~np.isin(around, list(among))] = 0
+    return recounted(objects, plane, around, region=box, among=among)
 
 
 def _with_parts(
@@ -180,13 +211,19 @@ def _with(held: AnnotatedObject, parts: tuple[Part, ...]) -> AnnotatedObject:
 
 def _counted(labels: NDArray[np.integer]) -> dict[int, int]:
     """Return the number of pixels of each label."""
-    if not labels.any():  # as on most planes, and soon seen
-        return {}
-    if labels.size and labels.min() >= 0 and labels.max() <= _FEW_LABELS:
-        counts = np.bincount(np.ravel(labels).astype(np.intp, copy=False))
-        return {int(n): int(counts[n]) for n in np.flatnonzero(counts[1:]) + 1}
-    found, areas = np.unique(labels, return_counts=True)
-    return {int(n): int(area) for n, area in zip(found, areas, strict=True) if n > 0}
+    found: Counter[int] = Counter()
+    for start in range(0, len(labels), _ROWS):  # so that little memory is taken
+        rows = labels[start : start + _ROWS]
+        if not rows.any():  # as on most planes, and soon seen
+            continue
+        if rows.min() >= 0 and rows.max() <= _FEW_LABELS:
+            counts = np.bincount(np.ravel(rows).astype(np.intp, copy=False))
+            numbers = np.flatnonzero(counts)
+            counts = counts[numbers]
+        else:
+            numbers, counts = np.unique(rows, return_counts=True)
+        found.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+    return {number: area for number, area in sorted(found.items()) if number > 0}
 
 
 ChangeKind = Literal["accept", "delete", "describe", "keep", "merge", "split", "edit"]

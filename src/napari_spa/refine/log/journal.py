@@ -19,7 +19,7 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``keep``              what was to be reviewed of an object was accepted
 ``merge``             an object took the pixels of others
 ``split``             pieces of an object on a plane became objects
-``edit``              a plane was painted by hand; its labels
+``edit``              a plane was painted by hand; its labels, or those of the part painted on
 ``by-hand``           an object is edited by hand: what is painted from now on is one act
 ``by-hand-end``       that act ended
 ``image``             the image has other pixels now, and what there is of it is kept
@@ -280,13 +280,17 @@ class RecordReader:
     def _on_edit(self, record: Record) -> None:
         plane = self._plane(record["plane"])
         height, width = (int(n) for n in record["shape"])
-        if (height, width) != plane.extent(self._session.image.shape):
+        whole = Region(0, 0, *plane.extent(self._session.image.shape))
+        row, column = (int(n) for n in record.get("corner", (0, 0)))
+        region = Region(row, column, height, width)
+        if min(height, width) < 1 or whole.with_all_of(region) != whole:
+            raise ValueError("its shape")
+        if "corner" not in record and region != whole:
             raise ValueError("its shape")
         labels = unpack(record["labels"], "<u4", height * width).reshape(height, width)
-        region = Region(0, 0, height, width)
         everywhere = np.ones((height, width), dtype=bool)
         self._surface.write(plane, region, everywhere, labels.ravel())
-        self._session.annotation.recount(plane, labels)
+        self._session.annotation.recount(plane, labels, region if "corner" in record else None)
 
     def _on_image(self, record: Record) -> None:
         for entry in record["planes"]:
@@ -484,12 +488,14 @@ class Journal:
         """Write a record: ``undo``, ``redo`` and ``closed`` say no more than their kind."""
         self._log.append({"kind": kind, **facts})
 
-    def edit(self, plane: Plane, labels: NDArray[np.integer]) -> None:
-        """Write a painted plane; the array must not change any more."""
+    def edit(self, plane: Plane, labels: NDArray[np.integer], region: Region | None = None) -> None:
+        """Write a painted plane, or a region of it; the array must not change any more."""
+        corner = {} if region is None else {"corner": [region.row, region.column]}
         self._log.append(
             lambda: {
                 "kind": "edit",
                 "plane": plane_to_record(plane),
+                **corner,
                 "shape": list(labels.shape),
                 "labels": pack(labels.astype("<u4")),
             }

@@ -401,7 +401,7 @@ class AnnotatedImage:
         latest = self._painted_after is self.annotation.last_change
         return latest and self.active is None and bool(self.mask.stroke(redo=redo))
 
-    def _on_painted(self, planes: tuple[Plane, ...]) -> None:
+    def _on_painted(self, planes: object) -> None:
         if self.active is not None:  # the next round would wipe it away
             if self.mask.painted_with(self.active.number):
                 self.painted_over.emit()

@@ -22,6 +22,7 @@ from napari_spa.io.projects.classes import (
     with_unknown,
     write_classes,
 )
+from napari_spa.refine.annotation.objects import recounted
 from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import early_imports
@@ -37,18 +38,21 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Region
     from napari_spa.viewer.autosave import AutosaveManager
     from napari_spa.viewer.background import Worker
 
 
 _SETTLED_MS = 400
+_LARGE = 2**22
+"""Of a plane of more pixels, what was painted on is counted, and the whole in the background."""
 
 
 class PaintRecorder(QObject):
@@ -61,9 +65,11 @@ class PaintRecorder(QObject):
 
     counted = Signal()  # objects changed
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, worker: Worker, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._painted: dict[AnnotatedImage, dict[Plane, None]] = {}
+        self._worker = worker
+        self._counting: set[tuple[AnnotatedImage, Plane]] = set()  # in the background
+        self._painted: dict[AnnotatedImage, dict[Plane, Region]] = {}
         self._touched: dict[AnnotatedImage, dict[Plane, None]] = {}
         self._on_show: dict[AnnotatedImage, Plane] = {}  # when labels were last seen to change
         self._settled = later(self, self._on_settled, _SETTLED_MS)
@@ -73,9 +79,11 @@ class PaintRecorder(QObject):
         """Whether something was painted that is not in the log yet."""
         return any(self._painted.values())
 
-    def paint(self, annotated: AnnotatedImage, planes: Iterable[Plane]) -> None:
-        """Remember planes that were painted on."""
-        self._painted.setdefault(annotated, {}).update(dict.fromkeys(planes))
+    def paint(self, annotated: AnnotatedImage, planes: Mapping[Plane, Region]) -> None:
+        """Remember planes that were painted on, and where."""
+        due = self._painted.setdefault(annotated, {})
+        for plane, region in planes.items():
+            due[plane] = region.with_all_of(due.get(plane, region))
         self._settled.start()
 
     def touch(self, annotated: AnnotatedImage, plane: Plane) -> None:
@@ -93,8 +101,8 @@ class PaintRecorder(QObject):
         """Count and log what was painted, on one image or on all."""
         changed = False
         for one in [annotated] if annotated is not None else list(self._painted):
-            for plane in self._painted.pop(one, {}):
-                changed |= _count(one, plane, painted=True)
+            for plane, region in self._painted.pop(one, {}).items():
+                changed |= _count(one, plane, region)
         if changed:
             self.counted.emit()
 
@@ -110,20 +118,59 @@ class PaintRecorder(QObject):
         for annotated, plane in list(self._on_show.items()):
             if annotated.active is None:  # else its preview is there; looked at when it is gone
                 for touched in {**self._touched.pop(annotated, {}), plane: None}:
-                    changed |= _count(annotated, touched, painted=False)
+                    if _large(annotated, touched):
+                        self._count_later(annotated, touched)
+                    else:
+                        changed |= _count(annotated, touched)
         if changed:
             self.counted.emit()
 
+    def _count_later(self, annotated: AnnotatedImage, plane: Plane) -> None:
+        """Count the objects of a plane in the background, again if anything is done meanwhile."""
+        if not annotated.mask.paintable:
+            return
+        if (annotated, plane) in self._counting:
+            self._touched.setdefault(annotated, {})[plane] = None
+            return
+        self._counting.add((annotated, plane))
+        mask, store = annotated.mask, annotated.mask.store
+        changes, objects = mask.changes, annotated.annotation.objects
 
-def _count(annotated: AnnotatedImage, plane: Plane, *, painted: bool) -> bool:
+        def count(_: object) -> tuple[Any, Any]:
+            labels = store.read(plane.slices)
+            return labels, recounted(objects, plane, labels)
+
+        def take(found: tuple[Any, Any]) -> None:
+            self._counting.discard((annotated, plane))
+            if annotated not in self._on_show:
+                return
+            if mask.changes != changes or annotated.annotation.objects is not objects:
+                self._touched.setdefault(annotated, {})[plane] = None
+            elif annotated.annotation.take(found[1]):
+                annotated.journal.edit(plane, found[0])
+                self.counted.emit()
+            if self._touched.get(annotated):
+                self._settled.start()
+
+        self._worker.submit_idle(count, take, surely=True)
+
+
+def _large(annotated: AnnotatedImage, plane: Plane) -> bool:
+    height, width = plane.extent(annotated.mask.store.shape)
+    return height * width > _LARGE
+
+
+def _count(annotated: AnnotatedImage, plane: Plane, painted: Region | None = None) -> bool:
     """Count the objects of a plane and log it; tell whether any object changed."""
-    if not annotated.mask.paintable:
+    mask = annotated.mask
+    if not mask.paintable:
         return False
+    region = painted if _large(annotated, plane) and painted != mask.whole(plane) else None
     with annotated.bare():
-        labels = annotated.mask.read_plane(plane)
-        changed = annotated.annotation.recount(plane, labels)
-    if changed or painted:
-        annotated.journal.edit(plane, labels)
+        labels = mask.read_plane(plane) if region is None else mask.read(plane, region)
+        changed = annotated.annotation.recount(plane, labels, region)
+    if changed or painted is not None:
+        annotated.journal.edit(plane, labels, region)
     return changed
 
 
@@ -175,7 +222,7 @@ class AnnotatedImages(QObject):
         # What the files say that the axes of their images are; None until they have answered.
         self._axes: WeakKeyDictionary[Image, str | None] = WeakKeyDictionary()
         self._without_mask: AnnotatedImage | None = None  # whose mask layer was removed
-        self.painting = PaintRecorder(self)
+        self.painting = PaintRecorder(worker, self)
         self.painting.counted.connect(self.changed)
         self._making: tuple[AnnotatedImage | None, Generator[None]] = None, (_ for _ in ())
         self._orphaned: list[AnnotatedImage] = []  # whose image was removed, and layers are there
@@ -384,9 +431,8 @@ class AnnotatedImages(QObject):
     def _on_replaced(self, annotated: AnnotatedImage, planes: tuple[Plane, ...]) -> None:
         self.noticed.emit("The labels of the mask layer were replaced.")
         active = annotated.annotation.objects.values()
-        self.painting.paint(
-            annotated, (*planes, *(part.plane for one in active for part in one.parts))
-        )
+        planes = (*planes, *(part.plane for one in active for part in one.parts))
+        self.painting.paint(annotated, {plane: annotated.mask.whole(plane) for plane in planes})
 
     def _unpaint(self) -> None:
         """Take back what was painted on the active object's preview, once napari has painted it."""

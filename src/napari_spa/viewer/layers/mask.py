@@ -15,7 +15,14 @@ from psygnal import Signal
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
-from napari_spa.viewer.compat import next_in_history, quick_contours, unselected
+from napari_spa.core.types import Region
+from napari_spa.viewer.compat import (
+    next_in_history,
+    quick_contours,
+    refresh_parts,
+    replay,
+    unselected,
+)
 from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
@@ -32,9 +39,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray, Region
+    from napari_spa.core.types import BoolArray
 
-_Stroke = tuple[tuple[Any, ...], tuple[Plane, ...]]
+_Stroke = tuple[tuple[Any, ...], dict[Plane, Region]]
 MASK_NAME = "{}: objects"
 _LINE = 2.0
 """Of outlines, in pixels of the screen, but for a pixel of the image at least."""
@@ -55,7 +62,7 @@ class MaskLayer(StoreSurface):
     was deleted it is put back, labels and all, the next time it is needed.
     """
 
-    painted = Signal(object)  # A user painted: the planes, a tuple of ``Plane``
+    painted = Signal(object)  # A user painted: in which ``Region`` of each ``Plane``, a dict
     undo_wanted = Signal(bool)  # napari's own key for undo was pressed on it; True: for redo
     # Labels on the plane on show may have changed otherwise, by napari's undo for one.
     touched = Signal()
@@ -66,7 +73,8 @@ class MaskLayer(StoreSurface):
         self._viewer, self._image, self._axes = viewer, image, axes
         self._layer: Labels | None = None
         self._ours = 0
-        self._stale = False
+        self._written: dict[tuple[Plane, Region], None] = {}  # and not shown yet
+        self.changes = 0  # how often labels were written, painted or exchanged
         self._keys: KeyBindings | None = None
         self._filled = False
         self._class_colours: Mapping[int, str] | None = None
@@ -190,6 +198,10 @@ class MaskLayer(StoreSurface):
         """Tell whether a layer is this one."""
         return layer is not None and layer is self._layer
 
+    def whole(self, plane: Plane) -> Region:
+        """Return all of a plane."""
+        return Region(0, 0, *plane.extent(self.store.shape))
+
     def read_plane(self, plane: Plane) -> NDArray[np.integer]:
         """Return a copy of a whole plane, (H, W)."""
         return self.store.read(plane.slices)
@@ -208,6 +220,7 @@ class MaskLayer(StoreSurface):
     def adopt(self, store: LabelStore) -> None:
         """Show other labels of the same image, made by :func:`make_label_store`."""
         self.store = store
+        self.changes += 1
         if self._layer is not None:
             store.fix()
             with self._writing():
@@ -226,7 +239,8 @@ class MaskLayer(StoreSurface):
         """Give the pixels of a region that are true the values; shown by :meth:`refresh`."""
         with self._writing():
             super().write(plane, region, pixels, values)
-            self._stale = True
+            self._written[plane, region] = None
+            self.changes += 1
 
     def forget_strokes(self, *, but: int = 0) -> None:
         """Let napari's own undo alone take back what was painted, but so many of the latest."""
@@ -238,33 +252,33 @@ class MaskLayer(StoreSurface):
         """How many strokes may be there to take back."""
         return len(self._strokes)
 
-    def stroke(self, *, redo: bool = False) -> tuple[Plane, ...]:
-        """Return the planes of the stroke that :meth:`unpaint` takes back; none without one."""
+    def stroke(self, *, redo: bool = False) -> dict[Plane, Region]:
+        """Return where the stroke is that :meth:`unpaint` takes back; nowhere without one."""
         strokes = self._unpainted if redo else self._strokes
         if not strokes or not self.shown or not self.paintable:
-            return ()
+            return {}
         there = {*map(id, next_in_history(self.layer, redo=redo))}
         # A user may have taken later ones back with napari's own undo.
         while strokes and {*map(id, strokes[-1][0])} != there:
             strokes.pop()
-        return strokes[-1][1] if strokes else ()
+        return strokes[-1][1] if strokes else {}
 
     def painted_with(self, number: int) -> bool:
         """Tell whether the latest stroke gave pixels to a label, or took some of it."""
         atoms = self._strokes[-1][0] if self._strokes else ()
         return any(np.any(np.asarray(v) == number) for old_new in atoms for v in old_new[-2:])
 
-    def unpaint(self, *, redo: bool = False) -> tuple[Plane, ...]:
-        """Take the latest stroke back, or paint it again; return its planes."""
+    def unpaint(self, *, redo: bool = False) -> dict[Plane, Region]:
+        """Take the latest stroke back, or paint it again; return where it is."""
         planes = self.stroke(redo=redo)
         if planes:
             to, strokes = self._strokes, self._unpainted
             to, strokes = (to, strokes) if redo else (strokes, to)
             to.append(strokes.pop())
-            if redo:
-                self.layer.redo()
-            else:
-                self.layer.undo()
+            self.changes += 1
+            self._written.update(dict.fromkeys(planes.items()))
+            replay(self.layer, redo=redo)
+            self.refresh()
         return planes
 
     def show(self) -> None:
@@ -273,10 +287,11 @@ class MaskLayer(StoreSurface):
 
     def refresh(self) -> None:
         """Show what was written."""
-        if self._stale and self.shown:
-            self._stale = False
+        if self._written and self.shown:
+            written, self._written = self._written, {}
+            axis = () if self.store.shared is None else (self.store.shared,)
             with self._writing():
-                self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+                refresh_parts(self.layer, [plane.region(r, along=axis) for plane, r in written])
 
     def colour(self, number: int) -> tuple[float, float, float, float] | None:
         """Return the colour of an object, RGBA in [0, 1]."""
@@ -337,6 +352,7 @@ class MaskLayer(StoreSurface):
         if not self._ours:
             self.used = True
             planes = self._planes_of(event.value)
+            self.changes += 1
             self._strokes.append((tuple(event.value or ()), planes))
             self._unpainted.clear()
             self.painted.emit(planes)
@@ -360,19 +376,22 @@ class MaskLayer(StoreSurface):
             self.release()
             self._layer = None
         self.used = True
+        self.changes += 1
         self.replaced.emit(() if self._layer is None else tuple(self.store.planes()))
 
-    def _planes_of(self, atoms: Any) -> tuple[Plane, ...]:
-        """Return the planes that an item of napari's history changed, or the one on show."""
+    def _planes_of(self, atoms: Any) -> dict[Plane, Region]:
+        """Return in which region of each plane an item of napari's history changed anything."""
         plane, ndim = plane_on_slider(self._viewer, self._image), len(self.store.shape)
         axes = self._axes if plane is None else plane.axes
         across = [axis for axis in range(ndim) if axis not in axes]
-        found: dict[Plane, None] = {}
+        found: dict[Plane, Region] = {}
         for atom in atoms or ():
+            region = _region(atom, axes)
             for position in _positions(atom, across):
                 index = dict(zip(across, position, strict=True)) | {self.store.shared: 0}
-                found[Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))] = None
-        return tuple(found)
+                plane = Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))
+                found[plane] = region.with_all_of(found.get(plane, region))
+        return found
 
 
 def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
@@ -389,6 +408,16 @@ def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
         return set(zip(*(place.tolist() for place in places), strict=True))
     spans = [range(box[axis].start or 0, box[axis].stop) for axis in across]
     return set(product(*spans))
+
+
+def _region(atom: Any, axes: tuple[int, int]) -> Region:
+    """Return where on its planes one item of napari's undo history lies."""
+    box = getattr(atom, "slice_key", None)
+    if box is None:
+        places = [np.asarray(atom[0][axis]) for axis in axes]
+        box = dict(zip(axes, (slice(at.min(), at.max() + 1) for at in places), strict=True))
+    rows, columns = (range(int(box[axis].start or 0), int(box[axis].stop)) for axis in axes)
+    return Region(rows.start, columns.start, len(rows), len(columns))
 
 
 _NO_CLASS = "#a0a0a0"
