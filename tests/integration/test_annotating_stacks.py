@@ -19,7 +19,7 @@ from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import known_of
+from napari_spa.refine.session.state import evidence_of, known_of
 from napari_spa.widgets.objects.rows import SLICES
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -89,6 +89,8 @@ class Headless:
     def put(self, number, plane, proposal, decisions, status, group=None):
         part = Part(plane, status, proposal.round, proposal.uncertainty, tuple(decisions))
         mask = LocalMask.crop(proposal.local_mask, proposal.region)
+        said = evidence_of(part.decisions)
+        mask = self.annotation.without_leftovers(number, plane, mask, said)
         try:
             self.annotation.commit(number, part, mask, group=group)
         except InputError:

@@ -14,6 +14,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation, Overlap
 from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
 from napari_spa.refine.log.journal import ImageFacts, Journal
+from napari_spa.refine.session.state import evidence_of
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
 from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
@@ -271,8 +272,7 @@ class AnnotatedImage:
         decisions = shown.timeline.state.decisions
         part = part_of(active.plane, shown.proposal, decisions, "accepted", active.model)
         with self.bare():
-            mask = self._beside_others(active.number, active.plane, shown, overlap)
-            self.write(active.number, part, mask, overlap, class_name=class_name)
+            self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
         self.drop()
         self.mask.show()
@@ -298,6 +298,7 @@ class AnnotatedImage:
         """
         self.end_edit()
         with self.bare():
+            mask = self._beside_others(number, part.plane, mask, part.decisions, overlap)
             change = self.annotation.commit(
                 number, part, mask, overlap=overlap, group=group, class_name=class_name
             )
@@ -549,15 +550,19 @@ class AnnotatedImage:
         active = self.active
         if active is None or active.shown is None:
             return
-        mask = self._beside_others(active.number, active.plane, active.shown, self._overlap)
+        mask = active.shown.mask
         if self._sized is not None:
             mask = self._sized
         elif self._flipped is not None:
             other = active.shown.proposal.candidates[self._flipped]
             mask = LocalMask.crop(other.local_mask, other.region)
-        patch, kept = self.annotation.outline(
-            active.number, active.plane, mask, overlap=self._overlap
+        number, plane, decisions = (
+            active.number,
+            active.plane,
+            active.shown.timeline.state.decisions,
         )
+        mask = self._beside_others(number, plane, mask, decisions, self._overlap)
+        patch, kept = self.annotation.outline(number, plane, mask, overlap=self._overlap)
         if self._flipped is None and self._sized is None:
             self.active = replace(active, area=kept.area)
         if active.decided:
@@ -565,13 +570,17 @@ class AnnotatedImage:
             self._preview = patch
 
     def _beside_others(
-        self, number: int, plane: Plane, shown: RenderedRound, overlap: Overlap
+        self,
+        number: int,
+        plane: Plane,
+        mask: LocalMask,
+        decisions: tuple[Decision, ...],
+        overlap: Overlap,
     ) -> LocalMask:
-        """Return the mask of a round without what would be crumbs beside protected objects."""
+        """Return a mask without what would be crumbs of it beside protected objects."""
         if overlap != "protect":
-            return shown.mask
-        said = shown.timeline.state.evidence
-        return self.annotation.without_leftovers(number, plane, shown.mask, said)
+            return mask
+        return self.annotation.without_leftovers(number, plane, mask, evidence_of(decisions))
 
     def _end_preview(self) -> None:
         if self._preview is not None:
