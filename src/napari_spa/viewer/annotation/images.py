@@ -137,14 +137,17 @@ class PaintRecorder(QObject):
         changes, objects = mask.changes, annotated.annotation.objects
 
         def count(_: object) -> tuple[Any, Any]:
-            labels = store.read(plane.slices)
-            return labels, recounted(objects, plane, labels)
+            try:
+                labels = store.read(plane.slices)
+                return labels, recounted(objects, plane, labels)
+            finally:
+                self._counting.discard((annotated, plane))
 
         def take(found: tuple[Any, Any]) -> None:
-            self._counting.discard((annotated, plane))
             if annotated not in self._on_show:
                 return
-            if mask.changes != changes or annotated.annotation.objects is not objects:
+            now = mask.changes, annotated.annotation.objects
+            if now[0] != changes or now[1] is not objects or annotated.active is not None:
                 self._touched.setdefault(annotated, {})[plane] = None
             elif annotated.annotation.take(found[1]):
                 annotated.journal.edit(plane, found[0])
