@@ -20,7 +20,8 @@ from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.journal import ImageFacts, Journal
-from napari_spa.refine.session.state import Decision, SessionState, Timeline
+from napari_spa.refine.session.acts import Decision
+from napari_spa.refine.session.state import SessionState, Timeline
 
 from .conftest import disc
 

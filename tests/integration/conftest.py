@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
+from folder_docks import SHAPE, make_session, pixels
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import polygon2mask
@@ -69,3 +72,56 @@ def _outline(
     innermost = np.unravel_index(depth.argmax(), shape)
     row, col = (int(i) for i in innermost)
     return Outline(name, mask, (row, col), [(int(r), int(c)) for r, c in drawn])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty files: 14 plain, two of one stem, a stack, colours, a corrupt and an empty one."""
+    source = tmp_path / "images"
+    source.mkdir()
+    for number in range(1, 15):
+        iio.imwrite(source / f"cell{number}.png", pixels(number))
+    iio.imwrite(source / "twin.png", pixels(20))
+    tifffile.imwrite(source / "twin.tif", pixels(21), photometric="minisblack")
+    tifffile.imwrite(
+        source / "stack.tif",
+        pixels(22, (5, *SHAPE), np.uint16),
+        imagej=True,
+        metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"},
+        resolution=(2.0, 2.0),
+    )
+    iio.imwrite(source / "rgb.png", pixels(23, (*SHAPE, 3)))
+    (source / "corrupt.tif").write_bytes(b"II*\0 and nothing that makes sense")
+    (source / "empty.png").write_bytes(b"")
+    return source
+
+
+@pytest.fixture
+def open_docks(make_napari_viewer, qtbot):
+    opened = []
+
+    def open_it(viewer=None):
+        from napari_spa.widgets.folder.dock import FolderDock
+        from napari_spa.widgets.refine.dock import RefineDock
+
+        viewer = viewer or make_napari_viewer()
+        refine_dock = RefineDock(viewer, make_session)
+        viewer.window.add_dock_widget(refine_dock, name="SPA Refine")
+        dock = FolderDock(viewer)
+        viewer.window.add_dock_widget(dock, name="SPA Folder")
+        opened.append((dock, refine_dock))
+        return viewer, dock, refine_dock
+
+    yield open_it
+    for dock, refine_dock in opened:
+        dock.release()
+        refine_dock.release()
+
+
+@pytest.fixture
+def few(tmp_path):
+    source = tmp_path / "images"
+    source.mkdir()
+    for number in range(1, 4):
+        iio.imwrite(source / f"cell{number}.png", pixels(number))
+    return source

@@ -18,8 +18,9 @@ from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
 from napari_spa.refine.annotation.objects import Part
 from napari_spa.refine.annotation.propagation import PropagationConfig, propagate, propagate_one
 from napari_spa.refine.engine.config import EngineConfig
+from napari_spa.refine.session.acts import evidence_of
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import evidence_of, known_of
+from napari_spa.refine.session.state import known_of
 from napari_spa.widgets.objects.rows import SLICES
 from napari_spa.widgets.refine.dock import RefineDock
 

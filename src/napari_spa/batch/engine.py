@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.session.acts import Decision
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.refine.session.state import Decision
 
 
 class LogText:

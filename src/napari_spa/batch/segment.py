@@ -32,8 +32,8 @@ from napari_spa.errors import InputError
 from napari_spa.io.files import file_sha256
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
+from napari_spa.refine.session.acts import evidence_of
 from napari_spa.refine.session.prompt_validation import deep_points
-from napari_spa.refine.session.state import evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

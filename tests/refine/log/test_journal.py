@@ -19,7 +19,8 @@ from napari_spa.refine.annotation.annotation import Annotation, ArraySurface
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.journal import ImageFacts, Journal, image_facts, read_journal
 from napari_spa.refine.log.serialization import decision_to_record, pack
-from napari_spa.refine.session.state import Decision, SessionState, Timeline
+from napari_spa.refine.session.acts import Decision
+from napari_spa.refine.session.state import SessionState, Timeline
 
 FACTS = ImageFacts("Zellen é 細胞", SHAPE, "uint8", "stack.tif")
 MODEL = ModelIdentity("tiny-random", "0" * 64, "both", "mixture", 4)

@@ -25,7 +25,7 @@ from napari_spa.refine.log.serialization import (
     plane_to_record,
     unpack,
 )
-from napari_spa.refine.session.state import Decision
+from napari_spa.refine.session.acts import Decision
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 clicks = st.builds(Click, finite, finite, st.integers(0, 1))

@@ -10,8 +10,8 @@ from napari_spa.core.obedience import TOUCH, box_pixels, box_strips
 from napari_spa.core.types import Box, Stroke
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.predictor import SpaPredictor
+from napari_spa.refine.session.acts import _latest, stroke_pixels
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import _latest, stroke_pixels
 
 SHAPE = (70, 90)
 IMAGE = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), np.uint8)

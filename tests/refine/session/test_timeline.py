@@ -19,8 +19,9 @@ from napari_spa.refine.engine.samples import Reach
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
 from napari_spa.refine.session import state as session_state
+from napari_spa.refine.session.acts import Decision
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.refine.session.state import UNDO_DEPTH, Decision, RoundCache, SessionState, Timeline
+from napari_spa.refine.session.state import UNDO_DEPTH, RoundCache, SessionState, Timeline
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
 IMAGE[20:50, 30:60] //= 2

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.models.registry import ModelIdentity
-    from napari_spa.refine.session.state import Decision
+    from napari_spa.refine.session.acts import Decision
 
 
 Status = Literal["accepted", "propagated", "review", "edited"]

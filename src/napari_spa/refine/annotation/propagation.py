@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.view import ImageSampler
+    from napari_spa.refine.session.acts import Decision
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.refine.session.state import Decision
 
 
 _FINEST = 96

@@ -61,7 +61,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.event_log import Record
-    from napari_spa.refine.session.state import Decision, Timeline
+    from napari_spa.refine.session.acts import Decision
+    from napari_spa.refine.session.state import Timeline
 
 
 @dataclass(frozen=True, slots=True)

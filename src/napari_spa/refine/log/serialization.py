@@ -25,7 +25,7 @@ from napari_spa.core.types import (
     Stroke,
 )
 from napari_spa.errors import DataError
-from napari_spa.refine.session.state import Act, Decision
+from napari_spa.refine.session.acts import Act, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import scipy
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import BoolArray, Box, Click, LocalMask, Prompts, Region, Stroke
 from napari_spa.errors import InputError
-from napari_spa.refine.session.state import stroke_pixels
+from napari_spa.refine.session.acts import stroke_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,6 +18,7 @@ from napari_spa.refine.preference import (
     log_area_ratio,
     start_from,
 )
+from napari_spa.refine.session.acts import FIRST_SEEN, Act, Decision
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
@@ -31,9 +32,6 @@ from napari_spa.refine.session.prompt_validation import (
     stroke_along,
 )
 from napari_spa.refine.session.state import (
-    FIRST_SEEN,
-    Act,
-    Decision,
     Phase,
     RefinementResult,
     RoundCache,

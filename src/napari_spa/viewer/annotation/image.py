@@ -14,7 +14,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation, Overlap
 from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
 from napari_spa.refine.log.journal import ImageFacts, Journal
-from napari_spa.refine.session.state import evidence_of
+from napari_spa.refine.session.acts import evidence_of
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
 from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.log.journal import Sink
-    from napari_spa.refine.session.state import Decision
+    from napari_spa.refine.session.acts import Decision
     from napari_spa.viewer.autosave import LogLocation
     from napari_spa.viewer.layers.label_storage import LabelStore
 

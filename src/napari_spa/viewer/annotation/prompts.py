@@ -415,7 +415,7 @@ def box_between(viewer: ViewerModel, image: Image, first: Position, second: Posi
 
 def _filled(path: list[tuple[float, float]]) -> LocalMask:
     """Return the pixels in a closed path."""
-    from napari_spa.refine.session.state import stroke_pixels
+    from napari_spa.refine.session.acts import stroke_pixels
 
     corners = [(int(row), int(column)) for row, column in np.floor(np.array(path) + 0.5)]
     pixels = stroke_pixels(Stroke(tuple(corners), filled=True))

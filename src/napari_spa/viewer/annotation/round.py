@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from napari_spa.refine.annotation.objects import Change, Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.engine.view import ImageSampler
-    from napari_spa.refine.session.state import Decision, Timeline
+    from napari_spa.refine.session.acts import Decision
+    from napari_spa.refine.session.state import Timeline
     from napari_spa.viewer.layers.planes import DisplaySettings
     from napari_spa.viewer.profiles.active import Taught
     from napari_spa.viewer.settings import Settings
