@@ -104,7 +104,8 @@ def test_an_object_is_on_all_channels(open_dock, qtbot, labels):
     painted = [(2, 1, 5, 5), (2, 1, 5, 6)]
     layer.data_setitem(tuple(np.array(painted).T), 1)
     layer.events.paint(value=[])
-    annotated.mask.painted.emit((annotated.annotation.objects[1].parts[0].plane,))
+    plane = annotated.annotation.objects[1].parts[0].plane
+    annotated.mask.painted.emit({plane: annotated.mask.whole(plane)})
     dock.controller.images.painting.flush()
     assert annotated.mask.layer.data[2, 0, 5, 5] == 1
     assert annotated.annotation.objects[1].area == int(proposal.mask.sum()) + 2

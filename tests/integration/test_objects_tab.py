@@ -373,6 +373,11 @@ def test_a_class_is_renamed_with_all_its_objects_as_one_act(annotator, open_anno
     assert (listed(), classes.current) == (before, "cel")
     annotator.dock.objects.undoing.redo_act()
     assert (listed(), classes.current) == (after, "cell")
+    classes.add("cel", None)  # again, before the renaming is taken back: one is listed
+    annotator.dock.objects.undoing.undo_act()
+    assert sorted(listed()[0]) == ["cel", "debris"]
+    annotator.dock.objects.undoing.redo_act()
+    assert (listed(), classes.current) == (after, "cell")
     bar.rename_requested.emit("cell", "x" * 101)
     assert "at most 100 letters" in annotator.failed[-1]
     bar.rename_requested.emit("cell", "Debris")  # both become one

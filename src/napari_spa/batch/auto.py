@@ -156,8 +156,10 @@ _CUT = 0.15  # what touches more of its window's outline is cut off by it
 _ENOUGH, _FILLS = 5, 0.08
 """When so many objects are there and half of them fill more of their windows, smaller
 windows would cut them."""
-_GOOD, _LIKELY = 0.8, 0.6
-"""An outline of which such a Dice is expected is not asked for again; one of less is dropped."""
+_GOOD = 0.8
+"""An outline of which such a Dice is expected is not asked for again."""
+_MEASURED = 1.6
+"""Uncertainty that was measured may be so many times what counts else: an expected Dice of 0.6."""
 _NARROWEST, _WIDEST = 1.2, 12.0
 """Sides of windows, in those of a square as large as the objects that are looked for."""
 _AT_ONCE = 16  # windows that are encoded together
@@ -200,9 +202,8 @@ def generate_plane_masks(
         proposal = _outline(engine, sight, click)
         one = found_active(session, 0, plane, source)
         fits = config.smallest_area <= one.mask.area <= config.largest_share * height * width
-        # What quality to expect was measured; how far samples agree says it only without that.
-        agreed = proposal.disagreement <= config.largest_uncertainty
-        if fits and (proposal.quality >= _LIKELY if proposal.calibrated else agreed):
+        most = (_MEASURED if proposal.calibrated else 1.0) * config.largest_uncertainty
+        if fits and proposal.uncertainty <= most:
             found.append(one)
             seen(one)
             trust = proposal.quality if proposal.calibrated else sight.quality

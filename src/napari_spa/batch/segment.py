@@ -149,16 +149,18 @@ class _Written:
         if not found.problem:
             status: Status = "review" if found.uncertainty >= doubtful else "propagated"
             part = Part(found.plane, status, 1, found.uncertainty, found.decisions)
-            mask = self._annotation.without_leftovers(
+            kept = self._annotation.without_leftovers(
                 found.number, found.plane, found.mask, evidence_of(found.decisions)
             )
             try:
-                self._annotation.commit(found.number, part, mask)
+                self._annotation.commit(found.number, part, kept)
             except InputError:
                 sentence = "every pixel of it belongs to objects before it."
                 found = not_found(found.number, found.plane, sentence)
             else:
-                self._log.journal.accept(found.number, part, mask, "protect", source=found.source)
+                self._log.journal.accept(
+                    found.number, part, found.mask, "protect", source=found.source
+                )
                 held = self._annotation.objects[found.number].on(found.plane)
                 area = 0 if held is None else held.area
         self.objects.append(

@@ -62,7 +62,7 @@ class AutoConfig:
 
     grid: int = 32  # points along the longer side of the image
     overlap: float = 0.5  # two masks of a higher intersection over union are one object
-    # Masks on which samples disagree more are dropped, of models without a measured quality.
+    # Masks on which samples disagree more are dropped; by a measured quality, 1.6 times as much.
     largest_uncertainty: float = 0.25
     smallest_area: int = 16  # smaller masks are dropped, in pixels
     # Masks that cover more of the image are dropped: they are its background.

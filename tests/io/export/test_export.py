@@ -371,7 +371,7 @@ def test_notes_that_say_nothing_leave_no_file(tmp_path):
     [
         ("", None, "needs a name"),
         ("\n ", None, "needs a name"),
-        ("CELL", None, "a class CELL already"),
+        ("CELL", None, "a class cell already"),
         ("x", "red", "#rrggbb"),
     ],
 )

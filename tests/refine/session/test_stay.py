@@ -119,3 +119,33 @@ def test_what_stays_grows_and_shrinks_as_the_samples_do(trusting):
     again = session_of()
     again.restore(session.timeline.state.decisions)
     np.testing.assert_array_equal(again.proposal.mask, masks[3])
+
+
+def test_ones_own_mask_comes_back_where_a_click_is_taken_back():
+    session = session_of()
+    session.start(mask=OWN, exact=True)
+    session.click((48, 72))
+    session.click((30, 40), label=0)
+    np.testing.assert_array_equal(session.edit({1: None, 2: None}).mask, OWN)
+    moved = session.undo()
+    np.testing.assert_array_equal(session.set_view(session.view).mask, moved.mask)
+
+
+def test_no_size_costs_the_mask_that_stays():
+    session = session_of()
+    session.start(mask=OWN, exact=True)
+    shown = session.click((90, 90), label=0)
+    for size in (-1.0, 1.0):
+        session.resize(size)
+    np.testing.assert_array_equal(session.resize(shown.size).mask, shown.mask)
+
+
+def test_ones_own_mask_stays_where_the_image_is_seen_otherwise():
+    session = session_of()
+    session.start(mask=OWN, exact=True)
+    shown = session.click((48, 72))
+    state = session.timeline.state
+    session.set_image(1.0 - IMAGE)
+    again = session.look_again(state, LocalMask.crop(shown.local_mask, shown.region))
+    np.testing.assert_array_equal(again.mask, shown.mask)
+    np.testing.assert_array_equal(session.click((90, 48), label=0).mask, shown.mask)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import InputError
@@ -225,14 +225,14 @@ class Annotation:
         if kept.area in (0, mask.area):
             return mask
         left = kept.within(mask.region)
-        parts, _ = ndimage.label(left, np.ones((3, 3)))
+        parts, count = scipy.ndimage.label(left, np.ones((3, 3)))
+        if count == 1:
+            return mask
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         crumbs = sizes < _CRUMB * sizes.max()
-        # Not cut off by others: as the user saw it.
-        crumbs &= np.isin(
-            np.arange(len(sizes)), parts[ndimage.binary_dilation(mask.pixels & ~left)]
-        )
+        beside = scipy.ndimage.binary_dilation(mask.pixels & ~left)  # what others have
+        crumbs &= np.isin(np.arange(len(sizes)), parts[beside])
         wanted = said.places[said.labels] - np.array([mask.region.row, mask.region.column])
         inside = ((wanted >= 0) & (wanted < np.array(parts.shape))).all(axis=1)
         crumbs[parts[tuple(wanted[inside].T)]] = crumbs[0] = False

@@ -69,7 +69,7 @@ class EngineConfig:
     answer: float = 0.75
     picked: float = 0.5
     # From this expected Dice on, a click or a stroke changes the mask near it and nowhere else, and
-    # one that agrees with the mask changes nothing; above 1 all may change (the paper).
+    # one that agrees with the mask changes nothing; above 1 that holds of a user's own mask alone.
     trusted: float = 0.7
     focus: int = 48  # at most so many samples of the picked group, the nearest, explain it
     feedback_point: bool = True  # add the representative point of a pick to the prompts

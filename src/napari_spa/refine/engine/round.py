@@ -194,7 +194,7 @@ _SMALL = 2**16
 _SAME_OBJECT = 0.2  # IoU with the mask before from which on a new one shows the same object
 # From a place that was corrected, in the larger extent of the object: as far as this the mask is
 # new, and from there on it stays.
-_NEAR, _FAR = 0.3, 0.6
+_NEAR, _FAR, _FINE = 0.3, 0.6, 512  # of the extent; in so many steps
 _REACH = 0.06  # deviation of a label's flow into its surroundings, as a share of the view
 
 
@@ -295,8 +295,13 @@ def _staying(
         either = Region.bounding(before | now)
         places = stay.places - np.array([whole.row, whole.column])
         places = places[((places >= 0) & (places < np.array(before.shape))).all(axis=1)]
-        away = distance_to(places, now.shape) / max(either.height, either.width, 1)
-        share = np.clip((_FAR - away) / (_FAR - _NEAR), 0.0, 1.0)
+        step = max(
+            1, max(either.height, either.width) // _FINE
+        )  # it need not be exact to the pixel
+        coarse = distance_to(places // step, tuple(-(-side // step) for side in now.shape))
+        away = step * coarse / max(either.height, either.width, 1)
+        share = np.clip((_FAR - away) / (_FAR - _NEAR), 0.0, 1.0).astype(np.float32)
+        share = share.repeat(step, axis=0).repeat(step, axis=1)[: now.shape[0], : now.shape[1]]
         before = share * padded[0] + (1.0 - share) * before > threshold
     above, below = (np.nextafter(np.float32(threshold), np.float32(end)) for end in (1, 0))
     padded[0] = np.where(before, np.maximum(padded[0], above), np.minimum(padded[0], below))

@@ -53,6 +53,7 @@ from napari_spa.refine.log.serialization import (
     plane_to_record,
     unpack,
 )
+from napari_spa.refine.session.acts import evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -212,6 +213,9 @@ class RecordReader:
         if self._mask_of is not None and decisions:
             model = self._session.model
             mask = self._mask_of(Accepted(number, plane, decisions, mask, model, source))
+        if not record.get("leftovers", True):  # as earlier versions kept them
+            said = evidence_of(decisions)
+            mask = self._session.annotation.without_leftovers(number, plane, mask, said)
         rounds, uncertainty = int(record["rounds"]), float(record["uncertainty"])
         made = made_with(self._session.model) if decisions else None
         part = Part(plane, record["status"], rounds, uncertainty, decisions, model=made)
@@ -422,6 +426,7 @@ class Journal:
                 "status": part.status,
                 "group": group,
                 "mask": mask_to_record(mask),
+                "leftovers": overlap != "protect",
                 "decisions": [decision_to_record(d) for d in part.decisions] if loose else [],
                 "time": now,
                 **({"class": class_name} if class_name else {}),

@@ -246,7 +246,8 @@ class RefinementSession:
         mask : array_like of shape (H, W) or None
             Non-zero is the object, roughly.
         exact : bool
-            Whether the mask is recommended as it is in round 1, with alternatives around it.
+            Whether the mask is recommended as it is, with alternatives around it; later clicks
+            change it near by.
         view : FieldOfView or None
             Field of view; chosen from the prompts by default.
         """
@@ -296,7 +297,7 @@ class RefinementSession:
         """Go on with an object that was seen with other channels or contrast, as one more round.
 
         ``set_image`` took the image as it is seen now, which forgot the object.  The ``mask`` that
-        it showed is what one starts from if it was picked or resized; what was said stays said.
+        it showed is what one starts from if it was picked, resized or one's own.
         ``learnt`` is as for :meth:`restore`, and undo does not go back behind this round.
         """
         from napari_spa.refine.engine.alternatives import Framed  # brings torch
@@ -304,10 +305,12 @@ class RefinementSession:
         self._need_image()
         acts = {decision.act for decision in state.decisions}
         prompts, framed = state.prompts, Framed(state.view)
-        picked = bool(mask.area and acts & {"pick", "resize"})
+        stay = state.asked.stay
+        own = bool(mask.area and stay is not None and stay.firm)
+        picked = own or bool(mask.area and acts & {"pick", "resize"})
         anew = not picked and "view" not in acts
         if picked:
-            prompts = replace(prompts, mask=mask, exact=False)
+            prompts = replace(prompts, mask=mask, exact=own)
         else:
             prompts = replace(prompts, exact=prompts.exact and state.first_seen)
         if anew:

@@ -336,8 +336,8 @@ class Transitions:
         )
         # The same samples are shown at another size: nothing is drawn or decoded again.
         after, stay = _changed(after, size=size, seed=state.seed), state.asked.stay
-        if stay is None:
-            return after
+        if stay is None or stay.size is not None:  # all sizes are of one mask: none is lost
+            return replace(after, stay=stay)
         shown = self._rounds.show(state).proposal
         mask, none = LocalMask.crop(shown.local_mask, shown.region), stay.places[:0]
         return replace(after, stay=replace(stay, mask=mask, places=none, size=shown.size))
@@ -371,24 +371,31 @@ class Transitions:
         after = self._after(state, (act, None), prompts, mixture=mixture, view=view, like=like)
         if framed is not None and framed.hypotheses:
             after = _changed(after, hypotheses=framed.hypotheses)
-        if act in ("click", "stroke") and after.view == self._predictor.widen(state.view, prompts):
-            return replace(after, stay=self._stay(state, after, progress))
-        return after
+        return replace(after, stay=self._stay(act, state, after, progress))
 
-    def _stay(self, before: SessionState, after: SessionState, progress: Progress) -> Stay | None:
-        """Return what a correction leaves of the mask before; None where all may change.
+    def _stay(
+        self, act: Act, before: SessionState, after: SessionState, progress: Progress
+    ) -> Stay | None:
+        """Return what an act leaves of the mask before; None where all may change.
 
         A mask of the user's own stays, and one that is expected to be right, from then on.
         """
         from napari_spa.refine.engine.round import Stay  # brings torch
 
-        shown, earlier = self._rounds.show(before, progress).proposal, before.asked.stay
-        if earlier is None and not self._predictor.trusts(shown):
+        earlier = before.asked.stay
+        firm = earlier is not None and earlier.firm
+        if act == "box" or (act not in ("click", "stroke") and not firm):
             return None
-        mask = LocalMask.crop(shown.local_mask, shown.region)
-        said = after.evidence.within(shown.shape)
-        places = said.places[mask.at(said.places) != said.labels]
-        return Stay(mask, places, firm=earlier is not None and earlier.firm)
+        if not firm and after.view != self._predictor.widen(before.view, after.prompts):
+            return None  # the view was left
+        mask = after.prompts.mask
+        if mask is None or act != "edit":  # what is taken back leaves no trace on one's own
+            shown = self._rounds.show(before, progress).proposal
+            if earlier is None and not self._predictor.trusts(shown):
+                return None
+            mask = LocalMask.crop(shown.local_mask, shown.region)
+        said = after.evidence.within(self._predictor.sampler.shape)
+        return Stay(mask, said.places[mask.at(said.places) != said.labels], firm)
 
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool

@@ -298,9 +298,9 @@ class AnnotatedImage:
         """
         self.end_edit()
         with self.bare():
-            mask = self._beside_others(number, part.plane, mask, part.decisions, overlap)
+            kept = self._beside_others(number, part.plane, mask, part.decisions, overlap)
             change = self.annotation.commit(
-                number, part, mask, overlap=overlap, group=group, class_name=class_name
+                number, part, kept, overlap=overlap, group=group, class_name=class_name
             )
         self.journal.accept(
             number, part, mask, overlap, group, source=source, class_name=class_name

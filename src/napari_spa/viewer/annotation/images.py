@@ -498,7 +498,11 @@ class ClassList(QObject):
 
     def _swap(self, before: str, after: str) -> None:
         current = after if self.current == before else self.current
-        self.replace([replace(o, name=after) if o.name == before else o for o in self.entries])
+        if any(
+            one.name == before for one in self.entries
+        ):  # one of the new name may be there by now
+            others = [one for one in self.entries if one.name != after]
+            self.replace([replace(o, name=after) if o.name == before else o for o in others])
         self.choose(current)
 
     def _elsewhere(self, name: str) -> dict[str, int]:

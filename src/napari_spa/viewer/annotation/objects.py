@@ -244,7 +244,9 @@ class ObjectEditing(QObject):
         if annotated is not None and (annotated.annotation.objects or annotated.active):
             self._do(action)
         else:
-            classes.rename(before, classes.called(before, name), group)
+            after = classes.called(before, name)
+            left = classes.rename(before, after, group)
+            self._controller.status_message.emit(f"{before} is called {after.name} now.{left}")
 
     # ------------------------------------------------------------------ merge and split
 
