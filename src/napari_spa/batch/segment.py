@@ -159,7 +159,12 @@ class _Written:
                 found = not_found(found.number, found.plane, sentence)
             else:
                 self._log.journal.accept(
-                    found.number, part, found.mask, "protect", source=found.source
+                    found.number,
+                    part,
+                    found.mask,
+                    "protect",
+                    source=found.source,
+                    leftovers=False,
                 )
                 held = self._annotation.objects[found.number].on(found.plane)
                 area = 0 if held is None else held.area

@@ -11,7 +11,7 @@ from napari_spa.core.types import LocalMask
 from napari_spa.io.event_log import read_records
 from napari_spa.refine.annotation.annotation import ArraySurface
 from napari_spa.refine.log import journal
-from napari_spa.viewer.annotation import images
+from napari_spa.viewer.annotation import painting as painting_module
 from napari_spa.viewer.layers.mask import MASK_NAME
 from napari_spa.viewer.layers.planes import channel_choices
 
@@ -276,7 +276,7 @@ def test_napari_s_undo_is_seen_though_one_scrolls_at_once(annotator):
 
 
 def test_of_a_large_plane_the_window_counts_only_what_was_painted(annotator, monkeypatch):
-    monkeypatch.setattr(images, "_LARGE", 1000)
+    monkeypatch.setattr(painting_module, "_LARGE", 1000)
     annotated = annotator.accept(annotator.first)
     painting, store = annotator.controller.images.painting, annotated.mask.store
     read, whole = store.read, []
