@@ -10,6 +10,7 @@ from skimage import data
 
 from napari_spa.errors import Cancelled
 from napari_spa.io.models.load import load_model
+from napari_spa.model.spa import Spa
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.embedder import Embedder
 from napari_spa.refine.session.session import RefinementSession
@@ -93,23 +94,93 @@ def test_it_is_drawn_before_anything_is_encoded_for_the_click(dock, qtbot, encod
     assert known[-1] == 0
 
 
-def test_a_click_where_the_pointer_rested_encodes_nothing(encoded):
-    def accepted():
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """How often the decoder ran."""
+    decoded = []
+    decode = Spa.decode
+
+    def counted(spa, *args, **options):
+        decoded.append(1)
+        return decode(spa, *args, **options)
+
+    monkeypatch.setattr(Spa, "decode", counted)
+    return decoded
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_click_where_the_pointer_rested_computes_nothing(encoded, decoded, accepted):
+    def begun():
+        session = RefinementSession(load_model(), config=EngineConfig(samples=12))
+        session.set_image(data.coins())
+        session.start([FIRST])
+        session.pick(0)
+        if accepted:
+            session.accept()
+        return session
+
+    def go_on(session):
+        if not accepted:
+            session.accept()
+        return session.start([NEXT])
+
+    here, there = begun(), begun()
+    plain = go_on(here)
+    there.look_ahead(NEXT)
+    encoded.clear(), decoded.clear()
+    ahead = go_on(there)
+    assert not encoded
+    assert not decoded
+    np.testing.assert_array_equal(ahead.probability, plain.probability)
+    np.testing.assert_array_equal(there.pick(0).probability, here.pick(0).probability)
+
+
+def test_the_next_object_is_there_at_once_where_the_pointer_rested(dock, qtbot, decoded):
+    click(qtbot, dock, FIRST)
+    rest(dock, NEXT)
+    session = dock.controller.session
+    qtbot.waitUntil(lambda: session._ahead is not None, timeout=30_000)
+    decoded.clear()
+    click(qtbot, dock, NEXT)  # accepts the first one
+    assert len(dock.controller.current.annotation.objects) == 1
+    assert not decoded
+
+
+def test_the_next_object_of_an_image_that_is_set_again_encodes_nothing_twice(encoded):
+    session = RefinementSession(load_model(), config=EngineConfig(samples=12))
+    image = data.coins().copy()
+    session.set_image(image)
+    first = session.start([FIRST]).probability
+    seen = len(encoded)
+    session.set_image(image)
+    np.testing.assert_array_equal(session.start([FIRST]).probability, first)
+    assert len(encoded) == seen
+    image[100:140, 80:120] = 0  # written to in place
+    session.set_image(image)
+    assert not np.array_equal(session.start([FIRST]).probability, first)
+    assert len(encoded) > seen
+
+
+def test_what_was_computed_ahead_is_not_shown_elsewhere():
+    """One session looks ahead at one place and starts at others; its masks are as without."""
+
+    def masks(*, ahead):
         session = RefinementSession(load_model(), config=EngineConfig(samples=12))
         session.set_image(data.coins())
         session.start([FIRST])
         session.accept()
-        return session
+        found = []
+        for place in (FIRST, NEXT):
+            if ahead:
+                session.look_ahead(NEXT)
+            found.append(session.start([place]).probability)
+        if ahead:
+            session.look_ahead(NEXT)
+        session.profile = None  # what was expected is not any more
+        return [*found, session.start([NEXT]).probability]
 
-    here, there = accepted(), accepted()
-    plain = here.start([NEXT])
-    encoded.clear()
-    there.look_ahead(NEXT)
-    assert encoded
-    encoded.clear()
-    ahead = there.start([NEXT])
-    assert not encoded
-    np.testing.assert_array_equal(ahead.probability, plain.probability)
+    for one, other in zip(masks(ahead=True), masks(ahead=False), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_looking_ahead_ends_where_it_is_stopped(encoded):
@@ -128,7 +199,7 @@ def test_looking_ahead_ends_when_the_pointer_moves_or_something_is_asked(dock, q
     click(qtbot, dock, FIRST)
     begun, stopped = Event(), Event()
 
-    def look_ahead(_, point, *, progress):
+    def look_ahead(_, point, *, number, progress):
         begun.set()
         for _ in range(2000):
             try:

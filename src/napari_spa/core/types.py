@@ -200,6 +200,12 @@ class MixtureParameters:
     def __repr__(self) -> str:
         return f"MixtureParameters(components={self.components}, dimension={self.dimension})"
 
+    def equals(self, other: MixtureParameters) -> bool:
+        """Whether another one is the same to the last bit."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__
+        )
+
     @property
     def components(self) -> int:
         """Number M of components."""

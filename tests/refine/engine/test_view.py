@@ -105,3 +105,28 @@ def test_masks_come_back_to_the_pixels_they_were_read_from():
 def test_a_view_over_the_edge_has_a_region_inside():
     region = FieldOfView(-7.5, 50.5, 40, 40).region((30, 60))
     assert (region.row, region.column, region.height, region.width) == (0, 50, 30, 10)
+
+
+def test_the_very_same_image_is_known_again():
+    image = np.random.default_rng(5).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    sampler = ImageSampler(image)
+    assert sampler.fingerprint
+    levels = ImagePlane.of(image).levels
+    assert sampler.shows(ImagePlane.of(image.copy()))
+    assert not sampler.shows(ImagePlane.of(image[:, :49]))
+    assert not sampler.shows(ImagePlane.of(image.astype(np.uint16)))
+    assert not sampler.shows(ImagePlane(levels, limits=((0.0, 11.0),)))
+    assert not sampler.shows(ImagePlane(levels, shown=(0.0, 11.0)))
+    assert not sampler.shows(ImagePlane(levels, channels=(0, 1, 2)))
+    assert not sampler.shows(ImagePlane((*levels, levels[0])))
+    image[3, 4] += 1  # the sampler reads the very array
+    assert not sampler.shows(ImagePlane.of(image))
+
+
+def test_a_large_image_is_known_again_by_its_arrays():
+    image = np.zeros((5000, 4000), np.uint8)
+    sampler = ImageSampler(image)
+    assert sampler.fingerprint
+    assert not sampler.image_plane.small
+    assert sampler.shows(ImagePlane.of(image))
+    assert not sampler.shows(ImagePlane.of(image.copy()))

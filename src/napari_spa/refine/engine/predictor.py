@@ -40,6 +40,7 @@ from napari_spa.refine.engine.framing import (
     outline_in,
     turn_to,
 )
+from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
 from napari_spa.refine.engine.round import (
     Asked,
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from napari_spa.core.mixture import SizePrior
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
-    from napari_spa.refine.engine.image_plane import ImagePlane
 
 _CROP = 1024.0  # side of the window of a huge image that a model gets which else sees whole images
 _HELD = 0.5  # probability above which a mask holds a click
@@ -93,6 +93,7 @@ class SpaPredictor:
         self._canvas: ImageSampler | None = None
         self._embedder = Embedder(model, cache)
         self._latest: tuple[Asked, Decoded, tuple[Hypothesis, ...], Lead | None] | None = None
+        self._ahead: tuple[Click, SizePrior | None, Framed] | None = None  # not asked for yet
 
     @property
     def sampler(self) -> ImageSampler:
@@ -106,11 +107,22 @@ class SpaPredictor:
         """Whether an image is set."""
         return self._canvas is not None
 
-    def set_image(self, image: ArrayLike | ImagePlane) -> None:
-        """Take an image, (H, W) or (H, W, C); ``InputError`` where it cannot be used."""
-        self._canvas = ImageSampler(image)
+    def set_image(self, image: ArrayLike | ImagePlane) -> bool:
+        """Take an image, (H, W) or (H, W, C), and tell whether it is the one that was set.
+
+        What was encoded of it is kept then.  ``InputError`` where it cannot be used.
+        """
+        image_plane = ImagePlane.of(image)
+        if image_plane.small:
+            image_plane = image_plane.loaded()
+        if self._canvas is not None and self._canvas.shows(image_plane):
+            return True
+        canvas = ImageSampler(image_plane)
+        canvas.fingerprint  # noqa: B018  of the pixels as they are now, which may be written to
+        self._canvas = canvas
         self._embedder.forget()
-        self._latest = None
+        self._latest = self._ahead = None
+        return False
 
     @computing
     def frame(
@@ -120,6 +132,9 @@ class SpaPredictor:
         whole = self.whole_view(self.sampler, prompts)
         if whole is not None:
             return Framed(whole)
+        alone = prompts.box is None and prompts.mask is None
+        if alone and self._ahead is not None and (*prompts.clicks, expected) == self._ahead[:2]:
+            return self._ahead[2]
         progress(0.0, "looking for the object")
         key = self._frame_key(prompts, expected)
         known = None if self.cache is None else self.cache.get(key)
@@ -248,10 +263,10 @@ class SpaPredictor:
     @computing
     def look_ahead(
         self, click: Click, expected: SizePrior | None = None, progress: Progress = silent
-    ) -> None:
-        """Encode the windows that a click would have looked at; ``progress`` may cancel."""
+    ) -> Framed | None:
+        """Choose the field of view of a click that may come; ``progress`` may cancel."""
         if self.spa.config.rules.frame != "window":
-            return  # a click would have to wait too long for a whole image
+            return None  # a click would have to wait too long for a whole image
 
         def see(views: Sequence[FieldOfView]) -> Windows:
             for view in views:  # one by one: a click that comes meanwhile does not wait for all
@@ -259,7 +274,9 @@ class SpaPredictor:
                 self._see([view])
             return self._see(views)
 
-        frame_prompts(replace(self._search, see=see), Prompts((click,)), expected)
+        framed = frame_prompts(replace(self._search, see=see), Prompts((click,)), expected)
+        self._ahead = click, expected, framed
+        return framed
 
     @computing
     def prefetch(self, image: ArrayLike | ImagePlane, view: FieldOfView | None) -> None:

@@ -140,6 +140,21 @@ class ImageSampler:
         self.shape: tuple[int, int] = self.image_plane.shape
         self._blocks: dict[int, _Block] = {}
 
+    def shows(self, image_plane: ImagePlane) -> bool:
+        """Whether it shows the very same as another picture, as far as that is read whole.
+
+        Of one that is too large the arrays have to be the same, too.
+        """
+        own, other = self.image_plane, image_plane
+        for name in ("shape", "channels", "limits", "shown"):
+            if getattr(own, name) != getattr(other, name):
+                return False
+        if [*map(len, own.levels)] != [*map(len, other.levels)]:
+            return False
+        pairs = zip(own.levels[0], other.levels[0], strict=True)
+        same = other.small or all(a.array is b.array and a.plane == b.plane for a, b in pairs)
+        return same and self.fingerprint == other.fingerprint()
+
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the pixels; see :meth:`ImagePlane.fingerprint`."""

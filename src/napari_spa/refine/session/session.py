@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from napari_spa.io.embeddings import EmbeddingCache
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.io.profiles import PreferenceProfile
+    from napari_spa.refine.engine.alternatives import Framed
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
@@ -137,6 +138,7 @@ class RefinementSession:
         self._learnt = 0
         self._source, self._pixel_size = "", 0.0
         self._first: Round | None = None  # round 1 of an object that is new to the profile
+        self._ahead: tuple[Framed, SessionState, Round] | None = None  # not asked for yet
         self._profile_update: ProfileUpdate | None = None
 
     # ---------------------------------------------------------------- what it is now
@@ -217,9 +219,10 @@ class RefinementSession:
             remembered as large as they really are.
         """
         checked = check_pixel_size(pixel_size)
-        self._predictor.set_image(image)
+        ahead, same = self._ahead, self._predictor.set_image(image)
         self._source, self._pixel_size = source, checked
         self._forget()
+        self._ahead = ahead if same else None
         self._objects = 0
 
     def start(
@@ -278,13 +281,27 @@ class RefinementSession:
             framed = Framed(view)
         self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
-        initial = self._predictor.initial_mixture(framed.view, prompts)
-        blended = start_from(initial, self.profile) if mixture is None else mixture
-        entropy = (self.seed, self._objects + 1)
-        state = first_state(framed, prompts, (initial, blended), entropy)
+        state = self._opening(prompts, framed, self.profile, mixture)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is framed and ahead[1].starts_as(state):
+            self._rounds.keep(state, ahead[2])
         proposal = self._begin(Timeline(state), progress, learnt=0)
         self.seconds = {"encode": encoded - begun, "propose": time.perf_counter() - encoded}
         return proposal
+
+    def _opening(
+        self,
+        prompts: Prompts,
+        framed: Framed,
+        profile: PreferenceProfile | None,
+        mixture: MixtureParameters | None = None,
+        number: int | None = None,
+    ) -> SessionState:
+        """Return the state in which an object starts, the next one by default."""
+        initial = self._predictor.initial_mixture(framed.view, prompts)
+        mixture = start_from(initial, profile) if mixture is None else mixture
+        entropy = (self.seed, number or self._objects + 1)
+        return first_state(framed, prompts, (initial, mixture), entropy)
 
     def look_again(
         self,
@@ -502,6 +519,14 @@ class RefinementSession:
         """
         state = self._choosing("accept").state
         self._pixel_size = check_pixel_size(pixel_size) or self._pixel_size
+        lesson = self._lesson(state)
+        self.profile = learn(self.profile, lesson)
+        self._accepted, self._profile_update = True, partial(learn, lesson=lesson)
+        proposal = self._rounds.show(state).proposal
+        return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
+
+    def _lesson(self, state: SessionState) -> Lesson:
+        """Say what an object teaches as it is."""
         shown = self._rounds.show(state)
         proposal = shown.proposal
         by = None  # how far out the accepted boundary lies, where that says something
@@ -511,7 +536,7 @@ class RefinementSession:
         if by is not None:
             mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
         first, picked = self._first, state.informative_picks
-        lesson = Lesson(
+        return Lesson(
             replace(state, mixture=mixture),
             self.model.identity,
             known=self._learnt,
@@ -521,9 +546,6 @@ class RefinementSession:
             size=state.size_of(proposal.area, self._image, self._pixel_size),
             log_area_ratio=None if first is None else log_area_ratio(first.proposal, proposal),
         )
-        self.profile = learn(self.profile, lesson)
-        self._accepted, self._profile_update = True, partial(learn, lesson=lesson)
-        return RefinementResult(proposal, proposal.round, state.decisions, self.profile)
 
     def profile_update(self) -> ProfileUpdate:
         """Return what the object accepted last teaches: from any profile, or None, to the next."""
@@ -541,14 +563,27 @@ class RefinementSession:
         click = check_click(point, 1, self.sampler.shape)
         return self._predictor.outline_at(click, self.expected)
 
-    def look_ahead(self, point: tuple[float, float], *, progress: Progress = silent) -> None:
-        """Encode what a click would have looked at, so that ``start`` there is quick.
+    def look_ahead(
+        self, point: tuple[float, float], *, number: int | None = None, progress: Progress = silent
+    ) -> None:
+        """Compute what a click would start, so that ``start`` there answers at once.
 
-        The object that starts is the same; so is all else of the session.
+        An active object is taken to be accepted before.  The object that starts is the same; so is
+        all else of the session.  ``number`` is the object's since the last ``set_image``, which
+        may come once more with the same image; one more than now by default.
         """
         self._need_image()
         click = check_click(point, 1, self.sampler.shape)
-        self._predictor.look_ahead(click, self.expected, progress)
+        profile = self.profile
+        if self.phase is Phase.CHOOSING and self._timeline is not None:
+            profile = learn(profile, self._lesson(self._timeline.state))
+        expected = expected_size(profile, self._image, self._pixel_size)
+        framed = self._predictor.look_ahead(click, expected, progress)
+        if framed is None:
+            return
+        prompts = Prompts((click,), anchor=framed.anchor)
+        state = self._opening(prompts, framed, profile, number=number)
+        self._ahead = framed, state, self._predictor.propose(state.asked, progress)
 
     def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.
@@ -609,7 +644,7 @@ class RefinementSession:
 
     def _forget(self) -> None:
         self._timeline, self._accepted, self._learnt = None, False, 0
-        self._first = self._profile_update = None
+        self._first = self._profile_update = self._ahead = None
         self._rounds.forget()
 
     def _choosing(self, act: str) -> Timeline:

@@ -75,6 +75,10 @@ class SessionState:
         """Number of the round, from 1."""
         return self.decisions[-1].round
 
+    def starts_as(self, other: SessionState) -> bool:
+        """Whether another object that starts in the same view from the same click is the same."""
+        return self.seed == other.seed and self.mixture.equals(other.mixture)
+
     @property
     def first_seen(self) -> bool:
         """Whether it is the first round on the image as it is seen."""
@@ -273,6 +277,10 @@ class RoundCache:
         while total > _KEPT_BYTES and len(self._kept) > 2:
             total -= self._kept.popitem(last=False)[1].nbytes
         return shown
+
+    def keep(self, state: SessionState, shown: Round) -> None:
+        """Take what a state shows, which was computed ahead."""
+        self._kept[state] = shown
 
     def known(self, state: SessionState) -> Round | None:
         """Return the round of a state where it is kept."""

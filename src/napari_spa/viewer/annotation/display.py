@@ -197,7 +197,7 @@ class HoverPreview(QObject):
                 if number != self._latest:
                     raise Cancelled("the pointer moved on.")
 
-            session.look_ahead(point, progress=go_on)
+            session.look_ahead(point, number=1, progress=go_on)  # `begin` sets the image first
 
         self._controller.worker.submit_idle(job, show, queued=True)
 
