@@ -131,16 +131,7 @@ def test_panels():
     assert all(0 <= random_style(rng).includes_penumbra <= 1 for _ in range(20))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": 31}, "size"),
-        ({"size": 16}, "size"),
-        ({"kind": "unicorn"}, "kind"),
-        ({"look": "crayon"}, "look"),
-        ({"raters": []}, "raters"),
-    ],
-)
-def test_bad_options(options: dict, message: str):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("options", [{"kind": "unicorn"}, {"look": "crayon"}])
+def test_bad_options(options: dict):
+    with pytest.raises(ValueError, match="must be one of"):
         generate(np.random.default_rng(0), **options)
