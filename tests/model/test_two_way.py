@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,18 @@ def plain(
     return logits, quality, extents
 
 
+def efficient(block: Any, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor) -> Any:
+    """Attend as EfficientSAM's two-way block does."""
+    if not block.skip_first_layer_pe:
+        queries = queries + query_pe
+    queries = block.norm1(queries + block.self_attn(q=queries, k=queries, v=queries))
+    told = block.cross_attn_token_to_image(q=queries + query_pe, k=keys + key_pe, v=keys)
+    queries = block.norm2(queries + told)
+    queries = block.norm3(queries + block.mlp(queries))
+    told = block.cross_attn_image_to_token(q=keys + key_pe, k=queries + query_pe, v=queries)
+    return queries, block.norm4(keys + told)
+
+
 @pytest.mark.parametrize("kind", [TwoWayTransformer, EfficientSamTransformer])
 @pytest.mark.parametrize("tokens", [3, 8, 9, 30])
 def test_attention_is_that_of_the_transformer(kind: Any, tokens: int) -> None:
@@ -64,6 +77,9 @@ def test_attention_is_that_of_the_transformer(kind: Any, tokens: int) -> None:
     transformer = kind(depth=2, embedding_dim=128, num_heads=8, mlp_dim=64)
     embedding, position = torch.randn(3, 128, 5, 7), torch.randn(1, 128, 5, 7)
     queries = torch.randn(3, tokens, 128)
+    if kind is EfficientSamTransformer:
+        for block in transformer.layers:
+            block.forward = partial(efficient, block)
     with torch.no_grad():
         hidden, pixels = transformer(embedding, position.expand(3, -1, -1, -1), queries)
         short, same = attend_both_ways(transformer, embedding, position, queries, 2)

@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     )
     from segment_anything.modeling.common import LayerNorm2d
     from segment_anything.modeling.image_encoder import window_partition, window_unpartition
-    from segment_anything.modeling.transformer import TwoWayAttentionBlock
 else:
     _modeling = import_modeling()
     # The same sum in one kernel, in our own copy of the module: a fifth less for a round.
@@ -81,7 +80,6 @@ else:
     MaskDecoder = _modeling.MaskDecoder
     PromptEncoder = _modeling.PromptEncoder
     TwoWayTransformer = _modeling.TwoWayTransformer
-    TwoWayAttentionBlock = _modeling.transformer.TwoWayAttentionBlock
     window_partition = _modeling.image_encoder.window_partition
     window_unpartition = _modeling.image_encoder.window_unpartition
 
@@ -99,39 +97,15 @@ __all__ = [
 ]
 
 
-class EfficientSamBlock(TwoWayAttentionBlock):  # type: ignore[misc]
-    """EfficientSAM's variant of SAM's two-way block, which the paper's public code uses.
+class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
+    """SAM's two-way transformer with EfficientSAM's self-attention, as the paper's public code has.
 
-    The weights are SAM's.  Self-attention differs: its residual is kept in the first layer
-    too, and in later layers the prompts' positions are added to the queries themselves, so
-    that they enter the values and stay.
+    The weights are SAM's.  The residual is kept in the first layer too, and in later layers the
+    prompts' positions are added to the queries themselves, so that they enter the values and stay:
+    see :func:`attend_both_ways`, which runs both.
     """
 
     keeps_positions = True
-
-    def forward(
-        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Let tokens ``(N, P, C)`` and pixels ``(N, h w, C)`` attend to each other."""
-        if not self.skip_first_layer_pe:
-            queries = queries + query_pe
-        queries = self.norm1(queries + self.self_attn(q=queries, k=queries, v=queries))
-        told = self.cross_attn_token_to_image(q=queries + query_pe, k=keys + key_pe, v=keys)
-        queries = self.norm2(queries + told)
-        queries = self.norm3(queries + self.mlp(queries))
-        told = self.cross_attn_image_to_token(q=keys + key_pe, k=queries + query_pe, v=queries)
-        return queries, self.norm4(keys + told)
-
-
-class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
-    """SAM's two-way transformer with EfficientSAM's blocks."""
-
-    def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int) -> None:
-        super().__init__(depth, embedding_dim, num_heads, mlp_dim)
-        self.layers = nn.ModuleList(
-            EfficientSamBlock(embedding_dim, num_heads, mlp_dim, skip_first_layer_pe=not number)
-            for number in range(depth)
-        )
 
 
 class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
@@ -289,9 +263,9 @@ def attend_both_ways(
     """
     pixels = embedding.flatten(2).transpose(1, 2).contiguous()
     places = position.flatten(2).transpose(1, 2)
-    queries = tokens
+    queries, keeps = tokens, getattr(transformer, "keeps_positions", False)
     for block in transformer.layers:
-        queries = _attend_selves(block, queries, tokens)
+        queries = _attend_selves(block, queries, tokens, keeps_positions=keeps)
         placed = pixels + places
         told = tokens_to_pixels(block.cross_attn_token_to_image, queries + tokens, placed, pixels)
         queries = block.norm2(queries + told)
@@ -304,8 +278,14 @@ def attend_both_ways(
     return transformer.norm_final_attn(queries + told), pixels
 
 
-def _attend_selves(block: Any, queries: Tensor, positions: Tensor) -> Tensor:  # noqa: ANN401
-    if getattr(block, "keeps_positions", False):  # EfficientSAM's variant
+def _attend_selves(
+    block: Any,  # noqa: ANN401
+    queries: Tensor,
+    positions: Tensor,
+    *,
+    keeps_positions: bool,
+) -> Tensor:
+    if keeps_positions:  # EfficientSAM's variant
         if not block.skip_first_layer_pe:
             queries = queries + positions
         told = block.self_attn(q=queries, k=queries, v=queries)
