@@ -181,6 +181,7 @@ class HieraEncoder(nn.Module):
         self.trunk = Trunk(width, VARIANTS[width, depth])
         self.neck = Neck(tuple(width * 2**stage for stage in range(4)), embed_dim)
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.skip_channels = (embed_dim, embed_dim)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Encode normalised pixels ``(B, 3, S, S)``, S a multiple of 32.

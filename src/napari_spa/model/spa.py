@@ -333,27 +333,7 @@ class Spa(Network):
         super().__init__(config.name)
         self.config = config
         size, dim, grid = config.image_size, config.embed_dim, config.grid
-        skip_channels: tuple[int, ...] = ()
-        if config.encoder == "conv":
-            encoder = ConvEncoder(
-                image_size=size, widths=config.widths, depths=config.depths, layers=config.layers
-            )
-            self.image_encoder: nn.Module = encoder
-            skip_channels = encoder.skip_channels
-        elif config.encoder == "efficientnet":
-            self.image_encoder = EfficientNetEncoder(
-                image_size=size, embed_dim=dim, layers=config.layers
-            )
-            skip_channels = EfficientNetEncoder.skip_channels
-        elif config.encoder == "hiera":
-            self.image_encoder = HieraEncoder(
-                width=config.vit_dim, depth=config.vit_depth, embed_dim=dim
-            )
-            skip_channels = (dim, dim)
-        elif config.encoder == "tiny-vit":
-            self.image_encoder = TinyVitEncoder(embed_dim=dim)
-        else:
-            self.image_encoder = _build_vit(config)
+        self.image_encoder = _build_encoder(config)
         self.prompt_encoder = PromptEncoder(
             embed_dim=dim,
             image_embedding_size=(grid, grid),
@@ -367,7 +347,7 @@ class Spa(Network):
                 depth=2, embedding_dim=dim, mlp_dim=config.decoder_mlp, num_heads=8
             ),
             num_multimask_outputs=config.multimask_outputs,
-            skip_channels=skip_channels,
+            skip_channels=getattr(self.image_encoder, "skip_channels", ()),
             extents=config.extents,
         )
         if config.prompt_maps:
@@ -493,7 +473,17 @@ class Spa(Network):
         )
 
 
-def _build_vit(config: SpaConfig) -> nn.Module:
+def _build_encoder(config: SpaConfig) -> nn.Module:
+    size, dim, layers = config.image_size, config.embed_dim, config.layers
+    if config.encoder == "conv":
+        widths, depths = config.widths, config.depths
+        return ConvEncoder(image_size=size, widths=widths, depths=depths, layers=layers)
+    if config.encoder == "efficientnet":
+        return EfficientNetEncoder(image_size=size, embed_dim=dim, layers=layers)
+    if config.encoder == "hiera":
+        return HieraEncoder(width=config.vit_dim, depth=config.vit_depth, embed_dim=dim)
+    if config.encoder == "tiny-vit":
+        return TinyVitEncoder(embed_dim=dim)
     vit: nn.Module = ImageEncoderViT(
         depth=config.vit_depth,
         embed_dim=config.vit_dim,
