@@ -58,23 +58,6 @@ class ConvNorm(nn.Sequential):
         self.add_module("bn", FrozenBatchNorm(after))
 
 
-class PatchEmbed(nn.Module):
-    """Pixels to features at stride 4."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.seq = nn.Sequential(
-            ConvNorm(3, width // 2, kernel=3, stride=2),
-            nn.GELU(),
-            ConvNorm(width // 2, width, kernel=3, stride=2),
-        )
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map ``(B, 3, S, S)`` to ``(B, width, S / 4, S / 4)``."""
-        embedded: Tensor = self.seq(pixels)
-        return embedded
-
-
 class Bottleneck(nn.Module):
     """Widen, convolve channel by channel, narrow: an inverted bottleneck."""
 
@@ -197,7 +180,13 @@ class TinyVitEncoder(nn.Module):
 
     def __init__(self, *, embed_dim: int = 256) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(WIDTHS[0])
+        width = WIDTHS[0]
+        pixels_to_stride_4 = nn.Sequential(
+            ConvNorm(3, width // 2, kernel=3, stride=2),
+            nn.GELU(),
+            ConvNorm(width // 2, width, kernel=3, stride=2),
+        )
+        self.patch_embed = nn.ModuleDict({"seq": pixels_to_stride_4})
         self.layers = nn.ModuleList(Stage(number) for number in range(len(WIDTHS)))
         self.neck = nn.Sequential(
             nn.Conv2d(WIDTHS[-1], embed_dim, 1, bias=False),
@@ -208,7 +197,7 @@ class TinyVitEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map normalised ``(B, 3, S, S)`` to ``(B, C, S / 16, S / 16)``; S is a multiple of 16."""
-        x = self.patch_embed(pixels)
+        x = self.patch_embed["seq"](pixels)
         for stage in self.layers:
             x = stage(x)
         embedding: Tensor = self.neck(x)
