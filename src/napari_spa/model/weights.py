@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -156,15 +156,9 @@ def _tiny_vit_config(state: Mapping[str, Tensor]) -> SpaConfig:
     )
 
 
-class _DecoderShape(TypedDict):
-    embed_dim: int
-    decoder_mlp: int
-    multimask_outputs: int
-
-
 def _decoder_shape(
     state: Mapping[str, Tensor], neck: str = "image_encoder.neck.0.weight"
-) -> _DecoderShape:
+) -> dict[str, Any]:
     return {
         "embed_dim": _shape(state, neck, 4)[0],
         "decoder_mlp": _shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
@@ -358,34 +352,28 @@ def at_image_size(
     if config.encoder in ("tiny-vit", "hiera"):
         return new, adapted  # theirs are within a window, or resized at every image
     if config.encoder != "vit":
-        _resize_sequence(adapted, "image_encoder.position", config.grid, new.grid)
+        _resize(adapted, "image_encoder.position", new.grid)
         return new, adapted
-    _resize_map(adapted, "image_encoder.pos_embed", new.grid)
+    _resize(adapted, "image_encoder.pos_embed", new.grid)
     for block in config.vit_global:
         for axis in ("h", "w"):
             _resize_relative(adapted, f"image_encoder.blocks.{block}.attn.rel_pos_{axis}", new.grid)
     return new, adapted
 
 
-def _resize_map(state: dict[str, Tensor], name: str, grid: int) -> None:
-    position = state.get(name)  # (1, g, g, C); a missing one is reported when assembled
-    if position is None or position.ndim != 4 or position.shape[1] == grid:
+def _resize(state: dict[str, Tensor], name: str, grid: int) -> None:
+    """Resize positions ``(1, g, g, C)`` or ``(1, g * g, C)``; missing ones are reported later."""
+    position = state.get(name)
+    if position is None or position.ndim < 3:
         return
-    state[name] = _bicubic(position.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
-
-
-def _resize_sequence(state: dict[str, Tensor], name: str, old: int, grid: int) -> None:
-    position = state.get(name)  # (1, g * g, C)
-    if position is None or position.ndim != 3 or position.shape[1] != old * old or old == grid:
+    square = position.flatten(1, -2).transpose(1, 2)  # (1, C, g * g)
+    side = round(square.shape[2] ** 0.5)
+    if side == grid or side * side != square.shape[2]:
         return
-    square = position.transpose(1, 2).reshape(1, -1, old, old)
-    state[name] = _bicubic(square, grid).flatten(2).transpose(1, 2)
-
-
-def _bicubic(position: Tensor, grid: int) -> Tensor:
-    return nn.functional.interpolate(
-        position.float(), size=(grid, grid), mode="bicubic", align_corners=False
-    )
+    resized = nn.functional.interpolate(
+        square.reshape(1, -1, side, side).float(), size=(grid, grid), mode="bicubic"
+    ).permute(0, 2, 3, 1)
+    state[name] = resized if position.ndim == 4 else resized.flatten(1, 2)
 
 
 def _resize_relative(state: dict[str, Tensor], name: str, grid: int) -> None:
