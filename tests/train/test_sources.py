@@ -10,7 +10,7 @@ import pytest
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.train.data import FolderSource, LabelSource, SyntheticSource
-from napari_spa.train.recipe import SourceRecipe, open_sources, with_generator
+from napari_spa.train.recipe import SourceRecipe, open_sources
 
 
 @pytest.fixture
@@ -93,18 +93,6 @@ def test_what_does_not_fit_is_one_sentence(data: Path) -> None:
     (data / "labelled" / "labels" / "a.tif").unlink()
     with pytest.raises(DataError, match=r"no labels for a\.png"):
         open_sources([str(data / "labelled")], {})
-
-
-def test_the_generator_makes_up_its_share(data: Path) -> None:
-    others = [(SyntheticSource(1), 0.5), (SyntheticSource(1), 1.0)]
-    added = with_generator(others, count=50, share=0.4)
-    shares = [share for _, share in added]
-    assert shares[2] / sum(shares) == pytest.approx(0.4)
-    assert len(added[2][0]) == 50
-    assert with_generator([], count=5, share=1.0)[0][1] > 0
-    for count, share in [(5, 0), (5, 1.0), (5, -1), (0, 0.5), (5, float("nan"))]:
-        with pytest.raises(InputError, match="share between 0 and 1"):
-            with_generator(others, count=count, share=share)
 
 
 def test_labels_of_another_size_are_one_sentence(data: Path) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_spa.train.baselines.loop import BaselineConfig
-    from napari_spa.train.data import Source
     from napari_spa.train.loop import Log, TrainConfig, Trainer
     from napari_spa.train.recipe import Recipe
 
@@ -91,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_spa.io.models.formats import export_checkpoint
     from napari_spa.io.models.load import resolve_device
     from napari_spa.train.loop import train
+    from napari_spa.train.recipe import open_sources
 
     if options.project is not None:
         return _tune(options)
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     config = _limited(recipe.on(device.type), options)
     with checking_the_call():
-        sources = _open(options, recipe)
+        sources = open_sources(options.data, recipe.sources)
     start = _start(options, config)
     for source, share in sources:
         echo_err(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
@@ -205,11 +205,12 @@ def _limited(config: TrainConfig, options: argparse.Namespace) -> TrainConfig:
 def _pack(options: argparse.Namespace) -> int:
     """Write the data to one file."""
     from napari_spa.train.data import write_pack
+    from napari_spa.train.recipe import open_sources
 
     if not options.data or options.project is not None:
         raise CallError("name the data to pack.")
     with checking_the_call():
-        sources = _open(options, _recipe(options))
+        sources = open_sources(options.data, _recipe(options).sources)
     report = write_pack(options.pack, sources)
     for (source, share), packed in zip(sources, report, strict=True):
         echo_err(
@@ -222,22 +223,6 @@ def _pack(options: argparse.Namespace) -> int:
     else:
         echo(f"{options.pack}: {size / 1e6:.1f} MB")
     return 0
-
-
-def _open(options: argparse.Namespace, recipe: Recipe) -> list[tuple[Source, float]]:
-    from napari_spa.train.recipe import GENERATOR, open_sources, with_generator
-
-    if options.synthetic is None:
-        return open_sources(options.data, recipe.sources)
-    try:
-        count, share = int(options.synthetic[0]), float(options.synthetic[1])
-    except ValueError as error:
-        raise CallError(
-            "--synthetic takes a number of objects and a share, as 6000 0.4."
-        ) from error
-    others = [name for name in options.data if name != GENERATOR]
-    kept = {name: source for name, source in recipe.sources.items() if name != GENERATOR}
-    return with_generator(open_sources(others, kept), count=count, share=share)
 
 
 def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor]:

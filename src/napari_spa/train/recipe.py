@@ -85,13 +85,9 @@ def read_recipe(path: Path) -> Recipe:
         content = tomllib.loads(read_small(path, _LARGEST_FILE).decode("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: it is not text.") from error
     except DataError as error:
         raise InputError(str(error)) from error
-    except RecursionError as error:
-        raise InputError(f"{path} is not valid TOML: it is nested too deeply.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no text, no TOML, or nested too deeply
         raise InputError(f"{path} is not valid TOML: {error}.") from error
     try:
         return parse_recipe(content)
@@ -294,18 +290,3 @@ def _names(table: Path, split: str | None) -> set[str] | None:
     """Return the names of a split; None for all, where there is no table of splits."""
     rows = None if split is None else read_splits(table)
     return None if rows is None else {row["name"] for row in rows if row["split"] == split}
-
-
-def with_generator(
-    sources: Sequence[tuple[Source, float]], *, count: int, share: float
-) -> list[tuple[Source, float]]:
-    """Add the generator so that it makes up a share of all windows."""
-    most = 1.0 if not sources else 0.999
-    if not 0 < share <= most or count < 1:
-        raise InputError(
-            f"the generator takes 1 or more objects and a share between 0 and 1, "
-            f"not {count} and {share:g}."
-        )
-    others = sum(weight for _, weight in sources)
-    weight = share / (1 - share) * others if sources else 1.0
-    return [*sources, (SyntheticSource(count, seed=SourceRecipe().seed), weight)]
