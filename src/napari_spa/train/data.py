@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
@@ -108,17 +108,15 @@ class FolderSource(ObjectSource):
     """The objects of a multi-rater folder."""
 
     def __init__(self, folder: Path, *, split: str | None = None, objects: bool = False) -> None:
-        self.objects = objects
-        self.folder = open_folder(folder)
-        self.names = self.folder.names(split)
-        if not self.names:
+        opened = open_folder(folder)
+        names, items = opened.names(split), list[RatedObject]()
+        if not names:
             raise DataError(f"{folder} holds no image of the split {split!r}; check split.csv.")
-        super().__init__([item for name in self.names for item in self._read(name)])
-
-    def _read(self, name: str) -> list[RatedObject]:
-        case = self.folder.read(name)
-        targets = split_objects(case.masks) if self.objects else [case.masks]
-        return cut_objects(to_rgb8(case.image), targets)
+        for name in names:
+            case = opened.read(name)
+            targets = split_objects(case.masks) if objects else [case.masks]
+            items += cut_objects(to_rgb8(case.image), targets)
+        super().__init__(items)
 
 
 class LabelSource:
@@ -300,16 +298,12 @@ def read_pack(path: Path) -> list[tuple[Source, float]]:
             opened: list[tuple[Source, float]] = []
             for number, entry in enumerate(manifest["sources"]):
                 opened.append((_open(archive, number, entry, opened), float(entry["share"])))
-    except OSError as error:
-        if isinstance(error, UnidentifiedImageError) or error.strerror is None:
-            raise DataError(f"{path} holds an image that cannot be read; pack it again.") from error
-        raise DataError(f"cannot read {path}: {error.strerror}.") from error
     except (
-        *(Image.DecompressionBombError, zipfile.BadZipFile, ArithmeticError, AttributeError),
-        *(LookupError, TypeError, ValueError, NotImplementedError, SyntaxError),
+        *(OSError, Image.DecompressionBombError, zipfile.BadZipFile, ArithmeticError),
+        *(AttributeError, LookupError, TypeError, ValueError, NotImplementedError, SyntaxError),
     ) as error:
         raise DataError(
-            f"{path} is no training data or is damaged ({error}); make it with "
+            f"{path} cannot be read, is no training data or is damaged ({error}); make it with "
             "'napari-spa train DATA --pack FILE'."
         ) from error
     return opened
@@ -444,24 +438,19 @@ def _from_bits(bits: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _limits(sizes: NDArray[Any], shares: NDArray[np.float64], total: float) -> NDArray[np.float64]:
     """Return the bytes of each source, in proportion to shares where there is not room for all."""
-    low, high = 0.0, float(total / shares.min()) if len(shares) else 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if np.minimum(sizes, middle * shares).sum() <= total else (low, middle)
-        )
-    limits: NDArray[np.float64] = np.minimum(sizes, low * shares)
+    limits, left = np.zeros(len(sizes)), shares.sum()
+    for index in np.argsort(sizes / shares):  # who wants least for its share leaves the rest
+        limits[index] = min(sizes[index], total * shares[index] / left)
+        total, left = total - limits[index], left - shares[index]
     return limits
 
 
 def _spread(sizes: Sequence[int], limit: float) -> list[int]:
     """Choose images evenly so that they fit into a limit, at least one."""
-    count = len(sizes)
-    while count:
+    for count in range(len(sizes), 0, -1):
         chosen = [round(step) for step in np.linspace(0, len(sizes) - 1, count)]
         if count == 1 or sum(sizes[index] for index in chosen) <= limit + 1:
             return chosen
-        count -= 1
     return []
 
 
