@@ -19,7 +19,7 @@ from napari_spa.io.files import atomic_path
 from napari_spa.io.models.formats import read_weights_file
 from napari_spa.model.spa import Spa, SpaConfig
 from napari_spa.train.data import Source, SuperpixelSource
-from napari_spa.train.steps import Batch, StepConfig, step_loss
+from napari_spa.train.steps import StepConfig, step_loss
 from napari_spa.train.windows import Window, WindowConfig, draw_window
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class Windows(Dataset[Window]):
         return draw_window(source[int(rng.integers(len(source)))], self.config, rng)
 
 
-def collate(windows: Sequence[Window]) -> Batch:
+def collate(windows: Sequence[Window]) -> Window:
     """Stack windows into a batch."""
-    return Batch(*map(torch.stack, zip(*windows, strict=True)))
+    return Window(*map(torch.stack, zip(*windows, strict=True)))
 
 
 def learning_rate_factor(step: int, config: TrainConfig, used: float = 0.0) -> float:
@@ -109,7 +109,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.model = Spa(config.model)
-        take_over(self.model, start or {})
+        own = self.model.state_dict()
+        fits = {n: t for n, t in (start or {}).items() if n in own and own[n].shape == t.shape}
+        self.model.load_state_dict(fits, strict=False)
         self.model.to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -137,13 +139,13 @@ class Trainer:
         """Share of the time that is used; 0 without a limit."""
         return self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
 
-    def advance(self, batch: Batch) -> dict[str, float]:
+    def advance(self, batch: Window) -> dict[str, float]:
         """Take one step on a batch."""
         config = self.config
         rate = config.learning_rate * learning_rate_factor(self.step, config, self._used)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
+        batch = Window(*(part.to(self.device, non_blocking=True) for part in batch))
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         self.model.train()
         reduced = config.precision == "bfloat16"
@@ -200,14 +202,6 @@ class Trainer:
             ) from error
 
 
-def take_over(model: Spa, start: Mapping[str, torch.Tensor]) -> list[str]:
-    """Give a network those of another one's weights that fit, in place; return their names."""
-    own = model.state_dict()
-    taken = [name for name in start if name in own and own[name].shape == start[name].shape]
-    model.load_state_dict({name: start[name] for name in taken}, strict=False)
-    return taken
-
-
 def train(
     sources: Sequence[tuple[Source, float]],
     folder: Path,
@@ -221,8 +215,8 @@ def train(
     """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder; return the trainer at its end.
 
     Windows come from the sources in proportion to their shares.  ``resume``: go on from ``last.pt``
-    when it is there; ``start``: weights of a new run (:func:`take_over`); ``logs``: further
-    receivers of the metrics.
+    when it is there; ``start``: weights of which a new run takes what fits; ``logs``: further receivers
+    of the metrics.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.pt"

@@ -22,7 +22,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_spa.train.windows import PlayedPrompts, corrective_clicks, first_prompts, pick_points
+from napari_spa.train.windows import (
+    PlayedPrompts,
+    Window,
+    corrective_clicks,
+    first_prompts,
+    pick_points,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,17 +144,6 @@ class StepConfig:
     scale: float = 40.0  # summed cross-entropies are divided by this
 
 
-class Batch(NamedTuple):
-    """A batch of windows; see :class:`napari_spa.train.windows.Window`."""
-
-    pixels: Tensor  # ``(B, 3, S, S)``
-    targets: Tensor  # ``(B, R, S / 2, S / 2)``
-    points: Tensor  # ``(B, 2)``
-    visible: Tensor  # ``(B,)``
-    extents: Tensor  # ``(B, R, 4)``
-    made_up: Tensor  # ``(B,)``, 1 where the target is a superpixel and no object
-
-
 class _Samples(NamedTuple):
     latents: Tensor  # (B, N, D)
     logits: Tensor  # (B, N, h, w)
@@ -156,15 +151,15 @@ class _Samples(NamedTuple):
 
 
 def step_loss(
-    model: Spa, batch: Batch, config: StepConfig, generator: torch.Generator
+    model: Spa, batch: Window, config: StepConfig, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Play a prompt, picks and corrective clicks on a batch and return the loss.
+    """Play a prompt, picks and corrective clicks on a batch of windows and return the loss.
 
     The network is in training mode; the generator, on the CPU, draws latents and prompts.  With the
     scalar loss come figures for the log, detached and left on the device.
     """
     image = model.encode(batch.pixels)
-    played = first_prompts(batch.targets[:, 0], batch.points, generator)
+    played = first_prompts(batch.targets[:, 0], batch.point, generator)
     # One click cannot tell which superpixel is meant: no answer there is the right one.
     known = torch.ones_like(batch.made_up) if played.definite else 1 - batch.made_up
     prompt = played.embed(model)
@@ -200,7 +195,7 @@ def step_loss(
 def _play(
     played: PlayedPrompts,
     samples: _Samples,
-    batch: Batch,
+    batch: Window,
     mixture: tuple[Tensor, Tensor],
     config: StepConfig,
     generator: torch.Generator,
@@ -229,7 +224,7 @@ def _hypothesis_loss(
     model: Spa,
     image: ImageEmbedding,
     prompt: PromptEmbedding,
-    batch: Batch,
+    batch: Window,
     known: Tensor,
     config: StepConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +41,7 @@ class WindowConfig:
 
 
 class Window(NamedTuple):
-    """One training example; a :class:`~napari_spa.train.steps.Batch` has these in a row."""
+    """One training example, or a batch of them: each with one more axis in front."""
 
     pixels: Tensor  # ``(3, S, S)`` float32, standardised
     # ``(R, S / 2, S / 2)`` in [0, 1]: each user's mask as the covered share of each logit's pixel
@@ -213,7 +214,7 @@ def _augment(image: Tensor, rng: np.random.Generator) -> Tensor:
         image = image * tint
     if rng.random() < 0.15:
         width = float(rng.uniform(0.5, 1.6))
-        image = _blur(image, width)
+        image = torch.from_numpy(gaussian_filter(image, (0, width, width), mode="nearest"))
     if rng.random() < 0.3:
         noise = rng.normal(
             0, rng.uniform(0.01, 0.08), (1 if rng.random() < 0.5 else 3, *image.shape[1:])
@@ -266,15 +267,6 @@ def _restyle(image: Tensor, rng: np.random.Generator) -> Tensor:
         coarse = functional.avg_pool2d(image[None], step)
         image = functional.interpolate(coarse, image.shape[1:], mode="bilinear")[0]
     return image
-
-
-def _blur(image: Tensor, width: float) -> Tensor:
-    steps = torch.arange(-3, 4, dtype=torch.float32)
-    kernel = torch.exp(-(steps**2) / (2 * width**2))
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(image[:, None], (3, 3, 3, 3), mode="replicate")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 7, 1))
-    return functional.conv2d(rows, kernel.view(1, 1, 1, 7))[:, 0]
 
 
 _FIRST = (0.60, 0.74, 0.88)

@@ -38,7 +38,6 @@ from napari_spa.train.baselines.loop import (
     read_examples,
 )
 from napari_spa.train.baselines.networks import (
-    ProbabilisticUnet,
     build_prompted,
     build_whole_image,
     draw_rater,
@@ -247,17 +246,6 @@ def test_what_a_batch_is_fused_to() -> None:
     assert fused.tolist() == [[[[1.0, 0.75], [0.0, 0.0]]]]
     drawn = {tuple(draw_rater(batch).flatten().tolist()) for _ in range(40)}
     assert drawn == {(1, 1, 0, 0), (1, 0, 0, 0)}
-
-
-def test_the_divergence_is_that_of_two_gaussians() -> None:
-    network = ProbabilisticUnet(latent=3)
-    mean, log = torch.tensor([[0.3, -1.0, 0.0]]), torch.tensor([[0.1, -0.5, 0.7]])
-    other_mean, other_log = torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[0.4, 0.0, -0.2]])
-    expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(mean, log.exp()),
-        torch.distributions.Normal(other_mean, other_log.exp()),
-    ).sum(dim=1)
-    torch.testing.assert_close(network.divergence((mean, log), (other_mean, other_log)), expected)
 
 
 @pytest.mark.parametrize("name", ["unet", "mrnet", "mh-unet", "probunet", "transunet"])

@@ -38,8 +38,7 @@ from napari_spa.train.baselines.networks import (
     build_whole_image,
 )
 from napari_spa.train.loop import collate
-from napari_spa.train.steps import Batch
-from napari_spa.train.windows import WindowConfig, draw_window
+from napari_spa.train.windows import Window, WindowConfig, draw_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,13 +208,13 @@ class _PromptedTask:
         return draw_window(chosen, self._window, rng)
 
     def loss(self, batch: Drawn, generator: torch.Generator) -> Tensor:
-        return self.network.loss(Batch(*batch), generator)
+        return self.network.loss(Window(*batch), generator)
 
     def score(self) -> float:
         device = next(self.network.parameters()).device
         scores = []
         for start in range(0, len(self._aside.pixels), 16):
-            batch = Batch(*(part[start : start + 16].to(device) for part in self._aside))
+            batch = Window(*(part[start : start + 16].to(device) for part in self._aside))
             answer = self.network.answer(batch, torch.Generator().manual_seed(start))
             scores.append(_dice(answer > 0.5, batch.targets[:, 0] > 0.5).cpu())
         return float(torch.cat(scores).mean())

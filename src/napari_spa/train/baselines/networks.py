@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from napari_spa.errors import ModelError
 from napari_spa.model.sam import import_modeling
-from napari_spa.train.steps import Batch, StepConfig, soft_dice_loss, step_loss
-from napari_spa.train.windows import PlayedPrompts, corrective_clicks, draw_boxes
+from napari_spa.train.steps import StepConfig, soft_dice_loss, step_loss
+from napari_spa.train.windows import PlayedPrompts, Window, corrective_clicks, draw_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +33,11 @@ class Prompted(nn.Module):
         super().__init__()
         self.spa = spa.requires_grad_(True)  # a loaded model has none to train
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Return the training loss."""
         raise NotImplementedError
 
-    def answer(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def answer(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Return the probability ``(B, S / 2, S / 2)`` after the first prompt."""
         raise NotImplementedError
 
@@ -44,11 +45,11 @@ class Prompted(nn.Module):
 class SpaTuning(Prompted):
     """Ours, trained further on a data set by Algorithm 1."""
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Loss of one step of the package's own training."""
         return step_loss(self.spa, batch, StepConfig(), generator)[0]
 
-    def answer(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def answer(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Mean of samples after a click."""
         spa, count = self.spa, 8
         image, prompt = spa.encode(batch.pixels), _clicks(batch).embed(spa)
@@ -70,17 +71,17 @@ class BoxTuning(Prompted):
         for parameter in spa.prompt_encoder.parameters():
             parameter.requires_grad_(False)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Loss of the single mask for a loose box, against one user each."""
         return mask_loss(self._logits(batch, generator)[:, None], batch.targets[:, :1])
 
-    def answer(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def answer(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Probability for a loose box around the first user's mask."""
         return self._logits(batch, generator).sigmoid()
 
-    def _logits(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def _logits(self, batch: Window, generator: torch.Generator) -> Tensor:
         user = batch.targets[:, 0]
-        nothing = batch.points.new_zeros(len(user), 0, 2)
+        nothing = batch.point.new_zeros(len(user), 0, 2)
         boxes, size = draw_boxes(user, generator), 2 * user.shape[-1]
         played = PlayedPrompts(nothing, nothing[..., 0], boxes, size, definite=True)
         logits, _ = self.spa.decode(self.spa.encode(batch.pixels), played.embed(self.spa))
@@ -96,7 +97,7 @@ class ClickAdapters(Prompted):
             parameter.requires_grad_(False)
         self.adapters = insert_adapters(spa)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Loss after a first click and after a corrective one, against one user each."""
         image, user = self.spa.encode(batch.pixels), batch.targets[:, 0]
         played = _clicks(batch)
@@ -107,7 +108,7 @@ class ClickAdapters(Prompted):
         logits, _ = self.spa.decode(image, played.embed(self.spa))
         return loss + mask_loss(logits[:, :1], user[:, None])
 
-    def answer(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def answer(self, batch: Window, generator: torch.Generator) -> Tensor:
         """Probability after a click."""
         image = self.spa.encode(batch.pixels)
         logits, _ = self.spa.decode(image, _clicks(batch).embed(self.spa))
@@ -146,10 +147,10 @@ def insert_adapters(spa: Spa) -> nn.ModuleList:
     return adapters
 
 
-def _clicks(batch: Batch) -> PlayedPrompts:
-    labels = torch.ones(len(batch.points), 1, device=batch.points.device)
+def _clicks(batch: Window) -> PlayedPrompts:
+    labels = torch.ones(len(batch.point), 1, device=batch.point.device)
     size = 2 * batch.targets.shape[-1]
-    return PlayedPrompts(batch.points[:, None], labels, None, size, definite=False)
+    return PlayedPrompts(batch.point[:, None], labels, None, size, definite=False)
 
 
 def build_prompted(name: str, spa: Spa) -> Prompted:
@@ -395,7 +396,8 @@ class ProbabilisticUnet(WholeImage):
         mean, log = self.posterior(torch.cat([batch.pixels, target], dim=1))
         latent = mean + log.exp() * torch.randn_like(mean)
         logits = self._decode(self.features(batch.pixels), latent)
-        divergence = self.divergence((mean, log), (prior_mean, prior_log))
+        prior, posterior = Normal(prior_mean, prior_log.exp()), Normal(mean, log.exp())
+        divergence = kl_divergence(posterior, prior).sum(dim=1)
         return mask_loss(logits, target) + 0.01 * divergence.mean()
 
     def predict(self, pixels: Tensor) -> Tensor:
@@ -405,13 +407,6 @@ class ProbabilisticUnet(WholeImage):
         draws = self.get_buffer("draws")
         total = [self._decode(features, mean + log.exp() * draw).sigmoid() for draw in draws]
         return torch.stack(total).mean(dim=0)[:, 0]
-
-    @staticmethod
-    def divergence(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-        """Return KL(one, other) of Gaussians given by mean and log deviation, ``(B,)``."""
-        (mean, log), (other_mean, other_log) = one, other
-        ratio = ((2 * log).exp() + (mean - other_mean) ** 2) / (2 * (2 * other_log).exp())
-        return (other_log - log + ratio - 0.5).sum(dim=1)
 
     def _decode(self, features: Tensor, latent: Tensor) -> Tensor:
         tiled = latent[:, :, None, None].expand(-1, -1, *features.shape[2:])
