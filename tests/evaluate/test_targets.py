@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_spa.datasets import case_groups, open_folder
+from napari_spa.datasets import CaseFolder, case_groups, open_folder
 from napari_spa.evaluate.measures import (
     EvaluateConfig,
     RatedMasks,
@@ -88,11 +88,8 @@ def test_images_of_one_patient_are_one_group(folder) -> None:
 
 
 def test_lidc_names_say_the_patient() -> None:
-    class Crops:
-        pass
-
     names = ["LIDC-IDRI-0001_nodule-0_slice-1", "LIDC-IDRI-0001_nodule-1_slice-7", "other"]
-    groups = case_groups(Crops(), names)
+    groups = case_groups(CaseFolder(reader=None), names)
     assert groups[names[0]] == groups[names[1]] == "LIDC-IDRI-0001"
     assert groups["other"] == "other"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_spa.io.images.faults import check_size, reading
 from napari_spa.io.images.lazy import number_of_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,14 +37,37 @@ class Case:
     raters: tuple[str, ...]  # R names in the order of the masks
 
 
-class CaseFolder(Protocol):
+@dataclass(slots=True, eq=False)
+class CaseFolder:
     """A multi-rater data set on disk."""
 
+    reader: Callable[[str, Path], Case]  # reads one, as its layout has it
+    paths: dict[str, Path] = field(default_factory=dict)  # by name, in which file or folder it is
+    splits: dict[str, str | None] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)  # of cases, where a table says it
+
+    def add(self, name: str, path: Path, split: str | None) -> None:
+        """List a case; another part may have the same case number."""
+        if self.paths.get(name, path) != path:
+            name = f"{split}/{name}"
+        self.paths[name], self.splits[name] = path, split
+
     def names(self, split: str | None = None) -> list[str]:
-        """Return the sorted names of the cases of a split, or of all."""
+        """Return the sorted names of the cases of a split, or of all.
+
+        Where nothing tells splits all cases are returned; ``"val"`` means the test part
+        where a set was published without a validation part.
+        """
+        known = {part for part in self.splits.values() if part is not None}
+        if split == "val" and "val" not in known and "test" in known:
+            split = "test"
+        if split is None or not known:
+            return sorted(self.paths)
+        return sorted(name for name in self.paths if self.splits.get(name) == split)
 
     def read(self, name: str) -> Case:
         """Read one case."""
+        return self.reader(name, self.paths[name])
 
 
 def read_picture(path: Path) -> NDArray[np.generic]:
@@ -80,42 +103,7 @@ def assemble(name: str, image: NDArray[np.generic], masks: Mapping[str, BoolArra
     return Case(name, image, np.stack(list(masks.values())), tuple(masks))
 
 
-class PlainFolder:
-    """``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv``.
-
-    Its columns are ``name``, ``split`` and, where cases belong together, ``patient``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._images = _by_stem(folder / "images")
-        raters = sorted(path for path in (folder / "raters").iterdir() if path.is_dir())
-        self._masks = {rater.name: _by_stem(rater) for rater in raters}
-        table = read_splits(folder / "split.csv")
-        self._splits = None if table is None else {row["name"]: row["split"] for row in table}
-        self.patients = {row["name"]: row["patient"] for row in table or () if row.get("patient")}
-
-    @staticmethod
-    def recognises(folder: Path) -> bool:
-        """Return whether a folder has this layout."""
-        return (folder / "images").is_dir() and (folder / "raters").is_dir()
-
-    def names(self, split: str | None = None) -> list[str]:
-        """Return the sorted names of a split; of all when there is no ``split.csv``."""
-        if split is None or self._splits is None:
-            return sorted(self._images)
-        return [name for name in sorted(self._images) if self._splits.get(name) == split]
-
-    def read(self, name: str) -> Case:
-        """Read one case."""
-        image = read_picture(self._images[name])
-        masks = {
-            rater: read_mask(files[name]) for rater, files in self._masks.items() if name in files
-        }
-        return assemble(name, image, masks)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
     """List a folder: file stem to path."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -143,11 +131,10 @@ def read_splits(table: Path) -> list[dict[str, str]] | None:
 
 def case_groups(folder: CaseFolder, names: Sequence[str]) -> dict[str, str]:
     """Return the patient of each case, where the data set or its name says it, else the case."""
-    known: dict[str, str] = getattr(folder, "patients", {})
     groups = {}
     for name in names:
         match = _LIDC_PATIENT.match(name)
-        groups[name] = known.get(name) or (match[0] if match else name)
+        groups[name] = folder.patients.get(name) or (match[0] if match else name)
     return groups
 
 
@@ -160,85 +147,37 @@ def _split_of(folder_name: str) -> str | None:
     return next((split for split, words in _PARTS.items() if word in words), None)
 
 
-class _Listed:
-    """Cases that were found on disk, each with the split of the folder it lies in."""
+def _plain(folder: Path) -> CaseFolder | None:
+    """Open ``images/NAME.ext``, ``raters/RATER/NAME.ext``, optional ``split.csv``.
 
-    def __init__(self) -> None:
-        self._paths: dict[str, Path] = {}
-        self._splits: dict[str, str | None] = {}
+    Its columns are ``name``, ``split`` and, where cases belong together, ``patient``.
+    """
+    if not ((folder / "images").is_dir() and (folder / "raters").is_dir()):
+        return None
+    raters = sorted(path for path in (folder / "raters").iterdir() if path.is_dir())
+    files = {rater.name: by_stem(rater) for rater in raters}
 
-    def _add(self, name: str, path: Path, split: str | None) -> None:
-        if name in self._paths:  # the same case number in two parts
-            name = f"{split}/{name}"
-        self._paths[name], self._splits[name] = path, split
-
-    def names(self, split: str | None = None) -> list[str]:
-        """Return the sorted names of a split, told by the folders' names.
-
-        Without any such folder all cases are returned; ``"val"`` means the test part
-        where a set was published without a validation part.
-        """
-        known = {part for part in self._splits.values() if part is not None}
-        if split == "val" and "val" not in known and "test" in known:
-            split = "test"
-        if split is None or not known:
-            return sorted(self._paths)
-        return sorted(name for name, part in self._splits.items() if part == split)
-
-
-class Refuge2Folder(_Listed):
-    """The paper's REFUGE2 crops: ``Training-400/ID/ID_seg_cup_{1..7}_cropped.jpg``."""
-
-    def __init__(self, folder: Path, *, target: str = "cup") -> None:
-        super().__init__()
-        self.folder, self.target = folder, target
-        for image in sorted(folder.glob("*/*/*_cropped.jpg")):
-            case = image.parent
-            if image.name == f"{case.name}_cropped.jpg":
-                self._add(case.name, case, _split_of(case.parent.name))
-
-    @staticmethod
-    def recognises(folder: Path) -> bool:
-        """Return whether a folder has this layout."""
-        return next(folder.glob("*/*/*_seg_*_cropped.jpg"), None) is not None
-
-    def read(self, name: str) -> Case:
-        """Read one case; see :meth:`CaseFolder.read`."""
-        case = self._paths[name]
-        image = read_picture(case / f"{case.name}_cropped.jpg")
-        pattern = re.compile(rf"{re.escape(case.name)}_seg_{self.target}_(\d+)_cropped\.jpg")
-        masks = {
-            f"rater{match[1]}": read_mask(path, half=True)
-            for path in sorted(case.iterdir())
-            if (match := pattern.fullmatch(path.name))
-        }
+    def read(name: str, path: Path) -> Case:
+        image = read_picture(path)
+        masks = {rater: read_mask(each[name]) for rater, each in files.items() if name in each}
         return assemble(name, image, masks)
 
+    table = read_splits(folder / "split.csv") or ()
+    splits: dict[str, str | None] = {row["name"]: row["split"] for row in table}
+    patients = {row["name"]: row["patient"] for row in table if row.get("patient")}
+    return CaseFolder(read, by_stem(folder / "images"), splits, patients)
 
-class LidcFolder(_Listed):
-    """LIDC crops: ``images/PATIENT/X.png`` and ``gt/PATIENT/X_l{0..3}.png``.
+
+def _lidc(folder: Path) -> CaseFolder | None:
+    """Open LIDC crops: ``images/PATIENT/X.png`` and ``gt/PATIENT/X_l{0..3}.png``.
 
     Both folders may lie in ``train``, ``val`` and ``test``.
     """
+    roots = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    if not any((root / "images").is_dir() and (root / "gt").is_dir() for root in roots):
+        return None
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        for images in (folder / "images", *sorted(folder.glob("*/images"))):
-            for path in sorted(images.rglob("*.png")):
-                name = path.relative_to(images).with_suffix("").as_posix()
-                self._add(name, path, _split_of(images.parent.name))
-
-    @staticmethod
-    def recognises(folder: Path) -> bool:
-        """Return whether a folder has this layout."""
-        roots = [folder, *(path for path in folder.iterdir() if path.is_dir())]
-        return any((root / "images").is_dir() and (root / "gt").is_dir() for root in roots)
-
-    def read(self, name: str) -> Case:
-        """Read one case; see :meth:`CaseFolder.read`."""
-        path = self._paths[name]
-        image = read_picture(path)
+    def read(name: str, path: Path) -> Case:
         root = next(parent for parent in path.parents if parent.name == "images")
         marked = root.parent / "gt" / path.parent.relative_to(root)
         masks = {
@@ -246,41 +185,58 @@ class LidcFolder(_Listed):
             for number in range(4)
             if (mask := marked / f"{path.stem}_l{number}.png").exists()
         }
-        return assemble(name, image, masks)
+        return assemble(name, read_picture(path), masks)
+
+    found = CaseFolder(read)
+    for root in roots:
+        for path in sorted((root / "images").rglob("*.png")):
+            name = path.relative_to(root / "images").with_suffix("").as_posix()
+            found.add(name, path, _split_of(root.name))
+    return found
 
 
-class QubiqFolder(_Listed):
-    """QUBIQ: ``caseNN/image.nii.gz`` and ``caseNN/taskTT_segSS.nii.gz``.
+def refuge2(folder: Path, *, target: str = "cup") -> CaseFolder | None:
+    """Open the paper's REFUGE2 crops: ``Training-400/ID/ID_seg_cup_{1..7}_cropped.jpg``."""
+    if next(folder.glob("*/*/*_seg_*_cropped.jpg"), None) is None:
+        return None
+
+    def read(name: str, case: Path) -> Case:
+        pattern = re.compile(rf"{re.escape(case.name)}_seg_{target}_(\d+)_cropped\.jpg")
+        masks = {
+            f"rater{match[1]}": read_mask(path, half=True)
+            for path in sorted(case.iterdir())
+            if (match := pattern.fullmatch(path.name))
+        }
+        return assemble(name, read_picture(case / f"{case.name}_cropped.jpg"), masks)
+
+    found = CaseFolder(read)
+    for case in sorted(folder.glob("*/*")):
+        if (case / f"{case.name}_cropped.jpg").exists():
+            found.add(case.name, case, _split_of(case.parent.name))
+    return found
+
+
+def _qubiq(folder: Path) -> CaseFolder | None:
+    """Open QUBIQ: ``caseNN/image.nii.gz`` and ``caseNN/taskTT_segSS.nii.gz``.
 
     Each task of a case is a case of its own, ``case01_task01``.
     """
+    marks = sorted(folder.rglob("task*_seg*.nii.gz"))
+    if not marks:
+        return None
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        for first in sorted(folder.rglob("task*_seg*.nii.gz")):
-            task = first.name.split("_")[0]
-            case = first.parent
-            name = f"{case.name}_{task}"
-            split = _split_of(case.parent.name)
-            if case not in (self._paths.get(name), self._paths.get(f"{split}/{name}")):
-                self._add(name, case, split)
-
-    @staticmethod
-    def recognises(folder: Path) -> bool:
-        """Return whether a folder has this layout."""
-        return next(folder.rglob("task*_seg*.nii.gz"), None) is not None
-
-    def read(self, name: str) -> Case:
-        """Read one case; see :meth:`CaseFolder.read`."""
-        case, task = self._paths[name], name.rsplit("_", 1)[1]
-        image = _read_nifti(case / "image.nii.gz")
-        masks = {}
-        for path in sorted(case.glob(f"{task}_seg*.nii.gz")):
+    def read(name: str, case: Path) -> Case:
+        image, masks = _read_nifti(case / "image.nii.gz"), {}
+        for path in sorted(case.glob(f"{name.rsplit('_', 1)[1]}_seg*.nii.gz")):
             number = path.name.removesuffix(".nii.gz").rsplit("seg", 1)[1]
             mask = _read_nifti(path)
             masks[f"rater{number}"] = (mask if mask.ndim == 2 else mask[..., 0]) > 0
         return assemble(name, image, masks)
+
+    found = CaseFolder(read)
+    for case, task in sorted({(path.parent, path.name.split("_")[0]) for path in marks}):
+        found.add(f"{case.name}_{task}", case, _split_of(case.parent.name))
+    return found
 
 
 def _read_nifti(path: Path) -> NDArray[np.float64]:
@@ -305,9 +261,9 @@ def open_folder(folder: Path | str) -> CaseFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.")
-    for layout in (PlainFolder, LidcFolder, Refuge2Folder, QubiqFolder):
-        if layout.recognises(folder):
-            return layout(folder)
+    for layout in (_plain, _lidc, refuge2, _qubiq):
+        if (found := layout(folder)) is not None:
+            return found
     raise DataError(
         f"{folder} is not a multi-rater data set: it needs images/NAME.ext and "
         "raters/RATER/NAME.ext (or the layout of REFUGE2, LIDC crops or QUBIQ)."
