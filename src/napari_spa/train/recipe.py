@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 
 import torch
 
-from napari_spa.datasets import read_splits
+from napari_spa.datasets import by_stem, read_splits
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import read_small
 from napari_spa.io.images import read_image
@@ -71,8 +71,7 @@ class Recipe:
     # By the name of the data set's folder; ``synthetic``, or ``synthetic-ANYTHING``, is the
     # generator.
     sources: Mapping[str, SourceRecipe]
-    # The same run on a GPU.
-    train_cuda: TrainConfig | None = None
+    train_cuda: TrainConfig | None = None  # the same run on a GPU
 
     def on(self, kind: str) -> TrainConfig:
         """Return the run for a kind of device."""
@@ -266,15 +265,15 @@ def _label_pairs(place: Path, recipe: SourceRecipe) -> list[tuple[Path, Path]]:
         return [(images, labels)]
     if not (images.is_dir() and labels.is_dir()):
         raise DataError(f"{place} needs {images.name} and {labels.name}, two files or two folders.")
-    by_stem = {path.stem: path for path in sorted(labels.iterdir()) if path.is_file()}
-    wanted = _names(place / "split.csv", recipe.split)
-    pairs = []
-    for image in sorted(path for path in images.iterdir() if path.is_file()):
-        if wanted is not None and image.stem not in wanted:
+    rows = None if recipe.split is None else read_splits(place / "split.csv")
+    wanted = None if rows is None else {r["name"] for r in rows if r["split"] == recipe.split}
+    marked, pairs = by_stem(labels), []
+    for name, image in by_stem(images).items():
+        if wanted is not None and name not in wanted:
             continue
-        if image.stem not in by_stem:
+        if name not in marked:
             raise DataError(f"{labels} holds no labels for {image.name}.")
-        pairs.append((image, by_stem[image.stem]))
+        pairs.append((image, marked[name]))
     return pairs
 
 
@@ -284,9 +283,3 @@ def _read_pair(image: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np
     if numbers.shape != rgb.shape[:2]:
         raise DataError(f"{labels} has {numbers.shape} pixels, {image.name} {rgb.shape[:2]}.")
     return rgb, numbers
-
-
-def _names(table: Path, split: str | None) -> set[str] | None:
-    """Return the names of a split; None for all, where there is no table of splits."""
-    rows = None if split is None else read_splits(table)
-    return None if rows is None else {row["name"] for row in rows if row["split"] == split}
