@@ -32,6 +32,9 @@ from torch.nn import functional
 
 from napari_spa.errors import ModelError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _ALIAS = "_napari_spa_segment_anything"
 
 
@@ -60,44 +63,19 @@ def _attend_at_once(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor: 
     return attended
 
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from segment_anything.modeling import (
-        ImageEncoderViT,
-        MaskDecoder,
-        PromptEncoder,
-        TwoWayTransformer,
-    )
-    from segment_anything.modeling.common import LayerNorm2d
-    from segment_anything.modeling.image_encoder import window_partition, window_unpartition
-else:
-    _modeling = import_modeling()
-    # The same sum in one kernel, in our own copy of the module: a fifth less for a round.
-    _modeling.transformer.Attention.forward = _attend_at_once
-    ImageEncoderViT = _modeling.ImageEncoderViT
-    LayerNorm2d = _modeling.common.LayerNorm2d
-    MaskDecoder = _modeling.MaskDecoder
-    PromptEncoder = _modeling.PromptEncoder
-    TwoWayTransformer = _modeling.TwoWayTransformer
-    window_partition = _modeling.image_encoder.window_partition
-    window_unpartition = _modeling.image_encoder.window_unpartition
-
-__all__ = [
-    "EfficientSamTransformer",
-    "ImageEncoderViT",
-    "LayerNorm2d",
-    "PairedMaskDecoder",
-    "PromptEncoder",
-    "Sam2MaskDecoder",
-    "TwoWayTransformer",
-    "import_modeling",
-    "window_partition",
-    "window_unpartition",
-]
+_modeling = import_modeling()
+# The same sum in one kernel, in our own copy of the module: a fifth less for a round.
+_modeling.transformer.Attention.forward = _attend_at_once
+ImageEncoderViT = _modeling.ImageEncoderViT
+LayerNorm2d = _modeling.common.LayerNorm2d
+MaskDecoder = _modeling.MaskDecoder
+PromptEncoder = _modeling.PromptEncoder
+TwoWayTransformer = _modeling.TwoWayTransformer
+window_partition = _modeling.image_encoder.window_partition
+window_unpartition = _modeling.image_encoder.window_unpartition
 
 
-class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
+class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc, valid-type]
     """SAM's two-way transformer with EfficientSAM's self-attention, as the paper's public code has.
 
     The weights are SAM's.  The residual is kept in the first layer too, and in later layers the
@@ -108,7 +86,7 @@ class EfficientSamTransformer(TwoWayTransformer):  # type: ignore[misc]
     keeps_positions = True
 
 
-class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
+class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc, valid-type]
     """SAM's mask decoder for N embeddings paired with N prompts, with optional skips.
 
     SAM's own ``predict_masks`` repeats one image embedding for every prompt, so N
@@ -171,26 +149,12 @@ class PairedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         skips: Sequence[Tensor] = (),
         tokens: Sequence[int] = (0,),
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Decode N paired embeddings and prompts into mask logits.
+        """Decode N paired embeddings and prompts, for T of the output ``tokens``.
 
-        Parameters
-        ----------
-        embedding : Tensor
-            ``(N, C, h, w)`` float, the image embedding with the dense prompt added.
-        position : Tensor
-            ``(1, C, h, w)`` float positional encoding.
-        sparse : Tensor
-            ``(N, P, C)`` float prompt tokens.
-        skips : sequence of Tensor
-            Projected fine features of :meth:`project_skips`, with 1 or N rows.
-        tokens : sequence of int
-            The T output tokens to turn into masks.
-
-        Returns
-        -------
-        logits, quality, extents
-            ``(N, T, 4h, 4w)``, ``(N, T)`` and ``(N, T, 4)`` or None; see
-            :class:`napari_spa.model.spa.Hypotheses`.
+        All are float: ``embedding`` is ``(N, C, h, w)`` with the dense prompt added, ``position``
+        ``(1, C, h, w)``, ``sparse`` ``(N, P, C)``; ``skips`` are those of :meth:`project_skips`,
+        with 1 or N rows.  Returns logits ``(N, T, 4h, 4w)``, quality ``(N, T)`` and extents ``(N,
+        T, 4)`` or None; see :class:`napari_spa.model.spa.Hypotheses`.
         """
         h, w = embedding.shape[-2:]
         own = self._own_tokens()
@@ -245,21 +209,9 @@ def attend_both_ways(
 ) -> tuple[Tensor, Tensor]:
     """Let tokens and pixels attend to each other, as SAM's ``TwoWayTransformer`` does.
 
-    Parameters
-    ----------
-    transformer : TwoWayTransformer
-        Its weights.
-    embedding, position : Tensor
-        ``(N, C, h, w)`` and ``(1, C, h, w)`` float.
-    tokens : Tensor
-        ``(N, T, C)`` float.
-    wanted : int
-        So many of the first tokens are returned.
-
-    Returns
-    -------
-    hidden, pixels : Tensor
-        ``(N, wanted, C)`` and ``(N, h w, C)`` float.
+    ``embedding`` and ``position`` are ``(N, C, h, w)`` and ``(1, C, h, w)`` float, ``tokens``
+    ``(N, T, C)``.  Returns the first ``wanted`` tokens ``(N, wanted, C)``, and the pixels
+    ``(N, h w, C)``.
     """
     pixels = embedding.flatten(2).transpose(1, 2).contiguous()
     places = position.flatten(2).transpose(1, 2)
@@ -363,18 +315,10 @@ def upscaled_logits(
 ) -> Tensor:
     """Upscale pixels four times and weigh their channels, to ``(N, K, 4h, 4w)``.
 
-    Parameters
-    ----------
-    upscaling : nn.Sequential
-        SAM's: transposed convolution, norm, GELU, transposed convolution, GELU.
-    pixels, weights : Tensor
-        ``(N, h w, C)`` and ``(N, K, C / 8)`` float.
-    shape : (int, int)
-        h and w.
-    skips : sequence of Tensor
-        None, or ``(1 or N, C / 4, 2h, 2w)`` and ``(1 or N, C / 8, 4h, 4w)`` float.
-    skip_first : bool
-        Add the first of them before the norm (SAM 2) and not after it.
+    ``upscaling`` is SAM's: transposed convolution, norm, GELU, transposed convolution, GELU.
+    ``pixels`` are ``(N, h w, C)`` of a ``shape`` (h, w), ``weights`` ``(N, K, C / 8)``; ``skips``
+    are none, or ``(1 or N, C / 4, 2h, 2w)`` and ``(1 or N, C / 8, 4h, 4w)``, of which the first
+    is added before the norm where ``skip_first`` (SAM 2), else after it.  All are float.
     """
     first, norm, activation, second, last = upscaling
     (h, w), n = shape, len(pixels)

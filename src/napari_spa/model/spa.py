@@ -381,22 +381,10 @@ class Spa(Network):
     ) -> PromptEmbedding:
         """Embed points, boxes and masks (SAM's prompt encoder).
 
-        Parameters
-        ----------
-        points : Tensor or None
-            ``(B, P, 2)`` float in input pixels, in the model's declared point order.
-        labels : Tensor or None
-            ``(B, P)``: 1 object, 0 background, -1 padding.
-        boxes : Tensor or None
-            ``(B, 4)`` float, two corners in the model's point order.
-        mask_logits : Tensor or None
-            ``(B, 1, 4h, 4w)`` float.
-        has_mask : Tensor or None
-            ``(B,)`` bool: rows whose mask counts; all of them by default.
-
-        Returns
-        -------
-        PromptEmbedding
+        ``points`` are ``(B, P, 2)`` float in input pixels and in the model's declared order, as
+        are the two corners in ``boxes``, ``(B, 4)``; ``labels`` are ``(B, P)``: 1 object, 0
+        background, -1 padding.  ``mask_logits`` are ``(B, 1, 4h, 4w)`` float, and count in the
+        rows of ``has_mask``, ``(B,)`` bool; by default in all.
         """
         pair = None if points is None else (points, labels)
         sparse, dense = self.prompt_encoder(points=pair, boxes=boxes, masks=mask_logits)
@@ -428,21 +416,10 @@ class Spa(Network):
         *,
         tokens: Sequence[int] = (0,),
     ) -> tuple[Tensor, Tensor]:
-        """Decode paired rows of image, prompt and latent into mask logits.
+        """Decode paired rows of image, prompt and latent, 1 or N, for T output ``tokens``.
 
-        Parameters
-        ----------
-        image, prompt
-            1 or N rows.
-        latents : Tensor or None
-            ``(N, D)`` float; without it the plain SAM decoder's hypotheses.
-        tokens : sequence of int
-            The T output tokens to decode.
-
-        Returns
-        -------
-        logits, quality : Tensor
-            ``(N, T, 4h, 4w)`` float, and ``(N, T)`` float, predicted IoU.
+        Latents are ``(N, D)`` float; without them the plain SAM decoder's hypotheses.  Returns mask
+        logits ``(N, T, 4h, 4w)`` float, and the predicted IoU ``(N, T)`` float.
         """
         return self._decode(image, prompt, latents, tokens)[:2]
 
