@@ -30,15 +30,14 @@ def published(seed: int = 0) -> dict[str, torch.Tensor]:
 
     add("_conv_stem", "_bn0", STEM, 3, 3, 3)
     before, number = STEM, 0
-    for stage in LITE0:
-        for _ in range(stage.blocks):
-            place, inner = f"_blocks.{number}", before * stage.expansion
-            if stage.expansion != 1:
+    for count, kernel, _, expansion, width in LITE0:
+        for _ in range(count):
+            place, inner = f"_blocks.{number}", before * expansion
+            if expansion != 1:
                 add(f"{place}._expand_conv", f"{place}._bn0", inner, before, 1, 1)
-            kernel = stage.kernel
             add(f"{place}._depthwise_conv", f"{place}._bn1", inner, 1, kernel, kernel)
-            add(f"{place}._project_conv", f"{place}._bn2", stage.width, inner, 1, 1)
-            before, number = stage.width, number + 1
+            add(f"{place}._project_conv", f"{place}._bn2", width, inner, 1, 1)
+            before, number = width, number + 1
     return state
 
 

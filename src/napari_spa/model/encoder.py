@@ -19,7 +19,7 @@ convolutions add them to the coarse embedding and to the finest features of the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -125,24 +125,15 @@ INPUT_SCALE = 0.5
 _BATCH_NORM_EPSILON = 1e-3
 
 
-class _Stage(NamedTuple):
-    """Blocks of one width: their number, kernel, first stride, expansion, channels."""
-
-    blocks: int
-    kernel: int
-    stride: int
-    expansion: int
-    width: int
-
-
+# Of each stage: blocks, kernel, first stride, expansion, channels.
 LITE0 = (
-    _Stage(1, 3, 1, 1, 16),
-    _Stage(2, 3, 2, 6, 24),
-    _Stage(2, 5, 2, 6, 40),
-    _Stage(3, 3, 2, 6, 80),
-    _Stage(3, 5, 1, 6, 112),
-    _Stage(4, 5, 2, 6, 192),
-    _Stage(1, 3, 1, 6, 320),
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 )
 _TAPS = (0, 1, 2, 4, 6)  # the last stage of each stride: 2, 4, 8, 16 and 32
 
@@ -212,21 +203,19 @@ class EfficientNetEncoder(GridEncoder):
         self.stem = ConvAffine(3, STEM, kernel=3, stride=2)
         self.stages = nn.ModuleList()
         before = STEM
-        for stage in LITE0:
+        widths = []
+        for count, kernel, first, expansion, width in LITE0:
             blocks = []
-            for index in range(stage.blocks):
+            for stride in (first, *[1] * (count - 1)):
                 blocks.append(
                     InvertedResidual(
-                        before,
-                        stage.width,
-                        kernel=stage.kernel,
-                        stride=stage.stride if index == 0 else 1,
-                        expansion=stage.expansion,
+                        before, width, kernel=kernel, stride=stride, expansion=expansion
                     )
                 )
-                before = stage.width
+                before = width
             self.stages.append(nn.Sequential(*blocks))
-        self.lateral = nn.ModuleList(nn.Conv2d(LITE0[tap].width, embed_dim, 1) for tap in _TAPS[2:])
+            widths.append(width)
+        self.lateral = nn.ModuleList(nn.Conv2d(widths[tap], embed_dim, 1) for tap in _TAPS[2:])
         self.fusion = ResidualBlock(embed_dim)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -305,19 +294,9 @@ class PromptMaps(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Embed prompts, to be added to the embedding and to the decoder's finest features.
 
-        Parameters
-        ----------
-        points : Tensor or None
-            ``(B, P, 2)`` float, (x, y) in input pixels.
-        labels : Tensor or None
-            ``(B, P)``: 1 object, 0 background, -1 padding.
-        boxes : Tensor or None
-            ``(B, 4)`` float, (x0, y0, x1, y1) in input pixels.
-
-        Returns
-        -------
-        coarse, fine : Tensor
-            ``(B, C, h, w)`` and ``(B, C / 8, 4h, 4w)`` float.
+        ``points`` are ``(B, P, 2)`` float, (x, y) in input pixels, their ``labels`` ``(B, P)``: 1
+        object, 0 background, -1 padding; ``boxes`` ``(B, 4)``, (x0, y0, x1, y1).  Returns ``(B, C,
+        h, w)`` and ``(B, C / 8, 4h, 4w)`` float.
         """
         features = functional.silu(self.draw_features(self.draw(points, labels, boxes)))
         return self.coarse(features), self.fine(features)
