@@ -140,11 +140,9 @@ class _Scene:
         self.paint(np.ones_like(fine), "ground", uneven + fine)
 
     def chance(self, probability: float) -> bool:
-        """Return True with this probability."""
         return bool(self.rng.random() < probability)
 
     def uniform(self, low: float, high: float) -> float:
-        """Draw a uniform number."""
         return float(self.rng.uniform(low, high))
 
     def texture(self, coarse: float, strength: float) -> Field:
@@ -241,38 +239,33 @@ class _Scene:
 
 
 def _nuclei(scene: _Scene) -> _Target:
-    """Paint a nucleus (or a coin, a fruit) among others of the same look that may touch it."""
+    """Paint a nucleus (or a coin, a fruit) on plain ground or on fibrous tissue."""
     scene.clutter()
-    if scene.chance(0.3):  # fibrous tissue
+    if scene.chance(0.3):
         scene.paint(0.6 * scene.scattered(60, 0.5 * scene.size, scene.uniform(0.7, 2.5)), "line")
-    count = min(70, int(scene.uniform(0, 0.35) * (scene.size / scene.radius) ** 2))
-    seeds = scene.rng.uniform(0, scene.size, (count, 2))
-    seeds = seeds[np.hypot(*(seeds - scene.centre).T) > 1.5 * scene.radius]
-    seeds = np.concatenate([scene.centre[None], seeds])
-    warp, elongation = scene.uniform(0.0, 0.2), scene.uniform(1.1, 3.0)
-    which, inside = scene.crowd(seeds, scene.radius, elongation, warp)
-    return _peers(scene, which, inside & (~find_boundaries(which) | scene.chance(0.3)))
+    return _peers(scene, packed=False)
 
 
-def _packed(scene: _Scene) -> _Target:
-    """Paint cells that fill the plane, divided by membranes (epithelium, electron microscopy)."""
-    spacing = 1.8 * scene.radius
+def _peers(scene: _Scene, *, packed: bool) -> _Target:
+    """Paint alike objects, the target in their middle: some touch, or membranes divide them."""
+    radius, rng = scene.radius, scene.rng
+    spacing = radius * (1.8 if packed else scene.uniform(1.7, 4.0))
     reach = int(scene.size / spacing) + 2
-    steps = np.arange(-reach, reach + 1)
-    steps = steps[np.argsort(np.abs(steps))]  # the target's own first
-    lattice = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
-    wander = scene.uniform(0.06, 0.25) * scene.rng.standard_normal(lattice.shape)
-    seeds = scene.centre + spacing * (lattice + wander)
-    which, _ = scene.crowd(seeds, scene.radius, 1.0, scene.uniform(0.0, 0.3))
-    apart = ndimage.distance_transform_edt(~find_boundaries(which))
-    width = scene.uniform(0.8, 0.06 * scene.radius + 1.6)
-    scene.paint(np.ones_like(apart), "line")
-    return _peers(scene, which, np.asarray(apart) > width)
-
-
-def _peers(scene: _Scene, which: NDArray[np.intp], inside: Mask) -> _Target:
-    """Paint alike objects; number 0 is the target."""
-    radius = scene.radius
+    steps = sorted(range(-reach, reach + 1), key=abs)  # the target's own first
+    lattice = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    wander = scene.uniform(0.05, 0.25) * rng.standard_normal(lattice.shape)
+    seeds = scene.centre + spacing * (lattice + wander * lattice.any(axis=1, keepdims=True))
+    kept = rng.random(len(seeds)) < (2.0 if packed else scene.uniform(0, 1.3))
+    kept[0] = True
+    elongation = 1.0 if packed else scene.uniform(1.1, 3.0)
+    which, inside = scene.crowd(seeds[kept], radius, elongation, scene.uniform(0.0, 0.25))
+    border = find_boundaries(which)
+    if packed:
+        scene.paint(np.ones(border.shape), "line")
+        width = scene.uniform(0.8, 0.06 * radius + 1.6)
+        inside = np.asarray(ndimage.distance_transform_edt(~border) > width)
+    elif scene.chance(0.7):
+        inside &= ~border
     every = _distance(inside)
     shade = scene.texture(scene.uniform(0.2, 0.9) * radius, scene.uniform(0.03, 0.35))
     if scene.chance(0.25):  # an embossed pattern, lit from one side
@@ -282,7 +275,7 @@ def _peers(scene: _Scene, which: NDArray[np.intp], inside: Mask) -> _Target:
         shade = shade + 0.3 - 0.7 * np.clip(-every / (0.35 * radius), 0, 1)
     if scene.chance(0.3):  # out of focus
         scene.paint(scene.uniform(0, 0.6) * _ramp(every, 0, 0.5 * radius), "object")
-    tone = scene.uniform(0, 0.4) * scene.rng.standard_normal(int(which.max()) + 1)[which]
+    tone = scene.uniform(0, 0.4) * rng.standard_normal(len(seeds))[which]
     scene.paint(_blur(inside & (which > 0), 0.7), "object", shade + tone)
     soft = scene.uniform(0.05, 0.3) if scene.chance(0.3) else 0.03
     target = _Target(_distance(inside & (which == 0)), radius, soft * radius)
@@ -293,9 +286,9 @@ def _peers(scene: _Scene, which: NDArray[np.intp], inside: Mask) -> _Target:
 
 
 def _cells(scene: _Scene) -> _Target:
-    """Paint an irregular cell with halo and nucleus, or cells packed in a membrane mesh."""
+    """Paint an irregular cell with halo and nucleus, or cells packed as in epithelium."""
     if scene.chance(0.3):
-        return _packed(scene)
+        return _peers(scene, packed=True)
     scene.clutter()
     inner = scene.chance(0.3)  # whether the nucleus is the target
     radius = scene.radius * (scene.uniform(1.6, 2.6) if inner else 1.0)
@@ -310,8 +303,6 @@ def _cells(scene: _Scene) -> _Target:
         halo = _ramp(sdf, 0, scene.uniform(0.1, 0.5) * radius + 2)
         scene.paint(scene.uniform(0.3, 0.9) * halo, "line")
     shade = scene.texture(scene.uniform(0.1, 0.6) * radius, scene.uniform(0.05, 0.4))
-    if scene.chance(0.5):
-        shade -= scene.uniform(0.2, 0.7) * _ramp(np.abs(sdf + 0.06 * radius), 0, 0.12 * radius + 1)
     cell = _Target(sdf, radius, scene.uniform(0.02, 0.15) * radius, None, _satellite(scene, sdf))
     scene.body(cell, shade, "inner" if inner else "object")
     own = scene.radius * (1.0 if inner else scene.uniform(0.25, 0.5))
@@ -415,21 +406,14 @@ def _folded(scene: _Scene) -> _Target:
     return target
 
 
-class _Kind(NamedTuple):
-    """What a sample may show."""
-
-    scene: Callable[[_Scene], _Target]
-    share: float  # of the samples
-    looks: tuple[str, ...]  # that suit it
-    diameters: tuple[float, float]  # of the target, in sides of the image
-
-
-_KINDS = {
-    "nuclei": _Kind(_nuclei, 0.35, ("fluorescence", "stained", "grey", "colour"), (0.1, 0.7)),
-    "cells": _Kind(_cells, 0.2, ("phase", "phase", "em", "fluorescence"), (0.1, 0.8)),
-    "disc": _Kind(_disc, 0.15, ("fundus",), (0.12, 0.8)),
-    "lesion": _Kind(_lesion, 0.2, ("ct",), (0.1, 0.8)),
-    "folded": _Kind(_folded, 0.1, ("ct", "grey", "stained"), (0.3, 0.8)),
+# What a sample may show, its share of the samples, the looks that suit it, and the smallest and
+# largest diameter of the target in sides of the image.
+_KINDS: dict[str, tuple[Callable[[_Scene], _Target], float, tuple[str, ...], _Span]] = {
+    "nuclei": (_nuclei, 0.35, ("fluorescence", "stained", "grey", "colour"), (0.1, 0.7)),
+    "cells": (_cells, 0.2, ("phase", "phase", "em", "fluorescence"), (0.1, 0.8)),
+    "disc": (_disc, 0.15, ("fundus",), (0.12, 0.8)),
+    "lesion": (_lesion, 0.2, ("ct",), (0.1, 0.8)),
+    "folded": (_folded, 0.1, ("ct", "grey", "stained"), (0.3, 0.8)),
 }
 
 KINDS: tuple[str, ...] = tuple(_KINDS)  # what a sample shows
@@ -452,11 +436,12 @@ def generate(
     for name, value, known in (("kind", kind, KINDS), ("look", look, LOOKS)):
         if value is not None and value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    kind = kind or str(rng.choice(KINDS, p=[each.share for each in _KINDS.values()]))
-    look = look or str(rng.choice(_KINDS[kind].looks if rng.random() < 0.55 else LOOKS))
-    radius = 0.5 * size * float(np.exp(rng.uniform(*np.log(_KINDS[kind].diameters))))
+    kind = kind or str(rng.choice(KINDS, p=[share for _, share, *_ in _KINDS.values()]))
+    paint, _, looks, diameters = _KINDS[kind]
+    look = look or str(rng.choice(looks if rng.random() < 0.55 else LOOKS))
+    radius = 0.5 * size * float(np.exp(rng.uniform(*np.log(diameters))))
     scene = _Scene(rng, size, look, radius)
-    target = _KINDS[kind].scene(scene)
+    target = paint(scene)
     if not 0 < np.count_nonzero(target.sdf < 0) < 0.9 * size**2:  # too small, or all there is
         return generate(rng, size=size, kind=kind, look=look, raters=raters)
     contrast = _make_perceivable(scene, target, float(rng.uniform(0.06, 0.16)))
@@ -499,14 +484,10 @@ def _degrade(rng: np.random.Generator, image: Field, contrast: float, radius: fl
         strength = min(0.16, contrast * np.exp(rng.uniform(-4, -0.4)))
         image = image + 1.5**power * strength * grain * np.clip(image, 0.02, 1) ** power
     image = np.clip(image, 0, 1) ** np.exp(rng.normal(0, 0.2))
-    draw = rng.random()
-    if draw < 0.12:
-        image = 1 - image
-    elif draw < 0.3:
-        span = rng.uniform(0.3, 1.0)
-        image = span * image + rng.uniform(0, 1 - span)
-    elif draw < 0.5:
-        image = (image - image.min()) / max(np.ptp(image), 1e-3)
+    if rng.random() < 0.3:
+        low, high = rng.uniform(0.0, 0.4), rng.uniform(0.6, 1.0)
+        low, high = (low, high) if rng.random() < 0.6 else (high, low)
+        image = low + (high - low) * image
     return image.astype(np.float32)
 
 
