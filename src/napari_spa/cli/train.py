@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import argparse
 
     from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
 
     from napari_spa.train.baselines.loop import BaselineConfig
-    from napari_spa.train.loop import Log, TrainConfig, Trainer
+    from napari_spa.train.loop import TrainConfig, Trainer
     from napari_spa.train.recipe import Recipe
 
 
@@ -238,7 +239,7 @@ def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor
     return start
 
 
-def _logs(folder: Path, stack: ExitStack) -> list[Log]:
+def _logs(folder: Path, stack: ExitStack) -> list[SummaryWriter]:
     """Log to TensorBoard when it is installed; the CSV file is always written."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
+from skimage.segmentation import relabel_sequential
 
 from napari_spa.core.objects import split_objects
 from napari_spa.core.transforms import to_unit_rgb
@@ -413,8 +414,7 @@ def _near(item: RatedObject) -> RatedObject:
 
 def _numbered(labels: NDArray[Any]) -> NDArray[Any]:
     """Renumber objects from 1, in the smallest type that holds them."""
-    _, inverse = np.unique(np.where(labels > 0, labels, 0), return_inverse=True)
-    numbers = inverse.reshape(labels.shape) + (0 if (labels <= 0).any() else 1)
+    numbers: NDArray[Any] = relabel_sequential(np.maximum(labels, 0).astype(np.int64))[0]
     return numbers.astype(np.uint8 if numbers.max() < 256 else np.uint16)
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from napari_spa.train.windows import Window, WindowConfig, draw_window
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,6 @@ class TrainConfig:
     model: SpaConfig = field(default_factory=SpaConfig)  # shapes and weights of the parts
     step: StepConfig = field(default_factory=StepConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
-
-
-class Log(Protocol):
-    """Where metrics go besides the CSV file (a TensorBoard ``SummaryWriter`` fits)."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
-        """Record one figure."""
 
 
 class Windows(Dataset[Window]):
@@ -210,13 +205,13 @@ def train(
     device: torch.device,
     resume: bool = False,
     start: Mapping[str, torch.Tensor] | None = None,
-    logs: Sequence[Log] = (),
+    logs: Sequence[SummaryWriter] = (),
 ) -> Trainer:
     """Train, leaving ``last.pt`` and ``metrics.csv`` in a folder; return the trainer at its end.
 
     Windows come from the sources in proportion to their shares.  ``resume``: go on from ``last.pt``
-    when it is there; ``start``: weights of which a new run takes what fits; ``logs``: further receivers
-    of the metrics.
+    when it is there; ``start``: weights of which a new run takes what fits; ``logs``:
+    further receivers of the metrics.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.pt"
@@ -271,7 +266,9 @@ def _cut(path: Path, step: int) -> None:
         temporary.write_bytes(b"".join(row + b"\r\n" for row in kept))
 
 
-def _record(path: Path, step: int, metrics: dict[str, float], logs: Sequence[Log]) -> None:
+def _record(
+    path: Path, step: int, metrics: dict[str, float], logs: Sequence[SummaryWriter]
+) -> None:
     fresh = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["step", *metrics])

@@ -90,9 +90,10 @@ def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[Ac
         opened = open_image(item.path)
         labels = read_label_stack(saved, opened.shape)
         for index in np.ndindex(labels.shape[:-2]):
-            if labels[index].any():
-                name = "/".join([item.name, *map(str, index)])
-                found += _objects(name, np.asarray(opened.levels[0][index]), labels[index])
+            name, plane = "/".join([item.name, *map(str, index)]), labels[index]
+            if plane.any():
+                image = np.asarray(opened.levels[0][index])
+                found += [AcceptedObject(name, image, plane == n) for n in numbers_of(plane)]
     if len(found) < FEWEST:
         why = f" Not read: {' '.join(unread[:_NAMED])}" if unread else ""
         raise DataError(
@@ -185,9 +186,3 @@ def _source(objects: Sequence[AcceptedObject]) -> ObjectSource:
     images = {id(item.image): item.image for item in objects}
     pixels = {key: to_rgb8(image) for key, image in images.items()}
     return ObjectSource([RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects])
-
-
-def _objects(
-    name: str, image: NDArray[np.generic], labels: NDArray[np.integer]
-) -> list[AcceptedObject]:
-    return [AcceptedObject(name, image, labels == number) for number in numbers_of(labels)]

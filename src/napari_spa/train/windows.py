@@ -190,11 +190,8 @@ def _draw_point(
     agreed: NDArray[np.float32], mean: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Draw a click from the agreed area, or where most agree if that is out of sight."""
-    inside = np.argwhere(agreed > 0.5)
-    if not len(inside):
-        inside = np.argwhere(mean >= max(mean.max() - 1e-6, 1e-3))
-    if not len(inside):
-        inside = np.argwhere(np.ones_like(mean))
+    rank = np.where(agreed > 0.5, 2.0, mean)
+    inside = np.argwhere(rank >= rank.max() - 1e-6)
     row, column = inside[rng.integers(len(inside))]
     return np.array([column, row], dtype=np.float32)
 

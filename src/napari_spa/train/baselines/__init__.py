@@ -21,6 +21,7 @@ from napari_spa.io.models.load import LoadedModel, load_model
 from napari_spa.io.models.registry import file_digest
 from napari_spa.train.baselines.loop import (
     BaselineConfig,
+    BaselineRun,
     Compute,
     Drawn,
     RatedBatch,
@@ -29,7 +30,6 @@ from napari_spa.train.baselines.loop import (
     draw_example,
     plain_batch,
     read_examples,
-    train_baseline,
 )
 from napari_spa.train.baselines.networks import (
     Prompted,
@@ -87,6 +87,7 @@ def train_method(
     """Train a method on a data set, or go on where it stopped; what is done is not done again."""
     base, only, without = split_name(name)
     config = replace(config, only=only, without=without)
+    config.check()
     plan: dict[str, object] = {"method": base}
     if base in PROMPTED:
         model = load_model(backbone, device="cpu")
@@ -106,7 +107,16 @@ def train_method(
         task = _WholeImageTask(network, examples, config)
     plan["images"] = [len(examples.learnt), len(examples.aside)]
     plan["raters"] = list(examples.raters)
-    cost = train_baseline(task, run, config, plan, compute)
+    state = BaselineRun(task, run, config, plan, compute).train()
+    weights = list(task.network.parameters())
+    cost: dict[str, object] = {
+        "parameters": sum(p.numel() for p in weights),
+        "trained": sum(p.numel() for p in weights if p.requires_grad),
+        "steps": state.step,
+        "best step": state.best_step,
+        "score": round(state.best_score, 4),
+        "seconds": round(state.seconds, 1),
+    }
     return _keep(task, base, run, plan | asdict(config) | cost)
 
 
@@ -126,15 +136,12 @@ def _keep(task: Task, base: str, run: Path, facts: dict[str, object]) -> dict[st
 def trained_facts(run: Path) -> dict[str, Any]:
     """Return what a finished training left in its folder; empty when there is none."""
     path = run / "facts.json"
-    if not path.exists():
-        return {}
     try:
-        facts = read_json(path)
-    except (OSError, JsonError) as error:
+        return dict(read_json(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, JsonError, TypeError, ValueError) as error:
         raise DataError(f"{path} cannot be read; delete it and train again.") from error
-    if not isinstance(facts, dict):
-        raise DataError(f"{path} is damaged; delete it and train again.")
-    return facts
 
 
 def load_baseline(run: Path, model: LoadedModel | None = None) -> WholeImage | Prompted:

@@ -372,20 +372,3 @@ class BaselineRun:
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().clone() for k, v in self._task.network.state_dict().items()}
-
-
-def train_baseline(
-    task: Task, folder: Path, config: BaselineConfig, plan: dict[str, object], compute: Compute
-) -> dict[str, object]:
-    """Train a baseline, or go on with it, and return what it cost."""
-    config.check()
-    state = BaselineRun(task, folder, config, plan, compute).train()
-    parameters: Sequence[nn.Parameter] = list(task.network.parameters())
-    return {
-        "parameters": sum(p.numel() for p in parameters),
-        "trained": sum(p.numel() for p in parameters if p.requires_grad),
-        "steps": state.step,
-        "best step": state.best_step,
-        "score": round(state.best_score, 4),
-        "seconds": round(state.seconds, 1),
-    }

@@ -355,13 +355,8 @@ class MultiHead(WholeImage):
         entropy = functional.binary_cross_entropy_with_logits(
             logits, batch.masks, reduction="none"
         ).mean(dim=(2, 3))
-        dice = torch.stack(
-            [
-                soft_dice_loss(logits[:, r].sigmoid(), batch.masks[:, r : r + 1])[:, 0]
-                for r in range(logits.shape[1])
-            ],
-            dim=1,
-        )
+        probability, masks = logits.sigmoid().flatten(0, 1), batch.masks.flatten(0, 1)
+        dice = soft_dice_loss(probability, masks[:, None]).view_as(entropy)
         return ((entropy + dice) * batch.known).sum() / batch.known.sum()
 
     def predict(self, pixels: Tensor) -> Tensor:
