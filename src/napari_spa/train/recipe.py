@@ -9,7 +9,7 @@ that are different on a GPU.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -122,7 +122,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     values: dict[str, object] = {}
     for key, value in table.items():
         hint = hints[key]
-        if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        if isinstance(hint, type) and is_dataclass(hint):
             if not isinstance(value, dict):
                 raise InputError(f"{key!r} is a table: write [{key}].")
             values[key] = _build(hint, value, f"[{key}]")
@@ -143,12 +143,10 @@ def _checked(key: str, value: object, hint: Any) -> object:  # noqa: ANN401  a t
             return tuple(_checked(key, item, kinds[0]) for item in value)
         raise InputError(f"{key} is a list of {len(kinds)} numbers, not {value!r}.")
     kinds = get_args(hint) or (hint,)  # a union, or a plain type
-    plain = tuple(kind for kind in kinds if isinstance(kind, type))
-    if isinstance(value, int) and not isinstance(value, bool) and float in plain:
+    if type(value) is int and float in kinds:
         return float(value)
-    fits = isinstance(value, plain) and (bool in plain or not isinstance(value, bool))
-    if not fits:
-        names = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
+    if type(value) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
         raise InputError(f"{key} is a value of type {names}, not {value!r}.")
     if isinstance(value, int) and value < 0:
         raise InputError(f"{key} must not be negative, but is {value}.")
