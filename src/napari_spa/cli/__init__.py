@@ -39,10 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _interrupts_heard(), _notes_on_images():
             # Ctrl+C while modules are imported is a Ctrl+C as well.
-            from napari_spa.cli.console import join_negative_values
-
-            arguments = join_negative_values(sys.argv[1:] if argv is None else argv)
-            options, unknown = _parser().parse_known_args(arguments)
+            options, unknown = _parser().parse_known_args(argv)
             if unknown:
                 options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
             module, _, function = options.run.partition(".")

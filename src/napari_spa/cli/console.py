@@ -123,11 +123,13 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
         yield update
 
 
-_NEGATIVE = re.compile(r"-\d[\d.,eE+-]*")
-
-
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one sentence, raised instead of printed."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  argparse's own
+        super().__init__(**options)
+        # What looks like a number is a value and no option: with commas too, as in --point -5,3.
+        self._negative_number_matcher = re.compile(r"-\d[\d.,eE+-]*$")
 
     def error(self, message: str) -> NoReturn:
         """Refuse the call."""
@@ -180,27 +182,47 @@ def _add_arguments(
         holder.add_argument(*([names] if isinstance(names, str) else names), **options)
 
 
-def point(text: str) -> tuple[float, float]:
-    """Parse ``ROW,COL``."""
-    row, column = _numbers(text, 2, "ROW,COL, as 120,80")
-    return row, column
+def _numbers(count: int, form: str) -> Callable[[str], tuple[float, ...]]:
+    """Make a parser of numbers with commas between them."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+        return values
+
+    return parse
 
 
-def box(text: str) -> tuple[float, float, float, float]:
-    """Parse ``R0,C0,R1,C1``."""
-    row0, column0, row1, column1 = _numbers(text, 4, "R0,C0,R1,C1, as 20,30,180,200")
-    return row0, column0, row1, column1
-
-
-def size(text: str) -> float:
+def _size(text: str) -> float:
     """Parse a place on the size axis."""
-    (place,) = _numbers(text, 1, "a number from -1 to 1, as 0.3")
+    (place,) = _numbers(1, "a number from -1 to 1, as 0.3")(text)
     if not -1 <= place <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1, as 0.3")
     return place
 
 
-def slice_index(text: str) -> tuple[int, ...]:
+def _whole(
+    words: str, lowest: float = -math.inf, highest: float = math.inf
+) -> Callable[[str], int]:
+    """Make a parser of whole numbers from the lowest to the highest."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r:.40} is not a whole number{words}")
+        return number
+
+    return parse
+
+
+def _slice_index(text: str) -> tuple[int, ...]:
     """Parse the slice of a stack, ``Z`` or ``T,Z``."""
     try:
         return tuple(int(part) for part in text.split(","))
@@ -208,49 +230,27 @@ def slice_index(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, as 12") from error
 
 
-def words(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     """Parse words with commas between them."""
     return [word for word in text.split(",") if word]
 
 
-def positive(text: str) -> int:
-    """Parse a whole number above 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
+_positive = _whole(" above 0", 1)
 
 
-def workers(text: str) -> int:
-    """Parse a number of processes that help; 0 for none."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def seed(text: str) -> int:
-    """Parse a seed: 0 or more, and below what a log can keep."""
-    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no whole number from 0 to 2**63 - 1")
-    return int(text)
-
-
-def combinations(text: str) -> Combinations:
+def _combinations(text: str) -> Combinations:
     """Parse ``all``, ``raters`` or a number above 0."""
     if text == "all":
         return "all"
     if text == "raters":
         return "raters"
     try:
-        return positive(text)
+        return _positive(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}, nor 'all' or 'raters'") from None
 
 
-def folder(text: str) -> Path:
+def _folder(text: str) -> Path:
     """Parse the path of a folder to write into, which need not be there."""
     path = Path(text)
     if path.exists() and not path.is_dir():
@@ -258,7 +258,7 @@ def folder(text: str) -> Path:
     return path
 
 
-def existing_folder(text: str) -> Path:
+def _existing_folder(text: str) -> Path:
     """Parse the path of a folder that is there."""
     path = Path(text)
     if not path.is_dir():
@@ -275,41 +275,20 @@ def find_profile(name: str) -> Path:
     return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
 
 
-def whole_number(text: str) -> int:
-    """Read a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _numbers(text: str, count: int, form: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != count:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
-    return values
-
-
-def join_negative_values(arguments: Sequence[str]) -> list[str]:
-    """Write ``--point -5,3`` as ``--point=-5,3``, which argparse takes for an option else."""
-    joined: list[str] = []
-    for argument in arguments:
-        before = joined[-1] if joined else ""
-        if _NEGATIVE.fullmatch(argument) and "," in argument and re.fullmatch("--[a-z-]+", before):
-            joined[-1] = f"{before}={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-_TYPES = {
-    "path": Path,
-    "int": whole_number,
+_TYPES: dict[str, Callable[[str], object]] = {
+    "box": _numbers(4, "R0,C0,R1,C1, as 20,30,180,200"),
+    "combinations": _combinations,
+    "existing_folder": _existing_folder,
     "float": float,
+    "folder": _folder,
+    "int": _whole(""),
+    "path": Path,
+    "point": _numbers(2, "ROW,COL, as 120,80"),
+    "positive": _positive,
     "profile": find_profile,
-    **{f.__name__: f for f in (box, combinations, existing_folder, point, positive, seed, size)},
-    **{f.__name__: f for f in (folder, slice_index, words, workers)},
+    "seed": _whole(" from 0 to 2**63 - 1", 0, 2**63 - 1),  # what a log can keep
+    "size": _size,
+    "slice_index": _slice_index,
+    "words": _words,
+    "workers": _whole(" from 0", 0),
 }
