@@ -374,17 +374,6 @@ def test_a_slice_of_which_only_the_decisions_are_known(
     assert [o["outcome"] for o in answer.json["objects"]] == ["same", "same"]
 
 
-def test_one_object_alone(replay, flat: Annotator, tmp_path: Path) -> None:
-    answer = replay(flat, "--object", 2, "-o", tmp_path / "two.tif", "--json")
-    assert answer.status == 0
-    assert [o["object"] for o in answer.json["objects"]] == [2]
-    labels, _ = read_image(tmp_path / "two.tif")
-    np.testing.assert_array_equal(labels, np.where(flat.labels == 2, 2, 0))
-    answer = replay(flat, "--object", 5)
-    assert answer.status == 2
-    assert "no object 5 in the end; there are: 1, 2, 9" in answer.err
-
-
 def test_the_image_is_found_beside_the_log(
     replay, flat: Annotator, tmp_path: Path, monkeypatch
 ) -> None:
@@ -432,7 +421,6 @@ def test_checking_saved_labels(replay, stack: Annotator, tmp_path: Path) -> None
     answer = replay(stack, "--check", path, "--json")
     assert answer.status == 1
     assert answer.json["check"] == {"path": str(path), "pixels": 6}
-    assert replay(stack, "--check", path, "--object", 1).status == 0
     assert replay(stack, "--check", path).out.splitlines()[-1] == f"{path}: differs in 6 px"
 
 
@@ -589,7 +577,6 @@ def test_what_is_no_log(refuses, tmp_path: Path, image_file: Path) -> None:
     assert "which image" in refuses("replay", tmp_path / "log.jsonl")
     (tmp_path / "log.jsonl").write_text('{"kind": "session", "version": 99}\n')
     assert "newer napari-spa" in refuses("replay", tmp_path / "log.jsonl")
-    assert "above 0" in refuses("replay", "log.jsonl", "--object", "0")
 
 
 def test_a_damaged_log_is_one_sentence(refuses, flat: Annotator, model_file) -> None:

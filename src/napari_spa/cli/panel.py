@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-ADDED, REMOVED = ("#{:02x}{:02x}{:02x}".format(*c) for c in (ADDED_COLOUR, REMOVED_COLOUR))
+ADDED, REMOVED, FIRST, SECOND = (
+    "#{:02x}{:02x}{:02x}".format(*colour)
+    for colour in (ADDED_COLOUR, REMOVED_COLOUR, FIRST_COLOUR, SECOND_COLOUR)
+)
 _COLUMNS = 5
 
 
@@ -71,6 +74,10 @@ def draw_panel(
     axes[0, 0].plot(column, row, "o", color="white", markeredgecolor="black", markersize=6)
     figure.text(0.99, 0.995, "adds", color=ADDED, ha="right", va="top", fontweight="bold")
     figure.text(0.945, 0.995, "removes", color=REMOVED, ha="right", va="top", fontweight="bold")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
@@ -103,12 +110,17 @@ def _pixels(area: int) -> str:
     return f"{area:,} px".replace(",", "\u2009")  # thin spaces between thousands
 
 
-def _draw_difference(axes: Axes, crop: FloatArray, region: Region, candidate: Candidate) -> None:
-    # In grey and a little lighter, so that the two colours are the only ones.
+def _in_grey(crop: FloatArray, *parts: tuple[BoolArray, tuple[int, ...]]) -> FloatArray:
+    """Return a picture in grey, a little lighter, with parts in the only colours."""
     grey = np.repeat(crop.mean(axis=2, keepdims=True) * 0.8 + 0.2, 3, axis=2)
-    for part, colour in ((candidate.added, ADDED_COLOUR), (candidate.removed, REMOVED_COLOUR)):
-        inside = part[region.slices]
+    for inside, colour in parts:
         grey[inside] = 0.35 * grey[inside] + 0.65 * np.array(colour) / 255
+    return grey
+
+
+def _draw_difference(axes: Axes, crop: FloatArray, region: Region, candidate: Candidate) -> None:
+    added, removed = candidate.added[region.slices], candidate.removed[region.slices]
+    grey = _in_grey(crop, (added, ADDED_COLOUR), (removed, REMOVED_COLOUR))
     axes.imshow(grey, interpolation="nearest", vmin=0, vmax=1)
     recommended = candidate.region.paste(candidate.local_recommended, candidate.shape)
     _outline(axes, recommended[region.slices].astype(bool), "white", 1.0)
@@ -127,7 +139,7 @@ def _label_difference(axes: Axes, number: int, candidate: Candidate, *, picked: 
         spine.set_linewidth(3.0 if picked else 0.5)
 
 
-def _outline(axes: Axes, mask: BoolArray, colour: str | tuple[float, ...], width: float) -> None:
+def _outline(axes: Axes, mask: BoolArray, colour: str, width: float) -> None:
     padded = np.pad(mask, 1).astype(np.float32)
     if padded.any():
         rows, columns = (np.arange(side) - 1 for side in padded.shape)
@@ -139,56 +151,36 @@ def _plain(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-_INCHES, _DPI = 7.0, 110
-
-
 def draw_overlay(
     image: NDArray[np.generic], found: ProfileDisagreement, path: Path, *, names: tuple[str, str]
 ) -> None:
     """Draw, as a PNG, the object with what only the first and only the second user would draw."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     region = _surroundings(found.first_mask | found.second_mask, 0.25, 64)
-    # In grey and a little lighter, so that the two colours are the only ones.
-    grey = to_unit_rgb(image)[region.slices].mean(axis=2, keepdims=True)
-    low, high = np.percentile(grey, [0.5, 99.5])
-    grey = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
-    crop = np.repeat(grey * 0.8 + 0.2, 3, axis=2)
     parts = (found.only_first, FIRST_COLOUR), (found.only_second, SECOND_COLOUR)
-    for part, colour in parts:
-        inside = part[region.slices]
-        crop[inside] = 0.3 * crop[inside] + 0.7 * np.array(colour) / 255
-    scale = _INCHES / max(region.height, region.width)
-    figure = Figure(figsize=(max(region.width * scale, 4.0), region.height * scale + 0.75))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.97 - 0.6 / figure.get_size_inches()[1]))
-    axes.imshow(crop, interpolation="nearest", vmin=0, vmax=1)
-    for mask, colour in ((found.first_mask, FIRST_COLOUR), (found.second_mask, SECOND_COLOUR)):
+    crop = to_unit_rgb(image)[region.slices]
+    grey = _in_grey(crop, *((part[region.slices], colour) for part, colour in parts))
+    scale = 7.0 / max(region.height, region.width)
+    size = max(region.width * scale, 4.0), region.height * scale + 0.75
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grey, interpolation="nearest", vmin=0, vmax=1)
+    for mask, colour in ((found.first_mask, FIRST), (found.second_mask, SECOND)):
         _outline(axes, mask[region.slices], "black", 2.4)
-        _outline(axes, mask[region.slices], tuple(channel / 255 for channel in colour), 1.4)
+        _outline(axes, mask[region.slices], colour, 1.4)
     _plain(axes)
-    for name, other, (part, colour), height in zip(
-        names, ("first", "second"), parts, (0.22, 0.44), strict=True
+    patches = []
+    for name, other, colour, (part, _) in zip(
+        names, ("first", "second"), (FIRST, SECOND), parts, strict=True
     ):
-        _legend(figure, _drawable(name, other), int(part.sum()), colour, height)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, metadata={"Software": None})
-
-
-def _legend(
-    figure: Figure, name: str, area: int, colour: tuple[int, int, int], height: float
-) -> None:
-    """Write a line of the legend, so many inches from the top, behind a patch of its colour."""
-    from matplotlib.patches import Rectangle
-
-    wide, high = figure.get_size_inches()
-    shade, y = tuple(channel / 255 for channel in colour), 1 - height / high
-    patch = Rectangle(
-        (0.02, y - 0.06 / high), 0.15 / wide, 0.15 / high, transform=figure.transFigure
-    )
-    patch.set(facecolor=shade, edgecolor="black", linewidth=0.5)
-    figure.add_artist(patch)
-    words = f"only {name}: {area:,} px".replace(",", "\u2009")
-    figure.text(0.02 + 0.25 / wide, y, words, fontsize=11, va="center", parse_math=False)
+        words = f"only {_drawable(name, other)}: {_pixels(int(part.sum()))}"
+        patches.append(Patch(facecolor=colour, edgecolor="black", label=words))
+    legend = figure.legend(handles=patches, loc="outside upper left", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    _save(figure, path)
 
 
 def _drawable(name: str, fallback: str) -> str:

@@ -35,38 +35,33 @@ def run_list(options: argparse.Namespace) -> int:
 
     store = ProfileStore()
     entries = store.list()
-    if options.json:
-        listed = [
-            {
-                "name": entry.name,
-                "task": entry.task,
-                "path": str(entry.path),
-                "picks": entry.picks,
-                "corrected": entry.corrected,
-                "images": entry.images,
-                "model": None if entry.model is None else entry.model.name,
-                "problem": entry.problem or None,
-            }
-            for entry in entries
-        ]
-        echo_json(folder=str(store.root), profiles=listed)
-        return 0
-    if not entries:
-        echo_err(f"no profiles yet in {store.root}; 'napari-spa profile new NAME' makes one.")
-        return 0
-    rows = [
-        [
-            entry.name,
-            entry.task or "-",
-            str(entry.picks),
-            str(entry.corrected),
-            str(entry.images),
-            "-" if entry.model is None else entry.model.name,
-            entry.problem or str(entry.path),
-        ]
+    listed = [
+        {
+            "name": entry.name,
+            "task": entry.task,
+            "path": str(entry.path),
+            "picks": entry.picks,
+            "corrected": entry.corrected,
+            "images": entry.images,
+            "model": None if entry.model is None else entry.model.name,
+            "problem": entry.problem or None,
+        }
         for entry in entries
     ]
-    echo_table(["name", "task", "picks", "corrected", "images", "model", "file"], rows)
+    if options.json:
+        echo_json(folder=str(store.root), profiles=listed)
+    elif not listed:
+        echo_err(f"no profiles yet in {store.root}; 'napari-spa profile new NAME' makes one.")
+    else:
+        columns = ("name", "task", "picks", "corrected", "images", "model")
+        rows = [
+            [
+                *("-" if facts[name] in ("", None) else str(facts[name]) for name in columns),
+                str(facts["problem"] or facts["path"]),
+            ]
+            for facts in listed
+        ]
+        echo_table([*columns, "file"], rows)
     return 0
 
 
@@ -115,7 +110,8 @@ def run_merge(options: argparse.Namespace) -> int:
     """Run ``profile merge`` and return its exit status."""
     if len(options.profiles) < 2:
         raise CallError("there is nothing to merge; give two profiles or more.")
-    check_json_file(options.output)
+    if options.output.suffix.lower() != ".json":
+        raise CallError(f"a profile is written as .json, not as {options.output.name}.")
     loaded = [load_profile(name) for name in options.profiles]
     if len({path.resolve() for path, _ in loaded}) < len(loaded):
         raise CallError("a profile is given twice; it would count twice.")
@@ -137,14 +133,6 @@ def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     path = find_profile(name)
     profile = PreferenceProfile.load(path)
     return path, replace(profile, name=profile.name or path.stem)
-
-
-def check_json_file(path: Path) -> None:
-    """Refuse to write a profile where none belongs."""
-    if path.suffix.lower() != ".json":
-        raise CallError(f"a profile is written as .json, not as {path.name}.")
-    if path.is_dir():
-        raise CallError(f"{path} is a folder; give a file name.")
 
 
 def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
@@ -178,9 +166,8 @@ def run_diff(options: argparse.Namespace) -> int:
     from napari_spa.refine.preference import compare, in_words
 
     _check_diff(options)
-    profiles = [load_profile(name) for name in (options.first, options.second)]
-    (first_path, first), (second_path, second) = profiles
-    names = _names(profiles)
+    (first_path, first), (second_path, second) = map(load_profile, (options.first, options.second))
+    names = _names(first, second)
     second.check(first.model)
     difference = compare(first, second) if first.evidence and second.evidence else None
     found = model = None
@@ -223,16 +210,11 @@ def _check_diff(options: argparse.Namespace) -> None:
     check_outputs({"overlay": output}, {"image": options.image})
 
 
-def _names(profiles: list[tuple[Path, PreferenceProfile]]) -> tuple[str, str]:
-    """Return two names that differ: by task, by file, or at least by order."""
-    (first_path, first), (second_path, second) = profiles
-    pairs = (
-        (first.name, second.name),
-        (f"{first.name} ({first.task})", f"{second.name} ({second.task})"),
-        (f"{first.name} ({first_path.stem})", f"{second.name} ({second_path.stem})"),
-        (f"{first.name} (first)", f"{second.name} (second)"),
-    )
-    return next(pair for pair in pairs if pair[0] != pair[1])
+def _names(first: PreferenceProfile, second: PreferenceProfile) -> tuple[str, str]:
+    """Return two names that differ: by order where they are called the same."""
+    if first.name != second.name:
+        return first.name, second.name
+    return f"{first.name} (first)", f"{second.name} (second)"
 
 
 def _look(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,60 +48,52 @@ def run(options: argparse.Namespace) -> int:
     _check_output(options, image.path)
     labels = _empty_labels(facts.shape)
     known = None if options.check is None else read_label_stack(options.check, facts.shape)
-    models = _Models(options)
+    sessions: dict[tuple[str, str], RefinementSession] = {}
+    session_of = partial(_session_of, options, sessions)
     if any(record.get("kind") == "accept" for record in records):
-        models.session(model)  # whether it is here is better known before hours of work
+        session_of(model)  # whether it is here is better known before hours of work
     with progress_bar("replay") as progress:
         session, parts = replay(
-            records,
-            ArraySurface(labels),
-            image.levels,
-            models.session,
-            only=options.object,
-            progress=progress,
+            records, ArraySurface(labels), image.levels, session_of, progress=progress
         )
-    if options.object is not None:
-        _keep_only(options.object, labels, session)
-    pixels = None if known is None else _differing(labels, known, options.object)
+    pixels = None if known is None else int(np.count_nonzero(labels != known))
     if options.output is not None:
         write_labels(options.output, labels, image.info)
+    models = [model_facts(each.model) for each in sessions.values()]
     _report(options, image.path, models, session, parts, pixels)
     wrong = bool(pixels) or any(part.outcome in ("differs", "failed") for part in parts)
     return 1 if wrong else 0
 
 
-class _Models:
-    """Sessions of the models that a log was made with, each loaded once."""
+def _session_of(
+    options: argparse.Namespace,
+    sessions: dict[tuple[str, str], RefinementSession],
+    identity: Mapping[str, Any],
+) -> RefinementSession:
+    """Return a session with the model that the log names; each is loaded once."""
+    from napari_spa.io.models.load import load_model
+    from napari_spa.refine.session.session import RefinementSession
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._model, self._device = options.model, options.device
-        self.sessions: dict[str, RefinementSession] = {}
-
-    def session(self, identity: Mapping[str, Any]) -> RefinementSession:
-        """Return a session with the model that the log names."""
-        from napari_spa.io.models.load import load_model
-        from napari_spa.refine.session.session import RefinementSession
-
-        name, digest, head = (str(identity.get(key)) for key in ("name", "sha256", "head"))
-        key = f"{digest} {head}"
-        if key not in self.sessions:
-            try:
-                model = load_model(self._model or name, device=self._device, head=head)
-            except ModelError as error:
-                if self._model is not None:
-                    raise
-                raise DataError(f"{_stem(error)} (the log's model); give --model PATH.") from error
-            found = model.identity.sha256
-            if found != digest:
-                sentence = (
-                    f"the log was made with other weights of {name} (sha256 {digest:.12}) than "
-                    f"{self._model or 'the ones here'} ({found:.12})"
-                )
-                if self._model is not None:
-                    raise CallError(f"{sentence}.")
-                raise DataError(f"{sentence}; give --model PATH.")
-            self.sessions[key] = RefinementSession(model)
-        return self.sessions[key]
+    name, digest, head = (str(identity.get(key)) for key in ("name", "sha256", "head"))
+    if (digest, head) not in sessions:
+        given = options.model
+        try:
+            model = load_model(given or name, device=options.device, head=head)
+        except ModelError as error:
+            if given is not None:
+                raise
+            raise DataError(f"{_stem(error)} (the log's model); give --model PATH.") from error
+        found = model.identity.sha256
+        if found != digest:
+            sentence = (
+                f"the log was made with other weights of {name} (sha256 {digest:.12}) than "
+                f"{given or 'the ones here'} ({found:.12})"
+            )
+            if given is not None:
+                raise CallError(f"{sentence}.")
+            raise DataError(f"{sentence}; give --model PATH.")
+        sessions[digest, head] = RefinementSession(model)
+    return sessions[digest, head]
 
 
 def _stem(error: Exception) -> str:
@@ -142,28 +135,10 @@ def _empty_labels(shape: tuple[int, ...]) -> NDArray[np.uint32]:
         raise DataError(f"labels of the logged shape {shape} do not fit into memory.") from error
 
 
-def _keep_only(number: int, labels: NDArray[np.uint32], session: LoggedSession) -> None:
-    if number not in session.annotation.objects:
-        there = ", ".join(map(str, session.annotation.objects)) or "none"
-        raise CallError(f"the log has no object {number} in the end; there are: {there}.")
-    for index in np.ndindex(*labels.shape[:-2]):  # the labels of a stack need not fit twice
-        plane = labels[index]
-        plane[plane != number] = 0
-
-
-def _differing(labels: NDArray[np.uint32], known: NDArray[np.integer], only: int | None) -> int:
-    """Return the number of pixels with another label than is known."""
-    count = 0
-    for index in np.ndindex(*labels.shape[:-2]):
-        other = known[index] if only is None else np.where(known[index] == only, only, 0)
-        count += int(np.count_nonzero(labels[index] != other))
-    return count
-
-
 def _report(
     options: argparse.Namespace,
     image: Path,
-    models: _Models,
+    models: list[dict[str, object]],
     session: LoggedSession,
     parts: tuple[ReplayedPart, ...],
     pixels: int | None,
@@ -182,7 +157,7 @@ def _report(
             at_hand=None if active is None else {"object": active.number, "round": active.round},
             mask=None if options.output is None else str(options.output),
             check=None if options.check is None else check,
-            models=[model_facts(s.model) for s in models.sessions.values()],
+            models=models,
         )
         return
     for part in parts:

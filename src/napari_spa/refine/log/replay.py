@@ -63,11 +63,10 @@ class Replayer:
         levels: Sequence[Any],
         session_of: Callable[[Mapping[str, Any]], RefinementSession],
         *,
-        only: int | None = None,
         total: int = 1,
         progress: Progress = silent,
     ) -> None:
-        self._levels, self._session_of, self._only = levels, session_of, only
+        self._levels, self._session_of = levels, session_of
         self._total, self._progress, self._done = total, progress, 0
         self._looked: tuple[object, ...] = ()
         # By identity of the decisions, which are kept with the verdict, so it is unique.
@@ -77,8 +76,6 @@ class Replayer:
         """Return an accepted mask as it comes now, or the log's where it cannot be had."""
         self._progress(min(1.0, self._done / max(1, self._total)), f"object {accepted.number}")
         self._done += 1
-        if self._only not in (None, accepted.number):
-            return accepted.mask
         try:
             mask = self._play(accepted)
         except Cancelled:
@@ -95,8 +92,6 @@ class Replayer:
         """Return what came of each object that is there in the end, on each of its planes."""
         found = []
         for number, held in session.annotation.objects.items():
-            if self._only not in (None, number):
-                continue
             for part in held.parts:
                 _, verdict = self._verdicts.get(id(part.decisions), (None, _Verdict("painted")))
                 edited = part.status == "edited" and verdict.outcome != "painted"
@@ -134,12 +129,11 @@ def replay(
     levels: Sequence[Any],
     session_of: Callable[[Mapping[str, Any]], RefinementSession],
     *,
-    only: int | None = None,
     progress: Progress = silent,
 ) -> tuple[LoggedSession, tuple[ReplayedPart, ...]]:
     """Do everything again that a log says, with masks as they come now."""
     total = sum(record.get("kind") == "accept" for record in records)
-    replayer = Replayer(levels, session_of, only=only, total=total, progress=progress)
+    replayer = Replayer(levels, session_of, total=total, progress=progress)
     session = read_journal(records, surface, mask_of=replayer.mask_of)
     return session, replayer.parts(session)
 
