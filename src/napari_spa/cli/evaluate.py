@@ -116,7 +116,6 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
         limit=options.limit,
         targets=options.targets,
         seed=options.seed,
-        workers=options.workers,
     )
 
 

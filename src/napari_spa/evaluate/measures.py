@@ -24,7 +24,7 @@ from napari_spa.evaluate.users import Action, Observation, action_name
 from napari_spa.refine.engine.config import EngineConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,7 +55,6 @@ class EvaluateConfig:
     limit: int | None = None  # play only so many cases, drawn by the seed
     targets: int | None = None  # at most so many objects of one image, drawn by the seed
     seed: int = 0  # decides clicks, subsets, and what users do at random
-    workers: int = 1  # images played at a time, in threads
     # Numbers of samples and candidates, and what a pick carries on.
     engine: EngineConfig = field(default_factory=EngineConfig)
 
@@ -371,51 +370,35 @@ def summarise(
 
 def differences(rows: Sequence[Row], *, seed: int = 0) -> list[Difference]:
     """Compare methods and rounds, paired over image, object and target."""
-    seats = by_seat(rows)
+    groups = {row.image: row.group for row in rows}
+    dice: dict[tuple[Seat, int], dict[Key, float]] = defaultdict(dict)
+    for row in rows:
+        dice[row.seat, row.round][row.key] = row.dice
+    seats = list(by_seat(rows))
     found: list[Difference] = []
     for clicks in dict.fromkeys(seat.clicks for seat in seats):
         first, *others = (seat for seat in seats if seat.clicks == clicks)
-        pair = _Pairs(seats, first, seed)
-        names = _short_names([first, *others])
-        for other in others:
-            found += pair(f"{names[first]} - {names[other]}", other)
-        found += pair(f"{names[first]}: round - first", first, at=lambda number: 1)
-        found += pair(f"{names[first]}: round - before", first, at=lambda number: number - 1)
+        names = short_names([first, *others])
+        rounds = sorted(number for seat, number in dice if seat == first)
+        later = [number for number in rounds if number > 1]
+        pairs = [(f"{names[first]} - {names[o]}", n, (o, n)) for o in others for n in rounds]
+        pairs += [(f"{names[first]}: round - first", n, (first, 1)) for n in later]
+        pairs += [(f"{names[first]}: round - before", n, (first, n - 1)) for n in later]
+        for name, number, baseline in pairs:
+            if baseline not in dice:
+                continue
+            mine, theirs = dice[first, number], dice[baseline]
+            shared = [key for key in mine if key in theirs]
+            values = [mine[key] - theirs[key] for key in shared]
+            interval = bootstrap(values, [groups[image] for image, _, _ in shared], seed=seed)
+            found.append(Difference(name, clicks, number, interval))
     return found
 
 
-def _short_names(seats: Sequence[Seat]) -> dict[Seat, str]:
+def short_names(seats: Sequence[Seat]) -> dict[Seat, str]:
     """Name seats by their method, and by their user where a method has several."""
     methods = [seat.method for seat in seats]
     return {
         seat: seat.method if methods.count(seat.method) == 1 else f"{seat.method} ({seat.user})"
         for seat in seats
     }
-
-
-class _Pairs:
-    """Pairs the rows of one seat with those of others."""
-
-    def __init__(self, seats: Mapping[Seat, list[Row]], first: Seat, seed: int) -> None:
-        self._seed, self._first = seed, first
-        self._groups = {row.image: row.group for row in seats[first]}
-        self._dice: dict[tuple[Seat, int], dict[Key, float]] = defaultdict(dict)
-        for seat, rows in seats.items():
-            for row in rows:
-                self._dice[seat, row.round][row.key] = row.dice
-
-    def __call__(
-        self, name: str, baseline: Seat, at: Callable[[int], int] = lambda number: number
-    ) -> list[Difference]:
-        found = []
-        for number in sorted(number for seat, number in self._dice if seat == self._first):
-            other = baseline, at(number)
-            if other == (self._first, number) or other not in self._dice:
-                continue
-            mine, theirs = self._dice[self._first, number], self._dice[other]
-            shared = [key for key in mine if key in theirs]
-            values = [mine[key] - theirs[key] for key in shared]
-            groups = [self._groups[image] for image, _, _ in shared]
-            interval = bootstrap(values, groups, seed=self._seed)
-            found.append(Difference(name, self._first.clicks, number, interval))
-        return found

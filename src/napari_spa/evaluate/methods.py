@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -70,7 +70,7 @@ class SpaMethod:
         model = self.model or context.model
         key = "session", model.identity.sha256, repr(engine), self.plain
         stage = context.shared.get(key)
-        if not isinstance(stage, _Stage):
+        if stage is None:
             start = _standard(model.config.latent_dim) if self.plain else None
             session = RefinementSession(model, seed=context.seed, config=engine)
             stage = context.shared[key] = _Stage(session, image, start)
@@ -190,14 +190,12 @@ class PromptedSegmenter:
     def __init__(self, predictor: SpaPredictor, by_box: bool, offsets: NDArray[np.float64]) -> None:
         self._predictor, self._by_box, self._offsets = predictor, by_box, offsets
         self._prompts = Prompts()
-        self._view: FieldOfView | None = None
+        self._view: FieldOfView  # since the start
         self._logits: FloatArray | None = None
 
     def start(self, click: Click, box: Box | None) -> Observation:
         """Choose the field of view from the click or the box, and answer."""
         begun = time.perf_counter()
-        if self._by_box and box is None:
-            raise InputError("this method is started with a box.")
         self._prompts = Prompts(box=box) if self._by_box else Prompts(clicks=(click,))
         self._logits = None
         return self._answer(self._predictor.frame(self._prompts).view, begun)
@@ -205,14 +203,10 @@ class PromptedSegmenter:
     def act(self, act: Action) -> Observation:
         """Add a click, or take another box in place of the last."""
         begun = time.perf_counter()
-        if isinstance(act, Box) and self._by_box:
+        if isinstance(act, Box):
             self._prompts = Prompts(box=act)
-        elif isinstance(act, Click) and not self._by_box:
+        elif isinstance(act, Click):
             self._prompts = replace(self._prompts, clicks=(*self._prompts.clicks, act))
-        else:
-            raise InputError(f"this method takes {'boxes' if self._by_box else 'clicks'} only.")
-        if self._view is None:
-            raise RuntimeError("a started method has a view")
         return self._answer(self._predictor.widen(self._view, self._prompts), begun)
 
     def _answer(self, view: FieldOfView, begun: float) -> Observation:
@@ -353,7 +347,6 @@ def tuned(name: str, context: MethodContext) -> tuple[LoadedModel, dict[str, obj
     return replace(model, identity=identity), facts
 
 
-T = TypeVar("T")
 Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
 
 
@@ -395,16 +388,8 @@ class MethodContext:
     # Each connected object is a target of its own; a method that segments whole images keeps what
     # is connected to the click.
     single: bool = False
-    # What methods keep for each other while one image is played.
-    shared: dict[object, object] = field(default_factory=dict)
-    _loaded: dict[str, Any] = field(default_factory=dict)
-
-    def once(self, name: str, load: Callable[[], T]) -> T:
-        """Return what is loaded once for all methods that share it."""
-        if name not in self._loaded:
-            self._loaded[name] = load()
-        loaded: T = self._loaded[name]
-        return loaded
+    # What methods keep for each other: trained models, and sessions while one image is played.
+    shared: dict[object, Any] = field(default_factory=dict)
 
     def run_of(self, name: str) -> Path:
         """Return where a trained method is."""
@@ -418,9 +403,7 @@ class MethodContext:
 
     def fresh(self) -> MethodContext:
         """Return the bench for another image."""
-        return MethodContext(
-            self.model, self.engine, self.seed, self.runs, self.sam, self.medsam, self.single
-        )
+        return replace(self, shared={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +429,9 @@ def _session(method: SpaMethod, context: MethodContext, run: str = "spa") -> Spa
     """Play with the model that was trained further on the data set, where one was."""
     if context.runs is None or not (context.runs / run).is_dir():
         return method
-    model, facts = context.once(run, partial(tuned, run, context))
+    if run not in context.shared:
+        context.shared[run] = tuned(run, context)
+    model, facts = context.shared[run]
     return replace(method, model=model, facts=facts)
 
 

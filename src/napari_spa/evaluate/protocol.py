@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,11 +10,12 @@ from urllib.parse import quote
 
 from napari_spa.core.objects import agreed_area
 from napari_spa.core.types import Box, Click
-from napari_spa.datasets import CaseFolder, case_groups, open_folder
+from napari_spa.datasets import Case, CaseFolder, case_groups, open_folder
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.evaluate.measures import (
     EvaluateConfig,
     Game,
+    RatedMasks,
     RaterRow,
     Row,
     Seat,
@@ -133,38 +133,46 @@ def evaluate(
     entries = {name: find_method(name, registry) for name in config.methods}
     methods = {name: entry.build(context) for name, entry in entries.items()}
     seats = _seats(config, entries, methods)
-    plans = {seat: _plan(context, config, methods[seat.method]) for seat in seats}
     files = {
-        seat: None if work is None else GameFiles(work, seat, plan) for seat, plan in plans.items()
+        seat: None
+        if work is None
+        else GameFiles(work, seat, _plan(context, config, methods[seat.method]))
+        for seat in seats
     }
-    table = _Table(context, opened, config, methods, files, case_groups(opened, names))
-    return _outcomes(table.play, names, config.workers, failed)
+    groups = case_groups(opened, names)
+
+    def play(name: str) -> Played:
+        """Return all games of an image: read where they were played, played where not."""
+        known = {seat: None if kept is None else kept.read(name) for seat, kept in files.items()}
+        if None in known.values():
+            case, fresh = opened.read(name), context.fresh()
+            objects = choose_objects(case, config)
+            for seat, kept in files.items():
+                if known[seat] is None:
+                    method = methods[seat.method]
+                    games = _play(seat, method, case, objects, groups[name], config, fresh)
+                    known[seat] = games
+                    if kept is not None:
+                        kept.keep(name, games)
+        return Played.joined([played for played in known.values() if played is not None])
+
+    return _outcomes(play, names, failed)
 
 
 def _outcomes(
     play: Callable[[str], Played],
     names: Sequence[str],
-    workers: int,
     failed: Callable[[str, SpaError], None] | None,
 ) -> Iterator[Played]:
-    def attempt(name: str) -> Played | SpaError:
+    for name in names:
         try:
-            return play(name)
+            played = play(name)
         except SpaError as error:
-            return error
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="napari-spa-evaluate") as pool:
-        results = map(attempt, names) if workers == 1 else pool.map(attempt, names)
-        try:
-            for name, outcome in zip(names, results, strict=True):
-                if not isinstance(outcome, SpaError):
-                    yield outcome
-                elif failed is None:
-                    raise outcome
-                else:
-                    failed(name, outcome)
-        finally:
-            pool.shutdown(cancel_futures=True)
+            if failed is None:
+                raise
+            failed(name, error)
+        else:
+            yield played
 
 
 def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
@@ -176,8 +184,7 @@ def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
         raise InputError(
             f"unknown clicks {', '.join(wrong) or 'none'}; choose of {', '.join(CLICK_STYLES)}."
         )
-    counts = {"rounds": config.rounds, "workers": config.workers}
-    counts |= {"limit": config.limit or 1, "targets": config.targets or 1}
+    counts = {"rounds": config.rounds, "limit": config.limit or 1, "targets": config.targets or 1}
     if isinstance(config.combinations, int):
         counts["combinations"] = config.combinations
     for name, value in counts.items():
@@ -213,55 +220,29 @@ def _plan(context: MethodContext, config: EvaluateConfig, method: Method) -> dic
     }
 
 
-class _Table:
-    """Plays one image after another; everything it knows of the disk is behind ``files``."""
-
-    def __init__(
-        self,
-        context: MethodContext,
-        folder: CaseFolder,
-        config: EvaluateConfig,
-        methods: Mapping[str, Method],
-        files: Mapping[Seat, GameFiles | None],
-        groups: Mapping[str, str],
-    ) -> None:
-        self._bench, self._folder, self._config = context, folder, config
-        self._methods, self._files, self._groups = methods, files, groups
-
-    def play(self, name: str) -> Played:
-        """Return all games of an image: read where they were played, played where not."""
-        known = {
-            seat: None if files is None else files.read(name) for seat, files in self._files.items()
-        }
-        if not all(known.values()):
-            fresh = self._play([seat for seat, played in known.items() if played is None], name)
-            for seat, files in self._files.items():
-                if files is not None and seat in fresh:
-                    files.keep(name, fresh[seat])
-            known |= fresh
-        return Played.joined([played for played in known.values() if played is not None])
-
-    def _play(self, seats: Sequence[Seat], name: str) -> dict[Seat, Played]:
-        config, context = self._config, self._bench.fresh()
-        case = self._folder.read(name)
-        objects = choose_objects(case, config)
-        played: dict[Seat, Played] = {}
-        for seat in seats:
-            method, style = self._methods[seat.method], cast("ClickStyle", seat.clicks)
-            segmenter = method.open(case.image, context)
-            parts = []
-            for rated in objects:
-                rng = seeded(config, name, rated.object, "click", seat.clicks)
-                row, column = place_click(agreed_area(rated.masks), style, rng)
-                click = Click(float(row), float(column), 1)
-                for target in combine_raters(name, rated, config):
-                    rng = seeded(config, name, rated.object, target.name, seat.user, seat.clicks)
-                    user = User(target.mask, rng, seat.user, style)
-                    turns = list(play_rounds(method, segmenter, click, user, config.rounds))
-                    game = Game(name, self._groups[name], rated.object, target.name, **asdict(seat))
-                    parts.append(Played(*measure_game(game, turns, target, rated, config.rounds)))
-            played[seat] = Played.joined(parts)
-        return played
+def _play(
+    seat: Seat,
+    method: Method,
+    case: Case,
+    objects: Sequence[RatedMasks],
+    group: str,
+    config: EvaluateConfig,
+    context: MethodContext,
+) -> Played:
+    """Play all games of a seat on an image."""
+    segmenter, style = method.open(case.image, context), cast("ClickStyle", seat.clicks)
+    parts = []
+    for rated in objects:
+        rng = seeded(config, case.name, rated.object, "click", seat.clicks)
+        row, column = place_click(agreed_area(rated.masks), style, rng)
+        click = Click(float(row), float(column), 1)
+        for target in combine_raters(case.name, rated, config):
+            rng = seeded(config, case.name, rated.object, target.name, seat.user, seat.clicks)
+            user = User(target.mask, rng, seat.user, style)
+            turns = list(play_rounds(method, segmenter, click, user, config.rounds))
+            game = Game(case.name, group, rated.object, target.name, **asdict(seat))
+            parts.append(Played(*measure_game(game, turns, target, rated, config.rounds)))
+    return Played.joined(parts)
 
 
 def play_rounds(

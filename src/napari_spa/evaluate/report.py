@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from html import escape
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from napari_spa.evaluate.measures import (
     Summary,
     by_seat,
     differences,
+    short_names,
     summarise,
 )
 from napari_spa.evaluate.tables import (
@@ -35,7 +35,7 @@ from napari_spa.evaluate.tables import (
 from napari_spa.io.files import atomic_path, write_csv, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -83,9 +83,9 @@ def _draw_dice(rows: Sequence[Row], seed: int, axes: Axes) -> None:
     for summary in summarise(rows, seed=seed, metrics=("dice",)):
         value = summary.value
         means[summary.seat].append((summary.round, value.mean, value.low, value.high))
-    for (seat, points), style in zip(means.items(), _styles(len(means)), strict=True):
-        rounds, mean, low, high = zip(*points, strict=True)
-        axes.plot(rounds, mean, label=_label(seat, list(means)), **style)
+    for seat, style in _styles(means).items():
+        rounds, mean, low, high = zip(*means[seat], strict=True)
+        axes.plot(rounds, mean, **style)
         if not np.isnan(low).any():
             axes.fill_between(rounds, low, high, color=style["color"], alpha=0.1, linewidth=0)
     _finish(axes, "round", "Dice with the mask in mind")
@@ -93,9 +93,9 @@ def _draw_dice(rows: Sequence[Row], seed: int, axes: Axes) -> None:
 
 def _draw_rounds(rows: Sequence[Row], seed: int, axes: Axes) -> None:
     seats = games_of(rows)
-    for (seat, games), style in zip(seats.items(), _styles(len(seats)), strict=True):
-        needed = [games.rounds_to(level).mean() for level in THRESHOLDS]
-        axes.plot(THRESHOLDS, needed, label=_label(seat, list(seats)), **style)
+    for seat, style in _styles(seats).items():
+        needed = [seats[seat].rounds_to(level).mean() for level in THRESHOLDS]
+        axes.plot(THRESHOLDS, needed, **style)
     _finish(axes, "Dice to reach", f"rounds ({NEVER} where never)")
     axes.set_xticks(THRESHOLDS)
 
@@ -107,12 +107,10 @@ def _draw_similarity(rows: Sequence[Row], seed: int, axes: Axes) -> None:
         if not all(np.isnan(row.similarity) for row in played)
     }
     width = 0.8 / len(seats)
-    for index, ((seat, played), style) in enumerate(
-        zip(seats.items(), _styles(len(seats)), strict=True)
-    ):
-        rounds = sorted({row.round for row in played})
+    for index, (seat, style) in enumerate(_styles(seats).items()):
+        rounds = sorted({row.round for row in seats[seat]})
         boxes = [
-            [row.similarity for row in played if row.round == number and row.similarity >= 0]
+            [row.similarity for row in seats[seat] if row.round == number and row.similarity >= 0]
             for number in rounds
         ]
         places = [number + (index - (len(seats) - 1) / 2) * width for number in rounds]
@@ -128,7 +126,7 @@ def _draw_similarity(rows: Sequence[Row], seed: int, axes: Axes) -> None:
             capprops=shape,
             medianprops=shape | {"linewidth": 2},
         )
-        drawn["boxes"][0].set_label(_label(seat, list(seats)))
+        drawn["boxes"][0].set_label(style["label"])
     _finish(axes, "round", "median Dice between candidates")
 
 
@@ -144,21 +142,19 @@ def _finish(axes: Axes, across: str, up: str) -> None:
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _label(seat: Seat, seats: Sequence[Seat]) -> str:
-    methods = [each.method for each in seats]
-    return seat.method if methods.count(seat.method) == 1 else f"{seat.method}, {seat.user}"
-
-
-def _styles(count: int) -> list[dict[str, Any]]:
-    """Return distinct line styles: the colour changes first, then dashes, then marks."""
-    styles = []
-    for index, mark in zip(range(count), cycle(_MARKS), strict=False):
-        colour = _COLOURS[index % len(_COLOURS)]
-        dash = _DASHES[index // len(_COLOURS) % len(_DASHES)]
-        styles.append(
-            {"color": colour, "linestyle": dash, "marker": mark, "markersize": 4, "linewidth": 1.4}
-        )
-    return styles
+def _styles(seats: Collection[Seat]) -> dict[Seat, dict[str, Any]]:
+    """Return a label and line of each seat: the colour changes first, then dashes, then marks."""
+    return {
+        seat: {
+            "label": label,
+            "color": _COLOURS[index % len(_COLOURS)],
+            "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
+            "marker": _MARKS[index % len(_MARKS)],
+            "markersize": 4,
+            "linewidth": 1.4,
+        }
+        for index, (seat, label) in enumerate(short_names(list(seats)).items())
+    }
 
 
 _INTERVALS = (
@@ -212,9 +208,18 @@ def write_report(results: Results, folder: Path, *, facts: Mapping[str, object])
 def _write_rows(
     path: Path, kind: type[Row] | type[RaterRow], rows: Sequence[Row] | Sequence[RaterRow]
 ) -> str | None:
+    """Write rows as CSV and as Parquet; return why not where the latter cannot be."""
     names = [field.name for field in fields(kind)]
     write_csv(path.with_suffix(".csv"), names, (cells(asdict(row)) for row in rows))
-    return write_parquet(path.with_suffix(".parquet"), names, (asdict(row) for row in rows))
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return "install pyarrow (pip install napari-spa[evaluate]) to have the tables as Parquet"
+    columns = {name: [_known(getattr(row, name)) for row in rows] for name in names}
+    with atomic_path(path.with_suffix(".parquet")) as temporary:
+        parquet.write_table(pyarrow.table(columns), temporary)
+    return None
 
 
 def _write_numbers(folder: Path, summaries: Sequence[Summary], found: Sequence[Difference]) -> None:
@@ -283,31 +288,14 @@ def _html_table(table: Table) -> str:
     )
 
 
-def write_parquet(
-    path: Path, header: Sequence[str], rows: Iterable[Mapping[str, object]]
-) -> str | None:
-    """Write rows as Parquet, whole or not at all; return why not where it cannot be."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        return "install pyarrow (pip install napari-spa[evaluate]) to have the tables as Parquet"
-    columns: dict[str, list[object]] = {name: [] for name in header}
-    for row in rows:
-        for name in header:
-            columns[name].append(_cell(row[name], digits=None))
-    with atomic_path(path) as temporary:
-        parquet.write_table(pyarrow.table(columns), temporary)
-    return None
-
-
 def cells(values: Mapping[str, object]) -> list[object]:
     """Return the cells of a row: floats rounded, and empty where there is no value."""
-    return ["" if (cell := _cell(value)) is None else cell for value in values.values()]
+    known = (_known(value) for value in values.values())
+    return [
+        "" if value is None else round(value, 6) if isinstance(value, float) else value
+        for value in known
+    ]
 
 
-def _cell(value: object, digits: int | None = 6) -> object:
-    """Round a float for a table; None where there is no value."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return round(value, digits) if isinstance(value, float) and digits is not None else value
+def _known(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -142,12 +142,6 @@ def alignment(results: Results) -> Table | None:
 
 def ablation(results: Results) -> Table | None:
     """Table 3: what each part of the method gives, after three rounds."""
-    wanted = {"spa-random-gaussian", "spa-gaussian", "spa-weights"}
-    counts = {"spa-n24", "spa-n36", "spa-n48"}
-    present = {row.method for row in results.rows}
-    if not (wanted | counts) & present:
-        return None
-    number = min(3, max(row.round for row in results.rows))
     marks = {
         "spa-random-gaussian": ("x", "", "", ""),
         "spa-gaussian": ("x", "x", "", ""),
@@ -157,6 +151,9 @@ def ablation(results: Results) -> Table | None:
         "spa-n36": ("x", "x", "x", "36"),
         "spa-n48": ("x", "x", "x", "48"),
     }
+    if not (marks.keys() - {"spa"}) & {row.method for row in results.rows}:
+        return None
+    number = min(3, max(row.round for row in results.rows))
     rows = [
         (seat.method, seat.clicks, *marks[seat.method], spread(values.get(number)))
         for seat, values in _means(results, "dice").items()

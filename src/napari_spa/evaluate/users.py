@@ -6,7 +6,7 @@ never learns the mask in mind; a user never learns what a segmenter computes ins
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -108,10 +108,10 @@ class User:
     rng: np.random.Generator  # for what they do at random
     habit: str = "picks"  # a name of :data:`HABITS`
     style: ClickStyle = "uniform"  # how they click
-    _habit: Habit = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_habit", HABITS[self.habit])
+    @property
+    def _habit(self) -> Habit:
+        return HABITS[self.habit]
 
     def begin(self, currencies: frozenset[Currency]) -> Box | None:
         """Draw a box if they use boxes, or if the method takes nothing else."""
