@@ -65,11 +65,6 @@ def test_excel_in_german(tmp_path):
     assert read_prompts(path) == {"Zellen é.tif": (ObjectPrompt(1, ((12.5, 7.0),), (1,), (0, 5)),)}
 
 
-def test_excel_is_told_the_separator(tmp_path):
-    path = table(tmp_path, "sep=;\nimage;object;row;col\na.tif;1;3,25;4\n")
-    assert read_prompts(path)["a.tif"][0].points == ((3.25, 4.0),)
-
-
 def test_tabs_and_more_columns(tmp_path):
     path = table(tmp_path, "note\timage\tobject\trow\tcol\nhm, well\ta.tif\t1\t3.5\t4e1\n")
     assert read_prompts(path)["a.tif"][0].points == ((3.5, 40.0),)

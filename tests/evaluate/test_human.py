@@ -97,8 +97,6 @@ def test_each_round_is_a_row_with_what_was_done_and_how_long_it_took(logs, folde
     assert b[-1].dice == 1, "with what two of three raters marked"
     (a,) = [row for row in rows if row.image == "a"]
     assert (a.method, a.act, a.seconds) == ("tiny blind", "accept", 3.0)
-    outlines = {outline.image: outline for outline in read_outlines([logs])}
-    assert (outlines["b.png"].undone, outlines["a.png"].undone) == (1, 0)
 
 
 def test_the_table_sums_up_a_person(logs, folder) -> None:

@@ -65,7 +65,6 @@ def local_cluster(workers: int, memory: int) -> Iterator[Any]:
     ends with this process, however this ends.  They talk over TLS with a certificate that
     only they have: whoever else works on this machine can neither command them nor listen.
     """
-    need_dask()
     import dask
 
     settings = {
@@ -145,7 +144,6 @@ def connected(to: Any) -> Iterator[Any]:  # noqa: ANN401  dask has no types
     process anything in its workers.  With an address of ``tls://`` both show certificates,
     which dask takes from its own configuration (``distributed.comm.tls``).
     """
-    need_dask()
     from distributed import Client
 
     with _quiet():
@@ -246,7 +244,7 @@ class _Tasks:
             return _checked(future.result(), assignment)
         self._check()
         if future.status == "cancelled":
-            raise self._lost()
+            raise _lost()
         if future.status == "error":
             return self._failed(future.exception(), assignment, alone=alone)
         # Its result went with the worker that held it: once more, to the same end.
@@ -263,8 +261,7 @@ class _Tasks:
     def _send(self, assignment: Assignment, *, alone: bool) -> None:
         self._count += 1
         key = f"napari-spa-{self._job.run.rpartition('-')[2]}-{self._count}"
-        if self._client.status != "running":
-            raise self._lost()
+        self._check()
         future = self._client.submit(process, self._job, assignment, key=key, pure=False)
         self._running[key] = (future, assignment, alone)
         future.add_done_callback(lambda done: self._ended.put(done.key))
@@ -290,10 +287,11 @@ class _Tasks:
 
     def _check(self) -> None:
         if self._client.status != "running":
-            raise self._lost()
+            raise _lost()
 
-    def _lost(self) -> DataError:
-        return DataError(
-            "the dask scheduler was lost; what is finished is kept, and the same command goes on "
-            "from there."
-        )
+
+def _lost() -> DataError:
+    return DataError(
+        "the dask scheduler was lost; what is finished is kept, and the same command goes on "
+        "from there."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, read_small
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from napari_spa.io.images import ImageEntry
 
@@ -26,20 +26,11 @@ NEEDED = ("image", "object", "row", "col")
 
 _SEPARATORS = (";", "\t", ",")
 _LARGEST = 0xFFFFFFFF
-_NUMBERED = f"a whole number from 1 to {_LARGEST:,}"
 _WHOLE = re.compile(r"([+-]?\d{1,12})(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """One line of the table."""
-
-    image: str
-    number: int
-    place: tuple[float, float]
-    label: int
-    index: tuple[int, ...]
+# Points and their labels, by the number of an object and its slice.
+_Objects = dict[tuple[int, tuple[int, ...]], tuple[list[tuple[float, float]], list[int]]]
 
 
 def read_prompts(path: Path) -> dict[str, tuple[ObjectPrompt, ...]]:
@@ -52,44 +43,41 @@ def read_prompts(path: Path) -> dict[str, tuple[ObjectPrompt, ...]]:
     slice are the points of one object.  UTF-8, separated by commas, semicolons or tabs; in
     the latter two, numbers may have a decimal comma.  Other columns are left alone.
     """
-    collected: dict[str, dict[tuple[int, tuple[int, ...]], list[_Point]]] = {}
-    for point in _points(path):
-        objects = collected.setdefault(point.image, {})
-        objects.setdefault((point.number, point.index), []).append(point)
+    collected: dict[str, _Objects] = {}
+    for line in _lines(path):
+        objects = collected.setdefault(line.image(), {})
+        number = line.whole("object", 1, _LARGEST, f"a whole number from 1 to {_LARGEST:,}")
+        points, labels = objects.setdefault((number, line.slice()), ([], []))
+        points.append((line.decimal("row"), line.decimal("col")))
+        labels.append(line.whole("label", 0, 1, "1 (object) or 0 (background)", "1"))
     if not collected:
         raise InputError(f"{path} asks for nothing; add a line for each point on an object.")
     return {
         image: tuple(
-            ObjectPrompt(
-                number, tuple(p.place for p in points), tuple(p.label for p in points), index
-            )
-            for (number, index), points in sorted(objects.items(), key=lambda item: item[0])
+            ObjectPrompt(number, tuple(points), tuple(labels), index)
+            for (number, index), (points, labels) in sorted(objects.items())
         )
         for image, objects in collected.items()
     }
 
 
-def _points(path: Path) -> Iterator[_Point]:
-    """Go through the lines."""
+def _lines(path: Path) -> Iterator[_Line]:
+    """Go through the lines that say something."""
     lines = re.split(r"\r\n|\n|\r", _text(path))
-    first = 0
-    separator = ""
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=,"):
-        separator, first = lines[0][-1], 1  # as Excel is told
-    header_line = next((n for n in range(first, len(lines)) if lines[n].strip()), None)
-    if header_line is None:
+    first = next((n for n in range(len(lines)) if lines[n].strip()), None)
+    if first is None:
         raise InputError(f"{path} is empty; it needs the columns {', '.join(NEEDED)}.")
-    separator = separator or next((s for s in _SEPARATORS if s in lines[header_line]), ",")
-    reader = csv.reader(lines[header_line:], delimiter=separator)
+    separator = next((s for s in _SEPARATORS if s in lines[first]), ",")
+    reader = csv.reader(lines[first:], delimiter=separator)
     try:
         names = _names(path, next(reader))
         marks: set[str] = set()
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 named = dict(zip(names, cells, strict=False))
-                yield _Line(path, header_line + reader.line_num, named, separator, marks).point()
+                yield _Line(path, first + reader.line_num, named, separator, marks)
     except csv.Error as error:
-        where = header_line + reader.line_num
+        where = first + reader.line_num
         raise InputError(f"{path}, line {where}: {error}; save the table as CSV again.") from error
 
 
@@ -128,50 +116,38 @@ class _Line:
     separator: str
     marks: set[str]  # decimal marks seen in the file so far
 
-    def point(self) -> _Point:
-        """Read the line."""
-        return _Point(
-            self._image(),
-            self._integer("object", lambda n: 1 <= n <= _LARGEST, _NUMBERED),
-            (self._decimal("row"), self._decimal("col")),
-            self._label(),
-            self._slice(),
-        )
-
-    def _cell(self, name: str) -> str:
+    def cell(self, name: str) -> str:
+        """Return what stands in a column; nothing where there is none."""
         return self.cells.get(name, "").strip()
 
-    def _image(self) -> str:
-        name = self._cell("image").replace("\\", "/")
+    def image(self) -> str:
+        """Read the name of the image."""
+        name = self.cell("image").replace("\\", "/")
         while name.startswith("./"):
             name = name[2:]
         if not name:
             raise self._wrong("image", "the file name with its extension")
         return name
 
-    def _label(self) -> int:
-        if not self._cell("label"):
-            return 1
-        return self._integer("label", lambda n: n in (0, 1), "1 (object) or 0 (background)")
-
-    def _slice(self) -> tuple[int, ...]:
-        cell = self._cell("slice")
-        if not cell:
-            return ()
-        found = [_WHOLE.fullmatch(part.strip()) for part in cell.split(",")]
-        numbers = [int(match[1]) for match in found if match is not None]
-        if len(numbers) != len(found) or min(numbers) < 0:
-            raise self._wrong("slice", "a whole number from 0, or several as 0,5")
-        return tuple(numbers)
-
-    def _integer(self, name: str, fits: Callable[[int], bool], wanted: str) -> int:
-        match = _WHOLE.fullmatch(self._cell(name))
-        if match is None or not fits(int(match[1])):
+    def whole(self, name: str, least: int, most: int, wanted: str, default: str = "") -> int:
+        """Read a whole number, as programs write them."""
+        match = _WHOLE.fullmatch(self.cell(name) or default)
+        if match is None or not least <= int(match[1]) <= most:
             raise self._wrong(name, wanted)
         return int(match[1])
 
-    def _decimal(self, name: str) -> float:
-        cell = self._cell(name)
+    def slice(self) -> tuple[int, ...]:
+        """Read the slice of a stack."""
+        cell = self.cell("slice")
+        found = [_WHOLE.fullmatch(part.strip()) for part in cell.split(",")] if cell else []
+        numbers = tuple(-1 if match is None else int(match[1]) for match in found)
+        if min(numbers, default=0) < 0:
+            raise self._wrong("slice", "a whole number from 0, or several as 0,5")
+        return numbers
+
+    def decimal(self, name: str) -> float:
+        """Read a coordinate."""
+        cell = self.cell(name)
         mark = next((m for m in ".," if m in cell), "")
         # Only where commas do not separate cells can one be meant as a decimal mark.
         text = cell.replace(",", ".") if mark == "," and self.separator != "," else cell
@@ -183,7 +159,7 @@ class _Line:
         return float(text)
 
     def _wrong(self, name: str, wanted: str) -> InputError:
-        cell = self._cell(name)
+        cell = self.cell(name)
         held = f"is {cell[:40]!r}" if cell else "is empty"
         return InputError(f"{self.path}, line {self.number}: {name} {held}; write {wanted}.")
 
@@ -264,9 +240,9 @@ def _inside(inner: Path, outer: Path) -> bool:
 def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) -> list[BatchTask]:
     prompts = read_prompts(table)
     there = {entry.name for entry in entries}
-    meant = _guess(there)
+    alike = _by_stem(there)
     missing = [
-        f"{name} (is it {meant[name]}?)" if name in meant else name
+        f"{name} (is it {alike[name][0]}?)" if len(alike[name]) == 1 else name
         for name in prompts
         if name not in there
     ]
@@ -295,24 +271,18 @@ def _with_masks(
         if name in masks
     }
     used = set(exactly.values())
-    stems: dict[str, list[str]] = defaultdict(list)
-    for name in masks.keys() - used:
-        stems[_stem(name)].append(name)
-    stem_counts = Counter(_stem(entry.name) for entry in entries)
+    alike, images = _by_stem(masks.keys() - used), _by_stem(entry.name for entry in entries)
     tasks, without, unclear = [], [], []
     for entry in entries:
-        exact = exactly.get(entry.name)
-        others = [] if exact else stems[_stem(entry.name)]
-        if others and (len(others) > 1 or stem_counts[_stem(entry.name)] > 1):
-            unclear.append(entry.name)
-            used.update(others)
-            continue
-        found = exact or (others[0] if others else None)
-        if found is None:
+        stem = _stem(entry.name)
+        found = [exactly[entry.name]] if entry.name in exactly else alike[stem]
+        used.update(found)
+        if not found:
             without.append(entry.name)
-            continue
-        used.add(found)
-        tasks.append(BatchTask(entry.name, entry.path, mask=masks[found].resolve()))
+        elif entry.name not in exactly and len(found) + len(images[stem]) > 2:
+            unclear.append(entry.name)
+        else:
+            tasks.append(BatchTask(entry.name, entry.path, mask=masks[found[0]].resolve()))
     if unclear:
         notes.append(
             f"which mask belongs to {first_of(unclear)} is not clear; name it as the image, with "
@@ -335,9 +305,8 @@ def _stem(name: str) -> str:
     return str(path.with_suffix(""))
 
 
-def _guess(names: Iterable[str]) -> dict[str, str]:
-    """Map stems that only one name has to that name."""
+def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
         found[_stem(name)].append(name)
-    return {stem: same[0] for stem, same in found.items() if len(same) == 1}
+    return found

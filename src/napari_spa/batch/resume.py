@@ -53,8 +53,6 @@ class ResumePlan:
     states: dict[str, ImageState]  # by name, in the plan's order
     earlier: PreviousRun  # what the output folder holds
     carry_on: bool = True  # whether earlier results go on counting; not when all is done again
-    # Digests of the outputs as they are now, by their path.
-    outputs: dict[str, str] = field(default_factory=dict)
 
     def named(self, *states: ImageState) -> tuple[str, ...]:
         """Return the names of the images that stand so."""
@@ -79,15 +77,16 @@ def plan_resume(
     manifest = earlier.manifest
     carry_on = not overwrite or earlier.overwriting
     entries = manifest.entries if manifest is not None and carry_on else {}
-    outputs: dict[str, str] = {}
 
     def stand(task: BatchTask) -> ImageState:
         here = _digests(plan.out, task.name)
-        outputs.update(here)
         foreign = any(d not in earlier.ours.get(path, ()) for path, d in here.items())
         again = overwrite or task.name in plan.again
         if foreign and not overwrite:
             return "kept"
+        if overwrite:
+            for path, known in here.items():
+                earlier.know(path, known)
         entry = entries.get(task.name)
         if entry is not None and manifest is not None:
             differs = what_differs(manifest.recipe_of(entry), facts)
@@ -102,12 +101,9 @@ def plan_resume(
     with ThreadPoolExecutor(
         min(8, os.cpu_count() or 1), thread_name_prefix="napari-spa-resume"
     ) as pool:
-        found = list(pool.map(stand, plan.tasks))
-    if overwrite:
-        for path, known in outputs.items():
-            earlier.know(path, known)
-    states = {task.name: found[k] for k, task in enumerate(plan.tasks)}
-    return ResumePlan(states, earlier, carry_on, outputs)
+        found = pool.map(stand, plan.tasks)
+        states = {task.name: state for task, state in zip(plan.tasks, found, strict=True)}
+    return ResumePlan(states, earlier, carry_on)
 
 
 def output_names(out: Path, name: str) -> tuple[str, str]:

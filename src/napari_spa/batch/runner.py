@@ -95,7 +95,20 @@ def estimate(
             if measured.seconds < _LONG_SECONDS or len(task.prompts) > 1:
                 # The second time, everything has been called once.
                 measured = _measure(job, task, measured.digests)
-    return _scaled(plan, to_do, work, kept, measured, workers)
+    times = sum(work.values()) / work[task.name]  # how many such images it is like
+    asked = sum(len(each.prompts) for each in to_do)
+    failed = measured.result.outcome == "failed"
+    return Estimate(
+        images=len(plan.tasks),
+        to_do=len(to_do),
+        kept=kept,
+        objects=asked or round(times * measured.objects),
+        seconds=math.nan if failed else measured.seconds * times / min(workers, len(to_do)),
+        disk=round(measured.disk * times),
+        measured=task.name,
+        problem=measured.result.problem,
+        planes=measured.planes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,42 +160,10 @@ def _count_planes(task: BatchTask) -> int:
         return 1  # what is wrong is said when it is done
 
 
-def _scaled(
-    plan: BatchPlan,
-    to_do: Sequence[BatchTask],
-    work: Mapping[str, int],
-    kept: int,
-    measured: _Measured,
-    workers: int,
-) -> Estimate:
-    result = measured.result
-    asked = sum(len(task.prompts) for task in to_do)
-    times = sum(work.values()) / work[result.name]  # how many such images it is like
-    objects = asked or round(times * measured.objects)
-    failed = result.outcome == "failed"
-    whole = float("nan") if failed else measured.seconds * times / min(workers, len(to_do))
-    return Estimate(
-        images=len(plan.tasks),
-        to_do=len(to_do),
-        kept=kept,
-        objects=objects,
-        seconds=whole,
-        disk=round(measured.disk * times),
-        measured=result.name,
-        problem=result.problem,
-        planes=measured.planes,
-    )
-
-
 def _of_middle_size(tasks: Sequence[BatchTask], work: Mapping[str, int]) -> BatchTask:
     """Return the image of median work, and of those alike the one of median size on disk."""
-
-    def size(task: BatchTask) -> tuple[int, int]:
-        with suppress(OSError):
-            return work[task.name], task.path.stat().st_size
-        return work[task.name], 0
-
-    return sorted(tasks, key=size)[len(tasks) // 2]
+    ordered = sorted(tasks, key=lambda task: (work[task.name], task.path.stat().st_size))
+    return ordered[len(tasks) // 2]
 
 
 def work_of(tasks: Sequence[BatchTask]) -> dict[str, int]:
@@ -242,13 +223,13 @@ class BatchProgress:
         """Take in a result, or a moment without one."""
         if finished is not None:
             self._take(finished)
-        if finished is not None and time.monotonic() - self._written > self._pause:
-            begun = time.monotonic()
-            self._folder.write(self._manifest)
-            self._written = time.monotonic()
-            self._pause = max(_WRITE_SECONDS, 20 * (self._written - begun))
-        if finished is not None and self._on_result is not None:
-            self._on_result(finished.result)
+            if time.monotonic() - self._written > self._pause:
+                begun = time.monotonic()
+                self._folder.write(self._manifest)
+                self._written = time.monotonic()
+                self._pause = max(_WRITE_SECONDS, 20 * (self._written - begun))
+            if self._on_result is not None:
+                self._on_result(finished.result)
         self._progress(*self._share())
 
     def _take(self, finished: Finished) -> None:
@@ -285,28 +266,23 @@ class BatchProgress:
         )
 
     def _share(self) -> tuple[float, str]:
-        now = self._count
-        to_do = len(self._found.to_do)
-        total = len(self._plan.tasks)
+        now, to_do, total = self._count, len(self._found.to_do), len(self._plan.tasks)
         before = total - to_do
         message = f"{before + now} of {total} images"
-        seconds = time.monotonic() - self._begun
-        if now and now < to_do:
-            left = seconds / self._worked * (self._whole - self._worked)
-            message += f", about {in_words(left)} left"
-        elif now < to_do:
-            message += ", time not known yet"
-        done = self._worked / self._whole if self._whole and now < to_do else float(now >= to_do)
-        return (before + to_do * done) / max(total, 1), message
+        if now >= to_do:
+            return 1.0, message
+        if not now:
+            return before / total, f"{message}, time not known yet"
+        left = (time.monotonic() - self._begun) * (self._whole / self._worked - 1)
+        done = self._worked / self._whole
+        return (before + to_do * done) / total, f"{message}, about {in_words(left)} left"
 
     def report(self, seconds: float = 0.0) -> BatchReport:
         """Say what came of it."""
-        changed = self._found.named("changed")
         notes = [*self.notes, *sorted(self._partly)]
-        if changed:
-            were = "was" if len(changed) == 1 else "were"
-            images = counted(len(changed), "image")
-            notes.append(f"{images} had changed since and {were} done again.")
+        if changed := len(self._found.named("changed")):
+            were = "was" if changed == 1 else "were"
+            notes.append(f"{counted(changed, 'image')} had changed since and {were} done again.")
         if self._outdated:
             notes.append(say_changed(self._outdated, "the labels are kept as they were"))
         return BatchReport(

@@ -50,25 +50,49 @@ def run(options: argparse.Namespace) -> int:
     from napari_spa.viewer.samples import read_picture
 
     model = load_model(options.model, device=options.device)
-    played: dict[str, list[PanelRound]] = {}
-    seconds: dict[str, list[float]] = {}
-    missing: list[str] = []
+    lines: list[dict[str, object]] = []
+    done: list[Scene] = []
     for scene in SCENES:
         try:
             image = read_picture(scene.name)
         except DataError as error:
-            missing.append(scene.name)
             echo_err(f"napari-spa: {error}")
             continue
-        session = RefinementSession(model)
-        played[scene.name], seconds[scene.name] = _play(session, image, scene)
-        _write(options.output, scene, image, played[scene.name])
-    if not played:
+        rounds, seconds = _play(RefinementSession(model), image, scene)
+        _write(options.output, scene, image, rounds)
+        lines += [_facts(scene, *each) for each in zip(rounds, seconds, strict=True)]
+        done.append(scene)
+    if not done:
         raise DataError("none of the demo's pictures is here; reinstall scikit-image.")
-    _report(options, played, seconds, model_facts(model))
+    if options.json:
+        echo_json(folder=str(options.output), rounds=lines, model=model_facts(model))
+    else:
+        echo(PICKER)
+        echo_table(list(lines[0]), [[_shown(value) for value in line.values()] for line in lines])
+        pictures = ", ".join(str(options.output / f"{scene.name}.png") for scene in done)
+        echo(f"Pictures of all rounds: {pictures}")
     if not options.no_viewer:
-        _open_viewer(next(scene for scene in SCENES if scene.name in played))
-    return 1 if missing else 0
+        _open_viewer(done[0])
+    return 0 if len(done) == len(SCENES) else 1
+
+
+def _facts(scene: Scene, shown: PanelRound, seconds: float) -> dict[str, object]:
+    proposal = shown.proposal
+    return {
+        "image": scene.name,
+        "round": proposal.round,
+        "area": proposal.area,
+        "uncertainty": proposal.uncertainty,
+        "candidates": len(proposal.candidates),
+        "picked": shown.picked,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -122,46 +146,6 @@ def _write(
     height, width = mask.shape
     write_labels(folder / f"{scene.name}_mask.tif", mask, ImageInfo("YX", (height, width)))
     draw_panel(image, rounds, folder / f"{scene.name}.png", title=scene.title, point=scene.point)
-
-
-def _report(
-    options: argparse.Namespace,
-    played: dict[str, list[PanelRound]],
-    seconds: dict[str, list[float]],
-    model: dict[str, object],
-) -> None:
-    lines = [
-        {
-            "image": name,
-            "round": shown.proposal.round,
-            "area": shown.proposal.area,
-            "uncertainty": shown.proposal.uncertainty,
-            "candidates": len(shown.proposal.candidates),
-            "picked": shown.picked,
-            "seconds": round(taken, 3),
-        }
-        for name, rounds in played.items()
-        for shown, taken in zip(rounds, seconds[name], strict=True)
-    ]
-    if options.json:
-        echo_json(folder=str(options.output), rounds=lines, model=model)
-        return
-    echo(PICKER)
-    rows = [
-        [
-            str(line["image"]),
-            str(line["round"]),
-            f"{line['area']} px",
-            f"{line['uncertainty']:.2f}",
-            str(line["candidates"]),
-            "" if line["picked"] is None else str(line["picked"]),
-            f"{line['seconds']:.2f}",
-        ]
-        for line in lines
-    ]
-    header = ["image", "round", "area", "uncertainty", "candidates", "picked", "seconds"]
-    echo_table(header, rows)
-    echo(f"Pictures of all rounds: {', '.join(str(options.output / f'{n}.png') for n in played)}")
 
 
 def _open_viewer(scene: Scene) -> None:

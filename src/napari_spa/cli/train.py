@@ -97,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
         return _tune(options)
     if not options.data:
         raise CallError("name the data to train on, or --from a project folder.")
+    if options.minutes is not None and not options.minutes > 0:
+        raise CallError(f"--minutes is a time above 0, not {options.minutes:g}.")
 
     checkpoint = options.output / "last.pt"
     if checkpoint.exists() and not options.resume:
@@ -105,7 +107,9 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(f"{options.output} holds no run to go on with; leave --resume out.")
     device = resolve_device(options.device)
     recipe = _recipe(options)
-    config = _limited(recipe.on(device.type), options)
+    given = {"steps": options.steps, "minutes": options.minutes}
+    asked = {name: value for name, value in given.items() if value is not None}
+    config = replace(recipe.on(device.type), **asked)
     with checking_the_call():
         sources = open_sources(options.data, recipe.sources)
     start = _start(options, config)
@@ -182,25 +186,13 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     from napari_spa.train.loop import TrainConfig
     from napari_spa.train.recipe import Recipe, read_recipe
 
-    recipe = Recipe(TrainConfig(), {})
-    if options.config == "spa-tiny":
-        packaged = resources.files("napari_spa.train").joinpath("recipes", "spa-tiny.toml")
-        with resources.as_file(packaged) as path:
-            recipe = read_recipe(path)
-    elif options.config is not None:
-        recipe = read_recipe(Path(options.config))
-    return recipe
-
-
-def _limited(config: TrainConfig, options: argparse.Namespace) -> TrainConfig:
-    """Return a run of the steps and minutes that were asked for."""
-    if options.steps is not None:
-        config = replace(config, steps=options.steps)
-    if options.minutes is not None:
-        if not options.minutes > 0:
-            raise CallError(f"--minutes is a time above 0, not {options.minutes:g}.")
-        config = replace(config, minutes=options.minutes)
-    return config
+    if options.config is None:
+        return Recipe(TrainConfig(), {})
+    if options.config != "spa-tiny":
+        return read_recipe(Path(options.config))
+    packaged = resources.files("napari_spa.train").joinpath("recipes", "spa-tiny.toml")
+    with resources.as_file(packaged) as path:
+        return read_recipe(path)
 
 
 def _pack(options: argparse.Namespace) -> int:
@@ -231,9 +223,8 @@ def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor
     from napari_spa.io.models.load import load_model
     from napari_spa.train.recipe import imagenet_weights
 
-    start: dict[str, Tensor] = {}
-    if config.model.encoder == "efficientnet":
-        start = imagenet_weights(config.model)
+    efficient = config.model.encoder == "efficientnet"
+    start: dict[str, Tensor] = imagenet_weights(config.model) if efficient else {}
     if options.init is not None:
         start |= load_model(options.init, device="cpu").spa.state_dict()
     return start

@@ -9,9 +9,9 @@ Dice is that of the last round alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +24,10 @@ from napari_spa.io.event_log import read_records
 from napari_spa.refine.log.journal import accepted_mask, image_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_spa.datasets import CaseFolder
+    from napari_spa.io.event_log import Record
 
 ENDING = ".spa.jsonl"
 _NOTHING = float("nan")
@@ -43,19 +44,7 @@ class Outline:
     blind: bool  # whether masks were shown in random order without a recommendation
     times: tuple[float, ...]  # when each round began, and the object was accepted, in seconds
     acts: tuple[str, ...]  # what ended each round: pick, click, ..., accept
-    undone: int  # how often a round was taken back
     mask: BoolArray  # (H, W)
-
-
-@dataclass(slots=True)
-class _Course:
-    """What happened to the active object."""
-
-    times: list[float] = field(default_factory=list)
-    acts: list[str] = field(default_factory=list)
-    round: int = 0
-    undone: int = 0
-    blind: bool = False
 
 
 def read_outlines(paths: Iterable[Path]) -> list[Outline]:
@@ -74,50 +63,37 @@ def read_outlines(paths: Iterable[Path]) -> list[Outline]:
 def _read_log(path: Path, participant: str) -> list[Outline]:
     records = read_records(path)
     facts, model = image_facts(records)
-    found, course = [], _Course()
+    found: list[Outline] = []
+    rounds: list[Record] = []  # decisions on the active object
+    blind = False
     try:
         for record in records:
             kind = record.get("kind")
             if kind == "decision":
-                course = _decided(course, record)
-            elif kind == "at":
-                course.undone += record["round"] < course.round
-                course.round = record["round"]
+                rounds = [record] if record["act"] == "start" else [*rounds, record]
             elif kind == "blind":
-                course.blind = True
-            elif kind == "discard":
-                course = _Course()
-            elif kind == "accept":
-                if course.times and not record["decisions"]:
+                blind = True
+            elif kind in ("accept", "discard"):
+                if kind == "accept" and rounds and not record["decisions"]:
                     height, width = facts.shape[-2:]
                     local = accepted_mask(record, (height, width))
-                    mask = local.within(Region(0, 0, height, width))
+                    times = [float(each["time"]) for each in rounds]
                     found.append(
                         Outline(
                             participant,
                             facts.name,
                             int(record["object"]),
                             str(model.get("name", "")),
-                            course.blind,
-                            (*course.times, float(record.get("time", course.times[-1]))),
-                            (*course.acts[1:], "accept"),
-                            course.undone,
-                            mask,
+                            blind,
+                            (*times, float(record.get("time", times[-1]))),
+                            (*(str(each["act"]) for each in rounds[1:]), "accept"),
+                            local.within(Region(0, 0, height, width)),
                         )
                     )
-                course = _Course()
+                rounds, blind = [], False
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error!r}).") from error
     return found
-
-
-def _decided(course: _Course, record: Mapping[str, Any]) -> _Course:
-    if record["act"] == "start":
-        course = _Course(blind=course.blind)
-    course.times.append(float(record["time"]))
-    course.acts.append(str(record["act"]))
-    course.round = int(record["round"])
-    return course
 
 
 def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) -> list[Row]:

@@ -12,7 +12,6 @@ import re
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -301,7 +300,7 @@ class WholeImageSegmenter:
         raise InputError("this method gives one mask and takes neither picks nor clicks.")
 
 
-def whole_image(name: str, context: MethodContext) -> WholeImageMethod:
+def _whole_image(name: str, context: MethodContext) -> WholeImageMethod:
     """Load a trained network that segments whole images."""
     from napari_spa.train.baselines import load_baseline, trained_facts
 
@@ -441,7 +440,7 @@ def _prompted(name: str, about: str, user: str, *, trains: bool = False) -> Meth
 
 
 def _whole(name: str, about: str, family: Family) -> MethodEntry:
-    return MethodEntry(name, about, family, "looks", partial(whole_image, name), trains=True)
+    return MethodEntry(name, about, family, "looks", partial(_whole_image, name), trains=True)
 
 
 _ENTRIES = (
@@ -492,7 +491,7 @@ _ENTRIES = (
     _whole("mrnet", "MRNet: expertness of raters, and where they disagree", "uncertainty-aware"),
 )
 
-METHODS: Mapping[str, MethodEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+METHODS: Mapping[str, MethodEntry] = {entry.name: entry for entry in _ENTRIES}
 """Every method by its name."""
 
 
@@ -507,7 +506,7 @@ def find_method(name: str, registry: Mapping[str, MethodEntry] = METHODS) -> Met
     if base == name:
         return entry
     build: Callable[[MethodContext], Method] = partial(
-        _part if base == "spa" else whole_image, name
+        _part if base == "spa" else _whole_image, name
     )
     return replace(entry, name=name, build=build)
 

@@ -96,12 +96,11 @@ def paired_differences(results: Results) -> Table | None:
     """Return how far the first method is ahead of each other one, on the same targets."""
     found = differences(results.rows, seed=results.seed)
     rounds = sorted({difference.round for difference in found})
-    by_name: dict[tuple[str, str], dict[int, Interval]] = defaultdict(dict)
-    for difference in found:
-        by_name[difference.name, difference.clicks][difference.round] = difference.value
+    names = dict.fromkeys((difference.name, difference.clicks) for difference in found)
+    values = {(each.name, each.clicks, each.round): each.value for each in found}
     rows = [
-        (*key, *(spread(values.get(number), points=True) for number in rounds))
-        for key, values in by_name.items()
+        (*name, *(spread(values.get((*name, number)), points=True) for number in rounds))
+        for name in names
     ]
     header = ("difference", "clicks", *map(str, rounds))
     note = (
@@ -197,11 +196,10 @@ def rounds_by_rater(results: Results) -> Table | None:
     """Table 6: rounds to reach a Dice, for each single rater."""
     levels = (0.75, 0.85)
     rows = []
-    for seat, games in games_of(results.rows).items():
-        targets = [target for _, _, target in games.keys]
-        for rater in sorted({target for target in targets if "+" not in target}):
-            chosen = games.where([target == rater for target in targets])
-            means = [chosen.mean(chosen.rounds_to(level), results.seed) for level in levels]
+    for seat, played in by_seat(results.rows).items():
+        for rater in sorted({row.target for row in played if "+" not in row.target}):
+            games = games_of([row for row in played if row.target == rater])[seat]
+            means = [games.mean(games.rounds_to(level), results.seed) for level in levels]
             rows.append((*_seat_cells(seat), rater, *(spread(mean, digits=2) for mean in means)))
     header = (*_SEAT_HEADER, "rater", *(f"Dice {level:.2f}" for level in levels))
     title = "Table 6: rounds to reach a Dice, by rater"
@@ -210,15 +208,14 @@ def rounds_by_rater(results: Results) -> Table | None:
 
 def gains(results: Results) -> Table | None:
     """Table 7: what each round gives."""
+    count = max((row.round for row in results.rows), default=0) - 1
+    if count < 1:
+        return None
     rows = []
-    count = 0
     for seat, games in games_of(results.rows).items():
-        count = games.dice.shape[1] - 1
         steps = [games.mean(100 * step, results.seed) for step in np.diff(games.dice, axis=1).T]
         whole = games.mean(100 * (games.dice[:, -1] - games.dice[:, 0]), results.seed)
         rows.append((*_seat_cells(seat), *(spread(mean, digits=2) for mean in [*steps, whole])))
-    if count < 1:
-        return None
     header = (*_SEAT_HEADER, *(f"{n} to {n + 1}" for n in range(1, count + 1)), "first to last")
     return _table("table-7", "Table 7: gain between rounds", "In points of Dice.", header, rows)
 
@@ -361,7 +358,6 @@ def _mean_dice(rows: Sequence[Row] | Sequence[RaterRow], seed: int) -> Interval:
 class Series:
     """The Dice of one seat's games, round after round."""
 
-    keys: list[Key]
     groups: list[str]
     dice: DoubleArray  # (games, rounds)
 
@@ -373,15 +369,6 @@ class Series:
     def mean(self, values: Iterable[float], seed: int) -> Interval:
         """Return the mean over games with its interval."""
         return bootstrap([float(value) for value in values], self.groups, seed=seed)
-
-    def where(self, chosen: Sequence[bool]) -> Series:
-        """Return some of the games."""
-        kept = [index for index, each in enumerate(chosen) if each]
-        return Series(
-            [self.keys[index] for index in kept],
-            [self.groups[index] for index in kept],
-            self.dice[kept],
-        )
 
 
 def games_of(rows: Sequence[Row]) -> dict[Seat, Series]:
@@ -395,7 +382,7 @@ def games_of(rows: Sequence[Row]) -> dict[Seat, Series]:
             [row.dice for row in sorted(game, key=lambda row: row.round)] for game in games.values()
         ]
         groups = [game[0].group for game in games.values()]
-        found[seat] = Series(list(games), groups, np.array(dice))
+        found[seat] = Series(groups, np.array(dice))
     return found
 
 

@@ -7,7 +7,6 @@ never learns the mask in mind; a user never learns what a segmenter computes ins
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -45,8 +44,7 @@ Action: TypeAlias = Pick | Click | Box
 
 def action_name(act: Action | None) -> str:
     """Return the kind of an act: pick, click, box, or none."""
-    kinds: dict[type, str] = {Pick: "pick", Click: "click", Box: "box"}
-    return kinds.get(type(act), "none")
+    return "none" if act is None else type(act).__name__.lower()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +166,9 @@ class User:
         return Pick(nearest)
 
 
+_PICK: frozenset[Currency] = frozenset({"pick"})
+
+
 @dataclass(frozen=True, slots=True)
 class Habit:
     """What a simulated user does."""
@@ -179,38 +180,30 @@ class Habit:
     compares: bool = False  # a candidate is picked only when it is nearer than the recommended mask
 
 
-def _habit(about: str, *currencies: Currency, slips: float = 0.0, compares: bool = False) -> Habit:
-    return Habit(about, frozenset(currencies), slips, compares)
-
-
-HABITS: Mapping[str, Habit] = MappingProxyType(
-    {
-        "picks": _habit("picks the candidate nearest to the mask in mind", "pick"),
-        "approves": _habit(
-            "picks as long as a candidate is nearer than the recommended mask, then keeps that",
-            "pick",
-            compares=True,
-        ),
-        "boxed": _habit(
-            "draws a box with the first click, then does what approves does",
-            "box",
-            "pick",
-            compares=True,
-        ),
-        "clicks": _habit("clicks into the largest error of the recommended mask", "click"),
-        "both": _habit(
-            "picks a candidate that is nearer than the recommended mask, else clicks",
-            "pick",
-            "click",
-            compares=True,
-        ),
-        "slips-5": _habit("picks, and 5 % of the picks are wrong", "pick", slips=0.05),
-        "slips-20": _habit("picks, and 20 % of the picks are wrong", "pick", slips=0.2),
-        "random": _habit("picks blindly", "pick", slips=1.0),
-        "boxes": _habit("draws a box, and its edges again where the mask is wrong", "box"),
-        "looks": _habit("looks at the mask and does nothing"),
-    }
-)
+HABITS: Mapping[str, Habit] = {
+    "picks": Habit("picks the candidate nearest to the mask in mind", _PICK),
+    "approves": Habit(
+        "picks as long as a candidate is nearer than the recommended mask, then keeps that",
+        _PICK,
+        compares=True,
+    ),
+    "boxed": Habit(
+        "draws a box with the first click, then does what approves does",
+        _PICK | {"box"},
+        compares=True,
+    ),
+    "clicks": Habit("clicks into the largest error of the recommended mask", frozenset({"click"})),
+    "both": Habit(
+        "picks a candidate that is nearer than the recommended mask, else clicks",
+        _PICK | {"click"},
+        compares=True,
+    ),
+    "slips-5": Habit("picks, and 5 % of the picks are wrong", _PICK, slips=0.05),
+    "slips-20": Habit("picks, and 20 % of the picks are wrong", _PICK, slips=0.2),
+    "random": Habit("picks blindly", _PICK, slips=1.0),
+    "boxes": Habit("draws a box, and its edges again where the mask is wrong", frozenset({"box"})),
+    "looks": Habit("looks at the mask and does nothing", frozenset()),
+}
 
 
 def check_habits(names: Sequence[str]) -> None:
